@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Functions that are never right here, made compile errors. Included by the compiler into every file, first of all
+ * (meson.build), so the headers that declare them come before the poison.
+ */
+#ifndef BASE_BANNED_H
+#define BASE_BANNED_H
+
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#undef basename
+
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll popen fork vfork \
+	mktemp tmpnam rand srand localtime gmtime ctime asctime usleep
+
+#endif
