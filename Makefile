@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. Meson and ninja do the work (meson.build); this names what people ask for. `make` alone explains.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+BUILD ?= build
+TIME ?= 60
+CLANG_FORMAT ?= clang-format-14
+# Debian 12 has no yyjson: tools/deps unpacks it below build/deps and says there where its .pc file is.
+PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_CONFIG_PATH:-}"
+# $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
+setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(1) $(2); ninja -C $(1)
+
+.PHONY: help deps all demo test check itest kill sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
+	clean distclean
+help: ## this list
+	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what building and testing need (Debian 12 and 13; as root, or SUDO=sudo)
+	@tools/deps build test lint
+
+all: ## build build/cleat and all tests
+	@tools/deps build test
+	@$(call setup,$(BUILD))
+	@ln -sf src/cmd/cleat $(BUILD)/cleat
+
+demo: all ## a volume's life on this machine, without Kubernetes, told step by step (root)
+	@tools/demo $(BUILD)/cleat
+
+test: deps all ## everything but the cluster: unit, lint, fuzz corpora, integration, csi-sanity, demo (root)
+	@tools/run-suites --build $(BUILD) unit lint fuzz itest sanity demo
+
+check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
+	@tools/run-suites --build $(BUILD) unit lint fuzz
+
+itest: all ## integration tests; ARGS='-k name -x' goes to pytest (root)
+	@tools/run-suites --build $(BUILD) itest -- $(ARGS)
+
+kill: all ## 200 SIGKILLs of the driver under load, nothing may leak (root)
+	@CLEAT_KILLS=200 tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
+
+sanity: all ## the CSI conformance suite, mount and block (root, Go)
+	@tools/run-suites --build $(BUILD) sanity
+
+e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root, Go; long when cold)
+	@tools/deps image e2e
+	@tools/run-suites --build $(BUILD) e2e
+
+asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
+	@tools/deps build test
+	@$(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
+	@ln -sf src/cmd/cleat build-asan/cleat
+	@tools/run-suites --build build-asan unit fuzz itest sanity -- $(ARGS)
+
+tsan: ## the same with ThreadSanitizer
+	@tools/deps build test
+	@$(call setup,build-tsan,-Db_sanitize=thread -Db_lundef=false)
+	@ln -sf src/cmd/cleat build-tsan/cleat
+	@tools/run-suites --build build-tsan unit fuzz itest sanity -- $(ARGS)
+
+fuzz: ## libFuzzer on every target, TIME=60 seconds each
+	@tools/deps build test lint
+	@$(call setup,build-fuzz,-Dfuzz=true -Db_sanitize=address$(comma)undefined -Db_lundef=false,CC=clang)
+	@tools/run-fuzz build-fuzz $(TIME)
+
+bench: all ## the figures of the README against their references, one interleaved run (root, Go)
+	@tests/perf/run $(BUILD)/cleat
+
+fmt: ## lay out every .c and .h
+	@git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' | grep -v '^tests/lint/' | xargs $(CLANG_FORMAT) -i
+
+lint: all ## directions of includes, source checks, layout, spelling, scripts
+	@tools/deps lint
+	@tools/run-suites --build $(BUILD) lint
+
+cover: ## line coverage of the unit tests
+	@tools/deps build test cover
+	@$(call setup,build-cover,-Db_coverage=true)
+	@meson test -C build-cover --suite unit
+	@gcovr -r . --object-directory build-cover --filter src/ --print-summary
+
+image: all ## an OCI archive of the container image, offline, at build/cleat-image.tar
+	@tools/deps image
+	@tools/image $(BUILD)
+
+cluster-demo: all ## the demo's story with kubectl on a real cluster (root, Go)
+	@tools/deps image e2e
+	@tests/e2e/demo $(BUILD)
+
+clean: ## drop every build but what tools/deps fetched
+	@rm -rf build-asan build-tsan build-fuzz build-cover
+	@find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
+
+distclean: ## drop that too
+	@rm -rf build build-asan build-tsan build-fuzz build-cover
+
+comma := ,
