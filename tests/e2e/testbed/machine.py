@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes, loop devices and cgroups of the machine, as far as a test cluster needs them."""
+import errno
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+class Failure(Exception):
+    """What a person is told when the cluster cannot be had."""
+
+
+def wait_for(what, seconds, probe, each=0.05):
+    """Calls probe until it returns something true; that is returned."""
+    end = time.monotonic() + seconds
+    while True:
+        result = probe()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise Failure(f"{what}: not within {seconds} s")
+        time.sleep(each)
+
+
+def birth(pid):
+    """When the process began, in ticks since boot: tells it from a later one of the same number.
+
+    None if there is no such process or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def only_child(pid):
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(children[0]) if len(children) == 1 else None
+
+
+class Process:
+    """A process found again by number and birth, so that no other is ever signalled."""
+
+    def __init__(self, pid, born=None):
+        self.pid, self.born = pid, born or birth(pid)
+
+    def alive(self):
+        return self.born is not None and birth(self.pid) == self.born
+
+    def send(self, number):
+        if self.alive():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
+
+    def end(self, number=signal.SIGTERM, seconds=30):
+        """Ends it by the signal, or, when it takes longer, by SIGKILL."""
+        self.send(number)
+        try:
+            wait_for(f"end of process {self.pid}", seconds, lambda: not self.alive())
+        except Failure:
+            self.send(signal.SIGKILL)
+            wait_for(f"end of process {self.pid} after SIGKILL", 10, lambda: not self.alive())
+
+
+def loop_devices():
+    """Yields (device, number of the filesystem its backing file is on, backing path)."""
+    for line in subprocess.run(["losetup", "--list", "--noheadings", "--raw",
+                                "--output", "NAME,BACK-MAJ:MIN,BACK-FILE"],
+                               check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines():
+        device, _, rest = line.partition(" ")
+        number, _, path = rest.partition(" ")
+        yield device, number, path
+
+
+def device_number(path):
+    number = os.stat(path).st_rdev
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def detach_loops(wanted):
+    """Detaches the loop devices that wanted(device, number, path) chooses and returns those that stay."""
+    for device, number, path in list(loop_devices()):
+        if wanted(device, number, path):
+            subprocess.run(["losetup", "--detach", device], stderr=subprocess.DEVNULL, check=False)
+    return [entry for entry in loop_devices() if wanted(*entry)]
+
+
+def cgroup_hierarchies():
+    top = Path("/sys/fs/cgroup")
+    if (top / "cgroup.controllers").exists():
+        return [top]
+    return [entry for entry in top.iterdir() if (entry / "cgroup.procs").exists()]
+
+
+def make_cgroup(name):
+    for hierarchy in cgroup_hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+
+
+def remove_cgroup(name):
+    """Removes the group and those below it; returns the ones that would not go."""
+    def sweep():
+        left = []
+        for hierarchy in cgroup_hierarchies():
+            for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError as error:
+                    if error.errno != errno.ENOENT:
+                        left.append(folder)
+        return left
+
+    try:
+        wait_for("empty cgroups", 10, lambda: not sweep())
+    except Failure:
+        return sweep()
+    return []
