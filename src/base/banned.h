@@ -12,6 +12,13 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+/* Some C libraries check these as macros, which cannot be poisoned. */
+#undef sprintf
+#undef vsprintf
+#undef strcpy
+#undef strcat
+#undef strncpy
+#undef strncat
 #undef basename
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll popen fork vfork \

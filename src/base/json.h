@@ -12,8 +12,9 @@
 
 /*
  * JSON (RFC 8259). Reading is yyjson behind this door: the document owns all values, a value is a borrowed pointer, and
- * every getter takes NULL (absent) and answers "nothing", so that paths need no checks in between. Writing appends to a
- * struct str and puts commas by itself.
+ * every getter takes NULL (absent) and answers "nothing", so that paths need no checks in between. A string with a NUL
+ * character in it is no C string: getters treat it as absent, json_next leaves out a member whose key is such. Writing
+ * appends to a struct str and puts commas by itself.
  */
 struct json_doc;
 struct json; /* a value inside a document */

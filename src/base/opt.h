@@ -43,12 +43,16 @@ struct opt {
 };
 
 /*
+ * argv[0] is the name of the program or command and is not looked at; options and other words may be mixed.
  * Fills opts (defaults first) and gives what is left of argv in ret_rest (in place, without options).
  * INVALID_ARGUMENT: unknown option (names the nearest known one), missing or bad value (names option, value and what is
  * allowed), option given twice that is no list. "--help" and "-h" are not special here: declare them.
  */
 int opt_parse(const struct opt *table, void *opts, int argc, char **argv, char ***ret_rest, int *ret_n_rest,
 	      struct err *err);
+
+/* Frees the vectors of OPT_LIST targets; opt_parse does so itself when it fails. */
+void opt_done(const struct opt *table, void *opts);
 
 /* The options part of --help, 100 columns. */
 void opt_help(const struct opt *table, struct str *out);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stack of chunks with a bump pointer. Requests are small (a few hundred
+ * bytes decoded), so the first chunk is one small page that an idle connection
+ * can afford to keep; further chunks double up to 64 KiB. An allocation that
+ * would waste a chunk gets one of its own, put behind the current one so that
+ * the current one goes on being filled.
+ *
+ * Memory is zeroed when handed out, not when the chunk is made: after a reset
+ * the first chunk is used again.
+ */
+#include "base/arena.h"
+
+#include "base/mem.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+#define ALIGN ((size_t)16)
+#define FIRST_SIZE ((size_t)2032)
+#define LARGEST_SIZE ((size_t)65536)
+
+struct chunk {
+	struct chunk *next; /* made earlier */
+	size_t size;
+	size_t used;
+	_Alignas(16) char data[];
+};
+
+struct arena {
+	struct chunk *current;
+	struct chunk *first;
+	size_t next_size;
+};
+
+static struct chunk *make_chunk(size_t size)
+{
+	struct chunk *c = xmalloc(sizeof(*c) + size);
+
+	c->next = NULL;
+	c->size = size;
+	c->used = 0;
+	return c;
+}
+
+static void *take_from(struct chunk *c, size_t size)
+{
+	void *p = c->data + c->used;
+
+	c->used += size;
+	return memset(p, 0, size);
+}
+
+struct arena *arena_new(void)
+{
+	struct arena *a = xcalloc(1, sizeof(*a));
+
+	a->first = a->current = make_chunk(FIRST_SIZE);
+	a->next_size = FIRST_SIZE * 2;
+	return a;
+}
+
+void arena_free(struct arena *a)
+{
+	if (!a)
+		return;
+	arena_reset(a);
+	free(a->first);
+	free(a);
+}
+
+void arena_reset(struct arena *a)
+{
+	for (struct chunk *c = a->current; c;) {
+		struct chunk *next = c->next;
+
+		if (c != a->first)
+			free(c);
+		c = next;
+	}
+	a->first->next = NULL;
+	a->first->used = 0;
+	a->current = a->first;
+	a->next_size = FIRST_SIZE * 2;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+	struct chunk *c = a->current;
+
+	if (size > SIZE_MAX / 2)
+		abort();
+	size = (size ? size + ALIGN - 1 : ALIGN) & ~(ALIGN - 1);
+	if (size <= c->size - c->used)
+		return take_from(c, size);
+	if (size > a->next_size / 4) {
+		struct chunk *own = make_chunk(size);
+
+		own->next = c->next;
+		c->next = own;
+		return take_from(own, size);
+	}
+	c = make_chunk(a->next_size);
+	c->next = a->current;
+	a->current = c;
+	if (a->next_size < LARGEST_SIZE)
+		a->next_size *= 2;
+	return take_from(c, size);
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(n, size, &bytes))
+		abort();
+	return arena_alloc(a, bytes);
+}
+
+char *arena_strdup(struct arena *a, const char *s)
+{
+	return s ? arena_strndup(a, s, strlen(s)) : NULL;
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+	char *copy = arena_alloc(a, n + 1);
+
+	if (n)
+		memcpy(copy, s, n);
+	return copy;
+}
+
+void *arena_memdup(struct arena *a, const void *p, size_t n)
+{
+	void *copy = arena_alloc(a, n);
+
+	if (n)
+		memcpy(copy, p, n);
+	return copy;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+	va_list ap;
+	va_list again;
+	char *text;
+	int n;
+
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		abort();
+	text = arena_alloc(a, (size_t)n + 1);
+	(void)vsnprintf(text, (size_t)n + 1, fmt, again); /* as long as just measured */
+	va_end(again);
+	return text;
+}
+
+void arena_freep(struct arena **a)
+{
+	arena_free(*a);
+}
