@@ -23,8 +23,8 @@ struct vol_id {
 };
 
 /*
- * Names that already have the form of a token and are short enough stay readable ("pvc-0b5e…"); all others become
- * "h." + 128-bit FNV-1a in hex of the name, so two names may in theory share a token: backends keep the whole name
+ * Names that already have the form of a token and are short enough stay readable ("pvc-0b5e…"); all others, and those
+ * that begin with "h.", become "h." + 128-bit FNV-1a in hex of the name, so two names may in theory share a token: backends keep the whole name
  * beside the volume and compare.
  */
 void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX]);

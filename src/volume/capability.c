@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a workload may ask of a volume that lives on one node's disk.
+ *
+ * Mount flags are an allow list, not a deny list: they come from whoever may write a StorageClass
+ * or a PV, end in the kernel with full rights, and a few of them are harmful (errors=panic takes
+ * the host down, norecovery and barrier=0 lose data). A flag that is not listed is refused by name,
+ * before anything is made. The kernel still has the last word on the value.
+ *
+ * Multi-node modes are refused: a second node cannot reach the disk, and saying yes would let the
+ * CO schedule there.
+ */
+#include "volume/capability.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+enum flag_fs {
+	FLAG_EXT4 = 1,
+	FLAG_XFS = 2,
+	FLAG_ANY = FLAG_EXT4 | FLAG_XFS,
+};
+
+struct flag_rule {
+	const char *name; /* with a '=' at the end: takes a value */
+	unsigned fs;
+};
+
+#define FLAG_VALUE_MAX 64
+
+static const char *const mode_names[] = {
+	[VOL_MODE_UNKNOWN] = "UNKNOWN",
+	[VOL_MODE_SINGLE_NODE_WRITER] = "SINGLE_NODE_WRITER",
+	[VOL_MODE_SINGLE_NODE_READER_ONLY] = "SINGLE_NODE_READER_ONLY",
+	[VOL_MODE_MULTI_NODE_READER_ONLY] = "MULTI_NODE_READER_ONLY",
+	[VOL_MODE_MULTI_NODE_SINGLE_WRITER] = "MULTI_NODE_SINGLE_WRITER",
+	[VOL_MODE_MULTI_NODE_MULTI_WRITER] = "MULTI_NODE_MULTI_WRITER",
+	[VOL_MODE_SINGLE_NODE_SINGLE_WRITER] = "SINGLE_NODE_SINGLE_WRITER",
+	[VOL_MODE_SINGLE_NODE_MULTI_WRITER] = "SINGLE_NODE_MULTI_WRITER",
+};
+
+/* clang-format off */
+static const struct flag_rule flag_rules[] = {
+	{ "ro", FLAG_ANY },             { "rw", FLAG_ANY },
+	{ "noatime", FLAG_ANY },        { "relatime", FLAG_ANY },
+	{ "strictatime", FLAG_ANY },    { "nodiratime", FLAG_ANY },
+	{ "nosuid", FLAG_ANY },         { "nodev", FLAG_ANY },
+	{ "noexec", FLAG_ANY },         { "sync", FLAG_ANY },
+	{ "dirsync", FLAG_ANY },        { "lazytime", FLAG_ANY },
+	{ "nosymfollow", FLAG_ANY },    { "discard", FLAG_ANY },
+	{ "nodiscard", FLAG_ANY },
+	{ "data=", FLAG_EXT4 },         { "commit=", FLAG_EXT4 },
+	{ "errors=", FLAG_EXT4 },       { "delalloc", FLAG_EXT4 },
+	{ "nodelalloc", FLAG_EXT4 },    { "auto_da_alloc", FLAG_EXT4 },
+	{ "noauto_da_alloc", FLAG_EXT4 }, { "max_batch_time=", FLAG_EXT4 },
+	{ "min_batch_time=", FLAG_EXT4 }, { "stripe=", FLAG_EXT4 },
+	{ "init_itable=", FLAG_EXT4 },  { "noinit_itable", FLAG_EXT4 },
+	{ "inode_readahead_blks=", FLAG_EXT4 },
+	{ "inode64", FLAG_XFS },        { "largeio", FLAG_XFS },
+	{ "swalloc", FLAG_XFS },        { "wsync", FLAG_XFS },
+	{ "allocsize=", FLAG_XFS },     { "logbsize=", FLAG_XFS },
+	{ "logbufs=", FLAG_XFS },       { "noquota", FLAG_XFS },
+	{ "nouuid", FLAG_XFS },
+};
+/* clang-format on */
+
+const char *vol_mode_name(enum vol_mode mode)
+{
+	if ((unsigned)mode >= ARRAY_LEN(mode_names))
+		return "UNKNOWN";
+	return mode_names[mode];
+}
+
+bool vol_mode_is_single_node(enum vol_mode mode)
+{
+	return mode == VOL_MODE_SINGLE_NODE_WRITER || mode == VOL_MODE_SINGLE_NODE_READER_ONLY ||
+	       mode == VOL_MODE_SINGLE_NODE_SINGLE_WRITER ||
+	       mode == VOL_MODE_SINGLE_NODE_MULTI_WRITER;
+}
+
+bool vol_mode_is_reader_only(enum vol_mode mode)
+{
+	return mode == VOL_MODE_SINGLE_NODE_READER_ONLY || mode == VOL_MODE_MULTI_NODE_READER_ONLY;
+}
+
+bool vol_mode_has_many_targets(enum vol_mode mode)
+{
+	return mode == VOL_MODE_SINGLE_NODE_MULTI_WRITER ||
+	       mode == VOL_MODE_MULTI_NODE_READER_ONLY ||
+	       mode == VOL_MODE_MULTI_NODE_SINGLE_WRITER ||
+	       mode == VOL_MODE_MULTI_NODE_MULTI_WRITER;
+}
+
+const char *vol_fs_resolve(const char *fs_type)
+{
+	if (str_is_empty(fs_type))
+		return VOL_FS_DEFAULT;
+	if (str_is_equal(fs_type, "ext4"))
+		return "ext4";
+	if (str_is_equal(fs_type, "xfs"))
+		return "xfs";
+	return NULL;
+}
+
+static bool is_flag_value(const char *value)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
+	size_t n = strlen(value);
+
+	return n > 0 && n <= FLAG_VALUE_MAX && strspn(value, allowed) == n;
+}
+
+static bool is_flag_allowed(const char *flag, unsigned fs)
+{
+	if (str_is_equal(flag, "errors=panic"))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(flag_rules); i++) {
+		const struct flag_rule *rule = &flag_rules[i];
+
+		if (!(rule->fs & fs))
+			continue;
+		if (!str_has_suffix(rule->name, "=") && str_is_equal(flag, rule->name))
+			return true;
+		if (str_has_suffix(rule->name, "=") && str_has_prefix(flag, rule->name))
+			return is_flag_value(flag + strlen(rule->name));
+	}
+	return false;
+}
+
+static int check_flags(const struct vol_capability *cap, const char *fs, struct err *err)
+{
+	unsigned bit = str_is_equal(fs, "xfs") ? FLAG_XFS : FLAG_EXT4;
+	bool ro = false;
+	bool rw = false;
+
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		const char *flag = cap->mount_flags[i];
+
+		ro |= str_is_equal(flag, "ro");
+		rw |= str_is_equal(flag, "rw");
+		if (!is_flag_allowed(flag, bit))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "volume_capability.mount.mount_flags: '%.64s' is not "
+				       "allowed for %s; allowed are the usual VFS flags (noatime, "
+				       "nodev, noexec, nosuid, ro, sync …), discard, and %s",
+				       flag, fs,
+				       bit == FLAG_XFS
+					       ? "allocsize=, inode64, largeio, logbsize=, "
+						 "logbufs=, noquota, nouuid, swalloc, wsync"
+					       : "commit=, data=, delalloc, errors=continue, "
+						 "errors=remount-ro, stripe=");
+	}
+	if (ro && rw)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.mount.mount_flags: both 'ro' and 'rw'");
+	return 0;
+}
+
+int vol_capability_check(const struct vol_capability *cap, struct err *err)
+{
+	const char *fs;
+
+	if (cap->mode == VOL_MODE_UNKNOWN)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.access_mode: required and must not be UNKNOWN");
+	if (!vol_mode_is_single_node(cap->mode))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.access_mode: %s is not supported, a volume lives "
+			       "on the disk of one node; use one of SINGLE_NODE_WRITER, "
+			       "SINGLE_NODE_READER_ONLY, SINGLE_NODE_SINGLE_WRITER, "
+			       "SINGLE_NODE_MULTI_WRITER",
+			       vol_mode_name(cap->mode));
+	if (cap->access == VOL_ACCESS_BLOCK)
+		return 0;
+	fs = vol_fs_resolve(cap->fs_type);
+	if (!fs)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.mount.fs_type: '%.64s' is not supported; use "
+			       "ext4 or xfs",
+			       cap->fs_type);
+	if (!str_is_empty(cap->mount_group))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.mount.volume_mount_group: not supported, %s has "
+			       "no mount option for a group; the CO changes the group itself "
+			       "(fsGroupPolicy File)",
+			       fs);
+	return check_flags(cap, fs, err);
+}
+
+static const char *comparable_fs(const struct vol_capability *cap)
+{
+	const char *fs = vol_fs_resolve(cap->fs_type);
+
+	return fs ? fs : cap->fs_type;
+}
+
+bool vol_capability_is_equal(const struct vol_capability *a, const struct vol_capability *b)
+{
+	if (a->access != b->access || a->mode != b->mode)
+		return false;
+	if (a->access == VOL_ACCESS_BLOCK)
+		return true;
+	if (!str_is_equal(comparable_fs(a), comparable_fs(b)) ||
+	    !str_is_equal(str_or(a->mount_group, ""), str_or(b->mount_group, "")) ||
+	    a->n_mount_flags != b->n_mount_flags)
+		return false;
+	for (size_t i = 0; i < a->n_mount_flags; i++) {
+		if (!str_is_equal(a->mount_flags[i], b->mount_flags[i]))
+			return false;
+	}
+	return true;
+}

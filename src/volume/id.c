@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volume ids: "v1-<32 hex digits>-<token>".
+ *
+ * A volume belongs to a pool, that is to a filesystem, and not to a node: node names may be 253
+ * bytes long, and a disk that is moved to another machine takes its volumes along. The token is a
+ * file name, so its alphabet is what every filesystem and every shell takes without quoting, and
+ * lower case alone, so that it survives case folding. Parsing is strict: formatting what was parsed
+ * gives the same text again, so one volume never has two ids (locks and idempotence go by the id).
+ */
+#include "volume/id.h"
+
+#include <string.h>
+
+#include "base/str.h"
+
+#define HEX_POOL 32
+#define HASH_PREFIX "h."
+
+static const char hex_digits[] = "0123456789abcdef";
+
+/* FNV-1a, 128 bits: spreads names that differ in one byte over the whole range, needs no key and no
+ * table. */
+__extension__ typedef unsigned __int128 fnv_word;
+
+static fnv_word hash_name(const char *name)
+{
+	const fnv_word prime = ((fnv_word)1 << 88) + 0x13b;
+	fnv_word h = ((fnv_word)0x6c62272e07bb0142 << 64) + 0x62b821756295c58d;
+
+	for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
+		h ^= *p;
+		h *= prime;
+	}
+	return h;
+}
+
+static bool is_token_char(char c, bool is_first)
+{
+	if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+		return true;
+	return !is_first && (c == '.' || c == '_' || c == '-');
+}
+
+bool vol_token_is_valid(const char *token)
+{
+	size_t n = strnlen(token, VOL_TOKEN_MAX);
+
+	if (n == 0 || n >= VOL_TOKEN_MAX)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!is_token_char(token[i], i == 0))
+			return false;
+	}
+	return true;
+}
+
+void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX])
+{
+	fnv_word h;
+	size_t at = strlen(HASH_PREFIX);
+
+	/* A name that looks like a hash is hashed too: else it could be chosen to meet another
+	 * name's token. */
+	if (vol_token_is_valid(name) && !str_has_prefix(name, HASH_PREFIX)) {
+		memcpy(ret_token, name, strlen(name) + 1);
+		return;
+	}
+	h = hash_name(name);
+	memcpy(ret_token, HASH_PREFIX, at);
+	for (int shift = 124; shift >= 0; shift -= 4)
+		ret_token[at++] = hex_digits[(unsigned)(h >> shift) & 0xf];
+	ret_token[at] = '\0';
+}
+
+static void format_pool(const struct uuid *pool, char ret_hex[HEX_POOL])
+{
+	for (size_t i = 0; i < sizeof(pool->b); i++) {
+		ret_hex[2 * i] = hex_digits[pool->b[i] >> 4];
+		ret_hex[2 * i + 1] = hex_digits[pool->b[i] & 0xf];
+	}
+}
+
+static bool parse_pool(const char *hex, struct uuid *ret_pool)
+{
+	for (size_t i = 0; i < HEX_POOL; i++) {
+		const char *digit = hex[i] ? strchr(hex_digits, hex[i]) : NULL;
+
+		if (!digit)
+			return false;
+		ret_pool->b[i / 2] = (uint8_t)(ret_pool->b[i / 2] << 4 | (digit - hex_digits));
+	}
+	return true;
+}
+
+void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX])
+{
+	size_t version = strlen(VOL_ID_VERSION);
+
+	memcpy(ret_text, VOL_ID_VERSION, version);
+	ret_text[version] = '-';
+	format_pool(&id->pool, ret_text + version + 1);
+	ret_text[version + 1 + HEX_POOL] = '-';
+	memcpy(ret_text + version + 2 + HEX_POOL, id->token, strlen(id->token) + 1);
+}
+
+/* "v" and digits: an id that another version of cleat made, or will make. */
+static bool has_other_version(const char *text)
+{
+	size_t n = text[0] == 'v' ? strspn(text + 1, "0123456789") : 0;
+
+	return n > 0 && text[1 + n] == '-' && !str_has_prefix(text, VOL_ID_VERSION "-");
+}
+
+int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err)
+{
+	const char *pool = text + strlen(VOL_ID_VERSION "-");
+	struct vol_id id = { 0 };
+
+	if (has_other_version(text))
+		return err_set(
+			err, ERR_NOT_FOUND,
+			"volume_id '%.128s': made by another version of cleat, this one knows "
+			"ids of version %s",
+			text, VOL_ID_VERSION);
+	if (!str_has_prefix(text, VOL_ID_VERSION "-") || !parse_pool(pool, &id.pool) ||
+	    pool[HEX_POOL] != '-' || !vol_token_is_valid(pool + HEX_POOL + 1))
+		return err_set(err, ERR_NOT_FOUND, "volume_id '%.128s': not an id of this driver",
+			       text);
+	memcpy(id.token, pool + HEX_POOL + 1, strlen(pool + HEX_POOL + 1) + 1);
+	*ret_id = id;
+	return 0;
+}

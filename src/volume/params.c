@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * StorageClass parameters.
+ *
+ * An unknown key is an error and not ignored: a class with "directio" instead of "directIO" would
+ * otherwise make volumes of another kind than its author meant, and nobody would notice.
+ * Kubernetes' own keys are let through because the provisioner adds them (pvc/name, pv/name) and
+ * old ones leave them in.
+ */
+#include "volume/params.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/opt.h"
+#include "base/str.h"
+
+#define KUBERNETES_PREFIX "csi.storage.k8s.io/"
+#define POOL_NAME_MAX 63
+
+typedef int (*param_fn)(const char *value, struct vol_params *params, struct err *err);
+
+struct param {
+	const char *key;
+	param_fn parse;
+};
+
+static int parse_pool(const char *value, struct vol_params *params, struct err *err)
+{
+	size_t n = strlen(value);
+
+	if (n == 0 || n > POOL_NAME_MAX ||
+	    strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != n)
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"parameters: pool: '%.64s' is no name of a pool (1 to %d of a-z, 0-9 "
+			"and '-')",
+			value, POOL_NAME_MAX);
+	params->pool = value;
+	return 0;
+}
+
+static int parse_direct_io(const char *value, struct vol_params *params, struct err *err)
+{
+	if (str_is_equal(value, "required"))
+		params->allow_buffered = false;
+	else if (str_is_equal(value, "preferred"))
+		params->allow_buffered = true;
+	else
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"parameters: directIO: '%.64s' is neither 'required' nor 'preferred'",
+			value);
+	return 0;
+}
+
+static const struct param params_known[] = {
+	{ "pool", parse_pool },
+	{ "directIO", parse_direct_io },
+};
+
+static const struct param *find_param(const char *key)
+{
+	for (size_t i = 0; i < ARRAY_LEN(params_known); i++) {
+		if (str_is_equal(params_known[i].key, key))
+			return &params_known[i];
+	}
+	return NULL;
+}
+
+static int refuse_key(const char *key, struct err *err)
+{
+	const char *known[ARRAY_LEN(params_known)];
+	const char *nearest;
+
+	for (size_t i = 0; i < ARRAY_LEN(params_known); i++)
+		known[i] = params_known[i].key;
+	nearest = opt_nearest(key, known, ARRAY_LEN(known));
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: unknown key '%.64s'%s%s%s; known are pool, directIO "
+		       "(required|preferred)",
+		       key, nearest ? ", meant is perhaps '" : "", nearest ? nearest : "",
+		       nearest ? "'" : "");
+}
+
+int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, struct err *err)
+{
+	struct vol_params params = { .pool = "", .allow_buffered = false };
+
+	for (size_t i = 0; i < map->n; i++) {
+		const struct strpair *pair = &map->v[i];
+		const struct param *param = find_param(pair->key);
+
+		if (str_has_prefix(pair->key, KUBERNETES_PREFIX))
+			continue;
+		if (!param)
+			return refuse_key(pair->key, err);
+		if (param->parse(pair->value, &params, err) < 0)
+			return -1;
+	}
+	*ret_params = params;
+	return 0;
+}

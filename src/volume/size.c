@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sizes. Capacity is never rounded below what was required nor above the limit; when no multiple of
+ * the unit lies between the two, the answer is OUT_OF_RANGE and not a volume of nearly the right
+ * size (CSI 1.13, CapacityRange).
+ */
+#include "volume/size.h"
+
+#include <inttypes.h>
+
+#include "base/num.h"
+#include "base/str.h"
+
+uint64_t vol_size_min(const char *fs)
+{
+	if (str_is_equal(fs, "ext4"))
+		return VOL_SIZE_MIN_EXT4;
+	if (str_is_equal(fs, "xfs"))
+		return VOL_SIZE_MIN_XFS;
+	return VOL_SIZE_MIN_RAW;
+}
+
+static int refuse_small_limit(const char *fs, uint64_t limit, uint64_t min, struct err *err)
+{
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "capacity_range.limit_bytes: %" PRIu64
+		       " is less than the least size of a %s "
+		       "volume, %" PRIu64,
+		       limit, str_or(fs, "raw"), min);
+}
+
+/* Only a limit is given, or nothing: the default size, or as much of it as the limit allows. */
+static int choose_default(uint64_t limit, const char *fs, uint64_t min, uint64_t *ret_bytes,
+			  struct err *err)
+{
+	uint64_t bytes = VOL_SIZE_DEFAULT;
+
+	if (limit && bytes > limit)
+		bytes = limit & ~(VOL_SIZE_UNIT - 1);
+	if (bytes < min)
+		return refuse_small_limit(fs, limit, min, err);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret_bytes,
+		    struct err *err)
+{
+	uint64_t required = range->required_bytes;
+	uint64_t limit = range->limit_bytes;
+	uint64_t min = vol_size_min(fs);
+	uint64_t bytes;
+
+	if (limit && limit < required)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "capacity_range: limit_bytes %" PRIu64
+			       " is less than required_bytes "
+			       "%" PRIu64,
+			       limit, required);
+	if (!required)
+		return choose_default(limit, fs, min, ret_bytes, err);
+	if (!num_round_up_u64(required, VOL_SIZE_UNIT, &bytes) || bytes > VOL_SIZE_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "capacity_range.required_bytes: %" PRIu64
+			       " is more than a volume can "
+			       "have, %" PRIu64,
+			       required, VOL_SIZE_MAX);
+	if (bytes < min)
+		bytes = min;
+	if (limit && bytes > limit) {
+		if (limit < min)
+			return refuse_small_limit(fs, limit, min, err);
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "capacity_range: no multiple of %" PRIu64 " lies between "
+			       "required_bytes %" PRIu64 " and limit_bytes %" PRIu64,
+			       VOL_SIZE_UNIT, required, limit);
+	}
+	*ret_bytes = bytes;
+	return 0;
+}
+
+bool vol_size_is_within(uint64_t bytes, const struct vol_range *range)
+{
+	return bytes >= range->required_bytes &&
+	       (!range->limit_bytes || bytes <= range->limit_bytes);
+}

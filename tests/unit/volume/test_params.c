@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* StorageClass parameters: known ones are read, unknown ones refused by name. */
+#include "volume/params.h"
+
+#include "base/mem.h"
+#include "check.h"
+
+static int parse_one(const char *key, const char *value, struct vol_params *ret, struct err *err)
+{
+	struct strpair pair = { key, value };
+	struct strmap map = { &pair, 1 };
+
+	return vol_params_parse(&map, ret, err);
+}
+
+TEST(no_parameters_mean_any_pool_and_direct_io)
+{
+	struct vol_params params;
+	struct err err;
+
+	ASSERT_OK(vol_params_parse(&STRMAP_EMPTY, &params, &err), &err);
+	ASSERT_STR(params.pool, "");
+	ASSERT_FALSE(params.allow_buffered);
+}
+
+TEST(known_keys_are_read)
+{
+	struct vol_params params;
+	struct err err;
+
+	ASSERT_OK(parse_one("pool", "fast-1", &params, &err), &err);
+	ASSERT_STR(params.pool, "fast-1");
+	ASSERT_OK(parse_one("directIO", "preferred", &params, &err), &err);
+	ASSERT_TRUE(params.allow_buffered);
+	ASSERT_OK(parse_one("directIO", "required", &params, &err), &err);
+	ASSERT_FALSE(params.allow_buffered);
+}
+
+TEST(keys_of_kubernetes_are_let_through)
+{
+	struct vol_params params;
+	struct err err;
+
+	ASSERT_OK(parse_one("csi.storage.k8s.io/pvc/name", "claim", &params, &err), &err);
+}
+
+TEST(bad_ones_are_named)
+{
+	static const struct {
+		const char *key, *value, *say;
+	} cases[] = {
+		{ "directio", "required", "meant is perhaps 'directIO'" },
+		{ "colour", "red", "unknown key 'colour'" },
+		{ "", "x", "unknown key ''" },
+		{ "directIO", "maybe", "neither 'required' nor 'preferred'" },
+		{ "directIO", "", "neither" },
+		{ "pool", "", "no name of a pool" },
+		{ "pool", "../x", "../x" },
+		{ "pool", "Upper", "Upper" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct vol_params params = { .pool = "untouched" };
+		struct err err;
+
+		ASSERT_ERR(parse_one(cases[i].key, cases[i].value, &params, &err), &err,
+			   ERR_INVALID_ARGUMENT, cases[i].say);
+		ASSERT_STR(params.pool, "untouched");
+	}
+}
+
+RUN_TESTS(UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
+	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))

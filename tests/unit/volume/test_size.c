@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sizes: never below required, never above the limit. */
+#include "volume/size.h"
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "check.h"
+
+TEST(sizes_are_chosen_within_the_range)
+{
+	static const struct {
+		uint64_t required, limit;
+		const char *fs;
+		uint64_t want; /* 0: refused with */
+		enum err_code code;
+	} cases[] = {
+		{ 0, 0, "ext4", GIB, ERR_OK },
+		{ 0, 0, "", GIB, ERR_OK },
+		{ 1, 0, "ext4", VOL_SIZE_MIN_EXT4, ERR_OK },
+		{ 1, 0, "xfs", VOL_SIZE_MIN_XFS, ERR_OK },
+		{ 1, 0, "", VOL_SIZE_MIN_RAW, ERR_OK },
+		{ GIB, GIB, "ext4", GIB, ERR_OK },
+		{ GIB + 1, 0, "ext4", GIB + 4096, ERR_OK },
+		{ GIB + 1, GIB + 4096, "ext4", GIB + 4096, ERR_OK },
+		{ GIB + 1, GIB + 4095, "ext4", 0, ERR_OUT_OF_RANGE },
+		{ 0, 64 * MIB, "ext4", 64 * MIB, ERR_OK },
+		{ 0, 64 * MIB + 5, "ext4", 64 * MIB, ERR_OK },
+		{ 0, 64 * MIB, "xfs", 0, ERR_OUT_OF_RANGE },
+		{ 0, 4095, "", 0, ERR_OUT_OF_RANGE },
+		{ 1, 2 * MIB, "xfs", 0, ERR_OUT_OF_RANGE },
+		{ 0, 5 * GIB, "ext4", GIB, ERR_OK },
+		{ 2 * GIB, GIB, "ext4", 0, ERR_INVALID_ARGUMENT },
+		{ VOL_SIZE_MAX, 0, "", VOL_SIZE_MAX, ERR_OK },
+		{ VOL_SIZE_MAX + 1, 0, "", 0, ERR_OUT_OF_RANGE },
+		{ UINT64_MAX, 0, "", 0, ERR_OUT_OF_RANGE },
+		{ INT64_MAX, INT64_MAX, "ext4", 0, ERR_OUT_OF_RANGE },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct vol_range range = { cases[i].required, cases[i].limit };
+		uint64_t bytes = 7;
+		struct err err;
+
+		if (cases[i].code == ERR_OK) {
+			ASSERT_OK(vol_size_choose(&range, cases[i].fs, &bytes, &err), &err);
+			ASSERT_EQ(bytes, cases[i].want);
+			ASSERT_TRUE(vol_size_is_within(bytes, &range));
+		} else {
+			ASSERT_ERR(vol_size_choose(&range, cases[i].fs, &bytes, &err), &err,
+				   cases[i].code, "capacity_range");
+			ASSERT_EQ(bytes, 7);
+		}
+	}
+}
+
+TEST(an_existing_size_is_compared_with_the_range)
+{
+	ASSERT_TRUE(vol_size_is_within(GIB, &(struct vol_range){ 0, 0 }));
+	ASSERT_TRUE(vol_size_is_within(GIB, &(struct vol_range){ GIB, GIB }));
+	ASSERT_FALSE(vol_size_is_within(GIB, &(struct vol_range){ GIB + 1, 0 }));
+	ASSERT_FALSE(vol_size_is_within(GIB, &(struct vol_range){ 0, GIB - 1 }));
+}
+
+RUN_TESTS(UNIT(sizes_are_chosen_within_the_range),
+	  UNIT(an_existing_size_is_compared_with_the_range))
