@@ -22,6 +22,6 @@
 #undef basename
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll popen fork vfork \
-	mktemp tmpnam rand srand localtime gmtime ctime asctime usleep
+	mktemp tmpnam srand localtime gmtime ctime asctime usleep
 
 #endif

@@ -9,8 +9,9 @@
 #include <sys/un.h>
 
 /*
- * Where to listen or to connect: "unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock", "tcp://host", "tcp://host:port",
- * "tcp://[::1]:10000", "tcp://:10000" (all addresses). A value; nothing to free.
+ * Where to listen or to connect: "unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock",
+ * "tcp://host", "tcp://host:port", "tcp://[::1]:10000", "tcp://:10000" (all addresses). A value;
+ * nothing to free.
  */
 #define NET_ADDR_HOST_MAX 254
 #define NET_ADDR_TEXT_MAX 280
@@ -28,7 +29,8 @@ struct net_addr {
 	uint16_t port;                /* 0: the system chooses (listeners) */
 };
 
-/* INVALID_ARGUMENT says what is wrong: unknown scheme, relative path, path over the 107 bytes of sun_path, bad port. */
+/* INVALID_ARGUMENT says what is wrong: unknown scheme, relative path, path over the 107 bytes of
+ * sun_path, bad port. */
 int net_addr_parse(const char *text, struct net_addr *ret_addr, struct err *err);
 void net_addr_format(const struct net_addr *addr, char ret_text[NET_ADDR_TEXT_MAX]);
 /* A numeric address of the loopback range, or "localhost". */

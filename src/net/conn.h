@@ -13,43 +13,48 @@ struct ev_loop;
 struct tls;
 
 /*
- * struct conn - bytes to and from a peer over a unix or TCP socket, with TLS if asked. I/O thread only.
+ * struct conn - bytes to and from a peer over a unix or TCP socket, with TLS if asked. I/O thread
+ * only.
  *
- * Callbacks never run inside conn_connect or conn_write, may call conn_close, and none runs after on_close or after
- * conn_close. on_close is called exactly once unless conn_close came first; the conn is gone when it returns.
+ * Callbacks never run inside conn_connect or conn_write, may call conn_close, and none runs after
+ * on_close or after conn_close. on_close is called exactly once unless conn_close came first; the
+ * conn is gone when it returns.
  */
 struct conn;
 
 struct conn_ops {
-	void (*on_open)(void *arg);                                   /* connected, TLS handshake done, ALPN h2 agreed */
+	void (*on_open)(void *arg); /* connected, TLS handshake done, ALPN h2 agreed */
 	void (*on_data)(void *arg, const uint8_t *bytes, size_t n);
-	void (*on_drained)(void *arg);                                /* the backlog fell below CONN_BACKLOG_LOW again */
-	void (*on_close)(void *arg, const struct err *why);           /* UNAVAILABLE; why->code OK: clean end of stream */
+	void (*on_drained)(void *arg); /* the backlog fell below CONN_BACKLOG_LOW again */
+	void (*on_close)(
+		void *arg,
+		const struct err *why); /* UNAVAILABLE; why->code OK: clean end of stream */
 };
 
 #define CONN_BACKLOG_HIGH (256u << 10) /* conn_write callers stop producing above this */
 #define CONN_BACKLOG_LOW (64u << 10)
 
-/* Starts connecting; the outcome is on_open or on_close. Names are resolved off the loop. timeout_ns covers all of it. */
-int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls, int64_t timeout_ns,
-		 const struct conn_ops *ops, void *arg, struct conn **ret_conn, struct err *err);
+/* Starts connecting; the outcome is on_open or on_close. Names are resolved off the loop.
+ * timeout_ns covers all of it. */
+int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls,
+		 int64_t timeout_ns, const struct conn_ops *ops, void *arg, struct conn **ret_conn,
+		 struct err *err);
 
-void conn_set_ops(struct conn *c, const struct conn_ops *ops, void *arg); /* for accepted connections */
+void conn_set_ops(struct conn *c, const struct conn_ops *ops,
+		  void *arg); /* for accepted connections */
 
-/* Copies. Returns the backlog in bytes afterwards. Writing to a conn that is about to close is dropped. */
+/* Copies. Returns the backlog in bytes afterwards. Writing to a conn that is about to close is
+ * dropped. */
 size_t conn_write(struct conn *c, const void *bytes, size_t n);
 size_t conn_backlog(const struct conn *c);
-
-/* Stops and starts reading from the peer, for back-pressure. */
-void conn_pause(struct conn *c);
-void conn_resume(struct conn *c);
 
 /* Sends what is queued (for at most a second), then closes; no callback follows. */
 void conn_close(struct conn *c);
 /* Closes at once, dropping what is queued. */
 void conn_abort(struct conn *c);
 
-/* "unix pid 4711 uid 0" or "10.0.0.1:4242" (+ " CN=…" of a verified client certificate); lives with the conn. */
+/* "unix pid 4711 uid 0" or "10.0.0.1:4242" (+ " CN=…" of a verified client certificate); lives with
+ * the conn. */
 const char *conn_peer(const struct conn *c);
 
 #endif

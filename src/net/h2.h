@@ -14,13 +14,15 @@ struct ev_loop;
 /*
  * struct h2 - one HTTP/2 session (RFC 9113) on one conn; nghttp2 behind this door. I/O thread only.
  *
- * The session owns its conn. Streams belong to the session and are gone when on_stream_close returns; users who keep a
- * stream pointer clear it there. Callbacks may call every function here but h2_free: use h2_close, after which no callback
- * of this session runs but on_stream_close for each open stream and then on_close.
+ * The session owns its conn. Streams belong to the session and are gone when on_stream_close
+ * returns; users who keep a stream pointer clear it there. Callbacks may call every function here
+ * but h2_free: use h2_close, after which no callback of this session runs but on_stream_close for
+ * each open stream and then on_close.
  *
- * Flow control: received DATA counts against a 1 MiB window a stream (and 4 MiB a connection) until h2_consume says that the bytes are dealt
- * with, so a user who does not consume stalls the peer and not our memory. Sent bodies wait in the stream's own queue:
- * h2_send returns how much waits, on_stream_drained tells when less than half of H2_SEND_HIGH is left.
+ * Flow control: received DATA counts against a 1 MiB window a stream (and 4 MiB a connection) until
+ * h2_consume says that the bytes are dealt with, so a user who does not consume stalls the peer and
+ * not our memory. Sent bodies wait in the stream's own queue: h2_send returns how much waits,
+ * on_stream_drained tells when less than half of H2_SEND_HIGH is left.
  */
 struct h2;
 struct h2_stream;
@@ -39,21 +41,25 @@ enum h2_error {
 };
 
 struct h2_header {
-	const char *name;   /* lower case; ":path" and so on for pseudo-headers */
+	const char *name; /* lower case; ":path" and so on for pseudo-headers */
 	const char *value;
-	size_t value_len;   /* 0: strlen */
-	bool is_sensitive;  /* never indexed (authorization) */
+	size_t value_len;  /* 0: strlen */
+	bool is_sensitive; /* never indexed (authorization) */
 };
 
 struct h2_ops {
-	/* Header block complete: request, response (also 1xx are hidden), or trailers. end: no more from the peer. */
-	void (*on_headers)(void *arg, struct h2_stream *s, const struct h2_header *h, size_t n, bool is_trailers, bool end);
+	/* Header block complete: request, response (also 1xx are hidden), or trailers. end: no more
+	 * from the peer. */
+	void (*on_headers)(void *arg, struct h2_stream *s, const struct h2_header *h, size_t n,
+			   bool is_trailers, bool end);
 	void (*on_data)(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t n);
-	void (*on_end)(void *arg, struct h2_stream *s);           /* peer's half closed after data */
+	void (*on_end)(void *arg, struct h2_stream *s); /* peer's half closed after data */
 	void (*on_stream_drained)(void *arg, struct h2_stream *s);
 	void (*on_stream_close)(void *arg, struct h2_stream *s, uint32_t error); /* enum h2_error */
-	void (*on_goaway)(void *arg, uint32_t error);             /* the peer takes no new streams */
-	void (*on_close)(void *arg, const struct err *why);       /* session over, conn gone; free it from here or later */
+	void (*on_goaway)(void *arg, uint32_t error); /* the peer takes no new streams */
+	void (*on_close)(
+		void *arg,
+		const struct err *why); /* session over, conn gone; free it from here or later */
 };
 
 struct h2_options {
@@ -70,19 +76,21 @@ void h2_free(struct h2 *h); /* aborts the conn if still there; no callbacks */
 /* Ends: sends GOAWAY(error), closes the conn when it is out. */
 void h2_close(struct h2 *h, enum h2_error error);
 
-/* Server: first GOAWAY at 2^31-1, a second with the real id a moment later; streams in flight go on. on_close comes when the
- * last one is done (RFC 9113 §6.8). */
+/* Server: first GOAWAY at 2^31-1, a second with the real id a moment later; streams in flight go
+ * on. on_close comes when the last one is done (RFC 9113 §6.8). */
 void h2_drain(struct h2 *h);
 
-/* Client: opens a stream. end: no body. NULL when no stream may be opened (goaway, limit reached): err UNAVAILABLE. */
-struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size_t n, bool end, void *user,
-			     struct err *err);
+/* Client: opens a stream. end: no body. NULL when no stream may be opened (goaway, limit reached):
+ * err UNAVAILABLE. */
+struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size_t n, bool end,
+			     void *user, struct err *err);
 /* Server: response headers; end: no body and no trailers. */
 int h2_respond(struct h2_stream *s, const struct h2_header *headers, size_t n, bool end);
 
 /* Queues body bytes (copied); end closes our half. Returns bytes waiting in this stream. */
 size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end);
-/* After the queued body: trailers, which close our half. Server: if the peer still sends, RST NO_ERROR follows. */
+/* After the queued body: trailers, which close our half. Server: if the peer still sends, RST
+ * NO_ERROR follows. */
 int h2_send_trailers(struct h2_stream *s, const struct h2_header *headers, size_t n);
 void h2_reset(struct h2_stream *s, enum h2_error error);
 
@@ -96,8 +104,8 @@ int32_t h2_stream_id(const struct h2_stream *s);
 size_t h2_stream_count(const struct h2 *h);
 const char *h2_peer(const struct h2 *h); /* conn_peer */
 
-/* Everything queued since the last call goes to the conn. Callers outside callbacks end a batch of calls with it;
- * after callbacks it happens by itself. */
+/* Everything queued since the last call goes to the conn. Callers outside callbacks end a batch of
+ * calls with it; after callbacks it happens by itself. */
 void h2_flush(struct h2 *h);
 
 #endif

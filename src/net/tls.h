@@ -9,24 +9,27 @@
 /*
  * struct tls - certificates and rules for TLS connections; OpenSSL behind this door
  *
- * TLS 1.2 or newer, ALPN "h2". Files are looked at again for each new connection (at most once a second, by inode, size
- * and mtime) and read anew when one of them changed; if the new ones are broken the old ones stay in use and the reason
- * is logged once. Shared by the connections that were made from it: counted by reference. I/O thread, but _new may run
- * anywhere.
+ * TLS 1.2 or newer, ALPN "h2". Files are looked at again for each new connection (at most once a
+ * second, by inode, size and mtime) and read anew when one of them changed; if the new ones are
+ * broken the old ones stay in use and the reason is logged once. Shared by the connections that
+ * were made from it: counted by reference. I/O thread, but _new may run anywhere.
  */
 struct tls;
 
 struct tls_options {
 	bool is_server;
-	/* File names, or PEM text in *_data; NULL: none. A server needs cert and key; ca makes it ask for and verify the
-	 * client's certificate. A client verifies against ca (NULL: the system's store). */
+	/* File names, or PEM text in *_data; NULL: none. A server needs cert and key; ca makes it
+	 * ask for and verify the client's certificate. A client verifies against ca (NULL: the
+	 * system's store). */
 	const char *cert_file, *key_file, *ca_file;
 	const char *cert_data, *key_data, *ca_data;
-	const char *server_name; /* client: name (SNI and check) if not the host dialled; NULL: the host */
+	const char *server_name; /* client: name (SNI and check) if not the host dialled; NULL: the
+				    host */
 	bool skip_verify;        /* client: kubeconfig's insecure-skip-tls-verify */
 };
 
-/* FAILED_PRECONDITION names the file and what is wrong with it (missing, no PEM, key does not match, expired). */
+/* FAILED_PRECONDITION names the file and what is wrong with it (missing, no PEM, key does not
+ * match, expired). */
 int tls_new(const struct tls_options *opts, struct tls **ret_tls, struct err *err);
 struct tls *tls_ref(struct tls *t);
 void tls_unref(struct tls *t); /* NULL is fine */

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A byte connection on libuv, with TLS through memory BIOs so that OpenSSL never sees the socket:
+ * bytes come in by uv_read, go through SSL_read, and what SSL_write leaves in its BIO goes out by
+ * uv_write.
+ *
+ * Life: made by conn_connect or conn_accept, ended by uv_close alone. Every failure becomes
+ * uv_close, whose callback runs in a later turn of the loop; it reports on_close (unless the user
+ * closed first) and frees. So no callback runs inside a call that the user made, and a conn that a
+ * user closes from its own callback is still there when the callback returns.
+ */
+#include "net/conn.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "event/loop.h"
+#include "net/conn-internal.h"
+#include "net/tls-internal.h"
+
+#define READ_SIZE (32u << 10)
+#define LINGER_NS NS_PER_S
+
+struct conn {
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} uv;
+	struct ev_loop *loop;
+	struct ev_timer *timer; /* connect timeout, then linger at close */
+	const struct conn_ops *ops;
+	void *arg;
+	SSL *ssl;
+	struct tls *tls;
+	char *read_buf;
+	size_t backlog;
+	bool is_unix, is_open, is_high;
+	bool user_closed; /* no callbacks any more */
+	bool closing;     /* uv_close was called */
+	uv_connect_t connect_req;
+	uv_getaddrinfo_t *resolve; /* under way; its arg is cleared when we go first */
+	uint16_t port;
+	struct err why;
+	char peer[160];
+};
+
+struct write_req {
+	uv_write_t req;
+	struct conn *conn;
+	size_t n;
+	char bytes[];
+};
+
+static void handle_closed(uv_handle_t *handle)
+{
+	struct conn *c = handle->data;
+
+	if (!c->user_closed)
+		c->ops->on_close(c->arg, &c->why);
+	ev_timer_free(c->timer);
+	SSL_free(c->ssl);
+	tls_unref(c->tls);
+	free(c->read_buf);
+	free(c);
+}
+
+static void close_now(struct conn *c)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	if (c->resolve) {
+		c->resolve->data = NULL;
+		uv_cancel((uv_req_t *)c->resolve);
+		c->resolve = NULL;
+	}
+	uv_close(&c->uv.handle, handle_closed);
+}
+
+static void fail(struct conn *c, int uv_error, const char *what)
+{
+	if (c->closing)
+		return;
+	err_os(&c->why, ERR_UNAVAILABLE, uv_error, "%s", what);
+	close_now(c);
+}
+
+static void fail_tls(struct conn *c)
+{
+	long verify = SSL_get_verify_result(c->ssl);
+
+	if (c->closing)
+		return;
+	if (verify != X509_V_OK)
+		err_set(&c->why, ERR_UNAVAILABLE, "TLS: peer's certificate: %s",
+			X509_verify_cert_error_string(verify));
+	else
+		err_set(&c->why, ERR_UNAVAILABLE, "TLS: %s", tls_reason());
+	ERR_clear_error();
+	close_now(c);
+}
+
+static void written(uv_write_t *req, int status)
+{
+	struct write_req *w = container_of(req, struct write_req, req);
+	struct conn *c = w->conn;
+
+	c->backlog -= w->n;
+	free(w);
+	if (c->closing)
+		return;
+	if (status < 0) {
+		fail(c, status, "write");
+	} else if (c->user_closed) {
+		if (c->backlog == 0)
+			close_now(c);
+	} else if (c->is_high && c->backlog < CONN_BACKLOG_LOW) {
+		c->is_high = false;
+		c->ops->on_drained(c->arg);
+	}
+}
+
+static void send_raw(struct conn *c, const char *bytes, size_t n)
+{
+	uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)n);
+	struct write_req *w = NULL;
+	int sent = 0;
+
+	if (c->closing)
+		return;
+	if (c->backlog == 0)
+		sent = uv_try_write(&c->uv.stream, &buf, 1);
+	if (sent < 0 && sent != UV_EAGAIN) {
+		fail(c, sent, "write");
+		return;
+	}
+	sent = sent < 0 ? 0 : sent;
+	if ((size_t)sent == n)
+		return;
+	w = xmalloc(sizeof(*w) + n - (size_t)sent);
+	*w = (struct write_req){ .conn = c, .n = n - (size_t)sent };
+	memcpy(w->bytes, bytes + sent, w->n);
+	buf = uv_buf_init(w->bytes, (unsigned)w->n);
+	sent = uv_write(&w->req, &c->uv.stream, &buf, 1, written);
+	if (sent < 0) {
+		free(w);
+		fail(c, sent, "write");
+		return;
+	}
+	c->backlog += w->n;
+	c->is_high |= c->backlog > CONN_BACKLOG_HIGH;
+}
+
+static void send_tls_output(struct conn *c)
+{
+	char *bytes = NULL;
+	long n = BIO_get_mem_data(SSL_get_wbio(c->ssl), &bytes);
+
+	if (n <= 0)
+		return;
+	send_raw(c, bytes, (size_t)n);
+	BIO_reset(SSL_get_wbio(c->ssl));
+}
+
+static void name_tls_peer(struct conn *c)
+{
+	X509 *cert = SSL_get1_peer_certificate(c->ssl);
+	char cn[64] = "";
+	size_t used = strlen(c->peer);
+
+	if (!cert)
+		return;
+	if (X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn)) >
+	    0)
+		snprintf(c->peer + used, sizeof(c->peer) - used, " CN=%s", cn);
+	X509_free(cert);
+}
+
+static void open_done(struct conn *c)
+{
+	c->is_open = true;
+	ev_timer_stop(c->timer);
+	c->ops->on_open(c->arg);
+}
+
+static bool finish_handshake(struct conn *c)
+{
+	const unsigned char *alpn = NULL;
+	unsigned alpn_len = 0;
+	int r = SSL_do_handshake(c->ssl);
+
+	if (r == 1) {
+		SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
+		send_tls_output(c);
+		if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
+			err_set(&c->why, ERR_UNAVAILABLE,
+				"TLS: peer does not speak HTTP/2 (no ALPN h2)");
+			close_now(c);
+			return false;
+		}
+		name_tls_peer(c);
+		open_done(c);
+		return true;
+	}
+	r = SSL_get_error(c->ssl, r);
+	send_tls_output(c);
+	if (r != SSL_ERROR_WANT_READ && r != SSL_ERROR_WANT_WRITE)
+		fail_tls(c);
+	return false;
+}
+
+static void receive_tls(struct conn *c, const char *bytes, size_t n)
+{
+	uint8_t plain[8192];
+	int got = 0;
+
+	BIO_write(SSL_get_rbio(c->ssl), bytes, (int)n);
+	if (!c->is_open && !finish_handshake(c))
+		return;
+	while (!c->closing && !c->user_closed && (got = SSL_read(c->ssl, plain, sizeof(plain))) > 0)
+		c->ops->on_data(c->arg, plain, (size_t)got);
+	if (c->closing || c->user_closed)
+		return;
+	send_tls_output(c);
+	switch (SSL_get_error(c->ssl, got)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		break;
+	case SSL_ERROR_ZERO_RETURN:
+		c->why = (struct err){ .msg = "peer closed" };
+		close_now(c);
+		break;
+	default:
+		fail_tls(c);
+	}
+}
+
+static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+{
+	struct conn *c = handle->data;
+
+	(void)suggested;
+	if (!c->read_buf)
+		c->read_buf = xmalloc(READ_SIZE);
+	*ret_buf = uv_buf_init(c->read_buf, READ_SIZE);
+}
+
+static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+	struct conn *c = stream->data;
+
+	if (n == 0 || c->closing || c->user_closed)
+		return;
+	if (n == UV_EOF) {
+		if (c->is_open)
+			c->why = (struct err){ .msg = "peer closed" };
+		else
+			err_set(&c->why, ERR_UNAVAILABLE, "peer closed during the TLS handshake");
+		close_now(c);
+	} else if (n < 0) {
+		fail(c, (int)n, "read");
+	} else if (c->ssl) {
+		receive_tls(c, buf->base, (size_t)n);
+	} else {
+		c->ops->on_data(c->arg, (const uint8_t *)buf->base, (size_t)n);
+	}
+}
+
+static void name_peer(struct conn *c)
+{
+	struct sockaddr_storage sa = { 0 };
+	int len = sizeof(sa);
+	char host[INET6_ADDRSTRLEN] = "?";
+	struct ucred cred = { 0 };
+	socklen_t cred_len = sizeof(cred);
+	uv_os_fd_t fd = -1;
+
+	if (c->is_unix) {
+		if (uv_fileno(&c->uv.handle, &fd) == 0 &&
+		    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0)
+			snprintf(c->peer, sizeof(c->peer), "unix pid %d uid %u", cred.pid,
+				 cred.uid);
+		return;
+	}
+	if (uv_tcp_getpeername(&c->uv.tcp, (struct sockaddr *)&sa, &len) < 0)
+		return;
+	uv_ip_name((struct sockaddr *)&sa, host, sizeof(host));
+	/* The port sits at the same place in both families. */
+	snprintf(c->peer, sizeof(c->peer), sa.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host,
+		 ntohs(((struct sockaddr_in *)&sa)->sin_port));
+}
+
+/* The socket is connected: reads begin, TLS too. */
+static void begin(struct conn *c)
+{
+	int r = 0;
+
+	name_peer(c);
+	if (!c->is_unix)
+		uv_tcp_nodelay(&c->uv.tcp, 1);
+	r = uv_read_start(&c->uv.stream, give_buffer, got_bytes);
+	if (r < 0) {
+		fail(c, r, "read");
+		return;
+	}
+	if (c->ssl)
+		finish_handshake(c);
+	else
+		open_done(c);
+}
+
+static void connected(uv_connect_t *req, int status)
+{
+	struct conn *c = req->data;
+
+	if (c->closing)
+		return;
+	if (status < 0)
+		fail(c, status, "connect");
+	else
+		begin(c);
+}
+
+static void time_out(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->user_closed)
+		close_now(c);
+	else
+		fail(c, UV_ETIMEDOUT, c->ssl ? "connect and TLS handshake" : "connect");
+}
+
+static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info)
+{
+	struct conn *c = req->data;
+	struct sockaddr_storage sa = { 0 };
+	int r = status;
+
+	free(req);
+	if (c) {
+		c->resolve = NULL;
+		if (status == 0) {
+			memcpy(&sa, info->ai_addr, info->ai_addrlen);
+			((struct sockaddr_in *)&sa)->sin_port = htons(c->port);
+			r = uv_tcp_connect(&c->connect_req, &c->uv.tcp, (struct sockaddr *)&sa,
+					   connected);
+		}
+		if (r < 0)
+			fail(c, r, status < 0 ? "resolve name" : "connect");
+	}
+	uv_freeaddrinfo(info);
+}
+
+static int start_tcp(struct conn *c, const struct net_addr *addr)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} to = { 0 };
+	int r = 0;
+
+	c->port = addr->port;
+	if (uv_ip4_addr(addr->host, addr->port, &to.v4) == 0 ||
+	    uv_ip6_addr(addr->host, addr->port, &to.v6) == 0)
+		return uv_tcp_connect(&c->connect_req, &c->uv.tcp, &to.sa, connected);
+	c->resolve = xcalloc(1, sizeof(*c->resolve));
+	c->resolve->data = c;
+	r = uv_getaddrinfo(ev_loop_uv(c->loop), c->resolve, resolved, addr->host, NULL, &hints);
+	if (r < 0) {
+		free(c->resolve);
+		c->resolve = NULL;
+	}
+	return r;
+}
+
+static struct conn *new_conn(struct ev_loop *loop, bool is_unix, struct tls *tls,
+			     const struct conn_ops *ops, void *arg)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	c->loop = loop;
+	c->is_unix = is_unix;
+	c->tls = tls ? tls_ref(tls) : NULL;
+	c->ops = ops;
+	c->arg = arg;
+	c->connect_req.data = c;
+	if (is_unix)
+		uv_pipe_init(ev_loop_uv(loop), &c->uv.pipe, 0);
+	else
+		uv_tcp_init(ev_loop_uv(loop), &c->uv.tcp);
+	c->uv.handle.data = c;
+	c->timer = ev_timer_new(loop, time_out, c);
+	return c;
+}
+
+/* For failures before the user got the conn: no callback. */
+static int discard(struct conn *c)
+{
+	c->user_closed = true;
+	close_now(c);
+	return -1;
+}
+
+int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls,
+		 int64_t timeout_ns, const struct conn_ops *ops, void *arg, struct conn **ret_conn,
+		 struct err *err)
+{
+	struct conn *c = new_conn(loop, addr->kind == NET_ADDR_UNIX, tls, ops, arg);
+	char text[NET_ADDR_TEXT_MAX] = "";
+	int r = 0;
+
+	if (tls) {
+		c->ssl = tls_session_new(tls, addr->host, err);
+		if (!c->ssl)
+			return discard(c);
+	}
+	if (addr->kind == NET_ADDR_UNIX)
+		uv_pipe_connect(&c->connect_req, &c->uv.pipe, addr->path, connected);
+	else
+		r = start_tcp(c, addr);
+	if (r < 0) {
+		net_addr_format(addr, text);
+		err_os(err, ERR_UNAVAILABLE, r, "connect to %s", text);
+		return discard(c);
+	}
+	if (timeout_ns > 0)
+		ev_timer_start(c->timer, timeout_ns, 0);
+	*ret_conn = c;
+	return 0;
+}
+
+#define HANDSHAKE_NS (10 * NS_PER_S)
+
+int conn_accept(struct ev_loop *loop, uv_stream_t *server, bool is_unix, struct tls *tls,
+		const struct conn_ops *ops, void *arg, struct conn **ret_conn, struct err *err)
+{
+	struct conn *c = new_conn(loop, is_unix, tls, ops, arg);
+	int r = uv_accept(server, &c->uv.stream);
+
+	if (r < 0) {
+		err_os(err, ERR_UNAVAILABLE, r, "accept");
+		return discard(c);
+	}
+	if (tls) {
+		c->ssl = tls_session_new(tls, NULL, err);
+		if (!c->ssl)
+			return discard(c);
+	}
+	ev_timer_start(c->timer, HANDSHAKE_NS, 0);
+	*ret_conn = c;
+	begin(c);
+	return 0;
+}
+
+void conn_set_ops(struct conn *c, const struct conn_ops *ops, void *arg)
+{
+	c->ops = ops;
+	c->arg = arg;
+}
+
+size_t conn_write(struct conn *c, const void *bytes, size_t n)
+{
+	if (c->closing || c->user_closed || n == 0)
+		return c->backlog;
+	if (!c->ssl) {
+		send_raw(c, bytes, n);
+		return c->backlog;
+	}
+	if (SSL_write(c->ssl, bytes, (int)n) <= 0)
+		fail_tls(c);
+	else
+		send_tls_output(c);
+	return c->backlog;
+}
+
+size_t conn_backlog(const struct conn *c)
+{
+	return c->backlog;
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->user_closed)
+		return;
+	if (c->ssl && c->is_open && !c->closing) {
+		SSL_shutdown(c->ssl);
+		send_tls_output(c);
+	}
+	c->user_closed = true;
+	if (c->closing)
+		return;
+	uv_read_stop(&c->uv.stream);
+	if (c->backlog == 0 || !c->is_open)
+		close_now(c);
+	else
+		ev_timer_start(c->timer, LINGER_NS, 0);
+}
+
+void conn_abort(struct conn *c)
+{
+	c->user_closed = true;
+	close_now(c);
+}
+
+const char *conn_peer(const struct conn *c)
+{
+	return c->peer;
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sockets that are listened on. The delicate part is the file of a unix socket: bind(2) refuses an
+ * existing path, and a process that was killed leaves its file behind. So the path is probed by
+ * connecting: refused means that nobody listens and the file may go, success means that somebody
+ * lives there, whom SO_PEERCRED names. The socket is bound under a temporary name, given its mode,
+ * and renamed into place, so that it never exists with a wider mode and never vanishes for a
+ * watcher.
+ */
+#include "net/listener.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "event/loop.h"
+#include "net/conn-internal.h"
+#include "net/conn.h"
+#include "net/tls.h"
+
+#define BACKLOG 128
+
+struct pending {
+	struct listener *listener; /* NULL once it closed */
+	struct conn *conn;
+	struct pending *next;
+};
+
+struct listener {
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} uv;
+	struct ev_loop *loop;
+	struct net_addr addr;
+	struct tls *tls;
+	listener_accept_fn fn;
+	void *arg;
+	dev_t dev;
+	ino_t ino;
+	struct pending *pending; /* TLS handshakes under way */
+};
+
+static void unlink_pending(struct pending *p)
+{
+	struct pending **at = NULL;
+
+	if (!p->listener)
+		return;
+	for (at = &p->listener->pending; *at != p; at = &(*at)->next)
+		;
+	*at = p->next;
+}
+
+static void pending_open(void *arg)
+{
+	struct pending *p = arg;
+	struct listener *l = p->listener;
+	struct conn *c = p->conn;
+
+	unlink_pending(p);
+	free(p);
+	l->fn(l->arg, c);
+}
+
+static void pending_close(void *arg, const struct err *why)
+{
+	struct pending *p = arg;
+
+	log_debug("connection failed before it was open", log_err(why));
+	unlink_pending(p);
+	free(p);
+}
+
+static const struct conn_ops pending_ops = {
+	.on_open = pending_open,
+	.on_close = pending_close,
+};
+
+static void connection_waits(uv_stream_t *server, int status)
+{
+	struct listener *l = server->data;
+	struct pending *p = NULL;
+	struct err err = { 0 };
+
+	if (status < 0)
+		return;
+	p = xcalloc(1, sizeof(*p));
+	*p = (struct pending){ .listener = l, .next = l->pending };
+	l->pending = p;
+	/* Without TLS on_open runs inside: p is then gone when this returns. */
+	if (conn_accept(l->loop, server, l->addr.kind == NET_ADDR_UNIX, l->tls, &pending_ops, p,
+			&p->conn, &err) < 0) {
+		log_warn("connection not accepted", log_err(&err));
+		unlink_pending(p);
+		free(p);
+	}
+}
+
+static int probe_existing(const char *path, struct err *err)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+	struct stat st = { 0 };
+	autofd int fd = -1;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT
+			       ? 0
+			       : err_os(err, ERR_FAILED_PRECONDITION, errno, "socket '%s'", path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "'%s' exists and is no socket: it is left alone; remove it or "
+			       "choose another path",
+			       path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_os(err, ERR_INTERNAL, errno, "probe socket '%s'", path);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == ECONNREFUSED)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
+		return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by process %d",
+			       path, cred.pid);
+	return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by another process",
+		       path);
+}
+
+/*
+ * Binds at a name beside path and renames it over: atomic for whoever watches the directory. The
+ * temporary name begins with a dot, which kubelet's plugin watcher ignores.
+ */
+static int bind_unix(struct listener *l, mode_t mode, struct err *err)
+{
+	const char *path = l->addr.path;
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct stat st = { 0 };
+	autofd int fd = -1;
+	int dir_len = (int)(strrchr(path, '/') + 1 - path);
+	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%.*s.%d", dir_len, path, (int)getpid());
+
+	if (n < 0 || (size_t)n >= sizeof(sa.sun_path))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "socket path '%s' is too long: its directory must leave 9 of 107 "
+			       "bytes for a temporary name",
+			       path);
+	if (probe_existing(path, err) < 0)
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_os(err, ERR_INTERNAL, errno, "socket '%s'", path);
+	(void)unlink(sa.sun_path); /* of a killed process that had our pid */
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return err_os(err, ERR_FAILED_PRECONDITION, errno,
+			      "socket '%s' cannot be made (does its directory exist?)", path);
+	if (chmod(sa.sun_path, mode) < 0 || lstat(sa.sun_path, &st) < 0 ||
+	    listen(fd, BACKLOG) < 0 || rename(sa.sun_path, path) < 0) {
+		err_os(err, ERR_INTERNAL, errno, "socket '%s'", path);
+		(void)unlink(sa.sun_path);
+		return -1;
+	}
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
+	n = uv_pipe_open(&l->uv.pipe, fd);
+	if (n < 0)
+		return err_os(err, ERR_INTERNAL, n, "socket '%s'", path);
+	(void)TAKE_FD(fd);
+	return 0;
+}
+
+static int bind_tcp(struct listener *l, struct err *err)
+{
+	const struct net_addr *a = &l->addr;
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} at = { 0 };
+	char text[NET_ADDR_TEXT_MAX] = "";
+	const char *host = strcmp(a->host, "localhost") == 0 ? "127.0.0.1" : a->host;
+	int r = 0;
+
+	net_addr_format(a, text);
+	if (host[0] == '\0')
+		host = access("/proc/net/if_inet6", F_OK) == 0 ? "::" : "0.0.0.0";
+	if (uv_ip4_addr(host, a->port, &at.v4) < 0 && uv_ip6_addr(host, a->port, &at.v6) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "%s: listen on a numeric address, not on a name", text);
+	r = uv_tcp_bind(&l->uv.tcp, &at.sa, 0);
+	return r < 0 ? err_os(err, ERR_FAILED_PRECONDITION, r, "listen on %s", text) : 0;
+}
+
+static void handle_closed(uv_handle_t *handle)
+{
+	struct listener *l = handle->data;
+
+	tls_unref(l->tls);
+	free(l);
+}
+
+int listener_open(struct ev_loop *loop, const struct net_addr *addr, mode_t mode, struct tls *tls,
+		  listener_accept_fn fn, void *arg, struct listener **ret_listener, struct err *err)
+{
+	struct listener *l = xcalloc(1, sizeof(*l));
+	bool is_unix = addr->kind == NET_ADDR_UNIX;
+	char text[NET_ADDR_TEXT_MAX] = "";
+	int r = 0;
+
+	*l = (struct listener){
+		.loop = loop, .addr = *addr, .tls = tls ? tls_ref(tls) : NULL, .fn = fn, .arg = arg
+	};
+	if (is_unix)
+		uv_pipe_init(ev_loop_uv(loop), &l->uv.pipe, 0);
+	else
+		uv_tcp_init(ev_loop_uv(loop), &l->uv.tcp);
+	l->uv.handle.data = l;
+	r = is_unix ? bind_unix(l, mode, err) : bind_tcp(l, err);
+	if (r == 0) {
+		r = uv_listen(&l->uv.stream, BACKLOG, connection_waits);
+		net_addr_format(addr, text);
+		if (r < 0)
+			err_os(err, ERR_FAILED_PRECONDITION, r, "listen on %s", text);
+	}
+	if (r < 0) {
+		listener_close(l);
+		return -1;
+	}
+	*ret_listener = l;
+	return 0;
+}
+
+uint16_t listener_port(const struct listener *l)
+{
+	struct sockaddr_storage sa = { 0 };
+	int len = sizeof(sa);
+
+	if (l->addr.kind == NET_ADDR_UNIX ||
+	    uv_tcp_getsockname(&l->uv.tcp, (struct sockaddr *)&sa, &len) < 0)
+		return 0;
+	return ntohs(((struct sockaddr_in *)&sa)->sin_port);
+}
+
+int listener_is_bound(const struct listener *l)
+{
+	struct stat st = { 0 };
+
+	if (l->addr.kind != NET_ADDR_UNIX)
+		return 1;
+	return l->ino != 0 && lstat(l->addr.path, &st) == 0 && st.st_dev == l->dev &&
+	       st.st_ino == l->ino;
+}
+
+void listener_close(struct listener *l)
+{
+	struct pending *p = NULL;
+
+	if (!l)
+		return;
+	if (l->addr.kind == NET_ADDR_UNIX && listener_is_bound(l))
+		(void)unlink(l->addr.path);
+	while ((p = l->pending) != NULL) {
+		l->pending = p->next;
+		conn_abort(p->conn);
+		free(p);
+	}
+	uv_close(&l->uv.handle, handle_closed);
+}
