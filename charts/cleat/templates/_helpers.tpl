@@ -1,0 +1,77 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+
+{{- define "cleat.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $both .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What never changes between upgrades: selectors are made of it. */}}
+{{- define "cleat.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "cleat.labels" -}}
+{{ include "cleat.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: cleat
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "cleat.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- define "cleat.nodeAccount" -}}
+{{- default (printf "%s-node" (include "cleat.fullname" .)) .Values.node.serviceAccountName -}}
+{{- end -}}
+
+{{- define "cleat.controllerAccount" -}}
+{{- default (printf "%s-controller" (include "cleat.fullname" .)) .Values.controller.serviceAccountName -}}
+{{- end -}}
+
+{{- define "cleat.nodeSecret" -}}
+{{- default (printf "%s-node-tls" (include "cleat.fullname" .)) .Values.tls.nodeSecret -}}
+{{- end -}}
+
+{{- define "cleat.controllerSecret" -}}
+{{- default (printf "%s-controller-tls" (include "cleat.fullname" .)) .Values.tls.controllerSecret -}}
+{{- end -}}
+
+{{/* Command line options that both programs have; call with a dict of root and of. */}}
+{{- define "cleat.commonArgs" -}}
+- --driver-name={{ .root.Values.driver.name }}
+- --tls-cert=/tls/tls.crt
+- --tls-key=/tls/tls.key
+- --tls-ca=/tls/ca.crt
+- --http-endpoint=:{{ .of.httpPort }}
+- --logging-format={{ .of.logFormat }}
+- -v={{ .of.logLevel }}
+{{- range .of.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A call without answer within 5 s, six times in a row, is a hung program. */}}
+{{- define "cleat.probes" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  initialDelaySeconds: 10
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end -}}
