@@ -28,7 +28,7 @@ char *arena_strdup(struct arena *a, const char *s);
 /* Exactly n bytes of s, then NUL. */
 char *arena_strndup(struct arena *a, const char *s, size_t n) __attribute__((returns_nonnull));
 void *arena_memdup(struct arena *a, const void *p, size_t n) __attribute__((returns_nonnull));
-char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), returns_nonnull));
+char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), returns_nonnull, nonnull(2)));
 
 void arena_freep(struct arena **a);
 #define autoarena __attribute__((cleanup(arena_freep)))

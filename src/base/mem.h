@@ -12,7 +12,7 @@ void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull, all
 void *xrealloc(void *p, size_t size) __attribute__((returns_nonnull, alloc_size(2)));
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n) __attribute__((returns_nonnull));
-char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
+char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull, nonnull(1)));
 
 void mem_freep(void *p); /* void ** */
 #define autofree __attribute__((cleanup(mem_freep)))

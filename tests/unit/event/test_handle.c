@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Timers, signals, fds and watched paths. Each test runs its loop on the
+ * test's own thread until the callback under test stops it.
+ */
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "event/loop.h"
+
+#include "../check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct seen {
+	struct ev_loop *loop;
+	struct ev_timer *timer;
+	struct ev_signal *signal;
+	struct ev_io *io;
+	struct ev_path *path;
+	int n;
+	int signum;
+	unsigned events;
+	int64_t at_ns;
+	char name[64];
+};
+
+static void setup(struct seen *s)
+{
+	*s = (struct seen){ 0 };
+	ASSERT_EQ(ev_loop_new(&s->loop), 0);
+}
+
+static void on_timer(void *arg)
+{
+	struct seen *s = arg;
+
+	s->n++;
+	s->at_ns = clock_now_ns();
+	if (s->n == 3) {
+		ev_timer_free(TAKE_PTR(s->timer));
+		ev_loop_stop(s->loop);
+	}
+}
+
+TEST(a_repeating_timer_repeats_until_freed_by_its_own_callback)
+{
+	struct seen s;
+
+	setup(&s);
+	s.timer = ev_timer_new(s.loop, on_timer, &s);
+	ev_timer_start(s.timer, 0, NS_PER_MS);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ev_loop_free(s.loop);
+	ASSERT_EQ(s.n, 3);
+}
+
+static void on_single(void *arg)
+{
+	struct seen *s = arg;
+
+	s->n++;
+	s->at_ns = clock_now_ns();
+	ev_loop_stop(s->loop);
+}
+
+TEST(a_timer_is_never_early)
+{
+	static const int64_t delays[] = { 1, NS_PER_MS, 3 * NS_PER_MS + 1, 7 * NS_PER_MS };
+	struct seen s;
+
+	setup(&s);
+	s.timer = ev_timer_new(s.loop, on_single, &s);
+	for (size_t i = 0; i < ARRAY_LEN(delays); i++) {
+		int64_t begin = clock_now_ns();
+
+		ev_timer_start(s.timer, delays[i], 0);
+		ASSERT_EQ(ev_loop_run(s.loop), 0);
+		ASSERT_TRUE(s.at_ns - begin >= delays[i]);
+	}
+	ev_timer_free(s.timer);
+	ev_loop_free(s.loop);
+	ASSERT_EQ(s.n, ARRAY_LEN(delays));
+}
+
+TEST(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once)
+{
+	struct seen quiet;
+	struct seen s;
+
+	setup(&s);
+	quiet = s;
+	quiet.timer = ev_timer_new(s.loop, on_single, &quiet);
+	s.timer = ev_timer_new(s.loop, on_single, &s);
+	ev_timer_start(quiet.timer, 0, 0);
+	ev_timer_stop(quiet.timer);
+	ev_timer_start(s.timer, 3600 * NS_PER_S, 0);
+	ev_timer_start(s.timer, NS_PER_MS, 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ev_timer_free(s.timer);
+	ev_timer_free(quiet.timer);
+	ev_timer_free(NULL);
+	ev_loop_free(s.loop);
+	ASSERT_EQ(s.n, 1);
+	ASSERT_EQ(quiet.n, 0);
+}
+
+static void on_signal(void *arg, int signum)
+{
+	struct seen *s = arg;
+
+	s->signum = signum;
+	ev_signal_free(TAKE_PTR(s->signal));
+	ev_loop_stop(s->loop);
+}
+
+TEST(a_signal_arrives_on_the_loop)
+{
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(ev_signal_new(s.loop, SIGUSR2, on_signal, &s, &s.signal), 0);
+	ASSERT_EQ(raise(SIGUSR2), 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ev_loop_free(s.loop);
+	ASSERT_EQ(s.signum, SIGUSR2);
+}
+
+TEST(a_signal_that_cannot_be_caught_is_refused)
+{
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(ev_signal_new(s.loop, SIGKILL, on_signal, &s, &s.signal), -EINVAL);
+	ASSERT_TRUE(s.signal == NULL);
+	ev_loop_free(s.loop);
+}
+
+static void on_io(void *arg, unsigned events)
+{
+	struct seen *s = arg;
+
+	s->n++;
+	s->events = events;
+	ev_loop_stop(s->loop);
+}
+
+TEST(an_fd_is_told_readable_and_writable_as_wanted)
+{
+	autofd int fd = eventfd(0, EFD_CLOEXEC);
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(ev_io_new(s.loop, fd, on_io, &s, &s.io), 0);
+	ASSERT_EQ(ev_io_want(s.io, EV_WRITE), 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ASSERT_EQ(s.events, EV_WRITE);
+	ASSERT_EQ(ev_io_want(s.io, EV_READ), 0);
+	ASSERT_EQ(eventfd_write(fd, 1), 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ASSERT_EQ(s.events, EV_READ);
+	ev_io_free(s.io);
+	ev_loop_free(s.loop);
+	ASSERT_TRUE(fcntl(fd, F_GETFD) >= 0); /* still the caller's */
+}
+
+TEST(nothing_wanted_is_nothing_told)
+{
+	autofd int fd = eventfd(1, EFD_CLOEXEC);
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(ev_io_new(s.loop, fd, on_io, &s, &s.io), 0);
+	ASSERT_EQ(ev_io_want(s.io, EV_READ), 0);
+	ASSERT_EQ(ev_io_want(s.io, 0), 0);
+	s.timer = ev_timer_new(s.loop, on_single, &s);
+	ev_timer_start(s.timer, NS_PER_MS, 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ASSERT_EQ(s.events, 0);
+	ev_timer_free(s.timer);
+	ev_io_free(s.io);
+	ev_loop_free(s.loop);
+}
+
+TEST(the_far_end_closing_is_told_as_readable)
+{
+	int fds[2];
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ASSERT_EQ(ev_io_new(s.loop, fds[0], on_io, &s, &s.io), 0);
+	ASSERT_EQ(ev_io_want(s.io, EV_READ), 0);
+	fd_closep(&fds[1]);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ASSERT_TRUE(s.events & EV_READ);
+	ev_io_free(s.io);
+	ev_loop_free(s.loop);
+	fd_closep(&fds[0]);
+}
+
+TEST(a_regular_file_cannot_be_polled)
+{
+	autofd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	struct seen s;
+
+	setup(&s);
+	ASSERT_TRUE(ev_io_new(s.loop, fd, on_io, &s, &s.io) < 0);
+	ev_loop_free(s.loop);
+}
+
+static void on_path(void *arg, const char *name)
+{
+	struct seen *s = arg;
+
+	(void)snprintf(s->name, sizeof(s->name), "%s", name); /* the test's own short names */
+	ev_path_free(TAKE_PTR(s->path));
+	ev_loop_stop(s->loop);
+}
+
+TEST(a_new_file_in_a_watched_directory_is_named)
+{
+	char dir[] = "/tmp/cleat-test-XXXXXX";
+	autofree char *file = NULL;
+	struct seen s;
+	int watched;
+	int fd;
+
+	setup(&s);
+	ASSERT_TRUE(mkdtemp(dir) != NULL);
+	file = xasprintf("%s/kubelet.sock", dir);
+	watched = ev_path_new(s.loop, dir, on_path, &s, &s.path);
+	fd = open(file, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	if (watched == 0 && fd >= 0)
+		(void)ev_loop_run(s.loop); /* what it did is asserted below */
+	fd_closep(&fd);
+	(void)unlink(file); /* whatever happened, nothing is left */
+	(void)rmdir(dir);
+	ASSERT_EQ(watched, 0);
+	ev_loop_free(s.loop);
+	ASSERT_STR(s.name, "kubelet.sock");
+}
+
+TEST(a_path_that_is_not_there_cannot_be_watched)
+{
+	struct seen s;
+
+	setup(&s);
+	ASSERT_EQ(ev_path_new(s.loop, "/proc/self/no-such", on_path, &s, &s.path), -ENOENT);
+	ev_loop_free(s.loop);
+}
+
+RUN_TESTS(UNIT(a_repeating_timer_repeats_until_freed_by_its_own_callback),
+	  UNIT(a_timer_is_never_early),
+	  UNIT(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once),
+	  UNIT(a_signal_arrives_on_the_loop), UNIT(a_signal_that_cannot_be_caught_is_refused),
+	  UNIT(an_fd_is_told_readable_and_writable_as_wanted), UNIT(nothing_wanted_is_nothing_told),
+	  UNIT(the_far_end_closing_is_told_as_readable), UNIT(a_regular_file_cannot_be_polled),
+	  UNIT(a_new_file_in_a_watched_directory_is_named),
+	  UNIT(a_path_that_is_not_there_cannot_be_watched))

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Worker lanes. Jobs that must be caught in the act wait at a gate (a
+ * semaphore) that the test opens; nothing here waits for time to pass.
+ */
+#include "base/mem.h"
+#include "base/metric.h"
+#include "event/work.h"
+
+#include "../check.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+struct gate {
+	sem_t arrived;
+	sem_t open;
+	atomic_int passed;
+};
+
+static void gate_init(struct gate *g)
+{
+	ASSERT_EQ(sem_init(&g->arrived, 0, 0), 0);
+	ASSERT_EQ(sem_init(&g->open, 0, 0), 0);
+	atomic_init(&g->passed, 0);
+}
+
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		;
+}
+
+static void pass_gate(void *arg)
+{
+	struct gate *g = arg;
+
+	sem_post(&g->arrived);
+	wait_for(&g->open);
+	atomic_fetch_add(&g->passed, 1);
+}
+
+static void count(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+TEST(each_job_runs_exactly_once)
+{
+	atomic_int n = 0;
+	struct work *w;
+
+	ASSERT_EQ(work_new(NULL, &w), 0);
+	for (int i = 0; i < 1000; i++)
+		ASSERT_EQ(work_submit(w, i % WORK_LANES, count, &n), 0);
+	work_free(w);
+	ASSERT_EQ(atomic_load(&n), 1000);
+}
+
+TEST(a_lane_runs_as_many_jobs_at_once_as_it_has_threads)
+{
+	struct work_options opts = { .threads = { [WORK_HOST] = 3 } };
+	struct gate g;
+	struct work *w;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+	for (int i = 0; i < 3; i++)
+		wait_for(&g.arrived);
+	ASSERT_EQ(work_busy(w, WORK_HOST), 3);
+	ASSERT_TRUE(sem_trywait(&g.arrived) < 0);
+	for (int i = 0; i < 5; i++)
+		sem_post(&g.open);
+	work_free(w);
+	ASSERT_EQ(atomic_load(&g.passed), 5);
+}
+
+TEST(a_stuck_lane_holds_no_other_up)
+{
+	struct work_options opts = { .threads = { [WORK_HOST] = 1 } };
+	struct gate stuck;
+	struct gate other;
+	struct work *w;
+
+	gate_init(&stuck);
+	gate_init(&other);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &stuck), 0);
+	wait_for(&stuck.arrived);
+	ASSERT_EQ(work_submit(w, WORK_STORE, pass_gate, &other), 0);
+	wait_for(&other.arrived);
+	ASSERT_EQ(work_busy(w, WORK_HOST), 1);
+	ASSERT_EQ(work_busy(w, WORK_STORE), 1);
+	ASSERT_EQ(work_busy(w, WORK_API), 0);
+	sem_post(&other.open);
+	sem_post(&stuck.open);
+	work_free(w);
+}
+
+TEST(a_full_queue_answers_busy)
+{
+	struct work_options opts = { .threads = { [WORK_API] = 1 }, .queue = { [WORK_API] = 2 } };
+	struct gate g;
+	struct work *w;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
+	wait_for(&g.arrived);
+	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), -EBUSY);
+	for (int i = 0; i < 3; i++)
+		sem_post(&g.open);
+	work_free(w);
+	ASSERT_EQ(atomic_load(&g.passed), 3);
+}
+
+TEST(slow_never_has_more_than_half_of_the_others)
+{
+	struct work_options opts = { .threads = { 1, 2, 1, 9 } };
+	struct gate g;
+	struct work *w;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(work_submit(w, WORK_SLOW, pass_gate, &g), 0);
+	for (int i = 0; i < 2; i++)
+		wait_for(&g.arrived);
+	ASSERT_EQ(work_busy(w, WORK_SLOW), 2);
+	ASSERT_TRUE(sem_trywait(&g.arrived) < 0);
+	for (int i = 0; i < 3; i++)
+		sem_post(&g.open);
+	work_free(w);
+}
+
+struct late {
+	struct work *work;
+	struct gate gate;
+	atomic_int result;
+};
+
+/* Submits again and again until the lane is closed: by then work_free is at work. */
+static void submit_while_open(void *arg)
+{
+	struct late *late = arg;
+	int r;
+
+	sem_post(&late->gate.arrived);
+	do
+		r = work_submit(late->work, WORK_API, count, &late->gate.passed);
+	while (r == 0 || r == -EBUSY);
+	atomic_store(&late->result, r);
+}
+
+TEST(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took)
+{
+	struct late late = { 0 };
+
+	gate_init(&late.gate);
+	ASSERT_EQ(work_new(NULL, &late.work), 0);
+	ASSERT_EQ(work_submit(late.work, WORK_HOST, submit_while_open, &late), 0);
+	wait_for(&late.gate.arrived);
+	work_free(late.work);
+	ASSERT_EQ(atomic_load(&late.result), -ESHUTDOWN);
+}
+
+static pthread_key_t end_key;
+
+static void tell_end(void *value)
+{
+	sem_post(value);
+}
+
+static void watch_end(void *arg)
+{
+	pthread_setspecific(end_key, arg);
+}
+
+TEST(an_idle_thread_ends_and_the_next_job_gets_a_new_one)
+{
+	struct work_options opts = { .idle_ns = 1 };
+	struct work *w;
+	sem_t ended;
+
+	ASSERT_EQ(pthread_key_create(&end_key, tell_end), 0);
+	ASSERT_EQ(sem_init(&ended, 0, 0), 0);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(work_submit(w, WORK_STORE, watch_end, &ended), 0);
+		wait_for(&ended);
+	}
+	work_free(w);
+	pthread_key_delete(end_key);
+}
+
+static void look_at_signals(void *arg)
+{
+	sigset_t mask;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	atomic_store((atomic_int *)arg, sigismember(&mask, SIGTERM));
+}
+
+TEST(workers_leave_signals_to_the_main_thread)
+{
+	atomic_int blocked = -1;
+	struct work *w;
+	sigset_t mask;
+
+	ASSERT_EQ(work_new(NULL, &w), 0);
+	ASSERT_EQ(work_submit(w, WORK_API, look_at_signals, &blocked), 0);
+	work_free(w);
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	ASSERT_EQ(atomic_load(&blocked), 1);
+	ASSERT_FALSE(sigismember(&mask, SIGTERM));
+}
+
+TEST(busy_workers_are_a_metric)
+{
+	autostr struct str text = STR_INIT;
+	struct gate g;
+	struct work *w;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(NULL, &w), 0);
+	ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+	wait_for(&g.arrived);
+	metric_render(&text);
+	sem_post(&g.open);
+	work_free(w);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"host\"} 1\n") != NULL);
+	str_reset(&text);
+	metric_render(&text);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"host\"} 0\n") != NULL);
+}
+
+TEST(a_thread_of_its_own_runs_and_is_joined)
+{
+	struct work_thread *t;
+	atomic_int n = 0;
+
+	ASSERT_EQ(work_thread_start("a name longer than the kernel takes", count, &n, &t), 0);
+	work_thread_join(t);
+	work_thread_join(NULL);
+	ASSERT_EQ(atomic_load(&n), 1);
+}
+
+TEST(lanes_have_names)
+{
+	ASSERT_STR(work_lane_name(WORK_API), "api");
+	ASSERT_STR(work_lane_name(WORK_HOST), "host");
+	ASSERT_STR(work_lane_name(WORK_STORE), "store");
+	ASSERT_STR(work_lane_name(WORK_SLOW), "slow");
+}
+
+RUN_TESTS(UNIT(each_job_runs_exactly_once),
+	  UNIT(a_lane_runs_as_many_jobs_at_once_as_it_has_threads),
+	  UNIT(a_stuck_lane_holds_no_other_up), UNIT(a_full_queue_answers_busy),
+	  UNIT(slow_never_has_more_than_half_of_the_others),
+	  UNIT(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took),
+	  UNIT(an_idle_thread_ends_and_the_next_job_gets_a_new_one),
+	  UNIT(workers_leave_signals_to_the_main_thread), UNIT(busy_workers_are_a_metric),
+	  UNIT(a_thread_of_its_own_runs_and_is_joined), UNIT(lanes_have_names))
