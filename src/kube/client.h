@@ -15,46 +15,53 @@ struct kube_config;
 /*
  * struct kube_client - requests to one API server over one HTTP/2 connection with TLS
  *
- * Reconnects with backoff and jitter; PINGs find a dead peer. Every call blocks the calling worker until reply, deadline or
- * cancellation. A token bucket (qps, burst) bounds the rate; 429 and 503 with Retry-After are waited out and repeated
- * within the ctx's deadline (for GET always, for writes only where the server said that it did nothing: 429).
+ * Reconnects with backoff and jitter; PINGs find a dead peer. Every call blocks the calling worker
+ * until reply, deadline or cancellation. A token bucket (qps, burst) bounds the rate; 429 and 503
+ * with Retry-After are waited out and repeated within the ctx's deadline (for GET always, for
+ * writes only where the server said that it did nothing: 429).
  *
- * err->code by HTTP status: 404 NOT_FOUND · 409 AlreadyExists ALREADY_EXISTS, 409 Conflict ABORTED · 400, 422
- * INVALID_ARGUMENT · 401 UNAUTHENTICATED (token re-read and tried once more first) · 403 PERMISSION_DENIED, the message names
- * verb and resource · 410 OUT_OF_RANGE · 429, 5xx, no connection UNAVAILABLE · 405, 415 UNIMPLEMENTED.
+ * err->code by HTTP status: 404 NOT_FOUND · 409 AlreadyExists ALREADY_EXISTS, 409 Conflict ABORTED
+ * · 400, 422 INVALID_ARGUMENT · 401 UNAUTHENTICATED (token re-read and tried once more first) · 403
+ * PERMISSION_DENIED, the message names verb and resource · 410 OUT_OF_RANGE · 429, 5xx, no
+ * connection UNAVAILABLE · 405, 415 UNIMPLEMENTED.
  */
 struct kube_client;
 
 struct kube_client_options {
-	double qps;       /* 0: 50 */
-	unsigned burst;   /* 0: 100 */
+	double qps;             /* 0: 50 */
+	unsigned burst;         /* 0: 100 */
 	const char *user_agent; /* "cleat/0.1.0" */
 };
 
-int kube_client_new(struct ev_loop *loop, const struct kube_config *config, const struct kube_client_options *opts,
-		    struct kube_client **ret_client, struct err *err);
+int kube_client_new(struct ev_loop *loop, const struct kube_config *config,
+		    const struct kube_client_options *opts, struct kube_client **ret_client,
+		    struct err *err);
 void kube_client_free(struct kube_client *c);
 
-/* Whether the last request or watch reached the server; why not in *ret_why (may be NULL; ERR_MSG_MAX bytes). Any thread. */
+/* Whether the last request or watch reached the server; why not in *ret_why (may be NULL;
+ * ERR_MSG_MAX bytes). Any thread. */
 bool kube_client_is_healthy(struct kube_client *c, char *ret_why);
 
-/* path: "/api/v1/namespaces/a/persistentvolumeclaims/x". Replies are documents that the caller frees (json_free);
- * ret may be NULL where the reply does not matter. */
-int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret, struct err *err);
-int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body, struct json_doc **ret,
-		struct err *err);
-int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body, struct json_doc **ret,
-		struct err *err);
+/* path: "/api/v1/namespaces/a/persistentvolumeclaims/x". Replies are documents that the caller
+ * frees (json_free); ret may be NULL where the reply does not matter. */
+int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
+	     struct err *err);
+int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
+		struct json_doc **ret, struct err *err);
+int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
+		struct json_doc **ret, struct err *err);
 
 enum kube_patch_type {
-	KUBE_PATCH_MERGE, /* put metadata.resourceVersion into it to make it conditional: ABORTED if stale */
+	KUBE_PATCH_MERGE, /* put metadata.resourceVersion into it to make it conditional: ABORTED if
+			     stale */
 	KUBE_PATCH_JSON,  /* a failing "test" is INVALID_ARGUMENT (422) */
 	KUBE_PATCH_STRATEGIC,
 };
-int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type, const char *body,
-	       struct json_doc **ret, struct err *err);
+int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
+	       const char *body, struct json_doc **ret, struct err *err);
 
 /* uid: precondition, "" for none. 0 also when it is gone already. */
-int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const char *uid, struct err *err);
+int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const char *uid,
+		struct err *err);
 
 #endif

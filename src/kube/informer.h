@@ -13,37 +13,42 @@ struct kube_client;
 /*
  * struct informer - a cache of one kind, kept current by a watch
  *
- * Starts with a streaming list (WatchList: sendInitialEvents), falls back to pages of 500; bookmarks move the resource version;
- * 410 lists anew and reports what went missing as deletions; every other end of the stream watches again from the last
- * version with backoff 0.8–30 s and jitter. One informer a kind serves all controllers of the process.
+ * Starts with a streaming list (WatchList: sendInitialEvents), falls back to pages of 500;
+ * bookmarks move the resource version; 410 lists anew and reports what went missing as deletions;
+ * every other end of the stream watches again from the last version with backoff 0.8–30 s and
+ * jitter. One informer a kind serves all controllers of the process.
  */
 struct informer;
 
 /*
- * A change: old NULL = new, new NULL = gone. Called on the I/O thread: must only put keys into queues. Both are
- * borrowed. Also called once per object for a handler added late.
+ * A change: old NULL = new, new NULL = gone. Called on the I/O thread: must only put keys into
+ * queues. Both are borrowed. Also called once per object for a handler added late.
  */
-typedef void (*informer_change_fn)(void *arg, const struct kube_object *old_obj, const struct kube_object *new_obj);
+typedef void (*informer_change_fn)(void *arg, const struct kube_object *old_obj,
+				   const struct kube_object *new_obj);
 
 struct informer *informer_new(struct kube_client *client, enum kube_kind kind);
 void informer_free(struct informer *i);
-int informer_on_change(struct informer *i, informer_change_fn fn, void *arg); /* before start; at most 8 */
+int informer_on_change(struct informer *i, informer_change_fn fn,
+		       void *arg); /* before start; at most 8 */
 void informer_start(struct informer *i);
 bool informer_has_synced(const struct informer *i); /* any thread */
-/* The last failure of list or watch that has not healed yet, "" if none (copied, ERR_MSG_MAX bytes). Any thread. */
+/* The last failure of list or watch that has not healed yet, "" if none (copied, ERR_MSG_MAX
+ * bytes). Any thread. */
 void informer_trouble(struct informer *i, char *ret_text);
 
 /* Any thread. A reference the caller drops, or NULL. ns "" for cluster-scoped kinds. */
 const struct kube_object *informer_get(struct informer *i, const char *ns, const char *name);
 
-/* Any thread: calls fn for each under the cache's lock: fn must be short and must not call back here. ≠0 stops. */
+/* Any thread: calls fn for each under the cache's lock: fn must be short and must not call back
+ * here. ≠0 stops. */
 typedef int (*informer_each_fn)(void *arg, const struct kube_object *o);
 void informer_each(struct informer *i, informer_each_fn fn, void *arg);
 size_t informer_count(struct informer *i);
 
 /*
- * Our own write came back with this object: takes it into the cache if it is newer than what is there (so that the next
- * reconcile does not read a cache older than its own act). Any thread.
+ * Our own write came back with this object: takes it into the cache if it is newer than what is
+ * there (so that the next reconcile does not read a cache older than its own act). Any thread.
  */
 void informer_note_write(struct informer *i, const struct kube_object *o);
 

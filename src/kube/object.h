@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 /*
- * Objects as caches hold them: only the fields that some controller uses. One object is one allocation (all strings and
- * arrays inside it), immutable, counted by reference since watchers replace it while a reconcile still reads it.
- * Strings are never NULL.
+ * Objects as caches hold them: only the fields that some controller uses. One object is one
+ * allocation (all strings and arrays inside it), immutable, counted by reference since watchers
+ * replace it while a reconcile still reads it. Strings are never NULL.
  */
 enum kube_kind {
 	KUBE_PVC,
@@ -26,15 +26,15 @@ enum kube_kind {
 
 struct kube_object {
 	enum kube_kind kind;
-	const char *ns;               /* "" for cluster-scoped */
+	const char *ns; /* "" for cluster-scoped */
 	const char *name;
 	const char *uid;
 	const char *resource_version;
-	bool is_deleting;             /* deletionTimestamp set */
+	bool is_deleting; /* deletionTimestamp set */
 	const char *const *finalizers;
 	size_t n_finalizers;
-	struct strmap annotations;    /* only those that object.c lists as used */
-	struct strmap labels;         /* KUBE_NODE only */
+	struct strmap annotations; /* only those that object.c lists as used */
+	struct strmap labels;      /* KUBE_NODE only */
 };
 
 struct kube_string_list {
@@ -45,13 +45,13 @@ struct kube_string_list {
 struct kube_pvc {
 	struct kube_object meta;
 	const char *volume_name;
-	const char *class_name;       /* "" when nil or empty */
-	const char *volume_mode;      /* "Filesystem" (default) or "Block" */
+	const char *class_name;  /* "" when nil or empty */
+	const char *volume_mode; /* "Filesystem" (default) or "Block" */
 	struct kube_string_list access_modes;
 	uint64_t request_bytes;
-	bool has_bad_request;         /* the quantity does not parse or overflows */
+	bool has_bad_request; /* the quantity does not parse or overflows */
 	bool has_selector;
-	const char *source_kind;      /* of dataSource, else dataSourceRef; "" none */
+	const char *source_kind; /* of dataSource, else dataSourceRef; "" none */
 	const char *source_api_group;
 	const char *source_name;
 	const char *source_namespace;
@@ -61,7 +61,7 @@ struct kube_pvc {
 
 struct kube_pv {
 	struct kube_object meta;
-	const char *driver;           /* spec.csi.driver, "" if no CSI volume */
+	const char *driver; /* spec.csi.driver, "" if no CSI volume */
 	const char *handle;
 	const char *class_name;
 	const char *reclaim_policy;
@@ -70,7 +70,7 @@ struct kube_pv {
 	uint64_t capacity_bytes;
 };
 
-struct kube_topology_term {           /* one key of a StorageClass's allowedTopologies term */
+struct kube_topology_term { /* one key of a StorageClass's allowedTopologies term */
 	const char *key;
 	struct kube_string_list values;
 };
@@ -83,7 +83,7 @@ struct kube_storage_class {
 	struct kube_object meta;
 	const char *provisioner;
 	struct strmap parameters;
-	const char *reclaim_policy;   /* "Delete" when absent */
+	const char *reclaim_policy; /* "Delete" when absent */
 	struct kube_string_list mount_options;
 	bool is_wait_for_first_consumer;
 	const struct kube_topology_terms *allowed; /* OR of terms, AND of keys */
@@ -135,7 +135,8 @@ const struct kube_node *kube_as_node(const struct kube_object *o);
 const struct kube_csi_node *kube_as_csi_node(const struct kube_object *o);
 const struct kube_volume_attachment *kube_as_attachment(const struct kube_object *o);
 
-/* Collection path ("/api/v1/persistentvolumeclaims"), object path (malloc'ed), resource word ("persistentvolumeclaims"). */
+/* Collection path ("/api/v1/persistentvolumeclaims"), object path (malloc'ed), resource word
+ * ("persistentvolumeclaims"). */
 const char *kube_kind_path(enum kube_kind kind);
 char *kube_object_path(enum kube_kind kind, const char *ns, const char *name);
 const char *kube_kind_resource(enum kube_kind kind);

@@ -7,8 +7,8 @@
 
 /* Kubernetes resource quantities of whole units (bytes). apimachinery pkg/api/resource. */
 
-/* Value rounded up to a whole unit. 0; -EINVAL (not the grammar, or negative); -ERANGE (over INT64_MAX in the decimal
- * family; the binary family is capped there, as the API server does). */
+/* Value rounded up to a whole unit. 0; -EINVAL (not the grammar, or negative); -ERANGE (over
+ * INT64_MAX in the decimal family; the binary family is capped there, as the API server does). */
 int kube_quantity_parse(const char *text, uint64_t *ret_value);
 
 /* Canonical in the binary family: "1Gi", "1536Mi", "1073741825". */

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One item a key, found by a map; the ready ones in a list, the delayed ones
+ * in a binary heap whose slots the items know, so that a key that becomes due
+ * earlier is moved and never stands there twice.
+ *
+ *            add ──► READY ──take──► AT_WORK ──finish──► gone, or READY, or DELAYED
+ *  add later ──► DELAYED ──due──► READY    └ add: again_ns, looked at by finish
+ */
+#include "kube/backlog.h"
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/vec.h"
+
+#include <assert.h>
+
+enum place { NOWHERE, READY, DELAYED, AT_WORK };
+
+struct item {
+	enum place place;
+	unsigned failures;
+	int64_t due_ns;    /* DELAYED: when; AT_WORK: when again, or BACKLOG_NEVER */
+	size_t slot;       /* DELAYED: index in the heap */
+	struct item *next; /* READY */
+	char key[];
+};
+
+struct backlog {
+	struct map *items;
+	struct item *first;
+	struct item **last;
+	size_t n_ready;
+	VEC(struct item *) heap;
+};
+
+struct backlog *backlog_new(void)
+{
+	struct backlog *b = xcalloc(1, sizeof(*b));
+
+	b->items = map_new();
+	b->last = &b->first;
+	return b;
+}
+
+void backlog_free(struct backlog *b)
+{
+	void *item;
+
+	if (!b)
+		return;
+	for (size_t it = 0; map_next(b->items, &it, NULL, &item);)
+		free(item);
+	map_free(b->items);
+	vec_done(&b->heap);
+	free(b);
+}
+
+static void heap_put(struct backlog *b, size_t slot, struct item *i)
+{
+	b->heap.v[slot] = i;
+	i->slot = slot;
+}
+
+static void heap_rise(struct backlog *b, struct item *i)
+{
+	size_t slot = i->slot;
+
+	while (slot > 0 && b->heap.v[(slot - 1) / 2]->due_ns > i->due_ns) {
+		heap_put(b, slot, b->heap.v[(slot - 1) / 2]);
+		slot = (slot - 1) / 2;
+	}
+	heap_put(b, slot, i);
+}
+
+static void heap_sink(struct backlog *b, struct item *i)
+{
+	size_t slot = i->slot;
+
+	for (;;) {
+		size_t child = slot * 2 + 1;
+
+		if (child + 1 < b->heap.n &&
+		    b->heap.v[child + 1]->due_ns < b->heap.v[child]->due_ns)
+			child++;
+		if (child >= b->heap.n || b->heap.v[child]->due_ns >= i->due_ns)
+			break;
+		heap_put(b, slot, b->heap.v[child]);
+		slot = child;
+	}
+	heap_put(b, slot, i);
+}
+
+static void heap_remove(struct backlog *b, struct item *i)
+{
+	struct item *last = b->heap.v[--b->heap.n];
+
+	if (last == i)
+		return;
+	heap_put(b, i->slot, last);
+	heap_rise(b, last);
+	heap_sink(b, last);
+}
+
+static void make_ready(struct backlog *b, struct item *i)
+{
+	i->place = READY;
+	i->next = NULL;
+	*b->last = i;
+	b->last = &i->next;
+	b->n_ready++;
+}
+
+static void make_delayed(struct backlog *b, struct item *i, int64_t due_ns)
+{
+	i->place = DELAYED;
+	i->due_ns = due_ns;
+	i->slot = b->heap.n;
+	vec_push(&b->heap, i);
+	heap_rise(b, i);
+}
+
+static struct item *get_item(struct backlog *b, const char *key)
+{
+	struct item *i = map_find(b->items, key);
+	size_t size = strlen(key) + 1;
+
+	if (i)
+		return i;
+	i = xcalloc(1, sizeof(*i) + size);
+	memcpy(i->key, key, size);
+	(void)map_put(b->items, key, i); /* was not there */
+	return i;
+}
+
+static void place(struct backlog *b, struct item *i, int64_t due_ns)
+{
+	if (due_ns <= 0)
+		make_ready(b, i);
+	else
+		make_delayed(b, i, due_ns);
+}
+
+bool backlog_add(struct backlog *b, const char *key, int64_t due_ns)
+{
+	struct item *i = get_item(b, key);
+
+	switch (i->place) {
+	case NOWHERE:
+		place(b, i, due_ns);
+		return true;
+	case READY:
+		return false;
+	case DELAYED:
+		if (due_ns >= i->due_ns)
+			return false;
+		heap_remove(b, i);
+		place(b, i, due_ns);
+		return true;
+	case AT_WORK:
+		if (due_ns >= i->due_ns)
+			return false;
+		i->due_ns = due_ns;
+		return true;
+	}
+	return false;
+}
+
+static void promote(struct backlog *b, int64_t now_ns)
+{
+	while (b->heap.n > 0 && b->heap.v[0]->due_ns <= now_ns) {
+		struct item *i = b->heap.v[0];
+
+		heap_remove(b, i);
+		make_ready(b, i);
+	}
+}
+
+const char *backlog_take(struct backlog *b, int64_t now_ns)
+{
+	struct item *i;
+
+	promote(b, now_ns);
+	i = b->first;
+	if (!i)
+		return NULL;
+	b->first = i->next;
+	if (!b->first)
+		b->last = &b->first;
+	b->n_ready--;
+	i->place = AT_WORK;
+	i->due_ns = BACKLOG_NEVER;
+	return i->key;
+}
+
+void backlog_finish(struct backlog *b, const char *key, unsigned failures, int64_t again_ns)
+{
+	struct item *i = map_find(b->items, key);
+
+	assert(i && i->place == AT_WORK);
+	if (i->due_ns < again_ns)
+		again_ns = i->due_ns;
+	i->failures = failures;
+	i->place = NOWHERE;
+	if (again_ns != BACKLOG_NEVER) {
+		place(b, i, again_ns);
+	} else if (failures == 0) {
+		(void)map_take(b->items, key);
+		free(i);
+	}
+}
+
+unsigned backlog_failures(const struct backlog *b, const char *key)
+{
+	const struct item *i = map_find(b->items, key);
+
+	return i ? i->failures : 0;
+}
+
+size_t backlog_ready(struct backlog *b, int64_t now_ns)
+{
+	promote(b, now_ns);
+	return b->n_ready;
+}
+
+size_t backlog_length(const struct backlog *b)
+{
+	return b->n_ready + b->heap.n;
+}
+
+int64_t backlog_due_ns(const struct backlog *b)
+{
+	return b->heap.n ? b->heap.v[0]->due_ns : BACKLOG_NEVER;
+}

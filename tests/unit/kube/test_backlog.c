@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/random.h"
+#include "kube/backlog.h"
+
+static void expect_take(struct backlog *b, int64_t now_ns, const char *want)
+{
+	const char *key = backlog_take(b, now_ns);
+
+	if (!want)
+		assert_null(key);
+	else
+		ASSERT_STR(key ? key : "(none)", want);
+}
+
+TEST(first_come_first_served_and_once)
+{
+	struct backlog *b = backlog_new();
+
+	ASSERT_TRUE(backlog_add(b, "b", 0));
+	ASSERT_TRUE(backlog_add(b, "a", 0));
+	ASSERT_FALSE(backlog_add(b, "b", 0));
+	ASSERT_EQ(backlog_ready(b, 0), 2);
+	expect_take(b, 0, "b");
+	expect_take(b, 0, "a");
+	expect_take(b, 0, NULL);
+	backlog_finish(b, "a", 0, BACKLOG_NEVER);
+	backlog_finish(b, "b", 0, BACKLOG_NEVER);
+	ASSERT_EQ(backlog_length(b), 0);
+	backlog_free(b);
+}
+
+TEST(added_at_work_it_runs_once_more_afterwards)
+{
+	struct backlog *b = backlog_new();
+
+	backlog_add(b, "a", 0);
+	expect_take(b, 0, "a");
+	ASSERT_TRUE(backlog_add(b, "a", 0));
+	ASSERT_FALSE(backlog_add(b, "a", 0));
+	expect_take(b, 0, NULL); /* not twice at once */
+	backlog_finish(b, "a", 0, BACKLOG_NEVER);
+	expect_take(b, 0, "a");
+	backlog_finish(b, "a", 0, BACKLOG_NEVER);
+	expect_take(b, 0, NULL);
+	backlog_free(b);
+}
+
+TEST(delayed_keys_come_in_the_order_of_their_times)
+{
+	struct backlog *b = backlog_new();
+
+	backlog_add(b, "late", 300);
+	backlog_add(b, "early", 100);
+	backlog_add(b, "middle", 200);
+	ASSERT_EQ(backlog_due_ns(b), 100);
+	expect_take(b, 99, NULL);
+	expect_take(b, 250, "early");
+	expect_take(b, 250, "middle");
+	expect_take(b, 250, NULL);
+	ASSERT_EQ(backlog_due_ns(b), 300);
+	expect_take(b, 300, "late");
+	ASSERT_EQ(backlog_due_ns(b), BACKLOG_NEVER);
+	backlog_free(b);
+}
+
+TEST(the_earlier_of_two_times_wins)
+{
+	struct backlog *b = backlog_new();
+
+	backlog_add(b, "a", 300);
+	ASSERT_FALSE(backlog_add(b, "a", 400));
+	ASSERT_TRUE(backlog_add(b, "a", 200));
+	ASSERT_EQ(backlog_length(b), 1);
+	expect_take(b, 200, "a");
+	backlog_add(b, "a", 500); /* asked for while at work */
+	backlog_finish(b, "a", 1, 900);
+	ASSERT_EQ(backlog_due_ns(b), 500);
+	ASSERT_TRUE(backlog_add(b, "a", 0)); /* now beats any time */
+	expect_take(b, 201, "a");
+	backlog_finish(b, "a", 0, BACKLOG_NEVER);
+	expect_take(b, 1000, NULL);
+	backlog_free(b);
+}
+
+TEST(failures_are_kept_until_success)
+{
+	struct backlog *b = backlog_new();
+
+	backlog_add(b, "a", 0);
+	expect_take(b, 0, "a");
+	backlog_finish(b, "a", 3, BACKLOG_NEVER);
+	ASSERT_EQ(backlog_failures(b, "a"), 3);
+	ASSERT_EQ(backlog_failures(b, "b"), 0);
+	backlog_add(b, "a", 0);
+	expect_take(b, 0, "a");
+	backlog_finish(b, "a", 0, BACKLOG_NEVER);
+	ASSERT_EQ(backlog_failures(b, "a"), 0);
+	backlog_free(b);
+}
+
+/* A thousand random steps beside a plain array that says when each of 16 keys is due. */
+TEST(it_agrees_with_a_plain_table)
+{
+	struct backlog *b = backlog_new();
+	int64_t due[16];
+
+	for (size_t i = 0; i < 16; i++)
+		due[i] = BACKLOG_NEVER;
+	for (int64_t now = 1; now < 2000; now++) {
+		size_t i = random_below(16);
+		int64_t at = now + 1 + (int64_t)random_below(50);
+		char key[2] = { (char)('a' + i), '\0' };
+		const char *taken;
+
+		backlog_add(b, key, at);
+		due[i] = at < due[i] ? at : due[i];
+		while ((taken = backlog_take(b, now))) {
+			ASSERT_TRUE(due[taken[0] - 'a'] <= now);
+			due[taken[0] - 'a'] = BACKLOG_NEVER;
+			backlog_finish(b, taken, 0, BACKLOG_NEVER);
+		}
+		for (i = 0; i < 16; i++)
+			ASSERT_TRUE(due[i] > now);
+	}
+	backlog_free(b);
+}
+
+RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(added_at_work_it_runs_once_more_afterwards),
+	  UNIT(delayed_keys_come_in_the_order_of_their_times), UNIT(the_earlier_of_two_times_wins),
+	  UNIT(failures_are_kept_until_success), UNIT(it_agrees_with_a_plain_table))

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/mem.h"
+#include "kube/object-internal.h"
+
+static const struct kube_object *decode(enum kube_kind kind, const char *text)
+{
+	autojson struct json_doc *doc = NULL;
+	struct err err;
+
+	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
+	return kube_object_decode(kind, json_root(doc)); /* must not need doc any more */
+}
+
+static const char claim_text[] =
+	"{\"metadata\":{\"name\":\"data-0\",\"namespace\":\"web\",\"uid\":\"u-1\","
+	"\"resourceVersion\":\"77\","
+	"\"finalizers\":[\"kubernetes.io/pvc-protection\",\"own/finalizer\"],"
+	"\"annotations\":{\"volume.kubernetes.io/"
+	"storage-provisioner\":\"pool.cleat.csi\",\"foreign\":\"x\","
+	"\"pv.kubernetes.io/migrated-to\":\"\"},\"labels\":{\"a\":\"b\"}},"
+	"\"spec\":{\"accessModes\":[\"ReadWriteOnce\",\"Odd\"],\"resources\":{\"requests\":{"
+	"\"storage\":\"1Gi\"}},"
+	"\"storageClassName\":\"fast\",\"volumeMode\":\"Block\",\"volumeName\":\"pvc-u-1\","
+	"\"selector\":{},"
+	"\"dataSourceRef\":{\"kind\":\"VolumeSnapshot\",\"apiGroup\":\"snapshot.storage.k8s.io\","
+	"\"name\":\"s\","
+	"\"namespace\":\"other\"},\"volumeAttributesClassName\":\"gold\"},\"status\":{\"phase\":"
+	"\"Bound\"}}";
+
+TEST(a_claim_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o = decode(KUBE_PVC, claim_text);
+	const struct kube_pvc *c = kube_as_pvc(o);
+
+	ASSERT_STR(o->ns, "web");
+	ASSERT_STR(o->name, "data-0");
+	ASSERT_STR(o->uid, "u-1");
+	ASSERT_STR(o->resource_version, "77");
+	ASSERT_FALSE(o->is_deleting);
+	ASSERT_TRUE(kube_object_has_finalizer(o, "own/finalizer"));
+	ASSERT_TRUE(kube_object_has_finalizer(o, "kubernetes.io/pvc-protection"));
+	ASSERT_EQ(o->annotations.n, 2);
+	ASSERT_STR(strmap_find(&o->annotations, "volume.kubernetes.io/storage-provisioner"),
+		   "pool.cleat.csi");
+	ASSERT_STR(strmap_find(&o->annotations, "pv.kubernetes.io/migrated-to"), "");
+	ASSERT_EQ(o->labels.n, 0);
+	ASSERT_EQ(c->access_modes.n, 2);
+	ASSERT_STR(c->access_modes.v[1], "Odd");
+	ASSERT_EQ(c->request_bytes, 1 << 30);
+	ASSERT_FALSE(c->has_bad_request);
+	ASSERT_TRUE(c->has_selector);
+	ASSERT_STR(c->class_name, "fast");
+	ASSERT_STR(c->volume_mode, "Block");
+	ASSERT_STR(c->volume_name, "pvc-u-1");
+	ASSERT_STR(c->source_kind, "VolumeSnapshot");
+	ASSERT_STR(c->source_namespace, "other");
+	ASSERT_STR(c->attributes_class, "gold");
+	ASSERT_STR(c->phase, "Bound");
+}
+
+TEST(strings_are_never_null_and_defaults_are_filled_in)
+{
+	autokobj const struct kube_object *o =
+		decode(KUBE_PVC, "{\"metadata\":{\"name\":\"x\",\"deletionTimestamp\":"
+				 "\"2026-11-23T10:00:00Z\"},\"spec\":{\"storageClassName\":null,"
+				 "\"resources\":{\"requests\":{\"storage\":1024}}}}");
+	const struct kube_pvc *c = kube_as_pvc(o);
+
+	ASSERT_TRUE(o->is_deleting);
+	ASSERT_STR(o->ns, "");
+	ASSERT_STR(o->uid, "");
+	ASSERT_STR(c->class_name, "");
+	ASSERT_STR(c->volume_mode, "Filesystem");
+	ASSERT_STR(c->source_kind, "");
+	ASSERT_STR(c->phase, "");
+	ASSERT_EQ(c->request_bytes, 1024);
+	ASSERT_FALSE(c->has_bad_request);
+}
+
+TEST(a_request_that_is_no_size_is_marked)
+{
+	static const char *const sizes[] = { "\"1ki\"", "\"10E\"", "\"-1\"", "null", "{}", "\"\"" };
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		autofree char *text =
+			xasprintf("{\"metadata\":{\"name\":\"x\"},\"spec\":{\"resources\":"
+				  "{\"requests\":{\"storage\":%s}}}}",
+				  sizes[i]);
+		autokobj const struct kube_object *o = decode(KUBE_PVC, text);
+
+		if (!kube_as_pvc(o)->has_bad_request)
+			fail_msg("%s passed", sizes[i]);
+	}
+}
+
+TEST(data_source_wins_over_data_source_ref)
+{
+	autokobj const struct kube_object *o =
+		decode(KUBE_PVC,
+		       "{\"metadata\":{\"name\":\"x\"},\"spec\":{\"dataSource\":{\"kind\":"
+		       "\"A\",\"name\":\"a\"},\"dataSourceRef\":{\"kind\":\"B\",\"name\":\"b\"}}}");
+
+	ASSERT_STR(kube_as_pvc(o)->source_kind, "A");
+	ASSERT_STR(kube_as_pvc(o)->source_name, "a");
+}
+
+TEST(a_volume_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o =
+		decode(KUBE_PV,
+		       "{\"metadata\":{\"name\":\"pvc-1\"},\"spec\":{\"capacity\":{\"storage\":"
+		       "\"1536Mi\"},"
+		       "\"csi\":{\"driver\":\"d\",\"volumeHandle\":\"h\"},\"claimRef\":{"
+		       "\"namespace\":\"n\","
+		       "\"name\":\"c\",\"uid\":\"u\"},\"persistentVolumeReclaimPolicy\":\"Retain\","
+		       "\"storageClassName\":\"s\"},\"status\":{\"phase\":\"Released\"}}");
+	const struct kube_pv *v = kube_as_pv(o);
+
+	ASSERT_STR(v->driver, "d");
+	ASSERT_STR(v->handle, "h");
+	ASSERT_STR(v->claim_ns, "n");
+	ASSERT_STR(v->claim_name, "c");
+	ASSERT_STR(v->claim_uid, "u");
+	ASSERT_STR(v->reclaim_policy, "Retain");
+	ASSERT_STR(v->phase, "Released");
+	ASSERT_EQ(v->capacity_bytes, UINT64_C(1536) << 20);
+}
+
+TEST(a_class_keeps_parameters_and_topologies)
+{
+	autokobj const struct kube_object *o = decode(
+		KUBE_STORAGE_CLASS,
+		"{\"metadata\":{\"name\":\"s\"},\"provisioner\":\"p\",\"parameters\":{\"z\":\"1\","
+		"\"a\":\"2\",\"z\":\"1\"},\"mountOptions\":[\"noatime\"],\"volumeBindingMode\":"
+		"\"WaitForFirstConsumer\",\"allowedTopologies\":[{\"matchLabelExpressions\":[{"
+		"\"key\":"
+		"\"k\",\"values\":[\"v1\",\"v2\"]},{\"key\":\"l\",\"values\":[\"w\"]}]},{}]}");
+	const struct kube_storage_class *c = kube_as_class(o);
+
+	ASSERT_STR(c->provisioner, "p");
+	ASSERT_EQ(c->parameters.n, 2);
+	ASSERT_STR(strmap_find(&c->parameters, "a"), "2");
+	ASSERT_STR(strmap_find(&c->parameters, "z"), "1");
+	ASSERT_STR(c->reclaim_policy, "Delete");
+	ASSERT_STR(c->mount_options.v[0], "noatime");
+	ASSERT_TRUE(c->is_wait_for_first_consumer);
+	ASSERT_EQ(c->n_allowed, 2);
+	ASSERT_EQ(c->allowed[0].n, 2);
+	ASSERT_STR(c->allowed[0].v[0].values.v[1], "v2");
+	ASSERT_STR(c->allowed[0].v[1].key, "l");
+	ASSERT_EQ(c->allowed[1].n, 0);
+}
+
+TEST(nodes_keep_labels_drivers_and_keys)
+{
+	autokobj const struct kube_object *node = decode(
+		KUBE_NODE, "{\"metadata\":{\"name\":\"n\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}}}");
+	autokobj const struct kube_object *csi = decode(
+		KUBE_CSI_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"drivers\":[{\"name\":"
+			       "\"d\",\"nodeID\":\"i\",\"topologyKeys\":[\"k\"]},{\"name\":\"e\","
+			       "\"nodeID\":\"j\",\"topologyKeys\":null}]}}");
+
+	ASSERT_STR(strmap_find(&node->labels, "b"), "2");
+	ASSERT_EQ(kube_as_csi_node(csi)->n_drivers, 2);
+	ASSERT_STR(kube_as_csi_node(csi)->drivers[0].topology_keys.v[0], "k");
+	ASSERT_STR(kube_as_csi_node(csi)->drivers[1].node_id, "j");
+	ASSERT_EQ(kube_as_csi_node(csi)->drivers[1].topology_keys.n, 0);
+}
+
+TEST(an_attachment_names_its_volume)
+{
+	autokobj const struct kube_object *o = decode(
+		KUBE_VOLUME_ATTACHMENT,
+		"{\"metadata\":{\"name\":\"a\"},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
+		"\"source\":{\"persistentVolumeName\":\"pv\"}}}");
+
+	ASSERT_STR(kube_as_attachment(o)->attacher, "d");
+	ASSERT_STR(kube_as_attachment(o)->node_name, "n");
+	ASSERT_STR(kube_as_attachment(o)->pv_name, "pv");
+}
+
+TEST(fields_of_the_wrong_type_are_as_if_absent)
+{
+	for (int kind = 0; kind < KUBE_KINDS; kind++) {
+		autokobj const struct kube_object *o = decode(
+			(enum kube_kind)kind,
+			"{\"metadata\":{\"name\":\"x\",\"finalizers\":{},\"annotations\":[1],"
+			"\"labels\":7},"
+			"\"spec\":[],\"status\":1,\"parameters\":[],\"allowedTopologies\":{}}");
+
+		ASSERT_STR(o->name, "x");
+		ASSERT_EQ(o->n_finalizers, 0);
+		ASSERT_EQ(o->annotations.n, 0);
+	}
+	assert_null(decode(KUBE_PV, "{\"metadata\":{\"name\":7}}"));
+	assert_null(decode(KUBE_PV, "[]"));
+}
+
+TEST(an_object_lives_until_its_last_reference_goes)
+{
+	const struct kube_object *o = decode(KUBE_PVC, claim_text);
+	const struct kube_object *again = kube_object_ref(o);
+
+	kube_object_unref(o);
+	ASSERT_STR(again->name, "data-0");
+	kube_object_unref(again);
+	kube_object_unref(NULL);
+}
+
+TEST(paths_are_those_of_the_api)
+{
+	autofree char *claim = kube_object_path(KUBE_PVC, "web", "data-0");
+	autofree char *node = kube_object_path(KUBE_CSI_NODE, "", "n1");
+
+	ASSERT_STR(claim, "/api/v1/namespaces/web/persistentvolumeclaims/data-0");
+	ASSERT_STR(node, "/apis/storage.k8s.io/v1/csinodes/n1");
+	ASSERT_STR(kube_kind_path(KUBE_VOLUME_ATTACHMENT),
+		   "/apis/storage.k8s.io/v1/volumeattachments");
+	ASSERT_STR(kube_kind_resource(KUBE_STORAGE_CLASS), "storageclasses");
+}
+
+TEST(versions_compare_as_numbers_of_any_length)
+{
+	ASSERT_TRUE(kube_version_compare("9", "10") < 0);
+	ASSERT_TRUE(kube_version_compare("99999999999999999999", "100000000000000000000") < 0);
+	ASSERT_TRUE(kube_version_compare("12", "11") > 0);
+	ASSERT_EQ(kube_version_compare("12", "12"), 0);
+	ASSERT_TRUE(kube_version_compare("a9", "b") < 0);
+}
+
+RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defaults_are_filled_in),
+	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
+	  UNIT(a_volume_keeps_what_is_used), UNIT(a_class_keeps_parameters_and_topologies),
+	  UNIT(nodes_keep_labels_drivers_and_keys), UNIT(an_attachment_names_its_volume),
+	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
+	  UNIT(an_object_lives_until_its_last_reference_goes), UNIT(paths_are_those_of_the_api),
+	  UNIT(versions_compare_as_numbers_of_any_length))
