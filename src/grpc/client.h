@@ -17,29 +17,33 @@ struct tls;
 /*
  * struct grpc_channel - calls to one endpoint over one HTTP/2 connection
  *
- * Connects on first use and again after a loss, at most once per 0.1–1 s with jitter; calls wait for the connection within
- * their deadline, and fail with UNAVAILABLE and the reason when an attempt failed. PINGs (20 s, answer within 10 s)
- * find a dead peer. A call whose stream the server refused before processing it (GOAWAY, REFUSED_STREAM) is sent once more.
+ * Connects on first use and again after a loss, at most once per 0.1–1 s with jitter; calls wait
+ * for the connection within their deadline, and fail with UNAVAILABLE and the reason when an
+ * attempt failed. PINGs (20 s, answer within 10 s) find a dead peer. A call whose stream the server
+ * refused before processing it (GOAWAY, REFUSED_STREAM) is sent once more.
  */
 struct grpc_channel;
 
 /* tls: a reference is taken; NULL: none. Any thread. */
-struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls);
-/* No call may be under way. Not on the I/O thread while the loop runs, unless the loop was stopped. */
+struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_addr *addr,
+				      struct tls *tls);
+/* No call may be under way. Not on the I/O thread while the loop runs, unless the loop was stopped.
+ */
 void grpc_channel_free(struct grpc_channel *ch);
 bool grpc_channel_is_connected(const struct grpc_channel *ch); /* any thread */
 
 /*
- * Unary call from a worker: blocks until reply, deadline (sent along as grpc-timeout) or cancellation of ctx. The reply lives
- * in ctx->arena. On failure err has the server's code and message, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED.
+ * Unary call from a worker: blocks until reply, deadline (sent along as grpc-timeout) or
+ * cancellation of ctx. The reply lives in ctx->arena. On failure err has the server's code and
+ * message, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED.
  */
-int grpc_channel_call(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req, size_t n_req,
-		      const uint8_t **ret_reply, size_t *ret_n, struct err *err);
+int grpc_channel_call(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req,
+		      size_t n_req, const uint8_t **ret_reply, size_t *ret_n, struct err *err);
 
-/* Server streaming: fn is called on this thread for each message (borrowed); ≠0 from it ends the call with CANCELLED. A slow fn
- * stalls the server. */
+/* Server streaming: fn is called on this thread for each message (borrowed); ≠0 from it ends the
+ * call with CANCELLED. A slow fn stalls the server. */
 typedef int (*grpc_message_fn)(void *arg, const uint8_t *message, size_t n);
-int grpc_channel_stream(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req, size_t n_req,
-			grpc_message_fn fn, void *arg, struct err *err);
+int grpc_channel_stream(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req,
+			size_t n_req, grpc_message_fn fn, void *arg, struct err *err);
 
 #endif

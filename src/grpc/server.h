@@ -16,51 +16,55 @@ struct tls;
 /*
  * struct grpc_server - serves methods on any number of listeners (gRPC over HTTP/2)
  *
- * Handlers are plain blocking code on the worker lane of their method; methods that never block may run inline on the
- * I/O thread, which saves two thread hand-overs. A full lane answers UNAVAILABLE, which clients repeat. Messages
- * over 4 MiB get RESOURCE_EXHAUSTED without being buffered; gzip UNIMPLEMENTED; a compressed flag without encoding
- * INTERNAL; not exactly one message INTERNAL. A deadline is also kept here when the client is silent about it.
- * All functions: before the loop runs, or on the I/O thread.
+ * Handlers are plain blocking code on the worker lane of their method; methods that never block may
+ * run inline on the I/O thread, which saves two thread hand-overs. A full lane answers UNAVAILABLE,
+ * which clients repeat. Messages over 4 MiB get RESOURCE_EXHAUSTED without being buffered; gzip
+ * UNIMPLEMENTED; a compressed flag without encoding INTERNAL; not exactly one message INTERNAL. A
+ * deadline is also kept here when the client is silent about it. All functions: before the loop
+ * runs, or on the I/O thread.
  */
 struct grpc_server;
 
 typedef void (*grpc_handler_fn)(struct grpc_call *call, void *arg);
 
 struct grpc_method {
-	const char *path;     /* "/package.Service/Method" */
+	const char *path; /* "/package.Service/Method" */
 	grpc_handler_fn fn;
 	enum work_lane lane;
-	bool is_inline;       /* must not block, nor take longer than some microseconds */
+	bool is_inline; /* must not block, nor take longer than some microseconds */
 };
 
 struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work);
 /* All calls must be over: drain first, or stop the workers. */
 void grpc_server_free(struct grpc_server *s);
 
-/* methods lives as long as the server; arg goes to each handler. A path may be there once (asserted). */
+/* methods lives as long as the server; arg goes to each handler. A path may be there once
+ * (asserted). */
 void grpc_server_add(struct grpc_server *s, const struct grpc_method *methods, size_t n, void *arg);
 
 struct grpc_listen_options {
-	struct tls *tls;       /* NULL: none. Borrowed: a reference is taken */
-	bool allow_insecure;   /* tcp without tls also beyond loopback */
+	struct tls *tls;     /* NULL: none. Borrowed: a reference is taken */
+	bool allow_insecure; /* tcp without tls also beyond loopback */
 };
 /*
- * unix sockets have mode 0600 (see net/listener.h for stale and living ones). FAILED_PRECONDITION: in use; tcp without TLS on
- * an address that is not loopback, without allow_insecure.
+ * unix sockets have mode 0600 (see net/listener.h for stale and living ones). FAILED_PRECONDITION:
+ * in use; tcp without TLS on an address that is not loopback, without allow_insecure.
  */
-int grpc_server_listen(struct grpc_server *s, const struct net_addr *addr, const struct grpc_listen_options *opts,
-		       struct err *err);
+int grpc_server_listen(struct grpc_server *s, const struct net_addr *addr,
+		       const struct grpc_listen_options *opts, struct err *err);
 /* The port of the newest tcp listener. */
 uint16_t grpc_server_port(const struct grpc_server *s);
 /* False once a unix socket's file was removed or replaced by someone else. */
 bool grpc_server_is_bound(const struct grpc_server *s);
-/* Closes the listeners and opens them anew at the same addresses (after grpc_server_is_bound said no). */
+/* Closes the listeners and opens them anew at the same addresses (after grpc_server_is_bound said
+ * no). */
 int grpc_server_rebind(struct grpc_server *s, struct err *err);
 
 /*
- * No new connections and calls (GOAWAY); done(arg) on the I/O thread when the last connection is gone, at the latest
- * timeout_ns from now, when what is left is cut off.
+ * No new connections and calls (GOAWAY); done(arg) on the I/O thread when the last connection is
+ * gone, at the latest timeout_ns from now, when what is left is cut off.
  */
-void grpc_server_drain(struct grpc_server *s, int64_t timeout_ns, void (*done)(void *arg), void *arg);
+void grpc_server_drain(struct grpc_server *s, int64_t timeout_ns, void (*done)(void *arg),
+		       void *arg);
 
 #endif

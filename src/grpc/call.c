@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One RPC on the server: from a whole request to its status.
+ *
+ *        I/O thread                         worker
+ *   headers, data, end ──► dispatch ──────► handler: reply / fail / send…
+ *   reset, deadline ─────► ctx_cancel          │
+ *   answer on stream ◄──── ev_post ────────────┘
+ *
+ * nghttp2 sessions are single-threaded, so a handler only fills in the call and posts it. The
+ * deadline is kept here as well as by the client: when it passes the status goes out at once, and
+ * the handler finds its ctx expired; what it answers later is dropped. Streaming keeps at most
+ * H2_SEND_HIGH bytes on the way; the handler waits on a condition for room.
+ */
+#include "grpc/call.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "grpc/call-internal.h"
+#include "grpc/status.h"
+
+#define PREFIX 5
+
+struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
+			   struct h2_stream *stream, const char *peer)
+{
+	static atomic_uint_fast64_t next_id;
+	struct grpc_call *c = xcalloc(1, sizeof(*c));
+
+	c->refs = 1;
+	c->server = server;
+	c->loop = loop;
+	c->stream = stream;
+	ctx_init(&c->ctx, 0);
+	snprintf(c->ctx.id, sizeof(c->ctx.id), "%" PRIu64,
+		 (uint64_t)atomic_fetch_add(&next_id, 1) + 1);
+	snprintf(c->peer, sizeof(c->peer), "%s", peer);
+	pthread_mutex_init(&c->lock, NULL);
+	sync_cond_init(&c->writable);
+	return c;
+}
+
+static struct grpc_call *call_ref(struct grpc_call *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void call_unref(struct grpc_call *c)
+{
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	ctx_done(&c->ctx);
+	str_done(&c->in);
+	str_done(&c->out);
+	pthread_cond_destroy(&c->writable);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* ---- I/O thread ---- */
+
+static void stop_deadline(struct grpc_call *c)
+{
+	ev_timer_free(c->deadline);
+	c->deadline = NULL;
+}
+
+static void send_head(struct grpc_call *c)
+{
+	static const struct h2_header head[] = {
+		{ ":status", "200", 0, false },
+		{ "content-type", "application/grpc", 0, false },
+	};
+
+	if (c->has_head)
+		return;
+	c->has_head = true;
+	h2_respond(c->stream, head, ARRAY_LEN(head), false);
+}
+
+/* Status as trailers, or as headers alone when nothing was sent before. */
+static void send_status(struct grpc_call *c, const char *http, enum err_code code,
+			const char *message)
+{
+	autostr struct str text = STR_INIT;
+	char number[8] = "";
+	struct h2_header h[5] = { 0 };
+	size_t n = 0;
+
+	c->is_answered = true;
+	stop_deadline(c);
+	if (!c->stream)
+		return;
+	snprintf(number, sizeof(number), "%d", (int)code);
+	grpc_message_encode(message, &text);
+	if (!c->has_head) {
+		h[n++] = (struct h2_header){ ":status", http, 0, false };
+		h[n++] = (struct h2_header){ "content-type", "application/grpc", 0, false };
+	}
+	h[n++] = (struct h2_header){ "grpc-status", number, 0, false };
+	if (text.len > 0)
+		h[n++] = (struct h2_header){ "grpc-message", text.buf, 0, false };
+	if (!c->has_head && code == ERR_UNIMPLEMENTED)
+		h[n++] = (struct h2_header){ "grpc-accept-encoding", "identity", 0, false };
+	if (c->has_head)
+		h2_send_trailers(c->stream, h, n);
+	else
+		h2_respond(c->stream, h, n, true);
+}
+
+void call_refuse(struct grpc_call *c, const char *http, enum err_code code, const char *message)
+{
+	if (!c->is_answered)
+		send_status(c, http, code, message);
+}
+
+static void put_prefix(uint8_t prefix[PREFIX], size_t n)
+{
+	prefix[0] = 0;
+	for (int i = 0; i < 4; i++)
+		prefix[1 + i] = (uint8_t)(n >> (24 - 8 * i));
+}
+
+static void answer(struct grpc_call *c)
+{
+	uint8_t prefix[PREFIX];
+
+	if (c->is_answered)
+		return;
+	if (c->has_reply && c->n_reply > GRPC_MESSAGE_MAX)
+		err_set(&c->status, ERR_RESOURCE_EXHAUSTED,
+			"reply of %zu bytes is over the limit of %u", c->n_reply, GRPC_MESSAGE_MAX);
+	else if (c->has_reply && c->stream) {
+		send_head(c);
+		put_prefix(prefix, c->n_reply);
+		h2_send(c->stream, prefix, PREFIX, false);
+		h2_send(c->stream, c->reply, c->n_reply, false);
+	}
+	send_status(c, "200", c->status.code, c->status.code == ERR_OK ? "" : c->status.msg);
+}
+
+static void flush_call(struct grpc_call *c)
+{
+	if (c->stream)
+		h2_flush(h2_stream_session(c->stream));
+}
+
+/* Moves what a streaming handler queued into the stream. */
+static void move_out(struct grpc_call *c)
+{
+	LOCK_SCOPE(&c->lock);
+	c->is_posted = false;
+	if (!c->stream || c->is_answered || c->out.len == 0)
+		return;
+	send_head(c);
+	c->in_h2 = h2_send(c->stream, c->out.buf, c->out.len, false);
+	str_reset(&c->out);
+	if (c->in_h2 < H2_SEND_HIGH)
+		pthread_cond_signal(&c->writable);
+}
+
+static void posted_out(void *arg)
+{
+	struct grpc_call *c = arg;
+
+	move_out(c);
+	flush_call(c);
+	call_unref(c);
+}
+
+static void posted_end(void *arg)
+{
+	struct grpc_call *c = arg;
+
+	move_out(c);
+	answer(c);
+	flush_call(c);
+	call_unref(c);
+}
+
+void call_stream_drained(struct grpc_call *c)
+{
+	LOCK_SCOPE(&c->lock);
+	c->in_h2 = 0;
+	pthread_cond_signal(&c->writable);
+}
+
+static void wake_handler(struct grpc_call *c)
+{
+	ctx_cancel(&c->ctx);
+	LOCK_SCOPE(&c->lock);
+	c->is_gone = true;
+	pthread_cond_signal(&c->writable);
+}
+
+void call_stream_gone(struct grpc_call *c)
+{
+	stop_deadline(c);
+	c->stream = NULL;
+	wake_handler(c);
+	call_unref(c);
+}
+
+static void deadline_passed(void *arg)
+{
+	struct grpc_call *c = arg;
+
+	call_ref(c);
+	call_refuse(c, "200", ERR_DEADLINE_EXCEEDED, "deadline exceeded");
+	wake_handler(c);
+	flush_call(c);
+	call_unref(c);
+}
+
+void call_watch_deadline(struct grpc_call *c)
+{
+	if (c->ctx.deadline_ns == CTX_NO_DEADLINE)
+		return;
+	c->deadline = ev_timer_new(c->loop, deadline_passed, c);
+	ev_timer_start(c->deadline, ctx_remaining_ns(&c->ctx), 0);
+}
+
+/* ---- handler's thread ---- */
+
+static void run_handler(void *arg)
+{
+	struct grpc_call *c = arg;
+
+	c->method->fn(c, c->method_arg);
+	if (c->method->is_inline) {
+		answer(c);
+		call_unref(c);
+	} else {
+		ev_post(c->loop, posted_end, c);
+	}
+}
+
+void call_dispatch(struct grpc_call *c, struct work *work)
+{
+	c->is_dispatched = true;
+	err_set(&c->status, ERR_INTERNAL, "handler of %s gave no answer", c->method->path);
+	call_ref(c);
+	if (c->method->is_inline) {
+		run_handler(c);
+	} else if (work_submit(work, c->method->lane, run_handler, c) < 0) {
+		call_refuse(c, "200", ERR_UNAVAILABLE,
+			    "too many calls wait for a worker, try again");
+		call_unref(c);
+	}
+}
+
+struct ctx *grpc_call_ctx(struct grpc_call *c)
+{
+	return &c->ctx;
+}
+
+const uint8_t *grpc_call_request(const struct grpc_call *c, size_t *ret_n)
+{
+	*ret_n = c->in.len - PREFIX;
+	return (const uint8_t *)c->in.buf + PREFIX;
+}
+
+const char *grpc_call_path(const struct grpc_call *c)
+{
+	return c->method->path;
+}
+
+const char *grpc_call_peer(const struct grpc_call *c)
+{
+	return c->peer;
+}
+
+void grpc_call_reply(struct grpc_call *c, const void *bytes, size_t n)
+{
+	c->reply = bytes;
+	c->n_reply = n;
+	c->has_reply = true;
+	c->status = (struct err){ .code = ERR_OK };
+}
+
+void grpc_call_fail(struct grpc_call *c, const struct err *err)
+{
+	c->has_reply = false;
+	c->status = *err;
+	if (c->status.code == ERR_OK)
+		c->status.code = ERR_UNKNOWN;
+}
+
+int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err *err)
+{
+	uint8_t prefix[PREFIX];
+	bool post = false;
+
+	if (n > GRPC_MESSAGE_MAX)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+			       "message of %zu bytes is over the limit of %u", n, GRPC_MESSAGE_MAX);
+	put_prefix(prefix, n);
+	pthread_mutex_lock(&c->lock);
+	while (c->out.len + c->in_h2 > H2_SEND_HIGH && !c->is_gone)
+		(void)sync_cond_wait_until(&c->writable, &c->lock, INT64_MAX);
+	if (!c->is_gone) {
+		str_append_n(&c->out, prefix, PREFIX);
+		str_append_n(&c->out, bytes, n);
+		post = !c->is_posted;
+		c->is_posted = true;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (post) {
+		call_ref(c);
+		ev_post(c->loop, posted_out, c);
+	}
+	return ctx_check(&c->ctx, err);
+}
+
+void grpc_call_finish(struct grpc_call *c)
+{
+	c->has_reply = false;
+	c->status = (struct err){ .code = ERR_OK };
+}
