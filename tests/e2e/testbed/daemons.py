@@ -102,6 +102,8 @@ def kubelet_configuration(bed):
         "tlsCertFile": f"{pki}/kubelet.crt",
         "tlsPrivateKeyFile": f"{pki}/kubelet.key",
         "failSwapOn": False,
+        # The tests kill containers on purpose, one after the other.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%",
                          "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
         "imageGCHighThresholdPercent": 100,

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests say to a cluster: objects, waiting, killing, and looking for what is left behind."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+sys.path.insert(0, str(HERE / "testbed"))
+
+from bed import POOL, Bed, tool
+from daemons import KUBELET_ROOT, NODE, NODE_IP
+from machine import Process, loop_devices
+
+DRIVER = "pool.cleat.csi"
+SYSTEM = "cleat-system"
+IMAGE = "localhost/busybox:1"
+PATIENCE = 90
+
+
+class Timeout(AssertionError):
+    pass
+
+
+def wait(what, probe, seconds=PATIENCE, each=0.1):
+    """Calls probe until it returns something true and returns that. Falsehoods are shown in the failure."""
+    end = time.monotonic() + seconds
+    while True:
+        seen = probe()
+        if seen:
+            return seen
+        if time.monotonic() > end:
+            raise Timeout(f"{what}: not within {seconds} s")
+        time.sleep(each)
+
+
+# --- objects
+
+def claim(name, storage_class="cleat", size="32Mi", mode="Filesystem", access="ReadWriteOnce"):
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {"storageClassName": storage_class, "volumeMode": mode, "accessModes": [access],
+                     "resources": {"requests": {"storage": size}}}}
+
+
+def pod(name, claim_name, script="", block=False, read_only=False, security=None):
+    """A pod that runs script and then stays; its volume is at /data, or as a device at /dev/data."""
+    container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never",
+                 "command": ["sh", "-ec", f"{script}\nexec sleep 86400"]}
+    if block:
+        container["volumeDevices"] = [{"name": "data", "devicePath": "/dev/data"}]
+    else:
+        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"terminationGracePeriodSeconds": 0, "dnsPolicy": "Default", "securityContext": security or {},
+                     "containers": [container],
+                     "volumes": [{"name": "data", "persistentVolumeClaim": {
+                         "claimName": claim_name, "readOnly": read_only}}]}}
+
+
+def storage_class(name, binding="WaitForFirstConsumer", fs="ext4", parameters=None, reclaim="Delete"):
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": DRIVER, "volumeBindingMode": binding, "reclaimPolicy": reclaim,
+            "parameters": {"csi.storage.k8s.io/fstype": fs, **(parameters or {})}}
+
+
+class Cluster:
+    def __init__(self, bed, image_tag):
+        self.bed = bed
+        self.image_tag = image_tag
+        self.helm_program = str(tool("helm") / "helm")
+
+    # --- Kubernetes
+
+    def kubectl(self, *arguments, **options):
+        """Returns what it prints; raises, with what it says, when it fails."""
+        done = self.bed.kubectl(*arguments, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        if done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def helm(self, *arguments):
+        done = subprocess.run(self.bed.enter("net") + [self.helm_program, *arguments], text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env={**os.environ, "KUBECONFIG": str(self.bed.kubeconfig)})
+        if done.returncode != 0:
+            raise AssertionError(f"helm {' '.join(arguments)}: {done.stdout.strip()}")
+        return done.stdout
+
+    def install(self, *options):
+        self.kubectl("apply", "--filename", str(TOP / "deploy/namespace.yaml"))
+        self.upgrade(*options)
+
+    def upgrade(self, *options):
+        """Installs or changes the release and waits until all pods are of the new kind and ready."""
+        self.helm("upgrade", "--install", "cleat", str(TOP / "charts/cleat"), "--namespace", SYSTEM,
+                  "--set", f"image.tag={self.image_tag},image.pullPolicy=Never", *options)
+        for workload in ("daemonset/cleat-node", "deployment/cleat-controller"):
+            self.kubectl("--namespace", SYSTEM, "rollout", "status", workload, f"--timeout={PATIENCE}s")
+
+    def apply(self, space, *objects):
+        self.kubectl("--namespace", space, "apply", "--filename", "-",
+                     input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def delete(self, space, kind, *names):
+        """Asks for deletion and does not wait for it."""
+        self.kubectl("--namespace", space, "delete", kind, *names, "--wait=false")
+
+    def get(self, space, kind, name):
+        """The object, or None."""
+        text = self.kubectl("--namespace", space, "get", kind, name, "--output=json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def list(self, kind, space=None, selector=None):
+        where = ["--namespace", space] if space else ["--all-namespaces"]
+        more = ["--selector", selector] if selector else []
+        return json.loads(self.kubectl(*where, "get", kind, "--output=json", *more))["items"]
+
+    def wait_phase(self, space, kind, name, phase, seconds=PATIENCE):
+        def probe():
+            found = self.get(space, kind, name)
+            return found and found["status"].get("phase") == phase and found
+        return wait(f"{kind} {name} {phase}", probe, seconds)
+
+    def wait_bound(self, space, name, seconds=PATIENCE):
+        return self.wait_phase(space, "pvc", name, "Bound", seconds)
+
+    def wait_running(self, space, name, seconds=PATIENCE):
+        def probe():
+            found = self.get(space, "pod", name)
+            states = (found or {}).get("status", {}).get("containerStatuses", [])
+            return bool(states) and all(state["ready"] for state in states) and found
+        return wait(f"pod {name} ready", probe, seconds)
+
+    def wait_gone(self, space, kind, name, seconds=PATIENCE):
+        wait(f"{kind} {name} gone", lambda: self.get(space, kind, name) is None, seconds)
+
+    def events(self, space, name):
+        return [event for event in self.list("events", space) if event["involvedObject"]["name"] == name]
+
+    def wait_event(self, space, name, reason, seconds=PATIENCE):
+        return wait(f"event {reason} on {name}", lambda: next(
+            (event for event in self.events(space, name) if event["reason"] == reason), None), seconds)
+
+    def run_in(self, space, name, script):
+        """Runs a shell script in the pod and returns what it prints."""
+        return self.kubectl("--namespace", space, "exec", name, "--", "sh", "-ec", script)
+
+    # --- our own processes
+
+    def pods_of(self, component):
+        return [item for item in self.list("pods", SYSTEM, f"app.kubernetes.io/component={component}")
+                if "deletionTimestamp" not in item["metadata"]]
+
+    def process_of(self, component):
+        """The program of that role inside the cluster: `cleat node` or `cleat controller`, or None while there is none."""
+        holder = self.bed.process("init").pid
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if len(words) > 1 and words[0].endswith(b"/cleat") and words[1] == component.encode() \
+                    and descends_from(int(entry.name), holder):
+                return Process(int(entry.name))
+        return None
+
+    def kill(self, component, number=signal.SIGKILL):
+        process = wait(f"a running {component}", lambda: self.process_of(component))
+        process.send(number)
+        return process
+
+    def wait_ready(self, component, seconds=PATIENCE):
+        def probe():
+            states = [state for item in self.pods_of(component)
+                      for state in item.get("status", {}).get("containerStatuses", [])]
+            return states and all(state["ready"] for state in states) and self.process_of(component)
+        return wait(f"{component} ready", probe, seconds)
+
+    def wait_registered(self, seconds=PATIENCE):
+        def probe():
+            found = self.get("default", "csinode", NODE)
+            return found and any(driver["name"] == DRIVER for driver in found["spec"].get("drivers") or [])
+        wait(f"{DRIVER} in the CSINode", probe, seconds)
+
+    def http(self, port, path, address=NODE_IP):
+        """GET from inside the cluster's network."""
+        done = self.bed.inside("busybox", "wget", "-q", "-O", "-", "-T", "5", f"http://{address}:{port}{path}",
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, f"GET :{port}{path}: {done.stdout.strip()}"
+        return done.stdout
+
+    # --- what is on the node
+
+    def volume_files(self):
+        """Files of volumes in the pool: all but the templates that mkfs's work is kept in."""
+        listed = self.bed.inside("find", POOL, "-type", "f", stdout=subprocess.PIPE).stdout.split()
+        return sorted(path for path in listed if "/templates/" not in path)
+
+    def mounts(self):
+        """Mount points of our volumes in the node's namespace."""
+        table = Path(f"/proc/{self.bed.process('init').pid}/mountinfo").read_text().splitlines()
+        points = [line.split()[4] for line in table]
+        return sorted(point for point in points if point.startswith(KUBELET_ROOT) and (
+            f"/csi/{DRIVER}/" in point or "/kubernetes.io~csi/" in point or "/volumeDevices/" in point))
+
+    def loops(self):
+        """Loop devices whose backing file is in the pool."""
+        return sorted(device for device, number, _ in loop_devices() if number == self.bed.state["pool_number"])
+
+    def leftovers(self):
+        persistent = [item["metadata"]["name"] for item in self.list("pv")
+                      if item["spec"].get("csi", {}).get("driver") == DRIVER]
+        return {kind: found for kind, found in (
+            ("PVs", persistent), ("files", self.volume_files()), ("mounts", self.mounts()), ("loops", self.loops()))
+            if found}
+
+    def wait_nothing_left(self, seconds=PATIENCE):
+        seen = {}
+
+        def probe():
+            seen.clear()
+            seen.update(self.leftovers())
+            return not seen
+        try:
+            wait("nothing left behind", probe, seconds)
+        except Timeout as timeout:
+            raise Timeout(f"{timeout}: {seen}") from None
+
+    def clear(self, space):
+        """Deletes what a test has made in its namespace, and sees it go."""
+        for kind in ("statefulsets", "pods", "pvc"):
+            self.kubectl("--namespace", space, "delete", kind, "--all", f"--timeout={PATIENCE}s")
+        self.kubectl("delete", "namespace", space, "--wait=false")
+        self.wait_nothing_left()
+
+    def diagnose(self):
+        """All that one would look at after a failure, as (title, text)."""
+        def attempt(*arguments):
+            done = self.bed.kubectl(*arguments, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                    timeout=20)
+            return done.stdout
+
+        yield "objects", attempt("get", "pods,pvc,pv,csinodes,leases", "--all-namespaces", "--output=wide")
+        yield "events", attempt("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp")[-6000:]
+        yield "pods", attempt("--namespace", SYSTEM, "describe", "pods")[-6000:]
+        for component in ("node", "controller"):
+            for previous in ("false", "true"):
+                yield f"log of {component}, previous={previous}", attempt(
+                    "--namespace", SYSTEM, "logs", f"--selector=app.kubernetes.io/component={component}",
+                    "--tail=80", f"--previous={previous}")
+        yield "kubelet", self.bed.tail("kubelet", 40)
+        yield "left", json.dumps({"mounts": self.mounts(), "loops": self.loops(), "files": self.volume_files()}, indent=1)
+
+
+def descends_from(pid, ancestor):
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    return False
+
+
+def open_cluster(run):
+    """A cluster with the chart installed from the image that CLEAT_IMAGE names; the caller takes it down."""
+    bed = Bed(run)
+    bed.up()
+    try:
+        bed.import_image(os.environ["CLEAT_IMAGE"])
+        cluster = Cluster(bed, os.environ["CLEAT_IMAGE_TAG"])
+        cluster.install()
+        cluster.wait_registered()
+    except BaseException:
+        bed.down()
+        raise
+    return cluster

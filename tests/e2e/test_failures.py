@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that may die, dies at every moment; the same calls again must end in the same state."""
+import random
+import signal
+import time
+
+import pytest
+from cluster import claim, pod, storage_class, wait
+from daemons import NODE
+
+WRITER = "while sleep 0.1; do date +%s >> /data/log || echo failed >> /tmp/failures; done &"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def classes(cluster):
+    cluster.apply("default", storage_class("now", "Immediate"))
+
+
+def wait_writes(cluster, space, name):
+    """True once the pod has written another line; no write may have failed."""
+    def lines():
+        return int(cluster.run_in(space, name, "wc -l < /data/log"))
+    before = lines()
+    wait(f"another line from {name}", lambda: lines() > before, 30)
+    assert cluster.run_in(space, name, "cat /tmp/failures 2>/dev/null || true") == ""
+
+
+# The story, a step each; a kill strikes right after the step was asked for, while it is under way, or once it is done.
+STEPS = [
+    ("claim", lambda c, s: c.apply(s, claim("data", "now")), lambda c, s: c.wait_bound(s, "data")),
+    ("pod", lambda c, s: c.apply(s, pod("first", "data", "echo hello > /data/file; sync")),
+     lambda c, s: c.wait_running(s, "first")),
+    ("pod deleted", lambda c, s: c.delete(s, "pod", "first"), lambda c, s: c.wait_gone(s, "pod", "first")),
+    ("pod again", lambda c, s: c.apply(s, pod("second", "data")), lambda c, s: c.wait_running(s, "second")),
+    ("pod deleted again", lambda c, s: c.delete(s, "pod", "second"), lambda c, s: c.wait_gone(s, "pod", "second")),
+    ("claim deleted", lambda c, s: c.delete(s, "pvc", "data"), lambda c, s: c.wait_gone(s, "pvc", "data")),
+]
+
+
+@pytest.mark.parametrize("moment", ["during", "after"])
+@pytest.mark.parametrize("component", ["node", "controller"])
+def test_killed_at_every_step(cluster, space, component, moment):
+    """SIGKILL at every step of one volume's life."""
+    for name, ask, done in STEPS:
+        ask(cluster, space)
+        if moment == "during":
+            cluster.kill(component)
+        done(cluster, space)
+        if name == "pod again":
+            assert cluster.run_in(space, "second", "cat /data/file") == "hello\n"
+        if moment == "after":
+            cluster.kill(component)
+    cluster.wait_nothing_left()
+    cluster.wait_ready(component)
+
+
+def test_running_pod_outlives_the_agent(cluster, space):
+    """The agent dies and comes again; a running pod notices nothing."""
+    cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
+    before = cluster.wait_running(space, "writer")
+    for _ in range(3):
+        cluster.kill("node")
+        wait_writes(cluster, space, "writer")
+        cluster.wait_ready("node")
+    cluster.wait_registered()
+    assert cluster.get(space, "pod", "writer")["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+
+
+def test_kubelet_restarted_under_a_running_pod(cluster, space):
+    cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
+    before = cluster.wait_running(space, "writer")
+    mounts = cluster.mounts()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        cluster.bed.stop("kubelet", number)
+        cluster.bed.start("kubelet")
+        cluster.bed.wait_node()
+        cluster.wait_registered()
+        wait_writes(cluster, space, "writer")
+    after = cluster.get(space, "pod", "writer")
+    assert [s["containerID"] for s in after["status"]["containerStatuses"]] == \
+        [s["containerID"] for s in before["status"]["containerStatuses"]]
+    assert cluster.mounts() == mounts
+
+
+def test_pod_deleted_while_kubelet_is_away(cluster, space):
+    """The restarted kubelet knows the volume only by what it left on disk, and takes it down."""
+    cluster.apply(space, claim("data"), pod("gone", "data"))
+    cluster.wait_running(space, "gone")
+    cluster.bed.stop("kubelet", signal.SIGKILL)
+    cluster.kubectl("--namespace", space, "delete", "pod", "gone", "--force", "--grace-period=0")
+    cluster.bed.start("kubelet")
+    cluster.bed.wait_node()
+    wait("no mount", lambda: not cluster.mounts())
+    cluster.apply(space, pod("next", "data"))
+    cluster.wait_running(space, "next")
+
+
+def test_claim_deleted_while_its_volume_is_made(cluster, space):
+    """The agent hangs in the middle of CreateVolume and the claim goes; the volume must go too."""
+    agent = cluster.kill("node", signal.SIGSTOP)
+    try:
+        cluster.apply(space, claim("brief", "now"))
+        cluster.wait_event(space, "brief", "Provisioning")
+        cluster.delete(space, "pvc", "brief")
+        cluster.wait_gone(space, "pvc", "brief")
+    finally:
+        agent.send(signal.SIGCONT)
+    cluster.wait_nothing_left()
+
+
+def test_claims_deleted_at_random_moments(cluster, space):
+    chance = random.Random(1)
+    for number in range(15):
+        name = f"brief-{number}"
+        cluster.apply(space, claim(name, "now"))
+        end = time.monotonic() + chance.uniform(0, 0.3)
+        wait("the moment", lambda: time.monotonic() >= end, each=0.01)
+        cluster.delete(space, "pvc", name)
+    for number in range(15):
+        cluster.wait_gone(space, "pvc", f"brief-{number}")
+    cluster.wait_nothing_left()
+
+
+def test_api_server_restarted(cluster, space):
+    """It goes while a volume is asked for and a pod runs; nobody of ours ends because of it."""
+    cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
+    cluster.wait_running(space, "writer")
+    ours = {component: cluster.process_of(component).pid for component in ("node", "controller")}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        name = f"more-{int(number)}"
+        cluster.apply(space, claim(name, "now"))
+        cluster.bed.stop("kube-apiserver", number)
+        cluster.bed.start("kube-apiserver")
+        cluster.bed.wait_api()
+        cluster.wait_bound(space, name)
+        cluster.delete(space, "pvc", name)
+        cluster.wait_gone(space, "pvc", name)
+    wait("two volumes gone", lambda: len(cluster.volume_files()) == 1)
+    wait_writes(cluster, space, "writer")
+    assert {component: cluster.process_of(component).pid for component in ours} == ours
+
+
+def test_controller_killed_at_random_moments(cluster, space):
+    """Twenty claims made and deleted while the controller is killed again and again: nothing twice, nothing left."""
+    chance = random.Random(2)
+    names = [f"data-{number}" for number in range(20)]
+    cluster.apply(space, *(claim(name, "now") for name in names))
+
+    def kill_until(what, probe):
+        while not probe():
+            cluster.kill("controller")
+            end = time.monotonic() + chance.uniform(0.2, 3)
+            wait(what, lambda: probe() or time.monotonic() >= end)
+
+    def phases():
+        return [item["status"].get("phase") for item in cluster.list("pvc", space)]
+
+    end = time.monotonic() + 90
+    kill_until("all bound", lambda: phases() == ["Bound"] * 20 or time.monotonic() > end)
+    wait("all bound", lambda: phases() == ["Bound"] * 20)
+    assert len(cluster.volume_files()) == 20
+    cluster.delete(space, "pvc", *names)
+    end = time.monotonic() + 90
+    kill_until("all gone", lambda: not cluster.leftovers() or time.monotonic() > end)
+    cluster.wait_nothing_left()
+
+
+def test_upgraded_under_a_running_pod(cluster, space):
+    """Both of ours are replaced; the pod goes on, and what the old agent mounted the new one unmounts."""
+    cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
+    before = cluster.wait_running(space, "writer")
+    agents = [item["metadata"]["uid"] for item in cluster.pods_of("node")]
+    secret = cluster.get("cleat-system", "secret", "cleat-node-tls")["data"]
+    cluster.upgrade("--set", "node.logLevel=4,controller.logLevel=4")
+    assert [item["metadata"]["uid"] for item in cluster.pods_of("node")] != agents
+    assert cluster.get("cleat-system", "secret", "cleat-node-tls")["data"] == secret
+    cluster.wait_registered()
+    wait_writes(cluster, space, "writer")
+    after = cluster.get(space, "pod", "writer")
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+    cluster.upgrade()
+
+
+def test_node_keeps_its_label_when_the_agent_restarts(cluster):
+    """kubelet puts the pool's segment on the Node; a restart of the agent changes nothing of it."""
+    def label():
+        return cluster.get("default", "node", NODE)["metadata"]["labels"].get("pool.cleat.csi/default")
+    before = label()
+    assert before
+    cluster.kill("node")
+    cluster.wait_ready("node")
+    cluster.wait_registered()
+    assert label() == before
