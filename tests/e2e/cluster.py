@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the end-to-end tests say to a cluster: objects, waiting, killing, and looking for what is left behind."""
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -117,7 +119,7 @@ class Cluster:
     def list(self, kind, space=None, selector=None):
         where = ["--namespace", space] if space else ["--all-namespaces"]
         more = ["--selector", selector] if selector else []
-        return json.loads(self.kubectl(*where, "get", kind, "--output=json", *more))["items"]
+        return json.loads(self.kubectl("get", kind, "--output=json", *where, *more))["items"]
 
     def wait_phase(self, space, kind, name, phase, seconds=PATIENCE):
         def probe():
@@ -269,13 +271,22 @@ def descends_from(pid, ancestor):
     return False
 
 
-def open_cluster(run):
-    """A cluster with the chart installed from the image that CLEAT_IMAGE names; the caller takes it down."""
-    bed = Bed(run)
+def build_image(program, folder):
+    """The image of the program, with a tag that tells it from every other build's."""
+    tag = "e2e-" + hashlib.sha256(Path(program).read_bytes()).hexdigest()[:12]
+    archive = Path(folder) / "cleat-image.tar"
+    subprocess.run([TOP / "tools/image", Path(program).parent, tag, archive], check=True)
+    return archive, tag
+
+
+def open_cluster(program):
+    """A cluster with the chart installed from an image of the program; the caller takes it down by bed.down()."""
+    bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"))
     bed.up()
     try:
-        bed.import_image(os.environ["CLEAT_IMAGE"])
-        cluster = Cluster(bed, os.environ["CLEAT_IMAGE_TAG"])
+        archive, tag = build_image(program, bed.run)
+        bed.import_image(archive)
+        cluster = Cluster(bed, tag)
         cluster.install()
         cluster.wait_registered()
     except BaseException:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cluster for all tests, a namespace for each, and what one would look at when one fails."""
+import os
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import cluster as clusters
 
 @pytest.fixture(scope="session")
 def cluster():
-    found = clusters.open_cluster(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"))
+    found = clusters.open_cluster(os.environ["CLEAT"])
     yield found
     found.bed.down()
 

@@ -110,8 +110,9 @@ class Bed:
         started = Process(pid)
         self.remember(**{name: [started.pid, started.born]})
 
-    def stop(self, name, number=signal.SIGTERM):
-        self.process(name).end(number)
+    def stop(self, name, number=signal.SIGTERM, seconds=5):
+        """Ends a daemon; one that still has not after those seconds (the API server waits for its watchers) is killed."""
+        self.process(name).end(number, seconds)
 
     def tail(self, name, lines=25):
         try:
@@ -136,6 +137,9 @@ class Bed:
         self.wait_ready("kube-apiserver", seconds, self.kubectl_command("get", "--raw=/readyz"))
 
     def wait_node(self, seconds=60):
+        """This kubelet answers, and the node is Ready; the latter alone may be the word of the one before."""
+        self.wait_ready("kubelet", seconds, self.enter("net") + [
+            "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:10248/healthz"])
         path = "{.status.conditions[?(@.type=='Ready')].status}"
         self.wait_ready("kubelet", seconds,
                         self.kubectl_command("get", "node", daemons.NODE, f"--output=jsonpath={path}"), "True")
