@@ -49,9 +49,10 @@ def claim(name, storage_class="cleat", size="32Mi", mode="Filesystem", access="R
 
 
 def pod(name, claim_name, script="", block=False, read_only=False, security=None):
-    """A pod that runs script and then stays; its volume is at /data, or as a device at /dev/data."""
+    """A pod that runs script, is ready, and stays; its volume is at /data, or as a device at /dev/data."""
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never",
-                 "command": ["sh", "-ec", f"{script}\nexec sleep 86400"]}
+                 "command": ["sh", "-ec", f"{script}\ntouch /run/ready\nexec sleep 86400"],
+                 "readinessProbe": {"exec": {"command": ["test", "-e", "/run/ready"]}, "periodSeconds": 1}}
     if block:
         container["volumeDevices"] = [{"name": "data", "devicePath": "/dev/data"}]
     else:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many at once. The seconds are printed, not judged."""
+import json
 import time
 
 from cluster import claim, storage_class, wait
@@ -12,7 +13,7 @@ def test_hundred_claims_at_once(cluster, space, capsys):
     names = [f"data-{number}" for number in range(COUNT)]
     start = time.monotonic()
     cluster.kubectl("--namespace", space, "create", "--filename", "-", input="\n---\n".join(
-        __import__("json").dumps(claim(name, "now", size="16Mi")) for name in names))
+        json.dumps(claim(name, "now", size="16Mi")) for name in names))
     wait("all bound", lambda: [item["status"].get("phase") for item in cluster.list("pvc", space)] == ["Bound"] * COUNT,
          seconds=300)
     bound = time.monotonic() - start

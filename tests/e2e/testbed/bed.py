@@ -174,7 +174,7 @@ class Bed:
         subprocess.run(["cc", "-O2", "-static", "-s", "-o", pause / "holder", HERE / "holder.c"], check=True)
         image.write_archive(self.run / "images/pause.tar", "localhost/pause:1", pause, ["/holder"])
         root = self.run / "images/busybox"
-        for name in ("bin", "tmp", "etc"):
+        for name in ("bin", "tmp", "etc", "run"):
             (root / name).mkdir(parents=True)
         busybox = shutil.which("busybox") or ""
         if not busybox or b"/ld-linux" in Path(busybox).read_bytes():
