@@ -6,8 +6,9 @@
 #include <stddef.h>
 
 /*
- * Memory that lives as long as one call: allocated singly, freed together. Not thread-safe: one thread at a time.
- * Out of memory aborts. Sizes that come from outside are bounded by the caller before they get here.
+ * Memory that lives as long as one call: allocated singly, freed together. Not thread-safe: one
+ * thread at a time. Out of memory aborts. Sizes that come from outside are bounded by the caller
+ * before they get here.
  */
 struct arena;
 
@@ -17,18 +18,21 @@ void arena_free(struct arena *a); /* NULL is fine */
 /* Forgets every allocation but keeps the first chunk for the next round. */
 void arena_reset(struct arena *a);
 
-/* Zeroed, aligned to 16 (UBSan and SSE want it). size 0 gives a unique valid pointer. Never NULL. */
+/* Zeroed, aligned to 16 (UBSan and SSE want it). size 0 gives a unique valid pointer. Never NULL.
+ */
 void *arena_alloc(struct arena *a, size_t size) __attribute__((returns_nonnull, alloc_size(2)));
 
 /* n elements of size; overflow aborts. */
-void *arena_array(struct arena *a, size_t n, size_t size) __attribute__((returns_nonnull, alloc_size(2, 3)));
+void *arena_array(struct arena *a, size_t n, size_t size)
+	__attribute__((returns_nonnull, alloc_size(2, 3)));
 
 /* Copies; NULL in gives NULL out. */
 char *arena_strdup(struct arena *a, const char *s);
 /* Exactly n bytes of s, then NUL. */
 char *arena_strndup(struct arena *a, const char *s, size_t n) __attribute__((returns_nonnull));
 void *arena_memdup(struct arena *a, const void *p, size_t n) __attribute__((returns_nonnull));
-char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), returns_nonnull, nonnull(2)));
+char *arena_printf(struct arena *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), returns_nonnull, nonnull(2)));
 
 void arena_freep(struct arena **a);
 #define autoarena __attribute__((cleanup(arena_freep)))

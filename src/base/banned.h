@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Functions that are never right here, made compile errors. Included by the compiler into every file, first of all
- * (meson.build), so the headers that declare them come before the poison.
+ * Functions that are never right here, made compile errors. Included by the compiler into every
+ * file, first of all (meson.build), so the headers that declare them come before the poison.
  */
 #ifndef BASE_BANNED_H
 #define BASE_BANNED_H
@@ -21,7 +21,7 @@
 #undef strncat
 #undef basename
 
-#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll popen fork vfork \
-	mktemp tmpnam srand localtime gmtime ctime asctime usleep
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll \
+	popen fork vfork mktemp tmpnam srand localtime gmtime ctime asctime usleep
 
 #endif

@@ -11,19 +11,21 @@
 #include <stdint.h>
 
 /*
- * struct ctx - one request or one reconcile: its memory, its time limit, its cancellation, its name in the log
+ * struct ctx - one request or one reconcile: its memory, its time limit, its cancellation, its name
+ * in the log
  *
- * Embedded by value by whoever starts the work (a gRPC call, a reconcile, a command line). ctx_cancel() may be called by
- * any thread while the object lives; all else belongs to the thread that runs the work. Blocking code calls ctx_check()
- * before each step that changes the world, and bounds each wait with ctx_remaining_ns() or polls ctx_cancel_fd().
+ * Embedded by value by whoever starts the work (a gRPC call, a reconcile, a command line).
+ * ctx_cancel() may be called by any thread while the object lives; all else belongs to the thread
+ * that runs the work. Blocking code calls ctx_check() before each step that changes the world, and
+ * bounds each wait with ctx_remaining_ns() or polls ctx_cancel_fd().
  */
 struct ctx {
-	struct arena *arena;    /* owned; request and reply live here */
-	int64_t deadline_ns;    /* CLOCK_MONOTONIC; CTX_NO_DEADLINE if none */
+	struct arena *arena; /* owned; request and reply live here */
+	int64_t deadline_ns; /* CLOCK_MONOTONIC; CTX_NO_DEADLINE if none */
 	atomic_bool cancelled;
-	atomic_int cancel_fd;   /* eventfd made on first use, else -1 */
-	pthread_mutex_t lock;   /* guards making of cancel_fd */
-	char id[24];            /* joins log lines of one request, "" if none */
+	atomic_int cancel_fd; /* eventfd made on first use, else -1 */
+	pthread_mutex_t lock; /* guards making of cancel_fd */
+	char id[24];          /* joins log lines of one request, "" if none */
 };
 
 #define CTX_NO_DEADLINE INT64_MAX
@@ -41,7 +43,8 @@ int ctx_check(const struct ctx *ctx, struct err *err) __attribute__((warn_unused
 /* Nanoseconds left, 0 when none are, INT64_MAX without deadline. */
 int64_t ctx_remaining_ns(const struct ctx *ctx);
 
-/* An fd that polls readable once cancelled; borrowed, lives with ctx. -errno if none could be made. */
+/* An fd that polls readable once cancelled; borrowed, lives with ctx. -errno if none could be made.
+ */
 int ctx_cancel_fd(struct ctx *ctx);
 
 /* For poll(2): milliseconds left rounded up, -1 without deadline, at most max_ms if max_ms ≥ 0. */

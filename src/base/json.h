@@ -11,10 +11,11 @@
 #include <stdint.h>
 
 /*
- * JSON (RFC 8259). Reading is yyjson behind this door: the document owns all values, a value is a borrowed pointer, and
- * every getter takes NULL (absent) and answers "nothing", so that paths need no checks in between. A string with a NUL
- * character in it is no C string: getters treat it as absent, json_next leaves out a member whose key is such. Writing
- * appends to a struct str and puts commas by itself.
+ * JSON (RFC 8259). Reading is yyjson behind this door: the document owns all values, a value is a
+ * borrowed pointer, and every getter takes NULL (absent) and answers "nothing", so that paths need
+ * no checks in between. A string with a NUL character in it is no C string: getters treat it as
+ * absent, json_next leaves out a member whose key is such. Writing appends to a struct str and puts
+ * commas by itself.
  */
 struct json_doc;
 struct json; /* a value inside a document */
@@ -26,20 +27,23 @@ void json_freep(struct json_doc **doc);
 #define autojson __attribute__((cleanup(json_freep)))
 const struct json *json_root(const struct json_doc *doc);
 
-const struct json *json_get(const struct json *v, const char *key);       /* NULL if absent or not an object */
-const struct json *json_path(const struct json *v, const char *dotted);   /* "spec.resources.requests.storage" */
-const char *json_string(const struct json *v);                            /* NULL if not a string */
-const char *json_get_string(const struct json *v, const char *key);       /* NULL if absent */
+const struct json *json_get(const struct json *v,
+			    const char *key); /* NULL if absent or not an object */
+const struct json *json_path(const struct json *v,
+			     const char *dotted); /* "spec.resources.requests.storage" */
+const char *json_string(const struct json *v);    /* NULL if not a string */
+const char *json_get_string(const struct json *v, const char *key); /* NULL if absent */
 const char *json_path_string(const struct json *v, const char *dotted);
-bool json_is_null(const struct json *v);                                  /* absent counts as null */
+bool json_is_null(const struct json *v); /* absent counts as null */
 bool json_is_object(const struct json *v);
 bool json_is_array(const struct json *v);
 bool json_bool(const struct json *v, bool fallback);
-int json_int(const struct json *v, int64_t *ret_value);                   /* 0 or -EINVAL */
-size_t json_count(const struct json *v);                                  /* elements or members, 0 for the rest */
-const struct json *json_at(const struct json *v, size_t i);               /* array element; O(i) */
+int json_int(const struct json *v, int64_t *ret_value); /* 0 or -EINVAL */
+size_t json_count(const struct json *v);                /* elements or members, 0 for the rest */
+const struct json *json_at(const struct json *v, size_t i); /* array element; O(i) */
 
-/* Walks an array (ret_key gets NULL) or object. for (struct json_it it = json_each(v); json_next(&it, &k, &e);) */
+/* Walks an array (ret_key gets NULL) or object. for (struct json_it it = json_each(v);
+ * json_next(&it, &k, &e);) */
 struct json_it {
 	const void *p[6];
 };
@@ -64,7 +68,8 @@ void json_end_object(struct json_writer *w);
 void json_begin_array(struct json_writer *w);
 void json_end_array(struct json_writer *w);
 void json_key(struct json_writer *w, const char *key);
-void json_put_string(struct json_writer *w, const char *s); /* NULL writes null; invalid UTF-8 becomes U+FFFD */
+void json_put_string(struct json_writer *w,
+		     const char *s); /* NULL writes null; invalid UTF-8 becomes U+FFFD */
 void json_put_i64(struct json_writer *w, int64_t v);
 void json_put_u64(struct json_writer *w, uint64_t v);
 void json_put_double(struct json_writer *w, double v);

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 /*
- * Options as data: one const table a command gives parsing, checks, defaults and --help. Go's flag syntax too, since
- * manifests of Kubernetes sidecars use it: one or two dashes, `--name=value` or `--name value`; booleans take a value
- * only after '='. "--" ends the options.
+ * Options as data: one const table a command gives parsing, checks, defaults and --help. Go's flag
+ * syntax too, since manifests of Kubernetes sidecars use it: one or two dashes, `--name=value` or
+ * `--name value`; booleans take a value only after '='. "--" ends the options.
  */
 enum opt_type {
 	OPT_END,
@@ -32,24 +32,25 @@ struct opt_list {
 };
 
 struct opt {
-	const char *name;        /* "csi-address" */
+	const char *name; /* "csi-address" */
 	enum opt_type type;
-	size_t offset;           /* of the target in the options struct */
-	const char *arg;         /* "ADDRESS" in --help */
-	const char *fallback;    /* default as text, parsed like a value; NULL: zero */
-	const char *env;         /* environment variable read when the option is absent; NULL: none */
-	const char *choices;     /* OPT_CHOICE */
-	const char *help;        /* one or more sentences, wrapped by the printer */
+	size_t offset;        /* of the target in the options struct */
+	const char *arg;      /* "ADDRESS" in --help */
+	const char *fallback; /* default as text, parsed like a value; NULL: zero */
+	const char *env;      /* environment variable read when the option is absent; NULL: none */
+	const char *choices;  /* OPT_CHOICE */
+	const char *help;     /* one or more sentences, wrapped by the printer */
 };
 
 /*
- * argv[0] is the name of the program or command and is not looked at; options and other words may be mixed.
- * Fills opts (defaults first) and gives what is left of argv in ret_rest (in place, without options).
- * INVALID_ARGUMENT: unknown option (names the nearest known one), missing or bad value (names option, value and what is
- * allowed), option given twice that is no list. "--help" and "-h" are not special here: declare them.
+ * argv[0] is the name of the program or command and is not looked at; options and other words may
+ * be mixed. Fills opts (defaults first) and gives what is left of argv in ret_rest (in place,
+ * without options). INVALID_ARGUMENT: unknown option (names the nearest known one), missing or bad
+ * value (names option, value and what is allowed), option given twice that is no list. "--help" and
+ * "-h" are not special here: declare them.
  */
-int opt_parse(const struct opt *table, void *opts, int argc, char **argv, char ***ret_rest, int *ret_n_rest,
-	      struct err *err);
+int opt_parse(const struct opt *table, void *opts, int argc, char **argv, char ***ret_rest,
+	      int *ret_n_rest, struct err *err);
 
 /* Frees the vectors of OPT_LIST targets; opt_parse does so itself when it fails. */
 void opt_done(const struct opt *table, void *opts);
@@ -58,9 +59,11 @@ void opt_done(const struct opt *table, void *opts);
 void opt_help(const struct opt *table, struct str *out);
 
 int opt_parse_duration(const char *text, int64_t *ret_ns); /* 0 or -EINVAL; no sign */
-int opt_parse_bytes(const char *text, uint64_t *ret_bytes); /* 0, -EINVAL or -ERANGE; suffixes Ki..Ei, k M G T P E */
+int opt_parse_bytes(const char *text,
+		    uint64_t *ret_bytes); /* 0, -EINVAL or -ERANGE; suffixes Ki..Ei, k M G T P E */
 
-/* The nearest of the n words within a third of its length, or NULL. For commands and parameters too. */
+/* The nearest of the n words within a third of its length, or NULL. For commands and parameters
+ * too. */
 const char *opt_nearest(const char *word, const char *const *known, size_t n);
 
 #endif

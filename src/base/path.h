@@ -7,7 +7,8 @@
 
 /* Pure text; nothing here touches a filesystem. */
 
-/* Absolute, no empty, "." or ".." component, no trailing slash (but "/" itself), shorter than PATH_MAX. */
+/* Absolute, no empty, "." or ".." component, no trailing slash (but "/" itself), shorter than
+ * PATH_MAX. */
 bool path_is_clean(const char *path);
 /* One component: not empty, not "." or "..", no slash, ≤255 bytes. */
 bool path_is_name(const char *name);

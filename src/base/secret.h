@@ -5,8 +5,8 @@
 #include "base/strmap.h"
 
 /*
- * CSI `secrets` and Kubernetes Secret data travel only in these types. The logger has no field maker that takes them,
- * and secrets_log() in csi/ prints the keys with *** as value.
+ * CSI `secrets` and Kubernetes Secret data travel only in these types. The logger has no field
+ * maker that takes them, and secrets_log() in csi/ prints the keys with *** as value.
  */
 struct secret {
 	const char *value;

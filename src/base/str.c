@@ -98,18 +98,12 @@ void str_vappendf(struct str *s, const char *fmt, va_list ap)
 
 void str_append_double(struct str *s, double v)
 {
-	char text[32];
-
-	if (isnan(v) || isinf(v)) {
+	if (isnan(v) || isinf(v))
 		str_append(s, isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
-		return;
-	}
-	for (int digits = 15; digits <= 17; digits++) {
-		(void)snprintf(text, sizeof(text), "%.*g", digits, v); /* at most 24 bytes */
-		if (strtod(text, NULL) == v)
-			break;
-	}
-	str_append(s, text);
+	else if (fabs(v) < 0x1p53 && floor(v) == v)
+		str_appendf(s, "%.0f", v);
+	else
+		str_appendf(s, "%.15g", v);
 }
 
 void str_consume(struct str *s, size_t n)

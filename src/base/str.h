@@ -23,7 +23,7 @@ void str_append_n(struct str *s, const void *bytes, size_t n);
 void str_append_char(struct str *s, char c);
 void str_appendf(struct str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vappendf(struct str *s, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
-/* The shortest decimal text that reads back as the same number; "NaN", "+Inf", "-Inf". */
+/* Decimal text: whole numbers below 2^53 exactly, 15 digits of others; "NaN", "+Inf", "-Inf". */
 void str_append_double(struct str *s, double v);
 /* Drops n bytes from the front. */
 void str_consume(struct str *s, size_t n);
@@ -40,7 +40,8 @@ const char *str_or(const char *s, const char *fallback); /* fallback if NULL or 
 
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms); NUL bytes are not accepted. */
 bool str_is_utf8(const char *s, size_t n);
-/* Length of the valid UTF-8 sequence that the n bytes at s begin with (1..4), 0 if they begin with none. */
+/* Length of the valid UTF-8 sequence that the n bytes at s begin with (1..4), 0 if they begin with
+ * none. */
 size_t str_utf8_len(const char *s, size_t n);
 
 /* Decimal digits only, whole string, no sign, no blanks. 0, or -EINVAL, or -ERANGE. */

@@ -8,9 +8,10 @@
 /*
  * struct ev_loop - the one I/O thread
  *
- * libuv behind this door. Everything in event/, net/ and grpc/ that has a callback runs it on the loop's thread; a
- * callback never blocks, never does disk I/O and takes no lock that a worker holds across a syscall. Only the functions
- * marked "any thread" may be called from elsewhere. Failures are -errno.
+ * libuv behind this door. Everything in event/, net/ and grpc/ that has a callback runs it on the
+ * loop's thread; a callback never blocks, never does disk I/O and takes no lock that a worker holds
+ * across a syscall. Only the functions marked "any thread" may be called from elsewhere. Failures
+ * are -errno.
  */
 struct ev_loop;
 
@@ -31,32 +32,35 @@ void ev_loop_stop(struct ev_loop *loop); /* any thread */
 int ev_loop_spawn(struct ev_loop *loop);
 void ev_loop_join(struct ev_loop *loop);
 bool ev_loop_is_current(const struct ev_loop *loop); /* any thread */
-void *ev_loop_uv(struct ev_loop *loop); /* uv_loop_t *, for net/ alone */
+void *ev_loop_uv(struct ev_loop *loop);              /* uv_loop_t *, for net/ alone */
 
 /* Any thread: fn(arg) runs on the loop, in order of posting, never inside this call. */
 void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg);
-/* Any other thread: the same, and waits until it ran, so the loop must be running or soon will be on another thread. On
- * the loop's own thread it just calls. */
+/* Any other thread: the same, and waits until it ran, so the loop must be running or soon will be
+ * on another thread. On the loop's own thread it just calls. */
 void ev_call(struct ev_loop *loop, ev_post_fn fn, void *arg);
 
 /*
- * Handles are made by _new, and closed by _free, which may be called from their own callback. NULL is fine. All of it on
- * the loop's thread, or before the loop runs. Timers never fire early; they count whole milliseconds.
+ * Handles are made by _new, and closed by _free, which may be called from their own callback. NULL
+ * is fine. All of it on the loop's thread, or before the loop runs. Timers never fire early; they
+ * count whole milliseconds.
  */
 struct ev_timer;
 struct ev_timer *ev_timer_new(struct ev_loop *loop, ev_timer_fn fn, void *arg);
-void ev_timer_start(struct ev_timer *t, int64_t delay_ns, int64_t repeat_ns); /* restarts; repeat 0: once */
+void ev_timer_start(struct ev_timer *t, int64_t delay_ns,
+		    int64_t repeat_ns); /* restarts; repeat 0: once */
 void ev_timer_stop(struct ev_timer *t);
 void ev_timer_free(struct ev_timer *t);
 
 struct ev_signal;
-int ev_signal_new(struct ev_loop *loop, int signum, ev_signal_fn fn, void *arg, struct ev_signal **ret_signal);
+int ev_signal_new(struct ev_loop *loop, int signum, ev_signal_fn fn, void *arg,
+		  struct ev_signal **ret_signal);
 void ev_signal_free(struct ev_signal *s);
 
 /*
- * Readiness of an fd, which stays the caller's, becomes non-blocking, and is closed only after _free. events: EV_READ,
- * EV_WRITE; level-triggered. An error on the fd is told as both at once and ends the interest: the next read or write says
- * what it is.
+ * Readiness of an fd, which stays the caller's, becomes non-blocking, and is closed only after
+ * _free. events: EV_READ, EV_WRITE; level-triggered. An error on the fd is told as both at once and
+ * ends the interest: the next read or write says what it is.
  */
 #define EV_READ 1u
 #define EV_WRITE 2u
@@ -65,10 +69,11 @@ int ev_io_new(struct ev_loop *loop, int fd, ev_io_fn fn, void *arg, struct ev_io
 int ev_io_want(struct ev_io *io, unsigned events);
 void ev_io_free(struct ev_io *io);
 
-/* Changes in a directory or of a file (inotify); name is the entry that changed, "" if unknown. The watch is on the inode:
- * when that is removed or renamed away, a last call comes and no more. */
+/* Changes in a directory or of a file (inotify); name is the entry that changed, "" if unknown. The
+ * watch is on the inode: when that is removed or renamed away, a last call comes and no more. */
 struct ev_path;
-int ev_path_new(struct ev_loop *loop, const char *path, ev_path_fn fn, void *arg, struct ev_path **ret_path);
+int ev_path_new(struct ev_loop *loop, const char *path, ev_path_fn fn, void *arg,
+		struct ev_path **ret_path);
 void ev_path_free(struct ev_path *p);
 
 #endif

@@ -18,11 +18,13 @@ static inline void sync_unlockp_(pthread_mutex_t **m)
 }
 #define SYNC_CAT_(a, b) a##b
 #define SYNC_CAT(a, b) SYNC_CAT_(a, b)
-#define LOCK_SCOPE(m) \
-	__attribute__((cleanup(sync_unlockp_), unused)) pthread_mutex_t *SYNC_CAT(lock_scope_, __LINE__) = sync_lock_(m)
+#define LOCK_SCOPE(m)                                                              \
+	__attribute__((cleanup(sync_unlockp_), unused)) pthread_mutex_t *SYNC_CAT( \
+		lock_scope_, __LINE__) = sync_lock_(m)
 
 void sync_cond_init(pthread_cond_t *c); /* on CLOCK_MONOTONIC */
-/* Waits until signalled or the monotonic deadline (INT64_MAX: for ever). 0 or -ETIMEDOUT; spurious wake-ups happen. */
+/* Waits until signalled or the monotonic deadline (INT64_MAX: for ever). 0 or -ETIMEDOUT; spurious
+ * wake-ups happen. */
 int sync_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline_ns);
 
 #endif

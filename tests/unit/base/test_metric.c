@@ -66,8 +66,8 @@ TEST(a_histogram_has_cumulative_buckets_sum_and_count)
 
 TEST(label_values_are_escaped)
 {
-	metric_set(METRIC_LEADER, 1, METRIC_ARGS("a\"b\\c\nd"));
-	assert_has("leader_election_master_status{name=\"a\\\"b\\\\c\\nd\"} 1\n");
+	metric_set(METRIC_LEADER, 1, METRIC_ARGS("a\"b\\c\n-"));
+	assert_has("leader_election_master_status{name=\"a\\\"b\\\\c\\n-\"} 1\n");
 }
 
 TEST(series_beyond_512_become_other)

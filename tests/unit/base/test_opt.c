@@ -322,7 +322,7 @@ TEST(the_nearest_word_is_within_a_third)
 {
 	static const char *const words[] = { "create", "delete", "stage", "unstage", "ls" };
 
-	ASSERT_STR(opt_nearest("craete", words, ARRAY_LEN(words)), "create");
+	ASSERT_STR(opt_nearest("creaet", words, ARRAY_LEN(words)), "create");
 	ASSERT_STR(opt_nearest("stgae", words, 2) ? "found" : "none", "none");
 	ASSERT_STR(opt_nearest("unstge", words, ARRAY_LEN(words)), "unstage");
 	ASSERT_TRUE(opt_nearest("publish", words, ARRAY_LEN(words)) == NULL);
