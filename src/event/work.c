@@ -187,6 +187,9 @@ void work_free(struct work *w)
 		while (lane->n_threads > 0)
 			(void)sync_cond_wait_until(&lane->gone, &lane->lock, INT64_MAX);
 		pthread_mutex_unlock(&lane->lock);
+	}
+	/* Not before all have ended: a job of one lane may submit to any other. */
+	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
 		pthread_cond_destroy(&lane->gone);
 		pthread_cond_destroy(&lane->work);
 		pthread_mutex_destroy(&lane->lock);
