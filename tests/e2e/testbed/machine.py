@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes, loop devices and cgroups of the machine, as far as a test cluster needs them."""
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -72,9 +73,10 @@ class Process:
 class Loop:
     """A loop device in use: what it is called and the file behind it, by number of the filesystem and inode."""
 
-    def __init__(self, line):
-        self.device, self.filesystem, inode, self.path = (line.split(" ", 3) + [""])[:4]
-        self.inode = int(inode)
+    def __init__(self, row):
+        self.device, self.path = row["name"], row["back-file"] or ""
+        # Padded with blanks, in JSON too.
+        self.filesystem, self.inode = row["back-maj:min"].strip(), int(row["back-ino"])
 
     def is_backed_by(self, path):
         file = os.stat(path)
@@ -82,10 +84,9 @@ class Loop:
 
 
 def loop_devices():
-    text = subprocess.run(["losetup", "--list", "--noheadings", "--raw", "--output",
-                           "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
+    text = subprocess.run(["losetup", "--list", "--json", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
                           check=True, text=True, stdout=subprocess.PIPE).stdout
-    return [Loop(line) for line in text.splitlines()]
+    return [Loop(row) for row in json.loads(text)["loopdevices"]] if text.strip() else []
 
 
 def device_number(path):
