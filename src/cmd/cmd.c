@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd - the ways in which every program of cleat behaves alike
+ *
+ * A wrong command line says which option and the way to the help, on stderr, and ends with 2; what
+ * was tried and failed ends with 1. Help goes to stdout, since it was asked for, and is made from
+ * the same table that parses, so the two cannot differ.
+ */
+#include "cmd/cmd.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/num.h"
+
+static void print_help(const struct cmd *cmd)
+{
+	autostr struct str out = STR_INIT;
+
+	str_appendf(&out, "usage: %s\n\n%s\n", cmd->synopsis, cmd->summary);
+	if (cmd->about)
+		str_appendf(&out, "\n%s", cmd->about);
+	if (cmd->options) {
+		str_append(&out, "\n");
+		opt_help(cmd->options, &out);
+	}
+	str_append(&out, "\nExit status: 0 done, 1 it failed (stderr says why), 2 the command line "
+			 "is wrong.\n");
+	fputs(str_get(&out), stdout);
+}
+
+bool cmd_parse(const struct cmd *cmd, void *opts, int argc, char **argv, char ***ret_rest,
+	       int *ret_n_rest, int *ret_exit)
+{
+	struct cmd_common *common = opts;
+	struct err err;
+	char **rest = NULL;
+	int n_rest = 0;
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+			print_help(cmd);
+			*ret_exit = CMD_OK;
+			return false;
+		}
+	}
+	if (opt_parse(cmd->options, opts, argc, argv, &rest, &n_rest, &err) < 0) {
+		*ret_exit = cmd_usage(cmd, "%s", err.msg);
+		return false;
+	}
+	if (common->help) {
+		print_help(cmd);
+		*ret_exit = CMD_OK;
+		return false;
+	}
+	if (common->version) {
+		puts("cleat " CMD_VERSION_TEXT);
+		*ret_exit = CMD_OK;
+		return false;
+	}
+	if (!ret_rest && n_rest > 0) {
+		*ret_exit = cmd_usage(cmd, "unexpected argument '%s'", rest[0]);
+		return false;
+	}
+	if (common->verbosity > 10) {
+		*ret_exit = cmd_usage(cmd, "--v=%u: from 0 to 10", common->verbosity);
+		return false;
+	}
+	log_init(&(struct log_options){
+		.format = strcmp(common->logging_format, "json") == 0 ? LOG_JSON : LOG_TEXT,
+		.verbosity = (int)common->verbosity,
+		.debug = common->debug,
+	});
+	if (ret_rest) {
+		*ret_rest = rest;
+		*ret_n_rest = n_rest;
+	}
+	return true;
+}
+
+int cmd_usage(const struct cmd *cmd, const char *fmt, ...)
+{
+	autostr struct str text = STR_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vappendf(&text, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "cleat %s: %s\nTry 'cleat %s --help'.\n", cmd->name, str_get(&text),
+		cmd->name);
+	return CMD_USAGE;
+}
+
+int cmd_failed(const struct cmd *cmd, const struct err *err)
+{
+	fprintf(stderr, "cleat %s: %s\n", cmd->name, err->msg);
+	return CMD_FAILED;
+}
+
+void cmd_format_bytes(uint64_t bytes, char ret_text[CMD_BYTES_MAX])
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	unsigned unit = 0;
+	uint64_t div = 1;
+
+	while (unit + 1 < sizeof(units) / sizeof(units[0]) && bytes / div >= 1024) {
+		div *= 1024;
+		unit++;
+	}
+	if (unit == 0)
+		snprintf(ret_text, CMD_BYTES_MAX, "%llu B", (unsigned long long)bytes);
+	else
+		snprintf(ret_text, CMD_BYTES_MAX, "%.1f %s", (double)bytes / (double)div,
+			 units[unit]);
+}

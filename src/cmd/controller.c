@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cleat controller - the controllers against one CSI driver
+ *
+ * The driver may be cleat's own agent on a node (tcp with mutual TLS) or any vendor's on a socket;
+ * nothing here knows which. Start-up order is that of the sidecars: connect, Probe until ready, ask
+ * the name and capabilities, then caches, then work. Unlike them a driver or API server that goes
+ * away later is waited for and does not end the process; /readyz says what is missing meanwhile.
+ * Options keep the sidecars' names and, where a name is shared, their defaults.
+ */
+#include "cmd/cmd.h"
+#include "cmd/controller_run.h"
+#include "cmd/remote.h"
+
+/* clang-format off */
+static const struct opt options[] = {
+	{ .name = "What runs", .type = OPT_GROUP },
+	{ .name = "controllers", .type = OPT_STRING, .offset = offsetof(struct controller_options, controllers),
+	  .arg = "NAME,...", .fallback = "provisioner", .help = "Controllers to run: provisioner." },
+	{ .name = "The driver", .type = OPT_GROUP },
+	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
+	  .arg = "ADDRESS", .fallback = "/run/csi/socket",
+	  .help = "unix:///path.sock, or tcp://host[:10000] with mutual TLS." },
+	{ .name = "driver-name", .type = OPT_STRING, .offset = offsetof(struct controller_options, driver_name),
+	  .arg = "NAME", .help = "What the driver must call itself; anything unless given." },
+	TLS_OPTIONS(struct controller_options, tls),
+	TLS_SERVER_NAME_OPTION(struct controller_options, tls),
+	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct controller_options, insecure),
+	  .help = "Allow tcp:// beyond loopback without TLS." },
+	{ .name = "timeout", .type = OPT_DURATION, .offset = offsetof(struct controller_options, timeout_ns),
+	  .arg = "TIME", .fallback = "10s", .help = "How long one CSI call may take before it is repeated." },
+	{ .name = "The cluster", .type = OPT_GROUP },
+	{ .name = "kubeconfig", .type = OPT_STRING, .offset = offsetof(struct controller_options, kubeconfig),
+	  .arg = "FILE", .help = "Unless given: the pod's service account, else $KUBECONFIG, else ~/.kube/config." },
+	{ .name = "context", .type = OPT_STRING, .offset = offsetof(struct controller_options, context),
+	  .arg = "NAME", .help = "Context in it; the current one unless given." },
+	{ .name = "kube-api-qps", .type = OPT_UINT, .offset = offsetof(struct controller_options, qps), .arg = "N",
+	  .fallback = "50", .help = "Requests a second to the API server." },
+	{ .name = "kube-api-burst", .type = OPT_UINT, .offset = offsetof(struct controller_options, burst),
+	  .arg = "N", .fallback = "100", .help = "How many may come at once." },
+	{ .name = "Leader election", .type = OPT_GROUP },
+	{ .name = "leader-election", .type = OPT_BOOL, .offset = offsetof(struct controller_options, election),
+	  .help = "Work only while holding a Lease; needed as soon as there are two replicas. Losing it stops the "
+		  "work, not the process." },
+	{ .name = "leader-election-namespace", .type = OPT_STRING,
+	  .offset = offsetof(struct controller_options, election_ns), .arg = "NAMESPACE", .env = "POD_NAMESPACE",
+	  .help = "Where the Lease is; the pod's own namespace unless given." },
+	{ .name = "leader-election-identity", .type = OPT_STRING,
+	  .offset = offsetof(struct controller_options, identity), .arg = "NAME", .env = "POD_NAME",
+	  .help = "What this process calls itself in it; the host's name unless given." },
+	{ .name = "leader-election-lease-duration", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, lease_ns), .arg = "TIME", .fallback = "15s",
+	  .help = "After this long without renewal another one may take it." },
+	{ .name = "leader-election-renew-deadline", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, renew_ns), .arg = "TIME", .fallback = "10s",
+	  .help = "After this long without renewal the holder stops." },
+	{ .name = "leader-election-retry-period", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, retry_ns), .arg = "TIME", .fallback = "5s",
+	  .help = "Time between two tries." },
+	{ .name = "Provisioner", .type = OPT_GROUP },
+	{ .name = "worker-threads", .type = OPT_UINT, .offset = offsetof(struct controller_options, workers),
+	  .arg = "N", .fallback = "16", .help = "Claims and volumes worked on at once." },
+	{ .name = "retry-interval-start", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, backoff_ns), .arg = "TIME", .fallback = "1s",
+	  .help = "Wait after the first failure of an object; doubled with each further one." },
+	{ .name = "retry-interval-max", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, backoff_max_ns), .arg = "TIME", .fallback = "5m",
+	  .help = "The longest wait." },
+	{ .name = "volume-name-prefix", .type = OPT_STRING,
+	  .offset = offsetof(struct controller_options, prefix), .arg = "PREFIX", .fallback = "pvc",
+	  .help = "Names of volumes are PREFIX-<uid of the claim>." },
+	{ .name = "default-fstype", .type = OPT_STRING, .offset = offsetof(struct controller_options, fs),
+	  .arg = "TYPE", .help = "Filesystem of claims whose class names none; the driver's choice unless given." },
+	{ .name = "extra-create-metadata", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, extra_metadata),
+	  .help = "Tell the driver the names of claim and PV as parameters." },
+	{ .name = "strict-topology", .type = OPT_BOOL, .offset = offsetof(struct controller_options, strict),
+	  .help = "Offer the driver the selected node's topology alone." },
+	{ .name = "immediate-topology", .type = OPT_BOOL, .offset = offsetof(struct controller_options, immediate),
+	  .fallback = "true", .help = "For claims bound at once, offer all nodes' topology; false: none. On unless "
+				      "=false." },
+	{ .name = "Process", .type = OPT_GROUP },
+	{ .name = "http-endpoint", .type = OPT_STRING,
+	  .offset = offsetof(struct controller_options, http_endpoint), .arg = "HOST:PORT",
+	  .help = "Where /metrics, /healthz and /readyz are served; nowhere unless given." },
+	{ .name = "metrics-path", .type = OPT_STRING, .offset = offsetof(struct controller_options, metrics_path),
+	  .arg = "PATH", .fallback = "/metrics", .help = "Where metrics are on it." },
+	CMD_COMMON_OPTIONS(struct controller_options),
+	{ .type = OPT_END },
+};
+/* clang-format on */
+
+static int run(const struct cmd *cmd, int argc, char **argv)
+{
+	struct controller_options opts = { 0 };
+	struct err err;
+	int status;
+
+	if (!cmd_parse(cmd, &opts, argc, argv, NULL, NULL, &status))
+		return status;
+	if (controller_check(&opts, &err) < 0)
+		return cmd_usage(cmd, "%s", err.msg);
+	return controller_run(cmd, &opts);
+}
+
+const struct cmd cmd_controller = {
+	.name = "controller",
+	.summary = "Run Kubernetes controllers (provisioner) against a CSI driver.",
+	.synopsis = "cleat controller --csi-address=ADDRESS [option...]",
+	.about = "In the cluster, against cleat's agent on a node:\n"
+		 "  cleat controller --csi-address=tcp://10.0.0.5:10000 --leader-election "
+		 "--http-endpoint=:9809 \\\n"
+		 "    --tls-cert=/tls/tls.crt --tls-key=/tls/tls.key --tls-ca=/tls/ca.crt\n"
+		 "Beside any vendor's driver, from outside the cluster:\n"
+		 "  cleat controller --csi-address=unix:///run/csi/csi.sock "
+		 "--kubeconfig=$HOME/.kube/config\n",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * controller_check - is this command line one that can work?
+ *
+ * Looks at words only, as serve_check does for the driver: every refusal here is a usage error
+ * (exit 2).
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "cmd/controller_run.h"
+
+static int check_controllers(const char *list, struct err *err)
+{
+	static const char *const known[] = { "provisioner" };
+
+	for (const char *name = list; *name;) {
+		size_t n = strcspn(name, ",");
+
+		if (n != strlen(known[0]) || strncmp(name, known[0], n) != 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "--controllers: '%.*s' is unknown; there is: provisioner",
+				       (int)n, name);
+		name += n + (name[n] == ',');
+	}
+	if (str_is_empty(list))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--controllers is empty; there is: provisioner");
+	return 0;
+}
+
+static int check_times(const struct controller_options *o, struct err *err)
+{
+	if (o->lease_ns <= o->renew_ns || o->renew_ns <= o->retry_ns)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--leader-election-lease-duration must be above -renew-deadline, "
+			       "and that above "
+			       "-retry-period");
+	if (o->timeout_ns == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--timeout must be above 0");
+	if (o->backoff_max_ns < o->backoff_ns)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--retry-interval-max is below --retry-interval-start");
+	if (o->workers == 0 || o->workers > 256)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--worker-threads=%u: from 1 to 256",
+			       o->workers);
+	return 0;
+}
+
+int controller_check(const struct controller_options *o, struct err *err)
+{
+	if (check_controllers(o->controllers, err) < 0 || check_times(o, err) < 0 ||
+	    cmd_tls_check(&o->tls, err) < 0)
+		return -1;
+	return address_check("csi-address", o->csi_address, &o->tls, o->insecure, err);
+}

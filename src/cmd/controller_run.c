@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * controller_run - from options to running controllers, and back
+ *
+ * The main thread walks through the stages in order and can be stopped between any two of them.
+ * Each stage that may have to wait for the outside (driver, API server) says so in `waiting`, which
+ * is what /readyz shows: a person who sees a controller that is not ready is told why without
+ * reading a log.
+ */
+#include "cmd/controller_run.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/process.h"
+#include "control/provision.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "kube/client.h"
+#include "kube/config.h"
+#include "kube/informer.h"
+#include "kube/lease.h"
+#include "kube/recorder.h"
+
+#define PROBE_INTERVAL_NS NS_PER_S
+
+struct controller {
+	const struct controller_options *opts;
+	struct ev_loop *loop;
+	struct work *work;
+	struct process_http *http;
+	struct remote *remote;
+	struct csi_service service;
+	struct kube_config config;
+	struct kube_client *client;
+	struct control_caches caches;
+	struct recorder *recorder;
+	struct provisioner *provisioner;
+	struct lease *lease;
+	char driver_name[256];
+	char host[256];
+	bool has_topology;
+	bool is_running; /* the loop has its thread */
+
+	pthread_mutex_t lock;
+	char waiting[ERR_MSG_MAX];        /* lock: what the start waits for, "" once it is over */
+	struct informer *all[KUBE_KINDS]; /* lock until the start is over: those that run */
+	size_t n_all;
+};
+
+static void set_waiting(struct controller *c, const char *text)
+{
+	LOCK_SCOPE(&c->lock);
+	snprintf(c->waiting, sizeof(c->waiting), "%s", text);
+}
+
+/* On a worker. */
+static bool is_ready(void *arg, struct str *why)
+{
+	struct controller *c = arg;
+	char text[ERR_MSG_MAX] = "";
+
+	LOCK_SCOPE(&c->lock);
+	if (c->waiting[0]) {
+		str_append(why, c->waiting);
+		return false;
+	}
+	if (c->client && !kube_client_is_healthy(c->client, text)) {
+		str_appendf(why, "API server: %s", text);
+		return false;
+	}
+	for (size_t i = 0; i < c->n_all; i++) {
+		informer_trouble(c->all[i], text);
+		if (text[0]) {
+			str_appendf(why, "watch: %s", text);
+			return false;
+		}
+		if (!informer_has_synced(c->all[i])) {
+			str_append(why, "caches have not synced yet");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
+static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err)
+{
+	struct csi_plugin_info info;
+	struct csi_plugin_capabilities caps;
+	uint64_t controller_caps;
+	bool ready = false;
+
+	if (csi_probe(&c->service, ctx, &ready, err) < 0 ||
+	    (ready && csi_get_plugin_info(&c->service, ctx, &info, err) < 0) ||
+	    (ready && csi_get_plugin_capabilities(&c->service, ctx, &caps, err) < 0) ||
+	    (ready &&
+	     csi_controller_get_capabilities(&c->service, ctx, &controller_caps, err) < 0)) {
+		if (err->code == ERR_UNIMPLEMENTED)
+			return err_wrap(err, "the driver at %s", c->opts->csi_address);
+		set_waiting(c, err->msg);
+		return 0;
+	}
+	if (!ready) {
+		(void)err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
+		set_waiting(c, err->msg);
+		return 0;
+	}
+	if (!caps.controller_service ||
+	    !(controller_caps & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME)))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver at %s makes no volumes (no CREATE_DELETE_VOLUME)",
+			       c->opts->csi_address);
+	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, info.name))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver at %s is '%s', --driver-name says '%s'",
+			       c->opts->csi_address, info.name, c->opts->driver_name);
+	snprintf(c->driver_name, sizeof(c->driver_name), "%s", info.name);
+	c->has_topology = caps.accessibility_constraints;
+	log_info("driver is ready", log_str("driver", info.name),
+		 log_str("version", info.vendor_version), log_bool("topology", c->has_topology));
+	return 1;
+}
+
+/* 1 ready, 0 told to stop, -1 failed. Logs why it waits when that changes. */
+static int wait_for_driver(struct controller *c, struct err *err)
+{
+	char logged[ERR_MSG_MAX] = "";
+
+	for (;;) {
+		struct ctx ctx;
+		int r;
+
+		ctx_init(&ctx, c->opts->timeout_ns);
+		r = look_at_driver(c, &ctx, err);
+		ctx_done(&ctx);
+		if (r != 0)
+			return r;
+		if (!str_is_equal(logged, err->msg)) {
+			log_warn("waiting for the driver", log_str("address", c->opts->csi_address),
+				 log_err(err));
+			snprintf(logged, sizeof(logged), "%s", err->msg);
+		}
+		if (process_wait(PROBE_INTERVAL_NS))
+			return 0;
+	}
+}
+
+static struct informer *add_informer(struct controller *c, enum kube_kind kind)
+{
+	struct informer *i = informer_new(c->client, kind);
+
+	LOCK_SCOPE(&c->lock);
+	c->all[c->n_all++] = i;
+	return i;
+}
+
+/* What this process calls itself in Leases and Events. */
+static const char *identity(struct controller *c)
+{
+	if (!str_is_empty(c->opts->identity))
+		return c->opts->identity;
+	if (gethostname(c->host, sizeof(c->host) - 1) < 0)
+		snprintf(c->host, sizeof(c->host), "cleat");
+	return c->host;
+}
+
+static int start_provisioner(struct controller *c, struct err *err)
+{
+	const struct controller_options *o = c->opts;
+
+	c->caches = (struct control_caches){
+		.pvcs = add_informer(c, KUBE_PVC),
+		.pvs = add_informer(c, KUBE_PV),
+		.classes = add_informer(c, KUBE_STORAGE_CLASS),
+		.attachments = add_informer(c, KUBE_VOLUME_ATTACHMENT),
+	};
+	if (c->has_topology) {
+		c->caches.nodes = add_informer(c, KUBE_NODE);
+		c->caches.csi_nodes = add_informer(c, KUBE_CSI_NODE);
+	}
+	c->recorder = recorder_new(c->loop, c->work, c->client, c->driver_name, identity(c));
+	if (provisioner_new(
+		    &(struct provision_options){
+			    .loop = c->loop,
+			    .work = c->work,
+			    .client = c->client,
+			    .caches = c->caches,
+			    .recorder = c->recorder,
+			    .service = c->service,
+			    .driver_name = c->driver_name,
+			    .volume_name_prefix = o->prefix,
+			    .default_fs = str_or(o->fs, ""),
+			    .extra_create_metadata = o->extra_metadata,
+			    .strict_topology = o->strict,
+			    .no_immediate_topology = !o->immediate,
+			    .workers = o->workers,
+			    .timeout_ns = o->timeout_ns,
+			    .retry_base_ns = o->backoff_ns,
+			    .retry_max_ns = o->backoff_max_ns,
+		    },
+		    &c->provisioner, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n_all; i++)
+		informer_start(c->all[i]);
+	return 0;
+}
+
+static void on_won(void *arg)
+{
+	struct controller *c = arg;
+
+	log_info("lease won, working");
+	provisioner_start(c->provisioner);
+}
+
+static void on_lost(void *arg)
+{
+	struct controller *c = arg;
+
+	log_warn("lease lost, nothing more is written until it is won again");
+	provisioner_pause(c->provisioner);
+}
+
+/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. */
+static void format_lease_name(const char *driver, char name[static 280])
+{
+	snprintf(name, 280, "cleat-%s", driver);
+	for (char *p = name; *p; p++) {
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		      (*p >= '0' && *p <= '9')))
+			*p = '-';
+	}
+}
+
+static void start_work(struct controller *c)
+{
+	const struct controller_options *o = c->opts;
+	char name[280];
+
+	if (!o->election) {
+		provisioner_start(c->provisioner);
+		return;
+	}
+	format_lease_name(c->driver_name, name);
+	c->lease = lease_new(c->loop, c->work, c->client,
+			     &(struct lease_options){
+				     .ns = str_or(o->election_ns, c->config.namespace_name),
+				     .name = name,
+				     .identity = identity(c),
+				     .duration_ns = o->lease_ns,
+				     .renew_deadline_ns = o->renew_ns,
+				     .retry_ns = o->retry_ns,
+				     .on_won = on_won,
+				     .on_lost = on_lost,
+				     .arg = c,
+			     });
+	lease_start(c->lease);
+}
+
+static int open_outside(struct controller *c, struct err *err)
+{
+	const struct controller_options *o = c->opts;
+	const struct kube_client_options client = {
+		.qps = o->qps,
+		.burst = o->burst,
+		.user_agent = "cleat/" CMD_VERSION_TEXT,
+	};
+	int r;
+
+	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
+	    0)
+		return -1;
+	r = work_new(NULL, &c->work);
+	if (r == 0)
+		r = ev_loop_new(&c->loop);
+	if (r < 0)
+		return err_os(err, ERR_INTERNAL, r, "start threads");
+	if (process_http_start(c->loop, c->work, o->http_endpoint, o->metrics_path, is_ready, c,
+			       &c->http, err) < 0)
+		return -1;
+	r = ev_loop_spawn(c->loop);
+	if (r < 0)
+		return err_os(err, ERR_INTERNAL, r, "start the event loop");
+	c->is_running = true;
+	if (kube_client_new(c->loop, &c->config, &client, &c->client, err) < 0 ||
+	    remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
+		return -1;
+	c->service = remote_service(c->remote);
+	return 0;
+}
+
+static int serve(struct controller *c, struct err *err)
+{
+	int r;
+
+	set_waiting(c, "starting");
+	if (open_outside(c, err) < 0)
+		return -1;
+	log_info("controller starting", log_str("version", CMD_VERSION_TEXT),
+		 log_str("controllers", c->opts->controllers),
+		 log_str("csiAddress", c->opts->csi_address), log_str("apiServer", c->config.host),
+		 log_bool("leaderElection", c->opts->election));
+	r = wait_for_driver(c, err);
+	if (r <= 0)
+		return r;
+	if (start_provisioner(c, err) < 0)
+		return -1;
+	start_work(c);
+	set_waiting(c, "");
+	(void)process_wait(INT64_MAX);
+	return 0;
+}
+
+/* Takes down what was built, in the opposite order; each part may be missing. */
+static void take_down(struct controller *c)
+{
+	if (c->provisioner)
+		provisioner_pause(c->provisioner);
+	if (c->lease)
+		lease_free(c->lease);
+	if (c->provisioner)
+		provisioner_free(c->provisioner);
+	if (c->recorder)
+		recorder_free(c->recorder);
+	for (size_t i = 0; i < c->n_all; i++)
+		informer_free(c->all[i]);
+	remote_close(c->remote);
+	if (c->client)
+		kube_client_free(c->client);
+	if (c->work)
+		work_free(c->work);
+	if (c->is_running)
+		ev_loop_join(c->loop);
+	process_http_stop(c->http);
+	if (c->loop)
+		ev_loop_free(c->loop);
+	kube_config_done(&c->config);
+	pthread_mutex_destroy(&c->lock);
+}
+
+int controller_run(const struct cmd *cmd, const struct controller_options *opts)
+{
+	struct controller c = { .opts = opts, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct err err;
+	int r;
+
+	process_begin();
+	r = serve(&c, &err);
+	log_info("controller stopping");
+	take_down(&c);
+	if (r < 0) {
+		log_error("controller failed", log_err(&err));
+		return cmd_failed(cmd, &err);
+	}
+	log_info("controller stopped");
+	return CMD_OK;
+}

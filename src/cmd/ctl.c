@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cleat ctl - what a CSI caller does, by hand
+ *
+ * Speaks nothing but CSI, so it works with any vendor's driver that does. The verbs are a table;
+ * the command line is checked against it before a connection is tried. Tables are for people and
+ * may change, -o json is for programs and keeps CSI's field names.
+ */
+#include "cmd/ctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/ctx.h"
+#include "base/mem.h"
+#include "event/loop.h"
+
+/* clang-format off */
+static const struct opt options[] = {
+	{ .name = "Which driver", .type = OPT_GROUP },
+	{ .name = "endpoint", .type = OPT_STRING, .offset = offsetof(struct ctl_options, endpoint), .arg = "ADDRESS",
+	  .fallback = "unix:///run/cleat.sock", .env = "CSI_ENDPOINT",
+	  .help = "unix:///path.sock or tcp://host:port (mutual TLS)." },
+	TLS_OPTIONS(struct ctl_options, tls),
+	TLS_SERVER_NAME_OPTION(struct ctl_options, tls),
+	{ .name = "timeout", .type = OPT_DURATION, .offset = offsetof(struct ctl_options, timeout_ns),
+	  .arg = "TIME", .fallback = "1m", .help = "How long one command may take." },
+	{ .name = "output", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output), .arg = "FORMAT",
+	  .fallback = "table", .choices = "table|json|id",
+	  .help = "A table for people, JSON for programs, or volume ids alone." },
+	{ .name = "o", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output_short),
+	  .arg = "FORMAT", .choices = "table|json|id", .help = "Short for --output." },
+	{ .name = "volume create", .type = OPT_GROUP },
+	{ .name = "size", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, size), .arg = "BYTES",
+	  .help = "At least this many bytes, such as 10Gi." },
+	{ .name = "limit", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, limit), .arg = "BYTES",
+	  .help = "At most this many." },
+	{ .name = "parameter", .type = OPT_LIST, .offset = offsetof(struct ctl_options, parameters),
+	  .arg = "KEY=VALUE", .help = "As in a StorageClass; repeatable." },
+	{ .name = "volume create, stage, publish", .type = OPT_GROUP },
+	{ .name = "fs", .type = OPT_STRING, .offset = offsetof(struct ctl_options, fs), .arg = "TYPE",
+	  .help = "Filesystem: ext4 or xfs; the driver's choice unless given." },
+	{ .name = "block", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, block),
+	  .help = "A raw block device instead of a filesystem." },
+	{ .name = "mode", .type = OPT_STRING, .offset = offsetof(struct ctl_options, mode), .arg = "MODE",
+	  .fallback = "SINGLE_NODE_WRITER", .help = "Access mode, as CSI spells it." },
+	{ .name = "mount-flag", .type = OPT_LIST, .offset = offsetof(struct ctl_options, flags), .arg = "FLAG",
+	  .help = "Mount option such as noatime; repeatable." },
+	{ .name = "staging", .type = OPT_STRING, .offset = offsetof(struct ctl_options, staging), .arg = "DIR",
+	  .help = "An existing directory where the volume is or will be staged." },
+	{ .name = "target", .type = OPT_STRING, .offset = offsetof(struct ctl_options, target), .arg = "PATH",
+	  .help = "Where the volume is or will be published; its parent must exist." },
+	{ .name = "read-only", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, read_only),
+	  .help = "Publish for reading alone." },
+	CMD_COMMON_OPTIONS(struct ctl_options),
+	{ .type = OPT_END },
+};
+/* clang-format on */
+
+static const struct ctl_verb info_verb = { .group = "", .name = "info", .run = ctl_info };
+
+static const struct ctl_verb *find_verb(const char *group, const char *name)
+{
+	if (strcmp(group, "info") == 0)
+		return &info_verb;
+	for (const struct ctl_verb *v = ctl_volume_verbs; v->name; v++) {
+		if (strcmp(v->group, group) == 0 && strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
+{
+	static const char *const groups[] = { "volume", "info" };
+	const char *names[16], *near;
+	size_t n = 0;
+
+	if (strcmp(group, "volume") != 0) {
+		near = opt_nearest(group, groups, ARRAY_LEN(groups));
+		return cmd_usage(cmd, "unknown word '%s'%s%s", group, near ? "; did you mean " : "",
+				 str_or(near, ""));
+	}
+	for (const struct ctl_verb *v = ctl_volume_verbs; v->name && n < ARRAY_LEN(names); v++)
+		names[n++] = v->name;
+	near = opt_nearest(name, names, n);
+	return cmd_usage(cmd, "unknown word '%s %s'%s%s", group, name,
+			 near ? "; did you mean " : "", str_or(near, ""));
+}
+
+static bool has_option(const struct ctl_options *opts, const char *name, size_t n)
+{
+	if (strncmp(name, "staging", n) == 0)
+		return !str_is_empty(opts->staging);
+	if (strncmp(name, "target", n) == 0)
+		return !str_is_empty(opts->target);
+	return opts->size > 0;
+}
+
+/* Everything that can be wrong with the words, before any connection. CMD_OK or the exit code. */
+static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
+		       const struct ctl_verb *verb, char **rest, int n_rest)
+{
+	int n_words = verb->group[0] ? 2 : 1;
+	int n_wanted = n_words + (verb->argument ? 1 : 0);
+	struct err err;
+
+	if (n_rest < n_wanted)
+		return cmd_usage(cmd, "%s %s needs %s", verb->group, verb->name, verb->argument);
+	if (n_rest > n_wanted)
+		return cmd_usage(cmd, "unexpected argument '%s'", rest[n_wanted]);
+	for (const char *need = verb->needs; need && *need;) {
+		size_t n = strcspn(need, ",");
+
+		if (!has_option(opts, need, n))
+			return cmd_usage(cmd, "%s %s: --%.*s is missing", verb->group, verb->name,
+					 (int)n, need);
+		need += n + (need[n] == ',');
+	}
+	if (opts->block && (!str_is_empty(opts->fs) || opts->flags.n > 0))
+		return cmd_usage(cmd, "--block contradicts --%s",
+				 opts->flags.n > 0 ? "mount-flag" : "fs");
+	if (opts->limit && opts->limit < opts->size)
+		return cmd_usage(cmd, "--limit is below --size");
+	if (cmd_tls_check(&opts->tls, &err) < 0 ||
+	    address_check("endpoint", opts->endpoint, &opts->tls, true, &err) < 0)
+		return cmd_usage(cmd, "%s", err.msg);
+	return CMD_OK;
+}
+
+static enum ctl_output parse_output(const char *text)
+{
+	if (strcmp(text, "json") == 0)
+		return CTL_JSON;
+	return strcmp(text, "id") == 0 ? CTL_ID : CTL_TABLE;
+}
+
+static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb, const char *id,
+		    struct ev_loop *loop, struct str *out, struct err *err)
+{
+	struct remote *remote;
+	struct csi_service service;
+	struct ctx ctx;
+	int r;
+
+	if (remote_open(loop, opts->endpoint, &opts->tls, &remote, err) < 0)
+		return -1;
+	ctx_init(&ctx, opts->timeout_ns);
+	service = remote_service(remote);
+	r = verb->run(
+		&(struct ctl){
+			.opts = opts,
+			.service = &service,
+			.ctx = &ctx,
+			.output = parse_output(str_or(opts->output_short, opts->output)),
+			.id = id,
+			.out = out,
+		},
+		err);
+	ctx_done(&ctx);
+	remote_close(remote);
+	return r;
+}
+
+static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
+		       const struct ctl_verb *verb, const char *id)
+{
+	autostr struct str out = STR_INIT;
+	struct ev_loop *loop;
+	struct err err;
+	int r;
+
+	r = ev_loop_new(&loop);
+	if (r < 0 || (r = ev_loop_spawn(loop)) < 0) {
+		(void)err_os(&err, ERR_INTERNAL, r, "start the event loop");
+		return cmd_failed(cmd, &err);
+	}
+	r = run_verb(opts, verb, id, loop, &out, &err);
+	ev_loop_join(loop);
+	ev_loop_free(loop);
+	if (r < 0) {
+		fprintf(stderr, "cleat ctl: %s: %s\n", err_code_name(err.code), err.msg);
+		return CMD_FAILED;
+	}
+	fputs(str_get(&out), stdout);
+	return CMD_OK;
+}
+
+static int run(const struct cmd *cmd, int argc, char **argv)
+{
+	struct ctl_options opts = { 0 };
+	const struct ctl_verb *verb;
+	char **rest;
+	int n_rest, status;
+
+	if (!cmd_parse(cmd, &opts, argc, argv, &rest, &n_rest, &status))
+		return status;
+	if (n_rest == 0)
+		return cmd_usage(cmd, "what to do is missing: volume "
+				      "create|list|show|delete|stage|publish|unpublish|"
+				      "unstage, or info");
+	verb = find_verb(rest[0], n_rest > 1 ? rest[1] : "");
+	if (!verb)
+		return complain_verb(cmd, rest[0], n_rest > 1 ? rest[1] : "");
+	status = check_words(cmd, &opts, verb, rest, n_rest);
+	if (status != CMD_OK)
+		return status;
+	return run_on_loop(cmd, &opts, verb, verb->argument ? rest[2] : "");
+}
+
+const struct cmd cmd_ctl = {
+	.name = "ctl",
+	.summary = "Make, stage, publish and delete volumes by hand.",
+	.synopsis = "cleat ctl [option...] volume VERB [NAME|ID] | info",
+	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
+		 "  volume list\n"
+		 "  volume show ID\n"
+		 "  volume stage ID --staging=DIR [--mount-flag noatime]\n"
+		 "  volume publish ID --staging=DIR --target=PATH [--read-only]\n"
+		 "  volume unpublish ID --target=PATH\n"
+		 "  volume unstage ID --staging=DIR\n"
+		 "  volume delete ID\n"
+		 "  info\n"
+		 "\n"
+		 "Each may be repeated: what is done already is done again without harm.\n"
+		 "\n"
+		 "  id=$(cleat ctl volume create data --size=1Gi -o id)\n"
+		 "  mkdir -p /mnt/stage && cleat ctl volume stage \"$id\" --staging=/mnt/stage\n"
+		 "  cleat ctl volume publish \"$id\" --staging=/mnt/stage --target=/mnt/data\n",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_CTL_H
+#define CMD_CTL_H
+
+#include "cmd/cmd.h"
+#include "cmd/remote.h"
+#include "csi/service.h"
+
+/* What `cleat ctl` was told; one struct for all verbs, since they share most of it. */
+struct ctl_options {
+	struct cmd_common common;
+	const char *endpoint;
+	struct cmd_tls tls;
+	const char *output;
+	const char *output_short;
+	int64_t timeout_ns;
+	uint64_t size;
+	uint64_t limit;
+	const char *fs;
+	bool block;
+	const char *mode;
+	struct opt_list parameters;
+	struct opt_list flags;
+	const char *staging;
+	const char *target;
+	bool read_only;
+};
+
+enum ctl_output { CTL_TABLE, CTL_JSON, CTL_ID };
+
+/* One run: the service, the arena of its ctx, and where the answer is written. */
+struct ctl {
+	const struct ctl_options *opts;
+	const struct csi_service *service;
+	struct ctx *ctx;
+	enum ctl_output output;
+	const char *id; /* NAME or ID argument, "" if the verb has none */
+	struct str *out;
+};
+
+/* A verb does its call and appends the answer to ctl->out. */
+struct ctl_verb {
+	const char *group; /* "volume", "" for none */
+	const char *name;
+	const char *argument; /* "ID", NULL for none */
+	const char *needs;    /* options that must be there, comma-separated; NULL for none */
+	int (*run)(struct ctl *ctl, struct err *err);
+};
+
+extern const struct ctl_verb ctl_volume_verbs[]; /* ends with a NULL name */
+
+/* The answers, as table, JSON or id. */
+void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
+void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list);
+void ctl_print_done(struct ctl *ctl, const char *what);
+int ctl_info(struct ctl *ctl, struct err *err);
+
+#endif

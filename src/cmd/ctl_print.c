@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cleat ctl - answers as a table, as JSON, or as ids alone
+ *
+ * The JSON keeps the field names of csi.proto, so what is true of a reply on the wire is true of it
+ * here.
+ */
+#include "base/json.h"
+#include "cmd/ctl.h"
+#include "cmd/table.h"
+
+static void put_strmap(struct json_writer *w, const char *key, const struct strmap *map)
+{
+	json_key(w, key);
+	json_put_strmap(w, map);
+}
+
+static void put_volume(struct json_writer *w, const struct csi_volume *v,
+		       const struct csi_volume_status *status)
+{
+	json_begin_object(w);
+	json_field_string(w, "volume_id", v->volume_id);
+	json_field_u64(w, "capacity_bytes", v->capacity_bytes);
+	put_strmap(w, "volume_context", &v->volume_context);
+	json_key(w, "accessible_topology");
+	json_begin_array(w);
+	for (size_t i = 0; i < v->accessible_topology.n; i++) {
+		json_begin_object(w);
+		put_strmap(w, "segments", &v->accessible_topology.v[i].segments);
+		json_end_object(w);
+	}
+	json_end_array(w);
+	if (status) {
+		json_key(w, "published_node_ids");
+		json_begin_array(w);
+		for (size_t i = 0; i < status->n_published_node_ids; i++)
+			json_put_string(w, status->published_node_ids[i]);
+		json_end_array(w);
+	}
+	json_end_object(w);
+}
+
+void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
+{
+	struct json_writer w = JSON_WRITER(ctl->out);
+	char bytes[CMD_BYTES_MAX];
+
+	switch (ctl->output) {
+	case CTL_ID:
+		str_appendf(ctl->out, "%s\n", volume->volume_id);
+		break;
+	case CTL_JSON:
+		put_volume(&w, volume, NULL);
+		str_append(ctl->out, "\n");
+		break;
+	case CTL_TABLE:
+		cmd_format_bytes(volume->capacity_bytes, bytes);
+		str_appendf(ctl->out, "volume %s, %s\n", volume->volume_id, bytes);
+		break;
+	}
+}
+
+static void print_table(struct ctl *ctl, const struct csi_volume_list *list)
+{
+	static const char *const headings[] = { "VOLUME", "SIZE", "WHERE" };
+	struct table *t = table_new(headings, 3);
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct csi_volume *v = &list->v[i].volume;
+		autostr struct str where = STR_INIT;
+		char bytes[CMD_BYTES_MAX];
+
+		for (size_t j = 0; j < v->accessible_topology.n; j++) {
+			const struct strmap *m = &v->accessible_topology.v[j].segments;
+
+			for (size_t k = 0; k < m->n; k++)
+				str_appendf(&where, "%s%s=%s", where.len ? "," : "", m->v[k].key,
+					    m->v[k].value);
+		}
+		cmd_format_bytes(v->capacity_bytes, bytes);
+		table_row(t, (const char *const[]){ v->volume_id, bytes, str_get(&where) });
+	}
+	table_print(t, ctl->out);
+	table_free(t);
+}
+
+void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
+{
+	struct json_writer w = JSON_WRITER(ctl->out);
+
+	switch (ctl->output) {
+	case CTL_ID:
+		for (size_t i = 0; i < list->n; i++)
+			str_appendf(ctl->out, "%s\n", list->v[i].volume.volume_id);
+		break;
+	case CTL_JSON:
+		json_begin_array(&w);
+		for (size_t i = 0; i < list->n; i++)
+			put_volume(&w, &list->v[i].volume, &list->v[i]);
+		json_end_array(&w);
+		str_append(ctl->out, "\n");
+		break;
+	case CTL_TABLE:
+		print_table(ctl, list);
+		break;
+	}
+}
+
+void ctl_print_done(struct ctl *ctl, const char *what)
+{
+	struct json_writer w = JSON_WRITER(ctl->out);
+
+	switch (ctl->output) {
+	case CTL_ID:
+		break;
+	case CTL_JSON:
+		json_begin_object(&w);
+		json_field_string(&w, "volume_id", ctl->id);
+		json_field_string(&w, "done", what);
+		json_end_object(&w);
+		str_append(ctl->out, "\n");
+		break;
+	case CTL_TABLE:
+		str_appendf(ctl->out, "volume %s %s\n", ctl->id, what);
+		break;
+	}
+}
+
+struct facts {
+	struct csi_plugin_info plugin;
+	struct csi_plugin_capabilities caps;
+	struct csi_node_info node;
+	struct csi_capacity capacity;
+	bool ready, has_node, has_capacity;
+};
+
+/* A driver may leave out Node or GetCapacity; that is a fact to print and no failure. */
+static int ask_facts(struct ctl *ctl, struct facts *f, struct err *err)
+{
+	const struct csi_get_capacity any = { 0 };
+	struct err ignored;
+
+	if (csi_get_plugin_info(ctl->service, ctl->ctx, &f->plugin, err) < 0 ||
+	    csi_get_plugin_capabilities(ctl->service, ctl->ctx, &f->caps, err) < 0 ||
+	    csi_probe(ctl->service, ctl->ctx, &f->ready, err) < 0)
+		return -1;
+	f->has_node = csi_node_get_info(ctl->service, ctl->ctx, &f->node, &ignored) == 0;
+	f->has_capacity =
+		csi_get_capacity(ctl->service, ctl->ctx, &any, &f->capacity, &ignored) == 0;
+	return 0;
+}
+
+static void put_facts(struct json_writer *w, const struct facts *f)
+{
+	json_begin_object(w);
+	json_field_string(w, "name", f->plugin.name);
+	json_field_string(w, "vendor_version", f->plugin.vendor_version);
+	json_field_bool(w, "ready", f->ready);
+	json_field_bool(w, "controller_service", f->caps.controller_service);
+	if (f->has_node) {
+		json_field_string(w, "node_id", f->node.node_id);
+		json_field_u64(w, "max_volumes_per_node", f->node.max_volumes_per_node);
+		put_strmap(w, "accessible_topology", &f->node.accessible_topology.segments);
+	}
+	if (f->has_capacity) {
+		json_field_u64(w, "available_capacity", f->capacity.available_bytes);
+		json_field_u64(w, "maximum_volume_size", f->capacity.maximum_volume_bytes);
+	}
+	json_end_object(w);
+}
+
+static void print_facts(struct str *out, const struct facts *f)
+{
+	char bytes[CMD_BYTES_MAX];
+
+	str_appendf(out, "driver     %s %s, %s\n", f->plugin.name, f->plugin.vendor_version,
+		    f->ready ? "ready" : "not ready");
+	if (f->has_node) {
+		const struct strmap *m = &f->node.accessible_topology.segments;
+
+		str_appendf(out, "node       %s\n", f->node.node_id);
+		for (size_t i = 0; i < m->n; i++)
+			str_appendf(out, "pool       %s = %s\n", m->v[i].key, m->v[i].value);
+	}
+	if (f->has_capacity) {
+		cmd_format_bytes(f->capacity.available_bytes, bytes);
+		str_appendf(out, "available  %s", bytes);
+		if (f->capacity.maximum_volume_bytes) {
+			cmd_format_bytes(f->capacity.maximum_volume_bytes, bytes);
+			str_appendf(out, ", in one volume %s", bytes);
+		}
+		str_append(out, "\n");
+	}
+}
+
+int ctl_info(struct ctl *ctl, struct err *err)
+{
+	struct json_writer w = JSON_WRITER(ctl->out);
+	struct facts facts = { 0 };
+
+	if (ask_facts(ctl, &facts, err) < 0)
+		return -1;
+	if (ctl->output == CTL_JSON) {
+		put_facts(&w, &facts);
+		str_append(ctl->out, "\n");
+	} else {
+		print_facts(ctl->out, &facts);
+	}
+	return 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pools - from --pool and --pool-image to an opened registry
+ *
+ * The command line is judged as a whole before anything is opened, so that a contradiction never
+ * leaves an image file behind. An image is mounted beside itself (FILE.pool), never in a place that
+ * two drivers on one machine could share.
+ */
+#include "cmd/pools.h"
+
+#include <string.h>
+
+#include "base/num.h"
+#include "base/path.h"
+
+#define MEM_SIZE_DEFAULT (8 * GIB)
+
+/* "fast=/srv/pool" or "/srv/pool": a name never begins with a slash. */
+static int split_value(struct arena *a, const char *option, const char *value,
+		       const char **ret_name, const char **ret_path, struct err *err)
+{
+	const char *path = value, *name = "default";
+	const char *equals = strchr(value, '=');
+
+	if (value[0] != '/' && equals) {
+		name = arena_strndup(a, value, (size_t)(equals - value));
+		path = equals + 1;
+	}
+	if (!path_is_clean(path) || strcmp(path, "/") == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--%s=%s: '%s' is not an absolute path without '.', '..' and double "
+			       "slashes",
+			       option, value, path);
+	*ret_name = name;
+	*ret_path = path;
+	return 0;
+}
+
+static int add_config(struct backend_config *configs, size_t *n, const char *option,
+		      const struct backend_config *config, struct err *err)
+{
+	for (size_t i = 0; i < *n; i++) {
+		if (strcmp(configs[i].name, config->name) == 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "--%s: a second pool of the name '%s'; give each one its "
+				       "own: --%s=NAME=PATH",
+				       option, config->name, option);
+	}
+	configs[(*n)++] = *config;
+	return 0;
+}
+
+static int configure_mem(struct arena *a, const struct pools_options *opts,
+			 struct backend_config **ret_configs, size_t *ret_n, struct err *err)
+{
+	struct backend_config *config;
+
+	if (opts->pool.n > 0 || opts->image.n > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--backend=mem contradicts --%s",
+			       opts->pool.n > 0 ? "pool" : "pool-image");
+	config = arena_alloc(a, sizeof(*config));
+	*config = (struct backend_config){
+		.kind = "mem",
+		.name = "default",
+		.mem_bytes = opts->mem_size ? opts->mem_size : MEM_SIZE_DEFAULT,
+	};
+	*ret_configs = config;
+	*ret_n = 1;
+	return 0;
+}
+
+static int check_together(const struct pools_options *opts, struct err *err)
+{
+	if (opts->mem_size)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--mem-size needs --backend=mem");
+	if (opts->pool.n + opts->image.n == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--pool is missing: --pool=DIR on XFS with reflink, or "
+			       "--pool-image=FILE --pool-size=8Gi to "
+			       "try it out");
+	if (opts->image_size && opts->image.n == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--pool-size needs --pool-image");
+	return 0;
+}
+
+int pools_configure(struct arena *a, const struct pools_options *opts,
+		    struct backend_config **ret_configs, size_t *ret_n, struct err *err)
+{
+	struct backend_config *configs;
+	size_t n = 0;
+
+	if (strcmp(opts->backend, "mem") == 0)
+		return configure_mem(a, opts, ret_configs, ret_n, err);
+	if (check_together(opts, err) < 0)
+		return -1;
+	configs = arena_array(a, opts->pool.n + opts->image.n, sizeof(*configs));
+	for (size_t i = 0; i < opts->pool.n; i++) {
+		struct backend_config config = { .kind = "pool", .reserve_bytes = opts->reserve };
+
+		if (split_value(a, "pool", opts->pool.v[i], &config.name, &config.dir, err) < 0 ||
+		    add_config(configs, &n, "pool", &config, err) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < opts->image.n; i++) {
+		struct backend_config config = {
+			.kind = "pool",
+			.image_bytes = opts->image_size,
+			.reserve_bytes = opts->reserve,
+		};
+
+		if (split_value(a, "pool-image", opts->image.v[i], &config.name, &config.image,
+				err) < 0 ||
+		    add_config(configs, &n, "pool-image", &config, err) < 0)
+			return -1;
+		configs[n - 1].dir = arena_printf(a, "%s.pool", config.image);
+	}
+	*ret_configs = configs;
+	*ret_n = n;
+	return 0;
+}

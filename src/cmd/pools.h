@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_POOLS_H
+#define CMD_POOLS_H
+
+#include "backend/registry.h"
+#include "base/arena.h"
+#include "base/opt.h"
+
+/* The options that say which pools a process serves. */
+struct pools_options {
+	struct opt_list pool;
+	struct opt_list image;
+	uint64_t image_size;
+	uint64_t reserve;
+	const char *backend;
+	uint64_t mem_size;
+};
+
+/* clang-format off */
+#define POOLS_OPTIONS(T, member)                                                                           \
+	{ .name = "Pools", .type = OPT_GROUP },                                                               \
+	{ .name = "pool", .type = OPT_LIST, .offset = offsetof(T, member.pool), .arg = "[NAME=]DIR",       \
+	  .help = "A directory on XFS with reflink that holds the volumes. Repeatable; without NAME it is "   \
+		  "called default." },                                                                        \
+	{ .name = "pool-image", .type = OPT_LIST, .offset = offsetof(T, member.image),                     \
+	  .arg = "[NAME=]FILE", .help = "For trying out: an image file that cleat makes (--pool-size), "      \
+					"mounts and uses as a pool. Repeatable." },                           \
+	{ .name = "pool-size", .type = OPT_BYTES, .offset = offsetof(T, member.image_size),                \
+	  .arg = "BYTES", .help = "Size of an image that --pool-image has to make, such as 8Gi." },           \
+	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(T, member.reserve),                \
+	  .arg = "BYTES", .help = "Bytes of each pool that no volume may take. Otherwise 5 %, at least 1 GiB, "\
+				  "and at most a quarter of the pool." },                                     \
+	{ .name = "backend", .type = OPT_CHOICE, .offset = offsetof(T, member.backend), .arg = "KIND",     \
+	  .fallback = "pool", .choices = "pool|mem",                                                          \
+	  .help = "mem keeps volumes in memory, for tests of a cluster's wiring: its volumes cannot be staged." },\
+	{ .name = "mem-size", .type = OPT_BYTES, .offset = offsetof(T, member.mem_size), .arg = "BYTES",   \
+	  .fallback = "0", .help = "Capacity that --backend=mem claims to have; 8Gi unless given." }
+/* clang-format on */
+
+/*
+ * The options as configurations for registry_open, in the arena. INVALID_ARGUMENT names the option
+ * that is missing, malformed or contradicts another.
+ */
+int pools_configure(struct arena *a, const struct pools_options *opts,
+		    struct backend_config **ret_configs, size_t *ret_n, struct err *err);
+
+/* Opens them all; each is logged with what it holds. */
+int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
+	       size_t n, struct err *err);
+
+/* Sets the gauges of the pools (base/metrics.def); for metric_on_render. arg is the registry. */
+void pools_set_gauges(void *arg);
+
+#endif

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve - a driver process from its start to its end
+ *
+ *   look at the machine -> open pools -> CSI services -> listeners -> event loop -> HTTP -> kubelet
+ *
+ * The order is that of who may see what: a pool that cannot be served ends the process before
+ * anything listens, and kubelet, which calls as soon as it sees the registration socket, is shown
+ * it last. Nothing is restored at the start, since there is no state but the files and the kernel's
+ * own; so a SIGKILL at any time is an ordinary end.
+ *
+ * A socket's file may be removed under us (kubelet clears its plugin directory when it starts,
+ * people clean up): the directories are watched and the sockets made anew.
+ *
+ *   SIGTERM -> no new calls, GOAWAY -> those that run end, at most --shutdown-timeout -> exit 0
+ */
+#include "cmd/serve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include <linux/capability.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/path.h"
+#include "cmd/process.h"
+#include "csi/driver.h"
+#include "csi/registration.h"
+#include "csi/server.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "event/work.h"
+#include "grpc/server.h"
+#include "host/caps.h"
+#include "net/tls.h"
+
+#define OPEN_TIMEOUT_NS (60 * NS_PER_S)
+#define N_SERVERS 2
+
+/* One gRPC server and the directory of its socket. */
+struct endpoint {
+	struct grpc_server *server;
+	struct ev_path *watch; /* NULL: no socket */
+	const char *what;      /* for the log */
+	bool is_drained;       /* serve.lock */
+};
+
+struct serve {
+	const struct serve_options *opts;
+	const char *endpoint; /* in arena, as are all texts made here */
+	struct arena *arena;
+	struct registry *registry;
+	struct csi_driver *driver;
+	struct csi_service service; /* of driver */
+	struct work *work;
+	struct ev_loop *loop;
+	struct tls *tls;
+	struct csi_server *csi;
+	struct csi_registration *registration; /* NULL unless is_node */
+	struct endpoint endpoints[N_SERVERS];  /* CSI, kubelet's registration */
+	size_t n_endpoints;
+	struct process_http *http;
+
+	pthread_mutex_t lock;
+	pthread_cond_t drained;
+};
+
+static int check_machine(const struct serve_options *o, struct err *err)
+{
+	static const struct host_cap_need needs[] = {
+		{ CAP_SYS_ADMIN, "to mount filesystems and to set up loop devices" },
+		{ CAP_DAC_OVERRIDE, "to work in kubelet's directories" },
+		{ CAP_CHOWN, "to give a volume to a pod's group" },
+	};
+
+	if (str_is_equal(o->pools.backend, "mem"))
+		return 0;
+	return host_caps_check(needs, ARRAY_LEN(needs), err);
+}
+
+static int open_pools(struct serve *s, const struct backend_config *configs, size_t n,
+		      struct err *err)
+{
+	struct ctx ctx;
+	int r;
+
+	s->registry = registry_new();
+	ctx_init(&ctx, OPEN_TIMEOUT_NS);
+	r = pools_open(s->registry, &ctx, configs, n, err);
+	ctx_done(&ctx);
+	return r;
+}
+
+static int make_services(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	const struct csi_driver_options options = {
+		.name = o->driver_name,
+		.version = CMD_VERSION_TEXT,
+		.node_id = o->node_id,
+		.serve_controller = true,
+		.serve_node = true,
+		.max_volumes = o->max_volumes,
+		.pools = s->registry,
+	};
+	int r;
+
+	if (csi_driver_new(&options, &s->driver, err) < 0)
+		return -1;
+	s->service = csi_driver_service(s->driver);
+	r = work_new(NULL, &s->work);
+	if (r == 0)
+		r = ev_loop_new(&s->loop);
+	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start threads") : 0;
+}
+
+static void mend_socket(void *arg, const char *name)
+{
+	struct endpoint *e = arg;
+	struct err err;
+
+	(void)name;
+	if (grpc_server_is_bound(e->server))
+		return;
+	if (grpc_server_rebind(e->server, &err) < 0)
+		log_error("socket is gone and cannot be made again", log_str("socket", e->what),
+			  log_err(&err));
+	else
+		log_warn("socket was removed by someone; made again", log_str("socket", e->what));
+}
+
+/* Listens at address and, for a socket, watches its directory. */
+static int listen_at(struct serve *s, struct endpoint *e, const char *address, struct err *err)
+{
+	const struct grpc_listen_options options = { .tls = s->tls,
+						     .allow_insecure = s->opts->insecure };
+	autofree char *parent = NULL;
+	struct net_addr addr;
+	int r;
+
+	if (net_addr_parse(address, &addr, err) < 0)
+		return -1;
+	if (addr.kind == NET_ADDR_TCP)
+		return grpc_server_listen(e->server, &addr, &options, err);
+	if (grpc_server_listen(e->server, &addr, &(struct grpc_listen_options){ 0 }, err) < 0)
+		return -1;
+	parent = path_parent(addr.path);
+	r = ev_path_new(s->loop, parent ? parent : "/", mend_socket, e, &e->watch);
+	return r < 0 ? err_os(err, ERR_INTERNAL, r, "watch '%s'", parent) : 0;
+}
+
+static struct endpoint *add_endpoint(struct serve *s, const char *what)
+{
+	struct endpoint *e = &s->endpoints[s->n_endpoints++];
+
+	e->server = grpc_server_new(s->loop, s->work);
+	e->what = what;
+	return e;
+}
+
+static int load_tls(struct serve *s, struct err *err)
+{
+	const struct cmd_tls *t = &s->opts->tls;
+	const struct tls_options options = {
+		.is_server = true,
+		.cert_file = t->cert,
+		.key_file = t->key,
+		.ca_file = t->ca,
+	};
+
+	return cmd_tls_is_set(t) ? tls_new(&options, &s->tls, err) : 0;
+}
+
+static int open_csi(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	struct endpoint *e = add_endpoint(s, "CSI");
+
+	if (load_tls(s, err) < 0 ||
+	    csi_server_new(e->server, &s->service, o->driver_name, &s->csi, err) < 0 ||
+	    listen_at(s, e, s->endpoint, err) < 0)
+		return -1;
+	return str_is_empty(o->fleet_endpoint) ? 0 : listen_at(s, e, o->fleet_endpoint, err);
+}
+
+/* kubelet-dir/plugins/<driver>, where kubelet's drivers have their sockets; only the last part is
+ * ours to make. */
+static int make_plugin_dir(struct serve *s, struct err *err)
+{
+	const char *dir;
+
+	if (!str_is_empty(s->opts->endpoint))
+		return 0;
+	dir = arena_printf(s->arena, "%s/plugins/%s", s->opts->kubelet_dir, s->opts->driver_name);
+	if (mkdir(dir, 0750) < 0 && errno != EEXIST)
+		return err_os(err, ERR_FAILED_PRECONDITION, errno, "make '%s'", dir);
+	s->endpoint = arena_printf(s->arena, "unix://%s/csi.sock", dir);
+	return 0;
+}
+
+static int prepare_kubelet(struct serve *s, struct err *err)
+{
+	if (!s->opts->is_node)
+		return 0;
+	if (csi_registration_check_dir(s->opts->kubelet_dir, err) < 0)
+		return -1;
+	return make_plugin_dir(s, err);
+}
+
+static int open_registration(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	struct csi_registration_options options = { .driver_name = o->driver_name };
+	struct endpoint *e;
+	struct net_addr csi;
+
+	if (!o->is_node)
+		return 0;
+	if (net_addr_parse(s->endpoint, &csi, err) < 0)
+		return -1;
+	options.endpoint = str_or(o->registration_path, csi.path);
+	e = add_endpoint(s, "kubelet registration");
+	if (csi_registration_new(e->server, &options, &s->registration, err) < 0)
+		return -1;
+	return listen_at(s, e,
+			 arena_printf(s->arena, "unix://%s/plugins_registry/%s-reg.sock",
+				      o->kubelet_dir, o->driver_name),
+			 err);
+}
+
+/* On a worker. */
+static bool is_ready(void *arg, struct str *why)
+{
+	struct serve *s = arg;
+	bool ready = false;
+	struct ctx ctx;
+	struct err err;
+
+	ctx_init(&ctx, NS_PER_S);
+	if (csi_probe(&s->service, &ctx, &ready, &err) < 0)
+		str_append(why, err.msg);
+	else if (!ready)
+		str_append(why, "the driver is not ready");
+	ctx_done(&ctx);
+	if (ready && s->registration && !csi_registration_is_registered(s->registration)) {
+		str_append(why, "kubelet has not registered this driver yet");
+		return false;
+	}
+	return ready;
+}
+
+static int start(struct serve *s, const struct backend_config *configs, size_t n, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	int r;
+
+	if (check_machine(o, err) < 0 || prepare_kubelet(s, err) < 0 ||
+	    open_pools(s, configs, n, err) < 0 || make_services(s, err) < 0 ||
+	    open_csi(s, err) < 0 || open_registration(s, err) < 0)
+		return -1;
+	metric_on_render(pools_set_gauges, s->registry);
+	if (process_http_start(s->loop, s->work, o->http_endpoint, o->metrics_path, is_ready, s,
+			       &s->http, err) < 0)
+		return -1;
+	r = ev_loop_spawn(s->loop);
+	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start the event loop") : 0;
+}
+
+static void log_start(const struct serve *s)
+{
+	const struct serve_options *o = s->opts;
+
+	log_info(o->is_node ? "node started" : "driver started",
+		 log_str("version", CMD_VERSION_TEXT), log_str("driver", o->driver_name),
+		 log_str("nodeID", o->node_id), log_str("endpoint", s->endpoint),
+		 log_str("fleetEndpoint", str_or(o->fleet_endpoint, "")),
+		 log_str("httpEndpoint", str_or(o->http_endpoint, "")),
+		 log_bool("tls", cmd_tls_is_set(&o->tls)),
+		 log_u64("pools", registry_count(s->registry)));
+}
+
+struct drain {
+	struct serve *serve;
+	struct endpoint *endpoint;
+};
+
+static void note_drained(void *arg)
+{
+	struct drain *d = arg;
+
+	LOCK_SCOPE(&d->serve->lock);
+	d->endpoint->is_drained = true;
+	pthread_cond_broadcast(&d->serve->drained);
+}
+
+static void begin_drain(void *arg)
+{
+	struct drain *d = arg;
+
+	ev_path_free(d->endpoint->watch);
+	d->endpoint->watch = NULL;
+	grpc_server_drain(d->endpoint->server, d->serve->opts->shutdown_timeout_ns, note_drained,
+			  d);
+}
+
+/* Lets the calls that run end; returns when the last connection is gone, at the latest after the
+ * timeout. */
+static void drain(struct serve *s)
+{
+	struct drain drains[N_SERVERS];
+
+	for (size_t i = 0; i < s->n_endpoints; i++) {
+		drains[i] = (struct drain){ s, &s->endpoints[i] };
+		ev_post(s->loop, begin_drain, &drains[i]);
+	}
+	for (size_t i = 0; i < s->n_endpoints; i++) {
+		LOCK_SCOPE(&s->lock);
+		while (!s->endpoints[i].is_drained)
+			(void)sync_cond_wait_until(&s->drained, &s->lock, INT64_MAX);
+	}
+}
+
+static unsigned count_busy(struct serve *s)
+{
+	unsigned n = 0;
+
+	for (int lane = 0; lane < WORK_LANES; lane++)
+		n += work_busy(s->work, (enum work_lane)lane);
+	return n;
+}
+
+/* What was built, in the opposite order; each part may be missing. The loop has stopped or never
+ * ran. */
+static void take_down(struct serve *s)
+{
+	for (size_t i = 0; i < s->n_endpoints; i++)
+		ev_path_free(s->endpoints[i].watch);
+	if (s->work)
+		work_free(s->work);
+	process_http_stop(s->http);
+	for (size_t i = 0; i < s->n_endpoints; i++)
+		grpc_server_free(s->endpoints[i].server);
+	if (s->registration)
+		csi_registration_free(s->registration);
+	if (s->csi)
+		csi_server_free(s->csi);
+	if (s->loop)
+		ev_loop_free(s->loop);
+	tls_unref(s->tls);
+	if (s->driver)
+		csi_driver_free(s->driver);
+	if (s->registry)
+		registry_free(s->registry);
+	arena_free(s->arena);
+	pthread_cond_destroy(&s->drained);
+	pthread_mutex_destroy(&s->lock);
+}
+
+static int stop(struct serve *s)
+{
+	unsigned busy;
+
+	log_info("stopping, calls that run may end",
+		 log_duration("atMost", s->opts->shutdown_timeout_ns));
+	drain(s);
+	busy = count_busy(s);
+	if (busy > 0) {
+		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the
+		 * caller will repeat. */
+		log_warn("stopped while calls still run; they are safe to repeat",
+			 log_u64("calls", busy));
+		_exit(CMD_FAILED);
+	}
+	ev_loop_join(s->loop);
+	log_info("stopped");
+	return CMD_OK;
+}
+
+int serve_run(const struct cmd *cmd, const struct serve_options *opts)
+{
+	struct serve s = { .opts = opts,
+			   .endpoint = opts->endpoint,
+			   .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct backend_config *configs;
+	struct err err;
+	size_t n;
+	int status;
+
+	process_begin();
+	sync_cond_init(&s.drained);
+	s.arena = arena_new();
+	if (serve_check(opts, s.arena, &configs, &n, &err) < 0) {
+		status = cmd_usage(cmd, "%s", err.msg);
+	} else if (start(&s, configs, n, &err) < 0) {
+		log_error("start failed", log_err(&err));
+		status = cmd_failed(cmd, &err);
+	} else {
+		log_start(&s);
+		(void)process_wait(INT64_MAX);
+		status = stop(&s);
+	}
+	take_down(&s);
+	return status;
+}

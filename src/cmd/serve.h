@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_SERVE_H
+#define CMD_SERVE_H
+
+#include "cmd/cmd.h"
+#include "cmd/pools.h"
+#include "cmd/remote.h"
+
+/*
+ * What `cleat driver` and `cleat node` were told. They are the same process but for kubelet: node
+ * also registers, and may serve the fleet over TCP beside kubelet's socket.
+ */
+struct serve_options {
+	struct cmd_common common;
+	const char *endpoint;
+	const char *driver_name;
+	const char *node_id;
+	struct pools_options pools;
+	struct cmd_tls tls;
+	bool insecure;
+	unsigned max_volumes;
+	const char *http_endpoint;
+	const char *metrics_path;
+	int64_t shutdown_timeout_ns;
+	/* node alone */
+	bool is_node;
+	const char *kubelet_dir;
+	const char *registration_path;
+	const char *fleet_endpoint;
+};
+
+/* clang-format off */
+#define SERVE_DRIVER_OPTIONS                                                                                  \
+	{ .name = "driver-name", .type = OPT_STRING, .offset = offsetof(struct serve_options, driver_name),   \
+	  .arg = "NAME", .fallback = "pool.cleat.csi",                                                        \
+	  .help = "The driver's name, as in CSIDriver and StorageClass." },                                   \
+	{ .name = "max-volumes-per-node", .type = OPT_UINT,                                                   \
+	  .offset = offsetof(struct serve_options, max_volumes), .arg = "N", .fallback = "0",                 \
+	  .help = "How many volumes the scheduler may bring here; 0: as many as it likes." },                 \
+	POOLS_OPTIONS(struct serve_options, pools)
+#define SERVE_PROCESS_OPTIONS                                                                                 \
+	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct serve_options, insecure),           \
+	  .help = "Allow tcp:// beyond loopback without TLS: anyone who reaches the port may delete volumes." },\
+	{ .name = "Process", .type = OPT_GROUP },                                                             \
+	{ .name = "http-endpoint", .type = OPT_STRING, .offset = offsetof(struct serve_options, http_endpoint),\
+	  .arg = "HOST:PORT", .help = "Where /metrics, /healthz and /readyz are served; nowhere unless given." },\
+	{ .name = "metrics-path", .type = OPT_STRING, .offset = offsetof(struct serve_options, metrics_path), \
+	  .arg = "PATH", .fallback = "/metrics", .help = "Where metrics are on it." },                        \
+	{ .name = "shutdown-timeout", .type = OPT_DURATION,                                                   \
+	  .offset = offsetof(struct serve_options, shutdown_timeout_ns), .arg = "TIME", .fallback = "25s",    \
+	  .help = "How long calls that run may take to end after SIGTERM. A second signal ends at once." }
+/* clang-format on */
+
+/*
+ * Everything that can be judged from the command line alone: INVALID_ARGUMENT names the option that
+ * is missing, malformed or contradicts another. ret_configs lives in the arena.
+ */
+int serve_check(const struct serve_options *opts, struct arena *a,
+		struct backend_config **ret_configs, size_t *ret_n, struct err *err);
+
+/* Serves until SIGTERM or SIGINT. Returns an exit code. */
+int serve_run(const struct cmd *cmd, const struct serve_options *opts);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve_check - is this command line one that can work?
+ *
+ * Looks at words only, never at the machine, so every refusal here is a usage error (exit 2) and a
+ * table of cases tests it. What the machine must have is looked at in serve.c (exit 1).
+ */
+#include "base/path.h"
+#include "cmd/serve.h"
+
+static int require(const char *value, const char *option, const char *what, struct err *err)
+{
+	if (!str_is_empty(value))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT, "--%s is missing: %s", option, what);
+}
+
+static int check_node(const struct serve_options *opts, struct err *err)
+{
+	if (!path_is_clean(opts->kubelet_dir))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--kubelet-dir=%s is not an absolute, clean path",
+			       opts->kubelet_dir);
+	if (!str_is_empty(opts->endpoint) && !address_is_unix(opts->endpoint))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--endpoint=%s: kubelet speaks to a socket; tcp:// goes to "
+			       "--fleet-endpoint",
+			       opts->endpoint);
+	if (!str_is_empty(opts->registration_path) && !path_is_clean(opts->registration_path))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--kubelet-registration-path=%s is not an absolute, clean path",
+			       opts->registration_path);
+	if (str_is_empty(opts->fleet_endpoint)) {
+		if (cmd_tls_is_set(&opts->tls))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "--tls-cert needs --fleet-endpoint");
+		return 0;
+	}
+	if (address_is_unix(opts->fleet_endpoint))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--fleet-endpoint=%s: the fleet is reached by tcp://",
+			       opts->fleet_endpoint);
+	return address_check("fleet-endpoint", opts->fleet_endpoint, &opts->tls, opts->insecure,
+			     err);
+}
+
+int serve_check(const struct serve_options *opts, struct arena *a,
+		struct backend_config **ret_configs, size_t *ret_n, struct err *err)
+{
+	const struct cmd_tls none = { 0 };
+
+	if (require(opts->node_id, "node-id", "the name of this node", err) < 0 ||
+	    cmd_tls_check(&opts->tls, err) < 0 ||
+	    pools_configure(a, &opts->pools, ret_configs, ret_n, err) < 0)
+		return -1;
+	if (opts->is_node) {
+		if (check_node(opts, err) < 0)
+			return -1;
+		return str_is_empty(opts->endpoint)
+			       ? 0
+			       : address_check("endpoint", opts->endpoint, &none, false, err);
+	}
+	if (require(opts->endpoint, "endpoint", "unix:///run/cleat.sock or tcp://host:port", err) <
+	    0)
+		return -1;
+	return address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, err);
+}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures. Root is needed; without it the whole folder is skipped, and says so."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+if os.geteuid() != 0:
+    pytest.skip('integration: SKIPPED: mounts and loop devices need root', allow_module_level=True)
+
+import harness  # noqa: E402
+
+
+def pytest_configure(config):
+    harness.enter_private_mounts()
+
+
+@pytest.fixture(scope='session')
+def top():
+    """A directory below which everything of this run lives; at its end nothing of it is mounted or attached."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix='cleat-itest-', dir=os.environ.get('CLEAT_TMP', '/var/tmp')))
+    yield path
+    clean_mounts(path)
+    left = harness.loops_below(path)
+    for device in left:
+        subprocess.run(['losetup', '-d', device], check=False)
+    shutil.rmtree(path, ignore_errors=True)
+    assert not left, f'loop devices left behind: {left}'
+
+
+def clean_mounts(path):
+    for point, *_ in reversed(harness.mountinfo()):
+        if point.startswith(f'{path}/'):
+            subprocess.run(['umount', '-n', point], check=False, capture_output=True)
+
+
+@pytest.fixture(scope='session')
+def session_pool(top):
+    return harness.Pool(top)
+
+
+@pytest.fixture
+def work(top, request):
+    """A directory of this test; what it leaves mounted is found and cleared away, and fails it."""
+    path = pathlib.Path(tempfile.mkdtemp(dir=top))
+    yield path
+    left = [m[0] for m in harness.mountinfo() if m[0].startswith(f'{path}/')]
+    clean_mounts(path)
+    loops = harness.loops_below(path)
+    for device in loops:
+        subprocess.run(['losetup', '-d', device], check=False)
+    shutil.rmtree(path, ignore_errors=True)
+    assert not left, f'mounts left behind: {left}'
+    assert not loops, f'loop devices left behind: {loops}'
+
+
+@pytest.fixture
+def pool(session_pool):
+    """The pool; after the test it holds no volume and no loop device of it is attached."""
+    yield session_pool
+    loops = session_pool.loops()
+    files = session_pool.files()
+    for device in loops:
+        subprocess.run(['losetup', '-d', device], check=False)
+    for file in files:
+        (session_pool.dir / file).unlink()
+    assert not loops, f'loop devices left behind: {loops}'
+    assert not files, f'files left in the pool: {files}'
+
+
+@pytest.fixture
+def own_pool(work):
+    """A small pool of this test alone, to be filled, broken or taken away."""
+    p = harness.Pool(work, size=harness.GIB)
+    yield p
+    for point, *_ in reversed(harness.mountinfo()):
+        if point == str(p.dir):
+            subprocess.run(['umount', p.dir], check=False)
+
+
+@pytest.fixture
+def driver(work, pool):
+    d = harness.Driver(work, pool).start()
+    yield d
+    leave_nothing(d)
+
+
+def leave_nothing(d):
+    """Takes a test's volumes away by CSI, as a CO would after a crash, then ends the driver."""
+    try:
+        if d.process.child.poll() is not None:
+            d.start()
+        left = [v.volume_id for v in d.calls.volumes()]
+        if left:
+            clear_volumes(d)
+        d.stop()
+    finally:
+        d.end()
+    assert not left, f'volumes left behind: {left}'
+
+
+def clear_volumes(d):
+    """After a failed test: unmounts what is below its directory, then deletes every volume."""
+    clean_mounts(d.dir)
+    for v in d.calls.volumes():
+        d.calls.delete(v.volume_id)
+
+
+@pytest.fixture
+def volume(driver, work):
+    """A maker of volumes; those that a test leaves are taken down after it in the proper order."""
+    made = []
+
+    def make(**words):
+        made.append(harness.Volume(driver, work, **words))
+        return made[-1]
+
+    yield make
+    if driver.process.child.poll() is not None:
+        driver.start()
+    for v in made:
+        if v.id:
+            v.unpublish().unstage().delete()

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bad arguments get: the code of the CSI specification, a message that names the field and the limit, and nothing made
+outside pool and target. One test a row of the table of what bad input gets."""
+import os
+import pathlib
+import socket
+
+import grpc
+import pytest
+from harness import (GIB, MIB, Code, Mode, block_cap, csi, fails, mount_cap, sh)
+
+LONG = 'x' * 129
+UNKNOWN = 'v1-00000000000000000000000000000000-nothing'
+NOT_OURS = 'fake-vol-id'
+
+
+def cap_without_mode():
+    return csi.VolumeCapability(mount=csi.VolumeCapability.MountVolume())
+
+
+# (what, arguments of create, code, words of the message)
+CREATE = [
+    ('no name', {'name': ''}, Code.INVALID_ARGUMENT, ['name']),
+    ('name of 129 bytes', {'name': LONG}, Code.INVALID_ARGUMENT, ['name', '128']),
+    ('control character in the name', {'name': 'a\x07b'}, Code.INVALID_ARGUMENT, ['name']),
+    ('no capabilities', {'caps': []}, Code.INVALID_ARGUMENT, ['volume_capabilities']),
+    ('capability without access type', {'caps': [csi.VolumeCapability(
+        access_mode=Mode(mode=Mode.SINGLE_NODE_WRITER))]}, Code.INVALID_ARGUMENT, ['volume_capabilit']),
+    ('capability without access mode', {'caps': [cap_without_mode()]}, Code.INVALID_ARGUMENT, ['access_mode']),
+    ('access mode 0', {'caps': [mount_cap(mode=0)]}, Code.INVALID_ARGUMENT, ['access_mode']),
+    ('unknown access mode', {'caps': [mount_cap(mode=99)]}, Code.INVALID_ARGUMENT, ['99']),
+    ('many nodes', {'caps': [mount_cap(mode=Mode.MULTI_NODE_MULTI_WRITER)]}, Code.INVALID_ARGUMENT,
+     ['MULTI_NODE_MULTI_WRITER']),
+    ('one good and one bad capability', {'caps': [mount_cap(), mount_cap(mode=Mode.MULTI_NODE_READER_ONLY)]},
+     Code.INVALID_ARGUMENT, ['MULTI_NODE_READER_ONLY']),
+    ('unknown filesystem', {'caps': [mount_cap('ntfs')]}, Code.INVALID_ARGUMENT, ['ntfs', 'ext4', 'xfs']),
+    ('unknown mount flag', {'caps': [mount_cap(flags=['bogus_flag'])]}, Code.INVALID_ARGUMENT, ['mount_flags']),
+    ('mount flag that is two', {'caps': [mount_cap(flags=['noatime,exec'])]}, Code.INVALID_ARGUMENT, ['mount_flags']),
+    ('mount flags over 4 KiB', {'caps': [mount_cap(flags=['noatime'] * 600)]}, Code.INVALID_ARGUMENT,
+     ['mount_flags', '4096']),
+    ('unknown parameter', {'parameters': {'directIo': 'required'}}, Code.INVALID_ARGUMENT, ['directIo', 'directIO']),
+    ('bad value of a parameter', {'parameters': {'directIO': 'maybe'}}, Code.INVALID_ARGUMENT,
+     ['directIO', 'maybe', 'preferred']),
+    ('parameter of a pool that is not there', {'parameters': {'pool': 'nosuch'}}, Code.INVALID_ARGUMENT, ['nosuch']),
+    ('parameters over 4 KiB', {'parameters': {'csi.storage.k8s.io/pvc/name': 'x' * 4096}}, Code.INVALID_ARGUMENT,
+     ['parameters', '4096']),
+    ('negative size', {'size': -1}, Code.INVALID_ARGUMENT, ['required_bytes']),
+    ('negative limit', {'size': MIB, 'limit': -5}, Code.INVALID_ARGUMENT, ['limit_bytes']),
+    ('limit below required', {'size': GIB, 'limit': MIB}, Code.INVALID_ARGUMENT, ['limit']),
+    ('limit below what a filesystem needs', {'size': 0, 'limit': 4096}, Code.OUT_OF_RANGE, []),
+    ('limit that no multiple of 4096 fits', {'size': 64 * MIB + 1, 'limit': 64 * MIB + 2}, Code.OUT_OF_RANGE, []),
+    ('size beyond all bounds', {'size': (1 << 63) - 1}, Code.OUT_OF_RANGE, []),
+    ('size beyond the pool', {'size': 100 * GIB}, Code.RESOURCE_EXHAUSTED, []),
+    ('a snapshot as source', {'volume_content_source': csi.VolumeContentSource(
+        snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id='s'))}, Code.INVALID_ARGUMENT, ['source']),
+    ('mutable parameters', {'mutable_parameters': {'iops': '1'}}, Code.INVALID_ARGUMENT, ['mutable_parameters']),
+    ('a topology that is not here', {'accessibility_requirements': csi.TopologyRequirement(
+        requisite=[csi.Topology(segments={'pool.cleat.csi/default': '0' * 32})])}, Code.RESOURCE_EXHAUSTED, []),
+]
+
+
+@pytest.mark.parametrize('words,code,texts', [row[1:] for row in CREATE], ids=[row[0] for row in CREATE])
+def test_create(driver, pool, words, code, texts):
+    with fails(code, *texts):
+        driver.calls.create(**{'name': 'bad', **words})
+    assert driver.calls.volumes() == []
+    assert pool.files() == []
+
+
+def test_create_with_a_taken_name_and_other_size(driver, volume):
+    v = volume(size=64 * MIB).create()
+    with fails(Code.ALREADY_EXISTS, v.name):
+        driver.calls.create(v.name, size=128 * MIB, limit=128 * MIB)
+    assert len(driver.calls.volumes()) == 1
+
+
+def test_create_with_a_taken_name_and_other_filesystem(driver, volume):
+    v = volume(size=320 * MIB).create()
+    with fails(Code.ALREADY_EXISTS):
+        driver.calls.create(v.name, size=320 * MIB, caps=[mount_cap('xfs')])
+
+
+def test_longest_name_and_names_of_every_script(driver, pool):
+    for name in ['y' * 128, 'größe–Ωλ', 'with space', '..', '.', '../../etc/passwd', '/etc/passwd', '-rf', '%s%n', '*']:
+        made = driver.calls.create(name, size=16 * MIB)
+        assert driver.calls.create(name, size=16 * MIB).volume_id == made.volume_id
+        assert len(made.volume_id) <= 128
+        assert len(pool.files()) == 1
+        driver.calls.delete(made.volume_id)
+    assert not pathlib.Path('/etc/passwd.cleat').exists()
+
+
+# The message is built by hand, since protobuf's own library refuses to make it.
+def raw_create(name):
+    return b'\x0a' + bytes([len(name)]) + name + b'\x1a\x06\x12\x00\x1a\x02\x08\x01'
+
+
+@pytest.mark.parametrize('name', [b'a\xff\xfeb', b'a\x00b', b'\xc0\xaf', b'\xed\xa0\x80'],
+                         ids=['not UTF-8', 'NUL', 'overlong', 'surrogate'])
+def test_strings_that_are_none(driver, name):
+    method = driver.calls.channel.unary_unary('/csi.v1.Controller/CreateVolume')
+    with pytest.raises(grpc.RpcError) as e:
+        method(raw_create(name), timeout=10)
+    assert e.value.code() in (Code.INTERNAL, Code.INVALID_ARGUMENT)
+    assert driver.calls.volumes() == []
+
+
+def test_garbage_truncated_and_huge_messages(driver):
+    method = driver.calls.channel.unary_unary('/csi.v1.Controller/CreateVolume')
+    for body, code in [(b'\x0a\xff', Code.INTERNAL), (b'\xff' * 50, Code.INTERNAL), (os.urandom(4096), Code.INTERNAL),
+                       (b'\x0a\xff\xff\xff\x02' + b'x' * (5 * MIB), Code.RESOURCE_EXHAUSTED)]:
+        with fails(code):
+            method(body, timeout=20)
+    driver.calls.probe()
+
+
+def test_unknown_methods_and_services(driver):
+    for path in ['/csi.v1.Controller/NoSuch', '/csi.v1.Nothing/Probe', '/csi.v1.Controller/CreateSnapshot',
+                 '/csi.v1.GroupController/GroupControllerGetCapabilities']:
+        with fails(Code.UNIMPLEMENTED):
+            driver.calls.channel.unary_unary(path)(b'', timeout=10)
+
+
+def test_bytes_that_are_no_http2(driver):
+    for junk in [b'GET / HTTP/1.1\r\n\r\n', os.urandom(4096), b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + b'\xff' * 100]:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(str(driver.socket))
+            s.sendall(junk)
+            while s.recv(4096):
+                pass
+    driver.calls.probe()
+
+
+@pytest.mark.parametrize('volume_id', [UNKNOWN, NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128])
+class TestUnknownVolume:
+    def test_delete_is_fine(self, driver, volume_id):
+        driver.calls.delete(volume_id)
+
+    def test_stage(self, driver, work, volume_id):
+        with fails(Code.NOT_FOUND):
+            driver.calls.stage(volume_id, work)
+
+    def test_publish(self, driver, work, volume_id):
+        with fails(Code.NOT_FOUND):
+            driver.calls.publish(volume_id, work, work / 'target')
+        assert not (work / 'target').exists()
+
+    def test_stats(self, driver, work, volume_id):
+        with fails(Code.NOT_FOUND):
+            driver.calls.stats(volume_id, work)
+
+    def test_get(self, driver, volume_id):
+        with fails(Code.NOT_FOUND):
+            driver.calls.controller.ControllerGetVolume(csi.ControllerGetVolumeRequest(volume_id=volume_id))
+
+    def test_validate(self, driver, volume_id):
+        with fails(Code.NOT_FOUND):
+            driver.calls.controller.ValidateVolumeCapabilities(csi.ValidateVolumeCapabilitiesRequest(
+                volume_id=volume_id, volume_capabilities=[mount_cap()]))
+
+
+# (what, call that gets calls and directory)
+INCOMPLETE = [
+    ('delete without id', lambda c, d: c.delete(''), 'volume_id'),
+    ('delete with a long id', lambda c, d: c.delete(LONG), 'volume_id'),
+    ('stage without id', lambda c, d: c.stage('', d), 'volume_id'),
+    ('stage without path', lambda c, d: c.stage('x', ''), 'staging_target_path'),
+    ('stage without capability', lambda c, d: c.stage('x', d, csi.VolumeCapability()), 'volume_capability'),
+    ('stage with a relative path', lambda c, d: c.stage('x', 'some/path'), 'staging_target_path'),
+    ('stage with ..', lambda c, d: c.stage('x', f'{d}/../{d.name}'), 'staging_target_path'),
+    ('stage with NUL-like path', lambda c, d: c.stage('x', '/' + 'p' * 5000), 'staging_target_path'),
+    ('unstage without id', lambda c, d: c.unstage('', d), 'volume_id'),
+    ('unstage without path', lambda c, d: c.unstage('x', ''), 'staging_target_path'),
+    ('publish without id', lambda c, d: c.publish('', d, d / 't'), 'volume_id'),
+    ('publish without target', lambda c, d: c.publish('x', d, ''), 'target_path'),
+    ('publish with a relative target', lambda c, d: c.publish('x', d, 'some/path'), 'target_path'),
+    ('publish with .. in the target', lambda c, d: c.publish('x', d, f'{d}/../t'), 'target_path'),
+    ('publish without capability', lambda c, d: c.publish('x', d, d / 't', csi.VolumeCapability()), 'volume_capability'),
+    ('unpublish without id', lambda c, d: c.unpublish('', d / 't'), 'volume_id'),
+    ('unpublish without target', lambda c, d: c.unpublish('x', ''), 'target_path'),
+    ('stats without id', lambda c, d: c.stats('', d), 'volume_id'),
+    ('stats without path', lambda c, d: c.stats('x', ''), 'volume_path'),
+    ('validate without id', lambda c, d: c.controller.ValidateVolumeCapabilities(
+        csi.ValidateVolumeCapabilitiesRequest(volume_capabilities=[mount_cap()])), 'volume_id'),
+    ('validate without capabilities', lambda c, d: c.controller.ValidateVolumeCapabilities(
+        csi.ValidateVolumeCapabilitiesRequest(volume_id='x')), 'volume_capabilities'),
+    ('negative max_entries', lambda c, d: c.controller.ListVolumes(
+        csi.ListVolumesRequest(max_entries=-1)), 'max_entries'),
+]
+
+
+@pytest.mark.parametrize('call,field', [row[1:] for row in INCOMPLETE], ids=[row[0] for row in INCOMPLETE])
+def test_incomplete(driver, work, call, field):
+    before = sorted(p for p in work.iterdir())
+    with fails(Code.INVALID_ARGUMENT, field):
+        call(driver.calls, work)
+    assert sorted(p for p in work.iterdir()) == before
+
+
+def test_list_with_a_token_of_nobody(driver):
+    with fails(Code.ABORTED, 'starting_token'):
+        driver.calls.controller.ListVolumes(csi.ListVolumesRequest(starting_token='invalid-token'))
+
+
+def test_stage_where_there_is_no_directory(volume):
+    v = volume().create()
+    with fails(Code.FAILED_PRECONDITION, str(v.staging)):
+        v.calls.stage(v.id, v.staging)
+
+
+def test_stage_on_a_symlink(volume, work):
+    v = volume().create()
+    (work / 'real').mkdir()
+    (work / 'link').symlink_to(work / 'real')
+    with fails(Code.FAILED_PRECONDITION, 'link'):
+        v.calls.stage(v.id, work / 'link')
+    assert not os.path.ismount(work / 'real')
+
+
+def test_stage_over_a_foreign_mount(volume, work):
+    v = volume().create()
+    v.staging.mkdir(parents=True)
+    sh('mount', '-t', 'tmpfs', 'none', v.staging)
+    try:
+        with fails(Code.FAILED_PRECONDITION, str(v.staging)):
+            v.calls.stage(v.id, v.staging)
+        with fails(Code.FAILED_PRECONDITION):
+            v.calls.unstage(v.id, v.staging)
+        assert os.path.ismount(v.staging)
+    finally:
+        sh('umount', v.staging)
+
+
+def test_stage_in_a_second_place(volume, work):
+    v = volume().create().stage()
+    other = work / 'other'
+    other.mkdir()
+    with fails(Code.FAILED_PRECONDITION, str(v.staging)):
+        v.calls.stage(v.id, other)
+
+
+def test_stage_again_with_another_capability(volume):
+    v = volume().create().stage()
+    with fails(Code.ALREADY_EXISTS):
+        v.calls.stage(v.id, v.staging, mount_cap(flags=['noatime']))
+
+
+def test_stage_as_block_what_was_made_as_a_filesystem_of_another_kind(volume):
+    v = volume(size=320 * MIB).create()
+    v.staging.mkdir(parents=True)
+    with fails(Code.INVALID_ARGUMENT, 'xfs'):
+        v.calls.stage(v.id, v.staging, mount_cap('xfs'))
+
+
+def test_publish_without_staging_path(volume, work):
+    v = volume().create().stage()
+    with fails(Code.FAILED_PRECONDITION, 'staging_target_path'):
+        v.calls.publish(v.id, '', work / 'target')
+
+
+def test_publish_of_what_is_not_staged(volume, work):
+    v = volume().create()
+    v.staging.mkdir(parents=True)
+    with fails(Code.FAILED_PRECONDITION, str(v.staging)):
+        v.calls.publish(v.id, v.staging, work / 'target')
+    assert not (work / 'target').exists()
+
+
+def test_publish_from_another_volumes_staging_path(volume):
+    """Never the wrong mount."""
+    a, b = volume().create().stage(), volume().create().stage()
+    a.target.parent.mkdir(parents=True)
+    with fails(Code.FAILED_PRECONDITION):
+        a.calls.publish(a.id, b.staging, a.target)
+    assert not a.target.exists() or not os.path.ismount(a.target)
+
+
+def test_publish_from_a_foreign_mount(volume):
+    v = volume().create().stage()
+    v.unstage()
+    v.target.parent.mkdir(parents=True)
+    sh('mount', '-t', 'tmpfs', 'none', v.staging)
+    try:
+        with fails(Code.FAILED_PRECONDITION, str(v.staging)):
+            v.calls.publish(v.id, v.staging, v.target)
+        assert not os.path.ismount(v.target)
+    finally:
+        sh('umount', v.staging)
+
+
+def test_publish_on_a_symlink(volume, work):
+    v = volume().create().stage()
+    (work / 'etc').mkdir()
+    (work / 'link').symlink_to(work / 'etc')
+    with fails(Code.FAILED_PRECONDITION, 'link'):
+        v.calls.publish(v.id, v.staging, work / 'link')
+    assert not os.path.ismount(work / 'etc')
+
+
+def test_publish_on_a_directory_with_something_in_it(volume, work):
+    v = volume().create().stage()
+    (work / 'full').mkdir()
+    (work / 'full' / 'precious').write_text('x')
+    with fails(Code.FAILED_PRECONDITION, 'full'):
+        v.calls.publish(v.id, v.staging, work / 'full')
+    assert (work / 'full' / 'precious').read_text() == 'x'
+
+
+def test_publish_over_a_foreign_mount(volume, work):
+    v = volume().create().stage()
+    (work / 'foreign').mkdir()
+    sh('mount', '-t', 'tmpfs', 'none', work / 'foreign')
+    try:
+        with fails(Code.FAILED_PRECONDITION, 'foreign'):
+            v.calls.publish(v.id, v.staging, work / 'foreign')
+        with fails(Code.FAILED_PRECONDITION):
+            v.calls.unpublish(v.id, work / 'foreign')
+        assert os.path.ismount(work / 'foreign')
+    finally:
+        sh('umount', work / 'foreign')
+
+
+def test_publish_again_otherwise(volume):
+    v = volume().up()
+    with fails(Code.ALREADY_EXISTS):
+        v.publish(readonly=True)
+
+
+def test_second_target_of_a_single_writer(volume, work):
+    v = volume(cap=mount_cap(mode=Mode.SINGLE_NODE_SINGLE_WRITER)).up()
+    with fails(Code.FAILED_PRECONDITION, str(v.target)):
+        v.calls.publish(v.id, v.staging, work / 'second', v.cap)
+    assert not (work / 'second').exists()
+
+
+def test_unstage_while_published(volume):
+    v = volume().up()
+    with fails(Code.FAILED_PRECONDITION, str(v.target)):
+        v.unstage()
+    (v.target / 'x').write_text('alive')
+
+
+def test_unpublish_removes_nothing_that_is_not_ours(volume, work):
+    v = volume().create()
+    (work / 'full').mkdir()
+    (work / 'full' / 'precious').write_text('x')
+    with fails(Code.FAILED_PRECONDITION):
+        v.calls.unpublish(v.id, work / 'full')
+    assert (work / 'full' / 'precious').read_text() == 'x'
+
+
+def test_stats_elsewhere(volume, work):
+    v = volume().up()
+    for path in [work, 'some/path', work / 'nothing']:
+        with fails(Code.NOT_FOUND):
+            v.calls.stats(v.id, path)
+
+
+def test_block_and_mount_do_not_mix(volume, work):
+    v = volume(cap=block_cap()).create().stage()
+    with fails(Code.INVALID_ARGUMENT):
+        v.calls.publish(v.id, v.staging, work / 'target', mount_cap())
+
+
+def test_mount_that_fails_undoes_everything(volume, pool):
+    """A filesystem that was overwritten behind our back: an error, no mount, no loop device left."""
+    v = volume().create()
+    file, = pool.files()
+    with open(pool.dir / file, 'r+b') as f:
+        f.write(bytes(16 * MIB))
+    v.staging.mkdir(parents=True)
+    with pytest.raises(grpc.RpcError) as e:
+        v.calls.stage(v.id, v.staging)
+    assert e.value.code() in (Code.INTERNAL, Code.FAILED_PRECONDITION, Code.DATA_LOSS)
+    assert not os.path.ismount(v.staging)
+    assert pool.loops() == {}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cleat node` as kubelet meets it: a stand-in for kubelet watches the registration directory, calls GetInfo and dials the
+endpoint that it is told."""
+import os
+
+import grpc
+import pytest
+from certs import Authority
+from harness import (DRIVER, PATIENCE, Calls, Driver, Process, Volume, csi, registration, registration_grpc, sh,
+                     wait_until)
+from test_endpoint import free_port
+from test_process import get
+
+
+class Kubelet:
+    """kubelet's side of plugin registration."""
+
+    def __init__(self, directory):
+        self.dir = directory / 'kubelet'
+        self.registry = self.dir / 'plugins_registry'
+        self.socket = self.registry / f'{DRIVER}-reg.sock'
+        self.dir.mkdir()
+        sh('mount', '--bind', self.dir, self.dir)
+        sh('mount', '--make-shared', self.dir)
+        for name in ('plugins_registry', 'plugins', 'pods'):
+            (self.dir / name).mkdir()
+
+    def get_info(self):
+        with grpc.insecure_channel(f'unix://{self.socket}') as channel:
+            stub = registration_grpc.RegistrationStub(channel)
+            return stub.GetInfo(registration.InfoRequest(), timeout=PATIENCE, wait_for_ready=True)
+
+    def notify(self, registered, error=''):
+        with grpc.insecure_channel(f'unix://{self.socket}') as channel:
+            stub = registration_grpc.RegistrationStub(channel)
+            stub.NotifyRegistrationStatus(registration.RegistrationStatus(plugin_registered=registered, error=error),
+                                          timeout=PATIENCE, wait_for_ready=True)
+
+    def end(self):
+        sh('umount', self.dir)
+
+
+@pytest.fixture
+def kubelet(work):
+    k = Kubelet(work)
+    yield k
+    k.end()
+
+
+class Node(Driver):
+    def __init__(self, directory, pool, kubelet, *more):
+        super().__init__(directory, pool, f'--kubelet-dir={kubelet.dir}', *more, command='node')
+        self.words = [w for w in self.words if not w.startswith('--endpoint=')]
+        self.socket = kubelet.dir / 'plugins' / DRIVER / 'csi.sock'
+
+
+@pytest.fixture
+def node(work, pool, kubelet):
+    n = Node(work, pool, kubelet).start()
+    yield n
+    n.stop()
+    n.end()
+
+
+def test_kubelet_finds_the_driver(node, kubelet):
+    info = kubelet.get_info()
+    assert (info.type, info.name) == ('CSIPlugin', DRIVER)
+    assert list(info.supported_versions) == ['1.0.0']
+    assert info.endpoint == str(node.socket)
+    calls = Calls(f'unix://{info.endpoint}')
+    assert calls.node.NodeGetInfo(csi.NodeGetInfoRequest(), timeout=PATIENCE).node_id == 'n1'
+    calls.close()
+
+
+def test_stale_registration_socket_is_replaced(node, kubelet):
+    node.kill()
+    assert kubelet.socket.exists()
+    node.start()
+    assert kubelet.get_info().name == DRIVER
+
+
+def test_both_sockets_go_at_the_end(node, kubelet):
+    node.stop()
+    assert not kubelet.socket.exists()
+    assert not node.socket.exists()
+
+
+def test_kubelet_that_clears_its_directory_finds_the_driver_again(node, kubelet):
+    kubelet.socket.unlink()
+    wait_until('the socket is back', kubelet.socket.exists)
+    assert kubelet.get_info().name == DRIVER
+
+
+def test_readyz_tells_whether_kubelet_took_it(work, pool, kubelet):
+    port = free_port()
+    n = Node(work, pool, kubelet, f'--http-endpoint=127.0.0.1:{port}').start()
+    try:
+        status, text = get(port, '/readyz')
+        assert (status, 'kubelet' in text) == (503, True)
+        assert get(port, '/healthz')[0] == 200
+        kubelet.notify(True)
+        wait_until('it is ready', lambda: get(port, '/readyz')[0] == 200)
+        kubelet.notify(False, 'label exists with another value')
+        wait_until('it is not', lambda: get(port, '/readyz')[0] == 503)
+        wait_until('the reason is logged', lambda: 'label exists with another value' in n.process.text())
+        n.stop()
+    finally:
+        n.end()
+
+
+def refused(work, pool, kubelet_dir, *more):
+    p = Process(work / 'refused.log', 'node', '--node-id=n1', f'--pool={pool.dir}', f'--kubelet-dir={kubelet_dir}', *more)
+    try:
+        assert p.wait() == 1, p.text()
+        return p.text()
+    finally:
+        p.kill()
+
+
+def test_wrong_kubelet_directory_is_refused(work, pool):
+    assert '--kubelet-dir' in refused(work, pool, work / 'none')
+    (work / 'empty').mkdir()
+    said = refused(work, pool, work / 'empty')
+    assert '--kubelet-dir' in said
+    assert 'plugins_registry' in said
+    assert os.listdir(work / 'empty') == []
+
+
+def test_kubelet_directory_that_is_not_shared_is_refused(work, pool, kubelet):
+    """Mounts made below a private mount would never reach kubelet and its pods."""
+    sh('mount', '--make-private', kubelet.dir)
+    assert 'shared' in refused(work, pool, kubelet.dir).lower() or \
+        'propagation' in refused(work, pool, kubelet.dir).lower()
+
+
+def test_registration_path_as_the_host_sees_it(work, pool, kubelet):
+    n = Node(work, pool, kubelet, '--kubelet-registration-path=/host/plugins/x/csi.sock').start()
+    try:
+        assert kubelet.get_info().endpoint == '/host/plugins/x/csi.sock'
+        n.stop()
+    finally:
+        n.end()
+
+
+def test_volume_by_kubelets_paths(node, kubelet):
+    v = Volume(node, kubelet.dir / 'pods')
+    v.staging = kubelet.dir / 'plugins' / 'kubernetes.io' / 'csi' / DRIVER / 'abc' / 'globalmount'
+    v.up()
+    (v.target / 'x').write_text('from the pod')
+    v.down()
+
+
+def test_fleet_speaks_the_same_services_over_tls(work, pool, kubelet):
+    port, authority = free_port(), Authority(work, 'ca')
+    cert, key = authority.issue('node')
+    n = Node(work, pool, kubelet, f'--fleet-endpoint=tcp://127.0.0.1:{port}', f'--tls-cert={cert}', f'--tls-key={key}',
+             f'--tls-ca={authority.cert}').start()
+    try:
+        cert, key = authority.issue('controller')
+        fleet = Calls(f'127.0.0.1:{port}', grpc.ssl_channel_credentials(
+            authority.cert.read_bytes(), key.read_bytes(), cert.read_bytes()))
+        made = fleet.create('over-the-fleet')
+        assert [v.volume_id for v in n.calls.volumes()] == [made.volume_id]
+        fleet.delete(made.volume_id)
+        fleet.close()
+        n.stop()
+    finally:
+        n.end()

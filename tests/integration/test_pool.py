@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools that are full, missing, of the wrong kind, with foreign or damaged files, moved, or rebooted."""
+import os
+import shutil
+
+import pytest
+from harness import (GIB, MIB, Code, Driver, Pool, Process, Volume, csi, fails, mountinfo, sh)
+
+
+def refused(work, *words, status=1):
+    """The program ends at once; what it says."""
+    p = Process(work / 'refused.log', 'driver', f'--endpoint=unix://{work}/refused.sock', '--node-id=n1', *words)
+    try:
+        assert p.wait() == status, p.text()
+        assert not (work / 'refused.sock').exists()
+        return p.text()
+    finally:
+        p.kill()
+
+
+def test_missing_pool(work):
+    said = refused(work, f'--pool={work}/nothing')
+    assert f'{work}/nothing' in said
+
+
+def test_pool_that_is_a_file(work):
+    (work / 'file').write_text('x')
+    said = refused(work, f'--pool={work}/file')
+    assert f'{work}/file' in said
+    assert (work / 'file').read_text() == 'x'
+
+
+def test_pool_on_the_wrong_filesystem(work):
+    (work / 'dir').mkdir()
+    sh('mount', '-t', 'tmpfs', 'none', work / 'dir')
+    try:
+        said = refused(work, f'--pool={work}/dir')
+        assert f'{work}/dir' in said
+        assert 'tmpfs' in said
+        assert 'mkfs.xfs' in said
+        assert os.listdir(work / 'dir') == []
+    finally:
+        sh('umount', work / 'dir')
+
+
+def test_pool_on_xfs_without_reflink(work):
+    with open(work / 'img', 'wb') as f:
+        f.truncate(320 * MIB)
+    sh('mkfs.xfs', '-q', '-m', 'reflink=0', work / 'img')
+    (work / 'dir').mkdir()
+    sh('mount', '-o', 'loop', work / 'img', work / 'dir')
+    try:
+        assert 'reflink' in refused(work, f'--pool={work}/dir')
+    finally:
+        sh('umount', work / 'dir')
+
+
+def test_read_only_pool(own_pool, work):
+    sh('mount', '-o', 'remount,ro', own_pool.dir)
+    assert 'read-only' in refused(work, f'--pool={own_pool.dir}').lower()
+
+
+def test_same_filesystem_twice(own_pool, work):
+    (own_pool.dir / 'a').mkdir()
+    (own_pool.dir / 'b').mkdir()
+    said = refused(work, f'--pool=a={own_pool.dir}/a', f'--pool=b={own_pool.dir}/b')
+    assert 'a' in said
+
+
+def test_two_pools_and_a_parameter_that_chooses(work, own_pool):
+    second = Pool(work, size=GIB, name='second')
+    d = Driver(work, None, f'--pool=one={own_pool.dir}', f'--pool=two={second.dir}').start()
+    try:
+        segments = d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments
+        assert sorted(segments) == ['pool.cleat.csi/one', 'pool.cleat.csi/two']
+        for name, p in [('one', own_pool), ('two', second)]:
+            made = d.calls.create(f'in-{name}', parameters={'pool': name})
+            assert dict(made.accessible_topology[0].segments) == {
+                f'pool.cleat.csi/{name}': segments[f'pool.cleat.csi/{name}']}
+            assert len(p.files()) == 1
+            d.calls.delete(made.volume_id)
+        d.stop()
+    finally:
+        d.end()
+        second.unmount()
+
+
+def test_full_pool_is_told_and_heals(own_pool, work):
+    d = Driver(work, own_pool).start()
+    try:
+        made = []
+        with fails(Code.RESOURCE_EXHAUSTED):
+            for i in range(100):
+                made.append(d.calls.create(f'v{i}', size=100 * MIB).volume_id)
+        assert 2 <= len(made) < 10
+        files = own_pool.files()
+        with fails(Code.RESOURCE_EXHAUSTED):
+            d.calls.create('one-more', size=100 * MIB)
+        assert own_pool.files() == files
+        assert own_pool.available() > 10 * MIB, 'the reserve'
+        d.calls.delete(made.pop())
+        made.append(d.calls.create('one-more', size=100 * MIB).volume_id)
+        for volume_id in made:
+            d.calls.delete(volume_id)
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_filled_from_outside(own_pool, work):
+    """Someone else's data takes the space: volumes that are there keep working, since they are thick."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work, size=200 * MIB).up()
+        room = own_pool.available()
+        sh('fallocate', '-l', room - 8 * MIB, own_pool.dir / 'foreign-data')
+        with fails(Code.RESOURCE_EXHAUSTED):
+            d.calls.create('more', size=64 * MIB)
+        (v.target / 'fill').write_bytes(os.urandom(100 * MIB))
+        os.sync()
+        v.down()
+        d.stop()
+        assert (own_pool.dir / 'foreign-data').exists()
+    finally:
+        d.end()
+
+
+def test_foreign_files_are_left_alone(own_pool, work):
+    (own_pool.dir / 'notes.txt').write_text('mine')
+    (own_pool.dir / 'dir').mkdir()
+    (own_pool.dir / 'dir' / 'x').write_text('mine')
+    os.symlink('/etc/passwd', own_pool.dir / 'link')
+    os.mkfifo(own_pool.dir / 'pipe')
+    before = sorted(os.listdir(own_pool.dir))
+    d = Driver(work, own_pool).start()
+    try:
+        assert d.calls.volumes() == []
+        v = Volume(d, work).up().down()
+        d.calls.delete(v.id)
+        d.stop()
+    finally:
+        d.end()
+    assert (own_pool.dir / 'notes.txt').read_text() == 'mine'
+    assert (own_pool.dir / 'dir' / 'x').read_text() == 'mine'
+    assert set(before) <= set(os.listdir(own_pool.dir))
+
+
+def volume_file(p):
+    file, = p.files()
+    return p.dir / file
+
+
+def test_damaged_volume_is_listed_never_served_never_deleted(own_pool, work):
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work).create()
+        file = volume_file(own_pool)
+        d.stop()
+        os.truncate(file, 4096 * 3 + 5)
+        d.start()
+        v.staging.mkdir(parents=True)
+        assert [x.volume_id for x in d.calls.volumes()] in ([v.id], [])
+        with fails(Code.DATA_LOSS):
+            d.calls.stage(v.id, v.staging)
+        with fails(Code.FAILED_PRECONDITION):
+            d.calls.delete(v.id)
+        assert file.exists()
+        assert own_pool.loops() == {}
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_record_removed_from_a_volume(own_pool, work):
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work).create()
+        file = volume_file(own_pool)
+        d.stop()
+        for name in os.listxattr(file):
+            os.removexattr(file, name)
+        d.start()
+        v.staging.mkdir(parents=True)
+        with pytest.raises(Exception) as e:
+            d.calls.stage(v.id, v.staging)
+        assert e.value.code() in (Code.DATA_LOSS, Code.NOT_FOUND)
+        with fails(Code.FAILED_PRECONDITION):
+            d.calls.delete(v.id)
+        assert file.exists()
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_pool_that_goes_away_while_served(own_pool, work):
+    d = Driver(work, own_pool).start()
+    try:
+        made = d.calls.create('v')
+        sh('umount', '-l', own_pool.dir)
+        with pytest.raises(Exception) as e:
+            d.calls.create('w')
+        assert e.value.code() in (Code.UNAVAILABLE, Code.OK)
+    except AssertionError:
+        raise
+    finally:
+        d.end()
+        if not any(m[0] == str(own_pool.dir) for m in mountinfo()):
+            own_pool.mount()
+    assert os.listdir(own_pool.dir)
+    d = Driver(work, own_pool).start()
+    d.calls.delete(made.volume_id)
+    d.stop()
+
+
+def test_reboot(own_pool, work):
+    """Everything unmounted and detached behind the driver's back, then a fresh driver: kubelet's next calls work."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work).up()
+        (v.target / 'x').write_text('before')
+        os.sync()
+        d.kill()
+        sh('umount', v.target)
+        sh('umount', v.staging)
+        own_pool.unmount()
+        own_pool.mount()
+        assert own_pool.loops() == {}
+        d.start()
+        with fails(Code.FAILED_PRECONDITION):
+            v.publish()
+        v.unpublish()
+        v.unstage()
+        v.stage().publish()
+        assert (v.target / 'x').read_text() == 'before'
+        v.down()
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_pool_moved_to_another_path_and_node(own_pool, work):
+    """A volume belongs to its pool's filesystem: under another path and name of node it is the same."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work).up()
+        (v.target / 'x').write_text('moved')
+        segments = dict(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments)
+        v.unpublish().unstage()
+        d.stop()
+        own_pool.unmount()
+        own_pool.dir = work / 'elsewhere'
+        own_pool.dir.mkdir()
+        own_pool.mount()
+        d = Driver(work, own_pool, node='n2').start()
+        v.driver = d
+        assert dict(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == segments
+        v.stage().publish()
+        assert (v.target / 'x').read_text() == 'moved'
+        v.down()
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_image_pool_is_made_used_and_found_again(work):
+    image = work / 'pool.img'
+    d = Driver(work, None, f'--pool-image={image}', '--pool-size=1Gi').start()
+    try:
+        v = Volume(d, work).up()
+        (v.target / 'x').write_text('kept')
+        v.unpublish().unstage()
+        d.restart()
+        v.stage().publish()
+        assert (v.target / 'x').read_text() == 'kept'
+        v.down()
+        d.stop()
+    finally:
+        d.end()
+        for point, *_ in reversed(mountinfo()):
+            if point.startswith(f'{work}/'):
+                sh('umount', point)
+    assert image.stat().st_size >= GIB
+
+
+def test_image_that_is_something_else(work):
+    (work / 'precious').write_bytes(b'not a filesystem' * 4096)
+    said = refused(work, f'--pool-image={work}/precious', '--pool-size=1Gi')
+    assert f'{work}/precious' in said
+    assert (work / 'precious').read_bytes() == b'not a filesystem' * 4096
+
+
+def test_image_that_does_not_fit(work):
+    said = refused(work, f'--pool-image={work}/big.img', '--pool-size=8Ki')
+    assert 'pool' in said
+    assert not (work / 'big.img').exists() or shutil.disk_usage(work).free > 0

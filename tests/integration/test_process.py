@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program as a process: words on its command line, exit codes, signals, logs, metrics."""
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+from harness import (CLEAT, MIB, PATIENCE, Code, Driver, Process, Volume, block_cap, csi, mount_cap, wait_until)
+from test_endpoint import free_port
+
+
+def cleat(*words, env=None):
+    clean = {k: v for k, v in os.environ.items() if k not in ('CSI_ENDPOINT', 'NODE_NAME')}
+    return subprocess.run([CLEAT, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE, check=False,
+                          env={**clean, **(env or {})})
+
+
+GOOD = ['driver', '--endpoint=unix:///run/x.sock', '--node-id=n', '--pool=/p']
+
+# (words, what the complaint names)
+USAGE = [
+    ([], 'usage'),
+    (['drivr'], "'driver'"),
+    (['frobnicate'], 'frobnicate'),
+    (['driver'], '--node-id'),
+    (['driver', '--node-id=n'], '--pool'),
+    (['driver', '--node-id=n', '--pool=/p'], '--endpoint'),
+    ([*GOOD, '--endpont=x'], '--endpoint'),
+    ([*GOOD, '--endpoint=unix:///run/y.sock'], '--endpoint'),
+    ([*GOOD, 'word'], 'word'),
+    ([*GOOD, '--pool-size=1Gi'], '--pool-image'),
+    ([*GOOD, '--backend=mem'], '--pool'),
+    ([*GOOD, '--backend=zfs'], 'pool|mem'),
+    ([*GOOD, '--mem-size=1Gi'], '--backend=mem'),
+    ([*GOOD, '--pool=/q'], "'default'"),
+    ([*GOOD, '--pool=x=relative'], '--pool'),
+    ([*GOOD, '--pool=x=/a/../b'], '--pool'),
+    ([*GOOD, '--max-volumes-per-node=many'], '--max-volumes-per-node'),
+    ([*GOOD, '--shutdown-timeout=soon'], '--shutdown-timeout'),
+    ([*GOOD, '--logging-format=xml'], 'text|json'),
+    ([*GOOD, '--v=11'], '--v'),
+    ([*GOOD, '--tls-cert=/c', '--tls-key=/k', '--tls-ca=/a'], '--tls-cert'),
+    (['node', '--node-id=n', '--pool=/p', '--endpoint=tcp://127.0.0.1'], '--fleet-endpoint'),
+    (['node', '--node-id=n', '--pool=/p', '--kubelet-dir=var/lib'], '--kubelet-dir'),
+    (['node', '--node-id=n', '--pool=/p', '--fleet-endpoint=tcp://:10000'], '--tls-cert'),
+    (['node', '--node-id=n', '--pool=/p', '--fleet-endpoint=unix:///x'], '--fleet-endpoint'),
+    (['controller', '--controllers=attacher'], 'provisioner'),
+    (['controller', '--csi-address=tcp://10.0.0.1'], '--csi-address'),
+    (['controller', '--leader-election-lease-duration=1s'], '--leader-election-lease-duration'),
+    (['controller', '--worker-threads=0'], '--worker-threads'),
+    (['ctl'], 'volume'),
+    (['ctl', 'volume'], 'create'),
+    (['ctl', 'volume', 'crate', 'x'], 'create'),
+    (['ctl', 'volume', 'create'], 'NAME'),
+    (['ctl', 'volume', 'stage', 'x'], '--staging'),
+    (['ctl', 'volume', 'publish', 'x', '--staging=/s'], '--target'),
+    (['ctl', 'volume', 'create', 'x', '--block', '--fs=xfs'], '--block'),
+    (['ctl', 'info', '-o', 'yaml'], 'table|json|id'),
+]
+
+
+@pytest.mark.parametrize('words,named', USAGE, ids=[' '.join(w[-2:]) or 'nothing' for w, _ in USAGE])
+def test_wrong_words_end_with_2_and_are_named(words, named):
+    done = cleat(*words)
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+    assert done.stdout == ''
+
+
+@pytest.mark.parametrize('words', [['help'], ['--help'], ['driver', '--help'], ['node', '-h'], ['controller', '--help'],
+                                   ['ctl', '--help'], ['help', 'driver'], ['version', '--help']])
+def test_help_is_readable(words):
+    done = cleat(*words)
+    assert done.returncode == 0
+    assert 'usage: cleat' in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 110
+    assert done.stderr == ''
+
+
+def test_version():
+    text, told = cleat('version').stdout, json.loads(cleat('version', '-o', 'json').stdout)
+    assert told['version'] in text
+    assert told['csi'] == '1.13.0'
+    assert cleat('--version').stdout == text
+
+
+def test_not_root_says_which_capability_for_what(work, pool):
+    drop = ['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin']
+    done = subprocess.run([*drop, CLEAT, 'driver', f'--endpoint=unix://{work}/x.sock', '--node-id=n', f'--pool={pool.dir}'],
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert 'CAP_SYS_ADMIN' in done.stderr
+    assert 'mount' in done.stderr
+
+
+def test_sigterm_lets_a_running_call_end(driver, work):
+    """A volume with a filesystem to make takes a while; the signal comes meanwhile."""
+    result = []
+
+    def create():
+        try:
+            result.append(driver.calls.create('slow', size=1024 * MIB, caps=[mount_cap('xfs')]))
+        except grpc.RpcError as e:
+            result.append(e)
+
+    t = threading.Thread(target=create)
+    t.start()
+    driver.process.child.send_signal(signal.SIGTERM)
+    assert driver.process.wait() == 0
+    t.join()
+    # Either it came in time and was answered, or it was not taken at all: never half.
+    assert not isinstance(result[0], grpc.RpcError) or result[0].code() in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+    driver.start()
+    for v in driver.calls.volumes():
+        driver.calls.delete(v.volume_id)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_with_0(driver, signum):
+    driver.process.child.send_signal(signum)
+    assert driver.process.wait() == 0
+    assert 'stopped' in driver.process.text()
+    driver.start()
+
+
+LINE = re.compile(r'^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z_/]+\.c:\d+\] ".*"( [A-Za-z]+=("([^"\\]|\\.)*"|\S+))*$')
+
+
+def test_log_lines_are_klogs_one_a_call_and_hold_no_secret(driver, volume):
+    v = volume()
+    driver.calls.create(v.name, secrets={'password': 'hunter2-hunter2'})
+    v.up()
+    with pytest.raises(grpc.RpcError):
+        driver.calls.stage('unknown', v.staging, secrets={'password': 'hunter2-hunter2'})
+    wait_until('the failed call is logged', lambda: 'unknown' in driver.process.text())
+    text = driver.process.text()
+    assert 'hunter2' not in text
+    for line in text.splitlines():
+        assert LINE.match(line), line
+    assert sum('NodeStageVolume' in line for line in text.splitlines()) == 2
+    assert sum('CreateVolume' in line for line in text.splitlines()) == 2
+
+
+def test_json_log_lines_are_objects(work, pool):
+    d = Driver(work, pool, '--logging-format=json', '--v=5').start()
+    try:
+        Volume(d, work).up().down()
+        d.stop()
+        rows = [json.loads(line) for line in d.process.text().splitlines()]
+        assert all({'ts', 'caller', 'msg'} <= set(r) for r in rows)
+        assert any(r['msg'] == 'driver started' for r in rows)
+    finally:
+        d.end()
+
+
+def get(port, path):
+    try:
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=10) as r:
+            return r.status, r.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+
+
+SAMPLE = re.compile(r'^([a-zA-Z_:][\w:]*)(\{([a-zA-Z_]\w*="([^"\\\n]|\\.)*",?)*\})? (NaN|[+-]?Inf|[-+]?[\d.]+(e[-+]?\d+)?)$')
+
+
+def test_metrics_parse_and_count(work, pool):
+    port = free_port()
+    d = Driver(work, pool, f'--http-endpoint=127.0.0.1:{port}').start()
+    try:
+        v = Volume(d, work).up()
+        with pytest.raises(grpc.RpcError):
+            d.calls.stage('unknown', v.staging)
+        status, text = get(port, '/metrics')
+        assert status == 200
+        seen, types = {}, {}
+        for line in text.splitlines():
+            if line.startswith('# TYPE'):
+                types[line.split()[2]] = line.split()[3]
+            elif not line.startswith('#'):
+                assert SAMPLE.match(line), line
+                name, value = line.rsplit(' ', 1)
+                assert name not in seen, f'{name} twice'
+                seen[name] = float(value)
+        assert types['csi_plugin_operations_seconds'] == 'histogram'
+        for method, code, n in [('NodeStageVolume', 'OK', 1), ('NodeStageVolume', 'NotFound', 1), ('CreateVolume', 'OK', 1)]:
+            found = [x for k, x in seen.items() if k.startswith('csi_plugin_operations_seconds_count') and
+                     f'/{method}"' in k and f'"{code}"' in k]
+            assert found == [n], (method, code, text)
+        assert seen['cleat_pool_volumes{pool="default"}'] == 1
+        assert seen['process_resident_memory_bytes'] > 0
+        v.down()
+        assert get(port, '/healthz')[0] == 200
+        assert get(port, '/readyz')[0] == 200
+        assert get(port, '/nothing')[0] == 404
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_http_port_in_use(work, pool, driver):
+    port = free_port()
+    d = Driver(work, pool, f'--http-endpoint=127.0.0.1:{port}', endpoint=f'unix://{work}/a.sock')
+    d.socket = work / 'a.sock'
+    try:
+        d.start()
+        p = Process(work / 'second.log', 'driver', f'--endpoint=unix://{work}/b.sock', '--node-id=n1', '--backend=mem',
+                    f'--http-endpoint=127.0.0.1:{port}')
+        assert p.wait() == 1
+        assert str(port) in p.text()
+        d.stop()
+    finally:
+        d.end()
+
+
+def ctl(driver, *words):
+    return cleat('ctl', f'--endpoint=unix://{driver.socket}', *words)
+
+
+@pytest.mark.parametrize('cap', ['mount', 'block'])
+def test_ctl_leads_a_volume_through_its_life(driver, work, cap):
+    more = ['--block'] if cap == 'block' else ['--fs=ext4']
+    made = ctl(driver, 'volume', 'create', 'by-hand', '--size=64Mi', *more, '-o', 'json')
+    assert made.returncode == 0, made.stderr
+    volume_id = json.loads(made.stdout)['volume_id']
+    assert ctl(driver, 'volume', 'list', '-o', 'id').stdout.split() == [volume_id]
+    assert volume_id in ctl(driver, 'volume', 'list').stdout
+    assert json.loads(ctl(driver, 'volume', 'show', volume_id, '-o', 'json').stdout)[0]['capacity_bytes'] == 64 * MIB
+    (work / 'staging').mkdir()
+    where = [f'--staging={work}/staging', *more]
+    for words in [('stage', *where), ('publish', f'--target={work}/target', *where)]:
+        done = ctl(driver, 'volume', words[0], volume_id, *words[1:])
+        assert done.returncode == 0, done.stderr
+    assert (work / 'target').exists()
+    for words in [('unpublish', f'--target={work}/target'), ('unstage', f'--staging={work}/staging'), ('delete',)]:
+        done = ctl(driver, 'volume', words[0], volume_id, *words[1:])
+        assert done.returncode == 0, done.stderr
+    assert ctl(driver, 'volume', 'list', '-o', 'json').stdout.strip() == '[]'
+
+
+def test_ctl_tells_failures_with_1(driver, work):
+    done = ctl(driver, 'volume', 'show', 'nothing')
+    assert done.returncode == 1
+    assert 'NOT_FOUND' in done.stderr
+    gone = cleat('ctl', f'--endpoint=unix://{work}/none.sock', '--timeout=1s', 'info')
+    assert gone.returncode == 1
+    assert 'none.sock' in gone.stderr
+
+
+def test_ctl_info(driver):
+    assert json.loads(ctl(driver, 'info', '-o', 'json').stdout)['name'] == 'pool.cleat.csi'
+    assert 'ready' in ctl(driver, 'info').stdout
+
+
+def test_mem_backend_serves_controller_calls(work):
+    d = Driver(work, None, '--backend=mem', '--mem-size=1Gi').start()
+    try:
+        made = d.calls.create('x', caps=[block_cap()])
+        assert [v.volume_id for v in d.calls.volumes()] == [made.volume_id]
+        d.calls.delete(made.volume_id)
+        assert d.calls.controller.GetCapacity(csi.GetCapacityRequest()).available_capacity <= 1024 * MIB
+        d.stop()
+    finally:
+        d.end()

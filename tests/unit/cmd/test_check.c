@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which command lines can work, and how the others are refused: the option is named, nothing is
+ * opened. */
+#include "base/mem.h"
+#include "base/num.h"
+#include "check.h"
+#include "cmd/controller_run.h"
+#include "cmd/serve.h"
+
+static const char *one_pool[] = { "/srv/pool" };
+
+static struct serve_options good(void)
+{
+	return (struct serve_options){
+		.endpoint = "unix:///run/cleat.sock",
+		.driver_name = "pool.cleat.csi",
+		.node_id = "n1",
+		.kubelet_dir = "/var/lib/kubelet",
+		.pools = { .pool = { one_pool, 1 }, .backend = "pool" },
+	};
+}
+
+static int check(const struct serve_options *opts, struct err *err)
+{
+	autoarena struct arena *a = arena_new();
+	struct backend_config *configs;
+	size_t n;
+
+	return serve_check(opts, a, &configs, &n, err);
+}
+
+TEST(the_documented_command_line_is_fine)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	ASSERT_OK(check(&o, &err), &err);
+	o.endpoint = "tcp://127.0.0.1";
+	ASSERT_OK(check(&o, &err), &err);
+	o.endpoint = "tcp://0.0.0.0:10000";
+	o.tls = (struct cmd_tls){ .cert = "c", .key = "k", .ca = "a" };
+	ASSERT_OK(check(&o, &err), &err);
+	o.tls = (struct cmd_tls){ 0 };
+	o.insecure = true;
+	ASSERT_OK(check(&o, &err), &err);
+}
+
+TEST(what_is_missing_is_named)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	o.node_id = "";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--node-id");
+	o = good();
+	o.endpoint = NULL;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--endpoint");
+	o = good();
+	o.pools.pool.n = 0;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--pool is missing");
+}
+
+TEST(tls_is_all_or_nothing)
+{
+	struct cmd_tls tls = { .cert = "c", .key = "k" };
+	struct err err;
+
+	ASSERT_ERR(cmd_tls_check(&tls, &err), &err, ERR_INVALID_ARGUMENT, "--tls-ca");
+	tls = (struct cmd_tls){ .ca = "a" };
+	ASSERT_ERR(cmd_tls_check(&tls, &err), &err, ERR_INVALID_ARGUMENT, "--tls-cert");
+	tls = (struct cmd_tls){ 0 };
+	ASSERT_OK(cmd_tls_check(&tls, &err), &err);
+}
+
+TEST(open_tcp_needs_tls_or_a_clear_word)
+{
+	const struct cmd_tls none = { 0 }, all = { .cert = "c", .key = "k", .ca = "a" };
+	static const char *const open[] = { "tcp://0.0.0.0", "tcp://[::]:1", "tcp://:10000",
+					    "tcp://node.example:10000" };
+	static const char *const local[] = { "tcp://127.0.0.1", "tcp://[::1]:10",
+					     "tcp://localhost:10" };
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+		ASSERT_ERR(address_check("endpoint", open[i], &none, false, &err), &err,
+			   ERR_INVALID_ARGUMENT, "--insecure");
+		ASSERT_OK(address_check("endpoint", open[i], &all, false, &err), &err);
+		ASSERT_OK(address_check("endpoint", open[i], &none, true, &err), &err);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(local); i++)
+		ASSERT_OK(address_check("endpoint", local[i], &none, false, &err), &err);
+	ASSERT_ERR(address_check("endpoint", "unix:///x", &all, false, &err), &err,
+		   ERR_INVALID_ARGUMENT, "--tls-cert");
+	ASSERT_ERR(address_check("endpoint", "http://x", &none, false, &err), &err,
+		   ERR_INVALID_ARGUMENT, "--endpoint");
+}
+
+TEST(pools_become_configurations)
+{
+	autoarena struct arena *a = arena_new();
+	const char *pools[] = { "/a", "fast=/b", "eq=/c=d" };
+	const char *images[] = { "try=/var/tmp/x.img" };
+	const struct pools_options opts = {
+		.pool = { pools, 3 },
+		.image = { images, 1 },
+		.image_size = GIB,
+		.reserve = MIB,
+		.backend = "pool",
+	};
+	struct backend_config *c;
+	struct err err;
+	size_t n;
+
+	ASSERT_OK(pools_configure(a, &opts, &c, &n, &err), &err);
+	ASSERT_EQ(n, 4);
+	ASSERT_STR(c[0].name, "default");
+	ASSERT_STR(c[0].dir, "/a");
+	ASSERT_STR(c[1].name, "fast");
+	ASSERT_STR(c[1].dir, "/b");
+	ASSERT_STR(c[2].dir, "/c=d");
+	ASSERT_STR(c[3].name, "try");
+	ASSERT_STR(c[3].image, "/var/tmp/x.img");
+	ASSERT_STR(c[3].dir, "/var/tmp/x.img.pool");
+	ASSERT_EQ(c[3].image_bytes, GIB);
+	ASSERT_EQ(c[0].image_bytes, 0);
+	ASSERT_EQ(c[0].reserve_bytes, MIB);
+}
+
+TEST(contradicting_pools_are_refused)
+{
+	const char *twice[] = { "/a", "/b" }, *relative[] = { "x=a/b" }, *dots[] = { "/a/../b" };
+	static const char *const no = "--pool";
+	const struct {
+		struct pools_options opts;
+		const char *named;
+	} cases[] = {
+		{ { .backend = "pool" }, no },
+		{ { .pool = { twice, 2 }, .backend = "pool" }, "'default'" },
+		{ { .pool = { relative, 1 }, .backend = "pool" }, no },
+		{ { .pool = { dots, 1 }, .backend = "pool" }, no },
+		{ { .pool = { twice, 1 }, .backend = "mem" }, "--backend=mem" },
+		{ { .image = { twice, 1 }, .backend = "mem" }, "--pool-image" },
+		{ { .pool = { twice, 1 }, .mem_size = 1, .backend = "pool" }, "--mem-size" },
+		{ { .pool = { twice, 1 }, .image_size = 1, .backend = "pool" }, "--pool-image" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autoarena struct arena *a = arena_new();
+		struct backend_config *c;
+		struct err err;
+		size_t n;
+
+		ASSERT_ERR(pools_configure(a, &cases[i].opts, &c, &n, &err), &err,
+			   ERR_INVALID_ARGUMENT, cases[i].named);
+	}
+}
+
+TEST(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	o.is_node = true;
+	o.endpoint = NULL;
+	ASSERT_OK(check(&o, &err), &err);
+	o.endpoint = "tcp://127.0.0.1";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--fleet-endpoint");
+	o.endpoint = NULL;
+	o.fleet_endpoint = "unix:///x";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--fleet-endpoint");
+	o.fleet_endpoint = "tcp://:10000";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--insecure");
+	o.tls = (struct cmd_tls){ .cert = "c", .key = "k", .ca = "a" };
+	ASSERT_OK(check(&o, &err), &err);
+	o.fleet_endpoint = NULL;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--fleet-endpoint");
+	o = good();
+	o.is_node = true;
+	o.kubelet_dir = "var/lib/kubelet";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--kubelet-dir");
+}
+
+TEST(the_controllers_times_must_fit_each_other)
+{
+	struct controller_options o = {
+		.controllers = "provisioner",
+		.csi_address = "/run/csi/socket",
+		.timeout_ns = 10,
+		.lease_ns = 15,
+		.renew_ns = 10,
+		.retry_ns = 5,
+		.workers = 16,
+		.backoff_ns = 1,
+		.backoff_max_ns = 300,
+	};
+	struct err err;
+
+	ASSERT_OK(controller_check(&o, &err), &err);
+	o.renew_ns = 15;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
+		   "--leader-election-lease-duration");
+	o.renew_ns = 10;
+	o.controllers = "provisioner,resizer";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "resizer");
+	o.controllers = "";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
+}
+
+RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(what_is_missing_is_named),
+	  UNIT(tls_is_all_or_nothing), UNIT(open_tcp_needs_tls_or_a_clear_word),
+	  UNIT(pools_become_configurations), UNIT(contradicting_pools_are_refused),
+	  UNIT(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp),
+	  UNIT(the_controllers_times_must_fit_each_other))
