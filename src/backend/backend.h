@@ -13,30 +13,34 @@
 #include <sys/types.h>
 
 /*
- * The door to storage. A backend makes, finds, attaches and deletes volumes of one kind; struct backend is one opened
- * instance of it (a pool). Callers outside backend/ use backend_create() … below, which live in guard.c: they assert
- * that the capability was asked, check names and ranges, log at debug and assert that a failing backend set its error.
+ * The door to storage. A backend makes, finds, attaches and deletes volumes of one kind; struct
+ * backend is one opened instance of it (a pool). Callers outside backend/ use backend_create() …
+ * below, which live in guard.c: they assert that the capability was asked, check names and ranges,
+ * log at debug and assert that a failing backend set its error.
  *
- * Every operation is idempotent, may be killed at any instruction, and when called again with the same arguments ends
- * in the same state with nothing leaked. All block; they run on the worker lane that ops->lane names, several at once.
- * Two operations on the same volume never run at once: csi/inflight sees to that. Volumes are named by token (volume/id.h).
+ * Every operation is idempotent, may be killed at any instruction, and when called again with the
+ * same arguments ends in the same state with nothing leaked. All block; they run on the worker lane
+ * that ops->lane names, several at once. Two operations on the same volume never run at once:
+ * csi/inflight sees to that. Volumes are named by token (volume/id.h).
  */
 struct backend;
 
-/* What a backend can do, bit by bit; a set bit means that the pointer of the same name is there (registry.c asserts). */
+/* What a backend can do, bit by bit; a set bit means that the pointer of the same name is there
+ * (registry.c asserts). */
 enum backend_cap {
-	BACKEND_ATTACH = 1 << 0,   /* attach, detach: block devices on this host */
-	BACKEND_NOTES = 1 << 1,    /* note_get, note_set */
-	BACKEND_GROW = 1 << 2,     /* for what comes: none of these is used yet */
+	BACKEND_ATTACH = 1 << 0, /* attach, detach: block devices on this host */
+	BACKEND_NOTES = 1 << 1,  /* note_get, note_set */
+	BACKEND_GROW = 1 << 2,   /* for what comes: none of these is used yet */
 	BACKEND_SNAPSHOT = 1 << 3,
 	BACKEND_CLONE = 1 << 4,
 };
 
 struct backend_info {
-	const char *name;          /* of the pool; lives as long as the backend */
-	struct uuid identity;      /* of its filesystem: the same on whatever node the disk is */
+	const char *name;     /* of the pool; lives as long as the backend */
+	struct uuid identity; /* of its filesystem: the same on whatever node the disk is */
 	uint64_t total_bytes;
-	uint64_t available_bytes;  /* what new volumes may still take: free minus promised minus reserve */
+	uint64_t available_bytes;  /* what new volumes may still take: free minus promised minus
+				      reserve */
 	uint64_t max_volume_bytes; /* the largest single volume now */
 	uint64_t n_volumes;
 	uint64_t n_damaged;
@@ -44,7 +48,7 @@ struct backend_info {
 
 /* What CreateVolume asks for. Borrowed for the call. */
 struct backend_spec {
-	const char *name;    /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
+	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
 	const char *token;   /* vol_token_from_name(name) */
 	uint64_t bytes;      /* multiple of VOL_SIZE_UNIT */
 	const char *fs;      /* "ext4", "xfs", or "" for raw bytes */
@@ -56,78 +60,106 @@ struct backend_volume {
 	char token[VOL_TOKEN_MAX];
 	char name[129];
 	uint64_t bytes;
-	char fs[8];          /* as in the spec */
+	char fs[8]; /* as in the spec */
 	bool allow_buffered;
-	bool is_damaged;     /* listed, never served, never deleted; why: damage */
+	bool is_damaged; /* listed, never served, never deleted; why: damage */
 	char damage[96];
-	int64_t created_ns;  /* wall clock */
+	int64_t created_ns; /* wall clock */
 };
 
 struct backend_device {
-	char path[64];       /* "/dev/loop7" */
+	char path[64]; /* "/dev/loop7" */
 	dev_t devno;
-	bool is_direct;      /* direct I/O, read back from the kernel */
+	bool is_direct; /* direct I/O, read back from the kernel */
 };
 
 struct backend_attach_options {
 	bool read_only;
-	bool hold;           /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR */
+	bool hold; /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR
+		    */
 };
 
 #define BACKEND_NOTE_MAX 4096
 
+/* WORK_HOST of event/work.h, which this room may not include; a test holds the two equal. */
+#define BACKEND_LANE_HOST 1
+
 typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol); /* ≠0 stops the walk */
 
 struct backend_ops {
-	const char *name;   /* "pool", "mem" */
+	const char *name; /* "pool", "mem" */
 	unsigned caps;
-	int lane;           /* enum work_lane that its calls may block */
+	int lane; /* enum work_lane that its calls may block; BACKEND_LANE_HOST */
 
 	void (*close)(struct backend *b);
 
-	/* Cheap enough for each scrape and each placement decision. UNAVAILABLE if the pool is gone. */
-	int (*info)(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err);
+	/* Cheap enough for each scrape and each placement decision. UNAVAILABLE if the pool is
+	 * gone. */
+	int (*info)(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
+		    struct err *err);
 
 	/*
-	 * Makes the volume, whole or not at all: durable when it returns 0, with its filesystem if one is asked.
-	 * If the token exists with the same name, fs and allow_buffered it is returned as it is, whatever its size (the
-	 * caller compares the range). ALREADY_EXISTS: other name, fs or mode. RESOURCE_EXHAUSTED: does not fit beside
-	 * what is promised and the reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the token.
+	 * Makes the volume, whole or not at all: durable when it returns 0, with its filesystem if
+	 * one is asked. If the token exists with the same name, fs and allow_buffered it is
+	 * returned as it is, whatever its size (the caller compares the range). ALREADY_EXISTS:
+	 * other name, fs or mode. RESOURCE_EXHAUSTED: does not fit beside what is promised and the
+	 * reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the token.
 	 */
 	int (*create)(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		      struct backend_volume *ret_vol, struct err *err);
 
-	/* 0 also when there is none. FAILED_PRECONDITION: attached here, or damaged; it is then untouched. */
+	/* 0 also when there is none. FAILED_PRECONDITION: attached here, or damaged; it is then
+	 * untouched. */
 	int (*remove)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/* NOT_FOUND; a damaged one is found, with is_damaged. */
-	int (*stat)(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol, struct err *err);
+	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
+		    struct backend_volume *ret_vol, struct err *err);
 
-	/* All volumes whose token is > after ("" = from the start), in byte order of tokens. Not a snapshot in time. */
-	int (*each)(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg, struct err *err);
+	/* All volumes whose token is > after ("" = from the start), in byte order of tokens. Not a
+	 * snapshot in time. */
+	int (*each)(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
+		    void *arg, struct err *err);
 
 	/*
-	 * A block device whose bytes are the volume's; the one that is there already if there is one (same read_only),
-	 * found by the backing inode, never by a name. NOT_FOUND; DATA_LOSS for a damaged volume; FAILED_PRECONDITION if
-	 * attached otherwise, or without direct I/O where the volume does not allow that.
+	 * A block device whose bytes are the volume's; the one that is there already if there is
+	 * one (same read_only), found by the backing inode, never by a name. NOT_FOUND; DATA_LOSS
+	 * for a damaged volume; FAILED_PRECONDITION if attached otherwise, or without direct I/O
+	 * where the volume does not allow that.
+	 *
+	 * The device is kept open by this process (a read-only fd in the backend) until settle(),
+	 * detach() or its death, whichever is first: AUTOCLEAR thus cannot take it away before the
+	 * caller's mount has it, and a SIGKILL in between still leaves nothing. So: attach, mount,
+	 * settle; or attach, mount failed, detach. With hold nothing is kept open.
 	 */
-	int (*attach)(struct backend *b, struct ctx *ctx, const char *token, const struct backend_attach_options *opts,
-		      struct backend_device *ret_dev, struct err *err);
-	/* The device, if attached: 0 with ret_dev; NOT_FOUND if it is not attached. Changes nothing. */
-	int (*find_device)(struct backend *b, struct ctx *ctx, const char *token, struct backend_device *ret_dev,
-			   struct err *err);
-	/* 0 also when not attached or unknown. A device that is still mounted or open stays until its last user goes. */
+	int (*attach)(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct backend_attach_options *opts, struct backend_device *ret_dev,
+		      struct err *err);
+	/* The device, if attached: 0 with ret_dev; NOT_FOUND if it is not attached. Changes
+	 * nothing. */
+	int (*find_device)(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err);
+	/* 0 also when not attached or unknown. A device that is still mounted or open stays until
+	 * its last user goes. */
 	int (*detach)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/*
-	 * One text of ≤ BACKEND_NOTE_MAX bytes kept with the volume for csi/node (how it is staged and published). Survives
-	 * SIGKILL of this process, need not survive a power cut. No note: "". ret_note has room for BACKEND_NOTE_MAX + 1.
+	 * One text of ≤ BACKEND_NOTE_MAX bytes kept with the volume for csi/node (how it is staged
+	 * and published). Survives SIGKILL of this process, need not survive a power cut. No note:
+	 * "". ret_note has room for BACKEND_NOTE_MAX + 1.
 	 */
-	int (*note_get)(struct backend *b, struct ctx *ctx, const char *token, char *ret_note, struct err *err);
-	int (*note_set)(struct backend *b, struct ctx *ctx, const char *token, const char *note, struct err *err);
+	int (*note_get)(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
+			struct err *err);
+	int (*note_set)(struct backend *b, struct ctx *ctx, const char *token, const char *note,
+			struct err *err);
 
-	/* After the first mount of a filesystem that cleat made: gives it its own UUID if it still has its template's. */
-	int (*settle)(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path, struct err *err);
+	/*
+	 * After each successful mount of an attached device: the mount holds it from now on, the
+	 * backend lets go. (Nothing else is left to settle: a filesystem has its own UUID before
+	 * its volume has a name.) 0 also when not attached.
+	 */
+	int (*settle)(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		      struct err *err);
 };
 
 /* First member of every backend's own struct. */
@@ -139,19 +171,26 @@ struct backend {
 
 /* guard.c: the calls, with the contracts above. */
 void backend_close(struct backend *b);
-int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err);
+int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
+		 struct err *err);
 int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		   struct backend_volume *ret_vol, struct err *err);
 int backend_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
-int backend_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol, struct err *err);
-int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg, struct err *err);
-int backend_attach(struct backend *b, struct ctx *ctx, const char *token, const struct backend_attach_options *opts,
-		   struct backend_device *ret_dev, struct err *err);
-int backend_find_device(struct backend *b, struct ctx *ctx, const char *token, struct backend_device *ret_dev,
-			struct err *err);
+int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
+		 struct backend_volume *ret_vol, struct err *err);
+int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
+		 void *arg, struct err *err);
+int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct backend_attach_options *opts, struct backend_device *ret_dev,
+		   struct err *err);
+int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			struct backend_device *ret_dev, struct err *err);
 int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
-int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note, struct err *err);
-int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note, struct err *err);
-int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path, struct err *err);
+int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
+		     struct err *err);
+int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
+		     struct err *err);
+int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		   struct err *err);
 
 #endif

@@ -7,34 +7,39 @@
 #include <stddef.h>
 
 /*
- * The pools of one process. Filled at start, read-only afterwards (so no lock): several pools, each with a name that is
- * unique here and an identity that is unique in the world.
+ * The pools of one process. Filled at start, read-only afterwards (so no lock): several pools, each
+ * with a name that is unique here and an identity that is unique in the world.
  */
 struct registry;
 
 struct registry *registry_new(void);
 void registry_free(struct registry *r); /* closes every backend */
 
-/* What the command line asks for: --pool=NAME=DIR, --pool-image=FILE --pool-size=BYTES, --backend=mem. */
+/* What the command line asks for: --pool=NAME=DIR, --pool-image=FILE --pool-size=BYTES,
+ * --backend=mem. */
 struct backend_config {
-	const char *kind;       /* "pool" or "mem" */
-	const char *name;       /* pool name; "" gives "default" */
-	const char *dir;        /* pool: directory on the suitable filesystem, or where image is mounted */
-	const char *image;      /* pool: image file that cleat makes and mounts itself; NULL: none */
-	uint64_t image_bytes;   /* size for a new image; 0: the image must exist */
-	uint64_t mem_bytes;     /* mem: capacity */
-	uint64_t reserve_bytes; /* pool: kept free; 0 = max(5 %, 1 GiB) but at most a quarter of the pool */
+	const char *kind; /* "pool" or "mem" */
+	const char *name; /* pool name; "" gives "default" */
+	const char *dir; /* pool: directory on the suitable filesystem, or where image is mounted */
+	const char *image;    /* pool: image file that cleat makes and mounts itself; NULL: none */
+	uint64_t image_bytes; /* size for a new image; 0: the image must exist */
+	uint64_t mem_bytes;   /* mem: capacity */
+	uint64_t reserve_bytes; /* pool: kept free; 0 = max(5 %, 1 GiB) but at most a quarter of the
+				   pool */
 };
 
 /*
- * Opens and adds. INVALID_ARGUMENT: name taken or malformed ([a-z0-9-]{1,63}). FAILED_PRECONDITION: not a suitable pool
- * (says the path, what was found, how to make a right one). ALREADY_EXISTS: the same filesystem under another name.
+ * Opens and adds. INVALID_ARGUMENT: name taken or malformed ([a-z0-9-]{1,63}). FAILED_PRECONDITION:
+ * not a suitable pool (says the path, what was found, how to make a right one). ALREADY_EXISTS: the
+ * same filesystem under another name.
  */
-int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config, struct err *err);
+int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
+		  struct err *err);
 
 size_t registry_count(const struct registry *r);
 struct backend *registry_at(const struct registry *r, size_t i);
-struct backend *registry_find_name(const struct registry *r, const char *name);          /* NULL if none */
-struct backend *registry_find_identity(const struct registry *r, const struct uuid *id); /* NULL if none */
+struct backend *registry_find_name(const struct registry *r, const char *name); /* NULL if none */
+struct backend *registry_find_identity(const struct registry *r,
+				       const struct uuid *id); /* NULL if none */
 
 #endif

@@ -10,9 +10,10 @@
 #include <sys/types.h>
 
 /*
- * Mounts by the new mount API (fsopen … move_mount, Linux ≥5.2; mount_setattr ≥5.12), never by a tool. Paths are clean
- * and absolute; their last component is opened with O_NOFOLLOW, so a symlink there is FAILED_PRECONDITION. Everything
- * is a step of its own and idempotence is the caller's, who asks host_mount_look() first.
+ * Mounts by the new mount API (fsopen … move_mount, Linux ≥5.2; mount_setattr ≥5.12), never by a
+ * tool. Paths are clean and absolute; their last component is opened with O_NOFOLLOW, so a symlink
+ * there is FAILED_PRECONDITION. Everything is a step of its own and idempotence is the caller's,
+ * who asks host_mount_look() first.
  */
 
 /* What is at a path. All of it from one O_PATH fd: statx, fstatfs; mountinfo is not read. */
@@ -27,41 +28,44 @@ struct host_mount_at {
 	dev_t rdev;             /* of a device node */
 	unsigned long fs_magic; /* statfs f_type */
 };
-/* A path that does not exist is success with exists = false. Errors: INTERNAL, PERMISSION_DENIED. */
+/* A path that does not exist is success with exists = false. Errors: INTERNAL, PERMISSION_DENIED.
+ */
 int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *err);
 
 struct host_mount_options {
-	const char *fs;                 /* "ext4" */
-	const char *const *flags;       /* as in PV mountOptions: "noatime", "discard", "nouuid" … */
+	const char *fs;           /* "ext4" */
+	const char *const *flags; /* as in PV mountOptions: "noatime", "discard", "nouuid" … */
 	size_t n_flags;
 	bool read_only;
 };
 /*
- * Mounts the block device at the existing directory target. Flags of the VFS (ro rw noatime relatime nodiratime nosuid
- * nodev noexec sync dirsync lazytime nosymfollow …) become mount attributes, the others go to the filesystem; what the
- * kernel says about a refused option (its fs context log) is in the message. INVALID_ARGUMENT for an option refused,
- * INTERNAL for the rest.
+ * Mounts the block device at the existing directory target. Flags of the VFS (ro rw noatime
+ * relatime nodiratime nosuid nodev noexec sync dirsync lazytime nosymfollow …) become mount
+ * attributes, the others go to the filesystem; what the kernel says about a refused option (its fs
+ * context log) is in the message. INVALID_ARGUMENT for an option refused, INTERNAL for the rest.
  */
-int host_mount_device(struct ctx *ctx, const char *device, const char *target, const struct host_mount_options *opts,
-		      struct err *err);
+int host_mount_device(struct ctx *ctx, const char *device, const char *target,
+		      const struct host_mount_options *opts, struct err *err);
 
-/* Bind mount of source (directory or device node) onto existing target, private copy of flags: read_only and VFS flags. */
-int host_mount_bind(struct ctx *ctx, const char *source, const char *target, bool read_only, const char *const *flags,
-		    size_t n_flags, struct err *err);
+/* Bind mount of source (directory or device node) onto existing target, private copy of flags:
+ * read_only and VFS flags. */
+int host_mount_bind(struct ctx *ctx, const char *source, const char *target, bool read_only,
+		    const char *const *flags, size_t n_flags, struct err *err);
 
-/* Unmounts what is mounted at target (UMOUNT_NOFOLLOW, never lazy, never forced). 0 when nothing is mounted there.
- * FAILED_PRECONDITION when busy. */
+/* Unmounts what is mounted at target (UMOUNT_NOFOLLOW, never lazy, never forced). 0 when nothing is
+ * mounted there. FAILED_PRECONDITION when busy. */
 int host_mount_umount(struct ctx *ctx, const char *target, struct err *err);
 
-/* Every mount point in this namespace whose filesystem lies on devno (st_dev), or that binds the device node rdev ==
- * devno. Reads /proc/self/mountinfo: not for hot paths. fn ≠0 stops. */
+/* Every mount point in this namespace whose filesystem lies on devno (st_dev), or that binds the
+ * device node rdev == devno. Reads /proc/self/mountinfo: not for hot paths. fn ≠0 stops. */
 typedef int (*host_mount_fn)(void *arg, const char *path, bool read_only);
 int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err);
 
-/* Parses one line of mountinfo (proc(5)): octal escapes undone. For the fuzz target and host_mount_each. */
+/* Parses one line of mountinfo (proc(5)): octal escapes undone. For the fuzz target and
+ * host_mount_each. */
 struct host_mountinfo {
 	dev_t device;
-	char *root;  /* point into line, which is changed */
+	char *root; /* point into line, which is changed */
 	char *point;
 	char *fs;
 	char *source;
@@ -69,10 +73,11 @@ struct host_mountinfo {
 };
 int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info);
 
-/* Makes the directory (0750) or empty file (0600) a bind mount needs; 0 when it is there already and of that kind.
- * The parent must exist. ret_made tells whether this call made it. */
+/* Makes the directory (0750) or empty file (0600) a bind mount needs; 0 when it is there already
+ * and of that kind. The parent must exist. ret_made tells whether this call made it. */
 int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct err *err);
-/* rmdir or unlink; 0 when it is gone already; FAILED_PRECONDITION if it is a mount point or a directory with entries. */
+/* rmdir or unlink; 0 when it is gone already; FAILED_PRECONDITION if it is a mount point or a
+ * directory with entries. */
 int host_mount_remove_target(const char *path, struct err *err);
 
 #endif

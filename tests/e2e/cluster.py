@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE / "testbed"))
 
 from bed import POOL, Bed, tool
 from daemons import KUBELET_ROOT, NODE, NODE_IP
-from machine import Process, loop_devices
+from machine import Process
 
 DRIVER = "pool.cleat.csi"
 SYSTEM = "cleat-system"
@@ -51,8 +51,8 @@ def claim(name, storage_class="cleat", size="32Mi", mode="Filesystem", access="R
 def pod(name, claim_name, script="", block=False, read_only=False, security=None):
     """A pod that runs script, is ready, and stays; its volume is at /data, or as a device at /dev/data."""
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never",
-                 "command": ["sh", "-ec", f"{script}\ntouch /run/ready\nexec sleep 86400"],
-                 "readinessProbe": {"exec": {"command": ["test", "-e", "/run/ready"]}, "periodSeconds": 1}}
+                 "command": ["sh", "-ec", f"{script}\ntouch /tmp/ready\nexec sleep 86400"],
+                 "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}}
     if block:
         container["volumeDevices"] = [{"name": "data", "devicePath": "/dev/data"}]
     else:
@@ -213,8 +213,8 @@ class Cluster:
             f"/csi/{DRIVER}/" in point or "/kubernetes.io~csi/" in point or "/volumeDevices/" in point))
 
     def loops(self):
-        """Loop devices whose backing file is in the pool."""
-        return sorted(device for device, number, _ in loop_devices() if number == self.bed.state["pool_number"])
+        """Loop devices of volumes, and those by which kubelet locks raw block volumes."""
+        return sorted(loop.device for loop in self.bed.loops() if loop.device != self.bed.state["pool_device"])
 
     def leftovers(self):
         persistent = [item["metadata"]["name"] for item in self.list("pv")

@@ -17,11 +17,15 @@ def classes(cluster):
 
 
 def wait_writes(cluster, space, name):
-    """True once the pod has written another line; no write may have failed."""
+    """Waits until the pod has written another line; no write may have failed."""
     def lines():
-        return int(cluster.run_in(space, name, "cat /data/log 2>/dev/null | wc -l"))
-    before = lines()
-    wait(f"another line from {name}", lambda: lines() > before, 30)
+        """None while kubelet, just restarted, knows no pods yet."""
+        try:
+            return int(cluster.run_in(space, name, "cat /data/log 2>/dev/null | wc -l"))
+        except AssertionError:
+            return None
+    before = wait(f"a count of the lines of {name}", lines, 30)
+    wait(f"another line from {name}", lambda: (lines() or 0) > before, 30)
     assert cluster.run_in(space, name, "cat /tmp/failures 2>/dev/null || true") == ""
 
 

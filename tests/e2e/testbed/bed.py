@@ -174,8 +174,9 @@ class Bed:
         subprocess.run(["cc", "-O2", "-static", "-s", "-o", pause / "holder", HERE / "holder.c"], check=True)
         image.write_archive(self.run / "images/pause.tar", "localhost/pause:1", pause, ["/holder"])
         root = self.run / "images/busybox"
-        for name in ("bin", "tmp", "etc", "run"):
+        for name in ("bin", "tmp", "etc"):
             (root / name).mkdir(parents=True)
+        (root / "tmp").chmod(0o1777)
         busybox = shutil.which("busybox") or ""
         if not busybox or b"/ld-linux" in Path(busybox).read_bytes():
             raise Failure("busybox-static is not installed")
@@ -279,10 +280,23 @@ class Bed:
 
     # --- down
 
-    def is_ours(self, device, number, path):
-        """A loop device of this cluster: its pool, or one with its backing file in the pool."""
-        return path.startswith(f"{self.run}/") or (device == self.state.get("pool_device") and not path) \
-            or number == self.state.get("pool_number")
+    def loops(self):
+        """This cluster's loop devices, each before the one it lies on.
+
+        That is the pool's own; those with a file of the pool's filesystem behind them, which are volumes; and those
+        with such a device behind them, which is how kubelet locks a raw block volume."""
+        used = machine.loop_devices()
+        pool = [loop for loop in used if loop.path == str(self.run / "pool.img")]
+        # Without the pool's device its number may be another's already.
+        volumes = [loop for loop in used if pool and loop.filesystem == self.state.get("pool_number")]
+        locks = [loop for loop in used if any(loop.is_backed_by(volume.device) for volume in volumes)]
+        return locks + volumes + pool
+
+    def detach_loops(self):
+        """Returns those that stay."""
+        for loop in self.loops():
+            machine.detach_loop(loop)
+        return self.loops()
 
     def down(self):
         """Ends everything and removes every trace; what stays is told by Failure."""
@@ -291,9 +305,9 @@ class Bed:
             holder.end(signal.SIGKILL)
         left = []
         try:
-            wait_for("loop devices", 10, lambda: not machine.detach_loops(self.is_ours), each=0.1)
+            wait_for("loop devices", 10, lambda: not self.detach_loops(), each=0.1)
         except Failure:
-            left += ["loop device %s (%s)" % (entry[0], entry[2]) for entry in machine.detach_loops(self.is_ours)]
+            left += [f"loop device {loop.device} ({loop.path})" for loop in self.loops()]
         left += ["cgroup " + folder for folder in machine.remove_cgroup(self.cgroup)]
         if left:
             raise Failure("left behind: " + ", ".join(left))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes, loop devices and cgroups of the machine, as far as a test cluster needs them."""
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -69,14 +70,23 @@ class Process:
             wait_for(f"end of process {self.pid} after SIGKILL", 10, lambda: not self.alive())
 
 
+class Loop:
+    """A loop device in use: what it is called and the file behind it, by number of the filesystem and inode."""
+
+    def __init__(self, row):
+        self.device, self.path = row["name"], row["back-file"] or ""
+        # Padded with blanks, in JSON too.
+        self.filesystem, self.inode = row["back-maj:min"].strip(), int(row["back-ino"])
+
+    def is_backed_by(self, path):
+        file = os.stat(path)
+        return self.inode == file.st_ino and self.filesystem == f"{os.major(file.st_dev)}:{os.minor(file.st_dev)}"
+
+
 def loop_devices():
-    """Yields (device, number of the filesystem its backing file is on, backing path)."""
-    for line in subprocess.run(["losetup", "--list", "--noheadings", "--raw",
-                                "--output", "NAME,BACK-MAJ:MIN,BACK-FILE"],
-                               check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines():
-        device, _, rest = line.partition(" ")
-        number, _, path = rest.partition(" ")
-        yield device, number, path
+    text = subprocess.run(["losetup", "--list", "--json", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
+                          check=True, text=True, stdout=subprocess.PIPE).stdout
+    return [Loop(row) for row in json.loads(text)["loopdevices"]] if text.strip() else []
 
 
 def device_number(path):
@@ -84,12 +94,8 @@ def device_number(path):
     return f"{os.major(number)}:{os.minor(number)}"
 
 
-def detach_loops(wanted):
-    """Detaches the loop devices that wanted(device, number, path) chooses and returns those that stay."""
-    for device, number, path in list(loop_devices()):
-        if wanted(device, number, path):
-            subprocess.run(["losetup", "--detach", device], stderr=subprocess.DEVNULL, check=False)
-    return [entry for entry in loop_devices() if wanted(*entry)]
+def detach_loop(loop):
+    subprocess.run(["losetup", "--detach", loop.device], stderr=subprocess.DEVNULL, check=False)
 
 
 def cgroup_hierarchies():

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every call to a backend passes here. Callers' mistakes (an unknown capability, a malformed token)
+ * are asserted or refused once and not in each backend; the words "pool 'x': create 'y'" are put
+ * before each error once; and a backend that fails must have said why.
+ */
+#include "backend/backend.h"
+
+#include <assert.h>
+
+#define LOG_ROOM "backend"
+#include "base/log.h"
+#include "volume/size.h"
+
+/* A failing backend that forgot its code would be taken for success by retry policy. */
+static int finish(const struct backend *b, const char *verb, const char *token, int rc,
+		  struct err *err)
+{
+	if (rc >= 0) {
+		log_debug("backend call", log_str("pool", b->pool_name), log_str("call", verb),
+			  log_str("volume", token));
+		return 0;
+	}
+	assert(err->code != ERR_OK && err->msg[0]);
+	if (token[0])
+		return err_wrap(err, "pool '%s': %s '%s'", b->pool_name, verb, token);
+	return err_wrap(err, "pool '%s': %s", b->pool_name, verb);
+}
+
+static int check_token(const char *token, struct err *err)
+{
+	if (vol_token_is_valid(token))
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, "no volume can have this name");
+}
+
+static int check_spec(const struct backend_spec *spec, struct err *err)
+{
+	if (!vol_token_is_valid(spec->token))
+		return err_set(err, ERR_INVALID_ARGUMENT, "malformed token");
+	if (spec->bytes == 0 || spec->bytes % VOL_SIZE_UNIT || spec->bytes > VOL_SIZE_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "size %llu is not a multiple of %llu up to %llu",
+			       (unsigned long long)spec->bytes, (unsigned long long)VOL_SIZE_UNIT,
+			       (unsigned long long)VOL_SIZE_MAX);
+	if (spec->bytes < vol_size_min(spec->fs))
+		return err_set(err, ERR_OUT_OF_RANGE, "size %llu is below the least for %s, %llu",
+			       (unsigned long long)spec->bytes,
+			       spec->fs[0] ? spec->fs : "raw volumes",
+			       (unsigned long long)vol_size_min(spec->fs));
+	if (strlen(spec->name) >= sizeof(((struct backend_volume *)NULL)->name))
+		return err_set(err, ERR_INVALID_ARGUMENT, "name is longer than 128 bytes");
+	if (spec->fs[0] && strcmp(spec->fs, "ext4") != 0 && strcmp(spec->fs, "xfs") != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "unknown filesystem '%s' (ext4, xfs)",
+			       spec->fs);
+	return 0;
+}
+
+void backend_close(struct backend *b)
+{
+	if (b)
+		b->ops->close(b);
+}
+
+int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err)
+{
+	return finish(b, "info", "", b->ops->info(b, ctx, ret_info, err), err);
+}
+
+int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
+		   struct backend_volume *ret_vol, struct err *err)
+{
+	int rc = check_spec(spec, err) < 0 ? -1 : b->ops->create(b, ctx, spec, ret_vol, err);
+
+	return finish(b, "create", spec->token, rc, err);
+}
+
+int backend_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	if (!vol_token_is_valid(token))
+		return 0;
+	return finish(b, "remove", token, b->ops->remove(b, ctx, token, err), err);
+}
+
+int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
+		 struct backend_volume *ret_vol, struct err *err)
+{
+	int rc = check_token(token, err) < 0 ? -1 : b->ops->stat(b, ctx, token, ret_vol, err);
+
+	return finish(b, "look up", token, rc, err);
+}
+
+int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
+		 void *arg, struct err *err)
+{
+	return finish(b, "list", "", b->ops->each(b, ctx, after, fn, arg, err), err);
+}
+
+int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct backend_attach_options *opts, struct backend_device *ret_dev,
+		   struct err *err)
+{
+	int rc;
+
+	assert(b->ops->caps & BACKEND_ATTACH);
+	rc = check_token(token, err) < 0 ? -1 : b->ops->attach(b, ctx, token, opts, ret_dev, err);
+	return finish(b, "attach", token, rc, err);
+}
+
+int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			struct backend_device *ret_dev, struct err *err)
+{
+	int rc;
+
+	assert(b->ops->caps & BACKEND_ATTACH);
+	rc = check_token(token, err) < 0 ? -1 : b->ops->find_device(b, ctx, token, ret_dev, err);
+	return finish(b, "find the device of", token, rc, err);
+}
+
+int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	assert(b->ops->caps & BACKEND_ATTACH);
+	if (!vol_token_is_valid(token))
+		return 0;
+	return finish(b, "detach", token, b->ops->detach(b, ctx, token, err), err);
+}
+
+int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
+		     struct err *err)
+{
+	int rc;
+
+	assert(b->ops->caps & BACKEND_NOTES);
+	rc = check_token(token, err) < 0 ? -1 : b->ops->note_get(b, ctx, token, ret_note, err);
+	return finish(b, "read the note of", token, rc, err);
+}
+
+int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
+		     struct err *err)
+{
+	int rc;
+
+	assert(b->ops->caps & BACKEND_NOTES);
+	if (strlen(note) > BACKEND_NOTE_MAX)
+		rc = err_set(err, ERR_RESOURCE_EXHAUSTED, "the note is longer than %d bytes",
+			     BACKEND_NOTE_MAX);
+	else
+		rc = check_token(token, err) < 0 ? -1 : b->ops->note_set(b, ctx, token, note, err);
+	return finish(b, "write the note of", token, rc, err);
+}
+
+int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		   struct err *err)
+{
+	assert(b->ops->caps & BACKEND_ATTACH);
+	if (!vol_token_is_valid(token))
+		return 0;
+	return finish(b, "settle", token, b->ops->settle(b, ctx, token, mount_path, err), err);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes that are files, as block devices.
+ *
+ * A device that is there already is taken as it is, whoever bound it: it is over our inode, so it
+ * is ours; an earlier life of this process made it. It is held again, so that the user who just now
+ * unmounts it cannot take it from under us.
+ *
+ * Order for raw volumes (opts.hold): the device is bound with AUTOCLEAR and held, everything is
+ * checked, and only the last step drops AUTOCLEAR. A process killed before that leaves nothing;
+ * after it the device is found by its inode.
+ */
+#include "backend/loop.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "host/loopdev.h"
+
+void loop_holds_init(struct loop_holds *h)
+{
+	pthread_mutex_init(&h->lock, NULL);
+	h->fds = map_new();
+}
+
+void loop_holds_done(struct loop_holds *h)
+{
+	const char *token;
+	void *fd;
+
+	for (size_t it = 0; map_next(h->fds, &it, &token, &fd);) {
+		host_fd_close(*(int *)fd);
+		free(fd);
+	}
+	map_free(h->fds);
+	pthread_mutex_destroy(&h->lock);
+}
+
+/* Puts fd in the token's place (-1: empties it) and closes what was there. */
+static void swap_hold(struct loop_holds *h, const char *token, int fd)
+{
+	int *box = fd < 0 ? NULL : xmalloc(sizeof(*box));
+	int *old;
+
+	if (box)
+		*box = fd;
+	pthread_mutex_lock(&h->lock);
+	old = box ? map_put(h->fds, token, box) : map_take(h->fds, token);
+	pthread_mutex_unlock(&h->lock);
+	if (old)
+		host_fd_close(*old);
+	free(old);
+}
+
+void loop_release(struct loop_holds *h, const char *token)
+{
+	swap_hold(h, token, -1);
+}
+
+static void fill_device(const struct host_loop *loop, struct backend_device *dev)
+{
+	*dev = (struct backend_device){ .devno = loop->devno, .is_direct = loop->is_direct };
+	static_assert(sizeof(dev->path) == sizeof(loop->path), "same room for paths");
+	memcpy(dev->path, loop->path, sizeof(dev->path));
+}
+
+static int check_found(const struct host_loop *loop, const struct loop_attach *what,
+		       struct err *err)
+{
+	if (loop->is_read_only != what->opts.read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached %s as '%s'; detach it first",
+			       loop->is_read_only ? "read-only" : "for writing", loop->path);
+	if (!loop->is_direct && !what->allow_buffered)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached as '%s' without direct I/O; detach it first "
+			       "(losetup --detach)",
+			       loop->path);
+	return 0;
+}
+
+int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
+		struct backend_device *ret_dev, struct err *err)
+{
+	const struct host_loop_options opts = {
+		.read_only = what->opts.read_only,
+		.allow_buffered = what->allow_buffered,
+		.keep_allocated = what->keep_allocated,
+	};
+	autohostfd int hold_fd = -1;
+	struct host_loop loop;
+	int rc = host_loop_find(what->file.device, what->file.inode, &loop, &hold_fd, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0 && host_loop_attach(ctx, what->fd, &opts, &loop, &hold_fd, err) < 0)
+		return -1;
+	if (check_found(&loop, what, err) < 0)
+		return -1;
+	if (what->opts.hold && host_loop_keep(hold_fd, err) < 0)
+		return -1;
+	if (!what->opts.hold) {
+		swap_hold(h, what->token, hold_fd);
+		hold_fd = -1;
+	}
+	fill_device(&loop, ret_dev);
+	return 0;
+}
+
+int loop_find(const struct host_file *file, struct backend_device *ret_dev, struct err *err)
+{
+	struct host_loop loop;
+	int rc = host_loop_find(file->device, file->inode, &loop, NULL, err);
+
+	if (rc > 0)
+		fill_device(&loop, ret_dev);
+	return rc;
+}
+
+int loop_detach(struct loop_holds *h, const char *token, const struct host_file *file,
+		struct err *err)
+{
+	struct host_loop loop;
+	int rc;
+
+	loop_release(h, token);
+	rc = host_loop_find(file->device, file->inode, &loop, NULL, err);
+	if (rc <= 0)
+		return rc;
+	return host_loop_detach(&loop, file->device, file->inode, err);
+}

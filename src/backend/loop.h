@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BACKEND_LOOP_H
+#define BACKEND_LOOP_H
+
+#include "backend/backend.h"
+#include "base/map.h"
+#include "host/fs.h"
+
+#include <pthread.h>
+
+/*
+ * What the backends whose volumes are files share: attach, find, detach by the backing inode, and
+ * the read-only fds that keep an AUTOCLEAR device alive between attach and mount. Thread-safe.
+ */
+struct loop_holds {
+	pthread_mutex_t lock; /* guards fds; never held across a syscall */
+	struct map *fds;      /* token → int * */
+};
+
+void loop_holds_init(struct loop_holds *h);
+void loop_holds_done(struct loop_holds *h); /* lets go of all */
+
+struct loop_attach {
+	const char *token;
+	int fd; /* of the volume's file, open for writing unless opts.read_only */
+	struct host_file file;
+	struct backend_attach_options opts;
+	bool allow_buffered;
+	bool keep_allocated;
+};
+
+/* As backend_ops.attach. */
+int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
+		struct backend_device *ret_dev, struct err *err);
+/* 1 and ret_dev, or 0. */
+int loop_find(const struct host_file *file, struct backend_device *ret_dev, struct err *err);
+int loop_detach(struct loop_holds *h, const char *token, const struct host_file *file,
+		struct err *err);
+/* Lets go of the token's device, if held. */
+void loop_release(struct loop_holds *h, const char *token);
+
+#endif

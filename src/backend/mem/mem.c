@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A backend whose volumes are memfds: no disk, no pool, everything else real (loop devices,
+ * filesystems, mounts). For tests of other programs, for diskless scratch space, and as the second
+ * backend that holds backend.h to its word.
+ *
+ * Volumes die with the process, and it says so at start. Sizes are promises that are counted, not
+ * memory that is taken: pages come with the first write. Devices are always AUTOCLEAR and held by
+ * an fd of ours, also for raw volumes, so that no device outlives the process and pins the memory.
+ * The kernel may have no direct I/O over a memfd (tmpfs has it since Linux 6.6); buffered is no
+ * loss here, as the page cache is where the bytes are.
+ */
+#include "backend/mem/mem.h"
+
+#include <assert.h>
+
+#include "backend/loop.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "host/mkfs.h"
+#include "volume/size.h"
+
+#define LOG_ROOM "backend"
+#include "base/log.h"
+
+extern const struct backend_ops backend_mem;
+
+struct mem_volume {
+	struct backend_volume vol;
+	int fd;
+	char *note; /* may be NULL */
+};
+
+struct mem {
+	struct backend base;
+	uint64_t total_bytes;
+	struct loop_holds holds;
+
+	pthread_mutex_t lock; /* guards what follows; never held across a syscall */
+	struct map *volumes; /* token → struct mem_volume, owned; one is freed only by remove, and
+				operations on the same volume never run at once (backend.h), so a
+				found one may be used without the lock */
+	uint64_t used_bytes; /* volumes and creates that are under way */
+};
+
+static struct mem *mem_from(struct backend *b)
+{
+	assert(b->ops == &backend_mem);
+	return container_of(b, struct mem, base);
+}
+
+static void free_volume(struct mem_volume *v)
+{
+	if (!v)
+		return;
+	host_fd_close(v->fd);
+	free(v->note);
+	free(v);
+}
+
+static void mem_close(struct backend *b)
+{
+	struct mem *m = mem_from(b);
+	const char *token;
+	void *v;
+
+	loop_holds_done(&m->holds);
+	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);)
+		free_volume(v);
+	map_free(m->volumes);
+	pthread_mutex_destroy(&m->lock);
+	free(b->pool_name);
+	free(m);
+}
+
+static struct mem_volume *find_volume(struct mem *m, const char *token)
+{
+	struct mem_volume *v;
+
+	pthread_mutex_lock(&m->lock);
+	v = map_find(m->volumes, token);
+	pthread_mutex_unlock(&m->lock);
+	return v;
+}
+
+static int need_volume(struct mem *m, const char *token, struct mem_volume **ret_v, struct err *err)
+{
+	struct mem_volume *v = find_volume(m, token);
+
+	if (!v)
+		return err_set(err, ERR_NOT_FOUND, "no such volume");
+	*ret_v = v;
+	return 0;
+}
+
+static int mem_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
+		    struct err *err)
+{
+	struct mem *m = mem_from(b);
+	uint64_t left;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	left = m->total_bytes - m->used_bytes;
+	*ret_info = (struct backend_info){
+		.name = b->pool_name,
+		.identity = b->identity,
+		.total_bytes = m->total_bytes,
+		.available_bytes = left,
+		.max_volume_bytes = left < VOL_SIZE_MAX ? left : VOL_SIZE_MAX,
+		.n_volumes = map_count(m->volumes),
+	};
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int take_existing(const struct mem_volume *v, const struct backend_spec *spec,
+			 struct backend_volume *ret_vol, struct err *err)
+{
+	if (!str_is_equal(v->vol.name, spec->name))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "the volume of the name '%s' has the same token", v->vol.name);
+	if (!str_is_equal(v->vol.fs, spec->fs) || v->vol.allow_buffered != spec->allow_buffered)
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "it exists with filesystem '%s' and directIO=%s",
+			       v->vol.fs[0] ? v->vol.fs : "none",
+			       v->vol.allow_buffered ? "preferred" : "required");
+	*ret_vol = v->vol;
+	return 0;
+}
+
+static int take_space(struct mem *m, uint64_t bytes, struct err *err)
+{
+	uint64_t left;
+
+	pthread_mutex_lock(&m->lock);
+	left = m->total_bytes - m->used_bytes;
+	if (bytes <= left)
+		m->used_bytes += bytes;
+	pthread_mutex_unlock(&m->lock);
+	if (bytes <= left)
+		return 0;
+	return err_set(err, ERR_RESOURCE_EXHAUSTED, "%llu bytes do not fit: %llu of %llu are left",
+		       (unsigned long long)bytes, (unsigned long long)left,
+		       (unsigned long long)m->total_bytes);
+}
+
+static void give_space(struct mem *m, uint64_t bytes)
+{
+	pthread_mutex_lock(&m->lock);
+	m->used_bytes -= bytes;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static int fill(struct ctx *ctx, int fd, const struct backend_spec *spec, struct err *err)
+{
+	struct uuid uuid;
+
+	if (!spec->fs[0])
+		return 0;
+	uuid_make(&uuid);
+	if (str_is_equal(spec->fs, "xfs"))
+		return host_mkfs_xfs(ctx, fd, &uuid, NULL, err) < 0
+			       ? -1
+			       : host_file_resize(fd, spec->bytes, err);
+	return host_mkfs_ext4(ctx, fd, err) < 0 ? -1 : host_ext4_stamp(fd, &uuid, err);
+}
+
+static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
+{
+	struct mem_volume *v = xcalloc(1, sizeof(*v));
+
+	v->fd = fd;
+	v->vol = (struct backend_volume){
+		.bytes = spec->bytes,
+		.allow_buffered = spec->allow_buffered,
+		.created_ns = clock_wall_ns(),
+	};
+	(void)snprintf(v->vol.token, sizeof(v->vol.token), "%s", spec->token);
+	(void)snprintf(v->vol.name, sizeof(v->vol.name), "%s", spec->name);
+	(void)snprintf(v->vol.fs, sizeof(v->vol.fs), "%s", spec->fs);
+	return v;
+}
+
+static int mem_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
+		      struct backend_volume *ret_vol, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = find_volume(m, spec->token);
+	autohostfd int fd = -1;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (v)
+		return take_existing(v, spec, ret_vol, err);
+	if (take_space(m, spec->bytes, err) < 0)
+		return -1;
+	if (host_file_make_memory(spec->token, spec->bytes, &fd, err) < 0 ||
+	    fill(ctx, fd, spec, err) < 0) {
+		give_space(m, spec->bytes);
+		return -1;
+	}
+	v = new_volume(spec, fd);
+	fd = -1;
+	*ret_vol = v->vol;
+	pthread_mutex_lock(&m->lock);
+	(void)map_put(m->volumes, spec->token, v);
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int look_device(const struct mem_volume *v, struct host_file *ret_file,
+		       struct backend_device *ret_dev, struct err *err)
+{
+	if (host_file_look(v->fd, ret_file, err) < 0)
+		return -1;
+	return loop_find(ret_file, ret_dev, err);
+}
+
+static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = find_volume(m, token);
+	struct backend_device dev;
+	struct host_file file;
+	int rc;
+
+	if (!v)
+		return 0;
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	loop_release(&m->holds, token);
+	rc = look_device(v, &file, &dev, err);
+	if (rc < 0)
+		return -1;
+	if (rc > 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached as '%s' and in use on this node", dev.path);
+	pthread_mutex_lock(&m->lock);
+	(void)map_take(m->volumes, token);
+	m->used_bytes -= v->vol.bytes;
+	pthread_mutex_unlock(&m->lock);
+	free_volume(v);
+	return 0;
+}
+
+static int mem_stat(struct backend *b, struct ctx *ctx, const char *token,
+		    struct backend_volume *ret_vol, struct err *err)
+{
+	struct mem_volume *v;
+
+	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+		return -1;
+	*ret_vol = v->vol;
+	return 0;
+}
+
+static int compare_volumes(const void *a, const void *b)
+{
+	return strcmp(((const struct backend_volume *)a)->token,
+		      ((const struct backend_volume *)b)->token);
+}
+
+static int mem_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
+		    void *arg, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct backend_volume *vols;
+	const char *token;
+	size_t n = 0;
+	void *v;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	vols = xcalloc(map_count(m->volumes) + 1, sizeof(*vols));
+	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);) {
+		if (strcmp(token, after) > 0)
+			vols[n++] = ((struct mem_volume *)v)->vol;
+	}
+	pthread_mutex_unlock(&m->lock);
+	qsort(vols, n, sizeof(*vols), compare_volumes);
+	for (size_t i = 0; i < n && fn(arg, &vols[i]) == 0; i++)
+		;
+	free(vols);
+	return 0;
+}
+
+static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct backend_attach_options *opts, struct backend_device *ret_dev,
+		      struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct loop_attach what = {
+		.token = token,
+		.opts = { .read_only = opts->read_only },
+		.allow_buffered = true,
+	};
+	struct mem_volume *v;
+
+	if (need_volume(m, token, &v, err) < 0 || host_file_look(v->fd, &what.file, err) < 0)
+		return -1;
+	what.fd = v->fd;
+	return loop_attach(&m->holds, ctx, &what, ret_dev, err);
+}
+
+static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err)
+{
+	struct mem_volume *v;
+	struct host_file file;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+		return -1;
+	rc = look_device(v, &file, ret_dev, err);
+	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
+}
+
+static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = find_volume(m, token);
+	struct host_file file;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (!v)
+		return 0;
+	if (host_file_look(v->fd, &file, err) < 0)
+		return -1;
+	return loop_detach(&m->holds, token, &file, err);
+}
+
+static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
+			struct err *err)
+{
+	struct mem_volume *v;
+
+	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+		return -1;
+	(void)snprintf(ret_note, BACKEND_NOTE_MAX + 1, "%s", str_or(v->note, ""));
+	return 0;
+}
+
+static int mem_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
+			struct err *err)
+{
+	struct mem_volume *v;
+
+	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+		return -1;
+	free(v->note);
+	v->note = xstrdup(note);
+	return 0;
+}
+
+static int mem_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		      struct err *err)
+{
+	(void)ctx;
+	(void)mount_path;
+	(void)err;
+	loop_release(&mem_from(b)->holds, token);
+	return 0;
+}
+
+int mem_open(struct ctx *ctx, const struct backend_config *config, struct backend **ret_backend,
+	     struct err *err)
+{
+	struct mem *m;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	m = xcalloc(1, sizeof(*m));
+	m->base.ops = &backend_mem;
+	m->base.pool_name = xstrdup(config->name);
+	uuid_make(&m->base.identity);
+	m->total_bytes =
+		config->mem_bytes ? config->mem_bytes - config->mem_bytes % VOL_SIZE_UNIT : GIB;
+	loop_holds_init(&m->holds);
+	pthread_mutex_init(&m->lock, NULL);
+	m->volumes = map_new();
+	log_warn("volumes of this pool are in memory and die with this process",
+		 log_str("pool", config->name));
+	*ret_backend = &m->base;
+	return 0;
+}
+
+const struct backend_ops backend_mem = {
+	.name = "mem",
+	.caps = BACKEND_ATTACH | BACKEND_NOTES,
+	.lane = BACKEND_LANE_HOST,
+	.close = mem_close,
+	.info = mem_info,
+	.create = mem_create,
+	.remove = mem_remove,
+	.stat = mem_stat,
+	.each = mem_each,
+	.attach = mem_attach,
+	.find_device = mem_find_device,
+	.detach = mem_detach,
+	.note_get = mem_note_get,
+	.note_set = mem_note_set,
+	.settle = mem_settle,
+};

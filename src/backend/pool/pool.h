@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BACKEND_POOL_POOL_H
+#define BACKEND_POOL_POOL_H
+
+#include "backend/registry.h"
+
+/*
+ * Opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not suitable, or another
+ * living process has it; says what was found and the way out. Nothing but ".cleat" is made in the
+ * directory.
+ */
+int pool_open(struct ctx *ctx, const struct backend_config *config, struct backend **ret_backend,
+	      struct err *err);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BACKEND_POOL_RECORD_H
+#define BACKEND_POOL_RECORD_H
+
+#include "backend/backend.h"
+
+/*
+ * What a volume's file says of itself, in the one extended attribute user.cleat.volume:
+ *
+ *   cleat
+ * 1\nbytes=1073741824\nfs=ext4\nbuffered=0\ncreated=1700000000000000000\nuuid=0b5e…\nname=pvc-…
+ *
+ * Text, so that `getfattr -d` answers a person; the name comes last and goes to the end, so it may
+ * hold anything.
+ */
+#define RECORD_ATTR "user.cleat.volume"
+#define RECORD_MAX 512
+
+struct record {
+	uint64_t bytes;
+	char fs[8];
+	bool allow_buffered;
+	int64_t created_ns;
+	struct uuid uuid; /* of the filesystem inside; zero for raw volumes */
+	char name[129];
+};
+
+void record_format(const struct record *r, char ret_text[RECORD_MAX]);
+/* FAILED_PRECONDITION says which part is wrong. */
+int record_parse(const char *text, struct record *ret_record, struct err *err);
+
+#endif

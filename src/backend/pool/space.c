@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How much room there is.
+ *
+ * Thick volumes are fallocated before they have a name, so the filesystem's own free figure already
+ * knows of them; what it does not know are creates that looked and have not allocated yet. Those
+ * are added up in pending_bytes, so that a hundred creates at once cannot each be promised the last
+ * gigabyte. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata, deletes and
+ * copy-on-write of later snapshots working.
+ *
+ * The set of known tokens, which only counts are taken from, is read from the directory at open and
+ * again whenever its mtime is not the one we left, so that a file that a person removed is seen.
+ * Our own changes put and take single tokens, which does no harm when a scan at the same time has
+ * seen them already; a scan that missed one leaves an older mtime behind and is followed by
+ * another.
+ */
+#include "backend/pool/pool-internal.h"
+
+#define LOG_ROOM "backend"
+#include "base/log.h"
+#include "base/num.h"
+#include "volume/size.h"
+
+/* Values of pool.known: only their addresses count. */
+static char known_whole;
+static char known_damaged;
+
+static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
+{
+	uint64_t reserve = p->reserve_bytes;
+
+	if (reserve == 0) {
+		reserve = total_bytes / 20 > GIB ? total_bytes / 20 : GIB;
+		reserve = reserve < total_bytes / 4 ? reserve : total_bytes / 4;
+	}
+	return reserve;
+}
+
+/* Under p->lock. */
+static uint64_t available_in(const struct pool *p, const struct host_fs *fs)
+{
+	uint64_t taken = reserve_of(p, fs->total_bytes) + p->pending_bytes;
+	uint64_t left = fs->free_bytes > taken ? fs->free_bytes - taken : 0;
+
+	return left - left % VOL_SIZE_UNIT;
+}
+
+static int look(struct pool *p, struct host_fs *ret_fs, struct err *err)
+{
+	if (host_fs_look(p->dir_fd, ret_fs, err) < 0) {
+		err->code = ERR_UNAVAILABLE;
+		return err_wrap(err, "the pool at '%s' is gone", p->dir);
+	}
+	if (ret_fs->is_read_only)
+		return err_set(err, ERR_UNAVAILABLE,
+			       "the filesystem of '%s' became read-only (see dmesg); mount it "
+			       "again read-write",
+			       p->dir);
+	return 0;
+}
+
+int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
+{
+	struct host_fs fs;
+	uint64_t available;
+
+	if (look(p, &fs, err) < 0)
+		return -1;
+	pthread_mutex_lock(&p->lock);
+	available = available_in(p, &fs);
+	if (bytes <= available)
+		p->pending_bytes += bytes;
+	pthread_mutex_unlock(&p->lock);
+	if (bytes <= available)
+		return 0;
+	return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		       "%llu bytes do not fit: %llu are free in '%s', %llu of them for new volumes "
+		       "beside the reserve",
+		       (unsigned long long)bytes, (unsigned long long)fs.free_bytes, p->dir,
+		       (unsigned long long)available);
+}
+
+void pool_promise_end(struct pool *p, uint64_t bytes)
+{
+	pthread_mutex_lock(&p->lock);
+	p->pending_bytes -= bytes;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_know(struct pool *p, const char *token, bool is_there)
+{
+	struct host_file dir;
+	struct err err;
+	bool is_current = host_file_look(p->dir_fd, &dir, &err) == 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (is_there)
+		(void)map_put(p->known, token, &known_whole);
+	else
+		(void)map_take(p->known, token);
+	p->seen_ns = is_current ? dir.changed_ns : 0;
+	pthread_mutex_unlock(&p->lock);
+}
+
+struct scan {
+	struct map *known;
+	uint64_t n_damaged;
+	uint64_t n_foreign;
+};
+
+/* What one name of the directory is: noted, and warned of if it is damaged. */
+static int scan_name(struct pool *p, const char *name, struct scan *scan, struct err *err)
+{
+	struct pool_volume found;
+
+	if (pool_find(p, name, true, &found, err) < 0)
+		return err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION ? 0 : -1;
+	host_fd_close(found.fd);
+	switch (found.kind) {
+	case POOL_FILE_VOLUME:
+		(void)map_put(scan->known, name, &known_whole);
+		break;
+	case POOL_FILE_DAMAGED:
+		(void)map_put(scan->known, name, &known_damaged);
+		scan->n_damaged++;
+		log_warn("damaged volume: listed, not served, not deleted",
+			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
+			 log_str("volume", name), log_str("damage", found.vol.damage));
+		break;
+	case POOL_FILE_FOREIGN:
+		scan->n_foreign++;
+		break;
+	}
+	return 0;
+}
+
+int pool_scan(struct pool *p, struct err *err)
+{
+	struct scan scan = { 0 };
+	struct pool_names names;
+	struct host_file dir;
+	struct map *old;
+	int rc = 0;
+
+	if (host_file_look(p->dir_fd, &dir, err) < 0 || pool_names_read(p, "", &names, err) < 0)
+		return -1;
+	scan.known = map_new();
+	for (size_t i = 0; i < names.n && rc == 0; i++)
+		rc = scan_name(p, names.v[i], &scan, err);
+	scan.n_foreign += names.n_other;
+	pool_names_done(&names);
+	if (rc < 0) {
+		map_free(scan.known);
+		return -1;
+	}
+	if (scan.n_foreign)
+		log_warn("files that are not cleat's in the pool are left alone",
+			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
+			 log_u64("files", scan.n_foreign));
+	pthread_mutex_lock(&p->lock);
+	old = p->known;
+	p->known = scan.known;
+	p->n_damaged = scan.n_damaged;
+	p->seen_ns = dir.changed_ns;
+	pthread_mutex_unlock(&p->lock);
+	map_free(old);
+	return 0;
+}
+
+int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct host_file dir;
+	struct host_fs fs;
+	bool is_current;
+
+	if (ctx_check(ctx, err) < 0 || look(p, &fs, err) < 0 ||
+	    host_file_look(p->dir_fd, &dir, err) < 0)
+		return -1;
+	pthread_mutex_lock(&p->lock);
+	is_current = p->seen_ns == dir.changed_ns;
+	pthread_mutex_unlock(&p->lock);
+	if (!is_current && pool_scan(p, err) < 0)
+		return -1;
+	pthread_mutex_lock(&p->lock);
+	*ret_info = (struct backend_info){
+		.name = b->pool_name,
+		.identity = b->identity,
+		.total_bytes = fs.total_bytes,
+		.available_bytes = available_in(p, &fs),
+		.n_volumes = map_count(p->known) - p->n_damaged,
+		.n_damaged = p->n_damaged,
+	};
+	pthread_mutex_unlock(&p->lock);
+	ret_info->max_volume_bytes =
+		ret_info->available_bytes < VOL_SIZE_MAX ? ret_info->available_bytes : VOL_SIZE_MAX;
+	return 0;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ext4 without running mkfs each time.
+ *
+ * Below .cleat/templates lies one sparse file for each size of volume made so far, with an ext4 of
+ * exactly that size (not a small one that is grown: its layout would differ). Creating a volume
+ * copies the few blocks of it that are not zero into the allocated file and gives the copy its own
+ * UUID. Only the first volume of a size pays for mkfs. Templates are born like volumes, so they are
+ * whole or absent; they are a cache: all may be deleted at any time.
+ *
+ * At most TEMPLATES_MAX are kept, the one unused for longest goes. Above TEMPLATE_BYTES_MAX group
+ * descriptors make the template itself big, and mkfs runs straight in the volume's nameless file.
+ */
+#include <stdlib.h>
+
+#include "backend/pool/pool-internal.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "host/mkfs.h"
+
+#define TEMPLATES_MAX 16
+#define TEMPLATE_BYTES_MAX (4096 * GIB)
+
+/* The number is the version of host_mkfs_ext4's options: change both together. */
+#define TEMPLATE_FORMAT "ext4-1-%llu"
+
+struct oldest {
+	struct pool *pool;
+	size_t n;
+	int64_t changed_ns;
+	char name[64];
+};
+
+static int look_older(void *arg, const char *name, bool is_regular)
+{
+	struct oldest *oldest = arg;
+	autohostfd int fd = -1;
+	struct host_file file;
+	struct err err;
+
+	if (!is_regular || strlen(name) >= sizeof(oldest->name) ||
+	    host_file_open(oldest->pool->template_fd, name, true, &fd, &err) < 0 ||
+	    host_file_look(fd, &file, &err) < 0)
+		return 0;
+	oldest->n++;
+	if (oldest->n == 1 || file.changed_ns < oldest->changed_ns) {
+		oldest->changed_ns = file.changed_ns;
+		(void)snprintf(oldest->name, sizeof(oldest->name), "%s", name);
+	}
+	return 0;
+}
+
+/* A cache that cannot be trimmed is no reason to fail the volume. */
+static void trim_templates(struct pool *p)
+{
+	struct oldest oldest = { .pool = p };
+	struct err err;
+
+	if (host_dir_each(p->template_fd, look_older, &oldest, &err) == 0 &&
+	    oldest.n > TEMPLATES_MAX)
+		(void)host_file_unlink(p->template_fd, oldest.name, &err);
+}
+
+static int make_template(struct pool *p, struct ctx *ctx, const char *name, uint64_t bytes,
+			 int *ret_fd, struct err *err)
+{
+	autohostfd int fd = -1;
+
+	if (host_file_make(p->template_fd, &fd, err) < 0 || host_file_resize(fd, bytes, err) < 0 ||
+	    host_mkfs_ext4(ctx, fd, err) < 0 || host_file_sync(fd, err) < 0)
+		return -1;
+	if (host_file_link(fd, p->template_fd, name, err) < 0 && err->code != ERR_ALREADY_EXISTS)
+		return -1;
+	trim_templates(p);
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+static int open_template(struct pool *p, struct ctx *ctx, uint64_t bytes, int *ret_fd,
+			 struct err *err)
+{
+	autohostfd int fd = -1;
+	struct host_file file;
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), TEMPLATE_FORMAT, (unsigned long long)bytes);
+	if (host_file_open(p->template_fd, name, false, &fd, err) < 0) {
+		if (err->code != ERR_NOT_FOUND)
+			return -1;
+		return make_template(p, ctx, name, bytes, ret_fd, err);
+	}
+	if (host_file_look(fd, &file, err) < 0 || host_file_touch(fd, err) < 0)
+		return -1;
+	if (file.bytes != bytes)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the template '%s/.cleat/templates/%s' has a wrong size; delete it",
+			       p->dir, name);
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,
+		   struct err *err)
+{
+	autohostfd int template_fd = -1;
+
+	if (bytes > TEMPLATE_BYTES_MAX) {
+		if (host_mkfs_ext4(ctx, fd, err) < 0)
+			return -1;
+	} else if (open_template(p, ctx, bytes, &template_fd, err) < 0 ||
+		   host_file_copy_blocks(ctx, template_fd, fd, err) < 0) {
+		return -1;
+	}
+	return host_ext4_stamp(fd, uuid, err);
+}

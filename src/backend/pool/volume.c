@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes that are there: found, listed, removed, attached, noted.
+ *
+ * What a file is, is read from the file each time: its record, its size, its own name. There is no
+ * index to disagree with it. A file without a record is foreign, whatever its name; one with a
+ * record that is wrong is damaged: it may hold somebody's only data, so it is shown and otherwise
+ * left for a person.
+ *
+ * Removal unlinks, syncs the directory and then frees the blocks by truncating through the fd it
+ * still has: XFS reaps unlinked inodes in the background, and a pool that says "full" right after a
+ * delete would be wrong.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "backend/pool/pool-internal.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "volume/id.h"
+
+static int damaged(struct backend_volume *vol, const char *token, const char *why)
+{
+	vol->is_damaged = true;
+	(void)snprintf(vol->token, sizeof(vol->token), "%s", token);
+	(void)snprintf(vol->damage, sizeof(vol->damage), "%s", why);
+	return 0;
+}
+
+static int judge(const char *token, const char *text, const struct host_file *file,
+		 struct backend_volume *vol)
+{
+	struct record record;
+	struct err err;
+	char right[VOL_TOKEN_MAX];
+	char why[96];
+
+	if (record_parse(text, &record, &err) < 0)
+		return damaged(vol, token, err.msg);
+	(void)snprintf(vol->name, sizeof(vol->name), "%s", record.name);
+	vol->bytes = record.bytes;
+	memcpy(vol->fs, record.fs, sizeof(vol->fs));
+	vol->allow_buffered = record.allow_buffered;
+	vol->created_ns = record.created_ns;
+	if (file->bytes != record.bytes) {
+		(void)snprintf(why, sizeof(why), "the file has %llu bytes, its record says %llu",
+			       (unsigned long long)file->bytes, (unsigned long long)record.bytes);
+		return damaged(vol, token, why);
+	}
+	vol_token_from_name(record.name, right);
+	if (!str_is_equal(right, token)) {
+		(void)snprintf(why, sizeof(why), "the file was renamed from '%.60s'", right);
+		return damaged(vol, token, why);
+	}
+	(void)snprintf(vol->token, sizeof(vol->token), "%s", token);
+	return 0;
+}
+
+int pool_find(struct pool *p, const char *token, bool read_only, struct pool_volume *ret_volume,
+	      struct err *err)
+{
+	struct pool_volume found = { .fd = -1 };
+	char text[RECORD_MAX];
+	autohostfd int fd = -1;
+
+	if (host_file_open(p->dir_fd, token, read_only, &fd, err) < 0 ||
+	    host_file_look(fd, &found.file, err) < 0)
+		return -1;
+	if (host_file_get_attr(fd, RECORD_ATTR, text, sizeof(text), err) < 0) {
+		if (err->code != ERR_NOT_FOUND && err->code != ERR_FAILED_PRECONDITION)
+			return -1;
+		found.kind = err->code == ERR_NOT_FOUND ? POOL_FILE_FOREIGN : POOL_FILE_DAMAGED;
+		if (found.kind == POOL_FILE_DAMAGED)
+			(void)damaged(&found.vol, token, err->msg);
+	} else {
+		(void)judge(token, text, &found.file, &found.vol);
+		found.kind = found.vol.is_damaged ? POOL_FILE_DAMAGED : POOL_FILE_VOLUME;
+	}
+	found.fd = fd;
+	fd = -1;
+	*ret_volume = found;
+	return 0;
+}
+
+/* As pool_find, but foreign files are NOT_FOUND. */
+static int find_ours(struct pool *p, const char *token, bool read_only,
+		     struct pool_volume *ret_volume, struct err *err)
+{
+	if (pool_find(p, token, read_only, ret_volume, err) < 0)
+		return err->code == ERR_FAILED_PRECONDITION
+			       ? err_set(err, ERR_NOT_FOUND,
+					 "no such volume (what has its name is no regular file)")
+			       : -1;
+	if (ret_volume->kind != POOL_FILE_FOREIGN)
+		return 0;
+	host_fd_close(ret_volume->fd);
+	return err_set(err, ERR_NOT_FOUND,
+		       "no such volume (a file that is not cleat's has its name)");
+}
+
+struct names_arg {
+	struct pool_names *names;
+	const char *after;
+};
+
+static int collect_name(void *arg, const char *name, bool is_regular)
+{
+	struct names_arg *a = arg;
+
+	if (str_is_equal(name, ".cleat"))
+		return 0;
+	if (!is_regular || !vol_token_is_valid(name))
+		a->names->n_other++;
+	else if (strcmp(name, a->after) > 0)
+		vec_push(a->names, xstrdup(name));
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int pool_names_read(struct pool *p, const char *after, struct pool_names *ret_names,
+		    struct err *err)
+{
+	struct pool_names names = { 0 };
+
+	if (host_dir_each(p->dir_fd, collect_name, &(struct names_arg){ &names, after }, err) < 0) {
+		pool_names_done(&names);
+		return -1;
+	}
+	if (names.n)
+		qsort(names.v, names.n, sizeof(*names.v), compare_names);
+	*ret_names = names;
+	return 0;
+}
+
+void pool_names_done(struct pool_names *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->v[i]);
+	vec_done(names);
+}
+
+int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg,
+	      struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_names names;
+	int rc = 0;
+
+	if (pool_names_read(p, after, &names, err) < 0)
+		return -1;
+	for (size_t i = 0; i < names.n; i++) {
+		struct pool_volume found;
+
+		rc = ctx_check(ctx, err);
+		if (rc < 0)
+			break;
+		if (find_ours(p, names.v[i], true, &found, err) < 0) {
+			rc = err->code == ERR_NOT_FOUND ? 0 : -1;
+			if (rc < 0)
+				break;
+			continue;
+		}
+		host_fd_close(found.fd);
+		if (fn(arg, &found.vol) != 0)
+			break;
+	}
+	pool_names_done(&names);
+	return rc;
+}
+
+int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
+	      struct err *err)
+{
+	struct pool_volume found;
+
+	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	*ret_vol = found.vol;
+	return 0;
+}
+
+/* find_ours, and refuses damaged ones with this code. */
+static int find_whole(struct pool *p, const char *token, bool read_only, enum err_code code,
+		      struct pool_volume *ret_volume, struct err *err)
+{
+	if (find_ours(p, token, read_only, ret_volume, err) < 0)
+		return -1;
+	if (ret_volume->kind == POOL_FILE_VOLUME)
+		return 0;
+	host_fd_close(ret_volume->fd);
+	return err_set(
+		err, code,
+		"the volume is damaged (%s); look at '%s/%s', cleat neither serves nor deletes it",
+		ret_volume->vol.damage, p->dir, token);
+}
+
+static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
+			 const struct pool_volume *found, struct err *err)
+{
+	struct backend_device dev;
+	int rc;
+
+	loop_release(&p->holds, token);
+	rc = loop_find(&found->file, &dev, err);
+	if (rc < 0)
+		return -1;
+	if (rc > 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached as '%s' and in use on this node", dev.path);
+	if (ctx_check(ctx, err) < 0 || host_file_unlink(p->dir_fd, token, err) < 0 ||
+	    host_dir_sync(p->dir_fd, err) < 0)
+		return -1;
+	pool_know(p, token, false);
+	return host_file_resize(found->fd, 0, err);
+}
+
+int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_volume found;
+	int rc;
+
+	if (find_whole(p, token, false, ERR_FAILED_PRECONDITION, &found, err) < 0) {
+		if (err->code != ERR_NOT_FOUND)
+			return -1;
+		/* a process killed between unlink and sync may be why it is gone: only now is that
+		 * certain */
+		return host_dir_sync(p->dir_fd, err);
+	}
+	rc = unlink_volume(p, ctx, token, &found, err);
+	host_fd_close(found.fd);
+	return rc;
+}
+
+int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
+		const struct backend_attach_options *opts, struct backend_device *ret_dev,
+		struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_volume found;
+	int rc;
+
+	if (find_whole(p, token, opts->read_only, ERR_DATA_LOSS, &found, err) < 0)
+		return -1;
+	rc = loop_attach(&p->holds, ctx,
+			 &(struct loop_attach){
+				 .token = token,
+				 .fd = found.fd,
+				 .file = found.file,
+				 .opts = *opts,
+				 .allow_buffered = found.vol.allow_buffered,
+				 .keep_allocated = true,
+			 },
+			 ret_dev, err);
+	host_fd_close(found.fd);
+	return rc;
+}
+
+int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
+		     struct backend_device *ret_dev, struct err *err)
+{
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	rc = loop_find(&found.file, ret_dev, err);
+	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
+}
+
+int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_volume found;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (find_ours(p, token, true, &found, err) < 0) {
+		loop_release(&p->holds, token);
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	}
+	host_fd_close(found.fd);
+	return loop_detach(&p->holds, token, &found.file, err);
+}
+
+int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		struct err *err)
+{
+	(void)ctx;
+	(void)mount_path;
+	(void)err;
+	loop_release(&pool_from(b)->holds, token);
+	return 0;
+}
+
+int pool_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
+		  struct err *err)
+{
+	autofree char *note = xmalloc(BACKEND_NOTE_MAX + 1);
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
+		return -1;
+	rc = host_file_get_attr(found.fd, POOL_NOTE_ATTR, note, BACKEND_NOTE_MAX + 1, err);
+	host_fd_close(found.fd);
+	if (rc < 0 && err->code != ERR_NOT_FOUND)
+		return -1;
+	(void)snprintf(ret_note, BACKEND_NOTE_MAX + 1, "%s", rc < 0 ? "" : note);
+	return 0;
+}
+
+int pool_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
+		  struct err *err)
+{
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, false, &found, err) < 0)
+		return -1;
+	rc = host_file_set_attr(found.fd, POOL_NOTE_ATTR, note, err);
+	host_fd_close(found.fd);
+	return rc;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Filesystems and directories.
+ *
+ * The UUID and the reflink bit of an XFS come from XFS_IOC_FSGEOMETRY_V1, not from FS_IOC_GETFSUUID
+ * (Linux 6.9) or from blkid on the device: one ioctl that every XFS has known since it has reflink,
+ * that needs no device node and that tells both at once. The structure is kernel ABI and is
+ * declared here, so that xfsprogs' headers are not needed to build.
+ *
+ * Nothing here parses paths: a caller has a directory fd and a single name (base/path.h checks it),
+ * so no symlink and no
+ * ".." can lead elsewhere.
+ */
+#include "host/fs.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+
+#include "base/fd.h"
+#include "host/host-internal.h"
+
+/* xfs_fs.h of the kernel: struct xfs_fsop_geom_v1. */
+struct xfs_geometry {
+	uint32_t blocksize, rtextsize, agblocks, agcount, logblocks, sectsize, inodesize, imaxpct;
+	uint64_t datablocks, rtblocks, rtextents, logstart;
+	uint8_t uuid[16];
+	uint32_t sunit, swidth;
+	int32_t version;
+	uint32_t flags, logsectsize, rtsectsize, dirblocksize;
+};
+static_assert(sizeof(struct xfs_geometry) == 112, "kernel ABI");
+#define XFS_GEOMETRY _IOR('X', 100, struct xfs_geometry)
+#define XFS_GEOMETRY_REFLINK (UINT32_C(1) << 20)
+
+static const struct {
+	unsigned long magic;
+	const char *name;
+} known_types[] = {
+	{ XFS_SUPER_MAGIC, "xfs" },
+	{ EXT4_SUPER_MAGIC, "ext4" },
+	{ BTRFS_SUPER_MAGIC, "btrfs" },
+	{ TMPFS_MAGIC, "tmpfs" },
+	{ OVERLAYFS_SUPER_MAGIC, "overlay" },
+	{ F2FS_SUPER_MAGIC, "f2fs" },
+	{ NFS_SUPER_MAGIC, "nfs" },
+	{ SQUASHFS_MAGIC, "squashfs" },
+	{ RAMFS_MAGIC, "ramfs" },
+	{ SMB2_SUPER_MAGIC, "smb" },
+	{ MSDOS_SUPER_MAGIC, "vfat" },
+	{ FUSE_SUPER_MAGIC, "fuse" },
+};
+
+enum err_code host_code(int errnum)
+{
+	switch (errnum) {
+	case ENOENT:
+		return ERR_NOT_FOUND;
+	case EEXIST:
+		return ERR_ALREADY_EXISTS;
+	case ENOSPC:
+	case EDQUOT:
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+		return ERR_RESOURCE_EXHAUSTED;
+	case EPERM:
+	case EACCES:
+		return ERR_PERMISSION_DENIED;
+	case EROFS:
+	case EBUSY:
+	case ENOTDIR:
+	case ELOOP:
+	case EISDIR:
+	case ENOTEMPTY:
+		return ERR_FAILED_PRECONDITION;
+	default:
+		return ERR_INTERNAL;
+	}
+}
+
+int host_sysfs_write(const char *path, const char *text)
+{
+	autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return fd_write_all(fd, text, strlen(text));
+}
+
+void host_fd_close(int fd)
+{
+	int saved = errno;
+
+	if (fd >= 0)
+		(void)close(fd); /* nothing to do about an error: the data was synced before if it
+				    mattered */
+	errno = saved;
+}
+
+void host_fd_closep(int *fd)
+{
+	host_fd_close(*fd);
+}
+
+static void name_type(unsigned long magic, char *ret_name, size_t cap)
+{
+	for (size_t i = 0; i < sizeof(known_types) / sizeof(known_types[0]); i++) {
+		if (known_types[i].magic == magic) {
+			(void)snprintf(ret_name, cap, "%s", known_types[i].name);
+			return;
+		}
+	}
+	(void)snprintf(ret_name, cap, "0x%lx", magic);
+}
+
+int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
+{
+	struct host_fs found = { 0 };
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return host_err(err, errno, "look at the filesystem");
+	found.total_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_frsize;
+	found.free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
+	found.is_read_only = fs.f_flags & ST_RDONLY;
+	found.is_xfs = (unsigned long)fs.f_type == XFS_SUPER_MAGIC;
+	found.device = st.st_dev;
+	name_type((unsigned long)fs.f_type, found.type, sizeof(found.type));
+	if (found.is_xfs) {
+		struct xfs_geometry geometry = { 0 };
+
+		if (ioctl(fd, XFS_GEOMETRY, &geometry) < 0)
+			return host_err(err, errno, "ask XFS for its geometry");
+		found.has_reflink = geometry.flags & XFS_GEOMETRY_REFLINK;
+		memcpy(found.uuid.b, geometry.uuid, sizeof(found.uuid.b));
+	}
+	*ret_fs = found;
+	return 0;
+}
+
+int host_dir_open(const char *path, int *ret_fd, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return host_err(err, errno, "open directory '%s'", path);
+	*ret_fd = fd;
+	return 0;
+}
+
+int host_dir_make(int dirfd, const char *name, int *ret_fd, struct err *err)
+{
+	int fd;
+
+	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)
+		return host_err(err, errno, "make directory '%s'", name);
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return host_err(err, errno, "open directory '%s'", name);
+	*ret_fd = fd;
+	return 0;
+}
+
+int host_dir_each(int dirfd, host_dir_fn fn, void *arg, struct err *err)
+{
+	autofd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir)
+		return host_err(err, errno, "read directory");
+	(void)TAKE_FD(fd);
+	for (;;) {
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry)
+			break;
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (fn(arg, entry->d_name, entry->d_type == DT_REG) != 0)
+			return 0;
+	}
+	if (errno)
+		return host_err(err, errno, "read directory");
+	return 0;
+}
+
+int host_dir_sync(int dirfd, struct err *err)
+{
+	if (fsync(dirfd) < 0)
+		return host_err(err, errno, "sync directory");
+	return 0;
+}

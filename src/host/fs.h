@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_FS_H
+#define HOST_FS_H
+
+#include "base/ctx.h"
+#include "base/err.h"
+#include "base/uuid.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Files, directories and filesystems, one syscall (or a few that belong together) a function.
+ * Everything works on fds and single names below a directory fd; all fds are close-on-exec. Codes:
+ * NOT_FOUND (ENOENT), ALREADY_EXISTS (EEXIST), RESOURCE_EXHAUSTED (ENOSPC, EDQUOT, EMFILE …),
+ * PERMISSION_DENIED, FAILED_PRECONDITION (EROFS, EBUSY, ENOTDIR, ELOOP), INTERNAL for the rest.
+ * Tests replace this room by tests/fake/host.c, which is why even close has a name here.
+ */
+
+/* Closes; keeps errno; -1 is fine. */
+void host_fd_close(int fd);
+void host_fd_closep(int *fd);
+#define autohostfd __attribute__((cleanup(host_fd_closep)))
+
+struct host_fs {
+	uint64_t total_bytes;
+	uint64_t free_bytes; /* for unprivileged use (f_bavail) */
+	bool is_read_only;
+	bool is_xfs;
+	bool has_reflink; /* XFS made with reflink=1 */
+	struct uuid uuid; /* XFS: of the superblock; else zero */
+	dev_t device;
+	char type[16]; /* "xfs", "ext4", "tmpfs" … or "0x…", for messages */
+};
+int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err);
+
+struct host_file {
+	uint64_t bytes;
+	uint64_t allocated_bytes;
+	dev_t device;
+	uint64_t inode;
+	bool is_regular;
+	int64_t changed_ns; /* mtime */
+};
+int host_file_look(int fd, struct host_file *ret_file, struct err *err);
+
+/* path is the operator's: symlinks in it are followed. NOT_FOUND, FAILED_PRECONDITION if it is no
+ * directory. */
+int host_dir_open(const char *path, int *ret_fd, struct err *err);
+/* name below dirfd, made with mode 0700 if absent; a symlink there is FAILED_PRECONDITION. */
+int host_dir_make(int dirfd, const char *name, int *ret_fd, struct err *err);
+/* Every entry but "." and "..", in no order; is_regular by d_type. fn ≠0 stops the walk, which is
+ * then 0. */
+typedef int (*host_dir_fn)(void *arg, const char *name, bool is_regular);
+int host_dir_each(int dirfd, host_dir_fn fn, void *arg, struct err *err);
+int host_dir_sync(int dirfd, struct err *err);
+
+/* A file without a name in dirfd's filesystem (O_TMPFILE): closing it, or dying, leaves nothing. */
+int host_file_make(int dirfd, int *ret_fd, struct err *err);
+/* Gives a nameless file its name, whole and at once; ALREADY_EXISTS. Sync the file before and the
+ * directory after. */
+int host_file_link(int fd, int dirfd, const char *name, struct err *err);
+/* Regular files only (O_NOFOLLOW, O_NONBLOCK): NOT_FOUND, FAILED_PRECONDITION. */
+int host_file_open(int dirfd, const char *name, bool read_only, int *ret_fd, struct err *err);
+/* As host_file_open for writing, made empty (0600) if absent. */
+int host_file_open_or_make(int dirfd, const char *name, int *ret_fd, struct err *err);
+/* 0 also when it is gone already. */
+int host_file_unlink(int dirfd, const char *name, struct err *err);
+
+/* The file has exactly this size, and (allocate) disk blocks for all of it: what is written keeps,
+ * holes read as zero. */
+int host_file_allocate(int fd, uint64_t bytes, struct err *err);
+/* Holes are left holes. 0 frees all blocks now, not when the inode is reaped. */
+int host_file_resize(int fd, uint64_t bytes, struct err *err);
+/* Copies what is not zero, block by block of 4 KiB, to the same places of to_fd. */
+int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, struct err *err);
+int host_file_sync(int fd, struct err *err);
+/* Sets mtime to now. */
+int host_file_touch(int fd, struct err *err);
+
+/* Extended attribute as text; NOT_FOUND without it; FAILED_PRECONDITION if it has cap bytes or
+ * more, or a NUL inside. */
+int host_file_get_attr(int fd, const char *name, char *ret_text, size_t cap, struct err *err);
+int host_file_set_attr(int fd, const char *name, const char *text, struct err *err);
+
+/* flock, exclusive, not waiting; released when fd closes or the process dies. ABORTED: someone else
+ * has it. */
+int host_file_lock(int fd, struct err *err);
+/* The whole (small) content as text. */
+int host_file_get_text(int fd, char *ret_text, size_t cap, struct err *err);
+int host_file_set_text(int fd, const char *text, struct err *err);
+
+/* A file in memory (memfd) of this size, holes unallocated. */
+int host_file_make_memory(const char *name, uint64_t bytes, int *ret_fd, struct err *err);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_HOST_INTERNAL_H
+#define HOST_HOST_INTERNAL_H
+
+#include "base/err.h"
+
+/* The code that an errno has everywhere in this room (fs.h); errnum is positive. */
+enum err_code host_code(int errnum);
+
+/* err_os with that code. */
+#define host_err(err, errnum, ...) err_os((err), host_code(errnum), (errnum), __VA_ARGS__)
+
+/* Writes a small text to an existing file below /sys or /proc. 0 or -errno. */
+int host_sysfs_write(const char *path, const char *text);
+
+#endif

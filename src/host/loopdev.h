@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_LOOPDEV_H
+#define HOST_LOOPDEV_H
+
+#include "base/ctx.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Loop devices over files of ours. A device is known by the inode behind it, never by a path or a
+ * number: devices of others are opened read-only to be asked and are otherwise left alone.
+ */
+struct host_loop {
+	char path[64]; /* "/dev/loop7" */
+	dev_t devno;
+	bool is_direct; /* direct I/O, as the kernel says now */
+	bool is_read_only;
+	bool is_autoclear;
+};
+
+struct host_loop_options {
+	bool read_only;
+	bool allow_buffered; /* take a device without direct I/O */
+	bool keep_allocated; /* discard must not punch holes: the device gets discard_max_bytes = 0
+			      */
+};
+
+/* The device whose backing file is this inode: 1 and ret_loop, or 0. With ret_hold_fd (may be NULL)
+ * it is also held. */
+int host_loop_find(dev_t device, uint64_t inode, struct host_loop *ret_loop, int *ret_hold_fd,
+		   struct err *err);
+
+/*
+ * A new device over the file, block size 4096, direct I/O, AUTOCLEAR. It lives as long as
+ * ret_hold_fd is open or it is mounted or otherwise open, so a process that dies between this and
+ * the mount leaves nothing. The hold is a read-only fd: kernels that forbid writers beside a mount
+ * (BLK_DEV_WRITE_MOUNTED=n) do not mind it. FAILED_PRECONDITION: no direct I/O and not
+ * allow_buffered, or discard could not be turned off; UNAVAILABLE: no free device after many tries.
+ */
+int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
+		     struct host_loop *ret_loop, int *ret_hold_fd, struct err *err);
+
+/* Drops AUTOCLEAR: the device stays until host_loop_detach, whoever dies. */
+int host_loop_keep(int hold_fd, struct err *err);
+
+/* Lets go of the device if it still is over this inode. One that is mounted or open goes when its
+ * last user does. */
+int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode, struct err *err);
+
+#endif

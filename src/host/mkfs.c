@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mkfs.ext4 and mkfs.xfs with every feature spelt out, so that a volume is the same whatever
+ * /etc/mke2fs.conf says and however new the tools are: newer defaults (orphan_file, nrext64, parent
+ * pointers) make filesystems that the kernels of today's long-term distributions cannot mount. The
+ * oldest that can mount these is Linux 5.10 (XFS bigtime).
+ *
+ * ext4 has metadata_csum_seed, so that no checksum but those of the superblocks depends on the
+ * UUID: that is what lets host_ext4_stamp give a copied template its own. Lazy initialisation
+ * leaves the inode tables and the journal to the kernel; they are zero in a fresh file. -m 0: no
+ * blocks reserved for root, the volume is a tenant's. XFS: sector size 4096 as its loop device has;
+ * -K: nothing to discard in a fresh file, and discarding would punch its blocks away.
+ */
+#include "host/mkfs.h"
+
+#include <errno.h>
+
+#include <blkid/blkid.h>
+
+#include "base/clock.h"
+#include "host/host-internal.h"
+#include "host/spawn.h"
+
+#define MKFS_TIMEOUT_NS (120 * NS_PER_S)
+
+int host_mkfs_ext4(struct ctx *ctx, int fd, struct err *err)
+{
+	static const char *const argv[] = {
+		"mkfs.ext4",
+		"-q",
+		"-F",
+		"-b",
+		"4096",
+		"-I",
+		"256",
+		"-m",
+		"0",
+		"-O",
+		"none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,"
+		"sparse_super,large_file,"
+		"huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed",
+		"-E",
+		"nodiscard,lazy_itable_init=1,lazy_journal_init=1",
+		HOST_SPAWN_FD_PATH,
+		NULL,
+	};
+
+	return host_spawn(ctx,
+			  &(struct host_spawn){
+				  .tool = "mkfs.ext4",
+				  .package = "e2fsprogs",
+				  .argv = argv,
+				  .pass_fd = fd,
+				  .timeout_ns = MKFS_TIMEOUT_NS,
+			  },
+			  err);
+}
+
+int host_mkfs_xfs(struct ctx *ctx, int fd, const struct uuid *uuid, const char *label,
+		  struct err *err)
+{
+	char text[UUID_TEXT_MAX];
+	char meta[160];
+
+	uuid_format(uuid, text);
+	(void)snprintf(meta, sizeof(meta),
+		       "crc=1,finobt=1,reflink=1,rmapbt=0,bigtime=1,inobtcount=1,uuid=%s", text);
+
+	const char *const argv[] = {
+		"mkfs.xfs",
+		"-q",
+		"-f",
+		"-K",
+		"-s",
+		"size=4096",
+		"-b",
+		"size=4096",
+		"-i",
+		"size=512,sparse=1,nrext64=0",
+		"-m",
+		meta,
+		HOST_SPAWN_FD_PATH,
+		label ? "-L" : NULL,
+		label,
+		NULL,
+	};
+
+	return host_spawn(ctx,
+			  &(struct host_spawn){
+				  .tool = "mkfs.xfs",
+				  .package = "xfsprogs",
+				  .argv = argv,
+				  .pass_fd = fd,
+				  .timeout_ns = MKFS_TIMEOUT_NS,
+			  },
+			  err);
+}
+
+static void copy_value(blkid_probe probe, const char *name, char *ret_text, size_t cap)
+{
+	const char *value = NULL;
+
+	if (blkid_probe_lookup_value(probe, name, &value, NULL) == 0 && value)
+		(void)snprintf(ret_text, cap, "%s", value);
+}
+
+int host_probe(int fd, struct host_probe *ret_probe, struct err *err)
+{
+	struct host_probe found = { 0 };
+	blkid_probe probe = blkid_new_probe();
+	int rc;
+
+	if (!probe)
+		return host_err(err, ENOMEM, "start libblkid");
+	if (blkid_probe_set_device(probe, fd, 0, 0) < 0) {
+		blkid_free_probe(probe);
+		return err_set(err, ERR_INTERNAL, "libblkid cannot read it");
+	}
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL);
+	blkid_probe_enable_partitions(probe, 1);
+	rc = blkid_do_safeprobe(probe);
+	if (rc == 0) {
+		copy_value(probe, "PTTYPE", found.type, sizeof(found.type));
+		copy_value(probe, "TYPE", found.type, sizeof(found.type));
+		copy_value(probe, "LABEL", found.label, sizeof(found.label));
+	}
+	blkid_free_probe(probe);
+	if (rc == -2)
+		return err_set(err, ERR_DATA_LOSS, "it bears the marks of several filesystems");
+	if (rc < 0)
+		return err_set(err, ERR_INTERNAL, "libblkid cannot read it");
+	*ret_probe = found;
+	return 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mount table, for the two questions that statx cannot answer: where else is this device
+ * mounted, and where is this device node bound. Line format: proc(5), "36 35 98:0 /root /point
+ * rw,noatime master:1 - ext4 /dev/sda rw". Blank, tab, newline and backslash inside names are octal
+ * escapes. Parsing works in place on one line and keeps nothing, so the table's length does not
+ * matter; the kernel gives each line whole but not the table as one moment in time.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "host/host-internal.h"
+#include "host/mount.h"
+
+/* Cuts the next word off *rest; NULL at the end. */
+static char *next_word(char **rest)
+{
+	char *word = *rest + strspn(*rest, " ");
+	size_t n = strcspn(word, " ");
+
+	if (!n)
+		return NULL;
+	*rest = word + n;
+	if (**rest)
+		*(*rest)++ = '\0';
+	return word;
+}
+
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; to++) {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
+		    from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
+			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 4;
+		} else {
+			*to = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+static int parse_device(char *word, dev_t *ret_device)
+{
+	char *colon = word ? strchr(word, ':') : NULL;
+	uint64_t major, minor;
+
+	if (!colon)
+		return -EINVAL;
+	*colon = '\0';
+	if (str_parse_u64(word, &major) < 0 || str_parse_u64(colon + 1, &minor) < 0 ||
+	    major > UINT32_MAX || minor > UINT32_MAX)
+		return -EINVAL;
+	*ret_device = makedev((unsigned)major, (unsigned)minor);
+	return 0;
+}
+
+/* Options begin with "ro" or "rw" in every kernel. */
+static bool is_ro(const char *options)
+{
+	return options && str_has_prefix(options, "ro") &&
+	       (options[2] == '\0' || options[2] == ',');
+}
+
+int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info)
+{
+	struct host_mountinfo info = { 0 };
+	const char *options;
+	const char *word;
+
+	line[strcspn(line, "\n")] = '\0';
+	if (!next_word(&line) || !next_word(&line) ||
+	    parse_device(next_word(&line), &info.device) < 0)
+		return -EINVAL;
+	info.root = next_word(&line);
+	info.point = next_word(&line);
+	options = next_word(&line);
+	do
+		word = next_word(&line);
+	while (word && !str_is_equal(word, "-"));
+	info.fs = next_word(&line);
+	info.source = next_word(&line);
+	if (!word || !info.source)
+		return -EINVAL;
+	info.read_only = is_ro(options) || is_ro(next_word(&line));
+	unescape(info.root);
+	unescape(info.point);
+	unescape(info.fs);
+	unescape(info.source);
+	*ret_info = info;
+	return 0;
+}
+
+static bool is_node_bind(const struct host_mountinfo *info, dev_t devno)
+{
+	struct host_mount_at at;
+	struct err err;
+
+	if (str_is_equal(info->root, "/") ||
+	    (!str_is_equal(info->fs, "devtmpfs") && !str_is_equal(info->fs, "tmpfs")))
+		return false;
+	/* one that cannot be looked at (another container's, a dead server's) is not a bind of ours
+	 */
+	return host_mount_look(info->point, &at, &err) == 0 && at.is_block_device &&
+	       at.rdev == devno;
+}
+
+int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
+{
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t cap = 0;
+	int rc = 0;
+
+	if (!table)
+		return host_err(err, errno, "read '/proc/self/mountinfo'");
+	while (rc == 0 && getline(&line, &cap, table) >= 0) {
+		struct host_mountinfo info;
+
+		if (host_mountinfo_parse(line, &info) < 0)
+			continue;
+		if (info.device == devno || is_node_bind(&info, devno))
+			rc = fn(arg, info.point, info.read_only);
+	}
+	rc = ferror(table) ? errno : 0;
+	(void)fclose(table);
+	free(line);
+	return rc ? host_err(err, rc, "read '/proc/self/mountinfo'") : 0;
+}
