@@ -201,9 +201,9 @@ class Cluster:
     # --- what is on the node
 
     def volume_files(self):
-        """Files of volumes in the pool: all but the templates that mkfs's work is kept in."""
+        """Files of volumes in the pool: all but the driver's own, templates of fresh filesystems among them."""
         listed = self.bed.inside("find", POOL, "-type", "f", stdout=subprocess.PIPE).stdout.split()
-        return sorted(path for path in listed if "/templates/" not in path)
+        return sorted(path for path in listed if "/.cleat/" not in path)
 
     def mounts(self):
         """Mount points of our volumes in the node's namespace."""
