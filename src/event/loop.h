@@ -21,6 +21,7 @@ typedef void (*ev_signal_fn)(void *arg, int signum);
 typedef void (*ev_io_fn)(void *arg, unsigned events);
 typedef void (*ev_path_fn)(void *arg, const char *name);
 
+/* Also makes the process ignore SIGPIPE, which spawned programs get back (host/spawn). */
 int ev_loop_new(struct ev_loop **ret_loop);
 /* All handles must have been stopped; what was posted and not run is run. */
 void ev_loop_free(struct ev_loop *loop);

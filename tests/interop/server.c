@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A server with methods whose behaviour the conformance client knows: interop_server ADDRESS.
+ * Prints "listening" when it does. Messages are raw bytes. SIGTERM drains; exit 0 when that is
+ * done.
+ *
+ *   Echo, EchoPooled   the request
+ *   Fail               fails: first byte is the code, the rest the message
+ *   Slow               waits until its ctx is over, then counts itself in Stats
+ *   Hold               waits until a Release
+ *   Stream             "count size": that many messages; counts itself in Stats when cut short
+ *   Stats              "slow=N streams=N rss=KiB"
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "grpc/server.h"
+
+static struct ev_loop *loop;
+static struct grpc_server *server;
+static atomic_uint n_slow, n_cut_streams;
+static pthread_mutex_t hold_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hold_cond;
+static unsigned n_released;
+
+static void echo(struct grpc_call *call, void *arg)
+{
+	size_t n = 0;
+	const uint8_t *req = grpc_call_request(call, &n);
+
+	(void)arg;
+	grpc_call_reply(call, req, n);
+}
+
+static void fail(struct grpc_call *call, void *arg)
+{
+	struct err err = { 0 };
+	size_t n = 0;
+	const uint8_t *req = grpc_call_request(call, &n);
+
+	(void)arg;
+	err_set(&err, n > 0 ? req[0] : ERR_UNKNOWN, "%.*s", n > 1 ? (int)(n - 1) : 0,
+		(const char *)req + 1);
+	grpc_call_fail(call, &err);
+}
+
+static void slow(struct grpc_call *call, void *arg)
+{
+	struct ctx *ctx = grpc_call_ctx(call);
+	struct pollfd fd = { .fd = ctx_cancel_fd(ctx), .events = POLLIN };
+	struct err err = { 0 };
+
+	(void)arg;
+	while (ctx_check(ctx, &err) == 0)
+		(void)poll(&fd, 1, ctx_poll_ms(ctx, -1));
+	atomic_fetch_add(&n_slow, 1);
+	grpc_call_fail(call, &err);
+}
+
+static void hold(struct grpc_call *call, void *arg)
+{
+	unsigned now = 0;
+	LOCK_SCOPE(&hold_lock);
+
+	(void)arg;
+	now = n_released;
+	while (now == n_released && !ctx_is_cancelled(grpc_call_ctx(call)))
+		(void)sync_cond_wait_until(&hold_cond, &hold_lock,
+					   clock_now_ns() + 100 * NS_PER_MS);
+	grpc_call_reply(call, "held", 4);
+}
+
+static void release(struct grpc_call *call, void *arg)
+{
+	LOCK_SCOPE(&hold_lock);
+
+	(void)arg;
+	n_released++;
+	pthread_cond_broadcast(&hold_cond);
+	grpc_call_reply(call, "", 0);
+}
+
+static void stream(struct grpc_call *call, void *arg)
+{
+	unsigned count = 0, size = 0;
+	struct err err = { 0 };
+	char text[64] = "";
+	size_t n = 0;
+	const uint8_t *req = grpc_call_request(call, &n);
+	char *message = NULL;
+
+	(void)arg;
+	snprintf(text, sizeof(text), "%.*s", (int)n, (const char *)req);
+	if (sscanf(text, "%u %u", &count, &size) != 2 || size > GRPC_MESSAGE_MAX) {
+		err_set(&err, ERR_INVALID_ARGUMENT, "want 'count size'");
+		grpc_call_fail(call, &err);
+		return;
+	}
+	message = arena_alloc(grpc_call_ctx(call)->arena, size);
+	for (unsigned i = 0; i < count; i++) {
+		if (grpc_call_send(call, message, size, &err) < 0) {
+			atomic_fetch_add(&n_cut_streams, 1);
+			grpc_call_fail(call, &err);
+			return;
+		}
+	}
+	grpc_call_finish(call);
+}
+
+static void stats(struct grpc_call *call, void *arg)
+{
+	autofree char *status = NULL;
+	const char *rss = NULL;
+	char *text = NULL;
+	size_t n = 0;
+
+	(void)arg;
+	if (fd_read_file(AT_FDCWD, "/proc/self/status", 65536, &status, &n) == 0)
+		rss = strstr(status, "VmRSS:");
+	text = arena_printf(grpc_call_ctx(call)->arena, "slow=%u streams=%u rss=%u",
+			    atomic_load(&n_slow), atomic_load(&n_cut_streams),
+			    rss ? (unsigned)strtoul(rss + 6, NULL, 10) : 0);
+	grpc_call_reply(call, text, strlen(text));
+}
+
+static const struct grpc_method methods[] = {
+	{ .path = "/interop.Test/Echo", .fn = echo, .is_inline = true },
+	{ .path = "/interop.Test/EchoPooled", .fn = echo, .lane = WORK_STORE },
+	{ .path = "/interop.Test/Fail", .fn = fail, .is_inline = true },
+	{ .path = "/interop.Test/Slow", .fn = slow, .lane = WORK_HOST },
+	{ .path = "/interop.Test/Hold", .fn = hold, .lane = WORK_HOST },
+	{ .path = "/interop.Test/Release", .fn = release, .lane = WORK_STORE },
+	{ .path = "/interop.Test/Stream", .fn = stream, .lane = WORK_API },
+	{ .path = "/interop.Test/Stats", .fn = stats, .is_inline = true },
+};
+
+static void drained(void *arg)
+{
+	(void)arg;
+	ev_loop_stop(loop);
+}
+
+static void on_term(void *arg, int signum)
+{
+	(void)arg;
+	(void)signum;
+	grpc_server_drain(server, 10 * NS_PER_S, drained, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	struct ev_signal *term = NULL;
+	struct net_addr addr = { 0 };
+	struct work *work = NULL;
+	struct err err = { 0 };
+
+	sync_cond_init(&hold_cond);
+	if (argc != 2 || net_addr_parse(argv[1], &addr, &err) < 0) {
+		fprintf(stderr, "usage: interop_server ADDRESS\n");
+		return 2;
+	}
+	if (ev_loop_new(&loop) < 0 || work_new(NULL, &work) < 0)
+		return 1;
+	server = grpc_server_new(loop, work);
+	grpc_server_add(server, methods, ARRAY_LEN(methods), NULL);
+	if (grpc_server_listen(server, &addr, &(struct grpc_listen_options){ 0 }, &err) < 0 ||
+	    ev_signal_new(loop, SIGTERM, on_term, NULL, &term) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 1;
+	}
+	printf("listening\n");
+	fflush(stdout);
+	ev_loop_run(loop);
+	work_free(work);
+	grpc_server_free(server);
+	ev_signal_free(term);
+	ev_loop_free(loop);
+	return 0;
+}
