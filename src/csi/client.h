@@ -7,8 +7,9 @@
 struct grpc_channel;
 
 /*
- * The same service over a gRPC channel: any vendor's driver on a socket, or a node's agent over TLS. Calls observe
- * csi_sidecar_operations_seconds. The channel is borrowed and must outlive the client.
+ * The same service over a gRPC channel: any vendor's driver on a socket, or a node's agent over
+ * TLS. Calls observe csi_sidecar_operations_seconds. The channel is borrowed and must outlive the
+ * client.
  */
 struct csi_client;
 struct csi_client *csi_client_new(struct grpc_channel *channel);

@@ -6,23 +6,25 @@
 #include "csi/service.h"
 
 /*
- * The local CSI service: Identity, Controller and Node over the pools of this process. Validation (csi/validate) and
- * one-call-per-volume (csi/inflight) are inside, so in-process callers get the same answers as those on the wire.
+ * The local CSI service: Identity, Controller and Node over the pools of this process. Validation
+ * (csi/validate) and one-call-per-volume (csi/inflight) are inside, so in-process callers get the
+ * same answers as those on the wire.
  */
 struct csi_driver;
 
 struct csi_driver_options {
-	const char *name;         /* "pool.cleat.csi" */
+	const char *name; /* "pool.cleat.csi" */
 	const char *version;
-	const char *node_id;      /* ≤256 bytes */
+	const char *node_id; /* ≤256 bytes */
 	bool serve_controller;
 	bool serve_node;
-	uint64_t max_volumes;     /* 0: the CO decides */
-	struct registry *pools;   /* borrowed; must outlive the driver */
+	uint64_t max_volumes;   /* 0: the CO decides */
+	struct registry *pools; /* borrowed; must outlive the driver */
 };
 
 /* INVALID_ARGUMENT for a driver name or node id that CSI does not allow. Strings are copied. */
-int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **ret_driver, struct err *err);
+int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **ret_driver,
+		   struct err *err);
 void csi_driver_free(struct csi_driver *d);
 struct csi_service csi_driver_service(struct csi_driver *d);
 

@@ -10,8 +10,9 @@
 struct grpc_server;
 
 /*
- * kubelet's plugin registration (pluginregistration.v1.Registration: GetInfo, NotifyRegistrationStatus), served on a
- * socket of its own in <kubelet>/plugins_registry. kubelet watches that directory, calls GetInfo, then dials endpoint.
+ * kubelet's plugin registration (pluginregistration.Registration: GetInfo,
+ * NotifyRegistrationStatus), served on a socket of its own in <kubelet>/plugins_registry. kubelet
+ * watches that directory, calls GetInfo, then dials endpoint.
  */
 struct csi_registration;
 
@@ -24,12 +25,12 @@ int csi_registration_new(struct grpc_server *server, const struct csi_registrati
 			 struct csi_registration **ret_reg, struct err *err);
 void csi_registration_free(struct csi_registration *r);
 
-/* Any thread. registered: kubelet's last word was yes; error: its text ("" if none), valid until the next call. */
+/* Any thread. Whether the last word of kubelet was yes. */
 bool csi_registration_is_registered(const struct csi_registration *r);
 
 /*
- * Whether kubelet_dir looks like kubelet's root directory (plugins_registry and plugins below it, on a shared mount):
- * FAILED_PRECONDITION says what is missing and which option to change.
+ * Whether kubelet_dir looks like kubelet's root directory (plugins_registry and plugins below it,
+ * on a shared mount): FAILED_PRECONDITION says what is missing and which option to change.
  */
 int csi_registration_check_dir(const char *kubelet_dir, struct err *err);
 

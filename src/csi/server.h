@@ -8,13 +8,14 @@
 struct grpc_server;
 
 /*
- * Puts the CSI services that `service` offers onto a gRPC server: the codec between protobuf and csi/service.h, one log
- * line and one histogram sample (csi_plugin_operations_seconds) a call. Methods of csi.proto that the table has not are
- * UNIMPLEMENTED. The service must outlive the server. driver_name labels the metric; copied.
+ * Puts the CSI services that `service` offers onto a gRPC server: the codec between protobuf and
+ * csi/service.h, one log line and one histogram sample (csi_plugin_operations_seconds) a call.
+ * Methods of csi.proto that the table has not are UNIMPLEMENTED. The service must outlive the
+ * server. driver_name labels the metric; copied.
  */
 struct csi_server;
-int csi_server_new(struct grpc_server *server, const struct csi_service *service, const char *driver_name,
-		   struct csi_server **ret_server, struct err *err);
+int csi_server_new(struct grpc_server *server, const struct csi_service *service,
+		   const char *driver_name, struct csi_server **ret_server, struct err *err);
 void csi_server_free(struct csi_server *s);
 
 #endif

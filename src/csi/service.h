@@ -13,13 +13,13 @@
 #include <stdint.h>
 
 /*
- * CSI 1.13 as plain C: what csi/server decodes from the wire, csi/client encodes for it, and control/ calls without
- * knowing which of the two is behind. So a controller works the same against the backends in this process and against
- * any vendor's driver over a socket.
+ * CSI 1.13 as plain C: what csi/server decodes from the wire, csi/client encodes for it, and
+ * control/ calls without knowing which of the two is behind. So a controller works the same against
+ * the backends in this process and against any vendor's driver over a socket.
  *
- * Requests are borrowed for the call; replies live in ctx->arena. All calls block and belong on a worker. A NULL
- * pointer in the table means UNIMPLEMENTED: call through csi_… below, which answer that. Strings are never NULL ("" when
- * absent). Messages follow the field names of csi.proto.
+ * Requests are borrowed for the call; replies live in ctx->arena. All calls block and belong on a
+ * worker. A NULL pointer in the table means UNIMPLEMENTED: call through csi_… below, which answer
+ * that. Strings are never NULL ("" when absent). Messages follow the field names of csi.proto.
  */
 struct csi_plugin_info {
 	const char *name;
@@ -36,7 +36,8 @@ struct csi_plugin_capabilities {
 	bool expand_offline;
 };
 
-/* Bit n is the capability with the number n of ControllerServiceCapability.RPC.Type / NodeServiceCapability.RPC.Type. */
+/* Bit n is the capability with the number n of ControllerServiceCapability.RPC.Type /
+ * NodeServiceCapability.RPC.Type. */
 enum csi_controller_cap {
 	CSI_CTRL_CREATE_DELETE_VOLUME = 1,
 	CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME = 2,
@@ -174,34 +175,44 @@ struct csi_node_info {
 
 struct csi_service_ops {
 	/* Identity */
-	int (*get_plugin_info)(void *impl, struct ctx *ctx, struct csi_plugin_info *ret, struct err *err);
-	int (*get_plugin_capabilities)(void *impl, struct ctx *ctx, struct csi_plugin_capabilities *ret, struct err *err);
+	int (*get_plugin_info)(void *impl, struct ctx *ctx, struct csi_plugin_info *ret,
+			       struct err *err);
+	int (*get_plugin_capabilities)(void *impl, struct ctx *ctx,
+				       struct csi_plugin_capabilities *ret, struct err *err);
 	int (*probe)(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err);
 	/* Controller */
-	int (*controller_get_capabilities)(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-	int (*create_volume)(void *impl, struct ctx *ctx, const struct csi_create_volume *req, struct csi_volume *ret,
-			     struct err *err);
-	int (*delete_volume)(void *impl, struct ctx *ctx, const char *volume_id, const struct secrets *secrets,
-			     struct err *err);
-	int (*validate_volume_capabilities)(void *impl, struct ctx *ctx, const struct csi_validate *req,
+	int (*controller_get_capabilities)(void *impl, struct ctx *ctx, uint64_t *ret_caps,
+					   struct err *err);
+	int (*create_volume)(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
+			     struct csi_volume *ret, struct err *err);
+	int (*delete_volume)(void *impl, struct ctx *ctx, const char *volume_id,
+			     const struct secrets *secrets, struct err *err);
+	int (*validate_volume_capabilities)(void *impl, struct ctx *ctx,
+					    const struct csi_validate *req,
 					    struct csi_validated *ret, struct err *err);
-	int (*list_volumes)(void *impl, struct ctx *ctx, uint32_t max_entries, const char *starting_token,
-			    struct csi_volume_list *ret, struct err *err);
-	int (*get_capacity)(void *impl, struct ctx *ctx, const struct csi_get_capacity *req, struct csi_capacity *ret,
+	int (*list_volumes)(void *impl, struct ctx *ctx, uint32_t max_entries,
+			    const char *starting_token, struct csi_volume_list *ret,
 			    struct err *err);
-	int (*controller_get_volume)(void *impl, struct ctx *ctx, const char *volume_id, struct csi_volume_status *ret,
-				     struct err *err);
+	int (*get_capacity)(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
+			    struct csi_capacity *ret, struct err *err);
+	int (*controller_get_volume)(void *impl, struct ctx *ctx, const char *volume_id,
+				     struct csi_volume_status *ret, struct err *err);
 	/* Node */
-	int (*node_get_capabilities)(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-	int (*node_get_info)(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err);
-	int (*node_stage_volume)(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err);
-	int (*node_unstage_volume)(void *impl, struct ctx *ctx, const char *volume_id, const char *staging_target_path,
-				   struct err *err);
-	int (*node_publish_volume)(void *impl, struct ctx *ctx, const struct csi_publish *req, struct err *err);
-	int (*node_unpublish_volume)(void *impl, struct ctx *ctx, const char *volume_id, const char *target_path,
+	int (*node_get_capabilities)(void *impl, struct ctx *ctx, uint64_t *ret_caps,
 				     struct err *err);
-	int (*node_get_volume_stats)(void *impl, struct ctx *ctx, const char *volume_id, const char *volume_path,
-				     const char *staging_target_path, struct csi_stats *ret, struct err *err);
+	int (*node_get_info)(void *impl, struct ctx *ctx, struct csi_node_info *ret,
+			     struct err *err);
+	int (*node_stage_volume)(void *impl, struct ctx *ctx, const struct csi_stage *req,
+				 struct err *err);
+	int (*node_unstage_volume)(void *impl, struct ctx *ctx, const char *volume_id,
+				   const char *staging_target_path, struct err *err);
+	int (*node_publish_volume)(void *impl, struct ctx *ctx, const struct csi_publish *req,
+				   struct err *err);
+	int (*node_unpublish_volume)(void *impl, struct ctx *ctx, const char *volume_id,
+				     const char *target_path, struct err *err);
+	int (*node_get_volume_stats)(void *impl, struct ctx *ctx, const char *volume_id,
+				     const char *volume_path, const char *staging_target_path,
+				     struct csi_stats *ret, struct err *err);
 };
 
 struct csi_service {
@@ -210,32 +221,40 @@ struct csi_service {
 };
 
 /* The calls; each answers UNIMPLEMENTED where the table has NULL. */
-int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret, struct err *err);
-int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_capabilities *ret,
-				struct err *err);
+int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret,
+			struct err *err);
+int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,
+				struct csi_plugin_capabilities *ret, struct err *err);
 int csi_probe(const struct csi_service *s, struct ctx *ctx, bool *ret_ready, struct err *err);
-int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-int csi_create_volume(const struct csi_service *s, struct ctx *ctx, const struct csi_create_volume *req,
-		      struct csi_volume *ret, struct err *err);
-int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id, const struct secrets *secrets,
-		      struct err *err);
-int csi_validate_volume_capabilities(const struct csi_service *s, struct ctx *ctx, const struct csi_validate *req,
-				     struct csi_validated *ret, struct err *err);
-int csi_list_volumes(const struct csi_service *s, struct ctx *ctx, uint32_t max_entries, const char *starting_token,
-		     struct csi_volume_list *ret, struct err *err);
-int csi_get_capacity(const struct csi_service *s, struct ctx *ctx, const struct csi_get_capacity *req,
-		     struct csi_capacity *ret, struct err *err);
+int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx,
+				    uint64_t *ret_caps, struct err *err);
+int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
+		      const struct csi_create_volume *req, struct csi_volume *ret, struct err *err);
+int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
+		      const struct secrets *secrets, struct err *err);
+int csi_validate_volume_capabilities(const struct csi_service *s, struct ctx *ctx,
+				     const struct csi_validate *req, struct csi_validated *ret,
+				     struct err *err);
+int csi_list_volumes(const struct csi_service *s, struct ctx *ctx, uint32_t max_entries,
+		     const char *starting_token, struct csi_volume_list *ret, struct err *err);
+int csi_get_capacity(const struct csi_service *s, struct ctx *ctx,
+		     const struct csi_get_capacity *req, struct csi_capacity *ret, struct err *err);
 int csi_controller_get_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
 			      struct csi_volume_status *ret, struct err *err);
-int csi_node_get_capabilities(const struct csi_service *s, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-int csi_node_get_info(const struct csi_service *s, struct ctx *ctx, struct csi_node_info *ret, struct err *err);
-int csi_node_stage_volume(const struct csi_service *s, struct ctx *ctx, const struct csi_stage *req, struct err *err);
+int csi_node_get_capabilities(const struct csi_service *s, struct ctx *ctx, uint64_t *ret_caps,
+			      struct err *err);
+int csi_node_get_info(const struct csi_service *s, struct ctx *ctx, struct csi_node_info *ret,
+		      struct err *err);
+int csi_node_stage_volume(const struct csi_service *s, struct ctx *ctx, const struct csi_stage *req,
+			  struct err *err);
 int csi_node_unstage_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
 			    const char *staging_target_path, struct err *err);
-int csi_node_publish_volume(const struct csi_service *s, struct ctx *ctx, const struct csi_publish *req, struct err *err);
+int csi_node_publish_volume(const struct csi_service *s, struct ctx *ctx,
+			    const struct csi_publish *req, struct err *err);
 int csi_node_unpublish_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
 			      const char *target_path, struct err *err);
-int csi_node_get_volume_stats(const struct csi_service *s, struct ctx *ctx, const char *volume_id, const char *volume_path,
-			      const char *staging_target_path, struct csi_stats *ret, struct err *err);
+int csi_node_get_volume_stats(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
+			      const char *volume_path, const char *staging_target_path,
+			      struct csi_stats *ret, struct err *err);
 
 #endif

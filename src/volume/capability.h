@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How a workload wants to reach a volume: the plain form of csi.v1.VolumeCapability. Strings are borrowed. */
+/* How a workload wants to reach a volume: the plain form of csi.v1.VolumeCapability. Strings are
+ * borrowed. */
 enum vol_access {
 	VOL_ACCESS_MOUNT,
 	VOL_ACCESS_BLOCK,
@@ -33,7 +34,7 @@ struct vol_capability {
 	const char *fs_type;            /* mount only; "" = the default, ext4 */
 	const char *const *mount_flags; /* mount only */
 	size_t n_mount_flags;
-	const char *mount_group;        /* mount only; "" = none */
+	const char *mount_group; /* mount only; "" = none */
 };
 
 struct vol_range {
@@ -54,16 +55,19 @@ struct vol_topologies {
 const char *vol_mode_name(enum vol_mode mode); /* "SINGLE_NODE_WRITER" */
 bool vol_mode_is_single_node(enum vol_mode mode);
 bool vol_mode_is_reader_only(enum vol_mode mode);
-/* True if a second target path on the same node is allowed (CSI 1.13, table of NodePublishVolume). */
+/* True if a second target path on the same node is allowed (CSI 1.13, table of NodePublishVolume).
+ */
 bool vol_mode_has_many_targets(enum vol_mode mode);
 
 #define VOL_FS_DEFAULT "ext4"
-/* "ext4" or "xfs" for what cleat can make ("" gives the default); NULL for the rest. Static storage. */
+/* "ext4" or "xfs" for what cleat can make ("" gives the default); NULL for the rest. Static
+ * storage. */
 const char *vol_fs_resolve(const char *fs_type);
 
 /*
- * Whether one node's pool can honour the capability: single-node modes, known filesystem, mount flags that are known and
- * harmless. INVALID_ARGUMENT that names the field, the value and what is allowed.
+ * Whether one node's pool can honour the capability: single-node modes, known filesystem, mount
+ * flags that are known and harmless. INVALID_ARGUMENT that names the field, the value and what is
+ * allowed.
  */
 int vol_capability_check(const struct vol_capability *cap, struct err *err);
 bool vol_capability_is_equal(const struct vol_capability *a, const struct vol_capability *b);

@@ -8,10 +8,11 @@
 #include <stdbool.h>
 
 /*
- * A volume id as the CO sees it: "<version>-<pool identity>-<token>", opaque to everyone else, ≤128 bytes. The pool
- * identity is the UUID of the pool's filesystem (32 hex digits), so a volume belongs to a pool and not to a node. The
- * token is made from the name that CreateVolume was given, always the same for the same name, and is also the name of
- * the volume's file: [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot.
+ * A volume id as the CO sees it: "<version>-<pool identity>-<token>", opaque to everyone else, ≤128
+ * bytes. The pool identity is the UUID of the pool's filesystem (32 hex digits), so a volume
+ * belongs to a pool and not to a node. The token is made from the name that CreateVolume was given,
+ * always the same for the same name, and is also the name of the volume's file:
+ * [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot.
  */
 #define VOL_ID_MAX 129
 #define VOL_TOKEN_MAX 91
@@ -23,9 +24,9 @@ struct vol_id {
 };
 
 /*
- * Names that already have the form of a token and are short enough stay readable ("pvc-0b5e…"); all others, and those
- * that begin with "h.", become "h." + 128-bit FNV-1a in hex of the name, so two names may in theory share a token: backends keep the whole name
- * beside the volume and compare.
+ * Names that already have the form of a token and are short enough stay readable ("pvc-0b5e…"); all
+ * others, and those that begin with "h.", become "h." + 128-bit FNV-1a in hex of the name, so two
+ * names may in theory share a token: backends keep the whole name beside the volume and compare.
  */
 void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX]);
 bool vol_token_is_valid(const char *token);
@@ -33,8 +34,9 @@ bool vol_token_is_valid(const char *token);
 void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX]);
 
 /*
- * NOT_FOUND for anything that this version cannot have made, with the reason in words (another version, no id of ours):
- * the CSI conformance suite demands NOT_FOUND, not INVALID_ARGUMENT, for ids that name nothing.
+ * NOT_FOUND for anything that this version cannot have made, with the reason in words (another
+ * version, no id of ours): the CSI conformance suite demands NOT_FOUND, not INVALID_ARGUMENT, for
+ * ids that name nothing.
  */
 int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err);
 

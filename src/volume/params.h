@@ -8,15 +8,17 @@
 #include <stdbool.h>
 
 /*
- * StorageClass parameters that CreateVolume takes. Keys that begin with "csi.storage.k8s.io/" are Kubernetes' own
- * (pvc/name and so on) and are let through unread; every other key must be in the table of params.c.
+ * StorageClass parameters that CreateVolume takes. Keys that begin with "csi.storage.k8s.io/" are
+ * Kubernetes' own (pvc/name and so on) and are let through unread; every other key must be in the
+ * table of params.c.
  *
  *   pool       name of the pool; absent: the one with the most room
- *   directIO   "required" (default): a volume whose loop device cannot do direct I/O is refused; "preferred": it is used
+ *   directIO   "required" (default): a volume whose loop device cannot do direct I/O is refused;
+ * "preferred": it is used
  */
 struct vol_params {
-	const char *pool;          /* "" = any; borrowed from the map */
-	bool allow_buffered;       /* directIO=preferred */
+	const char *pool;    /* "" = any; borrowed from the map */
+	bool allow_buffered; /* directIO=preferred */
 };
 
 /* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */

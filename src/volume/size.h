@@ -10,20 +10,23 @@
 
 /* Bytes. Volumes are whole multiples of VOL_SIZE_UNIT, so that a 4096-byte sector always fits. */
 #define VOL_SIZE_UNIT UINT64_C(4096)
-#define VOL_SIZE_DEFAULT (UINT64_C(1) << 30)   /* no range given */
-#define VOL_SIZE_MAX (UINT64_C(1) << 50)       /* 1 PiB */
+#define VOL_SIZE_DEFAULT (UINT64_C(1) << 30) /* no range given */
+#define VOL_SIZE_MAX (UINT64_C(1) << 50)     /* 1 PiB */
 #define VOL_SIZE_MIN_RAW (UINT64_C(1) << 20)
 #define VOL_SIZE_MIN_EXT4 (UINT64_C(16) << 20)
 #define VOL_SIZE_MIN_XFS (UINT64_C(300) << 20) /* mkfs.xfs refuses less since xfsprogs 5.19 */
 
-/* The smallest volume that holds what is asked: raw size, or room for the filesystem fs ("" = raw). */
+/* The smallest volume that holds what is asked: raw size, or room for the filesystem fs ("" = raw).
+ */
 uint64_t vol_size_min(const char *fs);
 
 /*
- * The size to make: required rounded up to the unit and to the minimum of fs. OUT_OF_RANGE when that exceeds limit or
- * VOL_SIZE_MAX; INVALID_ARGUMENT when limit < required. Never rounds above limit.
+ * The size to make: required rounded up to the unit and to the minimum of fs. OUT_OF_RANGE when
+ * that exceeds limit or VOL_SIZE_MAX; INVALID_ARGUMENT when limit < required. Never rounds above
+ * limit.
  */
-int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret_bytes, struct err *err);
+int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret_bytes,
+		    struct err *err);
 
 /* Whether an existing volume of this size satisfies the range (idempotence of CreateVolume). */
 bool vol_size_is_within(uint64_t bytes, const struct vol_range *range);

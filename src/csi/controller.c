@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Controller calls that only look: capabilities, ListVolumes, ControllerGetVolume,
+ * ValidateVolumeCapabilities, GetCapacity.
+ *
+ * The token of ListVolumes is the id of the last volume that was answered. It stays good when that
+ * volume is deleted, and no list has to be remembered between pages. Damaged volumes are left out:
+ * they cannot be served, and the CO would only try to; the metrics and `cleat ctl` show them.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "csi/driver-internal.h"
+#include "csi/validate.h"
+#include "volume/params.h"
+#include "volume/size.h"
+#include "volume/topology.h"
+
+/* A page never grows beyond a gRPC message of 4 MiB, whatever max_entries says: an entry takes some
+ * 250 bytes. */
+#define LIST_PAGE_MAX 8000u
+
+int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err)
+{
+	*ret_caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) |
+		    CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) | CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) |
+		    CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
+		    CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER);
+	return 0;
+}
+
+int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			  struct csi_volume_status *ret, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct backend_volume vol;
+	struct csi_ref ref;
+
+	if (validate_volume_id(volume_id, err) < 0 ||
+	    driver_find_volume(d, ctx, volume_id, &ref, &vol, err) < 0)
+		return -1;
+	*ret = (struct csi_volume_status){ 0 };
+	driver_fill_volume(d, ctx->arena, ref.pool, &vol, &ret->volume);
+	return 0;
+}
+
+struct page {
+	struct csi_driver *d;
+	struct arena *a;
+	struct backend *pool;
+	size_t max;
+	bool is_full; /* one more was seen */
+	VEC(struct csi_volume_status) entries;
+};
+
+static int add_to_page(void *arg, const struct backend_volume *vol)
+{
+	struct page *page = arg;
+	struct csi_volume_status status = { 0 };
+
+	if (vol->is_damaged)
+		return 0;
+	if (page->entries.n == page->max) {
+		page->is_full = true;
+		return 1;
+	}
+	driver_fill_volume(page->d, page->a, page->pool, vol, &status.volume);
+	vec_push(&page->entries, status);
+	return 0;
+}
+
+/* Where a token says to go on: the index of its pool and the volume token after which to begin. */
+static int parse_list_token(struct csi_driver *d, const char *token, size_t *ret_pool,
+			    struct vol_id *ret_id, struct err *err)
+{
+	struct err why;
+
+	*ret_pool = 0;
+	ret_id->token[0] = '\0';
+	if (str_is_empty(token))
+		return 0;
+	if (vol_id_parse(token, ret_id, &why) == 0) {
+		for (size_t i = 0; i < registry_count(d->pools); i++) {
+			*ret_pool = i;
+			if (memcmp(&registry_at(d->pools, i)->identity, &ret_id->pool,
+				   sizeof(ret_id->pool)) == 0)
+				return 0;
+		}
+	}
+	return err_set(err, ERR_ABORTED,
+		       "starting_token: '%.64s' is no token of this list; begin again without one",
+		       token);
+}
+
+static int fill_page(struct page *page, struct ctx *ctx, size_t first_pool, const char *after,
+		     struct err *err)
+{
+	struct registry *pools = page->d->pools;
+
+	for (size_t i = first_pool; i < registry_count(pools) && !page->is_full; i++) {
+		page->pool = registry_at(pools, i);
+		if (backend_each(page->pool, ctx, i == first_pool ? after : "", add_to_page, page,
+				 err) < 0)
+			return err_wrap(err, "pool '%s'", page->pool->pool_name);
+	}
+	return 0;
+}
+
+int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
+			    const char *starting_token, struct csi_volume_list *ret,
+			    struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct page page = { .d = d, .a = ctx->arena, .max = LIST_PAGE_MAX };
+	struct vol_id from;
+	size_t pool;
+	int r;
+
+	if (validate_list_volumes(starting_token, err) < 0 ||
+	    parse_list_token(d, starting_token, &pool, &from, err) < 0)
+		return -1;
+	if (max_entries > 0 && max_entries < page.max)
+		page.max = max_entries;
+	r = fill_page(&page, ctx, pool, from.token, err);
+	if (r == 0) {
+		ret->n = page.entries.n;
+		ret->v = page.entries.n ? arena_memdup(ctx->arena, page.entries.v,
+						       page.entries.n * sizeof(*page.entries.v))
+					: NULL;
+		ret->next_token = page.is_full ? ret->v[ret->n - 1].volume.volume_id : "";
+	}
+	vec_done(&page.entries);
+	return r;
+}
+
+static int check_all(const struct backend_volume *vol, const struct csi_validate *req,
+		     struct err *err)
+{
+	struct vol_params params;
+
+	for (size_t i = 0; i < req->n_capabilities; i++) {
+		struct vol_capability cap = req->capabilities[i];
+
+		if (driver_check_capability(vol, &cap, err) < 0)
+			return -1;
+	}
+	if (req->mutable_parameters.n > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "mutable_parameters: not supported by this driver");
+	return vol_params_parse(&req->parameters, &params, err);
+}
+
+/* That something cannot be done is an answer here and no error (CSI 1.13,
+ * ValidateVolumeCapabilities). */
+int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
+					    const struct csi_validate *req,
+					    struct csi_validated *ret, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct backend_volume vol;
+	struct csi_ref ref;
+	struct err why;
+
+	if (validate_validate(req, err) < 0 ||
+	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+		return -1;
+	*ret = (struct csi_validated){ .is_confirmed = true, .message = "" };
+	if (check_all(&vol, req, &why) < 0)
+		*ret = (struct csi_validated){ .message = arena_strdup(ctx->arena, why.msg) };
+	return 0;
+}
+
+/* The filesystem that decides the least size; false if no volume could be made for these
+ * capabilities. */
+static bool find_capacity_fs(const struct csi_get_capacity *req, const char **ret_fs)
+{
+	struct err why;
+
+	*ret_fs = req->n_capabilities > 0 ? "" : VOL_FS_DEFAULT;
+	for (size_t i = 0; i < req->n_capabilities; i++) {
+		const struct vol_capability *cap = &req->capabilities[i];
+
+		if (vol_capability_check(cap, &why) < 0)
+			return false;
+		if (cap->access == VOL_ACCESS_MOUNT)
+			*ret_fs = vol_fs_resolve(cap->fs_type);
+	}
+	return true;
+}
+
+static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			  const struct csi_get_capacity *req, const struct vol_params *params)
+{
+	struct vol_topologies wanted = { &req->accessible_topology, req->has_topology ? 1 : 0 };
+	struct vol_topology place = driver_pool_topology(d, a, pool);
+
+	if (!str_is_empty(params->pool) && !str_is_equal(params->pool, pool->pool_name))
+		return false;
+	return vol_topology_allows(&wanted, &place);
+}
+
+int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
+			    struct csi_capacity *ret, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct csi_capacity capacity = { 0 };
+	struct vol_params params;
+	const char *fs;
+
+	if (validate_get_capacity(req, err) < 0 ||
+	    vol_params_parse(&req->parameters, &params, err) < 0)
+		return -1;
+	if (!find_capacity_fs(req, &fs)) {
+		*ret = capacity;
+		return 0;
+	}
+	capacity.minimum_volume_bytes = vol_size_min(fs);
+	for (size_t i = 0; i < registry_count(d->pools); i++) {
+		struct backend *pool = registry_at(d->pools, i);
+		struct backend_info info;
+
+		if (!is_pool_asked(d, ctx->arena, pool, req, &params))
+			continue;
+		if (backend_info(pool, ctx, &info, err) < 0)
+			return err_wrap(err, "pool '%s'", pool->pool_name);
+		capacity.available_bytes += info.available_bytes;
+		if (info.max_volume_bytes > capacity.maximum_volume_bytes)
+			capacity.maximum_volume_bytes = info.max_volume_bytes;
+	}
+	*ret = capacity;
+	return 0;
+}

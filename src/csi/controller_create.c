@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CreateVolume and DeleteVolume.
+ *
+ * CreateVolume is idempotent by name: first every pool is asked for the token that the name gives,
+ * and only if none has it a pool is chosen. So a retry never makes a second volume in another pool
+ * because that one has more room now. The volume is whole or absent when the backend returns, so
+ * there is nothing to undo here.
+ *
+ * DeleteVolume of a volume that is mounted on this node is refused with the place; a device that a
+ * killed NodeStage left attached without a mount is in nobody's use and is detached first.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "csi/driver-internal.h"
+#include "csi/validate.h"
+#include "volume/params.h"
+#include "volume/size.h"
+#include "volume/topology.h"
+
+struct plan {
+	const char *name;
+	char token[VOL_TOKEN_MAX];
+	const char *fs; /* "" = raw */
+	uint64_t bytes;
+	struct vol_params params;
+};
+
+/* One filesystem for all capabilities; raw only if none of them wants a mount. */
+static int choose_fs(const struct csi_create_volume *req, const char **ret_fs, struct err *err)
+{
+	const char *fs = "";
+
+	for (size_t i = 0; i < req->n_capabilities; i++) {
+		const struct vol_capability *cap = &req->capabilities[i];
+		const char *wanted;
+
+		if (vol_capability_check(cap, err) < 0)
+			return -1;
+		if (cap->access != VOL_ACCESS_MOUNT)
+			continue;
+		wanted = vol_fs_resolve(cap->fs_type);
+		if (*fs && !str_is_equal(fs, wanted))
+			return err_set(
+				err, ERR_INVALID_ARGUMENT,
+				"volume_capabilities: fs_type %s and %s at once; a volume has "
+				"one filesystem",
+				fs, wanted);
+		fs = wanted;
+	}
+	*ret_fs = fs;
+	return 0;
+}
+
+static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *name,
+			    struct err *err)
+{
+	const char *known = "";
+
+	for (size_t i = 0; i < registry_count(d->pools); i++)
+		known = arena_printf(a, "%s%s%s", known, i ? ", " : "",
+				     registry_at(d->pools, i)->pool_name);
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: pool: no pool '%s' here; there are: %s", name, known);
+}
+
+static int make_plan(struct csi_driver *d, struct ctx *ctx, const struct csi_create_volume *req,
+		     struct plan *ret_plan, struct err *err)
+{
+	struct plan plan = { .name = req->name };
+
+	if (req->content_source.kind != CSI_SOURCE_NONE)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_content_source: volumes from snapshots or volumes are not "
+			       "supported by this driver");
+	if (req->mutable_parameters.n > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "mutable_parameters: not supported by this driver");
+	if (choose_fs(req, &plan.fs, err) < 0 ||
+	    vol_params_parse(&req->parameters, &plan.params, err) < 0 ||
+	    vol_size_choose(&req->capacity_range, plan.fs, &plan.bytes, err) < 0)
+		return -1;
+	if (*plan.params.pool && !registry_find_name(d->pools, plan.params.pool))
+		return refuse_pool_name(d, ctx->arena, plan.params.pool, err);
+	vol_token_from_name(req->name, plan.token);
+	*ret_plan = plan;
+	return 0;
+}
+
+static bool is_pool_allowed(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			    const struct plan *plan, const struct vol_topologies *wanted)
+{
+	struct vol_topology place = driver_pool_topology(d, a, pool);
+
+	if (*plan->params.pool && !str_is_equal(plan->params.pool, pool->pool_name))
+		return false;
+	return vol_topology_allows(wanted, &place);
+}
+
+/* What the pool must lie in: requisite, else preferred, which then may be left for any other
+ * (CSI 1.13, topology). */
+static const struct vol_topologies *binding_topologies(const struct csi_create_volume *req)
+{
+	static const struct vol_topologies anywhere = { NULL, 0 };
+
+	return req->requisite.n > 0 ? &req->requisite : &anywhere;
+}
+
+/* The pool that has the token already, or NULL. */
+static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct plan *plan,
+			 struct backend **ret_pool, struct backend_volume *ret_vol, struct err *err)
+{
+	for (size_t i = 0; i < registry_count(d->pools); i++) {
+		struct backend *pool = registry_at(d->pools, i);
+
+		if (backend_stat(pool, ctx, plan->token, ret_vol, err) == 0) {
+			*ret_pool = pool;
+			return 0;
+		}
+		if (err->code != ERR_NOT_FOUND)
+			return err_wrap(err, "pool '%s'", pool->pool_name);
+	}
+	*ret_pool = NULL;
+	return 0;
+}
+
+static int check_existing(struct csi_driver *d, struct ctx *ctx,
+			  const struct csi_create_volume *req, const struct plan *plan,
+			  const struct backend *pool, const struct backend_volume *vol,
+			  struct err *err)
+{
+	if (vol->is_damaged)
+		return 0; /* backend_create says so in its own words */
+	if (!is_pool_allowed(d, ctx->arena, pool, plan, binding_topologies(req)))
+		return err_set(
+			err, ERR_ALREADY_EXISTS,
+			"name '%s': the volume exists in pool '%s', which is not where it is "
+			"wanted now",
+			req->name, pool->pool_name);
+	if (!vol_size_is_within(vol->bytes, &req->capacity_range))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "name '%s': the volume exists with %" PRIu64
+			       " bytes, outside the capacity_range of now",
+			       req->name, vol->bytes);
+	return 0;
+}
+
+/*
+ * Of the allowed pools the one with the most room, NULL if none is allowed. One that cannot be
+ * asked is passed over while there is another; else its error is the answer.
+ */
+static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct plan *plan,
+			   const struct vol_topologies *wanted, struct backend **ret_pool,
+			   uint64_t *ret_room, struct err *err)
+{
+	struct backend *best = NULL;
+	bool has_failed = false;
+
+	*ret_room = 0;
+	for (size_t i = 0; i < registry_count(d->pools); i++) {
+		struct backend *pool = registry_at(d->pools, i);
+		struct backend_info info;
+
+		if (!is_pool_allowed(d, ctx->arena, pool, plan, wanted))
+			continue;
+		if (backend_info(pool, ctx, &info, err) < 0) {
+			err_wrap(err, "pool '%s'", pool->pool_name);
+			has_failed = true;
+			continue;
+		}
+		if (!best || info.max_volume_bytes > *ret_room) {
+			best = pool;
+			*ret_room = info.max_volume_bytes;
+		}
+	}
+	*ret_pool = best;
+	return !best && has_failed ? -1 : 0;
+}
+
+/* preferred in its order as long as there is room, then the rest of what is binding. */
+static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_create_volume *req,
+		       const struct plan *plan, struct backend **ret_pool, struct err *err)
+{
+	struct backend *pool;
+	uint64_t room;
+
+	for (size_t i = 0; i < req->preferred.n; i++) {
+		struct vol_topologies one = { &req->preferred.v[i], 1 };
+
+		if (choose_roomiest(d, ctx, plan, &one, &pool, &room, err) < 0)
+			continue;
+		if (pool && room >= plan->bytes) {
+			*ret_pool = pool;
+			return 0;
+		}
+	}
+	if (choose_roomiest(d, ctx, plan, binding_topologies(req), &pool, &room, err) < 0)
+		return -1;
+	if (!pool)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+			       "accessibility_requirements: no pool of this driver lies in the "
+			       "topology that is asked");
+	*ret_pool = pool;
+	return 0;
+}
+
+static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
+			  const struct csi_create_volume *req, const struct plan *plan,
+			  struct csi_volume *ret, struct err *err)
+{
+	struct backend_spec spec = { .name = plan->name,
+				     .token = plan->token,
+				     .bytes = plan->bytes,
+				     .fs = plan->fs,
+				     .allow_buffered = plan->params.allow_buffered,
+				     .secrets = &req->secrets };
+	struct backend_volume vol;
+	struct backend *pool = NULL;
+
+	if (find_existing(d, ctx, plan, &pool, &vol, err) < 0)
+		return -1;
+	if (pool && check_existing(d, ctx, req, plan, pool, &vol, err) < 0)
+		return -1;
+	if (!pool && choose_pool(d, ctx, req, plan, &pool, err) < 0)
+		return -1;
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (backend_create(pool, ctx, &spec, &vol, err) < 0)
+		return err_wrap(err, "create '%s' in pool '%s'", plan->name, pool->pool_name);
+	driver_fill_volume(d, ctx->arena, pool, &vol, ret);
+	return 0;
+}
+
+int controller_create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
+			     struct csi_volume *ret, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct plan plan;
+	int r;
+
+	if (validate_create_volume(req, err) < 0 || make_plan(d, ctx, req, &plan, err) < 0 ||
+	    inflight_begin(d->inflight, plan.token, "CreateVolume", err) < 0)
+		return -1;
+	r = create_in_pool(d, ctx, req, &plan, ret, err);
+	inflight_end(d->inflight, plan.token);
+	return r;
+}
+
+static int check_unused(struct ctx *ctx, const struct node_state *state, struct err *err)
+{
+	const char *path;
+
+	if (node_find_mount(state, ctx, NODE_MOUNT_ANY, NULL, &path, err) < 0)
+		return -1;
+	if (!path && state->note.is_staged && state->note.is_block)
+		path = str_or(state->note.staging_text, "(a long path)");
+	if (path)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"volume '%s' is in use on this node: staged or published at '%s' as %s",
+			state->ref.id.token, path, state->device.path);
+	return 0;
+}
+
+static int delete_in_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
+			  struct err *err)
+{
+	struct node_state state;
+
+	if (node_state_load(d, ctx, ref, &state, err) < 0)
+		return -1;
+	if (state.is_attached) {
+		if (check_unused(ctx, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
+		    backend_detach(ref->pool, ctx, ref->id.token, err) < 0)
+			return -1;
+	}
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	return backend_remove(ref->pool, ctx, ref->id.token, err);
+}
+
+int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			     const struct secrets *secrets, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct csi_ref ref;
+	struct vol_id id;
+	int r;
+
+	if (validate_delete_volume(volume_id, secrets, err) < 0)
+		return -1;
+	if (vol_id_parse(volume_id, &id, err) < 0)
+		return 0; /* this driver cannot have made it: gone, as the contract has it */
+	if (driver_find_pool(d, volume_id, &ref, err) < 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume '%s': its pool is not on this node, so it cannot be deleted "
+			       "here; bring the disk back or ask the node that has it",
+			       volume_id);
+	if (inflight_begin(d->inflight, ref.id.token, "DeleteVolume", err) < 0)
+		return -1;
+	r = delete_in_pool(d, ctx, &ref, err);
+	inflight_end(d->inflight, ref.id.token);
+	if (r < 0)
+		return err_wrap(err, "delete volume '%s'", volume_id);
+	return 0;
+}

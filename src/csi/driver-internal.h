@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CSI_DRIVER_INTERNAL_H
+#define CSI_DRIVER_INTERNAL_H
+
+#include "base/uuid.h"
+#include "csi/driver.h"
+#include "csi/inflight.h"
+#include "csi/note.h"
+#include "host/mount.h"
+#include "volume/id.h"
+
+/* Read-only after csi_driver_new, but for inflight, which locks itself. */
+struct csi_driver {
+	char *name;
+	char *version;
+	char *node_id;
+	char boot_id[UUID_TEXT_MAX];
+	bool serve_controller;
+	bool serve_node;
+	uint64_t max_volumes;
+	struct registry *pools;
+	struct inflight *inflight;
+	struct csi_service_ops ops; /* service.h's table without what this driver does not serve */
+};
+
+/* A volume that a call names, and where it lives. */
+struct csi_ref {
+	struct vol_id id;
+	struct backend *pool;
+};
+
+/* NOT_FOUND: no id of ours, or of a pool that is not here. */
+int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
+		     struct err *err);
+/* The same, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
+int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
+		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err);
+
+/* Whether a volume made as vol (its fs, or raw) can be used so; *cap gets the volume's filesystem
+ * if it names none. */
+int driver_check_capability(const struct backend_volume *vol, struct vol_capability *cap,
+			    struct err *err);
+
+/* The topology of one pool, in the arena. */
+struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
+					 const struct backend *pool);
+void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			const struct backend_volume *vol, struct csi_volume *ret);
+
+/* node_state.c: what is true of a volume on this node right now. */
+struct node_state {
+	struct csi_ref ref;
+	bool is_attached;
+	struct backend_device device; /* valid if attached */
+	struct note note;
+};
+/* Reads device and note; a pool without devices or notes has none. */
+int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
+		    struct node_state *ret, struct err *err);
+int node_state_save_note(struct csi_driver *d, struct ctx *ctx, const struct node_state *state,
+			 struct err *err);
+
+/* Whether what is at the path is a mount of this very volume: of its filesystem, or of its device
+ * node (block). */
+bool node_is_mount_of(const struct node_state *state, const struct host_mount_at *at);
+
+/* One of the paths where the volume is mounted that belongs to what. */
+enum node_mounts {
+	NODE_MOUNT_ANY,
+	NODE_MOUNT_STAGING, /* the note's staging path */
+	NODE_MOUNT_TARGET,  /* one of the note's targets */
+};
+/* ret_path (arena) is NULL if there is none; except is left out. Reads mountinfo. */
+int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
+		    const char *except, const char **ret_path, struct err *err);
+/*
+ * The path where the volume is staged now, or NULL: for a mount by what is mounted, for a raw block
+ * device by the note as long as the device is attached ("(unknown path)" if the path was too long
+ * for the note).
+ */
+int node_find_staging(const struct node_state *state, struct ctx *ctx, const char **ret_path,
+		      struct err *err);
+
+/* The operations. */
+int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
+int controller_create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
+			     struct csi_volume *ret, struct err *err);
+int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			     const struct secrets *secrets, struct err *err);
+int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
+					    const struct csi_validate *req,
+					    struct csi_validated *ret, struct err *err);
+int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
+			    const char *starting_token, struct csi_volume_list *ret,
+			    struct err *err);
+int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
+			    struct csi_capacity *ret, struct err *err);
+int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			  struct csi_volume_status *ret, struct err *err);
+int node_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
+int node_get_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err);
+int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err);
+int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			const char *staging_target_path, struct err *err);
+int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *req,
+			struct err *err);
+int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			  const char *target_path, struct err *err);
+int node_get_volume_stats(void *impl, struct ctx *ctx, const char *volume_id,
+			  const char *volume_path, const char *staging_target_path,
+			  struct csi_stats *ret, struct err *err);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The local CSI service over the pools of this process: the table, Identity, and what Controller
+ * and Node share.
+ *
+ * Order of checks in every call, as the conformance suite wants it: the arguments by themselves
+ * (INVALID_ARGUMENT), then whether the volume exists (NOT_FOUND), then whether it can do what is
+ * asked, then what is in the way. The plugin capabilities are the same from every instance,
+ * whichever services it serves (CSI 1.13, GetPluginCapabilities).
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "csi/driver-internal.h"
+#include "csi/validate.h"
+#include "volume/topology.h"
+
+#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+
+static int get_plugin_info(void *impl, struct ctx *ctx, struct csi_plugin_info *ret,
+			   struct err *err)
+{
+	struct csi_driver *d = impl;
+
+	*ret = (struct csi_plugin_info){ .name = d->name, .vendor_version = d->version };
+	return 0;
+}
+
+static int get_plugin_capabilities(void *impl, struct ctx *ctx, struct csi_plugin_capabilities *ret,
+				   struct err *err)
+{
+	*ret = (struct csi_plugin_capabilities){ .controller_service = true,
+						 .accessibility_constraints = true };
+	return 0;
+}
+
+/* Pools are opened before the driver is made; whether one has gone since is said by the calls that
+ * need it. */
+static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
+{
+	*ret_ready = true;
+	return 0;
+}
+
+int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
+		     struct err *err)
+{
+	struct csi_ref ref;
+
+	if (vol_id_parse(volume_id, &ref.id, err) < 0)
+		return -1;
+	ref.pool = registry_find_identity(d->pools, &ref.id.pool);
+	if (!ref.pool)
+		return err_set(err, ERR_NOT_FOUND, "volume_id '%s': its pool is not on this node",
+			       volume_id);
+	*ret_ref = ref;
+	return 0;
+}
+
+int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
+		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err)
+{
+	struct csi_ref ref;
+	struct backend_volume vol;
+
+	if (driver_find_pool(d, volume_id, &ref, err) < 0)
+		return -1;
+	if (backend_stat(ref.pool, ctx, ref.id.token, &vol, err) < 0)
+		return err_wrap(err, "volume '%s'", volume_id);
+	if (vol.is_damaged)
+		return err_set(err, ERR_DATA_LOSS, "volume '%s' in pool '%s' is damaged: %s",
+			       volume_id, ref.pool->pool_name, vol.damage);
+	*ret_ref = ref;
+	*ret_vol = vol;
+	return 0;
+}
+
+int driver_check_capability(const struct backend_volume *vol, struct vol_capability *cap,
+			    struct err *err)
+{
+	if (cap->access == VOL_ACCESS_BLOCK)
+		return vol_capability_check(cap, err);
+	if (str_is_empty(vol->fs))
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"volume_capability.mount: the volume is a raw block device without a "
+			"filesystem");
+	if (str_is_empty(cap->fs_type))
+		cap->fs_type = vol->fs;
+	if (vol_capability_check(cap, err) < 0)
+		return -1;
+	if (!str_is_equal(cap->fs_type, vol->fs))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume_capability.mount.fs_type: '%s' is asked, the volume has %s",
+			       cap->fs_type, vol->fs);
+	return 0;
+}
+
+struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
+					 const struct backend *pool)
+{
+	char value[VOL_SEGMENT_VALUE_MAX];
+	struct strpair pair = { vol_segment_key(a, d->name, pool->pool_name), value };
+
+	vol_segment_value(&pool->identity, value);
+	return (struct vol_topology){ strmap_from(a, &pair, 1) };
+}
+
+void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			const struct backend_volume *vol, struct csi_volume *ret)
+{
+	struct vol_topology *topology = arena_alloc(a, sizeof(*topology));
+	struct vol_id id = { .pool = pool->identity };
+	char text[VOL_ID_MAX];
+
+	memcpy(id.token, vol->token, sizeof(id.token));
+	vol_id_format(&id, text);
+	*topology = driver_pool_topology(d, a, pool);
+	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
+				    .capacity_bytes = vol->bytes,
+				    .content_source = { .id = "" },
+				    .accessible_topology = { topology, 1 } };
+}
+
+static int read_boot_id(char ret_id[UUID_TEXT_MAX], struct err *err)
+{
+	autofree char *text = NULL;
+	struct uuid id;
+	size_t n;
+	int r = fd_read_file(AT_FDCWD, BOOT_ID_PATH, 128, &text, &n);
+
+	if (r < 0)
+		return err_os(err, ERR_INTERNAL, r, "read '%s'", BOOT_ID_PATH);
+	text[strcspn(text, "\n")] = '\0';
+	if (uuid_parse(text, &id) < 0)
+		return err_set(err, ERR_INTERNAL, "'%s' holds no UUID", BOOT_ID_PATH);
+	uuid_format(&id, ret_id);
+	return 0;
+}
+
+/* clang-format off */
+static const struct csi_service_ops driver_ops = {
+	.get_plugin_info              = get_plugin_info,
+	.get_plugin_capabilities      = get_plugin_capabilities,
+	.probe                        = probe,
+	.controller_get_capabilities  = controller_get_capabilities,
+	.create_volume                = controller_create_volume,
+	.delete_volume                = controller_delete_volume,
+	.validate_volume_capabilities = controller_validate_volume_capabilities,
+	.list_volumes                 = controller_list_volumes,
+	.get_capacity                 = controller_get_capacity,
+	.controller_get_volume        = controller_get_volume,
+	.node_get_capabilities        = node_get_capabilities,
+	.node_get_info                = node_get_info,
+	.node_stage_volume            = node_stage_volume,
+	.node_unstage_volume          = node_unstage_volume,
+	.node_publish_volume          = node_publish_volume,
+	.node_unpublish_volume        = node_unpublish_volume,
+	.node_get_volume_stats        = node_get_volume_stats,
+};
+/* clang-format on */
+
+static struct csi_service_ops choose_ops(const struct csi_driver_options *opts)
+{
+	struct csi_service_ops ops = driver_ops;
+
+	if (!opts->serve_controller) {
+		ops.controller_get_capabilities = NULL;
+		ops.create_volume = NULL;
+		ops.delete_volume = NULL;
+		ops.validate_volume_capabilities = NULL;
+		ops.list_volumes = NULL;
+		ops.get_capacity = NULL;
+		ops.controller_get_volume = NULL;
+	}
+	if (!opts->serve_node) {
+		ops.node_get_capabilities = NULL;
+		ops.node_get_info = NULL;
+		ops.node_stage_volume = NULL;
+		ops.node_unstage_volume = NULL;
+		ops.node_publish_volume = NULL;
+		ops.node_unpublish_volume = NULL;
+		ops.node_get_volume_stats = NULL;
+	}
+	return ops;
+}
+
+int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **ret_driver,
+		   struct err *err)
+{
+	struct csi_driver *d;
+	char boot_id[UUID_TEXT_MAX];
+
+	if (validate_driver_name(opts->name, err) < 0 ||
+	    (opts->serve_node && validate_node_id(opts->node_id, err) < 0) ||
+	    read_boot_id(boot_id, err) < 0)
+		return -1;
+	d = xcalloc(1, sizeof(*d));
+	d->name = xstrdup(opts->name);
+	d->version = xstrdup(opts->version);
+	d->node_id = xstrdup(str_or(opts->node_id, ""));
+	memcpy(d->boot_id, boot_id, sizeof(boot_id));
+	d->serve_controller = opts->serve_controller;
+	d->serve_node = opts->serve_node;
+	d->max_volumes = opts->max_volumes;
+	d->pools = opts->pools;
+	d->inflight = inflight_new();
+	d->ops = choose_ops(opts);
+	*ret_driver = d;
+	return 0;
+}
+
+void csi_driver_free(struct csi_driver *d)
+{
+	if (!d)
+		return;
+	inflight_free(d->inflight);
+	free(d->node_id);
+	free(d->version);
+	free(d->name);
+	free(d);
+}
+
+struct csi_service csi_driver_service(struct csi_driver *d)
+{
+	return (struct csi_service){ &d->ops, d };
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NodePublishVolume and NodeUnpublishVolume.
+ *
+ *   publish    prove staging → look at target → make target → note → bind → prove target
+ *   unpublish  look → umount → remove target → note
+ *
+ * Staging is proven by device identity, not by path: after a reboot the staging directory is an
+ * empty directory of the root disk, and a bind mount of it would send the workload's data there.
+ * The proof is repeated on the finished target, because staging might go away in between.
+ *
+ * A target is only ever a directory or file of our own or an empty one that is already there; what
+ * is mounted there and is not this volume is left alone. Failures undo what was done, as in
+ * node_stage.c.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "csi/driver-internal.h"
+#include "csi/validate.h"
+#include "host/fs.h"
+
+#define UNDO_NS (30 * NS_PER_S)
+#define STACKED_MAX 16
+
+/* The mount attributes that a bind mount can have for itself; all others are the staging mount's.
+ */
+static const char *const bind_flags[] = {
+	"noatime", "relatime", "strictatime", "nodiratime",
+	"nosuid",  "nodev",    "noexec",      "nosymfollow",
+};
+
+struct publish {
+	const struct csi_publish *req;
+	struct vol_capability cap;
+	bool is_block;
+	bool read_only;
+	uint64_t args; /* hash of all arguments that must be equal in a second call */
+};
+
+static bool has_flag(const struct vol_capability *cap, const char *flag)
+{
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		if (str_is_equal(cap->mount_flags[i], flag))
+			return true;
+	}
+	return false;
+}
+
+static int prove_staging(const struct publish *p, const struct node_state *state, struct err *err)
+{
+	const char *path = p->req->staging_target_path;
+	const struct note *note = &state->note;
+	struct host_mount_at at;
+
+	if (host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (p->is_block) {
+		if (!state->is_attached || !note->is_staged || !note->is_block ||
+		    note->staging != note_hash_path(path))
+			return err_set(err, ERR_FAILED_PRECONDITION,
+				       "volume '%s' is not staged as a block device at "
+				       "staging_target_path '%.200s'",
+				       p->req->volume_id, path);
+	} else if (!node_is_mount_of(state, &at)) {
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "staging_target_path '%.200s' is not a mount of volume '%s'; stage "
+			       "it first",
+			       path, p->req->volume_id);
+	}
+	if (note->is_staged && note->staging == note_hash_path(path) &&
+	    note->capability != note_hash_capability(&p->cap))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume '%s' is staged at '%.200s' with another volume_capability",
+			       p->req->volume_id, path);
+	return 0;
+}
+
+static int see_entry(void *arg, const char *name, bool is_regular)
+{
+	bool *has_entry = arg;
+
+	(void)name;
+	(void)is_regular;
+	*has_entry = true;
+	return 1;
+}
+
+/* A mount would hide what is in it, and unpublish would have to leave it behind. */
+static int check_is_empty_dir(const char *path, struct err *err)
+{
+	autohostfd int fd = -1;
+	bool has_entry = false;
+
+	if (host_dir_open(path, &fd, err) < 0 || host_dir_each(fd, see_entry, &has_entry, err) < 0)
+		return -1;
+	if (has_entry)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "target_path: directory '%.300s' is not empty", path);
+	return 0;
+}
+
+static int check_is_empty_file(const char *parent, const char *path, struct err *err)
+{
+	autohostfd int dirfd = -1;
+	autohostfd int fd = -1;
+	struct host_file file;
+
+	if (host_dir_open(parent, &dirfd, err) < 0 ||
+	    host_file_open(dirfd, path_last(path), true, &fd, err) < 0 ||
+	    host_file_look(fd, &file, err) < 0)
+		return -1;
+	if (!file.is_regular || file.bytes > 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "target_path: '%.300s' is not an empty file", path);
+	return 0;
+}
+
+/* There is nothing mounted: the target is absent in an existing directory, or empty and of the
+ * right kind. */
+static int check_free_target(const struct publish *p, const struct host_mount_at *at,
+			     struct err *err)
+{
+	const char *path = p->req->target_path;
+	autofree char *parent = path_parent(path);
+	struct host_mount_at above;
+
+	if (!at->exists) {
+		if (host_mount_look(parent, &above, err) < 0)
+			return -1;
+		if (!above.is_dir)
+			return err_set(
+				err, ERR_FAILED_PRECONDITION,
+				"target_path: '%.300s' is no directory; the CO has to make it",
+				parent);
+		return 0;
+	}
+	if (at->is_dir == p->is_block)
+		return err_set(err, ERR_FAILED_PRECONDITION, "target_path: '%.200s' is a %s", path,
+			       at->is_dir ? "directory, block access wants a file"
+					  : "file, mount access wants a directory");
+	return at->is_dir ? check_is_empty_dir(path, err) : check_is_empty_file(parent, path, err);
+}
+
+/* 1: published there with the same arguments, 0: free, -1: in the way. */
+static int look_at_target(const struct publish *p, const struct node_state *state, struct err *err)
+{
+	const char *path = p->req->target_path;
+	const struct note_target *known = note_find(&state->note, note_hash_path(path));
+	struct host_mount_at at;
+
+	if (host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (at.is_symlink)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "target_path: '%.300s' is a symbolic link", path);
+	if (node_is_mount_of(state, &at)) {
+		if (at.is_block_device != p->is_block || at.is_read_only != p->read_only ||
+		    (known && known->args != p->args))
+			return err_set(err, ERR_ALREADY_EXISTS,
+				       "volume '%s' is published at '%.200s' with other arguments",
+				       p->req->volume_id, path);
+		return 1;
+	}
+	if (at.is_mount_root)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "target_path: something that is not volume '%s' is mounted at "
+			       "'%.200s'",
+			       p->req->volume_id, path);
+	return check_free_target(p, &at, err);
+}
+
+/* Modes for one workload: the volume may have no other target (CSI 1.13, table of
+ * NodePublishVolume). */
+static int check_only_target(const struct publish *p, struct ctx *ctx,
+			     const struct node_state *state, struct err *err)
+{
+	const char *other;
+
+	if (vol_mode_has_many_targets(p->cap.mode) || state->note.n_targets == 0)
+		return 0;
+	if (node_find_mount(state, ctx, NODE_MOUNT_TARGET, p->req->target_path, &other, err) < 0)
+		return -1;
+	if (other)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume '%s' is published at '%.200s' already, and access mode %s "
+			       "allows one target",
+			       p->req->volume_id, other, vol_mode_name(p->cap.mode));
+	return 0;
+}
+
+/* Entries of targets that went without an unpublish would fill the note in time. */
+struct alive {
+	const struct note *note;
+	struct note kept;
+};
+
+static int keep_alive(void *arg, const char *path, bool read_only)
+{
+	struct alive *alive = arg;
+	const struct note_target *target = note_find(alive->note, note_hash_path(path));
+
+	(void)read_only;
+	if (target)
+		(void)note_add(&alive->kept, path, target->args); /* fits: it is a subset */
+	return 0;
+}
+
+static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publish *p,
+		       struct node_state *state, struct err *err)
+{
+	if (!note_add(&state->note, p->req->target_path, p->args)) {
+		struct alive alive = { .note = &state->note, .kept = state->note };
+
+		alive.kept.n_targets = 0;
+		if (host_mount_each(state->device.devno, keep_alive, &alive, err) < 0)
+			return -1;
+		memcpy(state->note.targets, alive.kept.targets, sizeof(alive.kept.targets));
+		state->note.n_targets = alive.kept.n_targets;
+		if (!note_add(&state->note, p->req->target_path, p->args))
+			return 0; /* full of living ones: this target works without a line */
+	}
+	return node_state_save_note(d, ctx, state, err);
+}
+
+static int bind_target(struct ctx *ctx, const struct publish *p, const struct node_state *state,
+		       bool *ret_bound, struct err *err)
+{
+	const char *source = p->is_block ? state->device.path : p->req->staging_target_path;
+	const char *flags[ARRAY_LEN(bind_flags)];
+	struct host_mount_at at;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(bind_flags) && !p->is_block; i++) {
+		if (has_flag(&p->cap, bind_flags[i]))
+			flags[n++] = bind_flags[i];
+	}
+	if (ctx_check(ctx, err) < 0 ||
+	    host_mount_bind(ctx, source, p->req->target_path, p->read_only, flags, n, err) < 0)
+		return -1;
+	*ret_bound = true;
+	if (host_mount_look(p->req->target_path, &at, err) < 0)
+		return -1;
+	if (!node_is_mount_of(state, &at) || at.is_block_device != p->is_block)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume '%s' went away from '%.200s' while it was being published",
+			       p->req->volume_id, p->req->staging_target_path);
+	return 0;
+}
+
+static void undo_publish(struct csi_driver *d, struct node_state *state, const char *path,
+			 bool is_bound, bool is_made)
+{
+	struct ctx ctx;
+	struct err err;
+
+	ctx_init(&ctx, UNDO_NS);
+	note_remove(&state->note, note_hash_path(path));
+	if ((is_bound && host_mount_umount(&ctx, path, &err) < 0) ||
+	    (is_made && host_mount_remove_target(path, &err) < 0) ||
+	    node_state_save_note(d, &ctx, state, &err) < 0)
+		log_warn("failed publishing is not undone; it will be at the next unpublish",
+			 log_str("volume", state->ref.id.token), log_str("path", path),
+			 log_err(&err));
+	ctx_done(&ctx);
+}
+
+static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publish *p,
+		       struct node_state *state, struct err *err)
+{
+	bool is_bound = false;
+	bool is_made = false;
+
+	if (ctx_check(ctx, err) < 0 ||
+	    host_mount_make_target(p->req->target_path, !p->is_block, &is_made, err) < 0)
+		return -1;
+	if (note_target(d, ctx, p, state, err) == 0 &&
+	    bind_target(ctx, p, state, &is_bound, err) == 0)
+		return 0;
+	undo_publish(d, state, p->req->target_path, is_bound, is_made);
+	return -1;
+}
+
+static int publish(struct csi_driver *d, struct ctx *ctx, const struct csi_publish *req,
+		   struct err *err)
+{
+	struct publish p = { .req = req, .cap = req->capability };
+	struct node_state state;
+	struct backend_volume vol;
+	struct csi_ref ref;
+	int r;
+
+	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
+	    driver_check_capability(&vol, &p.cap, err) < 0 ||
+	    node_state_load(d, ctx, &ref, &state, err) < 0)
+		return -1;
+	p.is_block = p.cap.access == VOL_ACCESS_BLOCK;
+	p.read_only = req->readonly || vol_mode_is_reader_only(p.cap.mode) ||
+		      (!p.is_block && has_flag(&p.cap, "ro"));
+	p.args = note_hash_publish(&p.cap, req->readonly);
+	if (prove_staging(&p, &state, err) < 0)
+		return -1;
+	r = look_at_target(&p, &state, err);
+	if (r != 0)
+		return r < 0 ? -1 : 0;
+	if (check_only_target(&p, ctx, &state, err) < 0)
+		return -1;
+	return publish_new(d, ctx, &p, &state, err);
+}
+
+int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *req, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct vol_id id;
+	int r;
+
+	if (validate_publish(req, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
+	    inflight_begin(d->inflight, id.token, "NodePublishVolume", err) < 0)
+		return -1;
+	r = publish(d, ctx, req, err);
+	inflight_end(d->inflight, id.token);
+	return r;
+}
+
+/* Mounts of this volume at the target, as many as lie on each other; then the target itself. */
+static int take_down(struct ctx *ctx, const struct node_state *state, const char *path,
+		     struct err *err)
+{
+	struct host_mount_at at;
+
+	for (int i = 0; i < STACKED_MAX; i++) {
+		if (host_mount_look(path, &at, err) < 0)
+			return -1;
+		if (!at.exists)
+			return 0;
+		if (at.is_symlink)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "target_path: '%.300s' is a symbolic link", path);
+		if (ctx_check(ctx, err) < 0)
+			return -1;
+		if (!at.is_mount_root)
+			return host_mount_remove_target(path, err);
+		if (!node_is_mount_of(state, &at))
+			return err_set(err, ERR_FAILED_PRECONDITION,
+				       "target_path: something that is not volume '%s' is mounted "
+				       "at '%.300s'; it is left alone",
+				       state->ref.id.token, path);
+		if (host_mount_umount(ctx, path, err) < 0)
+			return -1;
+	}
+	return err_set(err, ERR_ABORTED, "target_path: '%.300s' is being mounted again and again",
+		       path);
+}
+
+static int unpublish(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
+		     const char *path, struct err *err)
+{
+	uint64_t hash = note_hash_path(path);
+	struct node_state state;
+
+	if (node_state_load(d, ctx, ref, &state, err) < 0 || take_down(ctx, &state, path, err) < 0)
+		return -1;
+	if (!note_find(&state.note, hash))
+		return 0;
+	note_remove(&state.note, hash);
+	return node_state_save_note(d, ctx, &state, err);
+}
+
+/* A volume that is not ours to find: its target goes if nothing is mounted there. */
+static int unpublish_unknown(struct ctx *ctx, const char *volume_id, const char *path,
+			     struct err *err)
+{
+	struct node_state nothing = { 0 };
+	struct host_mount_at at;
+	struct err why = *err;
+
+	if (host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (!at.is_mount_root)
+		return take_down(ctx, &nothing, path, err);
+	*err = why;
+	return err_wrap(err, "something is mounted at '%.100s', but not volume '%.128s'", path,
+			volume_id);
+}
+
+int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			  const char *target_path, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct csi_ref ref;
+	int r;
+
+	if (validate_unpublish(volume_id, target_path, err) < 0)
+		return -1;
+	if (driver_find_pool(d, volume_id, &ref, err) < 0)
+		return unpublish_unknown(ctx, volume_id, target_path, err);
+	if (inflight_begin(d->inflight, ref.id.token, "NodeUnpublishVolume", err) < 0)
+		return -1;
+	r = unpublish(d, ctx, &ref, target_path, err);
+	inflight_end(d->inflight, ref.id.token);
+	return r;
+}

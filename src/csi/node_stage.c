@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NodeStageVolume and NodeUnstageVolume.
+ *
+ *   stage    look → attach → note → mount → settle          (raw block: look → attach → note)
+ *   unstage  look → umount → detach → note
+ *
+ * A SIGKILL between any two steps leaves something that the same call, or the opposite one, finds
+ * by looking: a device found by its backing file, a mount found by its device. The note is written
+ * before the mount, so a mount never has a note that does not describe it. A failure undoes the
+ * steps that were taken, with a time limit of its own, since the call's may be what ran out.
+ *
+ * The staging mount is always read-write: "ro" among the flags, readonly and the reader-only modes
+ * make the mounts that workloads see read-only. (A raw device is attached read-only for reader-only
+ * modes; a bind mount of a device node cannot forbid writing.) For raw block the staging directory
+ * stays empty, as kubelet removes it with rmdir.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "csi/driver-internal.h"
+#include "csi/validate.h"
+
+#define UNDO_NS (30 * NS_PER_S)
+
+static int check_staging_dir(const char *path, const struct host_mount_at *at, struct err *err)
+{
+	if (at->is_symlink)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "staging_target_path: '%.300s' is a symbolic link", path);
+	if (!at->exists)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"staging_target_path: '%.300s' does not exist; the CO has to make it",
+			path);
+	if (!at->is_dir)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "staging_target_path: '%.300s' is not a directory", path);
+	return 0;
+}
+
+static int compare_capability(const struct node_state *state, const struct csi_stage *req,
+			      const struct vol_capability *cap, struct err *err)
+{
+	if (state->note.is_staged &&
+	    state->note.staging == note_hash_path(req->staging_target_path) &&
+	    state->note.capability != note_hash_capability(cap))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "volume '%s' is staged at '%.200s' with another volume_capability",
+			       req->volume_id, req->staging_target_path);
+	return 0;
+}
+
+static int settle(struct ctx *ctx, const struct node_state *state, const char *path,
+		  struct err *err)
+{
+	return backend_settle(state->ref.pool, ctx, state->ref.id.token, path, err);
+}
+
+/*
+ * What is there already: 1 = staged as asked, 0 = free to stage, -1 = in the way. A kill between
+ * mount and settle is mended here.
+ */
+static int look_before_stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
+			     const struct vol_capability *cap, struct node_state *state,
+			     struct err *err)
+{
+	struct host_mount_at at;
+	const char *staged_at;
+
+	if (host_mount_look(req->staging_target_path, &at, err) < 0 ||
+	    check_staging_dir(req->staging_target_path, &at, err) < 0 ||
+	    node_find_staging(state, ctx, &staged_at, err) < 0 ||
+	    (staged_at && compare_capability(state, req, cap, err) < 0))
+		return -1;
+	if (node_is_mount_of(state, &at)) {
+		if (cap->access == VOL_ACCESS_BLOCK)
+			return err_set(err, ERR_ALREADY_EXISTS,
+				       "volume '%s' is staged at '%.200s' as a mount",
+				       req->volume_id, req->staging_target_path);
+		note_stage(&state->note, req->staging_target_path, cap);
+		if (node_state_save_note(d, ctx, state, err) < 0 ||
+		    settle(ctx, state, req->staging_target_path, err) < 0)
+			return -1;
+		return 1;
+	}
+	if (at.is_mount_root)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "staging_target_path: something that is not volume '%s' is mounted "
+			       "at '%.200s'",
+			       req->volume_id, req->staging_target_path);
+	if (!staged_at)
+		return 0;
+	if (state->note.is_block && state->note.staging == note_hash_path(req->staging_target_path))
+		return 1;
+	return err_set(err, ERR_FAILED_PRECONDITION, "volume '%s' is staged at '%.300s'",
+		       req->volume_id, staged_at);
+}
+
+/* "ro" and "rw" belong to the workload's mounts. */
+static struct host_mount_options staging_options(struct arena *a, const struct vol_capability *cap)
+{
+	const char **flags = arena_array(a, cap->n_mount_flags, sizeof(*flags));
+	size_t n = 0;
+
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		if (!str_is_equal(cap->mount_flags[i], "ro") &&
+		    !str_is_equal(cap->mount_flags[i], "rw"))
+			flags[n++] = cap->mount_flags[i];
+	}
+	return (struct host_mount_options){ .fs = cap->fs_type, .flags = flags, .n_flags = n };
+}
+
+/* Takes back what stage_new did; what cannot be is logged, and the next stage or unstage finds it.
+ */
+static void undo_stage(struct csi_driver *d, struct node_state *state, const char *path,
+		       bool is_mounted)
+{
+	struct ctx ctx;
+	struct err err;
+	bool is_undone = true;
+
+	ctx_init(&ctx, UNDO_NS);
+	if (is_mounted && host_mount_umount(&ctx, path, &err) < 0)
+		is_undone = false;
+	if (is_undone) {
+		note_unstage(&state->note);
+		if (node_state_save_note(d, &ctx, state, &err) < 0 ||
+		    backend_detach(state->ref.pool, &ctx, state->ref.id.token, &err) < 0)
+			is_undone = false;
+	}
+	if (!is_undone)
+		log_warn("failed staging is not undone; it will be at the next stage or unstage",
+			 log_str("volume", state->ref.id.token), log_str("path", path),
+			 log_err(&err));
+	ctx_done(&ctx);
+}
+
+static int mount_staging(struct ctx *ctx, const struct node_state *state,
+			 const struct vol_capability *cap, const char *path, bool *ret_mounted,
+			 struct err *err)
+{
+	struct host_mount_options opts = staging_options(ctx->arena, cap);
+
+	if (ctx_check(ctx, err) < 0 ||
+	    host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
+		return -1;
+	*ret_mounted = true;
+	return settle(ctx, state, path, err);
+}
+
+static int stage_new(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
+		     const struct vol_capability *cap, struct node_state *state, struct err *err)
+{
+	bool is_block = cap->access == VOL_ACCESS_BLOCK;
+	struct backend_attach_options opts = {
+		.hold = is_block, .read_only = is_block && vol_mode_is_reader_only(cap->mode)
+	};
+	bool is_mounted = false;
+
+	if (ctx_check(ctx, err) < 0 || backend_attach(state->ref.pool, ctx, state->ref.id.token,
+						      &opts, &state->device, err) < 0)
+		return -1;
+	state->is_attached = true;
+	note_stage(&state->note, req->staging_target_path, cap);
+	if (node_state_save_note(d, ctx, state, err) == 0 &&
+	    (is_block ||
+	     mount_staging(ctx, state, cap, req->staging_target_path, &is_mounted, err) == 0))
+		return 0;
+	undo_stage(d, state, req->staging_target_path, is_mounted);
+	return -1;
+}
+
+static int stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
+		 struct err *err)
+{
+	struct vol_capability cap = req->capability;
+	struct node_state state;
+	struct backend_volume vol;
+	struct csi_ref ref;
+	int r;
+
+	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
+	    driver_check_capability(&vol, &cap, err) < 0)
+		return -1;
+	if (!(ref.pool->ops->caps & BACKEND_ATTACH))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "pool '%s' (%s) has no block devices to stage", ref.pool->pool_name,
+			       ref.pool->ops->name);
+	if (node_state_load(d, ctx, &ref, &state, err) < 0)
+		return -1;
+	r = look_before_stage(d, ctx, req, &cap, &state, err);
+	if (r < 0)
+		return -1;
+	return r > 0 ? 0 : stage_new(d, ctx, req, &cap, &state, err);
+}
+
+int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct vol_id id;
+	int r;
+
+	if (validate_stage(req, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
+	    inflight_begin(d->inflight, id.token, "NodeStageVolume", err) < 0)
+		return -1;
+	r = stage(d, ctx, req, err);
+	inflight_end(d->inflight, id.token);
+	return r;
+}
+
+/* A volume that is not ours to find: fine as long as there is nothing to take down. */
+static int unstage_unknown(const char *volume_id, const char *path, struct err *err)
+{
+	struct host_mount_at at;
+	struct err why = *err;
+
+	if (host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (!at.is_mount_root)
+		return 0;
+	*err = why;
+	return err_wrap(err, "something is mounted at '%.100s', but not volume '%.128s'", path,
+			volume_id);
+}
+
+static int check_unpublished(struct ctx *ctx, const struct node_state *state, struct err *err)
+{
+	const char *target;
+
+	if (node_find_mount(state, ctx, NODE_MOUNT_TARGET, NULL, &target, err) < 0)
+		return -1;
+	if (target)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume '%s' is still published at '%.300s'", state->ref.id.token,
+			       target);
+	return 0;
+}
+
+static int umount_staging(struct ctx *ctx, const struct node_state *state, const char *path,
+			  struct err *err)
+{
+	struct host_mount_at at;
+
+	if (host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (!at.is_mount_root)
+		return 0;
+	if (!node_is_mount_of(state, &at))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "staging_target_path: something that is not volume '%s' is mounted "
+			       "at '%.300s'; it is left alone",
+			       state->ref.id.token, path);
+	if (check_unpublished(ctx, state, err) < 0 || ctx_check(ctx, err) < 0)
+		return -1;
+	return host_mount_umount(ctx, path, err);
+}
+
+static int unstage(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
+		   const char *path, struct err *err)
+{
+	const char *staged_at;
+	struct node_state state;
+
+	if (node_state_load(d, ctx, ref, &state, err) < 0 ||
+	    umount_staging(ctx, &state, path, err) < 0)
+		return -1;
+	if (!state.is_attached)
+		return 0;
+	if (node_find_staging(&state, ctx, &staged_at, err) < 0)
+		return -1;
+	if (staged_at && state.note.staging != note_hash_path(path))
+		return 0; /* staged at another path, which this call does not name */
+	if (check_unpublished(ctx, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
+	    backend_detach(ref->pool, ctx, ref->id.token, err) < 0)
+		return -1;
+	note_unstage(&state.note);
+	return node_state_save_note(d, ctx, &state, err);
+}
+
+int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
+			const char *staging_target_path, struct err *err)
+{
+	struct csi_driver *d = impl;
+	struct csi_ref ref;
+	int r;
+
+	if (validate_unstage(volume_id, staging_target_path, err) < 0)
+		return -1;
+	if (driver_find_pool(d, volume_id, &ref, err) < 0)
+		return unstage_unknown(volume_id, staging_target_path, err);
+	if (inflight_begin(d->inflight, ref.id.token, "NodeUnstageVolume", err) < 0)
+		return -1;
+	r = unstage(d, ctx, &ref, staging_target_path, err);
+	inflight_end(d->inflight, ref.id.token);
+	return r;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is true of a volume on this node: never remembered, always asked. The device comes from the
+ * backend, which finds it by the backing file; mounts come from the kernel; the note only adds what
+ * neither can tell, and counts only for a device that is attached now. So after a reboot, a SIGKILL
+ * or an unmount by hand there is nothing to repair.
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "csi/driver-internal.h"
+
+static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
+		     struct err *err)
+{
+	char text[BACKEND_NOTE_MAX + 1];
+
+	if (!(state->ref.pool->ops->caps & BACKEND_NOTES))
+		return 0;
+	if (backend_note_get(state->ref.pool, ctx, state->ref.id.token, text, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	note_parse(text, d->boot_id, &state->note);
+	return 0;
+}
+
+int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
+		    struct node_state *ret, struct err *err)
+{
+	struct node_state state = { .ref = *ref };
+
+	if (ref->pool->ops->caps & BACKEND_ATTACH) {
+		int r = backend_find_device(ref->pool, ctx, ref->id.token, &state.device, err);
+
+		if (r < 0 && err->code != ERR_NOT_FOUND)
+			return -1;
+		state.is_attached = r == 0;
+	}
+	if (state.is_attached && load_note(d, ctx, &state, err) < 0)
+		return -1;
+	*ret = state;
+	return 0;
+}
+
+int node_state_save_note(struct csi_driver *d, struct ctx *ctx, const struct node_state *state,
+			 struct err *err)
+{
+	char text[BACKEND_NOTE_MAX + 1];
+
+	if (!(state->ref.pool->ops->caps & BACKEND_NOTES))
+		return 0;
+	note_format(&state->note, d->boot_id, text);
+	return backend_note_set(state->ref.pool, ctx, state->ref.id.token, text, err);
+}
+
+bool node_is_mount_of(const struct node_state *state, const struct host_mount_at *at)
+{
+	if (!state->is_attached || !at->exists || !at->is_mount_root)
+		return false;
+	if (at->is_block_device)
+		return at->rdev == state->device.devno;
+	return at->device == state->device.devno;
+}
+
+struct search {
+	const struct note *note;
+	struct arena *arena;
+	enum node_mounts what;
+	const char *except;
+	const char *found;
+};
+
+static int match_mount(void *arg, const char *path, bool read_only)
+{
+	struct search *search = arg;
+	uint64_t hash = note_hash_path(path);
+
+	(void)read_only;
+	if (search->except && str_is_equal(path, search->except))
+		return 0;
+	if (search->what == NODE_MOUNT_STAGING &&
+	    (!search->note->is_staged || search->note->staging != hash))
+		return 0;
+	if (search->what == NODE_MOUNT_TARGET && !note_find(search->note, hash))
+		return 0;
+	search->found = arena_strdup(search->arena, path);
+	return 1;
+}
+
+int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
+		    const char *except, const char **ret_path, struct err *err)
+{
+	struct search search = {
+		.note = &state->note, .arena = ctx->arena, .what = what, .except = except
+	};
+
+	if (state->is_attached &&
+	    host_mount_each(state->device.devno, match_mount, &search, err) < 0)
+		return -1;
+	*ret_path = search.found;
+	return 0;
+}
+
+int node_find_staging(const struct node_state *state, struct ctx *ctx, const char **ret_path,
+		      struct err *err)
+{
+	*ret_path = NULL;
+	if (!state->is_attached || !state->note.is_staged)
+		return 0;
+	if (!state->note.is_block)
+		return node_find_mount(state, ctx, NODE_MOUNT_STAGING, NULL, ret_path, err);
+	*ret_path = arena_strdup(ctx->arena, str_or(state->note.staging_text, "(unknown path)"));
+	return 0;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The note's text:
+ *
+ *   cleat-note 1
+ *   boot 0b8c9a2e-…
+ *   staged <path hash> <capability hash> mount|block <path, if short>
+ *   target <path hash> <argument hash>
+ *
+ * Hashes instead of words, because a path may have 4095 bytes and flags as many, while the note has
+ * 4096: so a hundred targets fit whatever their length. The hash is FNV-1a of 64 bits over
+ * length-prefixed parts; it is compared with arguments that come over a root-only socket, so
+ * accidents matter and attacks do not.
+ */
+#include "csi/note.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+#define NOTE_HEAD "cleat-note 1"
+#define HASH_SEED UINT64_C(0xcbf29ce484222325)
+#define HASH_PRIME UINT64_C(0x100000001b3)
+
+static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * HASH_PRIME;
+	return h;
+}
+
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+	uint64_t n = strlen(text);
+
+	h = hash_bytes(h, &n, sizeof(n));
+	return hash_bytes(h, text, n);
+}
+
+uint64_t note_hash_path(const char *path)
+{
+	return hash_text(HASH_SEED, path);
+}
+
+uint64_t note_hash_capability(const struct vol_capability *cap)
+{
+	unsigned char kind[2] = { (unsigned char)cap->access, (unsigned char)cap->mode };
+	uint64_t h = hash_bytes(HASH_SEED, kind, sizeof(kind));
+
+	if (cap->access == VOL_ACCESS_BLOCK)
+		return h;
+	h = hash_text(h, str_or(cap->fs_type, ""));
+	for (size_t i = 0; i < cap->n_mount_flags; i++)
+		h = hash_text(h, cap->mount_flags[i]);
+	return h;
+}
+
+uint64_t note_hash_publish(const struct vol_capability *cap, bool readonly)
+{
+	unsigned char ro = readonly;
+
+	return hash_bytes(note_hash_capability(cap), &ro, sizeof(ro));
+}
+
+void note_stage(struct note *note, const char *path, const struct vol_capability *cap)
+{
+	size_t n = strlen(path);
+
+	note->is_staged = true;
+	note->is_block = cap->access == VOL_ACCESS_BLOCK;
+	note->staging = note_hash_path(path);
+	note->capability = note_hash_capability(cap);
+	if (n >= NOTE_PATH_MAX)
+		n = 0;
+	memcpy(note->staging_text, path, n);
+	note->staging_text[n] = '\0';
+}
+
+void note_unstage(struct note *note)
+{
+	note->is_staged = false;
+	note->is_block = false;
+	note->staging = 0;
+	note->capability = 0;
+	note->staging_text[0] = '\0';
+}
+
+const struct note_target *note_find(const struct note *note, uint64_t path_hash)
+{
+	for (size_t i = 0; i < note->n_targets; i++) {
+		if (note->targets[i].path == path_hash)
+			return &note->targets[i];
+	}
+	return NULL;
+}
+
+void note_remove(struct note *note, uint64_t path_hash)
+{
+	for (size_t i = 0; i < note->n_targets; i++) {
+		if (note->targets[i].path == path_hash) {
+			note->targets[i] = note->targets[--note->n_targets];
+			return;
+		}
+	}
+}
+
+bool note_add(struct note *note, const char *path, uint64_t args)
+{
+	uint64_t hash = note_hash_path(path);
+
+	note_remove(note, hash);
+	if (note->n_targets == NOTE_TARGETS_MAX)
+		return false;
+	note->targets[note->n_targets++] = (struct note_target){ hash, args };
+	return true;
+}
+
+void note_format(const struct note *note, const char *boot_id, char ret_text[BACKEND_NOTE_MAX + 1])
+{
+	autostr struct str out = STR_INIT;
+
+	ret_text[0] = '\0';
+	if (!note->is_staged && note->n_targets == 0)
+		return;
+	str_appendf(&out, NOTE_HEAD "\nboot %s\n", boot_id);
+	if (note->is_staged)
+		str_appendf(&out, "staged %016" PRIx64 " %016" PRIx64 " %s %s\n", note->staging,
+			    note->capability, note->is_block ? "block" : "mount",
+			    note->staging_text);
+	for (size_t i = 0; i < note->n_targets; i++)
+		str_appendf(&out, "target %016" PRIx64 " %016" PRIx64 "\n", note->targets[i].path,
+			    note->targets[i].args);
+	memcpy(ret_text, out.buf, out.len + 1);
+}
+
+static_assert(64 + 48 + NOTE_PATH_MAX + NOTE_TARGETS_MAX * 41 <= BACKEND_NOTE_MAX,
+	      "head and boot line, staging line and all target lines fit");
+
+/* Exactly 16 hex digits at *p, then the byte stop. */
+static bool take_hash(const char **p, char stop, uint64_t *ret_hash)
+{
+	uint64_t h = 0;
+
+	for (int i = 0; i < 16; i++) {
+		char c = (*p)[i];
+
+		if (c >= '0' && c <= '9')
+			h = h << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			h = h << 4 | (uint64_t)(c - 'a' + 10);
+		else
+			return false;
+	}
+	if ((*p)[16] != stop)
+		return false;
+	*p += stop ? 17 : 16;
+	*ret_hash = h;
+	return true;
+}
+
+static bool parse_line(const char *line, struct note *note)
+{
+	uint64_t a;
+	uint64_t b;
+
+	if (str_has_prefix(line, "target ")) {
+		line += strlen("target ");
+		if (!take_hash(&line, ' ', &a) || !take_hash(&line, '\0', &b) ||
+		    note->n_targets == NOTE_TARGETS_MAX)
+			return false;
+		note->targets[note->n_targets++] = (struct note_target){ a, b };
+		return true;
+	}
+	if (!str_has_prefix(line, "staged "))
+		return false;
+	line += strlen("staged ");
+	if (!take_hash(&line, ' ', &a) || !take_hash(&line, ' ', &b))
+		return false;
+	note->is_block = str_has_prefix(line, "block ");
+	if ((!note->is_block && !str_has_prefix(line, "mount ")) ||
+	    strlen(line + 6) >= NOTE_PATH_MAX)
+		return false;
+	note->is_staged = true;
+	note->staging = a;
+	note->capability = b;
+	memcpy(note->staging_text, line + 6, strlen(line + 6) + 1);
+	return true;
+}
+
+void note_parse(const char *text, const char *boot_id, struct note *ret_note)
+{
+	autofree char *copy = xstrdup(text);
+	char *rest = copy;
+	struct note note = { 0 };
+	unsigned n = 0;
+
+	*ret_note = note;
+	for (char *line; (line = strsep(&rest, "\n")) && *line; n++) {
+		if (n == 0 && !str_is_equal(line, NOTE_HEAD))
+			return;
+		if (n == 1 && (!str_has_prefix(line, "boot ") || !str_is_equal(line + 5, boot_id)))
+			return;
+		if (n > 1 && !parse_line(line, &note))
+			return;
+	}
+	*ret_note = note;
+}
