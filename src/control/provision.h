@@ -13,15 +13,20 @@ struct informer;
 struct kube_client;
 struct recorder;
 
-/* Informers that controllers of one process share; those a controller does not use may be NULL. Borrowed. */
+/* Informers that controllers of one process share; those a controller does not use may be NULL.
+ * Borrowed. */
 struct control_caches {
 	struct informer *pvcs, *pvs, *classes, *nodes, *csi_nodes, *attachments;
 };
 
 /*
- * The provisioner: claims to volumes and PVs, released PVs to nothing, by the contract of external-provisioner. Straight
- * reconciles from cached objects to one next action, safe to kill at any step: the volume's name comes from the claim's
- * UID, so a repeated CreateVolume finds what the killed one made.
+ * The provisioner: claims to volumes and PVs, released PVs to nothing, by the contract of
+ * external-provisioner. Safe to kill at any step: the volume's name comes from the claim's UID, and
+ * before CreateVolume the finalizer "cleat.csi/provisioning" on the claim says that a volume may
+ * come to be; it goes when the claim is bound or the driver has said finally that there is none.
+ *
+ * It needs the caches of claims, PVs and classes, with topology also of nodes and CSINodes, and
+ * with attaching drivers of attachments. The rights are those of external-provisioner.
  */
 struct provisioner;
 
@@ -31,21 +36,24 @@ struct provision_options {
 	struct kube_client *client;
 	struct control_caches caches;
 	struct recorder *recorder;
-	struct csi_service service;    /* copied; what it points to must outlive the provisioner */
-	const char *driver_name;       /* copied */
+	struct csi_service service;     /* copied; what it points to must outlive the provisioner */
+	const char *driver_name;        /* copied */
 	const char *volume_name_prefix; /* "" = "pvc" */
-	const char *default_fs;        /* "" = none */
+	const char *default_fs;         /* "" = none */
 	bool extra_create_metadata;
 	bool strict_topology;
 	bool no_immediate_topology;
-	unsigned workers;              /* 0: 16 */
-	int64_t timeout_ns;            /* of one CSI call; 0: 10 s */
+	unsigned workers;                    /* 0: 16 */
+	int64_t timeout_ns;                  /* of one CSI call; 0: 10 s */
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */
 };
 
-int provisioner_new(const struct provision_options *opts, struct provisioner **ret_p, struct err *err);
+/* Before the caches are started, since it watches them. */
+int provisioner_new(const struct provision_options *opts, struct provisioner **ret_p,
+		    struct err *err);
 void provisioner_start(struct provisioner *p); /* begins work once the caches have synced */
 void provisioner_pause(struct provisioner *p); /* lease lost: nothing more is written */
+/* After the caches have stopped. Waits for reconciles under way. */
 void provisioner_free(struct provisioner *p);
 
 #endif

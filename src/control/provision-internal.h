@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_PROVISION_INTERNAL_H
+#define CONTROL_PROVISION_INTERNAL_H
+
+#include "control/provision.h"
+
+#include "base/json.h"
+#include "base/map.h"
+#include "control/secrets.h"
+#include "csi/service.h"
+#include "kube/object.h"
+#include "kube/queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* On a claim: a CreateVolume may have taken effect and no PV says so yet. See intent.c. */
+#define INTENT_FINALIZER "cleat.csi/provisioning"
+/* On a PV: DeleteVolume comes before the object goes. */
+#define PV_FINALIZER "external-provisioner.volume.kubernetes.io/finalizer"
+
+#define ANN_PROVISIONER "volume.kubernetes.io/storage-provisioner"
+#define ANN_PROVISIONER_BETA "volume.beta.kubernetes.io/storage-provisioner"
+#define ANN_MIGRATED_TO "pv.kubernetes.io/migrated-to"
+#define ANN_SELECTED_NODE "volume.kubernetes.io/selected-node"
+#define ANN_PROVISIONED_BY "pv.kubernetes.io/provisioned-by"
+#define ANN_DELETE_SECRET_NAME "volume.kubernetes.io/provisioner-deletion-secret-name"
+#define ANN_DELETE_SECRET_NS "volume.kubernetes.io/provisioner-deletion-secret-namespace"
+#define ANN_MODIFY_SECRET_NAME "volume.kubernetes.io/controller-modify-secret-name"
+#define ANN_MODIFY_SECRET_NS "volume.kubernetes.io/controller-modify-secret-namespace"
+
+#define PARAM_PREFIX "csi.storage.k8s.io/"
+
+/* How long an infeasible claim (INVALID_ARGUMENT) rests, unless its StorageClass is made anew. */
+#define INFEASIBLE_REST_NS (300 * INT64_C(1000000000))
+
+struct driver_caps {
+	struct csi_plugin_capabilities plugin;
+	uint64_t controller;
+};
+
+/* What is remembered of a claim between its reconciles, by UID; losing it costs nothing but a
+ * metric and a retry. */
+struct claim_note {
+	int64_t first_ns;            /* first attempt */
+	int64_t infeasible_until_ns; /* 0: is feasible as far as known */
+	char *class_uid;             /* of the class that was infeasible */
+};
+
+struct provisioner {
+	/* Fixed after provisioner_new. */
+	struct ev_loop *loop;
+	struct kube_client *client;
+	struct control_caches caches;
+	struct recorder *recorder;
+	struct csi_service service;
+	char *driver;
+	char *prefix;
+	char *default_fs;
+	char *identity; /* csiProvisionerIdentity of this process */
+	bool extra_create_metadata, strict_topology, no_immediate_topology;
+	int64_t timeout_ns;
+	struct queue *claims;        /* keys "ns/name" */
+	struct queue *volumes;       /* keys: names of PVs */
+	struct ev_timer *sync_timer; /* the loop's */
+
+	atomic_bool is_active; /* any thread: we may write */
+
+	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
+	struct map *notes;    /* claim UID → struct claim_note */
+	bool has_caps;
+	struct driver_caps caps;
+};
+
+/* What a failed attempt means for the claim (contract of external-provisioner). */
+enum attempt_state {
+	ATTEMPT_NO_CHANGE,     /* before any RPC: what was in doubt stays in doubt */
+	ATTEMPT_FINISHED,      /* the driver's final answer: nothing was made */
+	ATTEMPT_IN_BACKGROUND, /* may have been made or be being made: ask until the answer is final
+				*/
+	ATTEMPT_RESCHEDULE,    /* not on this node */
+	ATTEMPT_INFEASIBLE,    /* final, and repeating it soon is pointless */
+};
+
+/* One reconcile of one claim. Everything lives as long as ctx->arena but the counted objects. */
+struct attempt {
+	struct provisioner *p;
+	struct ctx *ctx;
+	const char *key;
+	const struct kube_object *obj;       /* the claim as the API server has it; owned */
+	struct json_doc *doc;                /* the same, whole; owned */
+	const struct kube_object *class_obj; /* owned; NULL if the class is gone */
+	const char *pv_name;                 /* also the volume's name */
+	bool was_in_doubt;                   /* an earlier call's end is unknown */
+	bool is_cleanup;                     /* the volume is asked for only to be deleted */
+	enum attempt_state state;            /* read after a failure */
+	struct driver_caps caps;
+	struct csi_create_volume req;
+	const char *fs_type;
+	struct secret_ref refs[SECRET_KINDS];
+};
+
+static inline const struct kube_pvc *attempt_claim(const struct attempt *a)
+{
+	return kube_as_pvc(a->obj);
+}
+static inline const struct kube_storage_class *attempt_class(const struct attempt *a)
+{
+	return kube_as_class(a->class_obj);
+}
+
+/* The driver has it, and whoever started us reckoned with it and gave us the caches. */
+static inline bool attempt_has_topology(const struct attempt *a)
+{
+	return a->caps.plugin.accessibility_constraints && a->p->caches.nodes &&
+	       a->p->caches.csi_nodes;
+}
+
+/* provision.c: 0 while this process may write; ABORTED once the lease is lost. */
+int provision_may_act(struct provisioner *p, struct err *err);
+int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
+		   struct err *err);
+/* DeleteVolume within the timeout of one call. */
+int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
+			    const struct secrets *secrets, struct err *err);
+
+/* notes.c */
+int64_t note_first_attempt(struct provisioner *p, const char *uid); /* notes now if there is none */
+void note_infeasible(struct provisioner *p, const char *uid, const char *class_uid);
+int64_t note_rest_ns(struct provisioner *p, const char *uid, const char *class_uid); /* 0: try */
+void note_forget(struct provisioner *p, const char *uid);
+void note_free_all(struct provisioner *p);
+
+/* claim.c, release.c: the two reconciles. */
+enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
+				   int64_t *ret_after_ns);
+enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns);
+
+/*
+ * intent.c. _read: the claim from the API server into a->obj and a->doc; NOT_FOUND if it is gone.
+ * _record: our finalizer is on the claim as last read, or ABORTED if the claim changed since.
+ * _settle: takes it off again (drop), and the selected node too (unselect), reading anew on
+ * conflict; 0 also when the claim is gone.
+ */
+int intent_read(struct attempt *a, struct err *err);
+int intent_record(struct attempt *a, struct err *err);
+int intent_settle(struct attempt *a, bool drop, bool unselect, struct err *err);
+static inline bool intent_is_recorded(const struct kube_object *claim)
+{
+	return kube_object_has_finalizer(claim, INTENT_FINALIZER);
+}
+
+/* request.c: a->req, a->fs_type and a->refs from claim, class and caches. On failure a->state says
+ * what it means. */
+int request_build(struct attempt *a, struct err *err);
+/* Parameters as the driver gets them. INVALID_ARGUMENT for unknown keys with Kubernetes' prefix. */
+int request_strip_parameters(struct arena *arena, const struct strmap *params,
+			     struct strmap *ret_params, struct err *err);
+/* csi.storage.k8s.io/fstype, else (any case) fstype, else fallback. INVALID_ARGUMENT when both are
+ * given. */
+int request_fs_type(const struct strmap *params, const char *fallback, const char **ret_fs,
+		    struct err *err);
+int request_access_mode(const char *mode, bool has_multi_writer, enum vol_mode *ret_mode,
+			struct err *err);
+
+/* topology.c: a->req.requisite and .preferred. RESCHEDULE if the selected node is not there. */
+int topology_require(struct attempt *a, struct err *err);
+/* FNV-1 over the claim's name plus its ordinal: where in n sorted terms a claim without a node
+ * begins. */
+size_t topology_offset(const char *claim_name, size_t n);
+
+/* pv.c: the PV's JSON, appended. */
+void pv_write(const struct attempt *a, const struct csi_volume *volume, struct str *out);
+/* 0 once the PV is saved, by us now or before. ALREADY_EXISTS if another claim's or another
+ * volume's PV has the name. */
+int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err);
+/* 1 if a PV of this name says that it is this claim's, 0 if there is none. ALREADY_EXISTS if it is
+ * another's. */
+int pv_is_saved(struct attempt *a, const char *handle, struct err *err);
+
+#endif

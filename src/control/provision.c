@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The provisioner's frame: changes in the caches become keys, keys become reconciles on workers
+ * (claim.c, release.c). No state that matters is kept here: what is under way stands in the API
+ * (intent.c), so a new leader, or this process after a crash, goes on from the objects alone.
+ *
+ * Our own writes to a claim come back as changes too. They must not wake the claim, or a refused
+ * one (finalizer on, CreateVolume, finalizer off) would be asked for again at once and for ever; so
+ * a change counts only if it touches what a reconcile decides by.
+ *
+ * is_active falls before the queues are paused: a reconcile that is under way when the lease is
+ * lost stops before its next write.
+ */
+#include "control/provision-internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/str.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "kube/informer.h"
+
+#define DEFAULT_WORKERS 16
+#define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
+#define SYNC_POLL_NS (50 * NS_PER_MS)
+/* A reconcile makes at most one CreateVolume, five DeleteVolumes and a dozen API calls. */
+#define RECONCILE_API_NS (60 * NS_PER_S)
+#define RECONCILE_CALLS 6
+
+int provision_may_act(struct provisioner *p, struct err *err)
+{
+	if (atomic_load(&p->is_active))
+		return 0;
+	return err_set(err, ERR_ABORTED, "another process leads now");
+}
+
+int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
+		   struct err *err)
+{
+	struct driver_caps caps = { 0 };
+
+	{
+		LOCK_SCOPE(&p->lock);
+		if (p->has_caps) {
+			*ret_caps = p->caps;
+			return 0;
+		}
+	}
+	if (csi_get_plugin_capabilities(&p->service, ctx, &caps.plugin, err) < 0 ||
+	    csi_controller_get_capabilities(&p->service, ctx, &caps.controller, err) < 0)
+		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
+	LOCK_SCOPE(&p->lock);
+	p->caps = caps;
+	p->has_caps = true;
+	*ret_caps = caps;
+	return 0;
+}
+
+int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
+			    const struct secrets *secrets, struct err *err)
+{
+	int64_t deadline_ns = ctx->deadline_ns;
+	int64_t limit_ns = clock_now_ns() + p->timeout_ns;
+	int r;
+
+	if (provision_may_act(p, err) < 0)
+		return -1;
+	ctx->deadline_ns = limit_ns < deadline_ns ? limit_ns : deadline_ns;
+	r = csi_delete_volume(&p->service, ctx, volume_id, secrets, err);
+	ctx->deadline_ns = deadline_ns;
+	return r < 0 ? err_wrap(err, "delete volume %s", volume_id) : 0;
+}
+
+static bool is_same_annotation(const struct kube_object *a, const struct kube_object *b,
+			       const char *key)
+{
+	const char *left = strmap_find(&a->annotations, key);
+	const char *right = strmap_find(&b->annotations, key);
+
+	return str_is_equal(str_or(left, ""), str_or(right, ""));
+}
+
+static bool is_claim_changed(const struct kube_object *a, const struct kube_object *b)
+{
+	const struct kube_pvc *old = kube_as_pvc(a), *new = kube_as_pvc(b);
+
+	return !str_is_equal(a->uid, b->uid) || a->is_deleting != b->is_deleting ||
+	       !str_is_equal(old->volume_name, new->volume_name) ||
+	       !str_is_equal(old->phase, new->phase) ||
+	       !str_is_equal(old->class_name, new->class_name) ||
+	       !str_is_equal(old->attributes_class, new->attributes_class) ||
+	       !is_same_annotation(a, b, ANN_PROVISIONER) ||
+	       !is_same_annotation(a, b, ANN_PROVISIONER_BETA) ||
+	       !is_same_annotation(a, b, ANN_MIGRATED_TO) ||
+	       !is_same_annotation(a, b, ANN_SELECTED_NODE);
+}
+
+static void add_claim(struct provisioner *p, const char *ns, const char *name)
+{
+	autofree char *key = xasprintf("%s/%s", ns, name);
+
+	queue_add(p->claims, key);
+}
+
+static void on_claim(void *arg, const struct kube_object *old_obj,
+		     const struct kube_object *new_obj)
+{
+	struct provisioner *p = arg;
+
+	if (old_obj && (!new_obj || !str_is_equal(old_obj->uid, new_obj->uid)))
+		note_forget(p, old_obj->uid);
+	if (new_obj && (!old_obj || is_claim_changed(old_obj, new_obj)))
+		add_claim(p, new_obj->ns, new_obj->name);
+}
+
+/* A PV that goes while its claim still waits for it must be made again. */
+static void on_volume(void *arg, const struct kube_object *old_obj,
+		      const struct kube_object *new_obj)
+{
+	struct provisioner *p = arg;
+	const struct kube_pv *gone = new_obj ? NULL : kube_as_pv(old_obj);
+
+	if (new_obj)
+		queue_add(p->volumes, new_obj->name);
+	else if (gone && str_is_equal(gone->driver, p->driver) && *gone->claim_name)
+		add_claim(p, gone->claim_ns, gone->claim_name);
+}
+
+struct class_visit {
+	struct provisioner *p;
+	const char *class_name;
+};
+
+static int add_waiting(void *arg, const struct kube_object *o)
+{
+	const struct class_visit *visit = arg;
+	const struct kube_pvc *claim = kube_as_pvc(o);
+
+	if (!*claim->volume_name && str_is_equal(claim->class_name, visit->class_name))
+		add_claim(visit->p, o->ns, o->name);
+	return 0;
+}
+
+/* A class that appears, or is made anew, is news for the claims that wait for it. */
+static void on_class(void *arg, const struct kube_object *old_obj,
+		     const struct kube_object *new_obj)
+{
+	struct class_visit visit = { .p = arg };
+
+	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
+		return;
+	visit.class_name = new_obj->name;
+	informer_each(visit.p->caches.pvcs, add_waiting, &visit);
+}
+
+static void on_attachment(void *arg, const struct kube_object *old_obj,
+			  const struct kube_object *new_obj)
+{
+	struct provisioner *p = arg;
+
+	if (!new_obj && old_obj)
+		queue_add(p->volumes, kube_as_attachment(old_obj)->pv_name);
+}
+
+static bool has_synced(const struct provisioner *p)
+{
+	const struct informer *all[] = {
+		p->caches.pvcs,  p->caches.pvs,       p->caches.classes,
+		p->caches.nodes, p->caches.csi_nodes, p->caches.attachments
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i] && !informer_has_synced(all[i]))
+			return false;
+	return true;
+}
+
+static void on_sync_timer(void *arg)
+{
+	struct provisioner *p = arg;
+
+	if (!has_synced(p))
+		return;
+	ev_timer_stop(p->sync_timer);
+	if (!atomic_load(&p->is_active))
+		return;
+	queue_resume(p->claims);
+	queue_resume(p->volumes);
+}
+
+static void start_on_loop(void *arg)
+{
+	struct provisioner *p = arg;
+
+	ev_timer_start(p->sync_timer, 0, SYNC_POLL_NS);
+}
+
+static void make_timer(void *arg)
+{
+	struct provisioner *p = arg;
+
+	p->sync_timer = ev_timer_new(p->loop, on_sync_timer, p);
+}
+
+static void free_timer(void *arg)
+{
+	struct provisioner *p = arg;
+
+	ev_timer_free(p->sync_timer);
+}
+
+static int watch_caches(struct provisioner *p, struct err *err)
+{
+	int r = informer_on_change(p->caches.pvcs, on_claim, p);
+
+	r = r < 0 ? r : informer_on_change(p->caches.pvs, on_volume, p);
+	r = r < 0 ? r : informer_on_change(p->caches.classes, on_class, p);
+	if (r == 0 && p->caches.attachments)
+		r = informer_on_change(p->caches.attachments, on_attachment, p);
+	return r < 0 ? err_set(err, ERR_INTERNAL, "no room for another watcher of a cache") : 0;
+}
+
+static char *make_identity(const char *driver)
+{
+	return xasprintf("%lld-%llu-%s", (long long)(clock_wall_ns() / NS_PER_MS),
+			 (unsigned long long)random_below(10000), driver);
+}
+
+static struct queue *make_queue(struct provisioner *p, const struct provision_options *opts,
+				const char *name, queue_reconcile_fn fn)
+{
+	const struct queue_options options = {
+		.name = name,
+		.workers = opts->workers ? opts->workers : DEFAULT_WORKERS,
+		.lane = WORK_API,
+		.backoff_base_ns = opts->retry_base_ns,
+		.backoff_max_ns = opts->retry_max_ns,
+		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * p->timeout_ns,
+	};
+
+	return queue_new(opts->loop, opts->work, &options, fn, p);
+}
+
+int provisioner_new(const struct provision_options *opts, struct provisioner **ret_p,
+		    struct err *err)
+{
+	struct provisioner *p = xcalloc(1, sizeof(*p));
+
+	*p = (struct provisioner){
+		.loop = opts->loop,
+		.client = opts->client,
+		.caches = opts->caches,
+		.recorder = opts->recorder,
+		.service = opts->service,
+		.driver = xstrdup(opts->driver_name),
+		.prefix = xstrdup(str_or(opts->volume_name_prefix, "pvc")),
+		.default_fs = xstrdup(str_or(opts->default_fs, "")),
+		.identity = make_identity(opts->driver_name),
+		.extra_create_metadata = opts->extra_create_metadata,
+		.strict_topology = opts->strict_topology,
+		.no_immediate_topology = opts->no_immediate_topology,
+		.timeout_ns = opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.notes = map_new(),
+	};
+	p->claims = make_queue(p, opts, "claims", claim_reconcile);
+	p->volumes = make_queue(p, opts, "volumes", volume_reconcile);
+	ev_call(p->loop, make_timer, p);
+	if (watch_caches(p, err) < 0) {
+		provisioner_free(p);
+		return -1;
+	}
+	*ret_p = p;
+	return 0;
+}
+
+void provisioner_start(struct provisioner *p)
+{
+	atomic_store(&p->is_active, true);
+	ev_call(p->loop, start_on_loop, p);
+}
+
+void provisioner_pause(struct provisioner *p)
+{
+	atomic_store(&p->is_active, false);
+	queue_pause(p->claims);
+	queue_pause(p->volumes);
+}
+
+void provisioner_free(struct provisioner *p)
+{
+	if (!p)
+		return;
+	atomic_store(&p->is_active, false);
+	ev_call(p->loop, free_timer, p);
+	queue_free(p->claims);
+	queue_free(p->volumes);
+	note_free_all(p);
+	pthread_mutex_destroy(&p->lock);
+	free(p->driver);
+	free(p->prefix);
+	free(p->default_fs);
+	free(p->identity);
+	free(p);
+}

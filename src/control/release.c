@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reconcile of a PersistentVolume: its finalizer while it is bound, its end when it is
+ * released.
+ *
+ *   Released, policy Delete, not attached:  DeleteVolume → delete the PV → take our finalizer off
+ *
+ * In this order because each step is repeatable and the PV, kept by the finalizer, is the record of
+ * what is still to do: killed anywhere, the next one starts again with a DeleteVolume that finds
+ * nothing. A PV that a user deletes keeps its finalizer until the claim is gone, so the policy is
+ * honoured in either order of deletion. Retain: the finalizer goes, the volume stays.
+ *
+ * DeleteVolume destroys data, so the PV is read from the API server before it: an administrator may
+ * have taken the claimRef off to keep the volume, and the cache not know it yet.
+ */
+#include "control/provision-internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "kube/client.h"
+#include "kube/informer.h"
+#include "kube/recorder.h"
+
+#define WRITE_TRIES 3
+
+/* The PV as the API server has it. Both are the caller's. */
+struct fresh_pv {
+	struct json_doc *doc;
+	const struct kube_object *obj;
+};
+
+static void fresh_pv_done(struct fresh_pv *f)
+{
+	kube_object_unref(f->obj);
+	json_free(f->doc);
+	*f = (struct fresh_pv){ 0 };
+}
+
+static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, struct fresh_pv *f,
+		   struct err *err)
+{
+	autofree char *path = kube_object_path(KUBE_PV, "", name);
+
+	fresh_pv_done(f);
+	if (kube_get(p->client, ctx, path, &f->doc, err) < 0)
+		return -1;
+	f->obj = kube_object_decode(KUBE_PV, json_root(f->doc));
+	if (!f->obj)
+		return err_set(err, ERR_INTERNAL, "the API server's answer is no persistentvolume");
+	informer_note_write(p->caches.pvs, f->obj);
+	return 0;
+}
+
+/* Conditional on the resourceVersion of o: ABORTED if it is stale. */
+static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
+			   bool is_wanted, struct err *err)
+{
+	autofree char *path = kube_object_path(KUBE_PV, "", o->name);
+	autostr struct str body = STR_INIT;
+	struct json_writer w = JSON_WRITER(&body);
+
+	if (provision_may_act(p, err) < 0)
+		return -1;
+	json_begin_object(&w);
+	json_key(&w, "metadata");
+	json_begin_object(&w);
+	json_field_string(&w, "resourceVersion", o->resource_version);
+	json_key(&w, "finalizers");
+	json_begin_array(&w);
+	for (size_t i = 0; i < o->n_finalizers; i++)
+		if (!str_is_equal(o->finalizers[i], PV_FINALIZER))
+			json_put_string(&w, o->finalizers[i]);
+	if (is_wanted)
+		json_put_string(&w, PV_FINALIZER);
+	json_end_array(&w);
+	json_end_object(&w);
+	json_end_object(&w);
+	if (kube_patch(p->client, ctx, path, KUBE_PATCH_MERGE, str_get(&body), NULL, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	return 0;
+}
+
+static bool is_to_be_deleted(const struct provisioner *p, const struct kube_object *o)
+{
+	const struct kube_pv *pv = kube_as_pv(o);
+
+	return str_is_equal(pv->driver, p->driver) && *pv->handle &&
+	       str_is_equal(pv->phase, "Released") && str_is_equal(pv->reclaim_policy, "Delete") &&
+	       (!o->is_deleting || kube_object_has_finalizer(o, PV_FINALIZER));
+}
+
+struct attachment_search {
+	struct arena *arena;
+	const char *pv_name;
+	const char *node_name; /* found; NULL if none */
+};
+
+static int match_attachment(void *arg, const struct kube_object *o)
+{
+	struct attachment_search *search = arg;
+	const struct kube_volume_attachment *va = kube_as_attachment(o);
+
+	if (!str_is_equal(va->pv_name, search->pv_name))
+		return 0;
+	search->node_name = arena_strdup(search->arena, va->node_name);
+	return 1;
+}
+
+static int check_attachments(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
+			     struct err *err)
+{
+	struct attachment_search search = { .arena = ctx->arena, .pv_name = o->name };
+
+	if (!p->caches.attachments)
+		return 0;
+	informer_each(p->caches.attachments, match_attachment, &search);
+	if (!search.node_name)
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "persistentvolume %s is still attached to node %s", o->name,
+		       search.node_name);
+}
+
+static int resolve_by_class(struct provisioner *p, struct ctx *ctx, const struct kube_pv *pv,
+			    struct secret_ref *ret_ref, struct err *err)
+{
+	autokobj const struct kube_object *class =
+		informer_get(p->caches.classes, "", pv->class_name);
+	const struct secret_vars vars = {
+		.pv_name = pv->meta.name,
+		.claim_ns = pv->claim_ns,
+		.claim_name = pv->claim_name,
+	};
+
+	if (!class)
+		return 0;
+	return secret_ref_resolve(ctx->arena, &kube_as_class(class)->parameters, SECRET_PROVISIONER,
+				  &vars, ret_ref, err);
+}
+
+/* As noted on the PV when it was made; a PV without the note (made by hand) goes by its class. */
+static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct fresh_pv *f,
+			struct secrets *ret_secrets, struct err *err)
+{
+	const struct json *annotations = json_path(json_root(f->doc), "metadata.annotations");
+	const char *name = json_get_string(annotations, ANN_DELETE_SECRET_NAME);
+	struct secret_ref ref = {
+		.name = str_or(name, ""),
+		.ns = str_or(json_get_string(annotations, ANN_DELETE_SECRET_NS), ""),
+	};
+
+	if (!name && resolve_by_class(p, ctx, kube_as_pv(f->obj), &ref, err) < 0)
+		return -1;
+	if (secret_fetch(p->client, ctx, &ref, ret_secrets, err) == 0)
+		return 0;
+	if (err->code != ERR_NOT_FOUND)
+		return -1;
+	log_warn("secret for deletion is gone, deleting without it", log_str("pv", f->obj->name),
+		 log_err(err));
+	ret_secrets->map = STRMAP_EMPTY;
+	return 0;
+}
+
+/* The object goes first and the finalizer last, each by the newest version. */
+static int remove_object(struct provisioner *p, struct ctx *ctx, const char *name,
+			 struct fresh_pv *f, struct err *err)
+{
+	autofree char *path = kube_object_path(KUBE_PV, "", name);
+	autofree char *uid = xstrdup(f->obj->uid);
+
+	if (provision_may_act(p, err) < 0 || kube_delete(p->client, ctx, path, uid, err) < 0)
+		return -1;
+	for (unsigned tries = 1;; tries++) {
+		if (read_pv(p, ctx, name, f, err) < 0)
+			return err->code == ERR_NOT_FOUND ? 0 : -1;
+		if (!str_is_equal(uid, f->obj->uid) ||
+		    !kube_object_has_finalizer(f->obj, PV_FINALIZER))
+			return 0;
+		if (write_finalizer(p, ctx, f->obj, false, err) == 0)
+			return 0;
+		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
+			return -1;
+	}
+}
+
+static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fresh_pv *f,
+			 struct err *err)
+{
+	struct secrets secrets;
+
+	if (find_secrets(p, ctx, f, &secrets, err) < 0)
+		return -1;
+	return provision_delete_volume(p, ctx, kube_as_pv(f->obj)->handle, &secrets, err);
+}
+
+static enum queue_verdict fail_delete(struct provisioner *p, const struct kube_object *o,
+				      bool is_attached, const struct err *err)
+{
+	struct err lost;
+
+	if (provision_may_act(p, &lost) < 0)
+		return QUEUE_RETRY;
+	metric_add(METRIC_DELETE_FAILED, 1, METRIC_ARGS(kube_as_pv(o)->class_name));
+	log_warn("volume not deleted", log_str("pv", o->name),
+		 log_str("volume", kube_as_pv(o)->handle), log_err(err));
+	if (is_attached)
+		recorder_event(p->recorder, o, RECORDER_NORMAL, "VolumeDelete", "%s", err->msg);
+	else
+		recorder_event(p->recorder, o, RECORDER_WARNING, "VolumeFailedDelete", "%s",
+			       err->msg);
+	return QUEUE_RETRY;
+}
+
+static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const char *name,
+				  struct fresh_pv *f)
+{
+	int64_t began_ns = clock_now_ns();
+	const char *class = arena_strdup(ctx->arena, kube_as_pv(f->obj)->class_name);
+	const char *handle = arena_strdup(ctx->arena, kube_as_pv(f->obj)->handle);
+	int64_t took_ns;
+	struct err err;
+
+	if (check_attachments(p, ctx, f->obj, &err) < 0)
+		return fail_delete(p, f->obj, true, &err);
+	if (delete_volume(p, ctx, f, &err) < 0)
+		return fail_delete(p, f->obj, false, &err);
+	if (remove_object(p, ctx, name, f, &err) < 0) {
+		log_warn("volume deleted, its persistentvolume not yet", log_str("pv", name),
+			 log_err(&err));
+		return QUEUE_RETRY;
+	}
+	took_ns = clock_now_ns() - began_ns;
+	metric_add(METRIC_DELETE_TOTAL, 1, METRIC_ARGS(class));
+	metric_observe(METRIC_DELETE_SECONDS, (double)took_ns / NS_PER_S, METRIC_ARGS(class));
+	log_info("volume deleted", log_str("pv", name), log_str("volume", handle),
+		 log_duration("took", took_ns));
+	return QUEUE_DONE;
+}
+
+static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, const char *name)
+{
+	struct fresh_pv f = { 0 };
+	enum queue_verdict verdict = QUEUE_DONE;
+	struct err err;
+
+	if (read_pv(p, ctx, name, &f, &err) == 0) {
+		if (is_to_be_deleted(p, f.obj))
+			verdict = release(p, ctx, name, &f);
+	} else if (err.code != ERR_NOT_FOUND) {
+		log_warn("persistentvolume not read", log_str("pv", name), log_err(&err));
+		verdict = QUEUE_RETRY;
+	}
+	fresh_pv_done(&f);
+	return verdict;
+}
+
+/* Whether the finalizer must change, and to what. */
+static bool is_finalizer_due(const struct provisioner *p, const struct kube_object *o,
+			     bool *ret_wanted)
+{
+	const struct kube_pv *pv = kube_as_pv(o);
+	bool has = kube_object_has_finalizer(o, PV_FINALIZER);
+
+	if (!str_is_equal(pv->driver, p->driver))
+		return false;
+	*ret_wanted = str_is_equal(pv->reclaim_policy, "Delete");
+	if (*ret_wanted)
+		return !has && !o->is_deleting && str_is_equal(pv->phase, "Bound");
+	return has;
+}
+
+enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns)
+{
+	struct provisioner *p = arg;
+	autokobj const struct kube_object *o = informer_get(p->caches.pvs, "", key);
+	bool is_wanted;
+	struct err err;
+
+	if (!o)
+		return QUEUE_DONE;
+	if (is_to_be_deleted(p, o))
+		return look_again(p, ctx, key);
+	if (!is_finalizer_due(p, o, &is_wanted))
+		return QUEUE_DONE;
+	if (write_finalizer(p, ctx, o, is_wanted, &err) == 0)
+		return QUEUE_DONE;
+	if (err.code != ERR_ABORTED)
+		log_warn("finalizer not written", log_str("pv", key), log_err(&err));
+	return QUEUE_RETRY;
+}

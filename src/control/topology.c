@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a volume may be made (CSI accessibility_requirements), from CSINodes, Node labels and the
+ * class's allowedTopologies, by the rules of external-provisioner, so that a StorageClass places
+ * volumes the same with either:
+ *
+ *                selected node (WaitForFirstConsumer)   none (Immediate)
+ *   requisite    strict: the node's own term            –
+ *                allowedTopologies: cross product       the same
+ *                else: all nodes with these keys        all nodes, each by its own keys
+ *   preferred    requisite from the node's term on      requisite from hash(name) + ordinal on
+ *
+ * Terms are sorted and rotated rather than shuffled: the same claim asks the same question again,
+ * and the claims of a StatefulSet go round the terms one by one.
+ *
+ * A node whose labels lack a key is left out, unless it is the selected one: one half-registered
+ * node must not stop all provisioning. For a cleanup nothing is required: the volume is found by
+ * its name wherever it is.
+ */
+#include "control/provision-internal.h"
+
+#include "base/str.h"
+#include "base/vec.h"
+#include "kube/informer.h"
+
+#define TERMS_MAX 4096
+
+struct terms {
+	VEC(struct vol_topology) list;
+};
+
+struct csi_node_list {
+	VEC(const struct kube_object *) objects;
+};
+
+static int collect_csi_node(void *arg, const struct kube_object *o)
+{
+	struct csi_node_list *nodes = arg;
+
+	vec_push(&nodes->objects, kube_object_ref(o));
+	return 0;
+}
+
+static void csi_node_list_done(struct csi_node_list *nodes)
+{
+	for (size_t i = 0; i < nodes->objects.n; i++)
+		kube_object_unref(nodes->objects.v[i]);
+	vec_done(&nodes->objects);
+}
+
+static void add_term(struct terms *terms, struct strmap segments)
+{
+	for (size_t i = 0; i < terms->list.n; i++)
+		if (strmap_is_equal(&terms->list.v[i].segments, &segments))
+			return;
+	vec_push(&terms->list, ((struct vol_topology){ .segments = segments }));
+}
+
+static const struct kube_string_list *find_keys(const struct kube_csi_node *node,
+						const char *driver)
+{
+	for (size_t i = 0; i < node->n_drivers; i++)
+		if (str_is_equal(node->drivers[i].name, driver))
+			return &node->drivers[i].topology_keys;
+	return NULL;
+}
+
+static bool has_key(const struct kube_string_list *keys, const char *key)
+{
+	for (size_t i = 0; i < keys->n; i++)
+		if (str_is_equal(keys->v[i], key))
+			return true;
+	return false;
+}
+
+static bool is_same_set(const struct kube_string_list *a, const struct kube_string_list *b)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (!has_key(b, a->v[i]))
+			return false;
+	for (size_t i = 0; i < b->n; i++)
+		if (!has_key(a, b->v[i]))
+			return false;
+	return true;
+}
+
+/* The node's labels for the keys; the name of a key it lacks, NULL if it has all. Copied into the
+ * arena. */
+static const char *read_term(struct arena *arena, const struct kube_object *node,
+			     const struct kube_string_list *keys, struct strmap *ret_segments)
+{
+	struct strpair *pairs = arena_array(arena, keys->n, sizeof(*pairs));
+
+	for (size_t i = 0; i < keys->n; i++) {
+		pairs[i].key = keys->v[i];
+		pairs[i].value = strmap_find(&node->labels, keys->v[i]);
+		if (!pairs[i].value)
+			return keys->v[i];
+	}
+	*ret_segments = strmap_from(arena, pairs, keys->n);
+	return NULL;
+}
+
+/* The term of the selected node, and the keys it has (in the arena). */
+static int read_selected(struct attempt *a, const char *node_name,
+			 struct kube_string_list *ret_keys, struct strmap *ret_segments,
+			 struct err *err)
+{
+	autokobj const struct kube_object *csi_node =
+		informer_get(a->p->caches.csi_nodes, "", node_name);
+	autokobj const struct kube_object *node = informer_get(a->p->caches.nodes, "", node_name);
+	const struct kube_string_list *keys;
+	const char **copy, *missing;
+
+	if (!csi_node || !node) {
+		a->state = ATTEMPT_RESCHEDULE;
+		return err_set(err, ERR_NOT_FOUND, "selected node '%s' has no %s object", node_name,
+			       node ? "CSINode" : "Node");
+	}
+	keys = find_keys(kube_as_csi_node(csi_node), a->p->driver);
+	if (!keys || keys->n == 0)
+		return err_set(
+			err, ERR_UNAVAILABLE,
+			"driver %s is not registered with topology keys on selected node '%s'",
+			a->p->driver, node_name);
+	missing = read_term(a->ctx->arena, node, keys, ret_segments);
+	if (missing)
+		return err_set(err, ERR_UNAVAILABLE, "selected node '%s' has no label '%s'",
+			       node_name, missing);
+	copy = arena_array(a->ctx->arena, keys->n, sizeof(*copy));
+	for (size_t i = 0; i < keys->n; i++)
+		copy[i] = arena_strdup(a->ctx->arena, keys->v[i]);
+	*ret_keys = (struct kube_string_list){ .v = copy, .n = keys->n };
+	return 0;
+}
+
+/* Terms of all nodes that registered the driver: with exactly these keys, or (NULL) with any. */
+static void add_nodes(struct attempt *a, const struct kube_string_list *only_keys,
+		      struct terms *terms)
+{
+	struct csi_node_list nodes = { .objects = VEC_INIT };
+
+	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
+	for (size_t i = 0; i < nodes.objects.n; i++) {
+		const struct kube_object *o = nodes.objects.v[i];
+		const struct kube_string_list *keys = find_keys(kube_as_csi_node(o), a->p->driver);
+		autokobj const struct kube_object *node =
+			informer_get(a->p->caches.nodes, "", o->name);
+		struct strmap segments;
+
+		if (!node || !keys || keys->n == 0 || (only_keys && !is_same_set(keys, only_keys)))
+			continue;
+		if (!read_term(a->ctx->arena, node, keys, &segments))
+			add_term(terms, segments);
+	}
+	csi_node_list_done(&nodes);
+}
+
+static bool has_duplicate_key(const struct kube_topology_terms *allowed)
+{
+	for (size_t i = 0; i < allowed->n; i++)
+		for (size_t k = 0; k < i; k++)
+			if (str_is_equal(allowed->v[i].key, allowed->v[k].key))
+				return true;
+	return false;
+}
+
+/* All combinations of one value a key: counts through them as an odometer. */
+static int add_product(struct arena *arena, const struct kube_topology_terms *allowed,
+		       struct terms *terms, struct err *err)
+{
+	size_t *at = arena_array(arena, allowed->n, sizeof(*at));
+	struct strpair *pairs = arena_array(arena, allowed->n, sizeof(*pairs));
+	size_t wheel = 0;
+
+	if (has_duplicate_key(allowed))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "allowedTopologies: a key stands twice in one term");
+	for (size_t i = 0; i < allowed->n; i++)
+		if (allowed->v[i].values.n == 0)
+			return 0;
+	while (wheel < allowed->n) {
+		for (size_t i = 0; i < allowed->n; i++)
+			pairs[i] = (struct strpair){ allowed->v[i].key,
+						     allowed->v[i].values.v[at[i]] };
+		add_term(terms, strmap_from(arena, pairs, allowed->n));
+		if (terms->list.n > TERMS_MAX)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "allowedTopologies: more than %d combinations", TERMS_MAX);
+		for (wheel = 0; wheel < allowed->n && ++at[wheel] == allowed->v[wheel].values.n;
+		     wheel++)
+			at[wheel] = 0;
+	}
+	return 0;
+}
+
+static int add_allowed(struct attempt *a, struct terms *terms, struct err *err)
+{
+	const struct kube_storage_class *class = attempt_class(a);
+
+	for (size_t i = 0; i < class->n_allowed; i++)
+		if (add_product(a->ctx->arena, &class->allowed[i], terms, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int compare_terms(const void *left, const void *right)
+{
+	const struct strmap *a = &((const struct vol_topology *)left)->segments;
+	const struct strmap *b = &((const struct vol_topology *)right)->segments;
+	int r = 0;
+
+	if (a->n != b->n)
+		return a->n < b->n ? -1 : 1;
+	for (size_t i = 0; i < a->n && !r; i++) {
+		r = strcmp(a->v[i].key, b->v[i].key);
+		r = r ? r : strcmp(a->v[i].value, b->v[i].value);
+	}
+	return r;
+}
+
+static uint32_t hash_fnv1(const char *s, size_t n)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h * 16777619u) ^ (uint8_t)s[i];
+	return h;
+}
+
+size_t topology_offset(const char *claim_name, size_t n)
+{
+	const char *dash = strrchr(claim_name, '-');
+	const char *base = claim_name;
+	size_t len = strlen(claim_name);
+	uint64_t ordinal = 0;
+
+	if (dash && str_parse_u64(dash + 1, &ordinal) == 0 && ordinal <= UINT32_MAX) {
+		len = (size_t)(dash - claim_name);
+		for (size_t i = 0; i < len; i++)
+			if (claim_name[i] == '-')
+				base = claim_name + i + 1;
+		len -= (size_t)(base - claim_name);
+	} else {
+		ordinal = 0;
+	}
+	return (uint32_t)(hash_fnv1(base, len) + (uint32_t)ordinal) % n;
+}
+
+/* Both lists into the request: requisite sorted, preferred the same list rotated to begin at
+ * `first`. */
+static void put_terms(struct attempt *a, const struct terms *terms, size_t first)
+{
+	size_t n = terms->list.n;
+	struct vol_topology *preferred = arena_array(a->ctx->arena, n, sizeof(*preferred));
+
+	for (size_t i = 0; i < n; i++)
+		preferred[i] = terms->list.v[(first + i) % n];
+	a->req.requisite.v = arena_memdup(a->ctx->arena, terms->list.v, n * sizeof(*preferred));
+	a->req.requisite.n = n;
+	a->req.preferred = (struct vol_topologies){ .v = preferred, .n = n };
+}
+
+static int require_anywhere(struct attempt *a, struct terms *terms, struct err *err)
+{
+	if (add_allowed(a, terms, err) < 0)
+		return -1;
+	if (!attempt_class(a)->n_allowed && !a->p->no_immediate_topology)
+		add_nodes(a, NULL, terms);
+	if (terms->list.n == 0)
+		return 0;
+	qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
+	put_terms(a, terms, topology_offset(a->obj->name, terms->list.n));
+	return 0;
+}
+
+static int require_node(struct attempt *a, const char *node_name, struct terms *terms,
+			struct err *err)
+{
+	struct kube_string_list keys;
+	bool is_limited = attempt_class(a)->n_allowed > 0;
+	struct strmap own;
+	size_t at = 0;
+
+	if (read_selected(a, node_name, &keys, &own, err) < 0 || add_allowed(a, terms, err) < 0)
+		return -1;
+	if (!is_limited)
+		add_term(terms, own);
+	if (!is_limited && !a->p->strict_topology)
+		add_nodes(a, &keys, terms);
+	if (terms->list.n)
+		qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
+	while (at < terms->list.n && !strmap_is_subset(&terms->list.v[at].segments, &own))
+		at++;
+	if (at == terms->list.n)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "selected node '%s' is in none of the class's allowedTopologies",
+			       node_name);
+	if (a->p->strict_topology) {
+		terms->list.v[0].segments = own;
+		terms->list.n = 1;
+		at = 0;
+	}
+	put_terms(a, terms, at);
+	return 0;
+}
+
+int topology_require(struct attempt *a, struct err *err)
+{
+	const char *node_name = strmap_find(&a->obj->annotations, ANN_SELECTED_NODE);
+	struct terms terms = { .list = VEC_INIT };
+	int r = 0;
+
+	if (a->is_cleanup)
+		return 0;
+	if (str_is_empty(node_name))
+		r = require_anywhere(a, &terms, err);
+	else
+		r = require_node(a, node_name, &terms, err);
+	vec_done(&terms.list);
+	return r;
+}
