@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FAKE_KUBE_INTERNAL_H
+#define TESTS_FAKE_KUBE_INTERNAL_H
+
+#include "fake/kube.h"
+
+struct map;
+
+void fake_api_reset(void);
+void fake_cache_reset(void);
+void fake_run_reset(void);
+struct map *fake_objects(void);  /* path → text */
+int fake_kind(const char *text); /* of an object's text; -1 for kinds that are not cached */
+
+#endif

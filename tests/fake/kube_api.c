@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The API server of the tests: JSON text by path. Every change is a merge patch on the text (RFC
+ * 7396), the one piece of machinery that create, update, patch and delete share. It keeps the rules
+ * that a controller can trip over: resourceVersion conflicts, the name taken, finalizers that hold
+ * a deleted object, no new finalizer on it, status not written through the main path.
+ */
+#include "fake/kube-internal.h"
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/strmap.h"
+#include "kube/client.h"
+
+#include <assert.h>
+
+static struct {
+	struct map *objects; /* path → text, owned */
+	unsigned version, uid;
+	struct fake_plan plan;
+	unsigned steps;
+	char *text;
+} api;
+
+void fake_api_reset(void)
+{
+	const char *path;
+	void *text;
+
+	if (api.objects)
+		for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
+			free(text);
+	map_free(api.objects);
+	free(api.text);
+	memset(&api, 0, sizeof(api));
+	api.objects = map_new();
+}
+
+void fake_set_plan(struct fake_plan plan)
+{
+	api.plan = plan;
+	api.steps = 0;
+}
+
+unsigned fake_steps(void)
+{
+	return api.steps;
+}
+
+int fake_step(bool *ret_lost, struct err *err)
+{
+	bool is_at = ++api.steps == api.plan.at;
+	bool is_after = api.plan.at && api.steps > api.plan.at;
+
+	*ret_lost = false;
+	if (is_at && api.plan.hook)
+		api.plan.hook(api.plan.arg);
+	switch (api.plan.fault) {
+	case FAKE_NONE:
+		break;
+	case FAKE_FAIL:
+		if (is_at)
+			return err_set(err, api.plan.code, "step %u was planned to fail",
+				       api.steps);
+		break;
+	case FAKE_LOSE:
+		*ret_lost = is_at;
+		break;
+	case FAKE_KILL:
+		if (is_at || is_after)
+			return err_set(err, ERR_UNAVAILABLE, "dead since step %u", api.plan.at);
+		break;
+	case FAKE_KILL_AFTER:
+		*ret_lost = is_at;
+		if (is_after)
+			return err_set(err, ERR_UNAVAILABLE, "dead since step %u", api.plan.at);
+		break;
+	}
+	return 0;
+}
+
+static struct json_doc *parse(const char *text)
+{
+	struct json_doc *doc;
+	struct err err;
+
+	if (json_parse(text, strlen(text), &doc, &err) < 0) {
+		(void)fprintf(stderr, "fake API server: %s: %s\n", err.msg, text);
+		abort();
+	}
+	return doc;
+}
+
+static void merge(struct json_writer *w, const struct json *base, const struct json *patch)
+{
+	const struct json *value;
+	const char *key;
+
+	if (!json_is_object(patch)) {
+		json_put_value(w, patch);
+		return;
+	}
+	json_begin_object(w);
+	for (struct json_it it = json_each(json_is_object(base) ? base : NULL);
+	     json_next(&it, &key, &value);) {
+		if (json_get(patch, key))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	for (struct json_it it = json_each(patch); json_next(&it, &key, &value);) {
+		if (json_is_null(value))
+			continue;
+		json_key(w, key);
+		merge(w, json_get(base, key), value);
+	}
+	json_end_object(w);
+}
+
+static char *merge_text(const char *base, const char *patch)
+{
+	autojson struct json_doc *base_doc = parse(base), *patch_doc = parse(patch);
+	struct str out = STR_INIT;
+	struct json_writer w = JSON_WRITER(&out);
+
+	merge(&w, json_root(base_doc), json_root(patch_doc));
+	return str_take(&out);
+}
+
+/* Takes text over. A deleted object without finalizers goes. */
+static void store(const char *path, char *text)
+{
+	autofree char *stamp =
+		xasprintf("{\"metadata\":{\"resourceVersion\":\"%u\"}}", ++api.version);
+	char *stamped = merge_text(text, stamp);
+	autojson struct json_doc *doc = parse(stamped);
+	const struct json *meta = json_get(json_root(doc), "metadata");
+
+	free(text);
+	if (json_get(meta, "deletionTimestamp") && json_count(json_get(meta, "finalizers")) == 0) {
+		free(map_take(api.objects, path));
+		free(stamped);
+		return;
+	}
+	free(map_put(api.objects, path, stamped));
+}
+
+void fake_put(const char *path, const char *json)
+{
+	autofree char *uid = xasprintf("{\"metadata\":{\"uid\":\"uid-%u\"}}", ++api.uid);
+
+	store(path, merge_text(uid, json));
+}
+
+void fake_merge(const char *path, const char *patch)
+{
+	const char *old = map_find(api.objects, path);
+
+	assert(old);
+	store(path, merge_text(old, patch));
+}
+
+void fake_delete(const char *path)
+{
+	if (map_find(api.objects, path))
+		fake_merge(path, "{\"metadata\":{\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"}}");
+}
+
+bool fake_has(const char *path)
+{
+	return map_find(api.objects, path);
+}
+
+const char *fake_text(const char *path)
+{
+	const char *text = map_find(api.objects, path);
+
+	if (!text) {
+		(void)fprintf(stderr, "fake API server: no %s\n", path);
+		abort();
+	}
+	free(api.text);
+	api.text = xstrdup(text);
+	return api.text;
+}
+
+struct map *fake_objects(void)
+{
+	return api.objects;
+}
+
+unsigned fake_count(enum kube_kind kind)
+{
+	unsigned n = 0;
+	const char *path;
+	void *text;
+
+	for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
+		n += fake_kind(text) == (int)kind;
+	return n;
+}
+
+int fake_kind(const char *text)
+{
+	static const char *const names[KUBE_KINDS] = {
+		[KUBE_PVC] = "PersistentVolumeClaim",
+		[KUBE_PV] = "PersistentVolume",
+		[KUBE_STORAGE_CLASS] = "StorageClass",
+		[KUBE_NODE] = "Node",
+		[KUBE_CSI_NODE] = "CSINode",
+		[KUBE_VOLUME_ATTACHMENT] = "VolumeAttachment",
+	};
+	autojson struct json_doc *doc = parse(text);
+
+	for (int kind = 0; kind < KUBE_KINDS; kind++)
+		if (str_is_equal(json_get_string(json_root(doc), "kind"), names[kind]))
+			return kind;
+	return -1;
+}
+
+static int reply(const char *path, bool is_lost, struct json_doc **ret, struct err *err)
+{
+	const char *text = map_find(api.objects, path);
+
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	if (ret)
+		*ret = parse(text ? text : "{\"kind\":\"Status\"}");
+	return 0;
+}
+
+int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
+	     struct err *err)
+{
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (!fake_has(path))
+		return err_set(err, ERR_NOT_FOUND, "no %s", path);
+	return reply(path, is_lost, ret, err);
+}
+
+/* What the StorageObjectInUseProtection admission plugin and the PV controller do to a new PV. */
+static void admit_pv(const char *path, const struct json *body)
+{
+	autostr struct str patch = STR_INIT;
+	struct json_writer w = JSON_WRITER(&patch);
+	const struct json *value;
+	const char *none;
+
+	str_append(&patch, "{\"status\":{\"phase\":\"Pending\"},\"metadata\":{\"finalizers\":");
+	json_begin_array(&w);
+	for (struct json_it it = json_each(json_path(body, "metadata.finalizers"));
+	     json_next(&it, &none, &value);)
+		json_put_value(&w, value);
+	json_put_string(&w, "kubernetes.io/pv-protection");
+	json_end_array(&w);
+	str_append(&patch, "}}");
+	fake_merge(path, str_get(&patch));
+}
+
+int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
+		struct json_doc **ret, struct err *err)
+{
+	autojson struct json_doc *doc = parse(body);
+	autofree char *full =
+		xasprintf("%s/%s", path, json_path_string(json_root(doc), "metadata.name"));
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (fake_has(full))
+		return err_set(err, ERR_ALREADY_EXISTS, "%s exists", full);
+	fake_put(full, body);
+	if (fake_kind(body) == KUBE_PV)
+		admit_pv(full, json_root(doc));
+	return reply(full, is_lost, ret, err);
+}
+
+static bool is_stale(const char *text, const struct json *body)
+{
+	autojson struct json_doc *doc = parse(text);
+	const char *wanted = json_path_string(body, "metadata.resourceVersion");
+
+	return wanted &&
+	       !str_is_equal(wanted, json_path_string(json_root(doc), "metadata.resourceVersion"));
+}
+
+static bool has_new_finalizer(const char *text, const struct json *body)
+{
+	autojson struct json_doc *doc = parse(text);
+	const struct json *old = json_path(json_root(doc), "metadata.finalizers"), *value, *other;
+	const char *none;
+
+	for (struct json_it it = json_each(json_path(body, "metadata.finalizers"));
+	     json_next(&it, &none, &value);) {
+		bool is_old = false;
+
+		for (struct json_it jt = json_each(old); json_next(&jt, &none, &other);)
+			is_old |= str_is_equal(json_string(value), json_string(other));
+		if (!is_old)
+			return true;
+	}
+	return false;
+}
+
+/* What update and patch have in common, before the write. */
+static int check_write(const char *path, const struct json *body, struct err *err)
+{
+	const char *text = map_find(api.objects, path);
+	autojson struct json_doc *doc = NULL;
+
+	if (!text)
+		return err_set(err, ERR_NOT_FOUND, "no %s", path);
+	if (is_stale(text, body))
+		return err_set(err, ERR_ABORTED, "%s was changed", path);
+	doc = parse(text);
+	if (json_path(json_root(doc), "metadata.deletionTimestamp") &&
+	    has_new_finalizer(text, body))
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s is being deleted: no new finalizers",
+			       path);
+	return 0;
+}
+
+int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
+		struct json_doc **ret, struct err *err)
+{
+	autojson struct json_doc *doc = parse(body), *old = NULL;
+	autofree char *kept = NULL, *status = NULL;
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
+		return -1;
+	old = parse(map_find(api.objects, path));
+	status = json_get(json_root(old), "status") ? json_text(json_get(json_root(old), "status"))
+						    : xstrdup("null");
+	kept = xasprintf("{\"status\":%s}", status);
+	store(path, merge_text(body, kept));
+	return reply(path, is_lost, ret, err);
+}
+
+int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
+	       const char *body, struct json_doc **ret, struct err *err)
+{
+	autojson struct json_doc *doc = parse(body);
+	bool is_lost;
+
+	assert(type == KUBE_PATCH_MERGE);
+	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
+		return -1;
+	fake_merge(path, body);
+	return reply(path, is_lost, ret, err);
+}
+
+int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const char *uid,
+		struct err *err)
+{
+	autojson struct json_doc *doc = NULL;
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (!fake_has(path))
+		return 0;
+	doc = parse(map_find(api.objects, path));
+	if (*uid && !str_is_equal(uid, json_path_string(json_root(doc), "metadata.uid")))
+		return err_set(err, ERR_ABORTED, "%s has another UID", path);
+	fake_delete(path);
+	return reply(path, is_lost, NULL, err);
+}

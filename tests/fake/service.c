@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A driver that keeps volumes as names in a table, and writes down what it was asked in a line that
+ * a test can compare. */
+#include "fake/service.h"
+
+#include "base/map.h"
+#include "base/str.h"
+#include "fake/kube.h"
+
+#include <stdio.h>
+
+struct fake_service fake_service;
+static struct map *volumes; /* name → &fake_service */
+
+void fake_service_reset(void)
+{
+	map_free(volumes);
+	volumes = map_new();
+	fake_service = (struct fake_service){
+		.has_topology = true,
+		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME),
+		.free_bytes = UINT64_MAX,
+	};
+}
+
+struct csi_service fake_service_get(void)
+{
+	return (struct csi_service){ 0 };
+}
+
+bool fake_service_has(const char *name)
+{
+	return map_find(volumes, name);
+}
+
+int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,
+				struct csi_plugin_capabilities *ret, struct err *err)
+{
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	*ret = (struct csi_plugin_capabilities){ .controller_service = true,
+						 .accessibility_constraints =
+							 fake_service.has_topology };
+	return 0;
+}
+
+int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx,
+				    uint64_t *ret_caps, struct err *err)
+{
+	bool is_lost;
+
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	*ret_caps = fake_service.caps;
+	return 0;
+}
+
+static void put_map(struct str *out, const struct strmap *m)
+{
+	str_append_char(out, '{');
+	for (size_t i = 0; i < m->n; i++)
+		str_appendf(out, "%s%s=%s", i ? "," : "", m->v[i].key, m->v[i].value);
+	str_append_char(out, '}');
+}
+
+static void put_places(struct str *out, const char *what, const struct vol_topologies *places)
+{
+	str_appendf(out, " %s=[", what);
+	for (size_t i = 0; i < places->n; i++)
+		put_map(out, &places->v[i].segments);
+	str_append_char(out, ']');
+}
+
+static void write_request(const struct csi_create_volume *req)
+{
+	autostr struct str out = STR_INIT;
+
+	str_appendf(&out, "name=%s bytes=%llu caps=[", req->name,
+		    (unsigned long long)req->capacity_range.required_bytes);
+	for (size_t i = 0; i < req->n_capabilities; i++) {
+		const struct vol_capability *cap = &req->capabilities[i];
+
+		str_appendf(&out, "%s%s:%d:%s", i ? "," : "",
+			    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
+			    cap->fs_type);
+		for (size_t f = 0; f < cap->n_mount_flags; f++)
+			str_appendf(&out, ":%s", cap->mount_flags[f]);
+	}
+	str_append(&out, "] params=");
+	put_map(&out, &req->parameters);
+	str_append(&out, " mutable=");
+	put_map(&out, &req->mutable_parameters);
+	str_append(&out, " secrets=");
+	put_map(&out, &req->secrets.map);
+	put_places(&out, "requisite", &req->requisite);
+	put_places(&out, "preferred", &req->preferred);
+	(void)snprintf(fake_service.last_request, sizeof(fake_service.last_request), "%s",
+		       str_get(&out));
+}
+
+int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
+		      const struct csi_create_volume *req, struct csi_volume *ret, struct err *err)
+{
+	bool is_lost;
+
+	write_request(req);
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (fake_service.create_error)
+		return err_set(err, fake_service.create_error, "the driver says no");
+	if (!fake_service_has(req->name)) {
+		if (req->capacity_range.required_bytes > fake_service.free_bytes)
+			return err_set(err, ERR_RESOURCE_EXHAUSTED, "no room for %s", req->name);
+		map_put(volumes, req->name, &fake_service);
+		fake_service.n_volumes++;
+		fake_service.n_created++;
+	}
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	*ret = (struct csi_volume){
+		.volume_id = arena_printf(ctx->arena, "id-%s", req->name),
+		.capacity_bytes = fake_service.answer_bytes ? fake_service.answer_bytes
+							    : req->capacity_range.required_bytes,
+		.volume_context = strmap_with(ctx->arena, &STRMAP_EMPTY, "hint", "on"),
+		.accessible_topology = { .v = req->preferred.v, .n = req->preferred.n ? 1 : 0 },
+	};
+	if (fake_service.answers_no_capacity)
+		ret->capacity_bytes = 0;
+	return 0;
+}
+
+int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
+		      const struct secrets *secrets, struct err *err)
+{
+	autostr struct str keys = STR_INIT;
+	bool is_lost;
+
+	put_map(&keys, &secrets->map);
+	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
+		       "%s", str_get(&keys));
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	if (fake_service.delete_error)
+		return err_set(err, fake_service.delete_error, "the driver says no");
+	if (map_take(volumes, volume_id + strlen("id-"))) {
+		fake_service.n_volumes--;
+		fake_service.n_deleted++;
+	}
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	return 0;
+}

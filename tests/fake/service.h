@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FAKE_SERVICE_H
+#define TESTS_FAKE_SERVICE_H
+
+/*
+ * A CSI driver in memory, in place of csi/service.c: idempotent by name, with knobs. Each call is a
+ * step of the plan in fake/kube.h.
+ */
+#include "csi/service.h"
+
+struct fake_service {
+	/* Knobs; fake_service_reset() sets what a plain topology-aware driver has. */
+	bool has_topology;
+	uint64_t caps;
+	uint64_t free_bytes;   /* less: RESOURCE_EXHAUSTED */
+	uint64_t answer_bytes; /* capacity in the answer, if ≠ 0 */
+	bool answers_no_capacity;
+	enum err_code create_error; /* of every CreateVolume */
+	enum err_code delete_error;
+	/* What happened. */
+	unsigned n_volumes;            /* that exist now */
+	unsigned n_created, n_deleted; /* calls that made or removed one */
+	char last_request[4096];
+	char last_delete_secrets[256];
+};
+
+extern struct fake_service fake_service;
+
+void fake_service_reset(void);
+struct csi_service fake_service_get(void);
+bool fake_service_has(const char *name);
+
+#endif

@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of a claim: bound, refused, given back, or left alone; and what is written
+ * meanwhile. */
+#include "check.h"
+#include "cluster.h"
+#include "control/provision-internal.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "kube/informer.h"
+
+static void assert_bound(void)
+{
+	assert_true(contains(fake_text(CLAIM), "\"phase\":\"Bound\""));
+	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	assert_true(contains(fake_text(CLAIM), "kubernetes.io/pvc-protection"));
+	ASSERT_EQ(fake_service.n_volumes, 1);
+	ASSERT_EQ(fake_count(KUBE_PV), 1);
+}
+
+static void assert_refused(const char *text)
+{
+	assert_true(
+		contains(fake_events(),
+			 "Warning ProvisioningFailed: failed to provision volume with StorageClass "
+			 "\"fast\": "));
+	assert_true(contains(fake_events(), text));
+	ASSERT_EQ(fake_service.n_volumes, 0);
+	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+}
+
+TEST(a_claim_is_bound_to_a_new_volume)
+{
+	cluster_begin();
+	cluster_run(MINUTE);
+	assert_bound();
+	assert_true(contains(fake_service.last_request,
+			     "name=" PV_NAME " bytes=1073741824 caps=[mount:1:xfs:noatime] "
+			     "params={pool=p} mutable={} secrets={}"));
+	assert_true(contains(
+		fake_events(),
+		"Normal Provisioning: External provisioner is provisioning volume for claim "
+		"\"default/data-0\"\n"));
+	assert_true(contains(
+		fake_events(),
+		"Normal ProvisioningSucceeded: Successfully provisioned volume " PV_NAME "\n"));
+}
+
+TEST(the_pv_is_written_as_others_expect_it)
+{
+	autojson struct json_doc *doc = NULL;
+	autofree char *spec = NULL, *identity = NULL;
+	const struct json *root;
+	struct err err;
+
+	cluster_begin();
+	cluster_run(MINUTE);
+	ASSERT_OK(json_parse(fake_text(PV), strlen(fake_text(PV)), &doc, &err), &err);
+	root = json_root(doc);
+	spec = json_text(json_get(root, "spec"));
+	identity = json_text(json_get(json_path(root, "spec.csi.volumeAttributes"),
+				      "storage.kubernetes.io/csiProvisionerIdentity"));
+	assert_true(contains(identity, "-" DRIVER "\""));
+	assert_true(contains(
+		spec, "{\"capacity\":{\"storage\":\"1Gi\"},\"accessModes\":[\"ReadWriteOnce\"],"
+		      "\"mountOptions\":[\"noatime\"],\"persistentVolumeReclaimPolicy\":\"Delete\","
+		      "\"volumeMode\":\"Filesystem\",\"storageClassName\":\"fast\",\"claimRef\":{"
+		      "\"kind\":\"PersistentVolumeClaim\",\"apiVersion\":\"v1\",\"namespace\":"
+		      "\"default\","
+		      "\"name\":\"data-0\",\"uid\":\"c1a1\",\"resourceVersion\":\""));
+	assert_true(contains(
+		spec,
+		"\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{"
+		"\"key\":\"topology.example/zone\",\"operator\":\"In\",\"values\":[\""));
+	assert_true(contains(spec, "\"csi\":{\"driver\":\"" DRIVER
+				   "\",\"volumeHandle\":\"id-" PV_NAME "\",\"fsType\":\"xfs\","
+				   "\"volumeAttributes\":{\"hint\":\"on\","));
+	assert_true(
+		contains(fake_text(PV),
+			 "\"annotations\":{\"pv.kubernetes.io/provisioned-by\":\"" DRIVER "\","
+			 "\"volume.kubernetes.io/provisioner-deletion-secret-name\":\"\","
+			 "\"volume.kubernetes.io/provisioner-deletion-secret-namespace\":\"\"}"));
+	assert_true(contains(fake_text(PV), "\"finalizers\":[\"" PV_FINALIZER
+					    "\",\"kubernetes.io/pv-protection\"]"));
+}
+
+TEST(block_claims_have_no_filesystem)
+{
+	cluster_begin();
+	fake_merge(CLAIM,
+		   "{\"spec\":{\"volumeMode\":\"Block\",\"accessModes\":[\"ReadWriteOncePod\"]}}");
+	fake_merge(CLASS, "{\"parameters\":{\"csi.storage.k8s.io/fstype\":null}}");
+	fake_service.caps |= CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER);
+	cluster_run(MINUTE);
+	assert_bound();
+	assert_true(contains(fake_service.last_request, "caps=[block:6:]"));
+	assert_null(strstr(fake_text(PV), "fsType"));
+	assert_true(contains(fake_text(PV), "\"volumeMode\":\"Block\""));
+}
+
+TEST(each_access_mode_is_a_capability)
+{
+	cluster_begin();
+	fake_merge(CLAIM, "{\"spec\":{\"accessModes\":[\"ReadWriteOnce\",\"ReadOnlyMany\"]}}");
+	cluster_run(MINUTE);
+	assert_true(contains(fake_service.last_request,
+			     "caps=[mount:1:xfs:noatime,mount:3:xfs:noatime]"));
+}
+
+TEST(options_reach_the_request)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_merge(CLASS, "{\"parameters\":{\"csi.storage.k8s.io/"
+			  "fstype\":null},\"reclaimPolicy\":\"Retain\"}");
+	process_start(&p, (struct provision_options){ .extra_create_metadata = true,
+						      .default_fs = "ext4",
+						      .volume_name_prefix = "vol" });
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_true(contains(fake_service.last_request, "name=vol-c1a1 "));
+	assert_true(contains(fake_service.last_request, "mount:1:ext4"));
+	assert_true(contains(
+		fake_service.last_request,
+		"params={csi.storage.k8s.io/pv/name=vol-c1a1,csi.storage.k8s.io/pvc/name=data-0,"
+		"csi.storage.k8s.io/pvc/namespace=default,pool=p}"));
+	assert_true(contains(fake_text("/api/v1/persistentvolumes/vol-c1a1"),
+			     "\"persistentVolumeReclaimPolicy\":\"Retain\""));
+}
+
+TEST(secrets_go_to_the_driver_and_by_name_to_the_pv)
+{
+	cluster_begin();
+	fake_put("/api/v1/namespaces/default/secrets/key-data-0",
+		 "{\"kind\":\"Secret\",\"data\":{\"user\":\"eHl6\"}}");
+	fake_merge(CLASS,
+		   "{\"parameters\":{\"csi.storage.k8s.io/secret-name\":\"key-${pvc.name}\","
+		   "\"csi.storage.k8s.io/secret-namespace\":\"${pvc.namespace}\","
+		   "\"csi.storage.k8s.io/node-stage-secret-name\":\"${pvc.annotations['team']}\","
+		   "\"csi.storage.k8s.io/node-stage-secret-namespace\":\"ops\"}}");
+	cluster_run(MINUTE);
+	assert_true(contains(fake_service.last_request,
+			     "params={pool=p} mutable={} secrets={user=xyz}"));
+	assert_true(contains(fake_text(PV),
+			     "\"nodeStageSecretRef\":{\"name\":\"blue\",\"namespace\":\"ops\"}"));
+	assert_true(contains(fake_text(PV), "\"controllerExpandSecretRef\":{\"name\":\"key-data-"
+					    "0\",\"namespace\":\"default\"}"));
+	assert_true(contains(fake_text(PV), "provisioner-deletion-secret-name\":\"key-data-0\""));
+	assert_true(contains(fake_text(PV), "controller-modify-secret-namespace\":\"default\""));
+	assert_null(strstr(fake_events(), "xyz"));
+}
+
+TEST(attributes_class_gives_mutable_parameters)
+{
+	cluster_begin();
+	fake_service.caps |= CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME);
+	fake_merge(CLAIM, "{\"spec\":{\"volumeAttributesClassName\":\"gold\"}}");
+	fake_put("/apis/storage.k8s.io/v1/volumeattributesclasses/gold",
+		 "{\"kind\":\"VolumeAttributesClass\",\"driverName\":\"" DRIVER
+		 "\",\"parameters\":{\"iops\":\"9\"}}");
+	cluster_run(MINUTE);
+	assert_true(contains(fake_service.last_request, "mutable={iops=9}"));
+	assert_true(contains(fake_text(PV), "\"volumeAttributesClassName\":\"gold\""));
+}
+
+TEST(claims_of_others_are_left_alone)
+{
+	static const char *const patches[] = {
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/"
+		"storage-provisioner\":\"other\"}}}",
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/"
+		"storage-provisioner\":null}}}",
+		"{\"spec\":{\"volumeName\":\"pv-by-hand\"}}",
+		"{\"metadata\":{\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"finalizers\":[\"a/"
+		"b\"]}}",
+		"{\"spec\":{\"storageClassName\":\"gone\"}}",
+		"{\"spec\":{\"dataSource\":{\"apiGroup\":\"x.example\",\"kind\":\"Tape\",\"name\":"
+		"\"t\"}}}",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
+		autofree char *before = NULL;
+
+		cluster_begin();
+		fake_merge(CLAIM, patches[i]);
+		before = xstrdup(fake_text(CLAIM));
+		cluster_run(MINUTE);
+		ASSERT_STR(fake_text(CLAIM), before);
+		ASSERT_EQ(fake_service.n_created, 0);
+	}
+	assert_true(contains(fake_events(), "Normal Provisioning: Assuming an external populator"));
+}
+
+TEST(classes_of_others_are_left_alone)
+{
+	cluster_begin();
+	fake_merge(CLASS, "{\"provisioner\":\"other\"}");
+	cluster_run(MINUTE);
+	ASSERT_EQ(fake_steps(), 0);
+}
+
+TEST(a_class_that_comes_later_wakes_its_claims)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_merge(CLAIM, "{\"spec\":{\"storageClassName\":\"later\"}}");
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	ASSERT_EQ(fake_service.n_created, 0);
+	fake_put("/apis/storage.k8s.io/v1/storageclasses/later",
+		 "{\"kind\":\"StorageClass\",\"metadata\":{\"name\":\"later\"},\"provisioner\":"
+		 "\"" DRIVER "\"}");
+	fake_settle();
+	process_stop(&p);
+	ASSERT_EQ(fake_service.n_created, 1);
+}
+
+TEST(late_binding_waits_for_a_node)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_merge(CLASS, "{\"volumeBindingMode\":\"WaitForFirstConsumer\"}");
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	ASSERT_EQ(fake_service.n_created, 0);
+	fake_merge(
+		CLAIM,
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/selected-node\":\"n1\"}}}");
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
+TEST(wrong_wishes_are_refused_by_name)
+{
+	static const struct {
+		const char *path, *patch, *text;
+	} cases[] = {
+		{ CLAIM, "{\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}}}}",
+		  "claim selector is not supported" },
+		{ CLAIM, "{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"0\"}}}}",
+		  "no size above zero" },
+		{ CLAIM, "{\"spec\":{\"accessModes\":[]}}", "the claim has no access mode" },
+		{ CLAIM, "{\"spec\":{\"accessModes\":[\"Sometimes\"]}}",
+		  "unknown access mode 'Sometimes'" },
+		{ CLAIM,
+		  "{\"spec\":{\"dataSource\":{\"kind\":\"PersistentVolumeClaim\",\"name\":\"src\"}}"
+		  "}",
+		  "data source PersistentVolumeClaim 'src'" },
+		{ CLAIM,
+		  "{\"spec\":{\"dataSource\":{\"apiGroup\":\"snapshot.storage.k8s.io\",\"kind\":"
+		  "\"VolumeSnapshot\",\"name\":\"s\"}}}",
+		  "data source VolumeSnapshot 's'" },
+		{ CLAIM,
+		  "{\"spec\":{\"dataSourceRef\":{\"kind\":\"PersistentVolumeClaim\",\"name\":"
+		  "\"src\",\"namespace\":\"far\"}}}",
+		  "dataSourceRef namespace 'far'" },
+		{ CLAIM, "{\"spec\":{\"volumeAttributesClassName\":\"gold\"}}",
+		  "does not support MODIFY_VOLUME" },
+		{ CLASS, "{\"parameters\":{\"csi.storage.k8s.io/fsType\":\"x\"}}",
+		  "unknown parameter 'csi.storage.k8s.io/fsType'" },
+		{ CLASS, "{\"parameters\":{\"fstype\":\"xfs\"}}", "both give a filesystem" },
+		{ CLASS, "{\"parameters\":{\"csi.storage.k8s.io/secret-name\":\"x\"}}",
+		  "needs 'csi.storage.k8s.io/secret-namespace'" },
+		{ CLASS,
+		  "{\"parameters\":{\"csi.storage.k8s.io/secret-name\":\"x\",\"csi.storage.k8s.io/"
+		  "secret-namespace\":\"y\"}}",
+		  "secret y/x" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		cluster_begin();
+		fake_merge(cases[i].path, cases[i].patch);
+		cluster_run(NS_PER_S / 2);
+		assert_refused(cases[i].text);
+		ASSERT_STR(fake_service.last_request, "");
+	}
+}
+
+TEST(a_driver_that_cannot_create_is_named)
+{
+	cluster_begin();
+	fake_service.caps = 0;
+	cluster_run(NS_PER_S / 2);
+	assert_refused("driver " DRIVER " does not create volumes");
+}
+
+/* What external-provisioner does with each code: is the intent still on record, how often is it
+ * asked in four minutes. */
+TEST(error_codes_decide_what_comes_next)
+{
+	static const struct {
+		enum err_code code;
+		bool stays_in_doubt;
+		bool is_repeated;
+	} cases[] = {
+		{ ERR_CANCELLED, true, true },          { ERR_DEADLINE_EXCEEDED, true, true },
+		{ ERR_UNAVAILABLE, true, true },        { ERR_ABORTED, true, true },
+		{ ERR_ALREADY_EXISTS, true, true },     { ERR_INTERNAL, false, true },
+		{ ERR_UNKNOWN, false, true },           { ERR_RESOURCE_EXHAUSTED, false, true },
+		{ ERR_OUT_OF_RANGE, false, true },      { ERR_NOT_FOUND, false, true },
+		{ ERR_PERMISSION_DENIED, false, true }, { ERR_INVALID_ARGUMENT, false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[96];
+
+		cluster_begin();
+		fake_service.create_error = cases[i].code;
+		cluster_run(4 * MINUTE);
+		(void)snprintf(text, sizeof(text), "rpc error: code = %s desc = the driver says no",
+			       err_code_camel(cases[i].code));
+		assert_true(contains(fake_events(), text));
+		ASSERT_EQ(strstr(fake_text(CLAIM), INTENT_FINALIZER) != NULL,
+			  cases[i].stays_in_doubt);
+		/* 1 + 2 + 4 + … + 128 s: eight retries, each on its own backoff and none because of
+		 * our own writes. */
+		ASSERT_EQ(fake_reconciles(), cases[i].is_repeated ? 8 : 1);
+	}
+}
+
+TEST(a_vague_error_does_not_settle_an_older_doubt)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_service.create_error = ERR_UNAVAILABLE;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_settle();
+	fake_service.create_error = ERR_INTERNAL;
+	fake_run(10 * NS_PER_S);
+	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+	fake_service.create_error = ERR_OUT_OF_RANGE;
+	fake_run(10 * NS_PER_S);
+	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	process_stop(&p);
+}
+
+TEST(an_infeasible_claim_rests_five_minutes)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_service.create_error = ERR_INVALID_ARGUMENT;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(4 * MINUTE);
+	assert_true(contains(fake_events(), "infeasible"));
+	fake_service.create_error = ERR_OK;
+	fake_merge(
+		CLAIM,
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/selected-node\":\"n1\"}}}");
+	fake_settle();
+	ASSERT_EQ(fake_service.n_created, 0);
+	fake_run(2 * MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
+TEST(a_class_made_anew_lifts_the_rest)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_service.create_error = ERR_INVALID_ARGUMENT;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_settle();
+	fake_service.create_error = ERR_OK;
+	fake_merge(CLASS, "{\"metadata\":{\"uid\":\"new\"}}");
+	fake_settle();
+	process_stop(&p);
+	ASSERT_EQ(fake_service.n_created, 1);
+}
+
+TEST(a_full_node_gives_the_claim_back_to_the_scheduler)
+{
+	struct process p;
+
+	cluster_begin();
+	cluster_use_wait_for_consumer();
+	fake_service.free_bytes = 0;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	assert_refused("code = ResourceExhausted");
+	assert_null(strstr(fake_text(CLAIM), "selected-node"));
+	ASSERT_EQ(fake_reconciles(), 1);
+	fake_service.free_bytes = UINT64_MAX;
+	fake_merge(
+		CLAIM,
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/selected-node\":\"n1\"}}}");
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
+TEST(a_volume_of_unknown_size_counts_as_asked)
+{
+	cluster_begin();
+	fake_service.answers_no_capacity = true;
+	cluster_run(MINUTE);
+	assert_bound();
+	assert_true(contains(fake_text(PV), "\"storage\":\"1Gi\""));
+}
+
+TEST(a_larger_volume_says_so)
+{
+	cluster_begin();
+	fake_service.answer_bytes = 1610612736;
+	cluster_run(MINUTE);
+	assert_true(contains(fake_text(PV), "\"storage\":\"1536Mi\""));
+}
+
+TEST(a_volume_too_small_is_deleted_again)
+{
+	cluster_begin();
+	fake_service.answer_bytes = 1000;
+	cluster_run(NS_PER_S / 2);
+	assert_refused("created volume capacity 1000 less than requested capacity 1073741824");
+	ASSERT_EQ(fake_service.n_deleted, 1);
+}
+
+TEST(a_volume_too_small_that_stays_is_on_record)
+{
+	cluster_begin();
+	fake_service.answer_bytes = 1000;
+	fake_service.delete_error = ERR_INTERNAL;
+	cluster_run(NS_PER_S / 2);
+	assert_true(contains(fake_events(), "it is still there: delete volume id-" PV_NAME
+					    ": the driver says no"));
+	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+}
+
+TEST(a_foreign_pv_of_the_name_is_not_taken)
+{
+	cluster_begin();
+	fake_put(PV, "{\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"" PV_NAME
+		     "\"},\"spec\":{\"csi\":{"
+		     "\"driver\":\"" DRIVER "\",\"volumeHandle\":\"other\"}}}");
+	cluster_run(NS_PER_S / 2);
+	assert_true(contains(fake_events(),
+			     "persistentvolume " PV_NAME " exists and is not this claim's"));
+	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+}
+
+TEST(a_stale_cache_makes_nothing)
+{
+	struct process p;
+
+	cluster_begin();
+	process_start(&p, (struct provision_options){ 0 });
+	fake_sync();
+	/* Bound, used, deleted and its PV gone, while the cache still shows a new claim. */
+	fake_merge(CLAIM, "{\"metadata\":{\"finalizers\":[]}}");
+	fake_delete(CLAIM);
+	fake_settle();
+	process_stop(&p);
+	ASSERT_EQ(fake_service.n_created, 0);
+	ASSERT_EQ(fake_count(KUBE_PV), 0);
+}
+
+TEST(nothing_is_written_after_the_lease_is_lost)
+{
+	struct process p;
+
+	cluster_begin();
+	process_start(&p, (struct provision_options){ 0 });
+	provisioner_pause(p.provisioner);
+	fake_run(MINUTE);
+	ASSERT_EQ(fake_steps(), 0);
+	provisioner_start(p.provisioner);
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
+static void lose_lease(void *arg)
+{
+	provisioner_pause(arg);
+}
+
+TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
+{
+	/* 1, 2: capabilities come after 1: GET of the claim; 4: PUT; 5: CreateVolume; 6: POST. */
+	for (unsigned at = 1; at <= 6; at++) {
+		struct process p;
+		unsigned steps;
+
+		cluster_begin();
+		process_start(&p, (struct provision_options){ 0 });
+		fake_set_plan(
+			(struct fake_plan){ .at = at, .hook = lose_lease, .arg = p.provisioner });
+		fake_settle();
+		steps = fake_steps();
+		assert_null(strstr(fake_events(), "Warning"));
+		ASSERT_TRUE(steps >= at && (at > 3 ? steps == at : steps <= 3));
+		process_stop(&p);
+		cluster_run(MINUTE);
+		assert_bound();
+	}
+}
+
+TEST(metrics_count_both_ends)
+{
+	autostr struct str text = STR_INIT;
+
+	cluster_begin();
+	fake_service.create_error = ERR_INTERNAL;
+	cluster_run(NS_PER_S / 2);
+	fake_service.create_error = ERR_OK;
+	cluster_run(MINUTE);
+	metric_render(&text);
+	assert_true(contains(
+		str_get(&text),
+		"controller_persistentvolumeclaim_provision_total{class=\"fast\",source=\"\"} "));
+	assert_true(contains(str_get(&text), "controller_persistentvolumeclaim_provision_failed_"
+					     "total{class=\"fast\",source=\"\"} "));
+	assert_true(contains(str_get(&text),
+			     "controller_persistentvolumeclaim_provision_duration_seconds_count{"));
+}
+
+RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_others_expect_it),
+	  UNIT(block_claims_have_no_filesystem), UNIT(each_access_mode_is_a_capability),
+	  UNIT(options_reach_the_request), UNIT(secrets_go_to_the_driver_and_by_name_to_the_pv),
+	  UNIT(attributes_class_gives_mutable_parameters), UNIT(claims_of_others_are_left_alone),
+	  UNIT(classes_of_others_are_left_alone), UNIT(a_class_that_comes_later_wakes_its_claims),
+	  UNIT(late_binding_waits_for_a_node), UNIT(wrong_wishes_are_refused_by_name),
+	  UNIT(a_driver_that_cannot_create_is_named), UNIT(error_codes_decide_what_comes_next),
+	  UNIT(a_vague_error_does_not_settle_an_older_doubt),
+	  UNIT(an_infeasible_claim_rests_five_minutes), UNIT(a_class_made_anew_lifts_the_rest),
+	  UNIT(a_full_node_gives_the_claim_back_to_the_scheduler),
+	  UNIT(a_volume_of_unknown_size_counts_as_asked), UNIT(a_larger_volume_says_so),
+	  UNIT(a_volume_too_small_is_deleted_again),
+	  UNIT(a_volume_too_small_that_stays_is_on_record),
+	  UNIT(a_foreign_pv_of_the_name_is_not_taken), UNIT(a_stale_cache_makes_nothing),
+	  UNIT(nothing_is_written_after_the_lease_is_lost),
+	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost), UNIT(metrics_count_both_ends))
