@@ -106,9 +106,14 @@ def test_claim_deleted_while_its_volume_is_made(cluster, space):
         cluster.apply(space, claim("brief", "now"))
         cluster.wait_event(space, "brief", "Provisioning")
         cluster.delete(space, "pvc", "brief")
-        cluster.wait_gone(space, "pvc", "brief")
+        # Held as long as nobody knows whether there is a volume.
+        assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
+        cluster.kill("controller")
+        cluster.wait_ready("controller")
+        assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
     finally:
         agent.send(signal.SIGCONT)
+    cluster.wait_gone(space, "pvc", "brief")
     cluster.wait_nothing_left()
 
 
