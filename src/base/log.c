@@ -54,6 +54,8 @@ static bool is_word_for(const char *word, size_t n, const char *room)
 
 bool log_is_enabled(enum log_level level, const char *room)
 {
+	if (level == LOG_INFO)
+		return options.verbosity > 0;
 	if (level != LOG_DEBUG || options.verbosity >= DEBUG_VERBOSITY)
 		return true;
 	for (const char *word = options.debug; word;) {

@@ -13,9 +13,10 @@
  * A constant message and typed fields. Two forms, both on stderr, one write(2) a line (so lines of
  * threads never mix): text as klog writes it (`I1123 10:00:00.000000    4711 node.c:42] "volume
  * created" volume="…" bytes=1`), and JSON as Kubernetes components write it (ts in ms, caller, msg,
- * v or err). Levels: error (someone must act), warn (we go on), info (state changed), debug. Debug
- * is switched on by -v ≥ 4 or for a room by --debug=backend,kube.watch. Thread-safe. Never logs a
- * secret: struct secret (base/secret.h) has no field maker but log_secret, which prints ***.
+ * v or err). Levels: error (someone must act), warn (we go on), info (state changed; not with -v
+ * 0), debug. Debug is switched on by -v ≥ 4 or for a room by --debug=backend,kube.watch.
+ * Thread-safe. Never logs a secret: struct secret (base/secret.h) has no field maker but
+ * log_secret, which prints ***.
  */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };

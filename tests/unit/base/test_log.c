@@ -121,6 +121,17 @@ TEST(json_error_lines_are_those_without_v)
 	teardown();
 }
 
+TEST(verbosity_0_is_warnings_and_errors)
+{
+	setup(LOG_TEXT, 0, NULL);
+	log_info("x");
+	ASSERT_EQ(n_lines, 0);
+	log_warn("y");
+	log_error("z");
+	ASSERT_EQ(n_lines, 2);
+	teardown();
+}
+
 TEST(debug_is_by_verbosity_or_by_room)
 {
 	static const struct {
@@ -190,5 +201,5 @@ TEST(lines_of_threads_do_not_mix)
 
 RUN_TESTS(UNIT(a_text_line_is_as_klog_writes_it), UNIT(levels_have_letters),
 	  UNIT(outside_text_cannot_break_the_line), UNIT(a_json_line_has_the_keys_of_kubernetes),
-	  UNIT(json_error_lines_are_those_without_v), UNIT(debug_is_by_verbosity_or_by_room),
-	  UNIT(lines_of_threads_do_not_mix))
+	  UNIT(json_error_lines_are_those_without_v), UNIT(verbosity_0_is_warnings_and_errors),
+	  UNIT(debug_is_by_verbosity_or_by_room), UNIT(lines_of_threads_do_not_mix))
