@@ -36,7 +36,8 @@ struct mem_volume {
 struct mem {
 	struct backend base;
 	uint64_t total_bytes;
-	struct loop_holds holds;
+	struct loop_holds holds; /* until the mount has the device */
+	struct loop_holds kept;  /* of raw volumes: until detach */
 
 	pthread_mutex_t lock; /* guards what follows; never held across a syscall */
 	struct map *volumes; /* token → struct mem_volume, owned; one is freed only by remove, and
@@ -67,6 +68,7 @@ static void mem_close(struct backend *b)
 	void *v;
 
 	loop_holds_done(&m->holds);
+	loop_holds_done(&m->kept);
 	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);)
 		free_volume(v);
 	map_free(m->volumes);
@@ -304,7 +306,7 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 	if (need_volume(m, token, &v, err) < 0 || host_file_look(v->fd, &what.file, err) < 0)
 		return -1;
 	what.fd = v->fd;
-	return loop_attach(&m->holds, ctx, &what, ret_dev, err);
+	return loop_attach(opts->hold ? &m->kept : &m->holds, ctx, &what, ret_dev, err);
 }
 
 static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
@@ -332,6 +334,7 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 		return 0;
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
+	loop_release(&m->kept, token);
 	return loop_detach(&m->holds, token, &file, err);
 }
 
@@ -382,6 +385,7 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 	m->total_bytes =
 		config->mem_bytes ? config->mem_bytes - config->mem_bytes % VOL_SIZE_UNIT : GIB;
 	loop_holds_init(&m->holds);
+	loop_holds_init(&m->kept);
 	pthread_mutex_init(&m->lock, NULL);
 	m->volumes = map_new();
 	log_warn("volumes of this pool are in memory and die with this process",

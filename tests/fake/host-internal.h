@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FAKE_HOST_INTERNAL_H
+#define TESTS_FAKE_HOST_INTERNAL_H
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "base/vec.h"
+#include "fake/host.h"
+
+#define FAKE_FIRST_FD (1 << 20)
+#define FAKE_N_LOOPS 64
+
+struct fake_inode;
+
+struct fake_fs {
+	dev_t device;
+	char type[16];
+	bool has_reflink;
+	bool is_read_only;
+	uint64_t total_bytes;
+	struct uuid uuid;
+	struct fake_inode *root;
+};
+
+enum fake_kind { FAKE_FILE, FAKE_DIR, FAKE_SYMLINK, FAKE_BLOCK };
+
+struct fake_attr {
+	char *name;
+	char *value;
+};
+
+struct fake_entry {
+	char *name;
+	struct fake_inode *inode;
+	bool is_durable; /* the directory was synced since it was linked */
+	bool is_gone;    /* unlinked, and the directory not synced since */
+};
+
+struct fake_inode {
+	uint64_t number;
+	struct fake_fs *on;
+	enum fake_kind kind;
+	dev_t rdev; /* FAKE_BLOCK */
+	uint64_t bytes;
+	uint64_t allocated_bytes;
+	int64_t changed_ns;
+	bool is_synced;
+	bool is_foreign;
+	char text[64];
+	VEC(struct fake_attr) attrs;
+	VEC(struct fake_entry) entries;
+	unsigned n_links;
+	unsigned n_users; /* fds, loop devices */
+	int locked_by;    /* fd, 0 if none */
+	char fs[8];       /* what mkfs put inside */
+	struct uuid fs_uuid;
+	char label[24];
+	struct fake_fs *inner; /* once it was mounted */
+};
+
+struct fake_fd {
+	struct fake_inode *inode; /* NULL: free, or a held loop device */
+	int loop;                 /* -1 */
+	bool is_open;
+	bool is_read_only;
+};
+
+struct fake_loop {
+	struct fake_inode *backing; /* NULL: free */
+	bool is_read_only;
+	bool is_direct;
+	bool is_autoclear;
+	bool is_foreign;
+	unsigned n_users; /* held fds and mounts */
+};
+
+struct fake_mount {
+	char path[256];
+	struct fake_inode *root;
+	struct fake_fs *fs;
+	int loop; /* device mounts; -1: binds of them, and the rest */
+	bool is_read_only;
+	dev_t device;
+};
+
+struct fake_world {
+	VEC(struct fake_inode *) inodes;
+	VEC(struct fake_fs *) filesystems;
+	VEC(struct fake_fd) fds;
+	VEC(struct fake_mount) mounts;
+	struct fake_loop loops[FAKE_N_LOOPS];
+	struct fake_fs *pool;
+	struct fake_fs *memory;
+	bool can_direct;
+	uint64_t next_number;
+	int64_t time_ns;
+	size_t n_touched;
+	unsigned n_calls;
+	unsigned fail_at;
+	unsigned fail_from;
+};
+extern struct fake_world world;
+
+/* Counts a call; -1 with err when this one is to fail. */
+int fake_step(struct err *err);
+bool fake_is_dead(void);
+
+struct fake_fs *fake_fs_new(const char *type, dev_t device, uint64_t total_bytes);
+struct fake_inode *fake_inode_new(struct fake_fs *on, enum fake_kind kind);
+void fake_inode_put(struct fake_inode *inode); /* n_users-- and frees when nobody knows it */
+int fake_fd_new(struct fake_inode *inode, int loop, bool is_read_only);
+struct fake_fd *fake_fd_get(int fd);
+struct fake_entry *fake_entry_find(struct fake_inode *dir,
+				   const char *name); /* not the gone ones */
+void fake_entry_add(struct fake_inode *dir, const char *name, struct fake_inode *inode,
+		    bool is_durable);
+void fake_attr_put(struct fake_inode *inode, const char *name, const char *value);
+void fake_entry_remove(struct fake_inode *dir, const char *name);
+/* Through mounts; NULL when there is none. ret_mount may be NULL. */
+struct fake_inode *fake_lookup(const char *path, struct fake_mount **ret_mount);
+
+void fake_loop_put(int loop); /* a user less; clears itself */
+void fake_block_power_cut(void);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FAKE_HOST_H
+#define TESTS_FAKE_HOST_H
+
+#include "base/uuid.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The room host/ in memory, put in its place at link time: files with names, attributes and
+ * allocation, directories with what is and is not synced, loop devices that clear themselves,
+ * mounts. It keeps state, so tests check outcomes and not calls; and it can fail the n-th call, die
+ * at the n-th call, or lose power. One thread.
+ */
+
+/* Forgets everything. One directory, "/pool", on an XFS with reflink of this size. */
+void fake_host_reset(uint64_t pool_bytes);
+
+/* What a look at the filesystem of "/pool" finds. */
+void fake_host_set_fs(const char *type, bool has_reflink, bool is_read_only);
+/* Further places: a directory on the root filesystem (type ext4), for images, staging and targets.
+ * Parents too. */
+void fake_host_add_dir(const char *path);
+void fake_host_add_symlink(const char *path);
+/* A regular file of somebody else below "/pool": no record, some bytes. */
+void fake_host_add_foreign(const char *name);
+/* Changes a file below "/pool" as a person or a bad disk would. */
+void fake_host_set_attr(const char *name, const char *attr, const char *value);
+void fake_host_set_size(const char *name, uint64_t bytes);
+void fake_host_rename(const char *name, const char *new_name);
+bool fake_host_has(const char *name);
+size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
+/* A loop device bound by another program to a file of its own. */
+void fake_host_add_foreign_loop(void);
+void fake_host_set_direct(bool can_direct); /* what the kernel gives new loop devices */
+/* "" or the filesystem that mkfs put into the file; its UUID. */
+const char *fake_host_fs_of(const char *name, struct uuid *ret_uuid);
+
+/*
+ * Failures. Every call that can fail counts from 1 since fake_host_fail_*(); n = 0: none. After
+ * fake_host_fail_from(n) all calls from the n-th on fail and change nothing, closing too: what a
+ * SIGKILL leaves. fake_host_kill() then does what the kernel does with a dead process.
+ */
+void fake_host_fail_at(unsigned n);
+void fake_host_fail_from(unsigned n);
+bool fake_host_failed(void); /* whether the n-th call was reached */
+void fake_host_kill(void);
+/* Kill, and all that was not synced is lost; devices and mounts too. */
+void fake_host_power_cut(void);
+
+/* What is there now. */
+size_t fake_host_n_fds(void);
+size_t fake_host_n_loops(void); /* without foreign ones */
+size_t fake_host_n_mounts(void);
+size_t fake_host_n_nameless(void);
+uint64_t fake_host_used_bytes(void);      /* of "/pool", templates included */
+size_t fake_host_n_foreign_touched(void); /* foreign loops or files that something changed */
+
+#endif

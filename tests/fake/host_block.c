@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fake host's loop devices, mkfs and mounts.
+ */
+#include <assert.h>
+#include <linux/magic.h>
+#include <sys/sysmacros.h>
+
+#include "base/mem.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "fake/host-internal.h"
+#include "fake/host.h"
+#include "host/loopdev.h"
+#include "host/mkfs.h"
+#include "host/mount.h"
+
+#define LOOP_MAJOR_NUMBER 7
+
+static void clear_loop(int i)
+{
+	struct fake_inode *backing = world.loops[i].backing;
+
+	world.loops[i] = (struct fake_loop){ 0 };
+	fake_inode_put(backing);
+}
+
+void fake_loop_put(int i)
+{
+	struct fake_loop *loop = &world.loops[i];
+
+	assert(loop->n_users > 0);
+	loop->n_users--;
+	if (loop->n_users == 0 && loop->is_autoclear)
+		clear_loop(i);
+}
+
+void fake_block_power_cut(void)
+{
+	while (world.mounts.n > 2)
+		world.mounts.n--;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (world.loops[i].backing && !world.loops[i].is_foreign)
+			clear_loop(i);
+	}
+}
+
+static void fill_loop(int i, struct host_loop *ret_loop)
+{
+	*ret_loop = (struct host_loop){
+		.devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)i),
+		.is_direct = world.loops[i].is_direct,
+		.is_read_only = world.loops[i].is_read_only,
+		.is_autoclear = world.loops[i].is_autoclear,
+	};
+	(void)snprintf(ret_loop->path, sizeof(ret_loop->path), "/dev/loop%d", i);
+}
+
+static int loop_of(const char *path)
+{
+	uint64_t minor;
+
+	if (!str_has_prefix(path, "/dev/loop") || str_parse_u64(path + 9, &minor) < 0 ||
+	    minor >= FAKE_N_LOOPS)
+		return -1;
+	return (int)minor;
+}
+
+int host_loop_find(dev_t device, uint64_t inode, struct host_loop *ret_loop, int *ret_hold_fd,
+		   struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		struct fake_loop *loop = &world.loops[i];
+
+		if (!loop->backing || loop->backing->on->device != device ||
+		    loop->backing->number != inode)
+			continue;
+		fill_loop(i, ret_loop);
+		if (ret_hold_fd) {
+			loop->n_users++;
+			*ret_hold_fd = fake_fd_new(NULL, i, true);
+		}
+		return 1;
+	}
+	return 0;
+}
+
+int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
+		     struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(backing_fd)->inode;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	if (!world.can_direct && !opts->allow_buffered)
+		return err_set(err, ERR_FAILED_PRECONDITION, "no direct I/O over this file");
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (world.loops[i].backing)
+			continue;
+		world.loops[i] = (struct fake_loop){
+			.backing = inode,
+			.is_read_only = opts->read_only,
+			.is_direct = world.can_direct,
+			.is_autoclear = true,
+			.n_users = 1,
+		};
+		inode->n_users++;
+		fill_loop(i, ret_loop);
+		*ret_hold_fd = fake_fd_new(NULL, i, true);
+		return 0;
+	}
+	return err_set(err, ERR_UNAVAILABLE, "no free loop device");
+}
+
+int host_loop_keep(int hold_fd, struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	world.loops[fake_fd_get(hold_fd)->loop].is_autoclear = false;
+	return 0;
+}
+
+int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode, struct err *err)
+{
+	int i = loop_of(loop->path);
+	struct fake_loop *found = &world.loops[i];
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!found->backing || found->backing->on->device != device ||
+	    found->backing->number != inode)
+		return 0;
+	world.n_touched += found->is_foreign;
+	found->is_autoclear = true;
+	if (!found->n_users)
+		clear_loop(i);
+	return 0;
+}
+
+/* mkfs */
+
+static int make_fs(struct ctx *ctx, int fd, const char *fs, struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	assert(!inode->n_links && "mkfs only ever on a file without a name");
+	(void)snprintf(inode->fs, sizeof(inode->fs), "%s", fs);
+	memset(&inode->fs_uuid, 0x11, sizeof(inode->fs_uuid));
+	inode->is_synced = false;
+	if (inode->allocated_bytes)
+		inode->allocated_bytes -= 4096;
+	return 0;
+}
+
+int host_mkfs_ext4(struct ctx *ctx, int fd, struct err *err)
+{
+	return make_fs(ctx, fd, "ext4", err);
+}
+
+int host_mkfs_xfs(struct ctx *ctx, int fd, const struct uuid *uuid, const char *label,
+		  struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (make_fs(ctx, fd, "xfs", err) < 0)
+		return -1;
+	inode->fs_uuid = *uuid;
+	inode->bytes -= 4096;
+	(void)snprintf(inode->label, sizeof(inode->label), "%s", str_or(label, ""));
+	return 0;
+}
+
+int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (fake_step(err) < 0)
+		return -1;
+	assert(!inode->n_links && str_is_equal(inode->fs, "ext4"));
+	inode->fs_uuid = *uuid;
+	inode->is_synced = false;
+	return 0;
+}
+
+int host_probe(int fd, struct host_probe *ret_probe, struct err *err)
+{
+	const struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (fake_step(err) < 0)
+		return -1;
+	*ret_probe = (struct host_probe){ 0 };
+	(void)snprintf(ret_probe->type, sizeof(ret_probe->type), "%s", inode->fs);
+	(void)snprintf(ret_probe->label, sizeof(ret_probe->label), "%s", inode->label);
+	return 0;
+}
+
+/* host/mount.h */
+
+static unsigned long magic_of(const char *type)
+{
+	return str_is_equal(type, "xfs")    ? XFS_SUPER_MAGIC
+	       : str_is_equal(type, "ext4") ? EXT4_SUPER_MAGIC
+					    : TMPFS_MAGIC;
+}
+
+int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *err)
+{
+	int loop = loop_of(path);
+	struct fake_mount *mount;
+	const struct fake_inode *inode = fake_lookup(path, &mount);
+
+	if (fake_step(err) < 0)
+		return -1;
+	*ret_at = (struct host_mount_at){ 0 };
+	if (loop >= 0) {
+		ret_at->exists = ret_at->is_block_device = world.loops[loop].backing;
+		ret_at->rdev = makedev(LOOP_MAJOR_NUMBER, (unsigned)loop);
+		return 0;
+	}
+	if (!inode)
+		return 0;
+	*ret_at = (struct host_mount_at){
+		.exists = true,
+		.is_dir = inode->kind == FAKE_DIR,
+		.is_symlink = inode->kind == FAKE_SYMLINK,
+		.is_block_device = inode->kind == FAKE_BLOCK,
+		.is_mount_root = str_is_equal(mount->path, path),
+		.is_read_only = mount->is_read_only,
+		.device = mount->device,
+		.rdev = inode->rdev,
+		.fs_magic = magic_of(mount->fs->type),
+	};
+	return 0;
+}
+
+static int check_target(const char *target, struct fake_inode **ret_inode, struct err *err)
+{
+	struct fake_inode *inode = fake_lookup(target, NULL);
+
+	if (!inode)
+		return err_set(err, ERR_NOT_FOUND, "open '%s'", target);
+	if (inode->kind == FAKE_SYMLINK)
+		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is a symlink", target);
+	*ret_inode = inode;
+	return 0;
+}
+
+static bool has_flag(const char *const *flags, size_t n, const char *flag)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (str_is_equal(flags[i], flag))
+			return true;
+	}
+	return false;
+}
+
+int host_mount_device(struct ctx *ctx, const char *device, const char *target,
+		      const struct host_mount_options *opts, struct err *err)
+{
+	int i = loop_of(device);
+	struct fake_mount mount = { .loop = i };
+	struct fake_inode *inode;
+	struct fake_inode *backing;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0 || check_target(target, &inode, err) < 0)
+		return -1;
+	backing = i < 0 ? NULL : world.loops[i].backing;
+	if (inode->kind != FAKE_DIR || !backing || !str_is_equal(backing->fs, opts->fs))
+		return err_set(err, ERR_INTERNAL, "mount '%s' at '%s'", device, target);
+	if (has_flag(opts->flags, opts->n_flags, "wrong"))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "the filesystem refuses the mount option 'wrong'");
+	if (!backing->inner)
+		backing->inner = fake_fs_new(backing->fs, 0, backing->bytes);
+	backing->inner->device = makedev(LOOP_MAJOR_NUMBER, (unsigned)i);
+	world.loops[i].n_users++;
+	mount.fs = backing->inner;
+	mount.root = mount.fs->root;
+	mount.device = mount.fs->device;
+	mount.is_read_only = opts->read_only || has_flag(opts->flags, opts->n_flags, "ro");
+	(void)snprintf(mount.path, sizeof(mount.path), "%s", target);
+	vec_push(&world.mounts, mount);
+	return 0;
+}
+
+static struct fake_inode *device_node(int loop)
+{
+	struct fake_inode *node = fake_inode_new(world.memory, FAKE_BLOCK);
+
+	node->n_links = 1;
+	node->rdev = makedev(LOOP_MAJOR_NUMBER, (unsigned)loop);
+	return node;
+}
+
+int host_mount_bind(struct ctx *ctx, const char *source, const char *target, bool read_only,
+		    const char *const *flags, size_t n_flags, struct err *err)
+{
+	int loop = loop_of(source);
+	struct fake_mount *from = NULL;
+	struct fake_mount mount = { .loop = -1 };
+	struct fake_inode *inode;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0 || check_target(target, &inode, err) < 0)
+		return -1;
+	mount.root = loop >= 0 ? device_node(loop) : fake_lookup(source, &from);
+	if (!mount.root || (mount.root->kind == FAKE_DIR) != (inode->kind == FAKE_DIR))
+		return err_set(err, ERR_INTERNAL, "bind '%s' at '%s'", source, target);
+	mount.fs = loop >= 0 ? world.memory : from->fs;
+	mount.device = mount.fs->device;
+	mount.is_read_only =
+		read_only || has_flag(flags, n_flags, "ro") || (from && from->is_read_only);
+	/* a bind keeps the filesystem, and so its device, as the first mount does */
+	mount.loop = from ? from->loop : -1;
+	if (mount.loop >= 0)
+		world.loops[mount.loop].n_users++;
+	(void)snprintf(mount.path, sizeof(mount.path), "%s", target);
+	vec_push(&world.mounts, mount);
+	return 0;
+}
+
+/* The topmost mount at the path: its index + 1, or 0. */
+static size_t mount_at(const char *path)
+{
+	for (size_t i = world.mounts.n; i > 2; i--) {
+		if (str_is_equal(world.mounts.v[i - 1].path, path))
+			return i;
+	}
+	return 0;
+}
+
+static bool is_busy(const struct fake_mount *mount)
+{
+	for (size_t i = 0; i < world.mounts.n; i++) {
+		if (path_is_below(world.mounts.v[i].path, mount->path) &&
+		    !str_is_equal(world.mounts.v[i].path, mount->path))
+			return true;
+	}
+	for (size_t i = 0; i < world.inodes.n; i++) {
+		if (world.inodes.v[i]->on == mount->fs && world.inodes.v[i]->n_users &&
+		    mount->fs != world.memory)
+			return true;
+	}
+	return false;
+}
+
+int host_mount_umount(struct ctx *ctx, const char *target, struct err *err)
+{
+	size_t i = mount_at(target);
+	int loop;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	if (!i)
+		return 0;
+	if (is_busy(&world.mounts.v[i - 1]))
+		return err_set(err, ERR_FAILED_PRECONDITION, "unmount '%s': busy", target);
+	loop = world.mounts.v[i - 1].loop;
+	memmove(&world.mounts.v[i - 1], &world.mounts.v[i],
+		(world.mounts.n - i) * sizeof(world.mounts.v[0]));
+	world.mounts.n--;
+	if (loop >= 0)
+		fake_loop_put(loop);
+	return 0;
+}
+
+int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	for (size_t i = 2; i < world.mounts.n; i++) {
+		const struct fake_mount *mount = &world.mounts.v[i];
+
+		if ((mount->device == devno || mount->root->rdev == devno) &&
+		    fn(arg, mount->path, mount->is_read_only) != 0)
+			break;
+	}
+	return 0;
+}
+
+int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct err *err)
+{
+	autofree char *parent = path_parent(path);
+	struct fake_inode *dir = parent ? fake_lookup(parent, NULL) : NULL;
+	struct fake_inode *inode = fake_lookup(path, NULL);
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (inode && (inode->kind == FAKE_SYMLINK || (inode->kind == FAKE_DIR) != is_dir))
+		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is there and is something else",
+			       path);
+	*ret_made = !inode;
+	if (inode)
+		return 0;
+	if (!dir)
+		return err_set(err, ERR_NOT_FOUND, "make '%s'", path);
+	inode = fake_inode_new(dir->on, is_dir ? FAKE_DIR : FAKE_FILE);
+	inode->is_synced = true;
+	fake_entry_add(dir, path_last(path), inode, true);
+	return 0;
+}
+
+int host_mount_remove_target(const char *path, struct err *err)
+{
+	autofree char *parent = path_parent(path);
+	struct fake_inode *inode = fake_lookup(path, NULL);
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!inode)
+		return 0;
+	if (mount_at(path))
+		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is still a mount point", path);
+	if (inode->entries.n || inode->kind == FAKE_SYMLINK || inode->bytes)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "'%s' is not the empty target that a mount was on", path);
+	fake_entry_remove(fake_lookup(parent, NULL), path_last(path));
+	return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_UNIT_BACKEND_CONTRACT_H
+#define TESTS_UNIT_BACKEND_CONTRACT_H
+
+#include "backend/registry.h"
+
+/* Where the contract test runs: contract_fake.c (the fake host) or contract_real.c (this machine,
+ * as root). */
+int contract_setup(void); /* exit code for main: 0, or 77 with the reason printed */
+void contract_teardown(void);
+
+/* Opens a fresh backend of this kind with about 1.2 GiB of room. */
+void contract_open(const char *kind, struct registry **ret_registry);
+/* Fails the test if a device, mount or fd is left. */
+void contract_close(struct registry *r);
+
+/* An existing empty directory to mount at. */
+const char *contract_mount_dir(void);
+
+#endif

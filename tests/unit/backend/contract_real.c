@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract on this machine: real XFS in an image file, real loop devices, mkfs and mounts. In a
+ * mount namespace of its own, so that whatever happens to this process, its mounts go with it, and
+ * its AUTOCLEAR devices with them.
+ */
+#include "contract.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "check.h"
+#include "host/fs.h"
+#include "host/loopdev.h"
+#include "host/mount.h"
+
+static char base_dir[64];
+static char pool_dir[80];
+static char mount_dir[80];
+static char image[80];
+
+static int skip_all(const char *why)
+{
+	(void)fprintf(stderr, "SKIPPED: the contract on the real host needs %s\n", why);
+	return 77;
+}
+
+static int can_run(const char *tool)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/usr/sbin/%s", tool);
+	if (access(path, X_OK) == 0)
+		return 1;
+	(void)snprintf(path, sizeof(path), "/sbin/%s", tool);
+	return access(path, X_OK) == 0;
+}
+
+int contract_setup(void)
+{
+	if (geteuid() != 0)
+		return skip_all("root");
+	if (access("/dev/loop-control", R_OK | W_OK) != 0)
+		return skip_all("loop devices (/dev/loop-control)");
+	if (!can_run("mkfs.xfs") || !can_run("mkfs.ext4"))
+		return skip_all("mkfs.xfs and mkfs.ext4");
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return skip_all("a mount namespace (CAP_SYS_ADMIN)");
+	(void)snprintf(base_dir, sizeof(base_dir), "/var/tmp/cleat-contract-XXXXXX");
+	if (!mkdtemp(base_dir))
+		return skip_all("a directory below /var/tmp");
+	(void)snprintf(pool_dir, sizeof(pool_dir), "%s/pool", base_dir);
+	(void)snprintf(mount_dir, sizeof(mount_dir), "%s/mnt", base_dir);
+	(void)snprintf(image, sizeof(image), "%s/pool.img", base_dir);
+	return mkdir(pool_dir, 0700) == 0 && mkdir(mount_dir, 0700) == 0
+		       ? 0
+		       : skip_all("a directory below /var/tmp");
+}
+
+void contract_teardown(void)
+{
+	/* a failed test may have left its mounts; they would go with the namespace, the directories
+	 * would not */
+	(void)umount2(mount_dir, UMOUNT_NOFOLLOW);
+	(void)umount2(pool_dir, UMOUNT_NOFOLLOW);
+	(void)unlink(image);
+	(void)rmdir(mount_dir);
+	(void)rmdir(pool_dir);
+	(void)rmdir(base_dir);
+}
+
+void contract_open(const char *kind, struct registry **ret_registry)
+{
+	struct backend_config config = {
+		.kind = kind,
+		.dir = pool_dir,
+		.image = image,
+		.image_bytes = 1400 * MIB,
+		.mem_bytes = 1200 * MIB,
+		.reserve_bytes = 100 * MIB,
+	};
+	struct ctx ctx;
+	struct err err;
+
+	ctx_init(&ctx, 0);
+	*ret_registry = registry_new();
+	ASSERT_OK(registry_open(*ret_registry, &ctx, &config, &err), &err);
+	ctx_done(&ctx);
+}
+
+void contract_close(struct registry *r)
+{
+	struct host_mount_at at;
+	struct host_loop loop;
+	struct stat st;
+	struct err err;
+
+	registry_free(r);
+	ASSERT_OK(host_mount_look(pool_dir, &at, &err), &err);
+	ASSERT_FALSE(at.is_mount_root);
+	ASSERT_OK(host_mount_look(mount_dir, &at, &err), &err);
+	ASSERT_FALSE(at.is_mount_root);
+	if (stat(image, &st) == 0) {
+		ASSERT_EQ(host_loop_find(st.st_dev, st.st_ino, &loop, NULL, &err), 0);
+		ASSERT_EQ(unlink(image), 0);
+	}
+}
+
+const char *contract_mount_dir(void)
+{
+	return mount_dir;
+}

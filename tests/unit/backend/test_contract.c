@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backend.h, sentence by sentence, for every backend. The same file is linked with the fake host
+ * (suite unit) and, as root, with the real one (suite root).
+ */
+#include "backend/backend.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "check.h"
+#include "contract.h"
+#include "host/mount.h"
+#include "volume/id.h"
+
+struct run {
+	struct backend *b;
+	struct ctx *ctx;
+	struct err err;
+	struct backend_volume vol;
+	struct backend_device dev;
+};
+
+static void run_contract(const char *kind, void (*check)(struct run *run))
+{
+	struct registry *r;
+	struct ctx ctx;
+	struct run run = { .ctx = &ctx };
+
+	contract_open(kind, &r);
+	ctx_init(&ctx, 0);
+	run.b = registry_at(r, 0);
+	check(&run);
+	ctx_done(&ctx);
+	contract_close(r);
+}
+
+/* One sentence of the contract, as a test for each kind. */
+#define CONTRACT(name)                              \
+	static void check_##name(struct run *run);  \
+	TEST(pool_##name)                           \
+	{                                           \
+		run_contract("pool", check_##name); \
+	}                                           \
+	TEST(mem_##name)                            \
+	{                                           \
+		run_contract("mem", check_##name);  \
+	}                                           \
+	static void check_##name(struct run *run)
+
+static int create(struct run *run, const char *name, uint64_t bytes, const char *fs)
+{
+	char token[VOL_TOKEN_MAX];
+	const struct backend_spec spec = {
+		.name = name, .token = token, .bytes = bytes, .fs = fs, .allow_buffered = true
+	};
+
+	vol_token_from_name(name, token);
+	return backend_create(run->b, run->ctx, &spec, &run->vol, &run->err);
+}
+
+static int attach(struct run *run, const char *token, bool read_only, bool hold)
+{
+	const struct backend_attach_options opts = { .read_only = read_only, .hold = hold };
+
+	return backend_attach(run->b, run->ctx, token, &opts, &run->dev, &run->err);
+}
+
+static int find(struct run *run, const char *token)
+{
+	return backend_find_device(run->b, run->ctx, token, &run->dev, &run->err);
+}
+
+static int detach(struct run *run, const char *token)
+{
+	return backend_detach(run->b, run->ctx, token, &run->err);
+}
+
+static int remove_volume(struct run *run, const char *token)
+{
+	return backend_remove(run->b, run->ctx, token, &run->err);
+}
+
+static uint64_t available(struct run *run)
+{
+	struct backend_info info;
+
+	ASSERT_OK(backend_info(run->b, run->ctx, &info, &run->err), &run->err);
+	return info.available_bytes;
+}
+
+CONTRACT(makes_a_volume_and_finds_it)
+{
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, "ext4"), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_STR(run->vol.token, "pvc-1");
+	ASSERT_STR(run->vol.name, "pvc-1");
+	ASSERT_STR(run->vol.fs, "ext4");
+	ASSERT_EQ(run->vol.bytes, 64 * MIB);
+	ASSERT_TRUE(run->vol.allow_buffered);
+	ASSERT_FALSE(run->vol.is_damaged);
+	ASSERT_TRUE(run->vol.created_ns > 0);
+}
+
+CONTRACT(keeps_a_name_that_is_no_token)
+{
+	const char *name = "Ein Name mit Ümlaut/und ../Pfad";
+	char token[VOL_TOKEN_MAX];
+
+	vol_token_from_name(name, token);
+	ASSERT_OK(create(run, name, 4 * MIB, ""), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, token, &run->vol, &run->err), &run->err);
+	ASSERT_STR(run->vol.name, name);
+}
+
+CONTRACT(gives_the_same_volume_again_whatever_its_size)
+{
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, "ext4"), &run->err);
+	ASSERT_OK(create(run, "pvc-1", 128 * MIB, "ext4"), &run->err);
+	ASSERT_EQ(run->vol.bytes, 64 * MIB);
+}
+
+CONTRACT(refuses_a_name_that_is_taken_by_another_kind)
+{
+	ASSERT_OK(create(run, "pvc-1", 300 * MIB, "xfs"), &run->err);
+	ASSERT_ERR(create(run, "pvc-1", 300 * MIB, "ext4"), &run->err, ERR_ALREADY_EXISTS, "xfs");
+	ASSERT_ERR(create(run, "pvc-1", 300 * MIB, ""), &run->err, ERR_ALREADY_EXISTS, "xfs");
+}
+
+CONTRACT(refuses_a_token_that_another_name_has)
+{
+	const struct backend_spec spec = {
+		.name = "other", .token = "pvc-1", .bytes = 4 * MIB, .fs = ""
+	};
+
+	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
+	ASSERT_ERR(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err,
+		   ERR_ALREADY_EXISTS, "'pvc-1'");
+}
+
+CONTRACT(refuses_what_does_not_fit_and_takes_nothing)
+{
+	uint64_t before = available(run);
+
+	ASSERT_ERR(create(run, "big", before + 4096, ""), &run->err, ERR_RESOURCE_EXHAUSTED, "fit");
+	ASSERT_EQ(available(run), before);
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "big", &run->vol, &run->err), &run->err,
+		   ERR_NOT_FOUND, "big");
+	ASSERT_OK(create(run, "one", 512 * MIB, ""), &run->err);
+	ASSERT_TRUE(available(run) <= before - 512 * MIB);
+	ASSERT_ERR(create(run, "two", 1024 * MIB, ""), &run->err, ERR_RESOURCE_EXHAUSTED, "fit");
+	ASSERT_OK(remove_volume(run, "one"), &run->err);
+	ASSERT_OK(create(run, "two", 1024 * MIB, ""), &run->err);
+}
+
+CONTRACT(refuses_sizes_that_are_none)
+{
+	ASSERT_ERR(create(run, "v", 0, ""), &run->err, ERR_OUT_OF_RANGE, "size 0");
+	ASSERT_ERR(create(run, "v", 4 * MIB + 1, ""), &run->err, ERR_OUT_OF_RANGE, "multiple");
+	ASSERT_ERR(create(run, "v", UINT64_MAX - 4095, ""), &run->err, ERR_OUT_OF_RANGE,
+		   "multiple");
+	ASSERT_ERR(create(run, "v", 4 * MIB, "ext4"), &run->err, ERR_OUT_OF_RANGE, "least");
+	ASSERT_ERR(create(run, "v", 64 * MIB, "zfs"), &run->err, ERR_INVALID_ARGUMENT, "zfs");
+}
+
+CONTRACT(removes_and_removes_again)
+{
+	uint64_t before = available(run);
+
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	ASSERT_OK(remove_volume(run, "pvc-1"), &run->err);
+	ASSERT_OK(remove_volume(run, "pvc-1"), &run->err);
+	ASSERT_OK(remove_volume(run, "never-was"), &run->err);
+	ASSERT_EQ(available(run), before);
+}
+
+CONTRACT(attaches_once_and_finds_the_device)
+{
+	dev_t devno;
+
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	ASSERT_ERR(find(run, "pvc-1"), &run->err, ERR_NOT_FOUND, "not attached");
+	ASSERT_OK(attach(run, "pvc-1", false, false), &run->err);
+	ASSERT_TRUE(str_has_prefix(run->dev.path, "/dev/loop"));
+	devno = run->dev.devno;
+	ASSERT_OK(attach(run, "pvc-1", false, false), &run->err);
+	ASSERT_EQ(run->dev.devno, devno);
+	ASSERT_OK(find(run, "pvc-1"), &run->err);
+	ASSERT_EQ(run->dev.devno, devno);
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+	ASSERT_ERR(find(run, "pvc-1"), &run->err, ERR_NOT_FOUND, "not attached");
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+}
+
+CONTRACT(gives_two_volumes_two_devices)
+{
+	dev_t devno;
+
+	ASSERT_OK(create(run, "a", 4 * MIB, ""), &run->err);
+	ASSERT_OK(create(run, "b", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "a", false, true), &run->err);
+	devno = run->dev.devno;
+	ASSERT_OK(attach(run, "b", false, true), &run->err);
+	ASSERT_TRUE(run->dev.devno != devno);
+	ASSERT_OK(detach(run, "a"), &run->err);
+	ASSERT_OK(find(run, "b"), &run->err);
+	ASSERT_OK(detach(run, "b"), &run->err);
+}
+
+CONTRACT(does_not_attach_for_writing_what_is_attached_read_only)
+{
+	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "pvc-1", true, true), &run->err);
+	ASSERT_ERR(attach(run, "pvc-1", false, true), &run->err, ERR_FAILED_PRECONDITION,
+		   "read-only");
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+	ASSERT_OK(attach(run, "pvc-1", false, true), &run->err);
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+}
+
+CONTRACT(does_not_remove_what_is_attached)
+{
+	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "pvc-1", false, true), &run->err);
+	ASSERT_ERR(remove_volume(run, "pvc-1"), &run->err, ERR_FAILED_PRECONDITION, run->dev.path);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+	ASSERT_OK(remove_volume(run, "pvc-1"), &run->err);
+}
+
+CONTRACT(keeps_a_held_device_and_lets_go_of_the_other_when_settled)
+{
+	ASSERT_OK(create(run, "raw", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "raw", false, true), &run->err);
+	ASSERT_OK(backend_settle(run->b, run->ctx, "raw", "/", &run->err), &run->err);
+	ASSERT_OK(find(run, "raw"), &run->err);
+	ASSERT_OK(detach(run, "raw"), &run->err);
+	ASSERT_OK(attach(run, "raw", false, false), &run->err);
+	ASSERT_OK(backend_settle(run->b, run->ctx, "raw", "/", &run->err), &run->err);
+	ASSERT_ERR(find(run, "raw"), &run->err, ERR_NOT_FOUND, "not attached");
+}
+
+static void mount_once(struct run *run, const char *name, uint64_t bytes, const char *fs)
+{
+	const char *dir = contract_mount_dir();
+	const struct host_mount_options opts = { .fs = fs };
+	struct host_mount_at at;
+
+	ASSERT_OK(create(run, name, bytes, fs), &run->err);
+	ASSERT_OK(attach(run, name, false, false), &run->err);
+	ASSERT_OK(host_mount_device(run->ctx, run->dev.path, dir, &opts, &run->err), &run->err);
+	ASSERT_OK(backend_settle(run->b, run->ctx, name, dir, &run->err), &run->err);
+	ASSERT_OK(host_mount_look(dir, &at, &run->err), &run->err);
+	ASSERT_TRUE(at.is_mount_root);
+	ASSERT_OK(find(run, name), &run->err);
+	ASSERT_EQ(at.device, run->dev.devno);
+	ASSERT_ERR(remove_volume(run, name), &run->err, ERR_FAILED_PRECONDITION, "in use");
+	ASSERT_OK(detach(run, name), &run->err);
+	ASSERT_OK(find(run, name), &run->err);
+	ASSERT_OK(host_mount_umount(run->ctx, dir, &run->err), &run->err);
+	ASSERT_ERR(find(run, name), &run->err, ERR_NOT_FOUND, "not attached");
+	ASSERT_OK(remove_volume(run, name), &run->err);
+}
+
+CONTRACT(leaves_the_device_to_the_mount_and_to_nobody_after_it)
+{
+	mount_once(run, "one", 64 * MIB, "ext4");
+	mount_once(run, "two", 64 * MIB, "ext4");
+	mount_once(run, "three", 320 * MIB, "xfs");
+}
+
+CONTRACT(keeps_a_note)
+{
+	autofree char *note = xmalloc(BACKEND_NOTE_MAX + 1);
+	autofree char *full = xcalloc(1, BACKEND_NOTE_MAX + 2);
+
+	memset(full, 'x', BACKEND_NOTE_MAX);
+	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
+	ASSERT_OK(backend_note_get(run->b, run->ctx, "pvc-1", note, &run->err), &run->err);
+	ASSERT_STR(note, "");
+	ASSERT_OK(backend_note_set(run->b, run->ctx, "pvc-1", full, &run->err), &run->err);
+	ASSERT_OK(backend_note_get(run->b, run->ctx, "pvc-1", note, &run->err), &run->err);
+	ASSERT_STR(note, full);
+	full[BACKEND_NOTE_MAX] = 'x';
+	ASSERT_ERR(backend_note_set(run->b, run->ctx, "pvc-1", full, &run->err), &run->err,
+		   ERR_RESOURCE_EXHAUSTED, "4096");
+	ASSERT_OK(backend_note_set(run->b, run->ctx, "pvc-1", "", &run->err), &run->err);
+	ASSERT_OK(backend_note_get(run->b, run->ctx, "pvc-1", note, &run->err), &run->err);
+	ASSERT_STR(note, "");
+}
+
+struct seen {
+	char tokens[128];
+	size_t stop_after;
+	size_t n;
+};
+
+static int see(void *arg, const struct backend_volume *vol)
+{
+	struct seen *seen = arg;
+	size_t len = strlen(seen->tokens);
+
+	(void)snprintf(seen->tokens + len, sizeof(seen->tokens) - len, "%s ", vol->token);
+	return ++seen->n == seen->stop_after;
+}
+
+CONTRACT(lists_in_order_from_anywhere)
+{
+	static const char *const names[] = { "c", "a", "b-2", "b", "b-10" };
+	struct seen all = { 0 }, rest = { 0 }, first = { .stop_after = 2 };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		ASSERT_OK(create(run, names[i], MIB, ""), &run->err);
+	ASSERT_OK(backend_each(run->b, run->ctx, "", see, &all, &run->err), &run->err);
+	ASSERT_STR(all.tokens, "a b b-10 b-2 c ");
+	ASSERT_OK(backend_each(run->b, run->ctx, "b-10", see, &rest, &run->err), &run->err);
+	ASSERT_STR(rest.tokens, "b-2 c ");
+	ASSERT_OK(backend_each(run->b, run->ctx, "", see, &first, &run->err), &run->err);
+	ASSERT_STR(first.tokens, "a b ");
+}
+
+CONTRACT(knows_nothing_of_what_never_was)
+{
+	char note[BACKEND_NOTE_MAX + 1];
+
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "none", &run->vol, &run->err), &run->err,
+		   ERR_NOT_FOUND, "none");
+	ASSERT_ERR(attach(run, "none", false, false), &run->err, ERR_NOT_FOUND, "none");
+	ASSERT_ERR(find(run, "none"), &run->err, ERR_NOT_FOUND, "none");
+	ASSERT_ERR(backend_note_get(run->b, run->ctx, "none", note, &run->err), &run->err,
+		   ERR_NOT_FOUND, "none");
+	ASSERT_ERR(backend_note_set(run->b, run->ctx, "none", "x", &run->err), &run->err,
+		   ERR_NOT_FOUND, "none");
+	ASSERT_OK(detach(run, "none"), &run->err);
+	ASSERT_OK(backend_settle(run->b, run->ctx, "none", "/", &run->err), &run->err);
+}
+
+CONTRACT(takes_no_name_that_leads_out_of_the_pool)
+{
+	static const char *const bad[] = { "", ".", "..", "../x", "a/b", ".cleat", "/etc/passwd" };
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		const struct backend_spec spec = {
+			.name = "x", .token = bad[i], .bytes = 4 * MIB, .fs = ""
+		};
+
+		ASSERT_ERR(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err,
+			   ERR_INVALID_ARGUMENT, "token");
+		ASSERT_ERR(backend_stat(run->b, run->ctx, bad[i], &run->vol, &run->err), &run->err,
+			   ERR_NOT_FOUND, "name");
+		ASSERT_OK(remove_volume(run, bad[i]), &run->err);
+		ASSERT_OK(detach(run, bad[i]), &run->err);
+	}
+}
+
+CONTRACT(counts_its_volumes)
+{
+	struct backend_info info;
+
+	ASSERT_OK(create(run, "a", 4 * MIB, ""), &run->err);
+	ASSERT_OK(create(run, "b", 4 * MIB, ""), &run->err);
+	ASSERT_OK(create(run, "b", 4 * MIB, ""), &run->err);
+	ASSERT_OK(backend_info(run->b, run->ctx, &info, &run->err), &run->err);
+	ASSERT_EQ(info.n_volumes, 2);
+	ASSERT_EQ(info.n_damaged, 0);
+	ASSERT_STR(info.name, "default");
+	ASSERT_TRUE(info.available_bytes <= info.total_bytes);
+	ASSERT_OK(remove_volume(run, "a"), &run->err);
+	ASSERT_OK(backend_info(run->b, run->ctx, &info, &run->err), &run->err);
+	ASSERT_EQ(info.n_volumes, 1);
+}
+
+CONTRACT(does_nothing_once_cancelled)
+{
+	uint64_t before = available(run);
+	struct ctx cancelled;
+	struct ctx *whole = run->ctx;
+
+	ctx_init(&cancelled, 0);
+	ctx_cancel(&cancelled);
+	run->ctx = &cancelled;
+	ASSERT_ERR(create(run, "pvc-1", 64 * MIB, "ext4"), &run->err, ERR_CANCELLED, "pvc-1");
+	run->ctx = whole;
+	ctx_done(&cancelled);
+	ASSERT_EQ(available(run), before);
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err,
+		   ERR_NOT_FOUND, "pvc-1");
+}
+
+#define BOTH(name) cmocka_unit_test(pool_##name), cmocka_unit_test(mem_##name)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(makes_a_volume_and_finds_it),
+		BOTH(keeps_a_name_that_is_no_token),
+		BOTH(gives_the_same_volume_again_whatever_its_size),
+		BOTH(refuses_a_name_that_is_taken_by_another_kind),
+		BOTH(refuses_a_token_that_another_name_has),
+		BOTH(refuses_what_does_not_fit_and_takes_nothing),
+		BOTH(refuses_sizes_that_are_none),
+		BOTH(removes_and_removes_again),
+		BOTH(attaches_once_and_finds_the_device),
+		BOTH(gives_two_volumes_two_devices),
+		BOTH(does_not_attach_for_writing_what_is_attached_read_only),
+		BOTH(does_not_remove_what_is_attached),
+		BOTH(keeps_a_held_device_and_lets_go_of_the_other_when_settled),
+		BOTH(leaves_the_device_to_the_mount_and_to_nobody_after_it),
+		BOTH(keeps_a_note),
+		BOTH(lists_in_order_from_anywhere),
+		BOTH(knows_nothing_of_what_never_was),
+		BOTH(takes_no_name_that_leads_out_of_the_pool),
+		BOTH(counts_its_volumes),
+		BOTH(does_nothing_once_cancelled),
+	};
+	int rc = contract_setup();
+
+	if (rc)
+		return rc;
+	rc = cmocka_run_group_tests_name("contract", tests, NULL, NULL);
+	contract_teardown();
+	return rc;
+}
