@@ -20,7 +20,6 @@ static struct {
 	unsigned version, uid;
 	struct fake_plan plan;
 	unsigned steps;
-	char *text;
 } api;
 
 void fake_api_reset(void)
@@ -32,7 +31,6 @@ void fake_api_reset(void)
 		for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
 			free(text);
 	map_free(api.objects);
-	free(api.text);
 	memset(&api, 0, sizeof(api));
 	api.objects = map_new();
 }
@@ -180,9 +178,7 @@ const char *fake_text(const char *path)
 		(void)fprintf(stderr, "fake API server: no %s\n", path);
 		abort();
 	}
-	free(api.text);
-	api.text = xstrdup(text);
-	return api.text;
+	return text;
 }
 
 struct map *fake_objects(void)
