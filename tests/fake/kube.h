@@ -66,6 +66,13 @@ void fake_sync(void);
 /* The caches that there are now stay as they are, until it is called with false. */
 void fake_freeze(bool is_frozen);
 
+/* Whether caches take over our own writes before the watch brings them (they do), so that the watch
+ * has nothing new for the handlers. */
+void fake_note_writes(bool is_on);
+
+/* The controller-manager at work (it is), or away. */
+void fake_employ_manager(bool is_on);
+
 /* One round of the controller-manager. True if it changed something. */
 bool fake_manage(void);
 

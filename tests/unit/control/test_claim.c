@@ -312,6 +312,7 @@ TEST(error_codes_decide_what_comes_next)
 		char text[96];
 
 		cluster_begin();
+		fake_note_writes(false);
 		fake_service.create_error = cases[i].code;
 		cluster_run(4 * MINUTE);
 		(void)snprintf(text, sizeof(text), "rpc error: code = %s desc = the driver says no",
@@ -447,6 +448,30 @@ TEST(a_foreign_pv_of_the_name_is_not_taken)
 	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
 }
 
+TEST(a_saved_pv_is_waited_for_and_made_again_if_it_goes)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_employ_manager(false);
+	process_start(&p, (struct provision_options){ 0 });
+	fake_settle();
+	fake_merge(
+		CLAIM,
+		"{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/selected-node\":\"n1\"}}}");
+	fake_set_plan((struct fake_plan){ 0 });
+	fake_settle();
+	ASSERT_EQ(fake_steps(), 0);
+	fake_merge(PV, "{\"metadata\":{\"finalizers\":[]}}");
+	fake_delete(PV);
+	fake_settle();
+	ASSERT_TRUE(fake_has(PV));
+	fake_employ_manager(true);
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
 TEST(a_stale_cache_makes_nothing)
 {
 	struct process p;
@@ -454,6 +479,7 @@ TEST(a_stale_cache_makes_nothing)
 	cluster_begin();
 	process_start(&p, (struct provision_options){ 0 });
 	fake_sync();
+	fake_freeze(true);
 	/* Bound, used, deleted and its PV gone, while the cache still shows a new claim. */
 	fake_merge(CLAIM, "{\"metadata\":{\"finalizers\":[]}}");
 	fake_delete(CLAIM);
@@ -485,7 +511,7 @@ static void lose_lease(void *arg)
 
 TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 {
-	/* 1, 2: capabilities come after 1: GET of the claim; 4: PUT; 5: CreateVolume; 6: POST. */
+	/* 1 GET claim, 2 and 3 capabilities, 4 PUT claim, 5 CreateVolume, 6 POST PV. */
 	for (unsigned at = 1; at <= 6; at++) {
 		struct process p;
 		unsigned steps;
@@ -536,6 +562,7 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(a_volume_of_unknown_size_counts_as_asked), UNIT(a_larger_volume_says_so),
 	  UNIT(a_volume_too_small_is_deleted_again),
 	  UNIT(a_volume_too_small_that_stays_is_on_record),
-	  UNIT(a_foreign_pv_of_the_name_is_not_taken), UNIT(a_stale_cache_makes_nothing),
-	  UNIT(nothing_is_written_after_the_lease_is_lost),
+	  UNIT(a_foreign_pv_of_the_name_is_not_taken),
+	  UNIT(a_saved_pv_is_waited_for_and_made_again_if_it_goes),
+	  UNIT(a_stale_cache_makes_nothing), UNIT(nothing_is_written_after_the_lease_is_lost),
 	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost), UNIT(metrics_count_both_ends))

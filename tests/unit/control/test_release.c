@@ -188,8 +188,8 @@ TEST(a_claim_ref_taken_off_saves_the_volume_from_a_stale_cache)
 	put_by_hand("Delete", "Released", "\"" PV_FINALIZER "\"");
 	process_start(&p, (struct provision_options){ 0 });
 	fake_sync();
+	fake_freeze(true);
 	fake_merge(HAND_MADE, "{\"status\":{\"phase\":\"Available\"}}");
-	fake_set_plan((struct fake_plan){ 0 });
 	fake_settle();
 	process_stop(&p);
 	ASSERT_TRUE(fake_has(HAND_MADE));
