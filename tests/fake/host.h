@@ -56,6 +56,7 @@ size_t fake_host_n_fds(void);
 size_t fake_host_n_loops(void); /* without foreign ones */
 size_t fake_host_n_mounts(void);
 size_t fake_host_n_nameless(void);
+size_t fake_host_n_templates(void);
 uint64_t fake_host_used_bytes(void);      /* of "/pool", templates included */
 size_t fake_host_n_foreign_touched(void); /* foreign loops or files that something changed */
 

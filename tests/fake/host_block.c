@@ -332,14 +332,19 @@ static size_t mount_at(const char *path)
 	return 0;
 }
 
+/* Something is mounted below it, or it is the last mount of a filesystem whose files are open (fds
+ * know no mount here). */
 static bool is_busy(const struct fake_mount *mount)
 {
+	size_t n_mounts = 0;
+
 	for (size_t i = 0; i < world.mounts.n; i++) {
 		if (path_is_below(world.mounts.v[i].path, mount->path) &&
 		    !str_is_equal(world.mounts.v[i].path, mount->path))
 			return true;
+		n_mounts += world.mounts.v[i].fs == mount->fs;
 	}
-	for (size_t i = 0; i < world.inodes.n; i++) {
+	for (size_t i = 0; n_mounts == 1 && i < world.inodes.n; i++) {
 		if (world.inodes.v[i]->on == mount->fs && world.inodes.v[i]->n_users &&
 		    mount->fs != world.memory)
 			return true;

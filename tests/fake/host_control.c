@@ -214,8 +214,19 @@ size_t fake_host_n_nameless(void)
 	for (size_t i = 0; i < world.inodes.n; i++) {
 		const struct fake_inode *inode = world.inodes.v[i];
 
-		n += inode->kind == FAKE_FILE && !inode->n_links && !inode->is_foreign;
+		n += inode->kind == FAKE_FILE && !inode->n_links && inode->n_users &&
+		     !inode->is_foreign;
 	}
+	return n;
+}
+
+size_t fake_host_n_templates(void)
+{
+	const struct fake_inode *dir = fake_lookup("/pool/.cleat/templates", NULL);
+	size_t n = 0;
+
+	for (size_t i = 0; dir && i < dir->entries.n; i++)
+		n += !dir->entries.v[i].is_gone;
 	return n;
 }
 

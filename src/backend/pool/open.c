@@ -141,9 +141,9 @@ int pool_open(struct ctx *ctx, const struct backend_config *config, struct backe
 		p->dir = xstrdup(config->dir);
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)
 		goto fail;
+	p->is_image = config->image;
 	if (open_all(p, err) < 0)
 		goto fail;
-	p->is_image = config->image;
 	*ret_backend = &p->base;
 	return 0;
 fail:

@@ -24,7 +24,7 @@ static int damaged(struct backend_volume *vol, const char *token, const char *wh
 {
 	vol->is_damaged = true;
 	(void)snprintf(vol->token, sizeof(vol->token), "%s", token);
-	(void)snprintf(vol->damage, sizeof(vol->damage), "%s", why);
+	(void)snprintf(vol->damage, sizeof(vol->damage), "%.95s", why);
 	return 0;
 }
 

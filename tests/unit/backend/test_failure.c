@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every host call of every operation fails once, and at every host call the process dies once and
+ * the power goes once. After each, the same operation called again must succeed, and there must be
+ * the state that it promises and nothing else: no device, fd, nameless file or half volume.
+ */
+#include "backend/registry.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "check.h"
+#include "fake/host.h"
+#include "volume/id.h"
+
+#define N_CALLS_MAX 200
+
+/* How the n-th call goes wrong. */
+enum trouble {
+	TROUBLE_FAIL,  /* it fails, the process lives on */
+	TROUBLE_KILL,  /* SIGKILL just before it */
+	TROUBLE_POWER, /* and what was not synced is lost */
+	TROUBLES,
+};
+
+struct process {
+	struct registry *r;
+	struct backend *b;
+	struct ctx ctx;
+	struct err err;
+};
+
+static int try_start(struct process *p)
+{
+	const struct backend_config config = { .kind = "pool",
+					       .dir = "/pool",
+					       .reserve_bytes = 100 * MIB };
+
+	ctx_init(&p->ctx, 0);
+	p->r = registry_new();
+	if (registry_open(p->r, &p->ctx, &config, &p->err) < 0)
+		return -1;
+	p->b = registry_at(p->r, 0);
+	return 0;
+}
+
+static void start(struct process *p)
+{
+	ASSERT_OK(try_start(p), &p->err);
+}
+
+static void stop(struct process *p)
+{
+	registry_free(p->r);
+	ctx_done(&p->ctx);
+}
+
+/* What is undone after trouble, so that the operation can be called again. */
+static void recover(struct process *p, enum trouble trouble)
+{
+	if (trouble == TROUBLE_FAIL) {
+		fake_host_fail_at(0);
+		return;
+	}
+	stop(p); /* only its memory: the dead close nothing */
+	if (trouble == TROUBLE_KILL)
+		fake_host_kill();
+	else
+		fake_host_power_cut();
+	start(p);
+}
+
+static int create(struct process *p, const char *name, const char *fs)
+{
+	const struct backend_spec spec = { .name = name,
+					   .token = name,
+					   .bytes = str_is_equal(fs, "xfs") ? 320 * MIB : 64 * MIB,
+					   .fs = fs };
+	struct backend_volume vol;
+
+	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+static int attach(struct process *p, bool hold)
+{
+	const struct backend_attach_options opts = { .hold = hold };
+	struct backend_device dev;
+
+	return backend_attach(p->b, &p->ctx, "v", &opts, &dev, &p->err);
+}
+
+static int create_ext4(struct process *p)
+{
+	return create(p, "v", "ext4");
+}
+
+static int create_xfs(struct process *p)
+{
+	return create(p, "v", "xfs");
+}
+
+static int create_raw(struct process *p)
+{
+	return create(p, "v", "");
+}
+
+static int attach_fs(struct process *p)
+{
+	return attach(p, false);
+}
+
+static int attach_raw(struct process *p)
+{
+	return attach(p, true);
+}
+
+static int detach(struct process *p)
+{
+	return backend_detach(p->b, &p->ctx, "v", &p->err);
+}
+
+static int remove_volume(struct process *p)
+{
+	return backend_remove(p->b, &p->ctx, "v", &p->err);
+}
+
+static int set_note(struct process *p)
+{
+	return backend_note_set(p->b, &p->ctx, "v", "staged", &p->err);
+}
+
+static int nothing(struct process *p)
+{
+	(void)p;
+	return 0;
+}
+
+static void assert_whole(struct process *p)
+{
+	struct backend_volume vol;
+	struct uuid uuid, template = { 0 };
+	const char *fs;
+
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_FALSE(vol.is_damaged);
+	ASSERT_EQ(fake_host_n_files(), fake_host_has("foreign.img") ? 2 : 1);
+	fs = fake_host_fs_of("v", &uuid);
+	ASSERT_STR(fs, vol.fs);
+	memset(&template, 0x11, sizeof(template));
+	if (fs[0])
+		ASSERT_TRUE(memcmp(&uuid, &template, sizeof(uuid)) != 0);
+	ASSERT_TRUE(fake_host_used_bytes() >= vol.bytes);
+}
+
+static void assert_attached(struct process *p)
+{
+	struct backend_device dev;
+
+	assert_whole(p);
+	ASSERT_OK(backend_find_device(p->b, &p->ctx, "v", &dev, &p->err), &p->err);
+	ASSERT_EQ(fake_host_n_loops(), 1);
+}
+
+static void assert_detached(struct process *p)
+{
+	assert_whole(p);
+	ASSERT_EQ(fake_host_n_loops(), 0);
+}
+
+static void assert_gone(struct process *p)
+{
+	(void)p;
+	ASSERT_FALSE(fake_host_has("v"));
+	ASSERT_TRUE(fake_host_used_bytes() < MIB);
+}
+
+static void assert_noted(struct process *p)
+{
+	char note[BACKEND_NOTE_MAX + 1];
+
+	assert_whole(p);
+	ASSERT_OK(backend_note_get(p->b, &p->ctx, "v", note, &p->err), &p->err);
+	ASSERT_STR(note, "staged");
+}
+
+struct operation {
+	const char *name;
+	int (*prepare[2])(struct process *p);
+	int (*run)(struct process *p);
+	void (*check)(struct process *p);
+};
+
+/* One run of the operation with trouble at call n; false when the operation has fewer calls. */
+static bool run_with_trouble(const struct operation *op, enum trouble trouble, unsigned n)
+{
+	struct process p;
+	bool is_reached;
+	int rc;
+
+	fake_host_reset(2000 * MIB);
+	fake_host_add_foreign("foreign.img");
+	fake_host_add_foreign_loop();
+	start(&p);
+	ASSERT_OK(op->prepare[0](&p), &p.err);
+	ASSERT_OK(op->prepare[1](&p), &p.err);
+	if (trouble == TROUBLE_FAIL)
+		fake_host_fail_at(n);
+	else
+		fake_host_fail_from(n);
+	rc = op->run(&p);
+	is_reached = fake_host_failed();
+	if (!is_reached)
+		ASSERT_EQ(rc, 0);
+	if (is_reached)
+		recover(&p, trouble);
+	fake_host_fail_at(0);
+	ASSERT_EQ(fake_host_n_nameless(), 0);
+	if (op->run(&p) < 0)
+		fail_msg("%s, trouble %d at call %u, then again: %s", op->name, (int)trouble, n,
+			 p.err.msg);
+	ASSERT_TRUE(fake_host_has("foreign.img"));
+	op->check(&p);
+	ASSERT_EQ(fake_host_n_nameless(), 0);
+	ASSERT_EQ(fake_host_n_foreign_touched(), 0);
+	ASSERT_OK(detach(&p), &p.err);
+	ASSERT_OK(remove_volume(&p), &p.err);
+	stop(&p);
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	ASSERT_EQ(fake_host_n_loops(), 0);
+	return is_reached;
+}
+
+static void run_all(const struct operation *op)
+{
+	for (int trouble = 0; trouble < TROUBLES; trouble++) {
+		unsigned n = 1;
+
+		while (run_with_trouble(op, (enum trouble)trouble, n)) {
+			n++;
+			ASSERT_TRUE(n < N_CALLS_MAX);
+		}
+		ASSERT_TRUE(n > 1);
+	}
+}
+
+TEST(create_survives_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "create ext4", { nothing, nothing }, create_ext4, assert_whole },
+		{ "create ext4 again", { create_ext4, remove_volume }, create_ext4, assert_whole },
+		{ "create xfs", { nothing, nothing }, create_xfs, assert_whole },
+		{ "create raw", { nothing, nothing }, create_raw, assert_whole },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
+}
+
+TEST(remove_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){
+		"remove", { create_ext4, nothing }, remove_volume, assert_gone });
+}
+
+TEST(attach_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){
+		"attach", { create_ext4, nothing }, attach_fs, assert_attached });
+	run_all(&(const struct operation){
+		"attach raw", { create_raw, nothing }, attach_raw, assert_attached });
+}
+
+TEST(detach_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){
+		"detach", { create_ext4, attach_fs }, detach, assert_detached });
+	run_all(&(const struct operation){
+		"detach raw", { create_raw, attach_raw }, detach, assert_detached });
+}
+
+TEST(note_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){
+		"note", { create_raw, nothing }, set_note, assert_noted });
+}
+
+/* What create said is done stays done, whatever happens next. */
+TEST(a_created_volume_survives_a_power_cut)
+{
+	struct process p;
+
+	fake_host_reset(2000 * MIB);
+	start(&p);
+	ASSERT_OK(create_ext4(&p), &p.err);
+	fake_host_fail_from(1);
+	(void)attach_fs(&p);
+	stop(&p);
+	fake_host_power_cut();
+	start(&p);
+	assert_whole(&p);
+	stop(&p);
+}
+
+TEST(a_removed_volume_stays_removed_after_a_power_cut)
+{
+	struct process p;
+
+	fake_host_reset(2000 * MIB);
+	start(&p);
+	ASSERT_OK(create_ext4(&p), &p.err);
+	ASSERT_OK(remove_volume(&p), &p.err);
+	fake_host_fail_from(1);
+	(void)attach_fs(&p);
+	stop(&p);
+	fake_host_power_cut();
+	start(&p);
+	assert_gone(&p);
+	stop(&p);
+}
+
+TEST(a_device_of_a_dead_process_is_gone_or_found_again)
+{
+	struct process p;
+	struct backend_device dev;
+
+	fake_host_reset(2000 * MIB);
+	start(&p);
+	ASSERT_OK(create_raw(&p), &p.err);
+	ASSERT_OK(attach_fs(&p), &p.err);
+	fake_host_fail_from(1);
+	(void)detach(&p);
+	stop(&p);
+	fake_host_kill();
+	ASSERT_EQ(fake_host_n_loops(), 0);
+	start(&p);
+	ASSERT_OK(attach_raw(&p), &p.err);
+	fake_host_fail_from(1);
+	(void)detach(&p);
+	stop(&p);
+	fake_host_kill();
+	ASSERT_EQ(fake_host_n_loops(), 1);
+	start(&p);
+	ASSERT_OK(backend_find_device(p.b, &p.ctx, "v", &dev, &p.err), &p.err);
+	ASSERT_OK(detach(&p), &p.err);
+	stop(&p);
+	ASSERT_EQ(fake_host_n_loops(), 0);
+}
+
+TEST(opening_survives_trouble_at_every_call)
+{
+	bool is_reached = true;
+
+	for (unsigned n = 1; is_reached; n++) {
+		struct process p;
+		int rc;
+
+		fake_host_reset(2000 * MIB);
+		fake_host_fail_from(n);
+		rc = try_start(&p);
+		is_reached = fake_host_failed();
+		ASSERT_TRUE(is_reached || rc == 0);
+		stop(&p);
+		fake_host_kill();
+		ASSERT_EQ(fake_host_n_fds(), 0);
+		start(&p);
+		ASSERT_OK(create_ext4(&p), &p.err);
+		stop(&p);
+	}
+	fake_host_reset(0);
+}
+
+RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
+	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
+	  UNIT(note_survives_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),
+	  UNIT(a_removed_volume_stays_removed_after_a_power_cut),
+	  UNIT(a_device_of_a_dead_process_is_gone_or_found_again),
+	  UNIT(opening_survives_trouble_at_every_call))

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/pool/record.h"
+#include "base/mem.h"
+#include "check.h"
+
+#define UUID "0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e"
+
+TEST(reads_what_it_writes)
+{
+	struct record r = { .bytes = 1 << 20,
+			    .fs = "xfs",
+			    .allow_buffered = true,
+			    .created_ns = 1700000000000000000,
+			    .name = "a\nb=c ü" };
+	struct record back;
+	char text[RECORD_MAX];
+	struct err err;
+
+	memset(r.uuid.b, 0x5a, sizeof(r.uuid.b));
+	record_format(&r, text);
+	ASSERT_OK(record_parse(text, &back, &err), &err);
+	ASSERT_EQ(back.bytes, r.bytes);
+	ASSERT_STR(back.fs, "xfs");
+	ASSERT_TRUE(back.allow_buffered);
+	ASSERT_EQ(back.created_ns, r.created_ns);
+	ASSERT_STR(back.name, "a\nb=c ü");
+	ASSERT_EQ(memcmp(&back.uuid, &r.uuid, sizeof(r.uuid)), 0);
+}
+
+TEST(fits_the_longest_name)
+{
+	struct record r = { .bytes = UINT64_C(1) << 50, .fs = "ext4", .created_ns = INT64_MAX };
+	struct record back;
+	char text[RECORD_MAX];
+	struct err err;
+
+	memset(r.name, 'n', sizeof(r.name) - 1);
+	record_format(&r, text);
+	ASSERT_OK(record_parse(text, &back, &err), &err);
+	ASSERT_STR(back.name, r.name);
+}
+
+TEST(refuses_everything_else)
+{
+	static const struct {
+		const char *text;
+		const char *part;
+	} cases[] = {
+		{ "", "version" },
+		{ "cleat 2\nbytes=4096\n", "version" },
+		{ "cleat 1", "version" },
+		{ "cleat 1\n", "size" },
+		{ "cleat 1\nbytes=0\n", "size" },
+		{ "cleat 1\nbytes=4097\n", "size" },
+		{ "cleat 1\nbytes=-4096\n", "size" },
+		{ "cleat 1\nbytes=99999999999999999999\n", "size" },
+		{ "cleat 1\nbytes=18446744073709547520\n", "size" },
+		{ "cleat 1\nbytes=4096\nfs=zfs\n", "filesystem" },
+		{ "cleat 1\nbytes=4096\nfs=abcdefghijkl\n", "filesystem" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=2\n", "mode" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=x\n", "time" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=1\n", "UUID" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\n", "name" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\nname=", "name" },
+		{ "cleat 1\nfs=\nbytes=4096\n", "size" },
+	};
+	struct record r;
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		ASSERT_ERR(record_parse(cases[i].text, &r, &err), &err, ERR_FAILED_PRECONDITION,
+			   cases[i].part);
+}
+
+RUN_TESTS(UNIT(reads_what_it_writes), UNIT(fits_the_longest_name), UNIT(refuses_everything_else))
