@@ -353,7 +353,6 @@ int controller_run(const struct cmd *cmd, const struct controller_options *opts)
 	log_info("controller stopping");
 	take_down(&c);
 	if (r < 0) {
-		log_error("controller failed", log_err(&err));
 		return cmd_failed(cmd, &err);
 	}
 	log_info("controller stopped");

@@ -396,8 +396,10 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 	if (serve_check(opts, s.arena, &configs, &n, &err) < 0) {
 		status = cmd_usage(cmd, "%s", err.msg);
 	} else if (start(&s, configs, n, &err) < 0) {
-		log_error("start failed", log_err(&err));
-		status = cmd_failed(cmd, &err);
+		/* INVALID_ARGUMENT is about a word of the command line that only its room can judge
+		 * (a name). */
+		status = err.code == ERR_INVALID_ARGUMENT ? cmd_usage(cmd, "%s", err.msg)
+							  : cmd_failed(cmd, &err);
 	} else {
 		log_start(&s);
 		(void)process_wait(INT64_MAX);

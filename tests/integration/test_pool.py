@@ -67,6 +67,13 @@ def test_same_filesystem_twice(own_pool, work):
     assert 'a' in said
 
 
+def test_pool_of_a_living_process(driver, pool, work):
+    said = refused(work, f'--pool={pool.dir}')
+    assert str(pool.dir) in said
+    assert str(driver.process.child.pid) in said
+    driver.calls.probe()
+
+
 def test_two_pools_and_a_parameter_that_chooses(work, own_pool):
     second = Pool(work, size=GIB, name='second')
     d = Driver(work, None, f'--pool=one={own_pool.dir}', f'--pool=two={second.dir}').start()
