@@ -22,7 +22,6 @@ deps: ## install what building and testing need (Debian 12 and 13; as root, or S
 all: ## build build/cleat and all tests
 	@tools/deps build test
 	@$(call setup,$(BUILD))
-	@ln -sf src/cmd/cleat $(BUILD)/cleat
 
 demo: all ## a volume's life on this machine, without Kubernetes, told step by step (root)
 	@tools/demo $(BUILD)/cleat
@@ -49,13 +48,11 @@ e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root
 asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
 	@tools/deps build test
 	@$(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
-	@ln -sf src/cmd/cleat build-asan/cleat
 	@tools/run-suites --build build-asan unit fuzz itest sanity -- $(ARGS)
 
 tsan: ## the same with ThreadSanitizer
 	@tools/deps build test
 	@$(call setup,build-tsan,-Db_sanitize=thread -Db_lundef=false)
-	@ln -sf src/cmd/cleat build-tsan/cleat
 	@tools/run-suites --build build-tsan unit fuzz itest sanity -- $(ARGS)
 
 fuzz: ## libFuzzer on every target, TIME=60 seconds each
