@@ -74,19 +74,24 @@ static const struct ctl_verb *find_verb(const char *group, const char *name)
 static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
 {
 	static const char *const groups[] = { "volume", "info" };
+	autostr struct str all = STR_INIT;
 	const char *names[16], *near;
 	size_t n = 0;
 
 	if (strcmp(group, "volume") != 0) {
 		near = opt_nearest(group, groups, ARRAY_LEN(groups));
-		return cmd_usage(cmd, "unknown word '%s'%s%s", group, near ? "; did you mean " : "",
+		return cmd_usage(cmd, "unknown word '%s'; %s%s", group, near ? "did you mean " : "there are: volume, info",
 				 str_or(near, ""));
 	}
-	for (const struct ctl_verb *v = ctl_volume_verbs; v->name && n < ARRAY_LEN(names); v++)
+	for (const struct ctl_verb *v = ctl_volume_verbs; v->name && n < ARRAY_LEN(names); v++) {
+		str_appendf(&all, "%s%s", n ? ", " : "", v->name);
 		names[n++] = v->name;
+	}
+	if (!name[0])
+		return cmd_usage(cmd, "volume: what to do is missing: %s", str_get(&all));
 	near = opt_nearest(name, names, n);
-	return cmd_usage(cmd, "unknown word '%s %s'%s%s", group, name,
-			 near ? "; did you mean " : "", str_or(near, ""));
+	return cmd_usage(cmd, "unknown word 'volume %s'; %s%s", name, near ? "did you mean " : "there are: ",
+			 near ? near : str_get(&all));
 }
 
 static bool has_option(const struct ctl_options *opts, const char *name, size_t n)

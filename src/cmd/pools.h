@@ -20,11 +20,11 @@ struct pools_options {
 #define POOLS_OPTIONS(T, member)                                                                           \
 	{ .name = "Pools", .type = OPT_GROUP },                                                               \
 	{ .name = "pool", .type = OPT_LIST, .offset = offsetof(T, member.pool), .arg = "[NAME=]DIR",       \
-	  .help = "A directory on XFS with reflink that holds the volumes. Repeatable; without NAME it is "   \
+	  .help = "A directory on XFS with reflink that holds the volumes. Without NAME it is "   \
 		  "called default." },                                                                        \
 	{ .name = "pool-image", .type = OPT_LIST, .offset = offsetof(T, member.image),                     \
 	  .arg = "[NAME=]FILE", .help = "For trying out: an image file that cleat makes (--pool-size), "      \
-					"mounts and uses as a pool. Repeatable." },                           \
+					"mounts and uses as a pool." },                           \
 	{ .name = "pool-size", .type = OPT_BYTES, .offset = offsetof(T, member.image_size),                \
 	  .arg = "BYTES", .help = "Size of an image that --pool-image has to make, such as 8Gi." },           \
 	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(T, member.reserve),                \
@@ -47,6 +47,10 @@ int pools_configure(struct arena *a, const struct pools_options *opts,
 /* Opens them all; each is logged with what it holds. */
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
 	       size_t n, struct err *err);
+
+/* After the registry was closed: removes the directories that images were mounted on, where nothing
+ * is any more. */
+void pools_forget_mount_points(const struct backend_config *configs, size_t n);
 
 /* Sets the gauges of the pools (base/metrics.def); for metric_on_render. arg is the registry. */
 void pools_set_gauges(void *arg);

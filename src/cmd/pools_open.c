@@ -5,6 +5,9 @@
  * A pool that cannot be served ends the process with the reason: a driver that quietly serves the
  * rest would make volumes vanish from the cluster. Damaged files in a pool are told and left alone.
  */
+#include <errno.h>
+#include <sys/stat.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
@@ -22,19 +25,39 @@ static void log_pool(const struct backend_config *config, const struct backend_i
 			 log_str("pool", config->name), log_u64("damaged", info->n_damaged));
 }
 
+/* An image is mounted on a directory of cleat's own beside it. */
+static int make_mount_point(const struct backend_config *config, struct err *err)
+{
+	if (!config->image || mkdir(config->dir, 0700) == 0 || errno == EEXIST)
+		return 0;
+	return err_os(err, ERR_FAILED_PRECONDITION, errno, "make '%s' to mount '%s' on",
+		      config->dir, config->image);
+}
+
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
 	       size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct backend_info info;
 
-		if (registry_open(registry, ctx, &configs[i], err) < 0 ||
+		if (make_mount_point(&configs[i], err) < 0 ||
+		    registry_open(registry, ctx, &configs[i], err) < 0 ||
 		    backend_info(registry_find_name(registry, configs[i].name), ctx, &info, err) <
 			    0)
-			return err_wrap(err, "pool '%s'", configs[i].name);
+			return -1;
 		log_pool(&configs[i], &info);
 	}
 	return 0;
+}
+
+void pools_forget_mount_points(const struct backend_config *configs, size_t n)
+{
+	/* Fails where volumes are still in use and the image thus mounted, which is as it should
+	 * be. */
+	for (size_t i = 0; i < n; i++) {
+		if (configs[i].image)
+			(void)rmdir(configs[i].dir);
+	}
 }
 
 void pools_set_gauges(void *arg)

@@ -53,6 +53,8 @@ struct serve {
 	const struct serve_options *opts;
 	const char *endpoint; /* in arena, as are all texts made here */
 	struct arena *arena;
+	struct backend_config *configs;
+	size_t n_configs;
 	struct registry *registry;
 	struct csi_driver *driver;
 	struct csi_service service; /* of driver */
@@ -82,15 +84,14 @@ static int check_machine(const struct serve_options *o, struct err *err)
 	return host_caps_check(needs, ARRAY_LEN(needs), err);
 }
 
-static int open_pools(struct serve *s, const struct backend_config *configs, size_t n,
-		      struct err *err)
+static int open_pools(struct serve *s, struct err *err)
 {
 	struct ctx ctx;
 	int r;
 
 	s->registry = registry_new();
 	ctx_init(&ctx, OPEN_TIMEOUT_NS);
-	r = pools_open(s->registry, &ctx, configs, n, err);
+	r = pools_open(s->registry, &ctx, s->configs, s->n_configs, err);
 	ctx_done(&ctx);
 	return r;
 }
@@ -253,14 +254,13 @@ static bool is_ready(void *arg, struct str *why)
 	return ready;
 }
 
-static int start(struct serve *s, const struct backend_config *configs, size_t n, struct err *err)
+static int start(struct serve *s, struct err *err)
 {
 	const struct serve_options *o = s->opts;
 	int r;
 
-	if (check_machine(o, err) < 0 || prepare_kubelet(s, err) < 0 ||
-	    open_pools(s, configs, n, err) < 0 || make_services(s, err) < 0 ||
-	    open_csi(s, err) < 0 || open_registration(s, err) < 0)
+	if (check_machine(o, err) < 0 || prepare_kubelet(s, err) < 0 || open_pools(s, err) < 0 ||
+	    make_services(s, err) < 0 || open_csi(s, err) < 0 || open_registration(s, err) < 0)
 		return -1;
 	metric_on_render(pools_set_gauges, s->registry);
 	if (process_http_start(s->loop, s->work, o->http_endpoint, o->metrics_path, is_ready, s,
@@ -355,6 +355,7 @@ static void take_down(struct serve *s)
 		csi_driver_free(s->driver);
 	if (s->registry)
 		registry_free(s->registry);
+	pools_forget_mount_points(s->configs, s->n_configs);
 	arena_free(s->arena);
 	pthread_cond_destroy(&s->drained);
 	pthread_mutex_destroy(&s->lock);
@@ -385,17 +386,15 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 	struct serve s = { .opts = opts,
 			   .endpoint = opts->endpoint,
 			   .lock = PTHREAD_MUTEX_INITIALIZER };
-	struct backend_config *configs;
 	struct err err;
-	size_t n;
 	int status;
 
 	process_begin();
 	sync_cond_init(&s.drained);
 	s.arena = arena_new();
-	if (serve_check(opts, s.arena, &configs, &n, &err) < 0) {
+	if (serve_check(opts, s.arena, &s.configs, &s.n_configs, &err) < 0) {
 		status = cmd_usage(cmd, "%s", err.msg);
-	} else if (start(&s, configs, n, &err) < 0) {
+	} else if (start(&s, &err) < 0) {
 		/* INVALID_ARGUMENT is about a word of the command line that only its room can judge
 		 * (a name). */
 		status = err.code == ERR_INVALID_ARGUMENT ? cmd_usage(cmd, "%s", err.msg)

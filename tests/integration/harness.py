@@ -132,7 +132,8 @@ class Calls:
     """The CSI services over one channel; every call with a deadline. Each test says what it expects of the status."""
 
     def __init__(self, target, credentials=None, options=()):
-        options = [('grpc.enable_retries', 0), *options]
+        options = [('grpc.enable_retries', 0), ('grpc.initial_reconnect_backoff_ms', 20),
+                   ('grpc.min_reconnect_backoff_ms', 20), ('grpc.max_reconnect_backoff_ms', 100), *options]
         self.channel = grpc.secure_channel(target, credentials, options) if credentials else \
             grpc.insecure_channel(target, options)
         self.identity = csi_grpc.IdentityStub(self.channel)

@@ -132,18 +132,25 @@ def test_bytes_that_are_no_http2(driver):
     driver.calls.probe()
 
 
-@pytest.mark.parametrize('volume_id', [UNKNOWN, NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128])
-class TestUnknownVolume:
-    def test_delete_is_fine(self, driver, volume_id):
+def test_delete_of_what_cannot_be_ours_is_fine(driver):
+    for volume_id in [NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128]:
         driver.calls.delete(volume_id)
 
+
+def test_delete_of_a_volume_whose_pool_is_elsewhere_is_not_claimed_done(driver):
+    with fails(Code.FAILED_PRECONDITION, 'pool'):
+        driver.calls.delete(UNKNOWN)
+
+
+@pytest.mark.parametrize('volume_id', [UNKNOWN, NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128])
+class TestUnknownVolume:
     def test_stage(self, driver, work, volume_id):
         with fails(Code.NOT_FOUND):
             driver.calls.stage(volume_id, work)
 
     def test_publish(self, driver, work, volume_id):
         with fails(Code.NOT_FOUND):
-            driver.calls.publish(volume_id, work, work / 'target')
+            driver.calls.publish(volume_id, work / 'staging', work / 'target')
         assert not (work / 'target').exists()
 
     def test_stats(self, driver, work, volume_id):
@@ -213,7 +220,7 @@ def test_stage_on_a_symlink(volume, work):
     v = volume().create()
     (work / 'real').mkdir()
     (work / 'link').symlink_to(work / 'real')
-    with fails(Code.FAILED_PRECONDITION, 'link'):
+    with fails(Code.INVALID_ARGUMENT, 'link'):
         v.calls.stage(v.id, work / 'link')
     assert not os.path.ismount(work / 'real')
 
@@ -246,10 +253,10 @@ def test_stage_again_with_another_capability(volume):
         v.calls.stage(v.id, v.staging, mount_cap(flags=['noatime']))
 
 
-def test_stage_as_block_what_was_made_as_a_filesystem_of_another_kind(volume):
+def test_stage_with_another_filesystem_than_it_was_made_with(volume):
     v = volume(size=320 * MIB).create()
     v.staging.mkdir(parents=True)
-    with fails(Code.INVALID_ARGUMENT, 'xfs'):
+    with fails(Code.FAILED_PRECONDITION, 'xfs', 'ext4'):
         v.calls.stage(v.id, v.staging, mount_cap('xfs'))
 
 
@@ -293,7 +300,7 @@ def test_publish_on_a_symlink(volume, work):
     v = volume().create().stage()
     (work / 'etc').mkdir()
     (work / 'link').symlink_to(work / 'etc')
-    with fails(Code.FAILED_PRECONDITION, 'link'):
+    with fails(Code.INVALID_ARGUMENT, 'link'):
         v.calls.publish(v.id, v.staging, work / 'link')
     assert not os.path.ismount(work / 'etc')
 
@@ -359,7 +366,7 @@ def test_stats_elsewhere(volume, work):
 
 def test_block_and_mount_do_not_mix(volume, work):
     v = volume(cap=block_cap()).create().stage()
-    with fails(Code.INVALID_ARGUMENT):
+    with fails(Code.FAILED_PRECONDITION, 'block'):
         v.calls.publish(v.id, v.staging, work / 'target', mount_cap())
 
 
