@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Notes: there and back, and what is no note. */
+#include "csi/note.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "check.h"
+
+#define BOOT "5e1f0b9c-0000-4000-8000-000000000001"
+#define OTHER_BOOT "5e1f0b9c-0000-4000-8000-000000000002"
+
+static const struct vol_capability mount_cap = { .access = VOL_ACCESS_MOUNT,
+						 .mode = VOL_MODE_SINGLE_NODE_WRITER,
+						 .fs_type = "ext4",
+						 .mount_group = "" };
+static const struct vol_capability block_cap = { .access = VOL_ACCESS_BLOCK,
+						 .mode = VOL_MODE_SINGLE_NODE_WRITER };
+
+TEST(notes_go_there_and_back)
+{
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1];
+
+	note_stage(&note, "/staging/a", &mount_cap);
+	ASSERT_TRUE(note_add(&note, "/target/1", note_hash_publish(&mount_cap, false)));
+	ASSERT_TRUE(note_add(&note, "/target/2", note_hash_publish(&mount_cap, true)));
+	note_format(&note, BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_TRUE(back.is_staged);
+	ASSERT_FALSE(back.is_block);
+	ASSERT_STR(back.staging_text, "/staging/a");
+	ASSERT_TRUE(back.staging == note_hash_path("/staging/a"));
+	ASSERT_TRUE(back.capability == note_hash_capability(&mount_cap));
+	ASSERT_EQ(back.n_targets, 2);
+	ASSERT_TRUE(note_find(&back, note_hash_path("/target/2"))->args ==
+		    note_hash_publish(&mount_cap, true));
+	ASSERT_TRUE(note_find(&back, note_hash_path("/target/3")) == NULL);
+}
+
+TEST(notes_of_another_boot_are_none)
+{
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1];
+
+	note_stage(&note, "/staging/a", &block_cap);
+	note_format(&note, OTHER_BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_FALSE(back.is_staged);
+}
+
+TEST(broken_notes_are_none)
+{
+	static const char *const texts[] = {
+		"",
+		"x",
+		"cleat-note 2\nboot " BOOT "\n",
+		"cleat-note 1\nstaged\n",
+		"cleat-note 1\nboot " BOOT "\nstaged 12 34 mount /x\n",
+		"cleat-note 1\nboot " BOOT "\nstaged 0123456789abcdef 0123456789abcdef disk /x\n",
+		"cleat-note 1\nboot " BOOT "\ntarget 0123456789abcdef\n",
+		"cleat-note 1\nboot " BOOT "\ntarget 0123456789abcdef 0123456789abcdeg\n",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct note note = { .n_targets = 5 };
+
+		note_parse(texts[i], BOOT, &note);
+		ASSERT_FALSE(note.is_staged);
+		ASSERT_EQ(note.n_targets, 0);
+	}
+}
+
+TEST(an_empty_note_is_no_text)
+{
+	struct note note = { 0 };
+	char text[BACKEND_NOTE_MAX + 1] = "x";
+
+	note_format(&note, BOOT, text);
+	ASSERT_STR(text, "");
+}
+
+TEST(a_full_note_fits_and_takes_no_more)
+{
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1];
+	char path[NOTE_PATH_MAX];
+
+	memset(path, 'p', sizeof(path));
+	path[0] = '/';
+	path[sizeof(path) - 1] = '\0';
+	note_stage(&note, path, &block_cap);
+	for (unsigned i = 0; i < NOTE_TARGETS_MAX; i++) {
+		autofree char *target = xasprintf("/target/%u", i);
+
+		ASSERT_TRUE(note_add(&note, target, i));
+	}
+	ASSERT_FALSE(note_add(&note, "/one/more", 1));
+	ASSERT_TRUE(note_add(&note, "/target/7", 77));
+	note_format(&note, BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_EQ(back.n_targets, NOTE_TARGETS_MAX);
+	ASSERT_STR(back.staging_text, path);
+	note_remove(&back, note_hash_path("/target/7"));
+	ASSERT_EQ(back.n_targets, NOTE_TARGETS_MAX - 1);
+}
+
+TEST(long_staging_paths_are_known_by_hash)
+{
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1];
+	char path[4000];
+
+	memset(path, 'p', sizeof(path));
+	path[0] = '/';
+	path[sizeof(path) - 1] = '\0';
+	note_stage(&note, path, &mount_cap);
+	note_format(&note, BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_TRUE(back.is_staged && back.staging == note_hash_path(path));
+	ASSERT_STR(back.staging_text, "");
+}
+
+TEST(hashes_tell_arguments_apart)
+{
+	static const char *const ab[] = { "ab", "c" };
+	static const char *const a_bc[] = { "a", "bc" };
+	struct vol_capability one = mount_cap;
+	struct vol_capability two = mount_cap;
+
+	one.mount_flags = ab;
+	two.mount_flags = a_bc;
+	one.n_mount_flags = two.n_mount_flags = 2;
+	ASSERT_TRUE(note_hash_capability(&one) != note_hash_capability(&two));
+	ASSERT_TRUE(note_hash_capability(&one) != note_hash_capability(&mount_cap));
+	ASSERT_TRUE(note_hash_capability(&mount_cap) != note_hash_capability(&block_cap));
+	ASSERT_TRUE(note_hash_publish(&mount_cap, true) != note_hash_publish(&mount_cap, false));
+}
+
+RUN_TESTS(UNIT(notes_go_there_and_back), UNIT(notes_of_another_boot_are_none),
+	  UNIT(broken_notes_are_none), UNIT(an_empty_note_is_no_text),
+	  UNIT(a_full_note_fits_and_takes_no_more), UNIT(long_staging_paths_are_known_by_hash),
+	  UNIT(hashes_tell_arguments_apart))

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * csi/client → bytes → csi/server → service and back: what goes in comes out, for every method. The
+ * service at the end keeps the last request as text and answers something that has every field set.
+ */
+#include "csi/client.h"
+#include "csi/server.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
+#include "check.h"
+#include "fake_grpc.h"
+
+static char seen[4096];    /* the last request */
+static struct err failure; /* code ≠ OK: the next call fails so */
+static char lines[16384];  /* what was logged */
+
+#define SEE(...)                                                 \
+	do {                                                     \
+		(void)snprintf(seen, sizeof(seen), __VA_ARGS__); \
+		if (failure.code != ERR_OK) {                    \
+			*err = failure;                          \
+			failure.code = ERR_OK;                   \
+			return -1;                               \
+		}                                                \
+	} while (0)
+
+static struct strpair pairs[] = { { "a", "1" }, { "b", "2" } };
+static const char *const flags[] = { "noatime", "nodev" };
+static struct vol_topology topologies[] = { { { pairs, 1 } }, { { pairs, 2 } } };
+static const char *const nodes[] = { "n1", "n2" };
+static const struct vol_capability caps[] = {
+	{ .access = VOL_ACCESS_MOUNT,
+	  .mode = VOL_MODE_SINGLE_NODE_MULTI_WRITER,
+	  .fs_type = "xfs",
+	  .mount_flags = flags,
+	  .n_mount_flags = 2,
+	  .mount_group = "g" },
+	{ .access = VOL_ACCESS_BLOCK,
+	  .mode = VOL_MODE_SINGLE_NODE_READER_ONLY,
+	  .fs_type = "",
+	  .mount_group = "" },
+};
+
+static const char *map_text(struct arena *a, const struct strmap *m)
+{
+	const char *text = "";
+
+	for (size_t i = 0; i < m->n; i++)
+		text = arena_printf(a, "%s%s=%s,", text, m->v[i].key, m->v[i].value);
+	return text;
+}
+
+static const char *topologies_text(struct arena *a, const struct vol_topologies *t)
+{
+	const char *text = "";
+
+	for (size_t i = 0; i < t->n; i++)
+		text = arena_printf(a, "%s[%s]", text, map_text(a, &t->v[i].segments));
+	return text;
+}
+
+static bool caps_are_ours(const struct vol_capability *v, size_t n)
+{
+	return n == 2 && vol_capability_is_equal(&v[0], &caps[0]) &&
+	       vol_capability_is_equal(&v[1], &caps[1]);
+}
+
+static struct csi_volume full_volume(void)
+{
+	return (struct csi_volume){ .volume_id = "v1",
+				    .capacity_bytes = UINT64_C(1) << 40,
+				    .volume_context = { pairs, 2 },
+				    .content_source = { CSI_SOURCE_SNAPSHOT, "snap" },
+				    .accessible_topology = { topologies, 2 } };
+}
+
+static int s_info(void *impl, struct ctx *ctx, struct csi_plugin_info *ret, struct err *err)
+{
+	SEE("info");
+	*ret = (struct csi_plugin_info){ "d.test", "9", { pairs, 2 } };
+	return 0;
+}
+static int s_caps(void *impl, struct ctx *ctx, struct csi_plugin_capabilities *ret, struct err *err)
+{
+	SEE("caps");
+	*ret = (struct csi_plugin_capabilities){ .controller_service = true,
+						 .snapshot_metadata_service = true,
+						 .expand_offline = true };
+	return 0;
+}
+static int s_probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
+{
+	SEE("probe");
+	*ret_ready = false;
+	return 0;
+}
+static int s_bits(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err)
+{
+	SEE("bits");
+	*ret_caps = CSI_CAP_BIT(1) | CSI_CAP_BIT(7) | CSI_CAP_BIT(13);
+	return 0;
+}
+static int s_create(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
+		    struct csi_volume *ret, struct err *err)
+{
+	struct arena *a = ctx->arena;
+
+	SEE("%s %ju-%ju caps=%d params=%s mutable=%s secret=%s source=%d:%s req=%s pref=%s",
+	    req->name, (uintmax_t)req->capacity_range.required_bytes,
+	    (uintmax_t)req->capacity_range.limit_bytes,
+	    caps_are_ours(req->capabilities, req->n_capabilities), map_text(a, &req->parameters),
+	    map_text(a, &req->mutable_parameters), str_or(secrets_find(&req->secrets, "key"), "-"),
+	    (int)req->content_source.kind, req->content_source.id,
+	    topologies_text(a, &req->requisite), topologies_text(a, &req->preferred));
+	*ret = full_volume();
+	return 0;
+}
+static int s_delete(void *impl, struct ctx *ctx, const char *id, const struct secrets *secrets,
+		    struct err *err)
+{
+	SEE("delete %s %s", id, str_or(secrets_find(secrets, "key"), "-"));
+	return 0;
+}
+static int s_validate(void *impl, struct ctx *ctx, const struct csi_validate *req,
+		      struct csi_validated *ret, struct err *err)
+{
+	struct arena *a = ctx->arena;
+
+	SEE("validate %s caps=%d context=%s params=%s", req->volume_id,
+	    caps_are_ours(req->capabilities, req->n_capabilities),
+	    map_text(a, &req->volume_context), map_text(a, &req->parameters));
+	*ret = (struct csi_validated){ true, "because" };
+	return 0;
+}
+static int s_list(void *impl, struct ctx *ctx, uint32_t max, const char *token,
+		  struct csi_volume_list *ret, struct err *err)
+{
+	SEE("list %u %s", max, token);
+	ret->v = arena_array(ctx->arena, 2, sizeof(*ret->v));
+	ret->v[0] = (struct csi_volume_status){ full_volume(), nodes, 2 };
+	ret->v[1] = (struct csi_volume_status){ full_volume(), NULL, 0 };
+	ret->n = 2;
+	ret->next_token = "more";
+	return 0;
+}
+static int s_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
+		      struct csi_capacity *ret, struct err *err)
+{
+	struct arena *a = ctx->arena;
+
+	SEE("capacity caps=%d params=%s topology=%d:%s",
+	    caps_are_ours(req->capabilities, req->n_capabilities), map_text(a, &req->parameters),
+	    req->has_topology, map_text(a, &req->accessible_topology.segments));
+	*ret = (struct csi_capacity){ 3, 2, 1 };
+	return 0;
+}
+static int s_get_volume(void *impl, struct ctx *ctx, const char *id, struct csi_volume_status *ret,
+			struct err *err)
+{
+	SEE("get %s", id);
+	*ret = (struct csi_volume_status){ full_volume(), nodes, 2 };
+	return 0;
+}
+static int s_node_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err)
+{
+	SEE("node info");
+	*ret = (struct csi_node_info){ "n1", 12, { { pairs, 2 } }, true };
+	return 0;
+}
+static int s_stage(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err)
+{
+	struct arena *a = ctx->arena;
+
+	SEE("stage %s %s cap=%d publish=%s context=%s secret=%s", req->volume_id,
+	    req->staging_target_path, vol_capability_is_equal(&req->capability, &caps[0]),
+	    map_text(a, &req->publish_context), map_text(a, &req->volume_context),
+	    str_or(secrets_find(&req->secrets, "key"), "-"));
+	return 0;
+}
+static int s_unstage(void *impl, struct ctx *ctx, const char *id, const char *path, struct err *err)
+{
+	SEE("unstage %s %s", id, path);
+	return 0;
+}
+static int s_publish(void *impl, struct ctx *ctx, const struct csi_publish *req, struct err *err)
+{
+	struct arena *a = ctx->arena;
+
+	SEE("publish %s %s %s ro=%d cap=%d publish=%s context=%s secret=%s", req->volume_id,
+	    req->staging_target_path, req->target_path, req->readonly,
+	    vol_capability_is_equal(&req->capability, &caps[1]), map_text(a, &req->publish_context),
+	    map_text(a, &req->volume_context), str_or(secrets_find(&req->secrets, "key"), "-"));
+	return 0;
+}
+static int s_unpublish(void *impl, struct ctx *ctx, const char *id, const char *path,
+		       struct err *err)
+{
+	SEE("unpublish %s %s", id, path);
+	return 0;
+}
+static int s_stats(void *impl, struct ctx *ctx, const char *id, const char *path,
+		   const char *staging, struct csi_stats *ret, struct err *err)
+{
+	SEE("stats %s %s %s", id, path, staging);
+	*ret = (struct csi_stats){
+		.v = { { .has_used = true, .total = 10, .used = 4, .available = 6 },
+		       { .is_inodes = true,
+			 .has_used = true,
+			 .total = 3,
+			 .used = 1,
+			 .available = 2 } },
+		.n = 2
+	};
+	return 0;
+}
+
+static const struct csi_service_ops ops = {
+	.get_plugin_info = s_info,
+	.get_plugin_capabilities = s_caps,
+	.probe = s_probe,
+	.controller_get_capabilities = s_bits,
+	.create_volume = s_create,
+	.delete_volume = s_delete,
+	.validate_volume_capabilities = s_validate,
+	.list_volumes = s_list,
+	.get_capacity = s_capacity,
+	.controller_get_volume = s_get_volume,
+	.node_get_capabilities = s_bits,
+	.node_get_info = s_node_info,
+	.node_stage_volume = s_stage,
+	.node_unstage_volume = s_unstage,
+	.node_publish_volume = s_publish,
+	.node_unpublish_volume = s_unpublish,
+	.node_get_volume_stats = s_stats,
+};
+
+static void keep_line(void *arg, const char *line)
+{
+	size_t n = strlen(lines);
+
+	(void)arg;
+	(void)snprintf(lines + n, sizeof(lines) - n, "%s\n", line);
+}
+
+struct fixture {
+	struct csi_server *server;
+	struct csi_client *client;
+	struct csi_service remote;
+	struct ctx ctx;
+	struct err err;
+};
+
+static struct fixture *begin(void)
+{
+	static const struct csi_service service = { &ops, NULL };
+	static struct fixture f;
+
+	fake_grpc_reset();
+	lines[0] = seen[0] = '\0';
+	failure.code = ERR_OK;
+	log_init(&(struct log_options){ .format = LOG_TEXT, .verbosity = 5 });
+	log_set_sink(keep_line, NULL);
+	ASSERT_OK(csi_server_new(fake_grpc_server(), &service, "d.test", &f.server, &f.err),
+		  &f.err);
+	f.client = csi_client_new(fake_grpc_channel());
+	f.remote = csi_client_service(f.client);
+	ctx_init(&f.ctx, 0);
+	return &f;
+}
+
+static void end(struct fixture *f)
+{
+	ctx_done(&f->ctx);
+	csi_client_free(f->client);
+	csi_server_free(f->server);
+	log_set_sink(NULL, NULL);
+	log_init(&(struct log_options){ .format = LOG_TEXT, .verbosity = 2 });
+}
+
+static void assert_full_volume(const struct csi_volume *vol)
+{
+	struct csi_volume want = full_volume();
+
+	ASSERT_STR(vol->volume_id, want.volume_id);
+	ASSERT_TRUE(vol->capacity_bytes == want.capacity_bytes);
+	ASSERT_TRUE(strmap_is_equal(&vol->volume_context, &want.volume_context));
+	ASSERT_EQ(vol->content_source.kind, CSI_SOURCE_SNAPSHOT);
+	ASSERT_STR(vol->content_source.id, "snap");
+	ASSERT_EQ(vol->accessible_topology.n, 2);
+	ASSERT_TRUE(
+		strmap_is_equal(&vol->accessible_topology.v[1].segments, &topologies[1].segments));
+}
+
+static struct strpair secret = { "key", "hunter2" };
+
+TEST(identity_goes_there_and_back)
+{
+	struct fixture *f = begin();
+	struct csi_plugin_info info;
+	struct csi_plugin_capabilities got;
+	bool is_ready = true;
+
+	ASSERT_OK(csi_get_plugin_info(&f->remote, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_STR(info.name, "d.test");
+	ASSERT_STR(info.vendor_version, "9");
+	ASSERT_STR(strmap_find(&info.manifest, "b"), "2");
+	ASSERT_OK(csi_get_plugin_capabilities(&f->remote, &f->ctx, &got, &f->err), &f->err);
+	ASSERT_TRUE(got.controller_service && got.snapshot_metadata_service && got.expand_offline);
+	ASSERT_FALSE(got.accessibility_constraints || got.group_controller_service ||
+		     got.expand_online);
+	ASSERT_OK(csi_probe(&f->remote, &f->ctx, &is_ready, &f->err), &f->err);
+	ASSERT_FALSE(is_ready);
+	end(f);
+}
+
+TEST(create_and_delete_go_there_and_back)
+{
+	struct fixture *f = begin();
+	struct csi_create_volume req = {
+		.name = "pvc-1",
+		.capacity_range = { 5, 7 },
+		.capabilities = caps,
+		.n_capabilities = 2,
+		.parameters = { pairs, 2 },
+		.mutable_parameters = { pairs, 1 },
+		.secrets = { { &secret, 1 } },
+		.content_source = { CSI_SOURCE_VOLUME, "src" },
+		.requisite = { topologies, 2 },
+		.preferred = { topologies, 1 },
+	};
+	struct csi_volume vol;
+
+	ASSERT_OK(csi_create_volume(&f->remote, &f->ctx, &req, &vol, &f->err), &f->err);
+	ASSERT_STR(seen,
+		   "pvc-1 5-7 caps=1 params=a=1,b=2, mutable=a=1, secret=hunter2 source=2:src "
+		   "req=[a=1,][a=1,b=2,] pref=[a=1,]");
+	assert_full_volume(&vol);
+	ASSERT_OK(csi_delete_volume(&f->remote, &f->ctx, "v1", &req.secrets, &f->err), &f->err);
+	ASSERT_STR(seen, "delete v1 hunter2");
+	end(f);
+}
+
+TEST(questions_about_volumes_go_there_and_back)
+{
+	struct fixture *f = begin();
+	struct csi_validate req = { .volume_id = "v1",
+				    .capabilities = caps,
+				    .n_capabilities = 2,
+				    .volume_context = { pairs, 1 },
+				    .parameters = { pairs, 2 } };
+	struct csi_get_capacity ask = { .capabilities = caps,
+					.n_capabilities = 2,
+					.parameters = { pairs, 1 },
+					.accessible_topology = topologies[1],
+					.has_topology = true };
+	struct csi_validated validated;
+	struct csi_volume_status status;
+	struct csi_volume_list list;
+	struct csi_capacity capacity;
+
+	ASSERT_OK(csi_validate_volume_capabilities(&f->remote, &f->ctx, &req, &validated, &f->err),
+		  &f->err);
+	ASSERT_STR(seen, "validate v1 caps=1 context=a=1, params=a=1,b=2,");
+	ASSERT_TRUE(validated.is_confirmed);
+	ASSERT_STR(validated.message, "because");
+	ASSERT_OK(csi_list_volumes(&f->remote, &f->ctx, 9, "tok", &list, &f->err), &f->err);
+	ASSERT_STR(seen, "list 9 tok");
+	ASSERT_EQ(list.n, 2);
+	ASSERT_STR(list.next_token, "more");
+	assert_full_volume(&list.v[0].volume);
+	ASSERT_EQ(list.v[0].n_published_node_ids, 2);
+	ASSERT_STR(list.v[0].published_node_ids[1], "n2");
+	ASSERT_EQ(list.v[1].n_published_node_ids, 0);
+	ASSERT_OK(csi_get_capacity(&f->remote, &f->ctx, &ask, &capacity, &f->err), &f->err);
+	ASSERT_STR(seen, "capacity caps=1 params=a=1, topology=1:a=1,b=2,");
+	ASSERT_TRUE(capacity.available_bytes == 3 && capacity.maximum_volume_bytes == 2 &&
+		    capacity.minimum_volume_bytes == 1);
+	ASSERT_OK(csi_controller_get_volume(&f->remote, &f->ctx, "v1", &status, &f->err), &f->err);
+	assert_full_volume(&status.volume);
+	ASSERT_EQ(status.n_published_node_ids, 2);
+	end(f);
+}
+
+TEST(node_calls_go_there_and_back)
+{
+	struct fixture *f = begin();
+	struct csi_stage stage = { .volume_id = "v1",
+				   .publish_context = { pairs, 1 },
+				   .staging_target_path = "/s",
+				   .capability = caps[0],
+				   .secrets = { { &secret, 1 } },
+				   .volume_context = { pairs, 2 } };
+	struct csi_publish publish = { .volume_id = "v1",
+				       .publish_context = { pairs, 2 },
+				       .staging_target_path = "/s",
+				       .target_path = "/t",
+				       .capability = caps[1],
+				       .readonly = true,
+				       .secrets = { { &secret, 1 } },
+				       .volume_context = { pairs, 1 } };
+	struct csi_node_info info;
+	struct csi_stats stats;
+
+	ASSERT_OK(csi_node_stage_volume(&f->remote, &f->ctx, &stage, &f->err), &f->err);
+	ASSERT_STR(seen, "stage v1 /s cap=1 publish=a=1, context=a=1,b=2, secret=hunter2");
+	ASSERT_OK(csi_node_publish_volume(&f->remote, &f->ctx, &publish, &f->err), &f->err);
+	ASSERT_STR(seen,
+		   "publish v1 /s /t ro=1 cap=1 publish=a=1,b=2, context=a=1, secret=hunter2");
+	ASSERT_OK(csi_node_unpublish_volume(&f->remote, &f->ctx, "v1", "/t", &f->err), &f->err);
+	ASSERT_STR(seen, "unpublish v1 /t");
+	ASSERT_OK(csi_node_unstage_volume(&f->remote, &f->ctx, "v1", "/s", &f->err), &f->err);
+	ASSERT_STR(seen, "unstage v1 /s");
+	ASSERT_OK(csi_node_get_volume_stats(&f->remote, &f->ctx, "v1", "/t", "/s", &stats, &f->err),
+		  &f->err);
+	ASSERT_STR(seen, "stats v1 /t /s");
+	ASSERT_EQ(stats.n, 2);
+	ASSERT_TRUE(stats.v[1].is_inodes && stats.v[1].total == 3 && stats.v[1].used == 1);
+	ASSERT_OK(csi_node_get_info(&f->remote, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_STR(info.node_id, "n1");
+	ASSERT_TRUE(info.max_volumes_per_node == 12 && info.has_topology);
+	ASSERT_STR(strmap_find(&info.accessible_topology.segments, "b"), "2");
+	end(f);
+}
+
+TEST(capability_bits_go_there_and_back)
+{
+	struct fixture *f = begin();
+	uint64_t want = CSI_CAP_BIT(1) | CSI_CAP_BIT(7) | CSI_CAP_BIT(13);
+	uint64_t got = 0;
+
+	ASSERT_OK(csi_controller_get_capabilities(&f->remote, &f->ctx, &got, &f->err), &f->err);
+	ASSERT_TRUE(got == want);
+	got = 0;
+	ASSERT_OK(csi_node_get_capabilities(&f->remote, &f->ctx, &got, &f->err), &f->err);
+	ASSERT_TRUE(got == want);
+	end(f);
+}
+
+TEST(errors_arrive_with_code_and_words)
+{
+	struct fixture *f = begin();
+
+	err_set(&failure, ERR_FAILED_PRECONDITION, "in use at '/x'");
+	ASSERT_ERR(csi_node_unstage_volume(&f->remote, &f->ctx, "v1", "/s", &f->err), &f->err,
+		   ERR_FAILED_PRECONDITION, "in use at '/x'");
+	ASSERT_TRUE(strstr(lines, "call failed") && strstr(lines, "FAILED_PRECONDITION"));
+	end(f);
+}
+
+TEST(bad_requests_are_named_by_field)
+{
+	static const struct {
+		const char *path, *bytes;
+		size_t n;
+		enum err_code code;
+		const char *say;
+	} cases[] = {
+#define CASE(p, b, c, s) { "/csi.v1." p, b, sizeof(b) - 1, c, s }
+		CASE("Node/NodeStageVolume",
+		     "\x0a\x03"
+		     "a\0b",
+		     ERR_INVALID_ARGUMENT, "volume_id: has a NUL"),
+		CASE("Node/NodeStageVolume", "\x0a\x01v", ERR_INVALID_ARGUMENT,
+		     "volume_capability: required"),
+		CASE("Node/NodeStageVolume", "\x0a\x01v\x22\x02\x1a\x00", ERR_INVALID_ARGUMENT,
+		     "access_type: required"),
+		CASE("Node/NodeStageVolume", "\x0a\x09v", ERR_INTERNAL, "cannot decode"),
+		/* capacity_range.required_bytes = -1 */
+		CASE("Controller/CreateVolume",
+		     "\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", ERR_INVALID_ARGUMENT,
+		     "capacity_range.required_bytes: -1 is negative"),
+		CASE("Controller/ListVolumes", "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		     ERR_INVALID_ARGUMENT, "max_entries: -1 is negative"),
+		CASE("Controller/CreateVolume", "\x32\x00", ERR_INVALID_ARGUMENT,
+		     "volume_content_source.type"),
+	};
+	struct fixture *f = begin();
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		ASSERT_ERR(
+			fake_grpc_call(&f->ctx, cases[i].path, cases[i].bytes, cases[i].n, &f->err),
+			&f->err, cases[i].code, cases[i].say);
+	ASSERT_STR(seen, "");
+	end(f);
+}
+
+TEST(bad_replies_are_the_other_sides_fault)
+{
+	struct fixture *f = begin();
+	struct csi_volume_status status;
+	struct csi_capacity capacity;
+
+	fake_grpc_set_reply("\x0a\x7f", 2);
+	ASSERT_ERR(csi_controller_get_volume(&f->remote, &f->ctx, "v1", &status, &f->err), &f->err,
+		   ERR_INTERNAL, "ControllerGetVolume");
+	fake_grpc_set_reply("\x0a\x00", 2);
+	ASSERT_ERR(csi_controller_get_volume(&f->remote, &f->ctx, "v1", &status, &f->err), &f->err,
+		   ERR_INTERNAL, "volume_id: required");
+	fake_grpc_set_reply("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+	ASSERT_ERR(csi_get_capacity(&f->remote, &f->ctx, &(struct csi_get_capacity){ 0 }, &capacity,
+				    &f->err),
+		   &f->err, ERR_INTERNAL, "available_capacity: -1");
+	end(f);
+}
+
+TEST(secrets_never_reach_the_log)
+{
+	static struct strpair context[] = {
+		{ "csi.storage.k8s.io/serviceAccount.tokens", "eyJtoken" }, { "plain", "visible" }
+	};
+	struct fixture *f = begin();
+	struct csi_stage req = { .volume_id = "v1",
+				 .staging_target_path = "/s",
+				 .capability = caps[0],
+				 .secrets = { { &secret, 1 } },
+				 .volume_context = { context, 2 } };
+
+	ASSERT_OK(csi_node_stage_volume(&f->remote, &f->ctx, &req, &f->err), &f->err);
+	ASSERT_TRUE(strstr(seen, "hunter2") != NULL);
+	ASSERT_TRUE(strstr(lines, "GRPC call") && strstr(lines, "visible") && strstr(lines, "/s"));
+	ASSERT_TRUE(strstr(lines, "***stripped***") != NULL);
+	ASSERT_TRUE(!strstr(lines, "hunter2") && !strstr(lines, "eyJtoken") &&
+		    !strstr(lines, "noatime"));
+	end(f);
+}
+
+TEST(calls_are_counted_by_method_and_code)
+{
+	autostr struct str text = STR_INIT;
+	struct fixture *f = begin();
+
+	ASSERT_OK(csi_node_unpublish_volume(&f->remote, &f->ctx, "v1", "/t", &f->err), &f->err);
+	err_set(&failure, ERR_NOT_FOUND, "gone");
+	ASSERT_TRUE(csi_node_unpublish_volume(&f->remote, &f->ctx, "v1", "/t", &f->err) < 0);
+	metric_render(&text);
+	ASSERT_TRUE(strstr(str_get(&text),
+			   "csi_plugin_operations_seconds_count{driver_name=\"d.test\","
+			   "method_name=\"/csi.v1.Node/NodeUnpublishVolume\","
+			   "grpc_status_code=\"OK\"}") != NULL);
+	ASSERT_TRUE(strstr(str_get(&text), "grpc_status_code=\"NotFound\"") != NULL);
+	ASSERT_TRUE(strstr(str_get(&text), "csi_sidecar_operations_seconds_count") != NULL);
+	end(f);
+}
+
+TEST(constant_answers_are_inline_and_the_rest_has_a_lane)
+{
+	struct fixture *f = begin();
+
+	ASSERT_TRUE(fake_grpc_find("/csi.v1.Identity/Probe")->is_inline);
+	ASSERT_TRUE(fake_grpc_find("/csi.v1.Node/NodeGetCapabilities")->is_inline);
+	ASSERT_FALSE(fake_grpc_find("/csi.v1.Controller/ListVolumes")->is_inline);
+	ASSERT_EQ(fake_grpc_find("/csi.v1.Node/NodeStageVolume")->lane, WORK_HOST);
+	ASSERT_EQ(fake_grpc_find("/csi.v1.Controller/CreateVolume")->lane, WORK_STORE);
+	ASSERT_TRUE(fake_grpc_find("/csi.v1.Controller/CreateSnapshot") == NULL);
+	end(f);
+}
+
+TEST(what_a_service_lacks_is_unimplemented)
+{
+	static const struct csi_service_ops nothing = { 0 };
+	struct csi_service s = { &nothing, NULL };
+	struct ctx ctx;
+	struct err err;
+
+	ctx_init(&ctx, 0);
+	ASSERT_ERR(csi_node_unstage_volume(&s, &ctx, "v", "/s", &err), &err, ERR_UNIMPLEMENTED,
+		   "NodeUnstageVolume");
+	ASSERT_ERR(csi_delete_volume(&s, &ctx, "v", &(struct secrets){ 0 }, &err), &err,
+		   ERR_UNIMPLEMENTED, "DeleteVolume");
+	ctx_done(&ctx);
+}
+
+RUN_TESTS(UNIT(identity_goes_there_and_back), UNIT(create_and_delete_go_there_and_back),
+	  UNIT(questions_about_volumes_go_there_and_back), UNIT(node_calls_go_there_and_back),
+	  UNIT(capability_bits_go_there_and_back), UNIT(errors_arrive_with_code_and_words),
+	  UNIT(bad_requests_are_named_by_field), UNIT(bad_replies_are_the_other_sides_fault),
+	  UNIT(secrets_never_reach_the_log), UNIT(calls_are_counted_by_method_and_code),
+	  UNIT(constant_answers_are_inline_and_the_rest_has_a_lane),
+	  UNIT(what_a_service_lacks_is_unimplemented))
