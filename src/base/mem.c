@@ -69,3 +69,16 @@ void mem_freep(void *p)
 {
 	free(*(void **)p);
 }
+
+#ifdef __GLIBC__
+#include <malloc.h>
+
+void mem_trim(void)
+{
+	(void)malloc_trim(0); /* whether there was anything to give does not matter */
+}
+#else
+void mem_trim(void)
+{
+}
+#endif

@@ -3,7 +3,7 @@
  * Lifetime and names of cached objects. What each kind keeps is in decode.c.
  *
  * The count of references sits before the object in the same allocation, so
- * that struct kube_object itself is plain data that tests may build by hand.
+ * that struct kube_object itself is plain data and all of it is const to users.
  */
 #include "kube/object.h"
 

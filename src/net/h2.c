@@ -697,3 +697,8 @@ const char *h2_peer(const struct h2 *h)
 {
 	return h->conn ? conn_peer(h->conn) : "";
 }
+
+const struct err *h2_failure(const struct h2 *h)
+{
+	return h->ending ? &h->why : NULL;
+}

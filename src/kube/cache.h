@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KUBE_CACHE_H
+#define KUBE_CACHE_H
+
+#include "kube/informer.h"
+#include "kube/store.h"
+
+#include <pthread.h>
+
+/*
+ * struct cache - the objects of an informer, and what becomes of them as the API server tells about
+ * them
+ *
+ * Reports changes to handlers, never the same version twice and never an older one after a newer.
+ * Sync: what is listed between cache_begin_sync and cache_end_sync is what there is; the rest is
+ * reported as gone.
+ */
+#define CACHE_HANDLERS_MAX 8
+
+struct cache_handler {
+	informer_change_fn fn;
+	void *arg;
+};
+
+struct cache {
+	pthread_mutex_t lock;
+	struct store store;  /* under lock */
+	struct str position; /* under lock: everything up to this version has been told; "" before
+				the first sync */
+	struct store seen;   /* of the thread that feeds the cache; only while is_syncing */
+	bool is_syncing;
+	pthread_mutex_t report; /* held while handlers run; never with lock */
+	struct cache_handler handlers[CACHE_HANDLERS_MAX]; /* under report */
+	unsigned n_handlers;
+};
+
+void cache_init(struct cache *c);
+void cache_done(struct cache *c);
+
+/* 0; -ENOSPC. cache_replay reports what is in the cache already as new to that handler. */
+int cache_add_handler(struct cache *c, informer_change_fn fn, void *arg);
+void cache_replay(struct cache *c, informer_change_fn fn, void *arg);
+/* No handler runs any more once this has returned. Not from a handler. */
+void cache_drop_handlers(struct cache *c);
+
+/* One thread feeds: listed, added or changed; takes the reference. */
+void cache_apply(struct cache *c, const struct kube_object *o);
+/* The object's last state. */
+void cache_remove(struct cache *c, const struct kube_object *o);
+void cache_begin_sync(struct cache *c);
+/* version: of the list; what is newer than it stays even if it was not listed. */
+void cache_end_sync(struct cache *c, const char *version);
+void cache_set_position(struct cache *c, const char *version);
+
+/* Any thread: takes a write's result if it is news. Then true, and the two are to be given to
+ * cache_report on the feeding thread; both are references of the caller's, *ret_old may be NULL. */
+bool cache_note(struct cache *c, const struct kube_object *o, const struct kube_object **ret_old);
+void cache_report(struct cache *c, const struct kube_object *old_obj,
+		  const struct kube_object *new_obj);
+
+/* Any thread; a reference, or NULL. */
+const struct kube_object *cache_get(struct cache *c, const char *ns, const char *name);
+
+#endif

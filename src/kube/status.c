@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From an HTTP status and a Status object to struct err. The code follows the
+ * HTTP status; only for 409 the reason in the body decides, since "is there
+ * already" and "was changed meanwhile" ask for opposite reactions.
+ *
+ * The message always begins with verb and resource, so that a missing right can
+ * be copied from an Event into a Role, and goes on with the server's own words.
+ * The body is outside input and may be cut off or no JSON at all.
+ */
+#include "base/mem.h"
+#include "base/str.h"
+#include "kube/client-internal.h"
+
+static enum err_code code_of(int status, const char *reason)
+{
+	switch (status) {
+	case 400:
+	case 413:
+	case 422:
+		return ERR_INVALID_ARGUMENT;
+	case 401:
+		return ERR_UNAUTHENTICATED;
+	case 403:
+		return ERR_PERMISSION_DENIED;
+	case 404:
+		return ERR_NOT_FOUND;
+	case 405:
+	case 406:
+	case 415:
+		return ERR_UNIMPLEMENTED;
+	case 408:
+	case 429:
+		return ERR_UNAVAILABLE;
+	case 409:
+		return str_is_equal(reason, "AlreadyExists") ? ERR_ALREADY_EXISTS : ERR_ABORTED;
+	case 410:
+		return ERR_OUT_OF_RANGE;
+	default:
+		return status >= 500 ? ERR_UNAVAILABLE : ERR_UNKNOWN;
+	}
+}
+
+static const char *skip_parts(const char *path, unsigned n)
+{
+	for (; n > 0 && path; n--) {
+		path = strchr(path, '/');
+		path = path ? path + 1 : NULL;
+	}
+	return path;
+}
+
+static size_t part_len(const char *part)
+{
+	return strcspn(part, "/?");
+}
+
+char *kube_path_resource(const char *path)
+{
+	static const char namespaces[] = "namespaces/";
+	const char *at = strstr(path, "/api/");
+	const char *sub;
+
+	at = at ? skip_parts(at + 1, 2) : strstr(path, "/apis/");
+	if (at && *at == '/')
+		at = skip_parts(at + 1, 3);
+	if (!at)
+		return xstrndup(path, strcspn(path, "?"));
+	/* "namespaces/NAME/…" leads to a resource; "namespaces" and "namespaces/NAME" are one. */
+	if (str_has_prefix(at, namespaces) && skip_parts(at, 2))
+		at = skip_parts(at, 2);
+	sub = skip_parts(at, 2);
+	if (sub && at + strcspn(at, "?") > sub)
+		return xasprintf("%.*s/%.*s", (int)part_len(at), at, (int)part_len(sub), sub);
+	return xstrndup(at, part_len(at));
+}
+
+int kube_reply_error(const char *verb, const char *path, int status, const char *body, size_t n,
+		     struct err *err)
+{
+	autofree char *resource = kube_path_resource(path);
+	autojson struct json_doc *doc = NULL;
+	const char *reason = NULL;
+	const char *message = NULL;
+	struct err ignored;
+
+	if (n > 0 && json_parse(body, n, &doc, &ignored) == 0) {
+		reason = json_get_string(json_root(doc), "reason");
+		message = json_get_string(json_root(doc), "message");
+	}
+	if (status == 401 && str_is_empty(message))
+		message = "the API server does not accept our credentials";
+	if (str_is_empty(message))
+		return err_set(err, code_of(status, reason), "%s %s: HTTP status %d%s%s", verb,
+			       resource, status, reason ? " " : "", reason ? reason : "");
+	return err_set(err, code_of(status, reason), "%s %s: %s", verb, resource, message);
+}

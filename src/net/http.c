@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One list of streams, and at most three of these at a time: a connection
+ * being made, a session that takes new streams, and sessions that only finish
+ * what they have (after GOAWAY).
+ *
+ *   http_open ──► waiting ──(session open)──► sent ──► reply ──► on_end, freed
+ *                    │  └─(connect failed)──► on_end(UNAVAILABLE)
+ *                    └◄──(REFUSED_STREAM, not yet answered)── sent
+ *
+ * Connections are made for waiting streams only, from a timer, so that nothing
+ * calls back inside http_open and a server that is away is tried in growing
+ * intervals however many streams wait. The interval falls back to its start
+ * with the first reply, not with the handshake: a server that accepts and then
+ * drops connections is away too.
+ *
+ * A worker's call is a stream whose callbacks gather the reply and signal a
+ * condition. The call is shared by worker and loop and goes with the later of
+ * the two, since a worker may give up (deadline, cancellation) at any moment.
+ */
+#include "net/http.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "event/loop.h"
+#include "event/sync.h"
+#include "net/conn.h"
+#include "net/tls.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
+#define PING_INTERVAL_NS (20 * NS_PER_S)
+#define PING_TIMEOUT_NS (10 * NS_PER_S)
+#define BACKOFF_MIN_NS (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS (10 * NS_PER_S)
+#define HEADERS_MAX 16
+#define TRIES_MAX 3
+#define CANCEL_CHECK_NS (50 * NS_PER_MS)
+
+struct session {
+	struct http *c;
+	struct session *next; /* in c->sessions */
+	struct h2 *h2;
+};
+
+struct http_stream {
+	struct http *c;
+	struct http_stream *prev, *next;
+	const struct http_stream_ops *ops; /* NULL: cancelled */
+	void *arg;
+	struct h2_stream *h2s; /* NULL: waiting */
+	unsigned tries;
+	bool has_reply;
+	bool has_ended;
+	char *head; /* method NUL path NUL {name NUL value NUL}; sensitive names begin with '!' */
+	size_t n_headers;
+	char *body;
+	size_t body_len;
+};
+
+struct http {
+	struct ev_loop *loop;
+	struct net_addr addr;
+	struct tls *tls;
+	char authority[NET_ADDR_HOST_MAX + 10];
+	/* all below: loop only */
+	struct ev_timer *dial_timer;
+	bool dial_planned;
+	struct conn *dialling;
+	struct session *session; /* the one that takes new streams */
+	struct session *sessions;
+	struct http_stream *first, *last;
+	int64_t backoff_ns;
+	int64_t next_dial_ns;
+	bool is_closing;
+};
+
+/* ---- streams ---- */
+
+static void link_stream(struct http_stream *s)
+{
+	struct http *c = s->c;
+
+	s->prev = c->last;
+	if (s->prev)
+		s->prev->next = s;
+	else
+		c->first = s;
+	c->last = s;
+}
+
+static void free_stream(struct http_stream *s)
+{
+	struct http *c = s->c;
+
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		c->first = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	else
+		c->last = s->prev;
+	free(s->head);
+	free(s->body);
+	free(s);
+}
+
+static void end_stream(struct http_stream *s, const struct err *why)
+{
+	const struct http_stream_ops *ops = s->ops;
+	void *arg = s->arg;
+
+	free_stream(s);
+	if (ops)
+		ops->on_end(arg, why);
+}
+
+static struct http_stream *find_waiting(const struct http *c)
+{
+	struct http_stream *s = c->first;
+
+	while (s && s->h2s)
+		s = s->next;
+	return s;
+}
+
+/* Those that wait now hear why; streams opened by their callbacks stand behind them and wait for
+ * the next attempt. */
+static void fail_waiting(struct http *c, const struct err *why)
+{
+	struct http_stream *s;
+	size_t n = 0;
+
+	for (s = c->first; s; s = s->next)
+		n += !s->h2s;
+	for (; n > 0 && (s = find_waiting(c)); n--)
+		end_stream(s, why);
+}
+
+static size_t read_head(const struct http_stream *s, const char *authority, struct h2_header *v)
+{
+	const char *at = s->head;
+	size_t n = 0;
+
+	v[n++] = (struct h2_header){ .name = ":method", .value = at };
+	at += strlen(at) + 1;
+	v[n++] = (struct h2_header){ .name = ":scheme", .value = "https" };
+	v[n++] = (struct h2_header){ .name = ":authority", .value = authority };
+	v[n++] = (struct h2_header){ .name = ":path", .value = at };
+	at += strlen(at) + 1;
+	for (size_t i = 0; i < s->n_headers; i++) {
+		v[n].is_sensitive = *at == '!';
+		v[n].name = at + v[n].is_sensitive;
+		at += strlen(at) + 1;
+		v[n++].value = at;
+		at += strlen(at) + 1;
+	}
+	return n;
+}
+
+/* False if the session takes no more; then the stream waits. */
+static bool send_stream(struct http_stream *s)
+{
+	struct h2_header headers[HEADERS_MAX + 4] = { 0 };
+	size_t n = read_head(s, s->c->authority, headers);
+	struct h2 *h2 = s->c->session->h2;
+	struct err ignored;
+
+	s->h2s = h2_request(h2, headers, n, !s->body, s, &ignored);
+	if (!s->h2s)
+		return false;
+	s->tries++;
+	if (s->body)
+		(void)h2_send(s->h2s, s->body, s->body_len,
+			      true); /* bodies are small: no need to wait */
+	return true;
+}
+
+static void plan_dial(struct http *c);
+
+/* Sends what waits; called with a session that is open, outside its callbacks or at their end. */
+static void send_waiting(struct http *c)
+{
+	bool any = false;
+
+	for (struct http_stream *s = c->first; s && c->session; s = s->next) {
+		if (s->h2s)
+			continue;
+		if (!send_stream(s)) {
+			c->session = NULL;
+			break;
+		}
+		any = true;
+	}
+	if (any && c->session)
+		h2_flush(c->session->h2);
+	if (!c->session)
+		plan_dial(c);
+}
+
+/* ---- the session ---- */
+
+static void on_headers(void *arg, struct h2_stream *h2s, const struct h2_header *h, size_t n,
+		       bool is_trailers, bool end)
+{
+	struct session *session = arg;
+	struct http_stream *s = h2_stream_user(h2s);
+	uint64_t status = 0;
+
+	if (!s)
+		return;
+	s->has_ended |= end;
+	if (is_trailers)
+		return;
+	session->c->backoff_ns = 0;
+	s->has_reply = true;
+	for (size_t i = 0; i < n; i++)
+		if (str_is_equal(h[i].name, ":status"))
+			(void)str_parse_u64(h[i].value,
+					    &status); /* nghttp2 has checked it: 3 digits */
+	if (s->ops)
+		s->ops->on_reply(s->arg, (int)status, h, n);
+}
+
+static void on_data(void *arg, struct h2_stream *h2s, const uint8_t *bytes, size_t n)
+{
+	struct http_stream *s = h2_stream_user(h2s);
+
+	if (s && s->ops)
+		s->ops->on_data(s->arg, bytes, n);
+	h2_consume(h2s, n);
+}
+
+static void on_half_closed(void *arg, struct h2_stream *h2s)
+{
+	struct http_stream *s = h2_stream_user(h2s);
+
+	if (s)
+		s->has_ended = true;
+}
+
+static void on_stream_close(void *arg, struct h2_stream *h2s, uint32_t error)
+{
+	struct session *session = arg;
+	struct http_stream *s = h2_stream_user(h2s);
+	const struct err *failure = h2_failure(session->h2);
+	struct err why = { .code = ERR_OK };
+
+	if (!s)
+		return;
+	s->h2s = NULL;
+	if (session != s->c->session && h2_stream_count(session->h2) <= 1)
+		h2_close(session->h2, H2_NO_ERROR); /* this was the last that it had to finish */
+	if (s->has_ended) {
+		end_stream(s, &why);
+		return;
+	}
+	if (error == H2_REFUSED_STREAM && !s->has_reply && s->tries < TRIES_MAX && s->ops) {
+		plan_dial(s->c); /* waits again */
+		return;
+	}
+	if (failure)
+		(void)err_set(&why, ERR_UNAVAILABLE, "connection to %s lost: %s", s->c->authority,
+			      failure->msg);
+	else
+		(void)err_set(&why, ERR_UNAVAILABLE,
+			      "%s broke the reply off (HTTP/2 error %" PRIu32 ")", s->c->authority,
+			      error);
+	end_stream(s, &why);
+}
+
+static void on_goaway(void *arg, uint32_t error)
+{
+	struct session *session = arg;
+
+	if (session->c->session == session)
+		session->c->session = NULL;
+	if (h2_stream_count(session->h2) == 0)
+		h2_close(session->h2, H2_NO_ERROR);
+	plan_dial(session->c);
+}
+
+static void on_session_close(void *arg, const struct err *why)
+{
+	struct session *session = arg;
+	struct http *c = session->c;
+	struct session **at = &c->sessions;
+
+	while (*at != session)
+		at = &(*at)->next;
+	*at = session->next;
+	if (c->session == session)
+		c->session = NULL;
+	h2_free(session->h2);
+	free(session);
+	plan_dial(c); /* for what was opened since then, or refused */
+}
+
+static const struct h2_ops session_ops = {
+	.on_headers = on_headers,
+	.on_data = on_data,
+	.on_end = on_half_closed,
+	.on_stream_close = on_stream_close,
+	.on_goaway = on_goaway,
+	.on_close = on_session_close,
+};
+
+/* ---- connecting ---- */
+
+static void grow_backoff(struct http *c)
+{
+	c->backoff_ns = c->backoff_ns ? c->backoff_ns * 2 : BACKOFF_MIN_NS;
+	if (c->backoff_ns > BACKOFF_MAX_NS)
+		c->backoff_ns = BACKOFF_MAX_NS;
+	c->next_dial_ns = clock_now_ns() + random_jitter_ns(c->backoff_ns, 0.3);
+}
+
+static void on_dial_failed(void *arg, const struct err *why)
+{
+	struct http *c = arg;
+	struct err reason = *why;
+
+	c->dialling = NULL;
+	grow_backoff(c);
+	reason.code = ERR_UNAVAILABLE;
+	(void)err_wrap(&reason, "connect to %s", c->authority);
+	fail_waiting(c, &reason);
+}
+
+static void on_dial_open(void *arg)
+{
+	struct http *c = arg;
+	struct session *session = xcalloc(1, sizeof(*session));
+	struct h2_options opts = {
+		.ping_interval_ns = PING_INTERVAL_NS,
+		.ping_timeout_ns = PING_TIMEOUT_NS,
+		.ops = &session_ops,
+		.arg = session,
+	};
+
+	session->c = c;
+	grow_backoff(c); /* until it has answered */
+	session->h2 = h2_new(c->loop, TAKE_PTR(c->dialling), &opts);
+	session->next = c->sessions;
+	c->sessions = session;
+	c->session = session;
+	send_waiting(c);
+}
+
+static void on_dial_data(void *arg, const uint8_t *bytes, size_t n)
+{
+	/* None comes before on_open, and on_open hands the conn on. */
+}
+
+static void on_dial_drained(void *arg)
+{
+	/* As above. */
+}
+
+static const struct conn_ops dial_ops = {
+	.on_open = on_dial_open,
+	.on_data = on_dial_data,
+	.on_drained = on_dial_drained,
+	.on_close = on_dial_failed,
+};
+
+static void dial(void *arg)
+{
+	struct http *c = arg;
+	struct err err;
+
+	c->dial_planned = false;
+	if (c->session) {
+		send_waiting(c);
+		return;
+	}
+	if (c->dialling)
+		return;
+	if (conn_connect(c->loop, &c->addr, c->tls, CONNECT_TIMEOUT_NS, &dial_ops, c, &c->dialling,
+			 &err) < 0)
+		on_dial_failed(c, &err);
+}
+
+static void plan_dial(struct http *c)
+{
+	int64_t left_ns;
+
+	if (!find_waiting(c) || c->dial_planned || c->dialling || c->is_closing)
+		return;
+	if (!c->dial_timer)
+		c->dial_timer = ev_timer_new(c->loop, dial, c);
+	left_ns = c->session ? 0 : c->next_dial_ns - clock_now_ns();
+	c->dial_planned = true;
+	ev_timer_start(c->dial_timer, left_ns > 0 ? left_ns : 0, 0);
+}
+
+/* ---- the door ---- */
+
+struct http *http_new(struct ev_loop *loop, const struct http_options *opts)
+{
+	struct http *c = xcalloc(1, sizeof(*c));
+	bool is_v6 = strchr(opts->host, ':') != NULL;
+
+	c->loop = loop;
+	c->tls = tls_ref(opts->tls);
+	c->addr.kind = NET_ADDR_TCP;
+	c->addr.port = opts->port;
+	(void)snprintf(c->addr.host, sizeof(c->addr.host), "%s", opts->host);
+	(void)snprintf(c->authority, sizeof(c->authority), is_v6 ? "[%s]:%u" : "%s:%u",
+		       c->addr.host, opts->port);
+	return c;
+}
+
+static void destroy(void *arg)
+{
+	struct http *c = arg;
+	struct err why;
+
+	c->is_closing = true;
+	(void)err_set(&why, ERR_UNAVAILABLE, "the client of %s is closing", c->authority);
+	while (c->first) {
+		if (c->first->h2s)
+			h2_stream_set_user(c->first->h2s, NULL);
+		end_stream(c->first, &why);
+	}
+	while (c->sessions) {
+		struct session *session = c->sessions;
+
+		c->sessions = session->next;
+		h2_free(session->h2);
+		free(session);
+	}
+	if (c->dialling)
+		conn_abort(c->dialling);
+	ev_timer_free(c->dial_timer);
+	tls_unref(c->tls);
+	free(c);
+}
+
+void http_free(struct http *c)
+{
+	if (c)
+		ev_post(c->loop, destroy, c);
+}
+
+static char *pack_head(const struct http_request *req, size_t n_headers)
+{
+	struct str head = STR_INIT;
+
+	str_append_n(&head, req->method, strlen(req->method) + 1);
+	str_append_n(&head, req->path, strlen(req->path) + 1);
+	for (size_t i = 0; i < n_headers; i++) {
+		if (req->headers[i].is_sensitive)
+			str_append_char(&head, '!');
+		str_append_n(&head, req->headers[i].name, strlen(req->headers[i].name) + 1);
+		str_append_n(&head, req->headers[i].value, strlen(req->headers[i].value) + 1);
+	}
+	return str_take(&head);
+}
+
+static struct http_stream *make_stream(struct http *c, const struct http_request *req,
+				       const struct http_stream_ops *ops, void *arg)
+{
+	struct http_stream *s = xcalloc(1, sizeof(*s));
+
+	s->c = c;
+	s->ops = ops;
+	s->arg = arg;
+	s->n_headers = req->n_headers < HEADERS_MAX ? req->n_headers : HEADERS_MAX;
+	s->head = pack_head(req, s->n_headers);
+	if (req->body) {
+		s->body = xstrndup(req->body, req->body_len);
+		s->body_len = req->body_len;
+	}
+	return s;
+}
+
+static void start_stream(struct http_stream *s)
+{
+	link_stream(s);
+	plan_dial(s->c);
+}
+
+struct http_stream *http_open(struct http *c, const struct http_request *req,
+			      const struct http_stream_ops *ops, void *arg)
+{
+	struct http_stream *s = make_stream(c, req, ops, arg);
+
+	start_stream(s);
+	return s;
+}
+
+void http_cancel(struct http_stream *s)
+{
+	struct h2_stream *h2s;
+
+	if (!s)
+		return;
+	h2s = s->h2s;
+	if (h2s) {
+		h2_stream_set_user(h2s, NULL);
+		h2_reset(h2s, H2_CANCEL);
+		h2_flush(h2_stream_session(h2s));
+	}
+	free_stream(s);
+}
+
+/* ---- calls of workers ---- */
+
+struct call {
+	struct ev_loop *loop;
+	atomic_uint refs;
+	struct http_stream *stream; /* loop only, once posted */
+	pthread_mutex_t lock;       /* all below */
+	pthread_cond_t ended;
+	bool is_done;
+	struct http_reply reply;
+	struct err err;
+};
+
+static void unref_call(struct call *call)
+{
+	if (atomic_fetch_sub(&call->refs, 1) != 1)
+		return;
+	http_reply_done(&call->reply);
+	pthread_cond_destroy(&call->ended);
+	pthread_mutex_destroy(&call->lock);
+	free(call);
+}
+
+static void finish_call(struct call *call, const struct err *why)
+{
+	pthread_mutex_lock(&call->lock);
+	call->stream = NULL;
+	call->err = *why;
+	call->is_done = true;
+	pthread_cond_signal(&call->ended);
+	pthread_mutex_unlock(&call->lock);
+	unref_call(call);
+}
+
+static void on_call_reply(void *arg, int status, const struct h2_header *headers, size_t n)
+{
+	struct call *call = arg;
+
+	LOCK_SCOPE(&call->lock);
+	call->reply.status = status;
+	for (size_t i = 0; i < n; i++) {
+		str_append_n(&call->reply.headers, headers[i].name, strlen(headers[i].name) + 1);
+		str_append_n(&call->reply.headers, headers[i].value, strlen(headers[i].value) + 1);
+	}
+}
+
+static void on_call_data(void *arg, const uint8_t *bytes, size_t n)
+{
+	struct call *call = arg;
+	struct err why;
+
+	pthread_mutex_lock(&call->lock);
+	if (call->reply.body.len + n <= HTTP_BODY_MAX) {
+		str_append_n(&call->reply.body, bytes, n);
+		pthread_mutex_unlock(&call->lock);
+		return;
+	}
+	pthread_mutex_unlock(&call->lock);
+	(void)err_set(&why, ERR_RESOURCE_EXHAUSTED, "the reply is larger than %u bytes",
+		      HTTP_BODY_MAX);
+	http_cancel(call->stream);
+	finish_call(call, &why);
+}
+
+static void on_call_end(void *arg, const struct err *why)
+{
+	finish_call(arg, why);
+}
+
+static const struct http_stream_ops call_ops = {
+	.on_reply = on_call_reply,
+	.on_data = on_call_data,
+	.on_end = on_call_end,
+};
+
+static void start_call(void *arg)
+{
+	struct call *call = arg;
+
+	start_stream(call->stream);
+}
+
+/* The worker has left; whatever the stream still was to bring is not wanted. */
+static void drop_call(void *arg)
+{
+	struct call *call = arg;
+
+	if (call->stream) {
+		http_cancel(TAKE_PTR(call->stream));
+		unref_call(call); /* the loop's */
+	}
+	unref_call(call); /* the one this post came with */
+}
+
+/* Waits for the end of the call; false if the worker must leave before. */
+static bool wait_call(struct call *call, struct ctx *ctx, int64_t until_ns)
+{
+	LOCK_SCOPE(&call->lock);
+	while (!call->is_done) {
+		int64_t check_ns = clock_now_ns() + CANCEL_CHECK_NS;
+
+		if (ctx_is_cancelled(ctx) || ctx_remaining_ns(ctx) == 0 ||
+		    clock_now_ns() >= until_ns)
+			return false;
+		(void)sync_cond_wait_until(&call->ended, &call->lock, check_ns);
+	}
+	return true;
+}
+
+int http_call(struct http *c, struct ctx *ctx, const struct http_request *req, int64_t timeout_ns,
+	      struct http_reply *ret_reply, struct err *err)
+{
+	struct call *call = xcalloc(1, sizeof(*call));
+	int64_t until_ns = timeout_ns > 0 ? clock_now_ns() + timeout_ns : INT64_MAX;
+	int r = 0;
+
+	atomic_init(&call->refs, 2);
+	call->loop = c->loop;
+	pthread_mutex_init(&call->lock, NULL);
+	sync_cond_init(&call->ended);
+	call->stream = make_stream(c, req, &call_ops, call);
+	ev_post(c->loop, start_call, call);
+	if (!wait_call(call, ctx, until_ns)) {
+		if (ctx_check(ctx, err) == 0)
+			(void)err_set(err, ERR_DEADLINE_EXCEEDED, "no reply in %" PRId64 " s",
+				      timeout_ns / NS_PER_S);
+		ev_post(call->loop, drop_call, call); /* takes our reference along */
+		return -1;
+	}
+	if (call->err.code != ERR_OK) {
+		*err = call->err;
+		r = -1;
+	} else {
+		*ret_reply = call->reply;
+		call->reply = HTTP_REPLY_INIT;
+	}
+	unref_call(call);
+	return r;
+}
+
+void http_reply_done(struct http_reply *r)
+{
+	str_done(&r->headers);
+	str_done(&r->body);
+	r->status = 0;
+}
+
+const char *http_reply_header(const struct http_reply *r, const char *name)
+{
+	const char *at = r->headers.buf;
+	const char *end = at + r->headers.len;
+
+	while (at && at < end) {
+		const char *value = at + strlen(at) + 1;
+
+		if (strcmp(at, name) == 0)
+			return value;
+		at = value + strlen(value) + 1;
+	}
+	return NULL;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/mem.h"
+#include "kube/client-internal.h"
+
+TEST(the_resource_is_read_from_the_path)
+{
+	static const char *const cases[][2] = {
+		{ "/api/v1/persistentvolumes", "persistentvolumes" },
+		{ "/api/v1/persistentvolumes/pvc-1", "persistentvolumes" },
+		{ "/api/v1/persistentvolumes/pvc-1/status", "persistentvolumes/status" },
+		{ "/api/v1/namespaces/a/persistentvolumeclaims?limit=1", "persistentvolumeclaims" },
+		{ "/api/v1/namespaces/a/persistentvolumeclaims/x", "persistentvolumeclaims" },
+		{ "/api/v1/namespaces/a/persistentvolumeclaims/x/status?a=/b",
+		  "persistentvolumeclaims/status" },
+		{ "/api/v1/namespaces", "namespaces" },
+		{ "/api/v1/namespaces/a", "namespaces" },
+		{ "/api/v1/nodes/namespaces", "nodes" },
+		{ "/apis/storage.k8s.io/v1/csinodes/n?x=/1/2", "csinodes" },
+		{ "/apis/coordination.k8s.io/v1/namespaces/a/leases/l", "leases" },
+		{ "/k8s/clusters/c/apis/storage.k8s.io/v1/csinodes", "csinodes" },
+		{ "/version", "/version" },
+		{ "/api", "/api" },
+		{ "/api/", "/api/" },
+		{ "/apis/x", "/apis/x" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *got = kube_path_resource(cases[i][0]);
+
+		if (strcmp(got, cases[i][1]) != 0)
+			fail_msg("%s: %s", cases[i][0], got);
+	}
+}
+
+TEST(codes_follow_the_status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+		enum err_code code;
+	} cases[] = {
+		{ 400, "BadRequest", ERR_INVALID_ARGUMENT },
+		{ 401, "Unauthorized", ERR_UNAUTHENTICATED },
+		{ 403, "Forbidden", ERR_PERMISSION_DENIED },
+		{ 404, "NotFound", ERR_NOT_FOUND },
+		{ 405, "MethodNotAllowed", ERR_UNIMPLEMENTED },
+		{ 409, "AlreadyExists", ERR_ALREADY_EXISTS },
+		{ 409, "Conflict", ERR_ABORTED },
+		{ 410, "Expired", ERR_OUT_OF_RANGE },
+		{ 415, "UnsupportedMediaType", ERR_UNIMPLEMENTED },
+		{ 422, "Invalid", ERR_INVALID_ARGUMENT },
+		{ 429, "TooManyRequests", ERR_UNAVAILABLE },
+		{ 500, "InternalError", ERR_UNAVAILABLE },
+		{ 503, "ServiceUnavailable", ERR_UNAVAILABLE },
+		{ 504, "Timeout", ERR_UNAVAILABLE },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *body =
+			xasprintf("{\"kind\":\"Status\",\"reason\":\"%s\",\"message\":"
+				  "\"why it is so\"}",
+				  cases[i].reason);
+		struct err err;
+
+		ASSERT_ERR(kube_reply_error("get", "/api/v1/nodes/n", cases[i].status, body,
+					    strlen(body), &err),
+			   &err, cases[i].code, "get nodes: why it is so");
+	}
+}
+
+TEST(bodies_that_are_no_status_do_no_harm)
+{
+	static const char *const bodies[] = { "", "<html>", "{", "[]", "{\"message\":7}", "null" };
+
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		struct err err;
+
+		ASSERT_ERR(kube_reply_error("list", "/api/v1/nodes", 502, bodies[i],
+					    strlen(bodies[i]), &err),
+			   &err, ERR_UNAVAILABLE, "list nodes: HTTP status 502");
+	}
+}
+
+RUN_TESTS(UNIT(the_resource_is_read_from_the_path), UNIT(codes_follow_the_status),
+	  UNIT(bodies_that_are_no_status_do_no_harm))
