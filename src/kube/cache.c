@@ -49,6 +49,25 @@ int cache_add_handler(struct cache *c, informer_change_fn fn, void *arg)
 	return 0;
 }
 
+/* Its place, or n_handlers. Under report. */
+static unsigned find_handler(const struct cache *c, informer_change_fn fn, const void *arg)
+{
+	unsigned i = 0;
+
+	while (i < c->n_handlers && (c->handlers[i].fn != fn || c->handlers[i].arg != arg))
+		i++;
+	return i;
+}
+
+void cache_drop_handler(struct cache *c, informer_change_fn fn, void *arg)
+{
+	LOCK_SCOPE(&c->report);
+	unsigned i = find_handler(c, fn, arg);
+
+	if (i < c->n_handlers)
+		c->handlers[i] = c->handlers[--c->n_handlers];
+}
+
 void cache_drop_handlers(struct cache *c)
 {
 	LOCK_SCOPE(&c->report);
@@ -90,7 +109,7 @@ void cache_replay(struct cache *c, informer_change_fn fn, void *arg)
 	pthread_mutex_lock(&c->report);
 	for (size_t i = 0; i < all.n; i++) {
 		/* Unless its owner has gone meanwhile. */
-		if (c->n_handlers > 0)
+		if (find_handler(c, fn, arg) < c->n_handlers)
 			fn(arg, NULL, all.v[i]);
 		kube_object_unref(all.v[i]);
 	}

@@ -40,7 +40,8 @@ void cache_done(struct cache *c);
 /* 0; -ENOSPC. cache_replay reports what is in the cache already as new to that handler. */
 int cache_add_handler(struct cache *c, informer_change_fn fn, void *arg);
 void cache_replay(struct cache *c, informer_change_fn fn, void *arg);
-/* No handler runs any more once this has returned. Not from a handler. */
+/* The handler, or all of them, run no more once this has returned. Not from a handler. */
+void cache_drop_handler(struct cache *c, informer_change_fn fn, void *arg);
 void cache_drop_handlers(struct cache *c);
 
 /* One thread feeds: listed, added or changed; takes the reference. */

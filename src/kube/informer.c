@@ -458,6 +458,11 @@ int informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
 	return 0;
 }
 
+void informer_off_change(struct informer *i, informer_change_fn fn, void *arg)
+{
+	cache_drop_handler(&i->cache, fn, arg);
+}
+
 static void start(void *arg)
 {
 	struct informer *i = arg;

@@ -31,6 +31,8 @@ struct informer *informer_new(struct kube_client *client, enum kube_kind kind);
 void informer_free(struct informer *i);
 int informer_on_change(struct informer *i, informer_change_fn fn,
 		       void *arg); /* before start; at most 8 */
+/* The handler runs no more once this has returned. Not from a handler. */
+void informer_off_change(struct informer *i, informer_change_fn fn, void *arg);
 void informer_start(struct informer *i);
 bool informer_has_synced(const struct informer *i); /* any thread */
 /* The last failure of list or watch that has not healed yet, "" if none (copied, ERR_MSG_MAX
