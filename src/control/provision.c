@@ -221,6 +221,15 @@ static int watch_caches(struct provisioner *p, struct err *err)
 	return r < 0 ? err_set(err, ERR_INTERNAL, "no room for another watcher of a cache") : 0;
 }
 
+static void unwatch_caches(struct provisioner *p)
+{
+	informer_off_change(p->caches.pvcs, on_claim, p);
+	informer_off_change(p->caches.pvs, on_volume, p);
+	informer_off_change(p->caches.classes, on_class, p);
+	if (p->caches.attachments)
+		informer_off_change(p->caches.attachments, on_attachment, p);
+}
+
 static char *make_identity(const char *driver)
 {
 	return xasprintf("%lld-%llu-%s", (long long)(clock_wall_ns() / NS_PER_MS),
@@ -293,6 +302,7 @@ void provisioner_free(struct provisioner *p)
 	if (!p)
 		return;
 	atomic_store(&p->is_active, false);
+	unwatch_caches(p);
 	ev_call(p->loop, free_timer, p);
 	queue_free(p->claims);
 	queue_free(p->volumes);

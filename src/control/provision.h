@@ -53,7 +53,7 @@ int provisioner_new(const struct provision_options *opts, struct provisioner **r
 		    struct err *err);
 void provisioner_start(struct provisioner *p); /* begins work once the caches have synced */
 void provisioner_pause(struct provisioner *p); /* lease lost: nothing more is written */
-/* After the caches have stopped. Waits for reconciles under way. */
+/* Before the caches are freed. Waits for reconciles under way. */
 void provisioner_free(struct provisioner *p);
 
 #endif

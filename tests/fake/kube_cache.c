@@ -74,6 +74,13 @@ int informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
 	return 0;
 }
 
+void informer_off_change(struct informer *i, informer_change_fn fn, void *arg)
+{
+	for (unsigned h = 0; h < i->n_handlers; h++)
+		if (i->handlers[h].fn == fn && i->handlers[h].arg == arg)
+			i->handlers[h] = i->handlers[--i->n_handlers];
+}
+
 bool informer_has_synced(const struct informer *i)
 {
 	return i->has_synced;
