@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "base/num.h"
+#include "host/fs.h"
+#include "scratch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+TEST(a_nameless_file_appears_whole_or_not_at_all)
+{
+	struct scratch s;
+	struct err err;
+	int fd, other;
+
+	scratch_init(&s);
+	ASSERT_OK(host_file_make(s.fd, &fd, &err), &err);
+	host_fd_close(fd);
+	ASSERT_ERR(host_file_open(s.fd, "v", true, &fd, &err), &err, ERR_NOT_FOUND, "'v'");
+	ASSERT_OK(host_file_make(s.fd, &fd, &err), &err);
+	ASSERT_OK(host_file_sync(fd, &err), &err);
+	ASSERT_OK(host_file_link(fd, s.fd, "v", &err), &err);
+	ASSERT_OK(host_dir_sync(s.fd, &err), &err);
+	ASSERT_ERR(host_file_link(fd, s.fd, "v", &err), &err, ERR_ALREADY_EXISTS, "'v'");
+	ASSERT_OK(host_file_open(s.fd, "v", true, &other, &err), &err);
+	host_fd_close(other);
+	host_fd_close(fd);
+	ASSERT_OK(host_file_unlink(s.fd, "v", &err), &err);
+	ASSERT_OK(host_file_unlink(s.fd, "v", &err), &err);
+	scratch_done(&s);
+}
+
+TEST(opens_regular_files_only)
+{
+	struct scratch s;
+	struct err err;
+	int fd;
+
+	scratch_init(&s);
+	ASSERT_EQ(mkdirat(s.fd, "dir", 0700), 0);
+	ASSERT_EQ(symlinkat("/etc/passwd", s.fd, "link"), 0);
+	ASSERT_EQ(mkfifoat(s.fd, "fifo", 0600), 0);
+	ASSERT_ERR(host_file_open(s.fd, "dir", true, &fd, &err), &err, ERR_FAILED_PRECONDITION,
+		   "dir");
+	ASSERT_ERR(host_file_open(s.fd, "link", true, &fd, &err), &err, ERR_FAILED_PRECONDITION,
+		   "link");
+	ASSERT_ERR(host_file_open(s.fd, "fifo", true, &fd, &err), &err, ERR_FAILED_PRECONDITION,
+		   "fifo");
+	ASSERT_ERR(host_dir_make(s.fd, "link", &fd, &err), &err, ERR_FAILED_PRECONDITION, "link");
+	ASSERT_EQ(unlinkat(s.fd, "dir", AT_REMOVEDIR), 0);
+	ASSERT_EQ(unlinkat(s.fd, "link", 0), 0);
+	ASSERT_EQ(unlinkat(s.fd, "fifo", 0), 0);
+	scratch_done(&s);
+}
+
+TEST(allocates_all_blocks)
+{
+	struct host_file file;
+	struct scratch s;
+	struct err err;
+	int fd;
+
+	scratch_init(&s);
+	ASSERT_OK(host_file_make(s.fd, &fd, &err), &err);
+	ASSERT_OK(host_file_allocate(fd, MIB, &err), &err);
+	ASSERT_OK(host_file_look(fd, &file, &err), &err);
+	ASSERT_EQ(file.bytes, MIB);
+	ASSERT_TRUE(file.allocated_bytes >= MIB);
+	ASSERT_ERR(host_file_allocate(fd, UINT64_C(1) << 52, &err), &err, err.code,
+		   "4503599627370496");
+	ASSERT_OK(host_file_resize(fd, 0, &err), &err);
+	ASSERT_OK(host_file_look(fd, &file, &err), &err);
+	ASSERT_EQ(file.allocated_bytes, 0);
+	host_fd_close(fd);
+	scratch_done(&s);
+}
+
+TEST(copies_what_is_not_zero_and_nothing_else)
+{
+	static const struct {
+		uint64_t at;
+		size_t n;
+	} pieces[] = {
+		{ 0, 1 }, { 5000, 10000 }, { 262143, 2 }, { MIB, 300000 }, { 3 * MIB - 100, 100 }
+	};
+	autofree char *want = xcalloc(1, 3 * MIB);
+	autofree char *got = xcalloc(1, 3 * MIB);
+	struct host_file file;
+	struct scratch s;
+	struct ctx ctx;
+	struct err err;
+	int from, to;
+
+	scratch_init(&s);
+	ctx_init(&ctx, 0);
+	ASSERT_OK(host_file_make(s.fd, &from, &err), &err);
+	ASSERT_OK(host_file_make(s.fd, &to, &err), &err);
+	ASSERT_OK(host_file_resize(from, 3 * MIB, &err), &err);
+	ASSERT_OK(host_file_resize(to, 3 * MIB, &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
+		memset(want + pieces[i].at, 'a' + (int)i, pieces[i].n);
+		ASSERT_EQ(pwrite(from, want + pieces[i].at, pieces[i].n, (off_t)pieces[i].at),
+			  pieces[i].n);
+	}
+	/* data that is zero: must be read, need not be written */
+	ASSERT_EQ(pwrite(from, got, 65536, 2 * MIB), 65536);
+	ASSERT_OK(host_file_copy_blocks(&ctx, from, to, &err), &err);
+	ASSERT_EQ(pread(to, got, 3 * MIB, 0), 3 * MIB);
+	ASSERT_EQ(memcmp(want, got, 3 * MIB), 0);
+	ASSERT_OK(host_file_look(to, &file, &err), &err);
+	ASSERT_TRUE(file.allocated_bytes < 512 * KIB);
+	host_fd_close(from);
+	host_fd_close(to);
+	ctx_done(&ctx);
+	scratch_done(&s);
+}
+
+TEST(keeps_text_beside_a_file)
+{
+	struct scratch s;
+	struct err err;
+	char text[32];
+	int fd;
+
+	scratch_init(&s);
+	ASSERT_OK(host_file_make(s.fd, &fd, &err), &err);
+	ASSERT_ERR(host_file_get_attr(fd, "user.cleat.test", text, sizeof(text), &err), &err,
+		   ERR_NOT_FOUND, "test");
+	ASSERT_OK(host_file_set_attr(fd, "user.cleat.test", "one\ntwo", &err), &err);
+	ASSERT_OK(host_file_get_attr(fd, "user.cleat.test", text, sizeof(text), &err), &err);
+	ASSERT_STR(text, "one\ntwo");
+	ASSERT_ERR(host_file_get_attr(fd, "user.cleat.test", text, 4, &err), &err,
+		   ERR_FAILED_PRECONDITION, "longer");
+	host_fd_close(fd);
+	scratch_done(&s);
+}
+
+TEST(locks_against_others)
+{
+	struct scratch s;
+	struct err err;
+	char text[32];
+	int fd, other;
+
+	scratch_init(&s);
+	ASSERT_OK(host_file_open_or_make(s.fd, "lock", &fd, &err), &err);
+	ASSERT_OK(host_file_lock(fd, &err), &err);
+	ASSERT_OK(host_file_set_text(fd, "4711\n", &err), &err);
+	ASSERT_OK(host_file_open_or_make(s.fd, "lock", &other, &err), &err);
+	ASSERT_ERR(host_file_lock(other, &err), &err, ERR_ABORTED, "locked");
+	ASSERT_OK(host_file_get_text(other, text, sizeof(text), &err), &err);
+	ASSERT_STR(text, "4711\n");
+	host_fd_close(fd);
+	ASSERT_OK(host_file_lock(other, &err), &err);
+	host_fd_close(other);
+	ASSERT_OK(host_file_unlink(s.fd, "lock", &err), &err);
+	scratch_done(&s);
+}
+
+RUN_TESTS(UNIT(a_nameless_file_appears_whole_or_not_at_all), UNIT(opens_regular_files_only),
+	  UNIT(allocates_all_blocks), UNIT(copies_what_is_not_zero_and_nothing_else),
+	  UNIT(keeps_text_beside_a_file), UNIT(locks_against_others))

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mount targets, as far as nobody needs root for them. */
+#include "base/mem.h"
+#include "base/path.h"
+#include "host/mount.h"
+#include "scratch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+TEST(looks_without_following)
+{
+	struct host_mount_at at;
+	struct scratch s;
+	struct err err;
+
+	scratch_init(&s);
+	autofree char *none = path_join(s.path, "none");
+	autofree char *link = path_join(s.path, "link");
+
+	ASSERT_EQ(symlink("/", link), 0);
+	ASSERT_OK(host_mount_look(none, &at, &err), &err);
+	ASSERT_FALSE(at.exists);
+	ASSERT_OK(host_mount_look(link, &at, &err), &err);
+	ASSERT_TRUE(at.is_symlink);
+	ASSERT_FALSE(at.is_dir || at.is_mount_root);
+	ASSERT_OK(host_mount_look(s.path, &at, &err), &err);
+	ASSERT_TRUE(at.is_dir);
+	ASSERT_FALSE(at.is_mount_root);
+	ASSERT_OK(host_mount_look("/proc", &at, &err), &err);
+	ASSERT_TRUE(at.is_mount_root);
+	ASSERT_EQ(unlink(link), 0);
+	scratch_done(&s);
+}
+
+TEST(makes_and_removes_targets)
+{
+	struct scratch s;
+	struct err err;
+	bool is_made;
+
+	scratch_init(&s);
+	autofree char *dir = path_join(s.path, "dir");
+	autofree char *file = path_join(s.path, "file");
+
+	ASSERT_OK(host_mount_make_target(dir, true, &is_made, &err), &err);
+	ASSERT_TRUE(is_made);
+	ASSERT_OK(host_mount_make_target(dir, true, &is_made, &err), &err);
+	ASSERT_FALSE(is_made);
+	ASSERT_OK(host_mount_make_target(file, false, &is_made, &err), &err);
+	ASSERT_TRUE(is_made);
+	ASSERT_ERR(host_mount_make_target(file, true, &is_made, &err), &err,
+		   ERR_FAILED_PRECONDITION, "directory");
+	ASSERT_ERR(host_mount_make_target(dir, false, &is_made, &err), &err,
+		   ERR_FAILED_PRECONDITION, "a directory");
+	ASSERT_OK(host_mount_remove_target(dir, &err), &err);
+	ASSERT_OK(host_mount_remove_target(file, &err), &err);
+	ASSERT_OK(host_mount_remove_target(file, &err), &err);
+	scratch_done(&s);
+}
+
+TEST(removes_nothing_that_holds_something)
+{
+	struct scratch s;
+	struct err err;
+	bool is_made;
+	int fd;
+
+	scratch_init(&s);
+	autofree char *dir = path_join(s.path, "dir");
+	autofree char *inner = path_join(dir, "data");
+	autofree char *link = path_join(s.path, "link");
+
+	ASSERT_OK(host_mount_make_target(dir, true, &is_made, &err), &err);
+	fd = open(inner, O_CREAT | O_WRONLY, 0600);
+	ASSERT_EQ(write(fd, "x", 1), 1);
+	host_fd_close(fd);
+	ASSERT_EQ(symlink(inner, link), 0);
+	ASSERT_ERR(host_mount_remove_target(dir, &err), &err, ERR_FAILED_PRECONDITION, dir);
+	ASSERT_ERR(host_mount_remove_target(inner, &err), &err, ERR_FAILED_PRECONDITION,
+		   "empty file");
+	ASSERT_ERR(host_mount_remove_target(link, &err), &err, ERR_FAILED_PRECONDITION,
+		   "empty file");
+	ASSERT_EQ(unlink(link), 0);
+	ASSERT_EQ(unlink(inner), 0);
+	ASSERT_EQ(rmdir(dir), 0);
+	scratch_done(&s);
+}
+
+TEST(unmounting_what_is_not_mounted_is_done_already)
+{
+	struct scratch s;
+	struct ctx ctx;
+	struct err err;
+
+	scratch_init(&s);
+	ctx_init(&ctx, 0);
+	if (geteuid() == 0) {
+		ASSERT_OK(host_mount_umount(&ctx, s.path, &err), &err);
+		ASSERT_OK(host_mount_umount(&ctx, "/var/tmp/cleat-never-was", &err), &err);
+	} else {
+		ASSERT_ERR(host_mount_umount(&ctx, s.path, &err), &err, ERR_PERMISSION_DENIED,
+			   s.path);
+	}
+	ctx_done(&ctx);
+	scratch_done(&s);
+}
+
+RUN_TESTS(UNIT(looks_without_following), UNIT(makes_and_removes_targets),
+	  UNIT(removes_nothing_that_holds_something),
+	  UNIT(unmounting_what_is_not_mounted_is_done_already))
