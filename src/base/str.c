@@ -191,10 +191,20 @@ size_t str_utf8_len(const char *s, size_t n)
 	return len;
 }
 
+/* Eight bytes of which none is NUL or beyond ASCII. */
+static bool is_plain(const char *s)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+	uint64_t v;
+
+	memcpy(&v, s, sizeof(v));
+	return ((v | (v - ones)) & tops) == 0;
+}
+
 bool str_is_utf8(const char *s, size_t n)
 {
 	for (size_t at = 0; at < n;) {
-		size_t len = str_utf8_len(s + at, n - at);
+		size_t len = n - at >= 8 && is_plain(s + at) ? 8 : str_utf8_len(s + at, n - at);
 
 		if (len == 0)
 			return false;

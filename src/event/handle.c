@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers, signals, fds and watched paths: thin covers of libuv's handles.
+ * Timers, turns, signals, fds and watched paths: thin covers of libuv's handles.
  *
  * A handle of libuv is closed in two steps, uv_close and a callback in a later
  * round of the loop; until then its memory must stay. So each cover is freed
@@ -15,6 +15,12 @@
 
 struct ev_timer {
 	uv_timer_t uv; /* first, as in all of them: the close callback frees by it */
+	ev_timer_fn fn;
+	void *arg;
+};
+
+struct ev_turn {
+	uv_prepare_t uv;
 	ev_timer_fn fn;
 	void *arg;
 };
@@ -86,6 +92,35 @@ void ev_timer_stop(struct ev_timer *t)
 }
 
 void ev_timer_free(struct ev_timer *t)
+{
+	close_handle(t);
+}
+
+/* libuv runs prepare handles after timers and just before it polls. */
+static void on_turn(uv_prepare_t *uv)
+{
+	struct ev_turn *t = container_of(uv, struct ev_turn, uv);
+
+	(void)uv_prepare_stop(uv); /* always 0 */
+	t->fn(t->arg);
+}
+
+struct ev_turn *ev_turn_new(struct ev_loop *loop, ev_timer_fn fn, void *arg)
+{
+	struct ev_turn *t = xcalloc(1, sizeof(*t));
+
+	t->fn = fn;
+	t->arg = arg;
+	(void)uv_prepare_init(ev_loop_uv(loop), &t->uv); /* always 0 */
+	return t;
+}
+
+void ev_turn_start(struct ev_turn *t)
+{
+	(void)uv_prepare_start(&t->uv, on_turn); /* fails only when closing */
+}
+
+void ev_turn_free(struct ev_turn *t)
 {
 	close_handle(t);
 }

@@ -83,7 +83,8 @@ int ev_loop_new(struct ev_loop **ret_loop)
 		free(loop);
 		return r;
 	}
-	/* libuv writes to sockets without MSG_NOSIGNAL: a peer that hangs up must be an error, not our end. */
+	/* libuv writes to sockets without MSG_NOSIGNAL: a peer that hangs up must be an error, not
+	 * our end. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = uv_async_init(&loop->uv, &loop->wake, on_wake);
 	if (r < 0) {

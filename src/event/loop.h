@@ -53,6 +53,13 @@ void ev_timer_start(struct ev_timer *t, int64_t delay_ns,
 void ev_timer_stop(struct ev_timer *t);
 void ev_timer_free(struct ev_timer *t);
 
+/* For gathering: once started, fn runs once, when all that happened in this turn of the loop was
+ * dealt with and before the loop waits again. Not to be started from another turn's fn. */
+struct ev_turn;
+struct ev_turn *ev_turn_new(struct ev_loop *loop, ev_timer_fn fn, void *arg);
+void ev_turn_start(struct ev_turn *t); /* again is fine */
+void ev_turn_free(struct ev_turn *t);
+
 struct ev_signal;
 int ev_signal_new(struct ev_loop *loop, int signum, ev_signal_fn fn, void *arg,
 		  struct ev_signal **ret_signal);

@@ -2,7 +2,10 @@
 /*
  * Worker lanes. Each lane is a lock, a list of jobs and as many threads as it
  * needs, up to its bound: submitting starts one when more jobs wait than
- * threads do. A thread that waited a minute in vain ends, so an idle process
+ * threads do. Waiting threads are woken one at a time, and who takes a job
+ * wakes the next while jobs are left: a burst of short jobs is then done by as
+ * many threads as it takes, where a signal for each job would cost more than
+ * the job. A thread that waited a minute in vain ends, so an idle process
  * is one thread again.
  *
  * Threads are detached and counted. Leaving the count is the last thing that
@@ -21,6 +24,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -38,7 +42,7 @@ struct lane {
 	unsigned max_threads;
 	unsigned max_jobs;
 	int64_t idle_ns;
-	pthread_mutex_t lock; /* all below; metric.c's is taken inside it */
+	pthread_mutex_t lock; /* all below */
 	pthread_cond_t work;  /* a job came, or closed */
 	pthread_cond_t gone;  /* n_threads is 0 */
 	struct job *first;
@@ -47,6 +51,7 @@ struct lane {
 	unsigned n_threads;
 	unsigned n_waiting;
 	unsigned n_busy;
+	bool is_waking; /* a thread was signalled and has not looked yet */
 	bool closed;
 };
 
@@ -91,10 +96,36 @@ static int start_thread(pthread_t *ret_id, bool detached, void *(*main_fn)(void 
 	return -r;
 }
 
+/* Of all lanes of the process with this id. Counted here and told when metrics are read: the
+ * registry's lock twice a job would cost more than short jobs do. */
+static atomic_uint busy_now[WORK_LANES];
+
+static void tell_busy(void *arg)
+{
+	for (unsigned id = 0; id < WORK_LANES; id++)
+		metric_set(METRIC_WORKERS_BUSY, atomic_load(&busy_now[id]),
+			   METRIC_ARGS(defaults[id].name));
+}
+
+static void register_metric(void)
+{
+	metric_on_render(tell_busy, NULL);
+}
+
+/* Under the lock. */
 static void count_busy(struct lane *lane, int by)
 {
 	lane->n_busy += (unsigned)by;
-	metric_set(METRIC_WORKERS_BUSY, lane->n_busy, METRIC_ARGS(defaults[lane->id].name));
+	atomic_fetch_add(&busy_now[lane->id], (unsigned)by);
+}
+
+/* Under the lock: whether to signal a waiting thread now. Counts it as signalled. */
+static bool should_wake(struct lane *lane)
+{
+	if (!lane->first || lane->n_waiting == 0 || lane->is_waking)
+		return false;
+	lane->is_waking = true;
+	return true;
 }
 
 /* Waits for a job; NULL when the thread is to end. Under the lock. */
@@ -108,6 +139,7 @@ static struct job *next_job(struct lane *lane)
 		lane->n_waiting++;
 		r = sync_cond_wait_until(&lane->work, &lane->lock, deadline);
 		lane->n_waiting--;
+		lane->is_waking = false;
 	}
 	job = lane->first;
 	if (!job)
@@ -116,6 +148,8 @@ static struct job *next_job(struct lane *lane)
 	if (!lane->first)
 		lane->last = &lane->first;
 	lane->n_jobs--;
+	if (should_wake(lane))
+		pthread_cond_signal(&lane->work);
 	return job;
 }
 
@@ -158,9 +192,11 @@ static void init_lane(struct lane *lane, enum work_lane id, const struct work_op
 int work_new(const struct work_options *opts, struct work **ret_work)
 {
 	static const struct work_options none = { 0 };
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct work *w = xcalloc(1, sizeof(*w));
 	unsigned half = 0;
 
+	(void)pthread_once(&once, register_metric);
 	for (unsigned id = 0; id < WORK_LANES; id++) {
 		init_lane(&w->lanes[id], id, opts ? opts : &none);
 		half += id == WORK_SLOW ? 0 : w->lanes[id].max_threads;
@@ -211,23 +247,36 @@ static bool ensure_thread(struct lane *lane)
 	return true;
 }
 
-int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
+static int queue_job(struct lane *lane, struct job *job)
 {
-	struct lane *lane = &w->lanes[id];
-	struct job *job;
-
-	LOCK_SCOPE(&lane->lock);
 	if (lane->closed)
 		return -ESHUTDOWN;
 	if (lane->n_jobs >= lane->max_jobs || !ensure_thread(lane))
 		return -EBUSY;
-	job = xmalloc(sizeof(*job));
-	*job = (struct job){ .fn = fn, .arg = arg };
 	*lane->last = job;
 	lane->last = &job->next;
 	lane->n_jobs++;
-	pthread_cond_signal(&lane->work);
 	return 0;
+}
+
+int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
+{
+	struct lane *lane = &w->lanes[id];
+	struct job *job = xmalloc(sizeof(*job));
+	bool wake = false;
+	int r;
+
+	*job = (struct job){ .fn = fn, .arg = arg };
+	pthread_mutex_lock(&lane->lock);
+	r = queue_job(lane, job);
+	wake = r == 0 && should_wake(lane);
+	pthread_mutex_unlock(&lane->lock);
+	/* Not under the lock, which the thread wants first of all. */
+	if (wake)
+		pthread_cond_signal(&lane->work);
+	if (r < 0)
+		free(job);
+	return r;
 }
 
 unsigned work_busy(struct work *w, enum work_lane id)

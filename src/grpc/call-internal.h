@@ -36,6 +36,7 @@ struct grpc_call {
 	/* handler, then I/O after the post that ends the call */
 	const void *reply;
 	size_t n_reply;
+	bool has_said; /* reply, fail or finish was called */
 	bool has_reply;
 	struct err status;
 

@@ -14,8 +14,6 @@
  */
 #include "grpc/call.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,20 +26,34 @@
 
 #define PREFIX 5
 
+/* Decimal, without the machinery of printf: this is done for every call. */
+static void format_id(uint64_t id, char ret_text[24])
+{
+	char digits[24];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + id % 10);
+	while ((id /= 10) > 0);
+	for (size_t i = 0; i < n; i++)
+		ret_text[i] = digits[n - 1 - i];
+	ret_text[n] = '\0';
+}
+
 struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 			   struct h2_stream *stream, const char *peer)
 {
 	static atomic_uint_fast64_t next_id;
 	struct grpc_call *c = xcalloc(1, sizeof(*c));
+	size_t n_peer = strnlen(peer, sizeof(c->peer) - 1);
 
 	c->refs = 1;
 	c->server = server;
 	c->loop = loop;
 	c->stream = stream;
 	ctx_init(&c->ctx, 0);
-	snprintf(c->ctx.id, sizeof(c->ctx.id), "%" PRIu64,
-		 (uint64_t)atomic_fetch_add(&next_id, 1) + 1);
-	snprintf(c->peer, sizeof(c->peer), "%s", peer);
+	format_id(atomic_fetch_add(&next_id, 1) + 1, c->ctx.id);
+	memcpy(c->peer, peer, n_peer);
 	pthread_mutex_init(&c->lock, NULL);
 	sync_cond_init(&c->writable);
 	return c;
@@ -91,7 +103,7 @@ static void send_status(struct grpc_call *c, const char *http, enum err_code cod
 			const char *message)
 {
 	autostr struct str text = STR_INIT;
-	char number[8] = "";
+	char number[24] = "";
 	struct h2_header h[5] = { 0 };
 	size_t n = 0;
 
@@ -99,7 +111,7 @@ static void send_status(struct grpc_call *c, const char *http, enum err_code cod
 	stop_deadline(c);
 	if (!c->stream)
 		return;
-	snprintf(number, sizeof(number), "%d", (int)code);
+	format_id(code, number);
 	grpc_message_encode(message, &text);
 	if (!c->has_head) {
 		h[n++] = (struct h2_header){ ":status", http, 0, false };
@@ -135,6 +147,8 @@ static void answer(struct grpc_call *c)
 
 	if (c->is_answered)
 		return;
+	if (!c->has_said)
+		err_set(&c->status, ERR_INTERNAL, "handler of %s gave no answer", c->method->path);
 	if (c->has_reply && c->n_reply > GRPC_MESSAGE_MAX)
 		err_set(&c->status, ERR_RESOURCE_EXHAUSTED,
 			"reply of %zu bytes is over the limit of %u", c->n_reply, GRPC_MESSAGE_MAX);
@@ -150,7 +164,7 @@ static void answer(struct grpc_call *c)
 static void flush_call(struct grpc_call *c)
 {
 	if (c->stream)
-		h2_flush(h2_stream_session(c->stream));
+		h2_flush_soon(h2_stream_session(c->stream));
 }
 
 /* Moves what a streaming handler queued into the stream. */
@@ -246,7 +260,6 @@ static void run_handler(void *arg)
 void call_dispatch(struct grpc_call *c, struct work *work)
 {
 	c->is_dispatched = true;
-	err_set(&c->status, ERR_INTERNAL, "handler of %s gave no answer", c->method->path);
 	call_ref(c);
 	if (c->method->is_inline) {
 		run_handler(c);
@@ -282,13 +295,14 @@ void grpc_call_reply(struct grpc_call *c, const void *bytes, size_t n)
 {
 	c->reply = bytes;
 	c->n_reply = n;
-	c->has_reply = true;
-	c->status = (struct err){ .code = ERR_OK };
+	c->has_reply = c->has_said = true;
+	c->status.code = ERR_OK;
 }
 
 void grpc_call_fail(struct grpc_call *c, const struct err *err)
 {
 	c->has_reply = false;
+	c->has_said = true;
 	c->status = *err;
 	if (c->status.code == ERR_OK)
 		c->status.code = ERR_UNKNOWN;
@@ -323,5 +337,6 @@ int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err 
 void grpc_call_finish(struct grpc_call *c)
 {
 	c->has_reply = false;
-	c->status = (struct err){ .code = ERR_OK };
+	c->has_said = true;
+	c->status.code = ERR_OK;
 }

@@ -43,8 +43,6 @@ struct h2_stream {
 	struct h2_stream *prev, *next;
 	int32_t id;
 	void *user;
-	struct str text; /* header block being received: name NUL value NUL … */
-	VEC(struct header_pos) pos;
 	struct str out; /* body waiting, from out_pos on */
 	size_t out_pos;
 	struct str trailers; /* packed like text, sent when out is empty */
@@ -61,9 +59,12 @@ struct h2 {
 	const struct h2_ops *ops;
 	void *arg;
 	bool is_server, busy, ending, draining;
+	struct str text; /* header block being received: name NUL value NUL …; blocks never mix */
+	VEC(struct header_pos) pos;
 	struct h2_stream *streams;
 	size_t n_streams;
 	struct ev_timer *ping_timer, *later;
+	struct ev_turn *flush;
 	int64_t ping_interval_ns, ping_timeout_ns, heard_ns, pinged_ns;
 	struct err why;
 };
@@ -97,8 +98,6 @@ static void free_stream(struct h2_stream *s)
 	if (s->next)
 		s->next->prev = s->prev;
 	h->n_streams--;
-	str_done(&s->text);
-	vec_done(&s->pos);
 	str_done(&s->out);
 	str_done(&s->trailers);
 	free(s);
@@ -111,18 +110,19 @@ static struct h2_stream *find_stream(nghttp2_session *ng, int32_t id)
 
 static void report_headers(struct h2_stream *s, bool is_trailers, bool end)
 {
+	struct h2 *h = s->h;
 	struct h2_header headers[64];
-	size_t n = s->pos.n < ARRAY_LEN(headers) ? s->pos.n : ARRAY_LEN(headers);
+	size_t n = h->pos.n < ARRAY_LEN(headers) ? h->pos.n : ARRAY_LEN(headers);
 
 	for (size_t i = 0; i < n; i++)
 		headers[i] = (struct h2_header){
-			.name = s->text.buf + s->pos.v[i].name,
-			.value = s->text.buf + s->pos.v[i].value,
-			.value_len = s->pos.v[i].value_len,
+			.name = h->text.buf + h->pos.v[i].name,
+			.value = h->text.buf + h->pos.v[i].value,
+			.value_len = h->pos.v[i].value_len,
 		};
 	if (end)
 		s->remote_closed = true;
-	s->h->ops->on_headers(s->h->arg, s, headers, n, is_trailers, end);
+	h->ops->on_headers(h->arg, s, headers, n, is_trailers, end);
 }
 
 /* ---- nghttp2 callbacks ---- */
@@ -132,17 +132,12 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	struct h2 *h = user;
 	struct h2_stream *s = NULL;
 
-	if (frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	if (h->is_server && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+	str_reset(&h->text);
+	h->pos.n = 0;
+	if (frame->hd.type == NGHTTP2_HEADERS && h->is_server &&
+	    frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		s = new_stream(h, frame->hd.stream_id);
 		nghttp2_session_set_stream_user_data(ng, s->id, s);
-		return 0;
-	}
-	s = find_stream(ng, frame->hd.stream_id);
-	if (s) {
-		str_reset(&s->text);
-		s->pos.n = 0;
 	}
 	return 0;
 }
@@ -151,32 +146,32 @@ static int got_header(nghttp2_session *ng, const nghttp2_frame *frame, const uin
 		      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
 		      void *user)
 {
+	struct h2 *h = user;
 	struct h2_stream *s = find_stream(ng, frame->hd.stream_id);
 	struct header_pos pos = { 0 };
 
 	(void)flags;
-	(void)user;
 	if (!s || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	if (s->text.len + name_len + value_len > HEADERS_MAX) {
+	if (h->text.len + name_len + value_len > HEADERS_MAX) {
 		nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_ENHANCE_YOUR_CALM);
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
-	pos.name = s->text.len;
-	str_append_n(&s->text, name, name_len);
-	str_append_char(&s->text, '\0');
-	pos.value = s->text.len;
+	pos.name = h->text.len;
+	str_append_n(&h->text, name, name_len);
+	str_append_char(&h->text, '\0');
+	pos.value = h->text.len;
 	pos.value_len = value_len;
-	str_append_n(&s->text, value, value_len);
-	str_append_char(&s->text, '\0');
-	vec_push(&s->pos, pos);
+	str_append_n(&h->text, value, value_len);
+	str_append_char(&h->text, '\0');
+	vec_push(&h->pos, pos);
 	return 0;
 }
 
-static bool is_informational(const struct h2_stream *s)
+static bool is_informational(const struct h2 *h)
 {
-	return s->pos.n > 0 && strcmp(s->text.buf + s->pos.v[0].name, ":status") == 0 &&
-	       s->text.buf[s->pos.v[0].value] == '1';
+	return h->pos.n > 0 && strcmp(h->text.buf + h->pos.v[0].name, ":status") == 0 &&
+	       h->text.buf[h->pos.v[0].value] == '1';
 }
 
 static void got_headers_frame(struct h2 *h, struct h2_stream *s, const nghttp2_frame *frame)
@@ -184,7 +179,7 @@ static void got_headers_frame(struct h2 *h, struct h2_stream *s, const nghttp2_f
 	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 	bool is_trailers = s->got_headers;
 
-	if (!h->is_server && is_informational(s))
+	if (!h->is_server && is_informational(h))
 		return;
 	s->got_headers = true;
 	report_headers(s, is_trailers, end);
@@ -354,6 +349,16 @@ void h2_flush(struct h2 *h)
 			    &(struct err){ .code = ERR_UNAVAILABLE, .msg = "HTTP/2 session over" });
 }
 
+static void flush_now(void *arg)
+{
+	h2_flush(arg);
+}
+
+void h2_flush_soon(struct h2 *h)
+{
+	ev_turn_start(h->flush);
+}
+
 /* The conn is closed now; who uses the session hears it from the timer. */
 static void end_session(struct h2 *h, const struct err *why)
 {
@@ -487,6 +492,7 @@ struct h2 *h2_new(struct ev_loop *loop, struct conn *c, const struct h2_options 
 	h->heard_ns = clock_now_ns();
 	h->later = ev_timer_new(loop, report_end, h);
 	h->ping_timer = ev_timer_new(loop, check_peer, h);
+	h->flush = ev_turn_new(loop, flush_now, h);
 	make_session(h);
 	if (h->is_server)
 		nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, server, ARRAY_LEN(server));
@@ -512,7 +518,10 @@ void h2_free(struct h2 *h)
 	}
 	ev_timer_free(h->ping_timer);
 	ev_timer_free(h->later);
+	ev_turn_free(h->flush);
 	nghttp2_session_del(h->ng);
+	str_done(&h->text);
+	vec_done(&h->pos);
 	free(h);
 }
 

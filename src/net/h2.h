@@ -109,5 +109,7 @@ const struct err *h2_failure(const struct h2 *h);
 /* Everything queued since the last call goes to the conn. Callers outside callbacks end a batch of
  * calls with it; after callbacks it happens by itself. */
 void h2_flush(struct h2 *h);
+/* The same at the end of this turn of the loop: replies that come in a burst share a write. */
+void h2_flush_soon(struct h2 *h);
 
 #endif

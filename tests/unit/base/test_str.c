@@ -152,6 +152,26 @@ TEST(utf8_is_strict)
 	ASSERT_FALSE(str_is_utf8("a\0b", 3));
 }
 
+/* Text is looked at eight bytes at a time: no byte of a long one may be passed over. */
+TEST(utf8_is_strict_at_every_place_of_a_long_text)
+{
+	char text[40];
+
+	memset(text, 'a', sizeof(text));
+	ASSERT_TRUE(str_is_utf8(text, sizeof(text)));
+	for (size_t i = 0; i < sizeof(text); i++) {
+		text[i] = '\0';
+		ASSERT_FALSE(str_is_utf8(text, sizeof(text)));
+		text[i] = '\x80';
+		ASSERT_FALSE(str_is_utf8(text, sizeof(text)));
+		text[i] = '\x01';
+		ASSERT_TRUE(str_is_utf8(text, sizeof(text)));
+		text[i] = '\x7f';
+		ASSERT_TRUE(str_is_utf8(text, sizeof(text)));
+		text[i] = 'a';
+	}
+}
+
 TEST(numbers_are_digits_only_and_fit)
 {
 	static const struct {
@@ -219,5 +239,6 @@ TEST(distance_counts_edits)
 RUN_TESTS(UNIT(appending_grows_and_terminates), UNIT(formats_of_any_length_are_whole),
 	  UNIT(numbers_are_written_short), UNIT(the_front_is_consumed),
 	  UNIT(take_hands_the_buffer_over), UNIT(questions_about_strings_are_answered),
-	  UNIT(utf8_is_strict), UNIT(numbers_are_digits_only_and_fit),
-	  UNIT(signed_numbers_reach_both_ends), UNIT(distance_counts_edits))
+	  UNIT(utf8_is_strict), UNIT(utf8_is_strict_at_every_place_of_a_long_text),
+	  UNIT(numbers_are_digits_only_and_fit), UNIT(signed_numbers_reach_both_ends),
+	  UNIT(distance_counts_edits))

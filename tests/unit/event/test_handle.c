@@ -20,6 +20,7 @@
 struct seen {
 	struct ev_loop *loop;
 	struct ev_timer *timer;
+	struct ev_turn *turn;
 	struct ev_signal *signal;
 	struct ev_io *io;
 	struct ev_path *path;
@@ -108,6 +109,55 @@ TEST(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once)
 	ev_loop_free(s.loop);
 	ASSERT_EQ(s.n, 1);
 	ASSERT_EQ(quiet.n, 0);
+}
+
+static void on_turn(void *arg)
+{
+	struct seen *s = arg;
+
+	s->at_ns = s->n;
+	ev_loop_stop(s->loop);
+}
+
+static void start_turn(void *arg)
+{
+	struct seen *s = arg;
+
+	s->n++;
+	ev_turn_start(s->turn);
+}
+
+TEST(a_turn_ends_once_after_all_posts_of_it)
+{
+	struct seen s;
+
+	setup(&s);
+	s.turn = ev_turn_new(s.loop, on_turn, &s);
+	for (int round = 1; round <= 3; round++) {
+		for (int i = 0; i < 5; i++)
+			ev_post(s.loop, start_turn, &s);
+		ASSERT_EQ(ev_loop_run(s.loop), 0);
+		ASSERT_EQ(s.at_ns, 5 * round);
+	}
+	ev_turn_free(s.turn);
+	ev_turn_free(NULL);
+	ev_loop_free(s.loop);
+}
+
+/* A timer runs before the loop waits: what it starts must not wait for the next event. */
+TEST(a_turn_that_a_timer_started_ends_before_the_loop_waits)
+{
+	struct seen s;
+
+	setup(&s);
+	s.turn = ev_turn_new(s.loop, on_turn, &s);
+	s.timer = ev_timer_new(s.loop, start_turn, &s);
+	ev_timer_start(s.timer, NS_PER_MS, 0);
+	ASSERT_EQ(ev_loop_run(s.loop), 0);
+	ASSERT_EQ(s.at_ns, 1);
+	ev_timer_free(s.timer);
+	ev_turn_free(s.turn);
+	ev_loop_free(s.loop);
 }
 
 static void on_signal(void *arg, int signum)
@@ -258,6 +308,8 @@ TEST(a_path_that_is_not_there_cannot_be_watched)
 RUN_TESTS(UNIT(a_repeating_timer_repeats_until_freed_by_its_own_callback),
 	  UNIT(a_timer_is_never_early),
 	  UNIT(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once),
+	  UNIT(a_turn_ends_once_after_all_posts_of_it),
+	  UNIT(a_turn_that_a_timer_started_ends_before_the_loop_waits),
 	  UNIT(a_signal_arrives_on_the_loop), UNIT(a_signal_that_cannot_be_caught_is_refused),
 	  UNIT(an_fd_is_told_readable_and_writable_as_wanted), UNIT(nothing_wanted_is_nothing_told),
 	  UNIT(the_far_end_closing_is_told_as_readable), UNIT(a_regular_file_cannot_be_polled),

@@ -80,6 +80,26 @@ TEST(a_lane_runs_as_many_jobs_at_once_as_it_has_threads)
 	ASSERT_EQ(atomic_load(&g.passed), 5);
 }
 
+TEST(waiting_threads_all_wake_for_jobs_that_block)
+{
+	struct work_options opts = { .threads = { [WORK_HOST] = 4 } };
+	struct gate g;
+	struct work *w;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	for (int round = 0; round < 200; round++) {
+		for (int i = 0; i < 4; i++)
+			ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+		for (int i = 0; i < 4; i++)
+			wait_for(&g.arrived);
+		for (int i = 0; i < 4; i++)
+			sem_post(&g.open);
+	}
+	work_free(w);
+	ASSERT_EQ(atomic_load(&g.passed), 800);
+}
+
 TEST(a_stuck_lane_holds_no_other_up)
 {
 	struct work_options opts = { .threads = { [WORK_HOST] = 1 } };
@@ -262,8 +282,8 @@ TEST(lanes_have_names)
 
 RUN_TESTS(UNIT(each_job_runs_exactly_once),
 	  UNIT(a_lane_runs_as_many_jobs_at_once_as_it_has_threads),
-	  UNIT(a_stuck_lane_holds_no_other_up), UNIT(a_full_queue_answers_busy),
-	  UNIT(slow_never_has_more_than_half_of_the_others),
+	  UNIT(waiting_threads_all_wake_for_jobs_that_block), UNIT(a_stuck_lane_holds_no_other_up),
+	  UNIT(a_full_queue_answers_busy), UNIT(slow_never_has_more_than_half_of_the_others),
 	  UNIT(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took),
 	  UNIT(an_idle_thread_ends_and_the_next_job_gets_a_new_one),
 	  UNIT(workers_leave_signals_to_the_main_thread), UNIT(busy_workers_are_a_metric),
