@@ -16,7 +16,8 @@ char *xstrndup(const char *s, size_t n) __attribute__((returns_nonnull));
 char *xasprintf(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), returns_nonnull, nonnull(1)));
 
-/* After a burst of short-lived memory: gives what is free back to the system. A no-op where libc has no such call. */
+/* After a burst of short-lived memory: gives what is free back to the system. A no-op where libc
+ * has no such call. */
 void mem_trim(void);
 
 void mem_freep(void *p); /* void ** */

@@ -48,6 +48,9 @@ size_t str_utf8_len(const char *s, size_t n);
 int str_parse_u64(const char *s, uint64_t *ret_value);
 int str_parse_i64(const char *s, int64_t *ret_value); /* an optional '-' */
 
+/* 0–15, or -1 if c is no hexadecimal digit. */
+int str_hex_digit(char c);
+
 /* Edit distance, for "did you mean"; strings over 64 bytes give SIZE_MAX. */
 size_t str_distance(const char *a, const char *b);
 

@@ -7,6 +7,7 @@
 #include "base/uuid.h"
 
 #include "base/random.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -15,17 +16,6 @@
 static bool is_dash_at(size_t i)
 {
 	return i == 8 || i == 13 || i == 18 || i == 23;
-}
-
-static int parse_hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 void uuid_make(struct uuid *ret_uuid)
@@ -55,7 +45,7 @@ int uuid_parse(const char *text, struct uuid *ret_uuid)
 	size_t n_digits = 0;
 
 	for (size_t i = 0; i < UUID_TEXT_MAX - 1; i++) {
-		int digit = parse_hex(text[i]);
+		int digit = str_hex_digit(text[i]);
 
 		if (is_dash_at(i)) {
 			if (text[i] != '-')

@@ -80,7 +80,8 @@ static int complain_verb(const struct cmd *cmd, const char *group, const char *n
 
 	if (strcmp(group, "volume") != 0) {
 		near = opt_nearest(group, groups, ARRAY_LEN(groups));
-		return cmd_usage(cmd, "unknown word '%s'; %s%s", group, near ? "did you mean " : "there are: volume, info",
+		return cmd_usage(cmd, "unknown word '%s'; %s%s", group,
+				 near ? "did you mean " : "there are: volume, info",
 				 str_or(near, ""));
 	}
 	for (const struct ctl_verb *v = ctl_volume_verbs; v->name && n < ARRAY_LEN(names); v++) {
@@ -90,8 +91,8 @@ static int complain_verb(const struct cmd *cmd, const char *group, const char *n
 	if (!name[0])
 		return cmd_usage(cmd, "volume: what to do is missing: %s", str_get(&all));
 	near = opt_nearest(name, names, n);
-	return cmd_usage(cmd, "unknown word 'volume %s'; %s%s", name, near ? "did you mean " : "there are: ",
-			 near ? near : str_get(&all));
+	return cmd_usage(cmd, "unknown word 'volume %s'; %s%s", name,
+			 near ? "did you mean " : "there are: ", near ? near : str_get(&all));
 }
 
 static bool has_option(const struct ctl_options *opts, const char *name, size_t n)

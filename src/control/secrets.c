@@ -12,6 +12,8 @@
  */
 #include "control/secrets.h"
 
+#include "base/base64.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
 
@@ -211,38 +213,6 @@ int secret_ref_resolve(struct arena *arena, const struct strmap *params, enum se
 	return 0;
 }
 
-static int base64_digit(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* RFC 4648 §4 with padding, as the API server writes it. NULL if it is not that. */
-static char *base64_decode(struct arena *arena, const char *text, size_t *ret_n)
-{
-	size_t n = strlen(text), len = 0;
-	size_t pad = n && text[n - 1] == '=' ? (n > 1 && text[n - 2] == '=' ? 2 : 1) : 0;
-	char *out = arena_alloc(arena, n / 4 * 3 + 1);
-	unsigned bits = 0;
-
-	if (n % 4)
-		return NULL;
-	for (size_t i = 0; i < n - pad; i++) {
-		int digit = base64_digit(text[i]);
-
-		if (digit < 0)
-			return NULL;
-		bits = (bits << 6) | (unsigned)digit;
-		if (i % 4)
-			out[len++] = (char)(bits >> (6 - i % 4 * 2));
-	}
-	*ret_n = len;
-	return out;
-}
-
 int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secret_ref *ref,
 		 struct secrets *ret_secrets, struct err *err)
 {
@@ -262,14 +232,15 @@ int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secre
 		pairs = arena_array(ctx->arena, json_count(data), sizeof(*pairs));
 		for (struct json_it it = json_each(data); json_next(&it, &key, &value);) {
 			size_t len = 0;
-			char *text =
-				base64_decode(ctx->arena, str_or(json_string(value), ""), &len);
+			autofree char *text = base64_decode(str_or(json_string(value), ""), &len);
 
 			if (!text || !str_is_utf8(text, len))
 				return err_set(err, ERR_INVALID_ARGUMENT,
 					       "secret %s/%s: key '%s' is no text", ref->ns,
 					       ref->name, key);
-			pairs[n++] = (struct strpair){ .key = key, .value = text };
+			pairs[n++] = (struct strpair){ .key = key,
+						       .value = arena_strdup(ctx->arena, text) };
+			explicit_bzero(text, len);
 		}
 		secrets.map = strmap_from(ctx->arena, pairs, n);
 	}

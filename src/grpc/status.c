@@ -19,17 +19,6 @@ void grpc_message_encode(const char *text, struct str *out)
 	}
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 void grpc_message_decode(const char *text, char *ret_text, size_t size)
 {
 	size_t n = 0;
@@ -37,8 +26,8 @@ void grpc_message_decode(const char *text, char *ret_text, size_t size)
 	for (const char *p = text; *p && n + 1 < size; p++) {
 		int high = -1, low = -1;
 
-		if (*p == '%' && (high = hex_digit(p[1])) >= 0 && (low = hex_digit(p[2])) >= 0 &&
-		    high + low > 0) {
+		if (*p == '%' && (high = str_hex_digit(p[1])) >= 0 &&
+		    (low = str_hex_digit(p[2])) >= 0 && high + low > 0) {
 			ret_text[n++] = (char)(high << 4 | low);
 			p += 2;
 		} else {

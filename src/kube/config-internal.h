@@ -2,6 +2,8 @@
 #ifndef KUBE_CONFIG_INTERNAL_H
 #define KUBE_CONFIG_INTERNAL_H
 
+#include <stddef.h>
+
 #include "kube/config.h"
 #include "net/tls.h"
 

@@ -8,6 +8,7 @@
  * a kubeconfig with an exec plugin would otherwise end in a puzzling 401. Each
  * message says file, line and field, for the file is written by hand.
  */
+#include "base/base64.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/config-internal.h"
@@ -79,55 +80,24 @@ static int get_file(struct file *f, const yaml_node_t *map, const char *key, cha
 	return 0;
 }
 
-static int base64_digit(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* Text in base64 (blanks and line ends are passed over); NULL if it is none, or has NUL in it. */
-static char *decode_base64(const char *text)
-{
-	autofree char *out = xmalloc(strlen(text) / 4 * 3 + 4);
-	unsigned bits = 0;
-	unsigned n_bits = 0;
-	size_t n = 0;
-
-	text += strspn(text, " \t\r\n");
-	for (; *text && *text != '='; text += 1 + strspn(text + 1, " \t\r\n")) {
-		int digit = base64_digit(*text);
-
-		if (digit < 0)
-			return NULL;
-		bits = (bits << 6 | (unsigned)digit) & 0xffff;
-		n_bits += 6;
-		if (n_bits >= 8) {
-			n_bits -= 8;
-			out[n++] = (char)(bits >> n_bits);
-		}
-	}
-	if (text[strspn(text, "= \t\r\n")] != '\0' || memchr(out, '\0', n))
-		return NULL;
-	out[n] = '\0';
-	return TAKE_PTR(out);
-}
-
 static int get_data(struct file *f, const yaml_node_t *map, const char *key, char **ret_data,
 		    struct err *err)
 {
 	autofree char *text = NULL;
+	size_t n = 0;
 
 	if (get_text(f, map, key, &text, err) < 0)
 		return -1;
 	if (!text)
 		return 0;
-	*ret_data = decode_base64(text);
-	explicit_bzero(text, strlen(text)); /* may be a private key */
+	*ret_data = base64_decode(text, &n);
+	explicit_bzero(text, strlen(text));        /* may be a private key */
+	if (*ret_data && strlen(*ret_data) != n) { /* PEM has no NUL */
+		free(*ret_data);
+		*ret_data = NULL;
+	}
 	if (!*ret_data)
-		return fail(f, find(f, map, key), err, key, "is not base64");
+		return fail(f, find(f, map, key), err, key, "is not base64 of text");
 	return 0;
 }
 

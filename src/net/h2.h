@@ -103,7 +103,8 @@ struct h2 *h2_stream_session(const struct h2_stream *s);
 int32_t h2_stream_id(const struct h2_stream *s);
 size_t h2_stream_count(const struct h2 *h);
 const char *h2_peer(const struct h2 *h); /* conn_peer */
-/* Why the session is over, for on_stream_close of the streams that die with it; NULL while it lives. */
+/* Why the session is over, for on_stream_close of the streams that die with it; NULL while it
+ * lives. */
 const struct err *h2_failure(const struct h2 *h);
 
 /* Everything queued since the last call goes to the conn. Callers outside callbacks end a batch of
