@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host/usage.h on the fake host: a filesystem is as big as its file, and a tenth of it is used. */
+#include "host/usage.h"
+
+#include "fake/host-internal.h"
+
+int host_usage_look(const char *path, struct host_usage *ret_usage, struct err *err)
+{
+	struct fake_mount *mount;
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!fake_lookup(path, &mount))
+		return err_set(err, ERR_NOT_FOUND, "look at the usage of '%s'", path);
+	*ret_usage = (struct host_usage){
+		.total_bytes = mount->fs->total_bytes,
+		.used_bytes = mount->fs->total_bytes / 10,
+		.available_bytes = mount->fs->total_bytes - mount->fs->total_bytes / 10,
+		.total_inodes = 1000,
+		.used_inodes = 11,
+		.available_inodes = 989,
+	};
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_UNIT_CSI_FIXTURE_H
+#define TESTS_UNIT_CSI_FIXTURE_H
+
+#include "backend/registry.h"
+#include "base/num.h"
+#include "check.h"
+#include "csi/driver.h"
+#include "fake/host.h"
+
+/*
+ * A driver over the pool "disk" on the fake host ("/pool", 8 GiB), with the directories "/s1",
+ * "/s2" to stage at and
+ * "/pods" to publish in. One volume name, "v", unless a test says otherwise.
+ */
+struct fixture {
+	struct registry *pools;
+	struct csi_driver *driver;
+	struct csi_service csi;
+	struct ctx ctx;
+	struct err err;
+	const char *id; /* of the volume made last */
+};
+
+struct fixture *fixture_begin(void);
+void fixture_end(struct fixture *f);
+/* A second pool, "ram", of the mem backend. */
+void fixture_add_mem(struct fixture *f, uint64_t bytes);
+/* The process is killed (devices and mounts stay) or the node reboots, and the driver starts again.
+ */
+void fixture_restart(struct fixture *f, bool is_reboot);
+/* Memory of the driver alone, as after a kill; then fixture_start. */
+void fixture_stop(struct fixture *f);
+void fixture_start(struct fixture *f);
+
+extern const struct vol_capability cap_mount; /* SINGLE_NODE_MULTI_WRITER, ext4 */
+extern const struct vol_capability cap_block;
+
+int do_create(struct fixture *f, const char *name, const struct vol_capability *cap,
+	      uint64_t bytes);
+int do_delete(struct fixture *f);
+int do_stage(struct fixture *f, const char *path, const struct vol_capability *cap);
+int do_unstage(struct fixture *f, const char *path);
+int do_publish(struct fixture *f, const char *staging, const char *target,
+	       const struct vol_capability *cap, bool readonly);
+int do_unpublish(struct fixture *f, const char *target);
+
+/* Nothing of ours is on the host: no mount, no device, nothing in "/s1" and "/pods". */
+void assert_node_is_clean(void);
+bool path_exists(const char *path);
+bool is_mounted(const char *path, bool *ret_read_only);
+
+#endif

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Identity and Controller over two pools on the fake host: "disk" (8 GiB less its reserve) and
+ * "ram". */
+#include "base/mem.h"
+#include "base/str.h"
+#include "fixture.h"
+
+static struct csi_create_volume request(const char *name, const struct vol_capability *cap)
+{
+	return (struct csi_create_volume){ .name = name,
+					   .capacity_range = { 64 * MIB, 0 },
+					   .capabilities = cap,
+					   .n_capabilities = 1,
+					   .content_source = { .id = "" } };
+}
+
+static int create(struct fixture *f, const struct csi_create_volume *req, struct csi_volume *vol)
+{
+	return csi_create_volume(&f->csi, &f->ctx, req, vol, &f->err);
+}
+
+/* The pool's name in the volume's topology: "d.test/NAME". */
+static const char *pool_of(const struct csi_volume *vol)
+{
+	assert_int_equal(vol->accessible_topology.n, 1);
+	return vol->accessible_topology.v[0].segments.v[0].key;
+}
+
+static struct strmap segments_of(struct fixture *f, const char *pool)
+{
+	struct csi_node_info info;
+	const char *key = arena_printf(f->ctx.arena, "d.test/%s", pool);
+	struct strpair pair = { key, NULL };
+
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	pair.value = strmap_find(&info.accessible_topology.segments, key);
+	return strmap_from(f->ctx.arena, &pair, 1);
+}
+
+TEST(identity_tells_what_is_there)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_plugin_capabilities caps;
+	struct csi_plugin_info info;
+	bool is_ready = false;
+
+	ASSERT_OK(csi_get_plugin_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_STR(info.name, "d.test");
+	ASSERT_STR(info.vendor_version, "1");
+	ASSERT_OK(csi_get_plugin_capabilities(&f->csi, &f->ctx, &caps, &f->err), &f->err);
+	ASSERT_TRUE(caps.controller_service && caps.accessibility_constraints);
+	ASSERT_FALSE(caps.group_controller_service || caps.expand_online || caps.expand_offline);
+	ASSERT_OK(csi_probe(&f->csi, &f->ctx, &is_ready, &f->err), &f->err);
+	ASSERT_TRUE(is_ready);
+	fixture_end(f);
+}
+
+TEST(a_driver_serves_what_it_was_told_to)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_driver_options opts = { .name = "d.test",
+					   .version = "1",
+					   .node_id = "n1",
+					   .serve_node = true,
+					   .pools = f->pools };
+	struct csi_driver *node;
+	struct csi_service s;
+	uint64_t caps;
+
+	ASSERT_OK(csi_driver_new(&opts, &node, &f->err), &f->err);
+	s = csi_driver_service(node);
+	ASSERT_ERR(csi_controller_get_capabilities(&s, &f->ctx, &caps, &f->err), &f->err,
+		   ERR_UNIMPLEMENTED, "ControllerGetCapabilities");
+	ASSERT_OK(csi_node_get_capabilities(&s, &f->ctx, &caps, &f->err), &f->err);
+	csi_driver_free(node);
+	opts.name = "no_name";
+	ASSERT_ERR(csi_driver_new(&opts, &node, &f->err), &f->err, ERR_INVALID_ARGUMENT, "no_name");
+	fixture_end(f);
+}
+
+TEST(creating_twice_gives_the_same_volume)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_volume one, two;
+
+	ASSERT_OK(create(f, &req, &one), &f->err);
+	ASSERT_TRUE(one.capacity_bytes == 64 * MIB);
+	ASSERT_STR(pool_of(&one), "d.test/disk");
+	ASSERT_OK(create(f, &req, &two), &f->err);
+	ASSERT_STR(one.volume_id, two.volume_id);
+	req.capacity_range = (struct vol_range){ 1 * MIB, 64 * MIB };
+	ASSERT_OK(create(f, &req, &two), &f->err);
+	ASSERT_EQ(fake_host_n_files(), 1);
+	fixture_end(f);
+}
+
+TEST(the_same_name_with_other_wishes_is_refused)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair buffered = { "directIO", "preferred" };
+	struct csi_volume vol;
+
+	fixture_add_mem(f, GIB);
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	req.capacity_range.required_bytes = 128 * MIB;
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "67108864 bytes");
+	req = request("v", &cap_mount);
+	req.capacity_range = (struct vol_range){ 0, 32 * MIB };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "67108864 bytes");
+	req = request("v", &cap_block);
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "ext4");
+	req = request("v", &cap_mount);
+	req.parameters = (struct strmap){ &buffered, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "directIO");
+	fixture_end(f);
+}
+
+TEST(a_retry_stays_in_the_pool_that_has_the_volume)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair pool = { "pool", "disk" };
+	struct csi_volume vol;
+
+	fixture_add_mem(f, 20 * GIB);
+	req.parameters = (struct strmap){ &pool, 1 };
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	req.parameters = STRMAP_EMPTY;
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	pool.value = "ram";
+	req.parameters = (struct strmap){ &pool, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "pool 'disk'");
+	fixture_end(f);
+}
+
+TEST(pools_are_chosen_by_parameter_topology_and_room)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("roomiest", &cap_mount);
+	struct vol_topology disk, ram;
+	struct csi_volume vol;
+
+	fixture_add_mem(f, 20 * GIB);
+	disk.segments = segments_of(f, "disk");
+	ram.segments = segments_of(f, "ram");
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/ram");
+	req = request("requisite", &cap_mount);
+	req.requisite = (struct vol_topologies){ &disk, 1 };
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	req = request("preferred", &cap_mount);
+	req.requisite = (struct vol_topologies){ (struct vol_topology[]){ ram, disk }, 2 };
+	req.preferred = (struct vol_topologies){ (struct vol_topology[]){ disk, ram }, 2 };
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	req.name = "preferred-but-too-small";
+	req.capacity_range.required_bytes = 12 * GIB;
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(&vol), "d.test/ram");
+	fixture_end(f);
+}
+
+TEST(what_does_not_fit_is_resource_exhausted)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair elsewhere = { "d.test/disk", "ffffffffffffffffffffffffffffffff" };
+	struct vol_topology other = { { &elsewhere, 1 } };
+	struct csi_volume vol;
+
+	req.capacity_range.required_bytes = 9 * GIB;
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "pool 'disk'");
+	req = request("v", &cap_mount);
+	req.requisite = (struct vol_topologies){ &other, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "topology");
+	ASSERT_EQ(fake_host_n_files(), 0);
+	fixture_end(f);
+}
+
+TEST(what_is_not_supported_is_refused_by_field)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct vol_capability two[] = { cap_mount, cap_mount };
+	struct vol_capability shared = cap_mount;
+	struct strpair pair = { "pool", "nowhere" };
+	struct csi_volume vol;
+
+	req.content_source = (struct csi_content_source){ CSI_SOURCE_VOLUME, "v1" };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "volume_content_source");
+	req = request("v", &cap_mount);
+	req.mutable_parameters = (struct strmap){ &pair, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "mutable_parameters");
+	req = request("v", &cap_mount);
+	req.parameters = (struct strmap){ &pair, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "there are: disk");
+	pair.key = "Pool";
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "'pool'");
+	two[1].fs_type = "xfs";
+	req = request("v", two);
+	req.n_capabilities = 2;
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "one filesystem");
+	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
+	req = request("v", &shared);
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "MULTI_NODE_MULTI_WRITER");
+	req = request("v", &cap_mount);
+	req.capacity_range = (struct vol_range){ 0, 1 * MIB };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_OUT_OF_RANGE, "limit_bytes");
+	ASSERT_EQ(fake_host_n_files(), 0);
+	fixture_end(f);
+}
+
+TEST(capabilities_decide_what_is_inside)
+{
+	struct fixture *f = fixture_begin();
+	struct vol_capability both[] = { cap_block, cap_mount };
+	struct csi_create_volume req = request("both", both);
+	struct csi_volume vol;
+	struct uuid uuid;
+
+	req.n_capabilities = 2;
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(fake_host_fs_of("both", &uuid), "ext4");
+	req = request("raw", &cap_block);
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(fake_host_fs_of("raw", &uuid), "");
+	fixture_end(f);
+}
+
+TEST(deleting_what_is_not_there_is_fine)
+{
+	struct fixture *f = fixture_begin();
+
+	f->id = "some-other-drivers-id";
+	ASSERT_OK(do_delete(f), &f->err);
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	ASSERT_OK(do_delete(f), &f->err);
+	ASSERT_OK(do_delete(f), &f->err);
+	f->id = "";
+	ASSERT_ERR(do_delete(f), &f->err, ERR_INVALID_ARGUMENT, "volume_id");
+	fixture_end(f);
+}
+
+TEST(a_volume_of_a_pool_that_is_not_here_is_not_called_deleted)
+{
+	struct fixture *f = fixture_begin();
+
+	f->id = "v1-00112233445566778899aabbccddeeff-v";
+	ASSERT_ERR(do_delete(f), &f->err, ERR_FAILED_PRECONDITION, "not on this node");
+	fixture_end(f);
+}
+
+TEST(damaged_volumes_are_neither_deleted_nor_listed)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_volume_list list;
+	struct csi_volume_status status;
+
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	fake_host_set_size("v", 4096);
+	ASSERT_ERR(do_delete(f), &f->err, ERR_FAILED_PRECONDITION, "damaged");
+	ASSERT_TRUE(fake_host_has("v"));
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
+	ASSERT_EQ(list.n, 0);
+	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
+		   ERR_DATA_LOSS, "damaged");
+	fixture_end(f);
+}
+
+TEST(lists_come_in_pages_over_all_pools)
+{
+	static const char *const names[] = { "a", "b", "c", "d", "e" };
+	struct fixture *f = fixture_begin();
+	struct strpair pool = { "pool", "" };
+	struct csi_volume_list list;
+	const char *token = "";
+	size_t n = 0;
+
+	fixture_add_mem(f, GIB);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct csi_create_volume req = request(names[i], &cap_mount);
+		struct csi_volume vol;
+
+		pool.value = i < 3 ? "disk" : "ram";
+		req.parameters = (struct strmap){ &pool, 1 };
+		ASSERT_OK(create(f, &req, &vol), &f->err);
+	}
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
+	ASSERT_EQ(list.n, 5);
+	ASSERT_STR(list.next_token, "");
+	do {
+		ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 2, token, &list, &f->err), &f->err);
+		for (size_t i = 0; i < list.n; i++, n++)
+			ASSERT_TRUE(str_has_suffix(list.v[i].volume.volume_id, names[n]));
+		token = list.next_token;
+		/* the token stays good when its volume goes */
+		if (n == 2) {
+			f->id = token;
+			ASSERT_OK(do_delete(f), &f->err);
+		}
+	} while (*token);
+	ASSERT_EQ(n, 5);
+	fixture_end(f);
+}
+
+TEST(a_bad_token_is_aborted)
+{
+	static const char *const tokens[] = { "invalid-token",
+					      "v1-00112233445566778899aabbccddeeff-a" };
+	struct fixture *f = fixture_begin();
+	struct csi_volume_list list;
+
+	for (size_t i = 0; i < ARRAY_LEN(tokens); i++)
+		ASSERT_ERR(csi_list_volumes(&f->csi, &f->ctx, 0, tokens[i], &list, &f->err),
+			   &f->err, ERR_ABORTED, "starting_token");
+	fixture_end(f);
+}
+
+TEST(capacity_is_of_the_pools_that_are_asked)
+{
+	struct fixture *f = fixture_begin();
+	struct vol_capability shared = cap_mount;
+	struct strpair pool = { "pool", "ram" };
+	struct strpair elsewhere = { "d.test/disk", "ffffffffffffffffffffffffffffffff" };
+	struct csi_get_capacity req = { 0 };
+	struct csi_capacity all, one;
+
+	fixture_add_mem(f, GIB);
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &all, &f->err), &f->err);
+	ASSERT_TRUE(all.available_bytes > all.maximum_volume_bytes &&
+		    all.maximum_volume_bytes > GIB);
+	ASSERT_TRUE(all.minimum_volume_bytes == 16 * MIB);
+	req.parameters = (struct strmap){ &pool, 1 };
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
+	ASSERT_TRUE(one.available_bytes == GIB && one.maximum_volume_bytes == GIB);
+	req = (struct csi_get_capacity){ .has_topology = true,
+					 .accessible_topology = { segments_of(f, "ram") } };
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
+	ASSERT_TRUE(one.available_bytes == GIB);
+	req.accessible_topology.segments = (struct strmap){ &elsewhere, 1 };
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
+	ASSERT_TRUE(one.available_bytes == 0 && one.maximum_volume_bytes == 0);
+	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
+	req = (struct csi_get_capacity){ .capabilities = &shared, .n_capabilities = 1 };
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
+	ASSERT_TRUE(one.available_bytes == 0);
+	fixture_end(f);
+}
+
+TEST(validation_answers_and_does_not_fail)
+{
+	struct fixture *f = fixture_begin();
+	struct vol_capability xfs = cap_mount;
+	struct csi_validate req = { .capabilities = &cap_mount, .n_capabilities = 1 };
+	struct csi_validated got;
+
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	req.volume_id = f->id;
+	ASSERT_OK(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err);
+	ASSERT_TRUE(got.is_confirmed);
+	xfs.fs_type = "xfs";
+	req.capabilities = &xfs;
+	ASSERT_OK(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err);
+	ASSERT_FALSE(got.is_confirmed);
+	ASSERT_TRUE(strstr(got.message, "ext4") != NULL);
+	req.volume_id = "unknown";
+	ASSERT_ERR(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err,
+		   ERR_NOT_FOUND, "unknown");
+	fixture_end(f);
+}
+
+TEST(a_volume_is_told_by_its_id)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_volume_status status;
+
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	ASSERT_OK(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err);
+	ASSERT_STR(status.volume.volume_id, f->id);
+	ASSERT_TRUE(status.volume.capacity_bytes == 64 * MIB);
+	ASSERT_OK(do_delete(f), &f->err);
+	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
+		   ERR_NOT_FOUND, f->id);
+	fixture_end(f);
+}
+
+RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_told_to),
+	  UNIT(creating_twice_gives_the_same_volume),
+	  UNIT(the_same_name_with_other_wishes_is_refused),
+	  UNIT(a_retry_stays_in_the_pool_that_has_the_volume),
+	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
+	  UNIT(what_does_not_fit_is_resource_exhausted),
+	  UNIT(what_is_not_supported_is_refused_by_field), UNIT(capabilities_decide_what_is_inside),
+	  UNIT(deleting_what_is_not_there_is_fine),
+	  UNIT(a_volume_of_a_pool_that_is_not_here_is_not_called_deleted),
+	  UNIT(damaged_volumes_are_neither_deleted_nor_listed),
+	  UNIT(lists_come_in_pages_over_all_pools), UNIT(a_bad_token_is_aborted),
+	  UNIT(capacity_is_of_the_pools_that_are_asked), UNIT(validation_answers_and_does_not_fail),
+	  UNIT(a_volume_is_told_by_its_id))
