@@ -42,8 +42,9 @@ struct controller {
 	struct lease *lease;
 	char driver_name[256];
 	char host[256];
-	bool has_topology;
-	bool is_running; /* the loop has its thread */
+	bool has_topology; /* the driver's volumes are not reachable from everywhere */
+	bool attaches;     /* ControllerPublishVolume, so there are VolumeAttachments */
+	bool is_running;   /* the loop has its thread */
 
 	pthread_mutex_t lock;
 	char waiting[ERR_MSG_MAX];        /* lock: what the start waits for, "" once it is over */
@@ -120,6 +121,7 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 			       c->opts->csi_address, info.name, c->opts->driver_name);
 	snprintf(c->driver_name, sizeof(c->driver_name), "%s", info.name);
 	c->has_topology = caps.accessibility_constraints;
+	c->attaches = controller_caps & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
 	log_info("driver is ready", log_str("driver", info.name),
 		 log_str("version", info.vendor_version), log_bool("topology", c->has_topology));
 	return 1;
@@ -176,8 +178,9 @@ static int start_provisioner(struct controller *c, struct err *err)
 		.pvcs = add_informer(c, KUBE_PVC),
 		.pvs = add_informer(c, KUBE_PV),
 		.classes = add_informer(c, KUBE_STORAGE_CLASS),
-		.attachments = add_informer(c, KUBE_VOLUME_ATTACHMENT),
 	};
+	if (c->attaches)
+		c->caches.attachments = add_informer(c, KUBE_VOLUME_ATTACHMENT);
 	if (c->has_topology) {
 		c->caches.nodes = add_informer(c, KUBE_NODE);
 		c->caches.csi_nodes = add_informer(c, KUBE_CSI_NODE);
