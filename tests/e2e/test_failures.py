@@ -108,8 +108,8 @@ def test_claim_deleted_while_its_volume_is_made(cluster, space):
         cluster.delete(space, "pvc", "brief")
         # Held as long as nobody knows whether there is a volume.
         assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
-        cluster.kill("controller")
-        cluster.wait_ready("controller")
+        killed = cluster.kill("controller")
+        wait("the controller's next life", lambda: not killed.alive() and cluster.process_of("controller"))
         assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
     finally:
         agent.send(signal.SIGCONT)
