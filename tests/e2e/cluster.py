@@ -288,8 +288,13 @@ def open_cluster(program):
         archive, tag = build_image(program, bed.run)
         bed.import_image(archive)
         cluster = Cluster(bed, tag)
-        cluster.install()
-        cluster.wait_registered()
+        try:
+            cluster.install()
+            cluster.wait_registered()
+        except AssertionError:
+            for title, text in cluster.diagnose():
+                print(f"--- {title}\n{text}", file=sys.stderr)
+            raise
     except BaseException:
         bed.down()
         raise
