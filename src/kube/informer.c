@@ -5,7 +5,7 @@
  *              ┌────────── 410, or the sync broke off ───────────┐
  *              ▼                                                 │
  *   start ─► SYNCING ── initial-events-end ──► WATCHING ─────────┤
- *              │ 400, 422: no WatchList here      ▲  └─ ended ─► again from the
+ *              │ 400, 422, ERROR: no WatchList    ▲  └─ ended ─► again from the
  *              ▼                                  │              last position
  *           LISTING ── page, page, last page ─────┘
  *
@@ -60,6 +60,7 @@ struct informer {
 	/* All below: loop only. */
 	enum phase phase;
 	bool lacks_watch_list; /* the server refused it */
+	bool has_error_event;  /* this stream brought an ERROR */
 	bool needs_sync;
 	struct ev_timer *retry;
 	struct ev_timer *guard;
@@ -118,12 +119,24 @@ static void back_off(struct informer *i)
 	i->backoff_ns = i->backoff_ns * 2 < BACKOFF_MAX_NS ? i->backoff_ns * 2 : BACKOFF_MAX_NS;
 }
 
+/*
+ * A server without WatchList says so by status; one whose etcd cannot tell how far it is (older
+ * than 3.4.25) only in the stream, with a code that means nothing. Pages are never wrong, so any
+ * other word than "gone" will do.
+ */
+static bool is_refusal(const struct informer *i, const struct err *why)
+{
+	if (i->status == 200)
+		return i->has_error_event && why->code != ERR_OUT_OF_RANGE;
+	return i->status >= 400 && why->code == ERR_INVALID_ARGUMENT;
+}
+
 /* The stream is no good any more; why it was, and what comes next. */
 static void give_up(struct informer *i, const struct err *why)
 {
 	close_stream(i);
 	log_debug("watch ended", log_str("resource", kube_kind_resource(i->kind)), log_err(why));
-	if (i->phase == SYNCING && i->status >= 400 && why->code == ERR_INVALID_ARGUMENT) {
+	if (i->phase == SYNCING && is_refusal(i, why)) {
 		i->lacks_watch_list = true;
 		open_later(i, 0);
 		return;
@@ -194,6 +207,7 @@ static int fail_event(struct informer *i, const struct json *object, struct err 
 	autofree char *text = json_text(object);
 	int64_t status = 0;
 
+	i->has_error_event = true;
 	(void)json_int(json_get(object, "code"), &status); /* 0: UNKNOWN, as good as any */
 	return kube_reply_error("watch", i->path, (int)status, text, strlen(text), err);
 }
@@ -379,6 +393,7 @@ static void open_stream(struct informer *i)
 	str_done(&i->body);
 	str_reset(&i->next_page);
 	i->status = 0;
+	i->has_error_event = false;
 	i->opened_ns = clock_now_ns();
 	split_init(&i->split, i->phase == LISTING ? SPLIT_LIST : SPLIT_EVENTS, on_part, i);
 	i->stream = kube_stream_open(i->client, i->path, &ops, i, &err);
