@@ -177,7 +177,8 @@ static void move_out(struct grpc_call *c)
 	send_head(c);
 	c->in_h2 = h2_send(c->stream, c->out.buf, c->out.len, false);
 	str_reset(&c->out);
-	if (c->in_h2 < H2_SEND_HIGH)
+	/* The opposite of what grpc_call_send waits for, and of what makes a stream tell. */
+	if (c->in_h2 <= H2_SEND_HIGH)
 		pthread_cond_signal(&c->writable);
 }
 

@@ -47,6 +47,8 @@ struct conn {
 	bool closing;     /* uv_close was called */
 	uv_connect_t connect_req;
 	uv_getaddrinfo_t *resolve; /* under way; its arg is cleared when we go first */
+	struct addrinfo *addrs, *next_addr;
+	bool reopening; /* between two addresses: the old socket is being closed */
 	uint16_t port;
 	struct err why;
 	char peer[160];
@@ -66,6 +68,7 @@ static void handle_closed(uv_handle_t *handle)
 	if (!c->user_closed)
 		c->ops->on_close(c->arg, &c->why);
 	ev_timer_free(c->timer);
+	uv_freeaddrinfo(c->addrs);
 	SSL_free(c->ssl);
 	tls_unref(c->tls);
 	free(c->read_buf);
@@ -82,7 +85,8 @@ static void close_now(struct conn *c)
 		uv_cancel((uv_req_t *)c->resolve);
 		c->resolve = NULL;
 	}
-	uv_close(&c->uv.handle, handle_closed);
+	if (!c->reopening)
+		uv_close(&c->uv.handle, handle_closed);
 }
 
 static void fail(struct conn *c, int uv_error, const char *what)
@@ -99,7 +103,7 @@ static void fail_tls(struct conn *c)
 
 	if (c->closing)
 		return;
-	if (verify != X509_V_OK)
+	if (verify != X509_V_OK && SSL_get_verify_mode(c->ssl) != SSL_VERIFY_NONE)
 		err_set(&c->why, ERR_UNAVAILABLE, "TLS: peer's certificate: %s",
 			X509_verify_cert_error_string(verify));
 	else
@@ -195,7 +199,12 @@ static bool finish_handshake(struct conn *c)
 {
 	const unsigned char *alpn = NULL;
 	unsigned alpn_len = 0;
-	int r = SSL_do_handshake(c->ssl);
+	int r = 0;
+
+	/* SSL_get_error looks at the thread's queue of errors, which is shared by all connections.
+	 */
+	ERR_clear_error();
+	r = SSL_do_handshake(c->ssl);
 
 	if (r == 1) {
 		SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
@@ -225,12 +234,18 @@ static void receive_tls(struct conn *c, const char *bytes, size_t n)
 	BIO_write(SSL_get_rbio(c->ssl), bytes, (int)n);
 	if (!c->is_open && !finish_handshake(c))
 		return;
-	while (!c->closing && !c->user_closed && (got = SSL_read(c->ssl, plain, sizeof(plain))) > 0)
+	for (;;) {
+		if (c->closing || c->user_closed)
+			return;
+		ERR_clear_error();
+		got = SSL_read(c->ssl, plain, sizeof(plain));
+		if (got <= 0)
+			break;
 		c->ops->on_data(c->arg, plain, (size_t)got);
-	if (c->closing || c->user_closed)
-		return;
+	}
+	got = SSL_get_error(c->ssl, got);
 	send_tls_output(c);
-	switch (SSL_get_error(c->ssl, got)) {
+	switch (got) {
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
 		break;
@@ -317,6 +332,33 @@ static void begin(struct conn *c)
 		open_done(c);
 }
 
+static void try_address(struct conn *c);
+
+static void handle_reopened(uv_handle_t *handle)
+{
+	struct conn *c = handle->data;
+
+	c->reopening = false;
+	if (c->closing) {
+		handle_closed(handle);
+		return;
+	}
+	uv_tcp_init(ev_loop_uv(c->loop), &c->uv.tcp);
+	c->uv.handle.data = c;
+	try_address(c);
+}
+
+/* A socket is good for one address: for the next it is closed and made anew. */
+static void connect_failed(struct conn *c, int uv_error)
+{
+	if (!c->next_addr) {
+		fail(c, uv_error, "connect");
+		return;
+	}
+	c->reopening = true;
+	uv_close(&c->uv.handle, handle_reopened);
+}
+
 static void connected(uv_connect_t *req, int status)
 {
 	struct conn *c = req->data;
@@ -324,9 +366,23 @@ static void connected(uv_connect_t *req, int status)
 	if (c->closing)
 		return;
 	if (status < 0)
-		fail(c, status, "connect");
+		connect_failed(c, status);
 	else
 		begin(c);
+}
+
+static void try_address(struct conn *c)
+{
+	struct sockaddr_storage sa = { 0 };
+	int r = 0;
+
+	memcpy(&sa, c->next_addr->ai_addr, c->next_addr->ai_addrlen);
+	/* The port sits at the same place in both families. */
+	((struct sockaddr_in *)&sa)->sin_port = htons(c->port);
+	c->next_addr = c->next_addr->ai_next;
+	r = uv_tcp_connect(&c->connect_req, &c->uv.tcp, (struct sockaddr *)&sa, connected);
+	if (r < 0)
+		connect_failed(c, r);
 }
 
 static void time_out(void *arg)
@@ -342,27 +398,26 @@ static void time_out(void *arg)
 static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info)
 {
 	struct conn *c = req->data;
-	struct sockaddr_storage sa = { 0 };
-	int r = status;
 
 	free(req);
-	if (c) {
-		c->resolve = NULL;
-		if (status == 0) {
-			memcpy(&sa, info->ai_addr, info->ai_addrlen);
-			((struct sockaddr_in *)&sa)->sin_port = htons(c->port);
-			r = uv_tcp_connect(&c->connect_req, &c->uv.tcp, (struct sockaddr *)&sa,
-					   connected);
-		}
-		if (r < 0)
-			fail(c, r, status < 0 ? "resolve name" : "connect");
+	if (!c) {
+		uv_freeaddrinfo(info);
+		return;
 	}
-	uv_freeaddrinfo(info);
+	c->resolve = NULL;
+	if (status < 0) {
+		fail(c, status, "resolve name");
+		return;
+	}
+	c->addrs = c->next_addr = info;
+	try_address(c);
 }
 
 static int start_tcp(struct conn *c, const struct net_addr *addr)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	/* All families: one that this machine lacks fails at once, and the next address is tried.
+	 */
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	union {
 		struct sockaddr sa;
 		struct sockaddr_in v4;
@@ -477,6 +532,7 @@ size_t conn_write(struct conn *c, const void *bytes, size_t n)
 		send_raw(c, bytes, n);
 		return c->backlog;
 	}
+	ERR_clear_error();
 	if (SSL_write(c->ssl, bytes, (int)n) <= 0)
 		fail_tls(c);
 	else
@@ -495,6 +551,7 @@ void conn_close(struct conn *c)
 		return;
 	if (c->ssl && c->is_open && !c->closing) {
 		SSL_shutdown(c->ssl);
+		ERR_clear_error();
 		send_tls_output(c);
 	}
 	c->user_closed = true;

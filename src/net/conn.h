@@ -34,8 +34,8 @@ struct conn_ops {
 #define CONN_BACKLOG_HIGH (256u << 10) /* conn_write callers stop producing above this */
 #define CONN_BACKLOG_LOW (64u << 10)
 
-/* Starts connecting; the outcome is on_open or on_close. Names are resolved off the loop.
- * timeout_ns covers all of it. */
+/* Starts connecting; the outcome is on_open or on_close. Names are resolved off the loop, their
+ * addresses tried in turn. timeout_ns covers all of it. */
 int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls,
 		 int64_t timeout_ns, const struct conn_ops *ops, void *arg, struct conn **ret_conn,
 		 struct err *err);

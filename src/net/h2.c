@@ -8,121 +8,52 @@
  * - mem_send gives one frame a call; frames are gathered up to 64 KiB a write, and gathering stops
  * while the conn's backlog is high, so a peer that does not read stalls the senders and not our
  * memory.
- * - A body whose queue is empty is deferred. It is resumed only when there are bytes or an end to
- * send: resuming it with nothing would clear nghttp2's flag and lose the next wake-up.
  * - A server that answers before the request's body ended follows its END_STREAM with
  * RST_STREAM(NO_ERROR) (RFC 9113 §8.1), or the peer would send on into the void.
  * - Sessions end by a timer of zero delay, so that no on_close runs inside a caller's h2_close.
  */
 #include "net/h2.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include <nghttp2/nghttp2.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/str.h"
-#include "base/vec.h"
 #include "event/loop.h"
 #include "net/conn.h"
+#include "net/h2-internal.h"
 
 #define STREAM_WINDOW (1 << 20)
 #define CONN_WINDOW (4 << 20)
-#define HEADERS_MAX (64u << 10)
+#define HEADERS_MAX (64u << 10) /* counted as RFC 9113 §6.5.2 does */
+#define HEADER_COST 32
 #define WRITE_BATCH (64u << 10)
 #define DRAIN_GRACE_NS (100 * NS_PER_MS)
 
-struct header_pos {
-	size_t name, value, value_len;
-};
-
-struct h2_stream {
-	struct h2 *h;
-	struct h2_stream *prev, *next;
-	int32_t id;
-	void *user;
-	struct str out; /* body waiting, from out_pos on */
-	size_t out_pos;
-	struct str trailers; /* packed like text, sent when out is empty */
-	size_t n_trailers;
-	size_t unconsumed;
-	bool end_queued, has_trailers, deferred, was_high;
-	bool got_headers, remote_closed;
-};
-
-struct h2 {
-	struct ev_loop *loop;
-	struct conn *conn; /* NULL once closed */
-	nghttp2_session *ng;
-	const struct h2_ops *ops;
-	void *arg;
-	bool is_server, busy, ending, draining;
-	struct str text; /* header block being received: name NUL value NUL …; blocks never mix */
-	VEC(struct header_pos) pos;
-	struct h2_stream *streams;
-	size_t n_streams;
-	struct ev_timer *ping_timer, *later;
-	struct ev_turn *flush;
-	int64_t ping_interval_ns, ping_timeout_ns, heard_ns, pinged_ns;
-	struct err why;
-};
-
 static void end_session(struct h2 *h, const struct err *why);
-
-/* ---- streams ---- */
-
-static struct h2_stream *new_stream(struct h2 *h, int32_t id)
-{
-	struct h2_stream *s = xcalloc(1, sizeof(*s));
-
-	s->h = h;
-	s->id = id;
-	s->next = h->streams;
-	if (s->next)
-		s->next->prev = s;
-	h->streams = s;
-	h->n_streams++;
-	return s;
-}
-
-static void free_stream(struct h2_stream *s)
-{
-	struct h2 *h = s->h;
-
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		h->streams = s->next;
-	if (s->next)
-		s->next->prev = s->prev;
-	h->n_streams--;
-	str_done(&s->out);
-	str_done(&s->trailers);
-	free(s);
-}
 
 static struct h2_stream *find_stream(nghttp2_session *ng, int32_t id)
 {
 	return nghttp2_session_get_stream_user_data(ng, id);
 }
 
+/* The fields' texts lie one after the other; now that all are there their places are known. */
 static void report_headers(struct h2_stream *s, bool is_trailers, bool end)
 {
 	struct h2 *h = s->h;
-	struct h2_header headers[64];
-	size_t n = h->pos.n < ARRAY_LEN(headers) ? h->pos.n : ARRAY_LEN(headers);
+	const char *at = h->text.buf;
 
-	for (size_t i = 0; i < n; i++)
-		headers[i] = (struct h2_header){
-			.name = h->text.buf + h->pos.v[i].name,
-			.value = h->text.buf + h->pos.v[i].value,
-			.value_len = h->pos.v[i].value_len,
-		};
+	for (size_t i = 0; i < h->fields.n; i++) {
+		struct h2_header *f = &h->fields.v[i];
+
+		f->name = at;
+		f->value = at + strlen(at) + 1;
+		at = f->value + f->value_len + 1;
+	}
 	if (end)
 		s->remote_closed = true;
-	h->ops->on_headers(h->arg, s, headers, n, is_trailers, end);
+	h->ops->on_headers(h->arg, s, h->fields.v, h->fields.n, is_trailers, end);
 }
 
 /* ---- nghttp2 callbacks ---- */
@@ -133,10 +64,11 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	struct h2_stream *s = NULL;
 
 	str_reset(&h->text);
-	h->pos.n = 0;
+	h->fields.n = 0;
+	h->list_size = 0;
 	if (frame->hd.type == NGHTTP2_HEADERS && h->is_server &&
 	    frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-		s = new_stream(h, frame->hd.stream_id);
+		s = h2_stream_new(h, frame->hd.stream_id);
 		nghttp2_session_set_stream_user_data(ng, s->id, s);
 	}
 	return 0;
@@ -148,30 +80,28 @@ static int got_header(nghttp2_session *ng, const nghttp2_frame *frame, const uin
 {
 	struct h2 *h = user;
 	struct h2_stream *s = find_stream(ng, frame->hd.stream_id);
-	struct header_pos pos = { 0 };
 
 	(void)flags;
 	if (!s || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	if (h->text.len + name_len + value_len > HEADERS_MAX) {
+	h->list_size += name_len + value_len + HEADER_COST;
+	if (h->list_size > HEADERS_MAX) {
 		nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_ENHANCE_YOUR_CALM);
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
-	pos.name = h->text.len;
 	str_append_n(&h->text, name, name_len);
 	str_append_char(&h->text, '\0');
-	pos.value = h->text.len;
-	pos.value_len = value_len;
 	str_append_n(&h->text, value, value_len);
 	str_append_char(&h->text, '\0');
-	vec_push(&h->pos, pos);
+	vec_push(&h->fields, ((struct h2_header){ .value_len = value_len }));
 	return 0;
 }
 
 static bool is_informational(const struct h2 *h)
 {
-	return h->pos.n > 0 && strcmp(h->text.buf + h->pos.v[0].name, ":status") == 0 &&
-	       h->text.buf[h->pos.v[0].value] == '1';
+	/* ":status" is the first field, name and value NUL-terminated. */
+	return h->fields.n > 0 && strcmp(h->text.buf, ":status") == 0 &&
+	       h->text.buf[sizeof(":status")] == '1';
 }
 
 static void got_headers_frame(struct h2 *h, struct h2_stream *s, const nghttp2_frame *frame)
@@ -258,59 +188,8 @@ static int stream_closed(nghttp2_session *ng, int32_t id, uint32_t error, void *
 		nghttp2_session_consume_connection(ng, s->unconsumed);
 	nghttp2_session_set_stream_user_data(ng, id, NULL);
 	h->ops->on_stream_close(h->arg, s, error);
-	free_stream(s);
+	h2_stream_free(s);
 	return 0;
-}
-
-static void trailers_nv(const struct h2_stream *s, nghttp2_nv *nv)
-{
-	const char *p = s->trailers.buf;
-
-	for (size_t i = 0; i < s->n_trailers; i++) {
-		size_t name_len = strlen(p), value_len = strlen(p + name_len + 1);
-
-		nv[i] = (nghttp2_nv){
-			.name = (uint8_t *)(uintptr_t)p,
-			.namelen = name_len,
-			.value = (uint8_t *)(uintptr_t)(p + name_len + 1),
-			.valuelen = value_len,
-		};
-		p += name_len + value_len + 2;
-	}
-}
-
-static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t size,
-			 uint32_t *flags, nghttp2_data_source *source, void *user)
-{
-	struct h2_stream *s = source->ptr;
-	struct h2 *h = user;
-	size_t left = s->out.len - s->out_pos, n = left < size ? left : size;
-	nghttp2_nv nv[16];
-
-	if (n == 0 && !s->end_queued) {
-		s->deferred = true;
-		return NGHTTP2_ERR_DEFERRED;
-	}
-	if (n > 0)
-		memcpy(buf, s->out.buf + s->out_pos, n);
-	s->out_pos += n;
-	if (s->out_pos == s->out.len) {
-		str_reset(&s->out);
-		s->out_pos = 0;
-	}
-	if (n == left && s->end_queued) {
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (s->has_trailers) {
-			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-			trailers_nv(s, nv);
-			nghttp2_submit_trailer(ng, id, nv, s->n_trailers);
-		}
-	} else if (s->was_high && left - n < H2_SEND_HIGH / 2) {
-		s->was_high = false;
-		if (h->ops->on_stream_drained)
-			h->ops->on_stream_drained(h->arg, s);
-	}
-	return (ssize_t)n;
 }
 
 /* ---- the session ---- */
@@ -381,7 +260,7 @@ static void report_end(void *arg)
 	while ((s = h->streams) != NULL) {
 		nghttp2_session_set_stream_user_data(h->ng, s->id, NULL);
 		h->ops->on_stream_close(h->arg, s, H2_CANCEL);
-		free_stream(s);
+		h2_stream_free(s);
 	}
 	h->ops->on_close(h->arg, &h->why);
 }
@@ -514,14 +393,14 @@ void h2_free(struct h2 *h)
 		conn_abort(h->conn);
 	while (h->streams) {
 		nghttp2_session_set_stream_user_data(h->ng, h->streams->id, NULL);
-		free_stream(h->streams);
+		h2_stream_free(h->streams);
 	}
 	ev_timer_free(h->ping_timer);
 	ev_timer_free(h->later);
 	ev_turn_free(h->flush);
 	nghttp2_session_del(h->ng);
 	str_done(&h->text);
-	vec_done(&h->pos);
+	vec_done(&h->fields);
 	free(h);
 }
 
@@ -566,135 +445,6 @@ void h2_drain(struct h2 *h)
 	ev_timer_free(h->later);
 	h->later = ev_timer_new(h->loop, second_goaway, h);
 	ev_timer_start(h->later, DRAIN_GRACE_NS, 0);
-}
-
-/* ---- sending ---- */
-
-static void fill_nv(const struct h2_header *headers, size_t n, nghttp2_nv *nv)
-{
-	for (size_t i = 0; i < n; i++)
-		nv[i] = (nghttp2_nv){
-			.name = (uint8_t *)(uintptr_t)headers[i].name,
-			.namelen = strlen(headers[i].name),
-			.value = (uint8_t *)(uintptr_t)headers[i].value,
-			.valuelen = headers[i].value_len ? headers[i].value_len
-							 : strlen(headers[i].value),
-			.flags = headers[i].is_sensitive ? NGHTTP2_NV_FLAG_NO_INDEX
-							 : NGHTTP2_NV_FLAG_NONE,
-		};
-}
-
-#define NV_MAX 32
-
-struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size_t n, bool end,
-			     void *user, struct err *err)
-{
-	struct h2_stream *s = NULL;
-	nghttp2_data_provider body = { .read_callback = read_body };
-	nghttp2_nv nv[NV_MAX];
-	int32_t id = 0;
-
-	assert(n <= NV_MAX);
-	if (h->ending ||
-	    h->n_streams >= nghttp2_session_get_remote_settings(
-				    h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ||
-	    !nghttp2_session_check_request_allowed(h->ng)) {
-		err_set(err, ERR_UNAVAILABLE, "connection takes no new streams");
-		return NULL;
-	}
-	s = new_stream(h, 0);
-	s->user = user;
-	body.source.ptr = s;
-	fill_nv(headers, n, nv);
-	id = nghttp2_submit_request(h->ng, NULL, nv, n, end ? NULL : &body, s);
-	if (id < 0) {
-		free_stream(s);
-		err_set(err, ERR_UNAVAILABLE, "HTTP/2 request: %s", nghttp2_strerror(id));
-		return NULL;
-	}
-	s->id = id;
-	return s;
-}
-
-int h2_respond(struct h2_stream *s, const struct h2_header *headers, size_t n, bool end)
-{
-	nghttp2_data_provider body = { .source.ptr = s, .read_callback = read_body };
-	nghttp2_nv nv[NV_MAX];
-
-	assert(n <= NV_MAX);
-	fill_nv(headers, n, nv);
-	return nghttp2_submit_response(s->h->ng, s->id, nv, n, end ? NULL : &body) == 0 ? 0 : -1;
-}
-
-static void wake(struct h2_stream *s)
-{
-	if (!s->deferred)
-		return;
-	s->deferred = false;
-	nghttp2_session_resume_data(s->h->ng, s->id);
-}
-
-size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
-{
-	size_t waiting = 0;
-
-	if (n > 0)
-		str_append_n(&s->out, bytes, n);
-	s->end_queued |= end;
-	waiting = s->out.len - s->out_pos;
-	s->was_high |= waiting > H2_SEND_HIGH;
-	if (n > 0 || end)
-		wake(s);
-	return waiting;
-}
-
-int h2_send_trailers(struct h2_stream *s, const struct h2_header *headers, size_t n)
-{
-	assert(n <= 16);
-	for (size_t i = 0; i < n; i++) {
-		str_append(&s->trailers, headers[i].name);
-		str_append_char(&s->trailers, '\0');
-		str_append(&s->trailers, headers[i].value);
-		str_append_char(&s->trailers, '\0');
-	}
-	s->n_trailers = n;
-	s->has_trailers = true;
-	s->end_queued = true;
-	wake(s);
-	return 0;
-}
-
-void h2_reset(struct h2_stream *s, enum h2_error error)
-{
-	nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, error);
-}
-
-void h2_consume(struct h2_stream *s, size_t n)
-{
-	n = n < s->unconsumed ? n : s->unconsumed;
-	s->unconsumed -= n;
-	if (n > 0)
-		nghttp2_session_consume(s->h->ng, s->id, n);
-}
-
-void *h2_stream_user(const struct h2_stream *s)
-{
-	return s->user;
-}
-
-void h2_stream_set_user(struct h2_stream *s, void *user)
-{
-	s->user = user;
-}
-
-struct h2 *h2_stream_session(const struct h2_stream *s)
-{
-	return s->h;
-}
-
-int32_t h2_stream_id(const struct h2_stream *s)
-{
-	return s->id;
 }
 
 size_t h2_stream_count(const struct h2 *h)

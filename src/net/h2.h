@@ -43,7 +43,7 @@ enum h2_error {
 struct h2_header {
 	const char *name; /* lower case; ":path" and so on for pseudo-headers */
 	const char *value;
-	size_t value_len;  /* 0: strlen */
+	size_t value_len;  /* 0 in what is sent: strlen; in what came it is exact */
 	bool is_sensitive; /* never indexed (authorization) */
 };
 

@@ -128,6 +128,16 @@ out:
 	return r;
 }
 
+/* OpenSSL would ask the terminal. */
+static int no_passphrase(char *buf, int size, int is_writing, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)is_writing;
+	(void)arg;
+	return -1;
+}
+
 static int load_key(SSL_CTX *ssl, const struct tls *t, struct err *err)
 {
 	BIO *bio = open_pem(t->key_file, t->key_data, "key", err);
@@ -136,7 +146,7 @@ static int load_key(SSL_CTX *ssl, const struct tls *t, struct err *err)
 
 	if (!bio)
 		return -1;
-	key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+	key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
 	if (!key)
 		r = fail_pem(err, "key", t->key_file);
 	else if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1)
@@ -211,6 +221,7 @@ static int build_context(const struct tls *t, SSL_CTX **ret_ssl, struct err *err
 	if (!ssl)
 		return err_set(err, ERR_INTERNAL, "TLS context: %s", tls_reason());
 	SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
+	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(ssl, 0);
