@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a StorageClass may say: lines "key=value" are parameters, lines "-flag" mount flags, a line
+ * "/fs" the filesystem. A set of flags that is taken holds no comma and no control character, which
+ * could smuggle in others.
+ */
+#include "base/mem.h"
+#include "volume/capability.h"
+#include "volume/params.h"
+
+#define LINES_MAX 64
+
+static void check_flags(const struct vol_capability *cap)
+{
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		for (const char *p = cap->mount_flags[i]; *p; p++) {
+			if (*p == ',' || *p == ' ' || *p < 0x21)
+				abort();
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	autoarena struct arena *a = arena_new();
+	char *rest = arena_strndup(a, (const char *)data, size);
+	struct strpair pairs[LINES_MAX];
+	const char *flags[LINES_MAX];
+	struct vol_capability cap = { .mode = VOL_MODE_SINGLE_NODE_WRITER,
+				      .fs_type = "",
+				      .mount_flags = flags,
+				      .mount_group = "" };
+	struct vol_params params;
+	struct strmap map;
+	struct err err;
+	size_t n = 0;
+
+	for (char *line;
+	     n < LINES_MAX && cap.n_mount_flags < LINES_MAX && (line = strsep(&rest, "\n"));) {
+		if (line[0] == '-') {
+			flags[cap.n_mount_flags++] = line + 1;
+		} else if (line[0] == '/') {
+			cap.fs_type = line + 1;
+		} else {
+			pairs[n].key = strsep(&line, "=");
+			pairs[n++].value = line ? line : "";
+		}
+	}
+	map = strmap_from(a, pairs, n);
+	if (vol_params_parse(&map, &params, &err) == 0 && !params.pool)
+		abort();
+	if (vol_capability_check(&cap, &err) == 0)
+		check_flags(&cap);
+	return 0;
+}
