@@ -89,7 +89,8 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 	};
 	autohostfd int hold_fd = -1;
 	struct host_loop loop;
-	int rc = host_loop_find(what->file.device, what->file.inode, &loop, &hold_fd, err);
+	int rc = host_loop_find(what->file.device, what->file.inode, what->name, &loop, &hold_fd,
+				err);
 
 	if (rc < 0)
 		return -1;
@@ -107,24 +108,25 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 	return 0;
 }
 
-int loop_find(const struct host_file *file, struct backend_device *ret_dev, struct err *err)
+int loop_find(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+	      struct err *err)
 {
 	struct host_loop loop;
-	int rc = host_loop_find(file->device, file->inode, &loop, NULL, err);
+	int rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
 
 	if (rc > 0)
 		fill_device(&loop, ret_dev);
 	return rc;
 }
 
-int loop_detach(struct loop_holds *h, const char *token, const struct host_file *file,
-		struct err *err)
+int loop_detach(struct loop_holds *h, const char *token, const char *name,
+		const struct host_file *file, struct err *err)
 {
 	struct host_loop loop;
 	int rc;
 
 	loop_release(h, token);
-	rc = host_loop_find(file->device, file->inode, &loop, NULL, err);
+	rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
 	if (rc <= 0)
 		return rc;
 	return host_loop_detach(&loop, file->device, file->inode, err);

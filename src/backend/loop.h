@@ -22,7 +22,8 @@ void loop_holds_done(struct loop_holds *h); /* lets go of all */
 
 struct loop_attach {
 	const char *token;
-	int fd; /* of the volume's file, open for writing unless opts.read_only */
+	const char *name; /* of the file, as host_loop_find wants it */
+	int fd;           /* of the volume's file, open for writing unless opts.read_only */
 	struct host_file file;
 	struct backend_attach_options opts;
 	bool allow_buffered;
@@ -33,9 +34,10 @@ struct loop_attach {
 int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
 		struct backend_device *ret_dev, struct err *err);
 /* 1 and ret_dev, or 0. */
-int loop_find(const struct host_file *file, struct backend_device *ret_dev, struct err *err);
-int loop_detach(struct loop_holds *h, const char *token, const struct host_file *file,
-		struct err *err);
+int loop_find(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+	      struct err *err);
+int loop_detach(struct loop_holds *h, const char *token, const char *name,
+		const struct host_file *file, struct err *err);
 /* Lets go of the token's device, if held. */
 void loop_release(struct loop_holds *h, const char *token);
 

@@ -28,10 +28,14 @@ struct host_loop_options {
 			      */
 };
 
-/* The device whose backing file is this inode: 1 and ret_loop, or 0. With ret_hold_fd (may be NULL)
- * it is also held. */
-int host_loop_find(dev_t device, uint64_t inode, struct host_loop *ret_loop, int *ret_hold_fd,
-		   struct err *err);
+/*
+ * The device whose backing file is this inode: 1 and ret_loop, or 0. With ret_hold_fd (may be NULL)
+ * it is also held. name is the file's last path component ("memfd:x" for a memfd x): only devices
+ * over a file of that name are opened at all, so that a device of others, or a dead one, cannot
+ * make this wait.
+ */
+int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+		   int *ret_hold_fd, struct err *err);
 
 /*
  * A new device over the file, block size 4096, direct I/O, AUTOCLEAR. It lives as long as

@@ -6,15 +6,16 @@
 #include "base/err.h"
 #include "base/uuid.h"
 
+#include <stdint.h>
+
 /*
  * Filesystems made inside files that nobody else can see yet. The caller has proof of blankness by
  * construction: the file was born nameless in the same function. Nothing here ever gets a device or
  * a path.
  */
 
-/* Fills fd (a regular file of its final size) with an ext4 of that size, its UUID left to
- * host_ext4_stamp. */
-int host_mkfs_ext4(struct ctx *ctx, int fd, struct err *err);
+/* Fills fd, a regular file of this size, with an ext4; its UUID is left to host_ext4_stamp. */
+int host_mkfs_ext4(struct ctx *ctx, int fd, uint64_t bytes, struct err *err);
 
 /* The same with XFS; label may be NULL. The file's blocks stay allocated but its size may have
  * shrunk to whole AGs. */

@@ -66,9 +66,10 @@ static int loop_of(const char *path)
 	return (int)minor;
 }
 
-int host_loop_find(dev_t device, uint64_t inode, struct host_loop *ret_loop, int *ret_hold_fd,
-		   struct err *err)
+int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+		   int *ret_hold_fd, struct err *err)
 {
+	(void)name;
 	if (fake_step(err) < 0)
 		return -1;
 	for (int i = 0; i < FAKE_N_LOOPS; i++) {
@@ -156,8 +157,9 @@ static int make_fs(struct ctx *ctx, int fd, const char *fs, struct err *err)
 	return 0;
 }
 
-int host_mkfs_ext4(struct ctx *ctx, int fd, struct err *err)
+int host_mkfs_ext4(struct ctx *ctx, int fd, uint64_t bytes, struct err *err)
 {
+	assert(fake_fd_get(fd)->inode->bytes == bytes);
 	return make_fs(ctx, fd, "ext4", err);
 }
 

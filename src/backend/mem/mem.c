@@ -29,6 +29,7 @@ extern const struct backend_ops backend_mem;
 
 struct mem_volume {
 	struct backend_volume vol;
+	char file_name[VOL_TOKEN_MAX + 8]; /* "memfd:TOKEN" */
 	int fd;
 	char *note; /* may be NULL */
 };
@@ -168,7 +169,7 @@ static int fill(struct ctx *ctx, int fd, const struct backend_spec *spec, struct
 		return host_mkfs_xfs(ctx, fd, &uuid, NULL, err) < 0
 			       ? -1
 			       : host_file_resize(fd, spec->bytes, err);
-	return host_mkfs_ext4(ctx, fd, err) < 0 ? -1 : host_ext4_stamp(fd, &uuid, err);
+	return host_mkfs_ext4(ctx, fd, spec->bytes, err) < 0 ? -1 : host_ext4_stamp(fd, &uuid, err);
 }
 
 static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
@@ -181,6 +182,7 @@ static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 		.allow_buffered = spec->allow_buffered,
 		.created_ns = clock_wall_ns(),
 	};
+	(void)snprintf(v->file_name, sizeof(v->file_name), "memfd:%s", spec->token);
 	(void)snprintf(v->vol.token, sizeof(v->vol.token), "%s", spec->token);
 	(void)snprintf(v->vol.name, sizeof(v->vol.name), "%s", spec->name);
 	(void)snprintf(v->vol.fs, sizeof(v->vol.fs), "%s", spec->fs);
@@ -219,7 +221,7 @@ static int look_device(const struct mem_volume *v, struct host_file *ret_file,
 {
 	if (host_file_look(v->fd, ret_file, err) < 0)
 		return -1;
-	return loop_find(ret_file, ret_dev, err);
+	return loop_find(ret_file, v->file_name, ret_dev, err);
 }
 
 static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -305,6 +307,7 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 
 	if (need_volume(m, token, &v, err) < 0 || host_file_look(v->fd, &what.file, err) < 0)
 		return -1;
+	what.name = v->file_name;
 	what.fd = v->fd;
 	return loop_attach(opts->hold ? &m->kept : &m->holds, ctx, &what, ret_dev, err);
 }
@@ -335,7 +338,7 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
 	loop_release(&m->kept, token);
-	return loop_detach(&m->holds, token, &file, err);
+	return loop_detach(&m->holds, token, v->file_name, &file, err);
 }
 
 static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,

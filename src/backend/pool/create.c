@@ -2,8 +2,7 @@
 /*
  * The birth of a volume:
  *
- *   O_TMPFILE → fallocate → filesystem → fallocate → record → fsync → linkat(token) →
- * fsync(directory)
+ *   O_TMPFILE → fallocate → filesystem → record → fsync → linkat(token) → fsync(directory)
  *
  * Up to linkat the file has no name: a failure or SIGKILL anywhere before leaves nothing to clean
  * up, not even after a power cut. linkat is the one moment at which the volume exists, and then it
@@ -11,8 +10,8 @@
  * is compared. The last fsync is done also when the volume was there already: whoever made it may
  * have been killed before its own.
  *
- * The second fallocate puts back blocks that a mkfs punched out and the size that mkfs.xfs rounded
- * down.
+ * A mkfs may punch out blocks that it finds useless, and mkfs.xfs may round the size down: what is
+ * missing after it is allocated again.
  */
 #include "backend/pool/pool-internal.h"
 #include "base/clock.h"
@@ -66,8 +65,11 @@ static int fill(struct pool *p, struct ctx *ctx, int fd, const struct backend_sp
 		rc = host_mkfs_xfs(ctx, fd, uuid, NULL, err);
 	else
 		return 0;
-	if (rc < 0 || host_file_allocate(fd, spec->bytes, err) < 0 ||
-	    host_file_look(fd, &file, err) < 0)
+	if (rc < 0 || host_file_look(fd, &file, err) < 0)
+		return -1;
+	if (file.bytes == spec->bytes && file.allocated_bytes >= spec->bytes)
+		return 0;
+	if (host_file_allocate(fd, spec->bytes, err) < 0 || host_file_look(fd, &file, err) < 0)
 		return -1;
 	if (file.allocated_bytes < spec->bytes)
 		return err_set(err, ERR_INTERNAL, "only %llu of %llu bytes could be allocated",

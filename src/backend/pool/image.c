@@ -95,15 +95,15 @@ static int open_image(struct ctx *ctx, const struct backend_config *config, int 
 }
 
 /* The device of the image; ret_hold_fd keeps it until the mount does. */
-static int attach_image(struct ctx *ctx, int fd, struct host_loop *ret_loop, int *ret_hold_fd,
-			struct err *err)
+static int attach_image(struct ctx *ctx, int fd, const char *name, struct host_loop *ret_loop,
+			int *ret_hold_fd, struct err *err)
 {
 	struct host_file file;
 	int rc;
 
 	if (host_file_look(fd, &file, err) < 0)
 		return -1;
-	rc = host_loop_find(file.device, file.inode, ret_loop, ret_hold_fd, err);
+	rc = host_loop_find(file.device, file.inode, name, ret_loop, ret_hold_fd, err);
 	if (rc == 0)
 		rc = host_loop_attach(ctx, fd,
 				      &(struct host_loop_options){ .allow_buffered = true },
@@ -172,7 +172,10 @@ int pool_image_mount(struct ctx *ctx, const struct backend_config *config, char 
 	autohostfd int fd = -1;
 	autohostfd int hold_fd = -1;
 	autofree char *dir = NULL;
+	const char *name = strrchr(config->image, '/');
 	struct host_loop loop;
+
+	name = name ? name + 1 : config->image;
 
 	if (open_image(ctx, config, &fd, err) < 0)
 		return err_wrap(err, "pool image '%s'", config->image);
@@ -182,7 +185,7 @@ int pool_image_mount(struct ctx *ctx, const struct backend_config *config, char 
 	} else {
 		dir = xstrdup(config->dir);
 	}
-	if (attach_image(ctx, fd, &loop, &hold_fd, err) < 0 ||
+	if (attach_image(ctx, fd, name, &loop, &hold_fd, err) < 0 ||
 	    mount_image(ctx, dir, &loop, err) < 0)
 		return err_wrap(err, "pool image '%s'", config->image);
 	*ret_dir = TAKE_PTR(dir);

@@ -68,7 +68,7 @@ static int make_template(struct pool *p, struct ctx *ctx, const char *name, uint
 	autohostfd int fd = -1;
 
 	if (host_file_make(p->template_fd, &fd, err) < 0 || host_file_resize(fd, bytes, err) < 0 ||
-	    host_mkfs_ext4(ctx, fd, err) < 0 || host_file_sync(fd, err) < 0)
+	    host_mkfs_ext4(ctx, fd, bytes, err) < 0 || host_file_sync(fd, err) < 0)
 		return -1;
 	if (host_file_link(fd, p->template_fd, name, err) < 0 && err->code != ERR_ALREADY_EXISTS)
 		return -1;
@@ -108,7 +108,7 @@ int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, cons
 	autohostfd int template_fd = -1;
 
 	if (bytes > TEMPLATE_BYTES_MAX) {
-		if (host_mkfs_ext4(ctx, fd, err) < 0)
+		if (host_mkfs_ext4(ctx, fd, bytes, err) < 0)
 			return -1;
 	} else if (open_template(p, ctx, bytes, &template_fd, err) < 0 ||
 		   host_file_copy_blocks(ctx, template_fd, fd, err) < 0) {

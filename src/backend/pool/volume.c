@@ -207,7 +207,7 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	int rc;
 
 	loop_release(&p->holds, token);
-	rc = loop_find(&found->file, &dev, err);
+	rc = loop_find(&found->file, token, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -251,6 +251,7 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 	rc = loop_attach(&p->holds, ctx,
 			 &(struct loop_attach){
 				 .token = token,
+				 .name = token,
 				 .fd = found.fd,
 				 .file = found.file,
 				 .opts = *opts,
@@ -271,7 +272,7 @@ int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
 	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
 		return -1;
 	host_fd_close(found.fd);
-	rc = loop_find(&found.file, ret_dev, err);
+	rc = loop_find(&found.file, token, ret_dev, err);
 	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
 }
 
@@ -287,7 +288,7 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	}
 	host_fd_close(found.fd);
-	return loop_detach(&p->holds, token, &found.file, err);
+	return loop_detach(&p->holds, token, token, &found.file, err);
 }
 
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,

@@ -77,14 +77,14 @@ static void assert_ext4(struct made *m, const char *want_uuid)
 TEST(stamps_an_ext4_of_any_size)
 {
 	/* one group, few, and enough for backups in groups 1 3 5 7 9 25 27 49 and 81 */
-	static const uint64_t sizes[] = { 16 * MIB, 700 * MIB, 11 * GIB };
+	static const uint64_t sizes[] = { 16 * MIB, 700 * MIB, 11 * GIB, 1100 * GIB };
 	struct uuid uuid;
 	struct made m;
 
 	ASSERT_EQ(uuid_parse(UUID_TEXT, &uuid), 0);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		make(&m, sizes[i]);
-		need(&m, host_mkfs_ext4(&m.ctx, m.fd, &m.err));
+		need(&m, host_mkfs_ext4(&m.ctx, m.fd, sizes[i], &m.err));
 		ASSERT_OK(host_ext4_stamp(m.fd, &uuid, &m.err), &m.err);
 		assert_ext4(&m, UUID_TEXT);
 		done(&m);
@@ -99,7 +99,7 @@ TEST(stamps_every_backup)
 
 	uuid_make(&uuid);
 	make(&m, 2 * GIB);
-	need(&m, host_mkfs_ext4(&m.ctx, m.fd, &m.err));
+	need(&m, host_mkfs_ext4(&m.ctx, m.fd, 2 * GIB, &m.err));
 	ASSERT_OK(host_ext4_stamp(m.fd, &uuid, &m.err), &m.err);
 	for (uint64_t group = 1; group <= 9; group += 2) {
 		ASSERT_EQ(pread(m.fd, bytes, sizeof(bytes), (off_t)(group * 32768 * 4096 + 0x68)),
@@ -119,7 +119,7 @@ TEST(stamps_nothing_that_is_no_ext4_of_ours)
 	make(&m, 64 * MIB);
 	ASSERT_ERR(host_ext4_stamp(m.fd, &uuid, &m.err), &m.err, ERR_INTERNAL,
 		   "no whole ext4 superblock");
-	need(&m, host_mkfs_ext4(&m.ctx, m.fd, &m.err));
+	need(&m, host_mkfs_ext4(&m.ctx, m.fd, 64 * MIB, &m.err));
 	ASSERT_EQ(pwrite(m.fd, &byte, 1, 1024 + 0x200), 1);
 	ASSERT_ERR(host_ext4_stamp(m.fd, &uuid, &m.err), &m.err, ERR_INTERNAL,
 		   "no whole ext4 superblock");
@@ -161,7 +161,8 @@ TEST(gives_the_tools_last_line)
 	struct made m;
 
 	make(&m, 4096);
-	need(&m, host_mkfs_ext4(&m.ctx, m.fd, &m.err) < 0 && m.err.code == ERR_INTERNAL ? 0 : -1);
+	need(&m,
+	     host_mkfs_ext4(&m.ctx, m.fd, 4096, &m.err) < 0 && m.err.code == ERR_INTERNAL ? 0 : -1);
 	ASSERT_TRUE(strstr(m.err.msg, "mkfs.ext4 exited 1: ") != NULL);
 	done(&m);
 }
