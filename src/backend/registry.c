@@ -68,7 +68,6 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 		  struct err *err)
 {
 	struct backend_config named = *config;
-	const struct backend *same;
 	struct backend *b = NULL;
 	int rc;
 
@@ -76,7 +75,7 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	if (check_name(r, named.name, err) < 0)
 		return -1;
 	if (str_is_equal(config->kind, "pool"))
-		rc = pool_open(ctx, &named, &b, err);
+		rc = pool_open(ctx, &named, r, &b, err);
 	else if (str_is_equal(config->kind, "mem"))
 		rc = mem_open(ctx, &named, &b, err);
 	else
@@ -85,14 +84,6 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	if (rc < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b->ops);
-	same = registry_find_identity(r, &b->identity);
-	if (same) {
-		backend_close(b);
-		return err_set(err, ERR_ALREADY_EXISTS,
-			       "pools '%s' and '%s' lie on the same filesystem; one directory of "
-			       "it can be a pool",
-			       same->pool_name, named.name);
-	}
 	vec_push(&r->backends, b);
 	return 0;
 }

@@ -6,8 +6,12 @@
  * shares blocks (XFS after a reflink), and the flag must be read back because the ioctl succeeds
  * either way.
  *
- * LOOP_CTL_GET_FREE only tells a number that was free a moment ago, so a lost race (EBUSY) asks
- * again. In a container whose /dev is its own the node of a new device is missing and is made here.
+ * LOOP_CTL_GET_FREE only tells a number that was free a moment ago, so a race lost to another
+ * process (EBUSY) asks again. Threads of this process must not race at all: the loser's open fd
+ * would keep the winner's device alive past its detach, and a delete right after would find the
+ * volume "in use". So each number is claimed while it is being bound; the claim is a short list,
+ * and under its lock there is only the ioctl on loop-control, which waits for no device. In a
+ * container whose /dev is its own the node of a new device is missing and is made here.
  *
  * discard_max_bytes = 0 keeps blkdiscard, fstrim and mkfs from punching a thick file. The setting
  * belongs to the minor and survives detach, hence it is looked at on each attach; it is only ever
@@ -26,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -38,6 +43,14 @@
 #define BLOCK_SIZE_BYTES 4096
 #define LOOP_MINOR_MAX ((1u << 20) - 1)
 #define ATTACH_TRIES 64
+
+/* A minor that a thread is binding now; on that thread's stack. */
+struct claim {
+	int minor;
+	struct claim *next;
+};
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER; /* guards claims */
+static struct claim *claims;
 
 static int open_loop(unsigned minor, int flags, char *path, size_t cap)
 {
@@ -173,9 +186,40 @@ static int turn_off_discard(unsigned minor, struct err *err)
 	return 0;
 }
 
-/* Binds the file to a device that is free: 1, or 0 when another process was quicker. */
-static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsigned *ret_minor,
-			    char *path, size_t cap, int *ret_fd, struct err *err)
+/* A free device that no other thread of this process is binding; -errno. Ended by claim_end. */
+static int claim_free_minor(int control_fd, struct claim *claim)
+{
+	pthread_mutex_lock(&claims_lock);
+	claim->minor = ioctl(control_fd, LOOP_CTL_GET_FREE);
+	for (const struct claim *c = claims; c && claim->minor >= 0; c = c->next) {
+		if (c->minor == claim->minor) {
+			claim->minor = ioctl(control_fd, LOOP_CTL_ADD, -1);
+			break;
+		}
+	}
+	if (claim->minor < 0)
+		claim->minor = -errno;
+	claim->next = claims;
+	claims = claim;
+	pthread_mutex_unlock(&claims_lock);
+	return claim->minor;
+}
+
+static void claim_end(const struct claim *claim)
+{
+	pthread_mutex_lock(&claims_lock);
+	for (struct claim **c = &claims; *c; c = &(*c)->next) {
+		if (*c == claim) {
+			*c = claim->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&claims_lock);
+}
+
+/* Binds the file to the minor: 1 and its fd, or 0 when another process was quicker. */
+static int bind_minor(unsigned minor, int backing_fd, bool read_only, char *path, size_t cap,
+		      int *ret_fd, struct err *err)
 {
 	const struct loop_config config = {
 		.fd = (uint32_t)backing_fd,
@@ -183,12 +227,8 @@ static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsi
 		.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR |
 				 (read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
-	int minor = ioctl(control_fd, LOOP_CTL_GET_FREE);
-	autofd int fd = -1;
+	autofd int fd = open_loop(minor, read_only ? O_RDONLY : O_RDWR, path, cap);
 
-	if (minor < 0)
-		return host_err(err, errno, "ask for a free loop device");
-	fd = open_loop((unsigned)minor, read_only ? O_RDONLY : O_RDWR, path, cap);
 	if (fd == -ENXIO || fd == -ENODEV)
 		return 0;
 	if (fd < 0)
@@ -198,9 +238,25 @@ static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsi
 			return 0;
 		return host_err(err, errno, "bind '%s' (LOOP_CONFIGURE, Linux 5.8 or newer)", path);
 	}
-	*ret_minor = (unsigned)minor;
 	*ret_fd = TAKE_FD(fd);
 	return 1;
+}
+
+static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsigned *ret_minor,
+			    char *path, size_t cap, int *ret_fd, struct err *err)
+{
+	struct claim claim;
+	int minor = claim_free_minor(control_fd, &claim);
+	int rc;
+
+	if (minor < 0)
+		rc = host_err(err, -minor, "ask for a free loop device");
+	else
+		rc = bind_minor((unsigned)minor, backing_fd, read_only, path, cap, ret_fd, err);
+	claim_end(&claim);
+	if (rc > 0)
+		*ret_minor = (unsigned)minor;
+	return rc;
 }
 
 int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,

@@ -102,8 +102,9 @@ static int take_lock(struct pool *p, struct err *err)
 	return 0;
 }
 
-static int open_all(struct pool *p, struct err *err)
+static int open_all(struct pool *p, const struct registry *others, struct err *err)
 {
+	const struct backend *same;
 	struct host_fs fs;
 
 	if (host_dir_open(p->dir, &p->dir_fd, err) < 0) {
@@ -117,6 +118,12 @@ static int open_all(struct pool *p, struct err *err)
 	if (check_fs(p, &fs, err) < 0)
 		return -1;
 	p->base.identity = fs.uuid;
+	same = registry_find_identity(others, &fs.uuid);
+	if (same)
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "'%s' lies on the same filesystem as pool '%s'; one directory of it "
+			       "can be a pool",
+			       p->dir, same->pool_name);
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0)
 		return err_wrap(err, "prepare '%s/.cleat'", p->dir);
@@ -125,8 +132,8 @@ static int open_all(struct pool *p, struct err *err)
 	return pool_scan(p, err);
 }
 
-int pool_open(struct ctx *ctx, const struct backend_config *config, struct backend **ret_backend,
-	      struct err *err)
+int pool_open(struct ctx *ctx, const struct backend_config *config, const struct registry *others,
+	      struct backend **ret_backend, struct err *err)
 {
 	struct pool *p = xcalloc(1, sizeof(*p));
 
@@ -142,7 +149,7 @@ int pool_open(struct ctx *ctx, const struct backend_config *config, struct backe
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)
 		goto fail;
 	p->is_image = config->image;
-	if (open_all(p, err) < 0)
+	if (open_all(p, others, err) < 0)
 		goto fail;
 	*ret_backend = &p->base;
 	return 0;

@@ -16,5 +16,7 @@ void contract_close(struct registry *r);
 
 /* An existing empty directory to mount at. */
 const char *contract_mount_dir(void);
+/* Where the pool's files are. */
+const char *contract_pool_dir(void);
 
 #endif

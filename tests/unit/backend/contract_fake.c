@@ -44,3 +44,8 @@ const char *contract_mount_dir(void)
 {
 	return "/mnt";
 }
+
+const char *contract_pool_dir(void)
+{
+	return "/pool";
+}

@@ -116,3 +116,8 @@ const char *contract_mount_dir(void)
 {
 	return mount_dir;
 }
+
+const char *contract_pool_dir(void)
+{
+	return pool_dir;
+}

@@ -28,18 +28,23 @@ struct process {
 	struct err err;
 };
 
+static int try_open(struct process *p, const struct backend_config *config)
+{
+	ctx_init(&p->ctx, 0);
+	p->r = registry_new();
+	if (registry_open(p->r, &p->ctx, config, &p->err) < 0)
+		return -1;
+	p->b = registry_at(p->r, 0);
+	return 0;
+}
+
 static int try_start(struct process *p)
 {
 	const struct backend_config config = { .kind = "pool",
 					       .dir = "/pool",
 					       .reserve_bytes = 100 * MIB };
 
-	ctx_init(&p->ctx, 0);
-	p->r = registry_new();
-	if (registry_open(p->r, &p->ctx, &config, &p->err) < 0)
-		return -1;
-	p->b = registry_at(p->r, 0);
-	return 0;
+	return try_open(p, &config);
 }
 
 static void start(struct process *p)
@@ -367,9 +372,47 @@ TEST(opening_survives_trouble_at_every_call)
 	fake_host_reset(0);
 }
 
+TEST(making_an_image_survives_trouble_at_every_call)
+{
+	const struct backend_config config = {
+		.kind = "pool", .name = "try", .image = "/data/pool.img", .image_bytes = GIB
+	};
+
+	for (int trouble = TROUBLE_KILL; trouble < TROUBLES; trouble++) {
+		bool is_reached = true;
+
+		for (unsigned n = 1; is_reached; n++) {
+			struct process p;
+			int rc;
+
+			fake_host_reset(GIB);
+			fake_host_add_dir("/data");
+			fake_host_fail_from(n);
+			rc = try_open(&p, &config);
+			is_reached = fake_host_failed();
+			ASSERT_TRUE(is_reached || rc == 0);
+			stop(&p);
+			if (trouble == TROUBLE_KILL)
+				fake_host_kill();
+			else
+				fake_host_power_cut();
+			ASSERT_EQ(fake_host_n_nameless(), 0);
+			ASSERT_EQ(fake_host_n_fds(), 0);
+			ASSERT_OK(try_open(&p, &config), &p.err);
+			ASSERT_EQ(fake_host_n_mounts(), 1);
+			ASSERT_EQ(fake_host_n_loops(), 1);
+			ASSERT_OK(create_ext4(&p), &p.err);
+			stop(&p);
+			ASSERT_EQ(fake_host_n_loops(), 0);
+		}
+	}
+	fake_host_reset(0);
+}
+
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
 	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
 	  UNIT(note_survives_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),
 	  UNIT(a_removed_volume_stays_removed_after_a_power_cut),
 	  UNIT(a_device_of_a_dead_process_is_gone_or_found_again),
-	  UNIT(opening_survives_trouble_at_every_call))
+	  UNIT(opening_survives_trouble_at_every_call),
+	  UNIT(making_an_image_survives_trouble_at_every_call))

@@ -137,7 +137,8 @@ TEST(takes_one_directory_of_a_filesystem)
 	setup(&e, GIB);
 	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
 	fake_host_add_dir("/pool/sub");
-	ASSERT_ERR(open_pool(&e, "q", "/pool/sub", 0), &e.err, ERR_ALREADY_EXISTS, "'p' and 'q'");
+	ASSERT_ERR(open_pool(&e, "q", "/pool/sub", 0), &e.err, ERR_ALREADY_EXISTS, "as pool 'p'");
+	ASSERT_EQ(fake_host_n_files(), 1);
 	ASSERT_EQ(registry_count(e.r), 1);
 	teardown(&e);
 }
@@ -414,8 +415,8 @@ TEST(mounts_an_image_once_even_if_it_is_asked_for_twice)
 	setup(&e, GIB);
 	fake_host_add_dir("/data");
 	ASSERT_OK(open_image(&e, "/data/pool.img", NULL, GIB), &e.err);
-	ASSERT_ERR(registry_open(e.r, &e.ctx, &again, &e.err), &e.err, ERR_FAILED_PRECONDITION,
-		   "in use");
+	ASSERT_ERR(registry_open(e.r, &e.ctx, &again, &e.err), &e.err, ERR_ALREADY_EXISTS,
+		   "as pool 'try'");
 	ASSERT_EQ(fake_host_n_mounts(), 1);
 	teardown(&e);
 }
