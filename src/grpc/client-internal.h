@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GRPC_CLIENT_INTERNAL_H
+#define GRPC_CLIENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/str.h"
+#include "grpc/client.h"
+
+struct h2_stream;
+
+/* Held by its caller (a worker) and by the channel (I/O thread), freed by whoever lets go last: a
+ * caller that gives up leaves while its stream still exists. */
+struct rpc {
+	atomic_uint refs;
+	struct grpc_channel *ch;
+	char *path;
+	struct str request; /* prefix and message */
+	int64_t deadline_ns;
+
+	/* I/O thread only */
+	struct h2_stream *stream;
+	struct rpc *next; /* in the channel's list of waiting ones */
+	bool is_waiting, was_resent, is_processed, has_status;
+	struct err status;
+
+	pthread_mutex_t lock; /* below: both threads */
+	struct str in;        /* DATA as it came */
+	size_t owed;          /* bytes not yet consumed on the stream, since too much waits here */
+	bool is_done;
+	struct err result;
+	int wake_fd; /* told of whatever is new in here */
+};
+
+void rpc_unref(struct rpc *r);
+
+struct ev_loop *channel_loop(const struct grpc_channel *ch);
+const char *channel_target(const struct grpc_channel *ch);
+
+/* To be posted to the channel's loop with a struct rpc, and a reference of it. */
+void channel_start_rpc(void *rpc);
+void channel_end_rpc(void *rpc); /* nobody waits for it any more */
+void channel_consume_rpc(void *rpc);
+
+#endif
