@@ -153,13 +153,12 @@ static int check_volume(struct attempt *a, struct csi_volume *volume, struct err
 static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struct err *err)
 {
 	struct csi_volume volume = { 0 };
-	int64_t deadline_ns = a->ctx->deadline_ns;
-	int64_t limit_ns = clock_now_ns() + a->p->timeout_ns;
+	int64_t deadline_ns;
 	int r;
 
 	if (provision_may_act(a->p, err) < 0)
 		return -1;
-	a->ctx->deadline_ns = limit_ns < deadline_ns ? limit_ns : deadline_ns;
+	deadline_ns = provision_limit(a->p, a->ctx);
 	r = csi_create_volume(&a->p->service, a->ctx, &a->req, &volume, err);
 	a->ctx->deadline_ns = deadline_ns;
 	if (r < 0) {
@@ -285,7 +284,7 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 	if (build(a, &err) < 0)
 		return fail_attempt(a, &err, ret_after_ns);
 	if (intent_record(a, &err) < 0)
-		return retry_later(a, &err);
+		return err.code == ERR_NOT_FOUND ? QUEUE_DONE : retry_later(a, &err);
 	if (create_volume(a, &volume, &err) < 0)
 		return fail_attempt(a, &err, ret_after_ns);
 	if (pv_save(a, &volume, &err) < 0) {

@@ -120,6 +120,8 @@ static inline bool attempt_has_topology(const struct attempt *a)
 
 /* provision.c: 0 while this process may write; ABORTED once the lease is lost. */
 int provision_may_act(struct provisioner *p, struct err *err);
+/* Bounds ctx for one CSI call; what it returns goes back into ctx->deadline_ns afterwards. */
+int64_t provision_limit(const struct provisioner *p, struct ctx *ctx);
 int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
 		   struct err *err);
 /* DeleteVolume within the timeout of one call. */

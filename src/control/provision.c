@@ -35,10 +35,22 @@ int provision_may_act(struct provisioner *p, struct err *err)
 	return err_set(err, ERR_ABORTED, "another process leads now");
 }
 
+int64_t provision_limit(const struct provisioner *p, struct ctx *ctx)
+{
+	int64_t deadline_ns = ctx->deadline_ns;
+	int64_t limit_ns = clock_now_ns() + p->timeout_ns;
+
+	if (limit_ns < deadline_ns)
+		ctx->deadline_ns = limit_ns;
+	return deadline_ns;
+}
+
 int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
 		   struct err *err)
 {
 	struct driver_caps caps = { 0 };
+	int64_t deadline_ns;
+	int r;
 
 	{
 		LOCK_SCOPE(&p->lock);
@@ -47,8 +59,12 @@ int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *r
 			return 0;
 		}
 	}
-	if (csi_get_plugin_capabilities(&p->service, ctx, &caps.plugin, err) < 0 ||
-	    csi_controller_get_capabilities(&p->service, ctx, &caps.controller, err) < 0)
+	deadline_ns = provision_limit(p, ctx);
+	r = csi_get_plugin_capabilities(&p->service, ctx, &caps.plugin, err);
+	if (r == 0)
+		r = csi_controller_get_capabilities(&p->service, ctx, &caps.controller, err);
+	ctx->deadline_ns = deadline_ns;
+	if (r < 0)
 		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
 	LOCK_SCOPE(&p->lock);
 	p->caps = caps;
@@ -60,13 +76,12 @@ int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *r
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err)
 {
-	int64_t deadline_ns = ctx->deadline_ns;
-	int64_t limit_ns = clock_now_ns() + p->timeout_ns;
+	int64_t deadline_ns;
 	int r;
 
 	if (provision_may_act(p, err) < 0)
 		return -1;
-	ctx->deadline_ns = limit_ns < deadline_ns ? limit_ns : deadline_ns;
+	deadline_ns = provision_limit(p, ctx);
 	r = csi_delete_volume(&p->service, ctx, volume_id, secrets, err);
 	ctx->deadline_ns = deadline_ns;
 	return r < 0 ? err_wrap(err, "delete volume %s", volume_id) : 0;

@@ -33,12 +33,19 @@ bool fake_service_has(const char *name)
 	return map_find(volumes, name);
 }
 
+static int begin(const struct ctx *ctx, bool *ret_lost, struct err *err)
+{
+	if (ctx_remaining_ns(ctx) > fake_service.longest_ns)
+		fake_service.longest_ns = ctx_remaining_ns(ctx);
+	return fake_step(ret_lost, err);
+}
+
 int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,
 				struct csi_plugin_capabilities *ret, struct err *err)
 {
 	bool is_lost;
 
-	if (fake_step(&is_lost, err) < 0)
+	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	if (is_lost)
 		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
@@ -53,7 +60,7 @@ int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx
 {
 	bool is_lost;
 
-	if (fake_step(&is_lost, err) < 0)
+	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	if (is_lost)
 		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
@@ -110,7 +117,7 @@ int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
 	bool is_lost;
 
 	write_request(req);
-	if (fake_step(&is_lost, err) < 0)
+	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	if (fake_service.create_error)
 		return err_set(err, fake_service.create_error, "the driver says no");
@@ -144,7 +151,7 @@ int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *
 	put_map(&keys, &secrets->map);
 	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
 		       "%s", str_get(&keys));
-	if (fake_step(&is_lost, err) < 0)
+	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	if (fake_service.delete_error)
 		return err_set(err, fake_service.delete_error, "the driver says no");

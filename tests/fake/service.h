@@ -20,6 +20,7 @@ struct fake_service {
 	/* What happened. */
 	unsigned n_volumes;            /* that exist now */
 	unsigned n_created, n_deleted; /* calls that made or removed one */
+	int64_t longest_ns;            /* that a caller would have waited */
 	char last_request[4096];
 	char last_delete_secrets[256];
 };

@@ -530,6 +530,20 @@ TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 	}
 }
 
+TEST(no_call_may_take_longer_than_told)
+{
+	struct process p;
+
+	cluster_begin();
+	process_start(&p, (struct provision_options){ .timeout_ns = 3 * NS_PER_S });
+	fake_run(MINUTE);
+	fake_delete(CLAIM);
+	fake_run(MINUTE);
+	process_stop(&p);
+	ASSERT_EQ(fake_service.n_deleted, 1);
+	ASSERT_EQ(fake_service.longest_ns, 3 * NS_PER_S);
+}
+
 TEST(metrics_count_both_ends)
 {
 	autostr struct str text = STR_INIT;
@@ -565,4 +579,5 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(a_foreign_pv_of_the_name_is_not_taken),
 	  UNIT(a_saved_pv_is_waited_for_and_made_again_if_it_goes),
 	  UNIT(a_stale_cache_makes_nothing), UNIT(nothing_is_written_after_the_lease_is_lost),
-	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost), UNIT(metrics_count_both_ends))
+	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost),
+	  UNIT(no_call_may_take_longer_than_told), UNIT(metrics_count_both_ends))
