@@ -193,9 +193,10 @@ class Cluster:
 
     def http(self, port, path, address=NODE_IP):
         """GET from inside the cluster's network."""
-        done = self.bed.inside("busybox", "wget", "-q", "-O", "-", "-T", "5", f"http://{address}:{port}{path}",
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        assert done.returncode == 0, f"GET :{port}{path}: {done.stdout.strip()}"
+        done = subprocess.run(self.bed.enter("net") + ["curl", "--silent", "--show-error", "--fail-with-body",
+                                                       "--max-time", "5", f"http://{address}:{port}{path}"],
+                              text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"GET {address}:{port}{path}: {done.stdout.strip()}"
         return done.stdout
 
     # --- what is on the node

@@ -139,7 +139,7 @@ class Bed:
     def wait_node(self, seconds=60):
         """This kubelet answers, and the node is Ready; the latter alone may be the word of the one before."""
         self.wait_ready("kubelet", seconds, self.enter("net") + [
-            "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:10248/healthz"])
+            "curl", "--silent", "--fail", "http://127.0.0.1:10248/healthz"])
         path = "{.status.conditions[?(@.type=='Ready')].status}"
         self.wait_ready("kubelet", seconds,
                         self.kubectl_command("get", "node", daemons.NODE, f"--output=jsonpath={path}"), "True")
@@ -240,7 +240,7 @@ class Bed:
             raise Failure(f"a cluster is up already at {self.run}")
         if os.geteuid() != 0:
             raise Failure("not root: namespaces, mounts and loop devices need it")
-        needed = ("etcd", "containerd", "ctr", "runc", "openssl", "ip", "losetup", "mkfs.xfs", "nsenter", "cc")
+        needed = ("etcd", "containerd", "ctr", "runc", "openssl", "ip", "losetup", "mkfs.xfs", "nsenter", "curl", "cc")
         missing = [name for name in needed if not shutil.which(name)]
         if missing or not Path("/usr/lib/cni/bridge").exists():
             raise Failure("not installed: " + ", ".join(missing or ["containernetworking-plugins"]))
