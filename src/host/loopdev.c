@@ -13,9 +13,9 @@
  * and under its lock there is only the ioctl on loop-control, which waits for no device. In a
  * container whose /dev is its own the node of a new device is missing and is made here.
  *
- * discard_max_bytes = 0 keeps blkdiscard, fstrim and mkfs from punching a thick file. The setting
- * belongs to the minor and survives detach, hence it is looked at on each attach; it is only ever
- * lowered, as no one but thick volumes of cleat asks for it and the kernel refuses to raise it
+ * Two settings belong to the minor, survive detach and would be inherited by the next volume, so
+ * each attach looks at them. BLKROSET is undone. discard_max_bytes = 0 keeps blkdiscard, fstrim and
+ * mkfs from punching a thick file; it is only ever lowered, as the kernel refuses to raise it
  * again.
  *
  * Finding: /sys/block/loopN/loop/backing_file says which name is behind a device without taking its
@@ -29,6 +29,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -164,6 +165,18 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 	return 0;
 }
 
+/* What someone else's BLKROSET left on the minor: it would make a mount fail with EACCES. */
+static int make_writable(int fd, const char *path, struct err *err)
+{
+	int is_read_only = 0;
+
+	if (ioctl(fd, BLKROGET, &is_read_only) == 0 && !is_read_only)
+		return 0;
+	if (ioctl(fd, BLKROSET, &(int){ 0 }) < 0)
+		return host_err(err, errno, "make '%s' writable", path);
+	return 0;
+}
+
 static int turn_off_discard(unsigned minor, struct err *err)
 {
 	char path[64];
@@ -293,6 +306,8 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 			       "the kernel gives '%s' no direct I/O over this file "
 			       "(directIO=preferred would accept that)",
 			       path);
+	if (!opts->read_only && make_writable(fd, path, err) < 0)
+		return -1;
 	if (opts->keep_allocated && !opts->read_only && turn_off_discard(minor, err) < 0)
 		return -1;
 	hold_fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -5,6 +5,7 @@
  * root; contract_real.c makes the place.
  */
 #include "backend/registry.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/path.h"
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -121,6 +123,29 @@ TEST(thick_stays_thick)
 	teardown(&e);
 }
 
+TEST(a_device_does_not_inherit_that_the_last_one_was_read_only)
+{
+	const struct backend_attach_options opts = { .hold = true };
+	struct backend_device dev;
+	struct env e;
+	int fd, ro = -1;
+
+	setup(&e);
+	create(&e, "raw", 16 * MIB, "");
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(backend_attach(e.b, &e.ctx, "raw", &opts, &dev, &e.err), &e.err);
+		fd = open(dev.path, O_RDONLY | O_CLOEXEC);
+		ASSERT_TRUE(fd >= 0);
+		ASSERT_EQ(ioctl(fd, BLKROGET, &ro), 0);
+		ASSERT_EQ(ro, 0);
+		/* only the first time: the number goes back to this machine as it was */
+		ASSERT_EQ(ioctl(fd, BLKROSET, &(int){ i == 0 }), 0);
+		host_fd_close(fd);
+		ASSERT_OK(backend_detach(e.b, &e.ctx, "raw", &e.err), &e.err);
+	}
+	teardown(&e);
+}
+
 static void read_uuid(const char *name, uint8_t uuid[16])
 {
 	int fd = open_volume_file(name);
@@ -197,7 +222,14 @@ static int live_once(struct worker *w, struct ctx *ctx, unsigned round)
 			       found.path);
 	if (backend_detach(w->b, ctx, name, &w->err) < 0)
 		return -1;
-	return backend_remove(w->b, ctx, name, &w->err);
+	/* another program that looks for a free loop device may have this one open for a moment:
+	 * ask again, as a CO does */
+	while (backend_remove(w->b, ctx, name, &w->err) < 0) {
+		if (w->err.code != ERR_FAILED_PRECONDITION || ctx_remaining_ns(ctx) == 0)
+			return -1;
+		(void)sched_yield();
+	}
+	return 0;
 }
 
 static void *live(void *arg)
@@ -205,7 +237,7 @@ static void *live(void *arg)
 	struct worker *w = arg;
 	struct ctx ctx;
 
-	ctx_init(&ctx, 0);
+	ctx_init(&ctx, 60 * NS_PER_S);
 	for (unsigned round = 0; round < N_ROUNDS && w->rc == 0; round++)
 		w->rc = live_once(w, &ctx, round);
 	ctx_done(&ctx);
@@ -241,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(thick_stays_thick),
+		UNIT(a_device_does_not_inherit_that_the_last_one_was_read_only),
 		UNIT(each_ext4_has_its_own_uuid),
 		UNIT(data_is_there_after_a_restart),
 		UNIT(many_threads_do_not_disturb_one_another),
