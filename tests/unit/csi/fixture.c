@@ -53,6 +53,7 @@ struct fixture *fixture_begin(void)
 	fake_host_add_dir("/s1");
 	fake_host_add_dir("/s2");
 	fake_host_add_dir("/pods");
+	the.id = NULL;
 	fixture_start(&the);
 	return &the;
 }
