@@ -69,6 +69,7 @@ enum node_mounts {
 	NODE_MOUNT_ANY,
 	NODE_MOUNT_STAGING, /* the note's staging path */
 	NODE_MOUNT_TARGET,  /* one of the note's targets */
+	NODE_MOUNT_WRITER,  /* one of them that is not read-only */
 };
 /* ret_path (arena) is NULL if there is none; except is left out. Reads mountinfo. */
 int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
@@ -79,6 +80,14 @@ int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_m
  * for the note).
  */
 int node_find_staging(const struct node_state *state, struct ctx *ctx, const char **ret_path,
+		      struct err *err);
+
+/*
+ * Raw block: the device refuses writes while all targets that there are, and the one that is to
+ * come, are read-only. Else read-only targets beside writable ones are up to the workload's device
+ * permissions.
+ */
+int node_guard_device(const struct node_state *state, struct ctx *ctx, bool adds_reader,
 		      struct err *err);
 
 /* The operations. */

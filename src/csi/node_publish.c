@@ -9,6 +9,9 @@
  * empty directory of the root disk, and a bind mount of it would send the workload's data there.
  * The proof is repeated on the finished target, because staging might go away in between.
  *
+ * Raw block: a bind mount of a device node cannot forbid writing, so the device itself is made
+ * read-only while all its targets are.
+ *
  * A target is only ever a directory or file of our own or an empty one that is already there; what
  * is mounted there and is not this volume is left alone. Failures undo what was done, as in
  * node_stage.c.
@@ -22,6 +25,7 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
+#include "host/blockdev.h"
 #include "host/fs.h"
 
 #define UNDO_NS (30 * NS_PER_S)
@@ -262,11 +266,23 @@ static void undo_publish(struct csi_driver *d, struct node_state *state, const c
 	note_remove(&state->note, note_hash_path(path));
 	if ((is_bound && host_mount_umount(&ctx, path, &err) < 0) ||
 	    (is_made && host_mount_remove_target(path, &err) < 0) ||
+	    node_guard_device(state, &ctx, false, &err) < 0 ||
 	    node_state_save_note(d, &ctx, state, &err) < 0)
 		log_warn("failed publishing is not undone; it will be at the next unpublish",
 			 log_str("volume", state->ref.id.token), log_str("path", path),
 			 log_err(&err));
 	ctx_done(&ctx);
+}
+
+/* Before the bind, so that a read-only target is never writable. */
+static int guard_target(struct ctx *ctx, const struct publish *p, const struct node_state *state,
+			struct err *err)
+{
+	if (!p->is_block)
+		return 0;
+	if (!p->read_only)
+		return host_block_set_read_only(state->device.path, false, err);
+	return node_guard_device(state, ctx, true, err);
 }
 
 static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publish *p,
@@ -278,7 +294,7 @@ static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publi
 	if (ctx_check(ctx, err) < 0 ||
 	    host_mount_make_target(p->req->target_path, !p->is_block, &is_made, err) < 0)
 		return -1;
-	if (note_target(d, ctx, p, state, err) == 0 &&
+	if (note_target(d, ctx, p, state, err) == 0 && guard_target(ctx, p, state, err) == 0 &&
 	    bind_target(ctx, p, state, &is_bound, err) == 0)
 		return 0;
 	undo_publish(d, state, p->req->target_path, is_bound, is_made);
@@ -362,7 +378,8 @@ static int unpublish(struct csi_driver *d, struct ctx *ctx, const struct csi_ref
 	uint64_t hash = note_hash_path(path);
 	struct node_state state;
 
-	if (node_state_load(d, ctx, ref, &state, err) < 0 || take_down(ctx, &state, path, err) < 0)
+	if (node_state_load(d, ctx, ref, &state, err) < 0 ||
+	    take_down(ctx, &state, path, err) < 0 || node_guard_device(&state, ctx, false, err) < 0)
 		return -1;
 	if (!note_find(&state.note, hash))
 		return 0;

@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "csi/driver-internal.h"
+#include "host/blockdev.h"
 
 static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
 		     struct err *err)
@@ -74,13 +75,15 @@ static int match_mount(void *arg, const char *path, bool read_only)
 	struct search *search = arg;
 	uint64_t hash = note_hash_path(path);
 
-	(void)read_only;
+	if (search->what == NODE_MOUNT_WRITER && read_only)
+		return 0;
 	if (search->except && str_is_equal(path, search->except))
 		return 0;
 	if (search->what == NODE_MOUNT_STAGING &&
 	    (!search->note->is_staged || search->note->staging != hash))
 		return 0;
-	if (search->what == NODE_MOUNT_TARGET && !note_find(search->note, hash))
+	if ((search->what == NODE_MOUNT_TARGET || search->what == NODE_MOUNT_WRITER) &&
+	    !note_find(search->note, hash))
 		return 0;
 	search->found = arena_strdup(search->arena, path);
 	return 1;
@@ -110,4 +113,19 @@ int node_find_staging(const struct node_state *state, struct ctx *ctx, const cha
 		return node_find_mount(state, ctx, NODE_MOUNT_STAGING, NULL, ret_path, err);
 	*ret_path = arena_strdup(ctx->arena, str_or(state->note.staging_text, "(unknown path)"));
 	return 0;
+}
+
+int node_guard_device(const struct node_state *state, struct ctx *ctx, bool adds_reader,
+		      struct err *err)
+{
+	const char *reader;
+	const char *writer;
+
+	if (!state->is_attached || !state->note.is_block)
+		return 0;
+	if (node_find_mount(state, ctx, NODE_MOUNT_TARGET, NULL, &reader, err) < 0 ||
+	    node_find_mount(state, ctx, NODE_MOUNT_WRITER, NULL, &writer, err) < 0)
+		return -1;
+	return host_block_set_read_only(state->device.path, (reader || adds_reader) && !writer,
+					err);
 }
