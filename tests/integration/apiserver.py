@@ -3,6 +3,7 @@
 
 Ports cannot clash that way, and nothing outside is reached. Every process is ended by its pid.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -63,9 +64,17 @@ class Cluster:
             '--service-cluster-ip-range=10.96.0.0/16', '--authorization-mode=RBAC', f'--token-auth-file={self.dir}/tokens.csv',
             f'--client-ca-file={self.ca.cert}', f'--tls-cert-file={self.cert[0]}', f'--tls-private-key-file={self.cert[1]}',
             f'--service-account-key-file={self.dir}/accounts.pub', f'--service-account-signing-key-file={self.dir}/accounts.key',
-            '--service-account-issuer=https://kubernetes.default.svc', '--profiling=false', '--v=0',
+            '--service-account-issuer=https://kubernetes.default.svc', '--profiling=false', '--v=0', '--request-timeout=10s',
             '--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection', *flags])
         wait_until(f'the API server on port {port} is ready', lambda: self.is_ready(port), 120)
+
+    @contextlib.contextmanager
+    def another(self, port, *flags):
+        self.start(port, *flags)
+        try:
+            yield
+        finally:
+            self.stop(port, signal.SIGKILL)
 
     def is_ready(self, port):
         assert self.daemons[port].poll() is None, (self.dir / f'{port}.log').read_text()[-2000:]

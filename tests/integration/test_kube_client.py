@@ -210,19 +210,20 @@ def test_a_killed_server_comes_back(probe, cluster):
     assert answer.startswith(f'err UNAVAILABLE get {CLAIMS}: '), answer
     assert probe.ask('health').startswith('ok 0 ')
     wait_until('the informer says so', lambda: probe.ask(f'trouble {CLAIMS}').startswith(f'ok watch {CLAIMS}: '))
-    cluster.start(OTHER)
-    p = apiserver.Probe(cluster, cluster.kubeconfig('second', OTHER, ADMIN), cluster.dir / 'second.log')
-    p.call(f'delete {CLAIM_PATH}/{gone}')
-    p.call(f'create {CLAIM_PATH}', claim(name))
-    p.close()
-    cluster.start(MAIN)
+    try:
+        with cluster.another(OTHER):
+            p = apiserver.Probe(cluster, cluster.kubeconfig('second', OTHER, ADMIN), cluster.dir / 'second.log')
+            p.call(f'delete {CLAIM_PATH}/{gone}')
+            p.call(f'create {CLAIM_PATH}', claim(name))
+            p.close()
+    finally:
+        cluster.start(MAIN)
     probe.wait_change(f'new {CLAIMS} default/{name} ', 90)
     probe.wait_change(f'gone {CLAIMS} default/{gone} ', 90)
     wait_until('the trouble is over', lambda: probe.ask(f'trouble {CLAIMS}') == 'ok ')
     assert probe.ask('health') == 'ok 1 '
     probe.call(f'delete {CLAIM_PATH}/{name}')
     probe.wait_change(f'gone {CLAIMS} default/{name} ')
-    cluster.stop(OTHER, signal.SIGKILL)
 
 
 def test_a_server_that_shuts_down_in_order_is_left_in_order(probe, cluster):
@@ -238,22 +239,19 @@ def test_a_server_that_shuts_down_in_order_is_left_in_order(probe, cluster):
 
 
 def test_a_server_without_streaming_lists_is_read_in_pages(cluster, connect):
-    cluster.start(OTHER, '--feature-gates=WatchList=false')
-    p = connect(port=OTHER)
-    names = [unique('page') for _ in range(620)]
-    for name in names:
-        p.call(f'create /api/v1/{VOLUMES}', volume(name))
-    watch_all(p)
-    assert int(p.ask(f'count {VOLUMES}')[3:]) >= 620
-    for name in names:
-        assert p.ask(f'find {VOLUMES} /{name}').startswith('ok')
-    p.call(f'delete /api/v1/{VOLUMES}/{names[0]}')
-    p.wait_change(f'gone {VOLUMES} /{names[0]} ')
-    for name in names[1:]:
-        p.call(f'delete /api/v1/{VOLUMES}/{name}')
-    p.wait_change(f'gone {VOLUMES} /{names[-1]} ')
-    assert p.ask(f'trouble {VOLUMES}') == 'ok '
-    cluster.stop(OTHER)
+    with cluster.another(OTHER, '--feature-gates=WatchList=false'):
+        p = connect(port=OTHER)
+        names = [unique('page') for _ in range(620)]
+        for name in names:
+            p.call(f'create /api/v1/{VOLUMES}', volume(name))
+        watch_all(p)
+        for name in names:
+            assert p.ask(f'find {VOLUMES} /{name}').startswith('ok')
+        for name in names:
+            p.call(f'delete /api/v1/{VOLUMES}/{name}')
+        p.wait_change(f'gone {VOLUMES} /{names[0]} ')
+        p.wait_change(f'gone {VOLUMES} /{names[-1]} ')
+        assert p.ask(f'trouble {VOLUMES}') == 'ok '
 
 
 def test_events_are_counted(probe):

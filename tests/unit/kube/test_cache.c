@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/mem.h"
+#include "kube/cache.h"
+
+#include <errno.h>
+
+struct fixture {
+	struct cache cache;
+	struct str told; /* "+a1 " new, "~a1>2 " changed, "-a2 " gone; letter is the name, figure
+			    the version */
+};
+
+static struct kube_object *make(const char *name, unsigned version, const char *uid)
+{
+	autofree char *text = xasprintf("{\"metadata\":{\"name\":\"%s\",\"uid\":\"%s\","
+					"\"resourceVersion\":\"%u\"}}",
+					name, uid, version);
+	autojson struct json_doc *doc = NULL;
+	struct err err;
+
+	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
+	return kube_object_decode(KUBE_PV, json_root(doc));
+}
+
+static void on_change(void *arg, const struct kube_object *old_obj,
+		      const struct kube_object *new_obj)
+{
+	struct fixture *f = arg;
+
+	if (!old_obj)
+		str_appendf(&f->told, "+%s%s ", new_obj->name, new_obj->resource_version);
+	else if (!new_obj)
+		str_appendf(&f->told, "-%s%s ", old_obj->name, old_obj->resource_version);
+	else
+		str_appendf(&f->told, "~%s%s>%s ", new_obj->name, old_obj->resource_version,
+			    new_obj->resource_version);
+}
+
+static void expect(struct fixture *f, const char *want)
+{
+	ASSERT_STR(str_get(&f->told), want);
+	str_reset(&f->told);
+}
+
+static void apply(struct fixture *f, const char *name, unsigned version)
+{
+	cache_apply(&f->cache, make(name, version, "u"));
+}
+
+static void remove_at(struct fixture *f, const char *name, unsigned version)
+{
+	autokobj const struct kube_object *o = make(name, version, "u");
+
+	cache_remove(&f->cache, o);
+}
+
+static void note(struct fixture *f, const char *name, unsigned version)
+{
+	autokobj const struct kube_object *o = make(name, version, "u");
+	autokobj const struct kube_object *old_obj = NULL;
+
+	if (!cache_note(&f->cache, o, &old_obj))
+		return;
+	cache_report(&f->cache, old_obj, o);
+	kube_object_unref(o); /* the one that cache_note gave */
+}
+
+static const char *version_of(struct fixture *f, const char *name)
+{
+	static char version[32];
+	autokobj const struct kube_object *o = cache_get(&f->cache, "", name);
+
+	(void)snprintf(version, sizeof(version), "%s", o ? o->resource_version : "none");
+	return version;
+}
+
+/* In sync with a list of version 10 that has a (5) and b (9). */
+static int set_up(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	cache_init(&f->cache);
+	ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), 0);
+	cache_begin_sync(&f->cache);
+	apply(f, "a", 5);
+	apply(f, "b", 9);
+	cache_end_sync(&f->cache, "10");
+	expect(f, "+a5 +b9 ");
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	cache_done(&f->cache);
+	str_done(&f->told);
+	free(f);
+	return 0;
+}
+
+TEST(events_change_and_remove)
+{
+	struct fixture *f = *state;
+
+	apply(f, "a", 11);
+	apply(f, "c", 12);
+	remove_at(f, "b", 13);
+	expect(f, "~a5>11 +c12 -b9 ");
+	ASSERT_STR(version_of(f, "a"), "11");
+	ASSERT_STR(version_of(f, "b"), "none");
+}
+
+TEST(old_news_is_not_told)
+{
+	struct fixture *f = *state;
+
+	apply(f, "a", 5);
+	apply(f, "a", 4);
+	remove_at(f, "b", 8);
+	remove_at(f, "z", 99);
+	expect(f, "");
+	ASSERT_STR(version_of(f, "b"), "9");
+}
+
+TEST(what_a_new_list_lacks_is_gone)
+{
+	struct fixture *f = *state;
+
+	cache_begin_sync(&f->cache);
+	apply(f, "b", 9);
+	apply(f, "d", 15);
+	cache_end_sync(&f->cache, "20");
+	expect(f, "+d15 -a5 ");
+}
+
+TEST(a_sync_that_breaks_off_deletes_nothing)
+{
+	struct fixture *f = *state;
+
+	cache_begin_sync(&f->cache);
+	apply(f, "b", 12);
+	cache_begin_sync(&f->cache);
+	apply(f, "a", 5);
+	cache_end_sync(&f->cache, "20");
+	expect(f, "~b9>12 -b12 ");
+}
+
+TEST(a_write_newer_than_the_list_survives_it)
+{
+	struct fixture *f = *state;
+
+	cache_begin_sync(&f->cache);
+	note(f, "w", 25);
+	apply(f, "a", 5);
+	apply(f, "b", 9);
+	cache_end_sync(&f->cache, "20");
+	expect(f, "+w25 ");
+}
+
+TEST(a_write_is_told_once_whoever_comes_first)
+{
+	struct fixture *f = *state;
+
+	note(f, "w", 11);
+	apply(f, "w", 11);
+	apply(f, "x", 12);
+	note(f, "x", 12);
+	note(f, "a", 13);
+	apply(f, "a", 13);
+	apply(f, "a", 14);
+	expect(f, "+w11 +x12 ~a5>13 ~a13>14 ");
+}
+
+TEST(a_write_to_what_is_deleted_since_stays_dead)
+{
+	struct fixture *f = *state;
+
+	apply(f, "w", 11);
+	remove_at(f, "w", 12);
+	cache_set_position(&f->cache, "12");
+	note(f, "w", 11);
+	expect(f, "+w11 -w11 ");
+	ASSERT_STR(version_of(f, "w"), "none");
+}
+
+TEST(a_deletion_does_not_hit_its_successor)
+{
+	struct fixture *f = *state;
+
+	note(f, "a", 30); /* deleted and made again by us */
+	remove_at(f, "a", 29);
+	expect(f, "~a5>30 ");
+	ASSERT_STR(version_of(f, "a"), "30");
+}
+
+TEST(another_object_of_the_same_name_is_two_changes)
+{
+	struct fixture *f = *state;
+
+	cache_apply(&f->cache, make("a", 11, "another"));
+	expect(f, "-a5 +a11 ");
+}
+
+TEST(before_the_first_sync_writes_are_left_to_the_list)
+{
+	struct cache c;
+	autokobj const struct kube_object *o = make("a", 5, "u");
+	const struct kube_object *old_obj;
+
+	cache_init(&c);
+	ASSERT_FALSE(cache_note(&c, o, &old_obj));
+	cache_done(&c);
+}
+
+TEST(a_late_handler_hears_what_is_there)
+{
+	struct fixture *f = *state;
+
+	cache_replay(&f->cache, on_change, f);
+	ASSERT_EQ(f->told.len, strlen("+a5 +b9 "));
+	str_reset(&f->told);
+	cache_drop_handlers(&f->cache);
+	cache_replay(&f->cache, on_change, f);
+	apply(f, "a", 11);
+	expect(f, "");
+}
+
+TEST(there_is_room_for_eight_handlers)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 1; i < CACHE_HANDLERS_MAX; i++)
+		ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), 0);
+	ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), -ENOSPC);
+}
+
+#define CACHE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+RUN_TESTS(CACHE(events_change_and_remove), CACHE(old_news_is_not_told),
+	  CACHE(what_a_new_list_lacks_is_gone), CACHE(a_sync_that_breaks_off_deletes_nothing),
+	  CACHE(a_write_newer_than_the_list_survives_it),
+	  CACHE(a_write_is_told_once_whoever_comes_first),
+	  CACHE(a_write_to_what_is_deleted_since_stays_dead),
+	  CACHE(a_deletion_does_not_hit_its_successor),
+	  CACHE(another_object_of_the_same_name_is_two_changes),
+	  UNIT(before_the_first_sync_writes_are_left_to_the_list),
+	  CACHE(a_late_handler_hears_what_is_there), CACHE(there_is_room_for_eight_handlers))
