@@ -67,7 +67,6 @@ static void handle_closed(uv_handle_t *handle)
 
 	if (!c->user_closed)
 		c->ops->on_close(c->arg, &c->why);
-	ev_timer_free(c->timer);
 	uv_freeaddrinfo(c->addrs);
 	SSL_free(c->ssl);
 	tls_unref(c->tls);
@@ -80,6 +79,7 @@ static void close_now(struct conn *c)
 	if (c->closing)
 		return;
 	c->closing = true;
+	ev_timer_free(TAKE_PTR(c->timer)); /* now, so that the loop may be freed next */
 	if (c->resolve) {
 		c->resolve->data = NULL;
 		uv_cancel((uv_req_t *)c->resolve);
@@ -209,6 +209,8 @@ static bool finish_handshake(struct conn *c)
 	if (r == 1) {
 		SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
 		send_tls_output(c);
+		if (c->closing)
+			return false;
 		if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
 			err_set(&c->why, ERR_UNAVAILABLE,
 				"TLS: peer does not speak HTTP/2 (no ALPN h2)");

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificates, connections and listeners together: a server and a client on one loop, over
+ * loopback with a port that the system chose, with certificates made for the test. Each side says
+ * "hello" when it is open; a case is over when both heard it, or when the client was told why not.
+ */
+#include "check.h"
+
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "event/loop.h"
+#include "event/work.h"
+#include "net/conn.h"
+#include "net/listener.h"
+#include "net/tls.h"
+
+#define PATH_SIZE 96
+
+/* ---- certificates ---- */
+
+struct identity {
+	EVP_PKEY *key;
+	X509 *cert;
+};
+
+static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
+{
+	X509_EXTENSION *ext = NULL;
+	X509V3_CTX ctx;
+
+	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
+	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+	assert_non_null(ext);
+	X509_add_ext(cert, ext, -1);
+	X509_EXTENSION_free(ext);
+}
+
+/* Signed by issuer, by itself if NULL; good from a day ago for that many seconds from now. */
+static struct identity make_identity(const char *cn, const struct identity *issuer, long seconds)
+{
+	static long serial;
+	struct identity id = { EVP_EC_gen("P-256"), X509_new() };
+	X509_NAME *name = X509_get_subject_name(id.cert);
+	X509 *by = issuer ? issuer->cert : id.cert;
+
+	X509_set_version(id.cert, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(id.cert), ++serial);
+	X509_gmtime_adj(X509_getm_notBefore(id.cert), -86400);
+	X509_gmtime_adj(X509_getm_notAfter(id.cert), seconds);
+	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
+	X509_set_issuer_name(id.cert, X509_get_subject_name(by));
+	X509_set_pubkey(id.cert, id.key);
+	if (issuer)
+		add_extension(id.cert, by, NID_subject_alt_name, "DNS:node-1.cleat,IP:127.0.0.1");
+	else
+		add_extension(id.cert, by, NID_basic_constraints, "critical,CA:TRUE");
+	assert_true(X509_sign(id.cert, issuer ? issuer->key : id.key, EVP_sha256()) > 0);
+	return id;
+}
+
+static void free_identity(struct identity *id)
+{
+	EVP_PKEY_free(id->key);
+	X509_free(id->cert);
+}
+
+/* Written aside and renamed, as those who rotate certificates do. */
+static void write_pem(const char *path, const struct identity *id, bool is_key)
+{
+	char aside[PATH_SIZE + 8] = "";
+	BIO *bio = NULL;
+
+	snprintf(aside, sizeof(aside), "%s.new", path);
+	bio = BIO_new_file(aside, "w");
+	assert_non_null(bio);
+	if (is_key)
+		PEM_write_bio_PrivateKey(bio, id->key, NULL, NULL, 0, NULL, NULL);
+	else
+		PEM_write_bio_X509(bio, id->cert);
+	BIO_free(bio);
+	assert_int_equal(rename(aside, path), 0);
+}
+
+/* ---- fixture ---- */
+
+struct side {
+	struct conn *conn;
+	bool is_open, has_heard, has_ended;
+	char peer[160];
+	struct err why;
+};
+
+struct fixture {
+	char dir[32];
+	char ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE]; /* the server's */
+	char client_cert[PATH_SIZE], client_key[PATH_SIZE];
+	struct identity root, server_id, client_id, stranger;
+	struct ev_loop *loop;
+	struct listener *listener;
+	struct side server, client;
+	struct err err;
+};
+
+static void path_in(const struct fixture *f, const char *name, char ret_path[PATH_SIZE])
+{
+	snprintf(ret_path, PATH_SIZE, "%s/%s", f->dir, name);
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	memcpy(f->dir, "/tmp/cleat-tls-XXXXXX", 22);
+	assert_non_null(mkdtemp(f->dir));
+	path_in(f, "ca.crt", f->ca);
+	path_in(f, "tls.crt", f->cert);
+	path_in(f, "tls.key", f->key);
+	path_in(f, "client.crt", f->client_cert);
+	path_in(f, "client.key", f->client_key);
+	f->root = make_identity("cleat CA", NULL, 86400);
+	f->stranger = make_identity("cleat CA", NULL, 86400);
+	f->server_id = make_identity("cleat-node", &f->root, 86400);
+	f->client_id = make_identity("cleat-controller", &f->root, 86400);
+	write_pem(f->ca, &f->root, false);
+	write_pem(f->cert, &f->server_id, false);
+	write_pem(f->key, &f->server_id, true);
+	write_pem(f->client_cert, &f->client_id, false);
+	write_pem(f->client_key, &f->client_id, true);
+	assert_int_equal(ev_loop_new(&f->loop), 0);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	const char *files[] = { f->ca, f->cert, f->key, f->client_cert, f->client_key };
+
+	clock_fake_set(-1);
+	ev_loop_free(f->loop);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		unlink(files[i]);
+	rmdir(f->dir);
+	free_identity(&f->root);
+	free_identity(&f->stranger);
+	free_identity(&f->server_id);
+	free_identity(&f->client_id);
+	free(f);
+	return 0;
+}
+
+static struct tls_options server_options(const struct fixture *f)
+{
+	return (struct tls_options){
+		.is_server = true, .cert_file = f->cert, .key_file = f->key, .ca_file = f->ca
+	};
+}
+
+static struct tls_options client_options(const struct fixture *f)
+{
+	return (struct tls_options){ .cert_file = f->client_cert,
+				     .key_file = f->client_key,
+				     .ca_file = f->ca };
+}
+
+/* ---- a conversation ---- */
+
+static struct fixture *current;
+
+static void end_if_done(void)
+{
+	struct fixture *f = current;
+
+	if (f->client.has_ended || (f->server.has_heard && f->client.has_heard))
+		ev_loop_stop(f->loop);
+}
+
+static void on_data(void *arg, const uint8_t *bytes, size_t n)
+{
+	struct side *s = arg;
+
+	assert_int_equal(n, 5);
+	assert_memory_equal(bytes, "hello", 5);
+	s->has_heard = true;
+	end_if_done();
+}
+
+static void on_close(void *arg, const struct err *why)
+{
+	struct side *s = arg;
+
+	s->conn = NULL;
+	s->has_ended = true;
+	s->why = *why;
+	end_if_done();
+}
+
+static void on_open(void *arg)
+{
+	struct side *s = arg;
+
+	s->is_open = true;
+	snprintf(s->peer, sizeof(s->peer), "%s", conn_peer(s->conn));
+	conn_write(s->conn, "hello", 5);
+}
+
+static const struct conn_ops side_ops = {
+	.on_open = on_open,
+	.on_data = on_data,
+	.on_close = on_close,
+};
+
+static void on_accept(void *arg, struct conn *c)
+{
+	struct fixture *f = arg;
+
+	f->server.conn = c;
+	conn_set_ops(c, &side_ops, &f->server);
+	on_open(&f->server);
+}
+
+static void listen_tls(struct fixture *f, struct tls *tls)
+{
+	struct net_addr addr = { .kind = NET_ADDR_TCP, .host = "127.0.0.1" };
+
+	ASSERT_OK(listener_open(f->loop, &addr, 0, tls, on_accept, f, &f->listener, &f->err),
+		  &f->err);
+}
+
+/* One connection from beginning to end. */
+static void converse(struct fixture *f, struct tls *tls)
+{
+	struct net_addr addr = { .kind = NET_ADDR_TCP, .host = "127.0.0.1" };
+
+	addr.port = listener_port(f->listener);
+	f->server = f->client = (struct side){ 0 };
+	current = f;
+	ASSERT_OK(conn_connect(f->loop, &addr, tls, 10 * NS_PER_S, &side_ops, &f->client,
+			       &f->client.conn, &f->err),
+		  &f->err);
+	ev_loop_run(f->loop);
+	if (f->client.conn)
+		conn_abort(f->client.conn);
+	if (f->server.conn)
+		conn_abort(f->server.conn);
+}
+
+static struct tls *make_tls(struct fixture *f, const struct tls_options *opts)
+{
+	struct tls *tls = NULL;
+
+	ASSERT_OK(tls_new(opts, &tls, &f->err), &f->err);
+	return tls;
+}
+
+/* Both rule sets, one connection. */
+static void converse_once(struct fixture *f, const struct tls_options *server_opts,
+			  const struct tls_options *client_opts)
+{
+	struct tls *server = make_tls(f, server_opts), *client = make_tls(f, client_opts);
+
+	listen_tls(f, server);
+	converse(f, client);
+	listener_close(f->listener);
+	tls_unref(server);
+	tls_unref(client);
+}
+
+static void expect_heard(const struct fixture *f)
+{
+	if (!f->client.has_heard || !f->server.has_heard)
+		fail_msg("not connected: %s", f->client.why.msg);
+}
+
+/* Neither side got bytes of the other, and the client knows the reason. */
+static void expect_refused(const struct fixture *f, const char *reason)
+{
+	assert_false(f->client.has_heard || f->server.has_heard);
+	assert_true(f->client.has_ended);
+	assert_int_equal(f->client.why.code, ERR_UNAVAILABLE);
+	if (!strstr(f->client.why.msg, reason))
+		fail_msg("no '%s' in: %s", reason, f->client.why.msg);
+}
+
+/* ---- who may talk to whom ---- */
+
+TEST(both_sides_verify_each_other_and_the_server_knows_the_name)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+
+	converse_once(f, &server, &client);
+	expect_heard(f);
+	assert_non_null(strstr(f->server.peer, "127.0.0.1:"));
+	assert_non_null(strstr(f->server.peer, " CN=cleat-controller"));
+	assert_non_null(strstr(f->client.peer, " CN=cleat-node"));
+}
+
+TEST(certificates_from_memory_do_as_well)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = { 0 };
+	autofree char *cert = NULL, *key = NULL, *ca = NULL;
+	size_t n = 0;
+
+	assert_int_equal(fd_read_file(AT_FDCWD, f->client_cert, 65536, &cert, &n), 0);
+	assert_int_equal(fd_read_file(AT_FDCWD, f->client_key, 65536, &key, &n), 0);
+	assert_int_equal(fd_read_file(AT_FDCWD, f->ca, 65536, &ca, &n), 0);
+	client = (struct tls_options){ .cert_data = cert, .key_data = key, .ca_data = ca };
+	converse_once(f, &server, &client);
+	expect_heard(f);
+}
+
+TEST(a_client_refuses_a_server_of_another_ca)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+	struct tls *server_tls = make_tls(f, &server), *client_tls = NULL;
+
+	write_pem(f->ca, &f->stranger, false);
+	client_tls = make_tls(f, &client);
+	listen_tls(f, server_tls);
+	converse(f, client_tls);
+	listener_close(f->listener);
+	tls_unref(server_tls);
+	tls_unref(client_tls);
+	expect_refused(f, "peer's certificate");
+}
+
+TEST(a_server_refuses_a_client_of_another_ca)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+	struct identity other = make_identity("cleat-controller", &f->stranger, 86400);
+
+	write_pem(f->client_cert, &other, false);
+	write_pem(f->client_key, &other, true);
+	free_identity(&other);
+	converse_once(f, &server, &client);
+	assert_false(f->server.is_open);
+	expect_refused(f, "TLS: ");
+}
+
+TEST(a_server_refuses_a_client_without_a_certificate)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = { .ca_file = f->ca };
+
+	converse_once(f, &server, &client);
+	assert_false(f->server.is_open);
+	expect_refused(f, "TLS: ");
+}
+
+TEST(a_server_without_ca_asks_for_no_certificate)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = { .ca_file = f->ca };
+
+	server.ca_file = NULL;
+	converse_once(f, &server, &client);
+	expect_heard(f);
+	assert_null(strstr(f->server.peer, "CN="));
+}
+
+TEST(a_server_must_have_the_name_that_is_asked_for)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+
+	client.server_name = "node-1.cleat";
+	converse_once(f, &server, &client);
+	expect_heard(f);
+	client.server_name = "node-2.cleat";
+	converse_once(f, &server, &client);
+	expect_refused(f, "peer's certificate");
+	client.server_name = "127.0.0.2";
+	converse_once(f, &server, &client);
+	expect_refused(f, "peer's certificate");
+}
+
+TEST(skip_verify_takes_any_server)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+
+	client.ca_file = NULL;
+	client.server_name = "node-2.cleat";
+	client.skip_verify = true;
+	converse_once(f, &server, &client);
+	expect_heard(f);
+}
+
+/* ---- what is refused at load ---- */
+
+TEST(what_cannot_be_used_is_refused_with_its_name)
+{
+	struct fixture *f = *state;
+	struct tls_options opts = server_options(f);
+	struct tls *tls = NULL;
+
+	opts.cert_file = "/nonexistent/tls.crt";
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION,
+		   "'/nonexistent/tls.crt': No such file");
+	opts = server_options(f);
+	opts.key_file = f->client_key;
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION,
+		   "does not match");
+	opts.key_file = f->cert;
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION, f->cert);
+	opts = server_options(f);
+	opts.ca_file = f->key;
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION,
+		   "no CA certificate");
+	opts = (struct tls_options){ .is_server = true, .ca_file = f->ca };
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_INVALID_ARGUMENT, "certificate");
+	opts = (struct tls_options){ .cert_file = f->cert };
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_INVALID_ARGUMENT, "together");
+}
+
+TEST(an_expired_certificate_is_refused_at_load)
+{
+	struct fixture *f = *state;
+	struct tls_options opts = server_options(f);
+	struct identity old = make_identity("cleat-node", &f->root, -3600);
+	struct tls *tls = NULL;
+
+	write_pem(f->cert, &old, false);
+	write_pem(f->key, &old, true);
+	free_identity(&old);
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION, "expired");
+	assert_non_null(strstr(f->err.msg, f->cert));
+}
+
+/* ---- certificates change under a running server ---- */
+
+static unsigned n_warnings, n_reloads;
+
+static void count_line(void *arg, const char *line)
+{
+	(void)arg;
+	n_warnings += strstr(line, "not usable") != NULL;
+	n_reloads += strstr(line, "reloaded") != NULL;
+}
+
+TEST(replaced_files_serve_the_next_connection_and_broken_ones_do_not)
+{
+	struct fixture *f = *state;
+	struct tls_options server_opts = server_options(f), client_opts = client_options(f);
+	struct tls *server = NULL, *client = NULL;
+	struct identity next = make_identity("cleat-node-2", &f->root, 86400);
+
+	n_warnings = n_reloads = 0;
+	log_set_sink(count_line, NULL);
+	clock_fake_set(1000 * NS_PER_S);
+	server = make_tls(f, &server_opts);
+	client = make_tls(f, &client_opts);
+	listen_tls(f, server);
+	converse(f, client);
+	assert_non_null(strstr(f->client.peer, "CN=cleat-node"));
+
+	/* The new certificate without its key: the old pair goes on serving, said once. */
+	write_pem(f->cert, &next, false);
+	for (int i = 0; i < 2; i++) {
+		clock_fake_advance(2 * NS_PER_S);
+		converse(f, client);
+		expect_heard(f);
+		assert_null(strstr(f->client.peer, "CN=cleat-node-2"));
+	}
+	assert_int_equal(n_warnings, 1);
+
+	write_pem(f->key, &next, true);
+	clock_fake_advance(2 * NS_PER_S);
+	converse(f, client);
+	expect_heard(f);
+	assert_non_null(strstr(f->client.peer, "CN=cleat-node-2"));
+	assert_int_equal(n_reloads, 1);
+
+	log_set_sink(NULL, NULL);
+	listener_close(f->listener);
+	tls_unref(server);
+	tls_unref(client);
+	free_identity(&next);
+}
+
+/* ---- peers that are no gRPC clients ---- */
+
+/* Speaks with the server by blocking calls of OpenSSL; returns whether the handshake succeeded. */
+struct plain_client {
+	struct fixture *f;
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	bool is_tls, has_connected;
+};
+
+static void talk_plain(void *arg)
+{
+	struct plain_client *p = arg;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	char to[32] = "";
+	BIO *bio = NULL;
+	SSL *ssl = NULL;
+	char c = 0;
+
+	snprintf(to, sizeof(to), "127.0.0.1:%u", listener_port(p->f->listener));
+	bio = BIO_new_connect(to);
+	if (p->is_tls) {
+		ssl = SSL_new(ctx);
+		SSL_use_certificate(ssl, p->f->client_id.cert);
+		SSL_use_PrivateKey(ssl, p->f->client_id.key);
+		if (p->alpn)
+			SSL_set_alpn_protos(ssl, p->alpn, p->alpn_len);
+		BIO_do_connect(bio);
+		SSL_set_bio(ssl, bio, bio);
+		/* With TLS 1.3 a server's refusal arrives after the client's side is done. */
+		p->has_connected = SSL_connect(ssl) == 1 && SSL_read(ssl, &c, 1) == 1;
+		SSL_free(ssl);
+	} else {
+		BIO_do_connect(bio);
+		BIO_write(bio, "GET / HTTP/1.1\r\n\r\n", 18);
+		p->has_connected = BIO_read(bio, &c, 1) == 1 && c == 'h';
+		BIO_free(bio);
+	}
+	SSL_CTX_free(ctx);
+	ev_loop_stop(p->f->loop);
+}
+
+static bool server_takes(struct fixture *f, struct plain_client *p)
+{
+	struct tls_options opts = server_options(f);
+	struct tls *server = make_tls(f, &opts);
+	struct work_thread *thread = NULL;
+
+	f->server = f->client = (struct side){ 0 };
+	p->f = current = f;
+	listen_tls(f, server);
+	assert_int_equal(work_thread_start("client", talk_plain, p, &thread), 0);
+	ev_loop_run(f->loop);
+	work_thread_join(thread);
+	if (f->server.conn)
+		conn_abort(f->server.conn);
+	listener_close(f->listener);
+	tls_unref(server);
+	assert_int_equal(f->server.is_open, p->has_connected);
+	return p->has_connected;
+}
+
+TEST(only_alpn_h2_is_taken)
+{
+	struct fixture *f = *state;
+	struct plain_client h2 = { .is_tls = true, .alpn = (const void *)"\x02h2", .alpn_len = 3 };
+	struct plain_client http1 = { .is_tls = true,
+				      .alpn = (const void *)"\x08http/1.1",
+				      .alpn_len = 9 };
+	struct plain_client none = { .is_tls = true };
+	struct plain_client no_tls = { .is_tls = false };
+
+	assert_true(server_takes(f, &h2));
+	assert_false(server_takes(f, &http1));
+	assert_false(server_takes(f, &none));
+	assert_false(server_takes(f, &no_tls));
+}
+
+#define TLS_UNIT(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+RUN_TESTS(TLS_UNIT(both_sides_verify_each_other_and_the_server_knows_the_name),
+	  TLS_UNIT(certificates_from_memory_do_as_well),
+	  TLS_UNIT(a_client_refuses_a_server_of_another_ca),
+	  TLS_UNIT(a_server_refuses_a_client_of_another_ca),
+	  TLS_UNIT(a_server_refuses_a_client_without_a_certificate),
+	  TLS_UNIT(a_server_without_ca_asks_for_no_certificate),
+	  TLS_UNIT(a_server_must_have_the_name_that_is_asked_for),
+	  TLS_UNIT(skip_verify_takes_any_server),
+	  TLS_UNIT(what_cannot_be_used_is_refused_with_its_name),
+	  TLS_UNIT(an_expired_certificate_is_refused_at_load),
+	  TLS_UNIT(replaced_files_serve_the_next_connection_and_broken_ones_do_not),
+	  TLS_UNIT(only_alpn_h2_is_taken))
