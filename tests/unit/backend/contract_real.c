@@ -65,10 +65,11 @@ int contract_setup(void)
 
 void contract_teardown(void)
 {
-	/* a failed test may have left its mounts; they would go with the namespace, the directories
-	 * would not */
-	(void)umount2(mount_dir, UMOUNT_NOFOLLOW);
-	(void)umount2(pool_dir, UMOUNT_NOFOLLOW);
+	/* mounts that a failed test left would go with the namespace, the directories would not */
+	while (umount2(mount_dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		;
+	while (umount2(pool_dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		;
 	(void)unlink(image);
 	(void)rmdir(mount_dir);
 	(void)rmdir(pool_dir);
