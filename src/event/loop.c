@@ -20,6 +20,8 @@
 
 #include <uv.h>
 
+#define RUN_OUT_MS 5000
+
 struct post {
 	struct post *next;
 	ev_post_fn fn;
@@ -104,6 +106,30 @@ static void expect_closing(uv_handle_t *handle, void *arg)
 	assert(uv_is_closing(handle) && "a handle outlives its loop");
 }
 
+static void give_up(uv_timer_t *timer)
+{
+	uv_stop(timer->loop);
+}
+
+/*
+ * Runs until every handle is closed. Connections may still be sending their last bytes (net/conn lingers for a second); a
+ * handle that is there much later was forgotten by its owner.
+ */
+static void run_out(struct ev_loop *loop)
+{
+	uv_timer_t limit;
+
+	(void)uv_timer_init(&loop->uv, &limit); /* neither can fail here */
+	(void)uv_timer_start(&limit, give_up, RUN_OUT_MS, 0);
+	uv_unref((uv_handle_t *)&limit);
+	do
+		(void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+	while (run_posts(loop));
+	uv_close((uv_handle_t *)&limit, NULL);
+	uv_walk(&loop->uv, expect_closing, NULL);
+	(void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
 void ev_loop_free(struct ev_loop *loop)
 {
 	int r;
@@ -118,10 +144,7 @@ void ev_loop_free(struct ev_loop *loop)
 	loop->deaf = true;
 	pthread_mutex_unlock(&loop->lock);
 	uv_close((uv_handle_t *)&loop->wake, NULL);
-	uv_walk(&loop->uv, expect_closing, NULL);
-	do
-		(void)uv_run(&loop->uv, UV_RUN_DEFAULT); /* ends when all are closed */
-	while (run_posts(loop));
+	run_out(loop);
 	current = NULL;
 	r = uv_loop_close(&loop->uv);
 	assert(r == 0);
