@@ -10,7 +10,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test check itest kill sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
+.PHONY: help deps all demo test check itest kill interop sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -37,6 +37,9 @@ itest: all ## integration tests; ARGS='-k name -x' goes to pytest (root)
 
 kill: all ## 200 SIGKILLs of the driver under load, nothing may leak (root)
 	@CLEAT_KILLS=200 tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
+
+interop: all ## the gRPC server against grpc-go and a raw HTTP/2 framer (Go)
+	@tools/run-suites --build $(BUILD) interop
 
 sanity: all ## the CSI conformance suite, mount and block (root, Go)
 	@tools/run-suites --build $(BUILD) sanity

@@ -112,8 +112,8 @@ static void give_up(uv_timer_t *timer)
 }
 
 /*
- * Runs until every handle is closed. Connections may still be sending their last bytes (net/conn lingers for a second); a
- * handle that is there much later was forgotten by its owner.
+ * Runs until every handle is closed. Connections may still be sending their last bytes (net/conn
+ * lingers for a second); a handle that is there much later was forgotten by its owner.
  */
 static void run_out(struct ev_loop *loop)
 {

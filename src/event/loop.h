@@ -23,8 +23,8 @@ typedef void (*ev_path_fn)(void *arg, const char *name);
 
 /* Also makes the process ignore SIGPIPE, which spawned programs get back (host/spawn). */
 int ev_loop_new(struct ev_loop **ret_loop);
-/* All handles must have been freed (connections that still send their last bytes may be there for a second); what was posted
- * and not run is run. */
+/* All handles must have been freed (connections that still send their last bytes may be there for a
+ * second); what was posted and not run is run. */
 void ev_loop_free(struct ev_loop *loop);
 
 /* Runs until ev_loop_stop(). The caller becomes the I/O thread. */
