@@ -43,9 +43,9 @@ static int make_image(struct ctx *ctx, const char *name, int parent_fd, uint64_t
 	    host_file_link(fd, parent_fd, name, err) < 0 || host_dir_sync(parent_fd, err) < 0)
 		return -1;
 	log_info("pool image made", log_str("image", name), log_u64("bytes", bytes));
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	/* Opened by its name: the kernel tells the name by which a loop device's file was opened, and a
+	 * restarted process finds the device by it. */
+	return host_file_open(parent_fd, name, false, ret_fd, err);
 }
 
 static int check_image(int fd, uint64_t want_bytes, struct err *err)
