@@ -38,7 +38,6 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "host/blockdev.h"
 #include "host/host-internal.h"
 
 #define LOOP_MAJOR_NUMBER 7
@@ -252,9 +251,6 @@ static int bind_minor(unsigned minor, int backing_fd, bool read_only, char *path
 			return 0;
 		return host_err(err, errno, "bind '%s' (LOOP_CONFIGURE, Linux 5.8 or newer)", path);
 	}
-	/* The flag outlives what was behind the minor before. */
-	if (!read_only && host_block_set_read_only(path, false, err) < 0)
-		return -1;
 	*ret_fd = TAKE_FD(fd);
 	return 1;
 }

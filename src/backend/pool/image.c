@@ -91,7 +91,12 @@ static int open_image(struct ctx *ctx, const struct backend_config *config, int 
 	}
 	if (err->code != ERR_NOT_FOUND)
 		return -1;
-	return make_image(ctx, name, parent_fd, config->image_bytes, ret_fd, err);
+	if (make_image(ctx, name, parent_fd, config->image_bytes, ret_fd, err) < 0)
+		return -1;
+	/* Opened anew: a device over the fd that was nameless shows no name by which it is found. */
+	host_fd_close(*ret_fd);
+	*ret_fd = -1;
+	return host_file_open(parent_fd, name, false, ret_fd, err);
 }
 
 /* The device of the image; ret_hold_fd keeps it until the mount does. */
