@@ -39,6 +39,9 @@ shutil.rmtree(_stubs)
 
 Mode = csi.VolumeCapability.AccessMode
 Code = grpc.StatusCode
+# Held while a program is started and while a thread has a file of a volume open: between fork and exec a child has all of
+# our files, and would make the volume busy.
+starting = threading.RLock()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -207,7 +210,7 @@ class Process:
 
     def __init__(self, log, *words, env=None):
         self.log, self.words = log, [CLEAT, *map(str, words)]
-        with open(log, 'ab') as f:
+        with starting, open(log, 'ab') as f:
             self.child = subprocess.Popen(self.words, stdout=f, stderr=f, stdin=subprocess.DEVNULL,
                                           env={**os.environ, **(env or {})})
 
