@@ -21,6 +21,9 @@ void process_begin(void);
  * on a second one ends the process at once with CMD_FAILED. */
 bool process_wait(int64_t timeout_ns);
 
+/* After the start, once: gives memory back that only the start needed. */
+void process_trim(void);
+
 /*
  * /healthz, /readyz and metrics over HTTP. /healthz is answered by the I/O thread, so it tells that
  * the loop turns. is_ready is called on a worker and says why not (one line) in why. Start before
