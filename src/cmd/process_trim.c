@@ -12,6 +12,7 @@
  * that was written, as by relocation, exists nowhere else. Read-only mappings cannot get such pages
  * after the linker is done with them.
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -30,19 +31,29 @@ struct mapping {
 	bool is_file; /* private, read-only, of a file */
 };
 
+/* Digits at *text, moving behind them. */
+static uintptr_t parse_hex(const char **text)
+{
+	uintptr_t value = 0;
+
+	for (; isxdigit((unsigned char)**text); (*text)++)
+		value = value * 16 +
+			(uintptr_t)(**text <= '9' ? **text - '0' : (**text | 32) - 'a' + 10);
+	return value;
+}
+
 /* "7f2a00000000-7f2a00028000 r--p 00000000 fe:00 131 /usr/lib/…": false for the lines below such a
  * head. */
 static bool parse_head(const char *line, struct mapping *ret)
 {
-	uintptr_t begin, end;
-	char *at;
+	const char *at = line;
+	uintptr_t begin = parse_hex(&at), end;
 
-	begin = strtoull(line, &at, 16);
 	if (at == line || *at != '-')
 		return false;
-	line = at + 1;
-	end = strtoull(line, &at, 16);
-	if (at == line || *at != ' ')
+	at++;
+	end = parse_hex(&at);
+	if (*at != ' ')
 		return false;
 	*ret = (struct mapping){
 		.begin = begin,
