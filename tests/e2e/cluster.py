@@ -58,7 +58,8 @@ def pod(name, claim_name, script="", block=False, read_only=False, security=None
     else:
         container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
-            "spec": {"terminationGracePeriodSeconds": 0, "dnsPolicy": "Default", "securityContext": security or {},
+            # Not 0: the pod would be gone from the API before kubelet has so much as begun to unmount.
+            "spec": {"terminationGracePeriodSeconds": 1, "dnsPolicy": "Default", "securityContext": security or {},
                      "containers": [container],
                      "volumes": [{"name": "data", "persistentVolumeClaim": {
                          "claimName": claim_name, "readOnly": read_only}}]}}
