@@ -3,7 +3,11 @@
 #include "csi/inflight.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "check.h"
+#include "event/work.h"
+
+#include <stdatomic.h>
 
 TEST(the_second_call_is_told_which_runs_and_since_when)
 {
@@ -34,5 +38,46 @@ TEST(other_volumes_are_not_held_up)
 	inflight_free(f);
 }
 
+#define ROUNDS 2000
+
+struct crowd {
+	struct inflight *f;
+	atomic_int inside[3]; /* callers that hold the key now */
+	atomic_int n_done, n_aborted, n_together;
+};
+
+static void visit(void *arg)
+{
+	static const char *const keys[] = { "a", "b", "c" };
+	struct crowd *crowd = arg;
+	struct err err;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (inflight_begin(crowd->f, keys[i % 3], "NodeStageVolume", &err) < 0) {
+			crowd->n_aborted += err.code == ERR_ABORTED;
+			continue;
+		}
+		crowd->n_together += crowd->inside[i % 3]++ != 0;
+		crowd->n_done++;
+		crowd->inside[i % 3]--;
+		inflight_end(crowd->f, keys[i % 3]);
+	}
+}
+
+TEST(two_threads_are_never_in_the_same_volume)
+{
+	struct crowd crowd = { .f = inflight_new() };
+	struct work_thread *threads[4];
+
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		ASSERT_EQ(work_thread_start("visitor", visit, &crowd, &threads[i]), 0);
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		work_thread_join(threads[i]);
+	ASSERT_EQ(crowd.n_together, 0);
+	ASSERT_EQ(crowd.n_done + crowd.n_aborted, ROUNDS * (int)ARRAY_LEN(threads));
+	ASSERT_TRUE(crowd.n_done > 0);
+	inflight_free(crowd.f);
+}
+
 RUN_TESTS(UNIT(the_second_call_is_told_which_runs_and_since_when),
-	  UNIT(other_volumes_are_not_held_up))
+	  UNIT(other_volumes_are_not_held_up), UNIT(two_threads_are_never_in_the_same_volume))
