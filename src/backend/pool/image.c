@@ -43,8 +43,8 @@ static int make_image(struct ctx *ctx, const char *name, int parent_fd, uint64_t
 	    host_file_link(fd, parent_fd, name, err) < 0 || host_dir_sync(parent_fd, err) < 0)
 		return -1;
 	log_info("pool image made", log_str("image", name), log_u64("bytes", bytes));
-	/* Opened by its name: the kernel tells the name by which a loop device's file was opened, and a
-	 * restarted process finds the device by it. */
+	/* Opened by its name: the kernel tells the name by which a loop device's file was opened,
+	 * and a restarted process finds the device by it. */
 	return host_file_open(parent_fd, name, false, ret_fd, err);
 }
 
@@ -93,7 +93,8 @@ static int open_image(struct ctx *ctx, const struct backend_config *config, int 
 		return -1;
 	if (make_image(ctx, name, parent_fd, config->image_bytes, ret_fd, err) < 0)
 		return -1;
-	/* Opened anew: a device over the fd that was nameless shows no name by which it is found. */
+	/* Opened anew: a device over the fd that was nameless shows no name by which it is found.
+	 */
 	host_fd_close(*ret_fd);
 	*ret_fd = -1;
 	return host_file_open(parent_fd, name, false, ret_fd, err);
