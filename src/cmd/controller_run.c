@@ -314,8 +314,7 @@ static int serve(struct controller *c, struct err *err)
 		return -1;
 	start_work(c);
 	set_waiting(c, "");
-	process_trim();
-	(void)process_wait(INT64_MAX);
+	process_rest();
 	return 0;
 }
 

@@ -401,8 +401,7 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 							  : cmd_failed(cmd, &err);
 	} else {
 		log_start(&s);
-		process_trim();
-		(void)process_wait(INT64_MAX);
+		process_rest();
 		status = stop(&s);
 	}
 	take_down(&s);
