@@ -32,7 +32,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-const target = 0.25
+const (
+	target = 0.25
+	idle   = 7 * time.Second // from the start to what counts as idle: our program gives memory back after 5
+)
 
 type server struct {
 	name      string
@@ -124,9 +127,6 @@ func start(name, program, dir string) (*server, error) {
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err == nil {
 		err = s.call("Probe", nil)
-	}
-	if err == nil {
-		s.idle, err = s.memory()
 	}
 	if err != nil {
 		s.stop()
@@ -293,6 +293,12 @@ func run() error {
 		}
 		defer s.stop()
 		servers = append(servers, s)
+	}
+	time.Sleep(idle)
+	for _, s := range servers {
+		if s.idle, err = s.memory(); err != nil {
+			return err
+		}
 	}
 	req := request()
 	for range *rounds {
