@@ -141,15 +141,15 @@ static void fail_waiting(struct http *c, const struct err *why)
 		end_stream(s, why);
 }
 
-static size_t read_head(const struct http_stream *s, const char *authority, struct h2_header *v)
+static size_t read_head(const struct http_stream *s, struct h2_header *v)
 {
 	const char *at = s->head;
 	size_t n = 0;
 
 	v[n++] = (struct h2_header){ .name = ":method", .value = at };
 	at += strlen(at) + 1;
-	v[n++] = (struct h2_header){ .name = ":scheme", .value = "https" };
-	v[n++] = (struct h2_header){ .name = ":authority", .value = authority };
+	v[n++] = (struct h2_header){ .name = ":scheme", .value = s->c->tls ? "https" : "http" };
+	v[n++] = (struct h2_header){ .name = ":authority", .value = s->c->authority };
 	v[n++] = (struct h2_header){ .name = ":path", .value = at };
 	at += strlen(at) + 1;
 	for (size_t i = 0; i < s->n_headers; i++) {
@@ -166,7 +166,7 @@ static size_t read_head(const struct http_stream *s, const char *authority, stru
 static bool send_stream(struct http_stream *s)
 {
 	struct h2_header headers[HEADERS_MAX + 4] = { 0 };
-	size_t n = read_head(s, s->c->authority, headers);
+	size_t n = read_head(s, headers);
 	struct h2 *h2 = s->c->session->h2;
 	struct err ignored;
 
@@ -406,7 +406,7 @@ struct http *http_new(struct ev_loop *loop, const struct http_options *opts)
 	bool is_v6 = strchr(opts->host, ':') != NULL;
 
 	c->loop = loop;
-	c->tls = tls_ref(opts->tls);
+	c->tls = opts->tls ? tls_ref(opts->tls) : NULL;
 	c->addr.kind = NET_ADDR_TCP;
 	c->addr.port = opts->port;
 	(void)snprintf(c->addr.host, sizeof(c->addr.host), "%s", opts->host);

@@ -110,7 +110,8 @@ class Probe:
         self.stderr = log
         with open(log, 'ab') as f:
             self.process = subprocess.Popen(cluster.inside([PROBE, kubeconfig]), stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=f, text=True, bufsize=1)
+                                            stdout=subprocess.PIPE, stderr=f, text=True, bufsize=1,
+                                            env={**os.environ, 'TSAN_OPTIONS': f'suppressions={ROOT}/tests/tsan.supp'})
         self.changes, self.answers = [], queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
