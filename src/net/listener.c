@@ -3,13 +3,18 @@
  * Sockets that are listened on. The delicate part is the file of a unix socket: bind(2) refuses an
  * existing path, and a process that was killed leaves its file behind. So the path is probed by
  * connecting: refused means that nobody listens and the file may go, success means that somebody
- * lives there, whom SO_PEERCRED names. The socket is bound under a temporary name, given its mode,
- * and renamed into place, so that it never exists with a wider mode and never vanishes for a
- * watcher.
+ * lives there, whom SO_PEERCRED names.
+ *
+ * The socket is bound under a temporary name, given its mode, and moved into place, so that it
+ * never exists with a wider mode. Moving is where two processes that start at once would take each
+ * other's place: an empty path is filled by RENAME_NOREPLACE, a stale file leaves by
+ * RENAME_EXCHANGE, and what came out must be the very file that was probed, or it is put back.
  */
 #include "net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "event/loop.h"
 #include "net/conn-internal.h"
 #include "net/conn.h"
@@ -106,19 +112,29 @@ static void connection_waits(uv_stream_t *server, int status)
 	}
 }
 
-static int probe_existing(const char *path, struct err *err)
+static int refuse_living(int fd, const char *path, struct err *err)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct ucred cred = { 0 };
 	socklen_t len = sizeof(cred);
-	struct stat st = { 0 };
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
+		return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by process %d",
+			       path, cred.pid);
+	return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by another process",
+		       path);
+}
+
+/* 0: nothing is there; 1: a socket that nobody listens on; -1: hands off. */
+static int probe_existing(const char *path, struct stat *ret_stale, struct err *err)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	autofd int fd = -1;
 
-	if (lstat(path, &st) < 0)
+	if (lstat(path, ret_stale) < 0)
 		return errno == ENOENT
 			       ? 0
 			       : err_os(err, ERR_FAILED_PRECONDITION, errno, "socket '%s'", path);
-	if (!S_ISSOCK(st.st_mode))
+	if (!S_ISSOCK(ret_stale->st_mode))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "'%s' exists and is no socket: it is left alone; remove it or "
 			       "choose another path",
@@ -127,53 +143,92 @@ static int probe_existing(const char *path, struct err *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "probe socket '%s'", path);
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == ECONNREFUSED)
-		return 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
-		return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by process %d",
-			       path, cred.pid);
-	return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by another process",
-		       path);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno != ECONNREFUSED)
+		return refuse_living(fd, path, err);
+	return 1;
 }
 
-/*
- * Binds at a name beside path and renames it over: atomic for whoever watches the directory. The
- * temporary name begins with a dot, which kubelet's plugin watcher ignores.
- */
+/* 0, or -EAGAIN: somebody else was quicker, look again. */
+static int replace_stale(const char *temp, const char *path, const struct stat *stale)
+{
+	struct stat out = { 0 };
+
+	if (renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_EXCHANGE) < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	if (lstat(temp, &out) == 0 && out.st_dev == stale->st_dev && out.st_ino == stale->st_ino)
+		return unlink(temp) < 0 ? -errno : 0;
+	return renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_EXCHANGE) < 0 ? -errno : -EAGAIN;
+}
+
+/* Moves the socket at temp to path, unless somebody lives there. */
+static int move_into_place(const char *temp, const char *path, struct err *err)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		struct stat stale = { 0 };
+		int r = probe_existing(path, &stale, err);
+
+		if (r < 0)
+			return -1;
+		if (r > 0)
+			r = replace_stale(temp, path, &stale);
+		else if (renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
+			r = errno == EEXIST ? -EAGAIN : -errno;
+		if (r == -EINVAL) /* a filesystem without these flags */
+			r = rename(temp, path) < 0 ? -errno : 0;
+		if (r == 0)
+			return 0;
+		if (r != -EAGAIN)
+			return err_os(err, ERR_INTERNAL, -r, "socket '%s'", path);
+	}
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "socket '%s' is replaced by others all the time", path);
+}
+
+/* The temporary name begins with a dot, which kubelet's plugin watcher ignores, and is not made of
+ * the pid, which containers that share the directory may have in common. */
+static int name_temp(const char *path, struct sockaddr_un *ret_sa, struct err *err)
+{
+	int dir_len = (int)(strrchr(path, '/') + 1 - path);
+	int n = snprintf(ret_sa->sun_path, sizeof(ret_sa->sun_path), "%.*s.%08x", dir_len, path,
+			 (unsigned)random_below(UINT64_C(1) << 32));
+
+	if (n < 0 || (size_t)n >= sizeof(ret_sa->sun_path))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "socket path '%s' is too long: its directory must leave 9 of 107 "
+			       "bytes for a temporary name",
+			       path);
+	return 0;
+}
+
 static int bind_unix(struct listener *l, mode_t mode, struct err *err)
 {
 	const char *path = l->addr.path;
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct stat st = { 0 };
 	autofd int fd = -1;
-	int dir_len = (int)(strrchr(path, '/') + 1 - path);
-	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%.*s.%d", dir_len, path, (int)getpid());
+	int r = 0;
 
-	if (n < 0 || (size_t)n >= sizeof(sa.sun_path))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "socket path '%s' is too long: its directory must leave 9 of 107 "
-			       "bytes for a temporary name",
-			       path);
-	if (probe_existing(path, err) < 0)
+	if (name_temp(path, &sa, err) < 0)
 		return -1;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "socket '%s'", path);
-	(void)unlink(sa.sun_path); /* of a killed process that had our pid */
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_os(err, ERR_FAILED_PRECONDITION, errno,
 			      "socket '%s' cannot be made (does its directory exist?)", path);
-	if (chmod(sa.sun_path, mode) < 0 || lstat(sa.sun_path, &st) < 0 ||
-	    listen(fd, BACKLOG) < 0 || rename(sa.sun_path, path) < 0) {
-		err_os(err, ERR_INTERNAL, errno, "socket '%s'", path);
-		(void)unlink(sa.sun_path);
+	if (chmod(sa.sun_path, mode) < 0 || lstat(sa.sun_path, &st) < 0 || listen(fd, BACKLOG) < 0)
+		r = err_os(err, ERR_INTERNAL, errno, "socket '%s'", path);
+	else
+		r = move_into_place(sa.sun_path, path, err);
+	if (r < 0) {
+		(void)unlink(sa.sun_path); /* there is another error to tell */
 		return -1;
 	}
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
-	n = uv_pipe_open(&l->uv.pipe, fd);
-	if (n < 0)
-		return err_os(err, ERR_INTERNAL, n, "socket '%s'", path);
+	r = uv_pipe_open(&l->uv.pipe, fd);
+	if (r < 0)
+		return err_os(err, ERR_INTERNAL, r, "socket '%s'", path);
 	(void)TAKE_FD(fd);
 	return 0;
 }

@@ -427,6 +427,21 @@ TEST(what_cannot_be_used_is_refused_with_its_name)
 	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_INVALID_ARGUMENT, "together");
 }
 
+/* OpenSSL's own way would be to ask on the terminal. */
+TEST(a_key_behind_a_passphrase_is_refused)
+{
+	struct fixture *f = *state;
+	struct tls_options opts = server_options(f);
+	BIO *bio = BIO_new_file(f->key, "w");
+	struct tls *tls = NULL;
+
+	assert_non_null(bio);
+	assert_true(PEM_write_bio_PKCS8PrivateKey(bio, f->server_id.key, EVP_aes_128_cbc(),
+						  "secret", 6, NULL, NULL));
+	BIO_free(bio);
+	ASSERT_ERR(tls_new(&opts, &tls, &f->err), &f->err, ERR_FAILED_PRECONDITION, f->key);
+}
+
 TEST(an_expired_certificate_is_refused_at_load)
 {
 	struct fixture *f = *state;
@@ -580,6 +595,7 @@ RUN_TESTS(TLS_UNIT(both_sides_verify_each_other_and_the_server_knows_the_name),
 	  TLS_UNIT(a_server_must_have_the_name_that_is_asked_for),
 	  TLS_UNIT(skip_verify_takes_any_server),
 	  TLS_UNIT(what_cannot_be_used_is_refused_with_its_name),
+	  TLS_UNIT(a_key_behind_a_passphrase_is_refused),
 	  TLS_UNIT(an_expired_certificate_is_refused_at_load),
 	  TLS_UNIT(replaced_files_serve_the_next_connection_and_broken_ones_do_not),
 	  TLS_UNIT(only_alpn_h2_is_taken))
