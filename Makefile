@@ -27,7 +27,7 @@ demo: all ## a volume's life on this machine, without Kubernetes, told step by s
 	@tools/demo $(BUILD)/cleat
 
 test: deps all ## everything but the cluster: unit, root, lint, fuzz corpora, integration, csi-sanity, demo (root)
-	@tools/run-suites --build $(BUILD) unit root lint fuzz itest sanity demo
+	@tools/run-suites --build $(BUILD) unit root lint fuzz itest interop sanity demo
 
 check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 	@tools/run-suites --build $(BUILD) unit lint fuzz
@@ -51,12 +51,12 @@ e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root
 asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
 	@tools/deps build test
 	@$(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
-	@tools/run-suites --build build-asan unit root fuzz itest sanity -- $(ARGS)
+	@tools/run-suites --build build-asan unit root fuzz itest interop sanity -- $(ARGS)
 
 tsan: ## the same with ThreadSanitizer
 	@tools/deps build test
 	@$(call setup,build-tsan,-Db_sanitize=thread -Db_lundef=false)
-	@tools/run-suites --build build-tsan unit root fuzz itest sanity -- $(ARGS)
+	@tools/run-suites --build build-tsan unit root fuzz itest interop sanity -- $(ARGS)
 
 fuzz: ## libFuzzer on every target, TIME=60 seconds each
 	@tools/deps build test lint
