@@ -13,9 +13,13 @@
 #include "backend/loop.h"
 
 #include <assert.h>
+#include <poll.h>
 
 #include "base/mem.h"
 #include "host/loopdev.h"
+
+#define GONE_TRIES 250
+#define GONE_WAIT_MS 2
 
 void loop_holds_init(struct loop_holds *h)
 {
@@ -119,6 +123,25 @@ int loop_find(const struct host_file *file, const char *name, struct backend_dev
 	return rc;
 }
 
+/*
+ * Whoever looks at all loop devices of the machine (udev, losetup) has ours open for a moment, and
+ * then it goes only when he is done. Without this wait the delete that follows would find it in
+ * use. One that is really in use stays, as the contract says; nothing in the kernel tells when it
+ * goes.
+ */
+static int wait_gone(const struct host_file *file, const char *name, struct err *err)
+{
+	struct host_loop loop;
+	int rc = 1;
+
+	for (unsigned i = 0; rc > 0 && i < GONE_TRIES; i++) {
+		rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
+		if (rc > 0)
+			(void)poll(NULL, 0, GONE_WAIT_MS);
+	}
+	return rc < 0 ? -1 : 0;
+}
+
 int loop_detach(struct loop_holds *h, const char *token, const char *name,
 		const struct host_file *file, struct err *err)
 {
@@ -129,5 +152,7 @@ int loop_detach(struct loop_holds *h, const char *token, const char *name,
 	rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
 	if (rc <= 0)
 		return rc;
-	return host_loop_detach(&loop, file->device, file->inode, err);
+	if (host_loop_detach(&loop, file->device, file->inode, err) < 0)
+		return -1;
+	return wait_gone(file, name, err);
 }
