@@ -31,6 +31,35 @@ static void print_help(const struct cmd *cmd)
 	fputs(str_get(&out), stdout);
 }
 
+/* What may end a program before it begins: false with *ret_exit, after the options were parsed. */
+static bool check_common(const struct cmd *cmd, const struct cmd_common *common,
+			 const char *unexpected, int *ret_exit)
+{
+	if (common->help) {
+		print_help(cmd);
+		*ret_exit = CMD_OK;
+	} else if (common->version) {
+		puts("cleat " CMD_VERSION_TEXT);
+		*ret_exit = CMD_OK;
+	} else if (unexpected) {
+		*ret_exit = cmd_usage(cmd, "unexpected argument '%s'", unexpected);
+	} else if (common->verbosity > 10) {
+		*ret_exit = cmd_usage(cmd, "--v=%u: from 0 to 10", common->verbosity);
+	} else {
+		return true;
+	}
+	return false;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
+			return true;
+	}
+	return false;
+}
+
 bool cmd_parse(const struct cmd *cmd, void *opts, int argc, char **argv, char ***ret_rest,
 	       int *ret_n_rest, int *ret_exit)
 {
@@ -39,33 +68,18 @@ bool cmd_parse(const struct cmd *cmd, void *opts, int argc, char **argv, char **
 	char **rest = NULL;
 	int n_rest = 0;
 
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
-			print_help(cmd);
-			*ret_exit = CMD_OK;
-			return false;
-		}
+	/* Before the rest is judged: who asks for help has got something wrong already. */
+	if (asks_for_help(argc, argv)) {
+		print_help(cmd);
+		*ret_exit = CMD_OK;
+		return false;
 	}
 	if (opt_parse(cmd->options, opts, argc, argv, &rest, &n_rest, &err) < 0) {
 		*ret_exit = cmd_usage(cmd, "%s", err.msg);
 		return false;
 	}
-	if (common->help) {
-		print_help(cmd);
-		*ret_exit = CMD_OK;
-		return false;
-	}
-	if (common->version) {
-		puts("cleat " CMD_VERSION_TEXT);
-		*ret_exit = CMD_OK;
-		return false;
-	}
-	if (!ret_rest && n_rest > 0) {
-		*ret_exit = cmd_usage(cmd, "unexpected argument '%s'", rest[0]);
-		return false;
-	}
-	if (common->verbosity > 10) {
-		*ret_exit = cmd_usage(cmd, "--v=%u: from 0 to 10", common->verbosity);
+	if (!check_common(cmd, common, !ret_rest && n_rest > 0 ? rest[0] : NULL, ret_exit)) {
+		opt_done(cmd->options, opts);
 		return false;
 	}
 	log_init(&(struct log_options){

@@ -193,15 +193,11 @@ static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 	return CMD_OK;
 }
 
-static int run(const struct cmd *cmd, int argc, char **argv)
+static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char **rest, int n_rest)
 {
-	struct ctl_options opts = { 0 };
 	const struct ctl_verb *verb;
-	char **rest;
-	int n_rest, status;
+	int status;
 
-	if (!cmd_parse(cmd, &opts, argc, argv, &rest, &n_rest, &status))
-		return status;
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
 				      "create|list|show|delete|stage|publish|unpublish|"
@@ -209,10 +205,23 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	verb = find_verb(rest[0], n_rest > 1 ? rest[1] : "");
 	if (!verb)
 		return complain_verb(cmd, rest[0], n_rest > 1 ? rest[1] : "");
-	status = check_words(cmd, &opts, verb, rest, n_rest);
+	status = check_words(cmd, opts, verb, rest, n_rest);
 	if (status != CMD_OK)
 		return status;
-	return run_on_loop(cmd, &opts, verb, verb->argument ? rest[2] : "");
+	return run_on_loop(cmd, opts, verb, verb->argument ? rest[2] : "");
+}
+
+static int run(const struct cmd *cmd, int argc, char **argv)
+{
+	struct ctl_options opts = { 0 };
+	char **rest;
+	int n_rest, status;
+
+	if (!cmd_parse(cmd, &opts, argc, argv, &rest, &n_rest, &status))
+		return status;
+	status = run_words(cmd, &opts, rest, n_rest);
+	opt_done(options, &opts);
+	return status;
 }
 
 const struct cmd cmd_ctl = {
