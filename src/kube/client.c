@@ -116,20 +116,32 @@ static void wipe(char *secret)
 	free(secret);
 }
 
+/* Whether to read the token file now; of several threads one does, unless there is no token at all.
+ */
+static bool is_token_due(struct kube_client *c)
+{
+	int64_t now_ns = clock_now_ns();
+
+	if (!c->token_file)
+		return false;
+	LOCK_SCOPE(&c->lock);
+	if (c->token && now_ns - c->token_ns < TOKEN_AGE_NS)
+		return false;
+	c->token_ns = now_ns;
+	return true;
+}
+
 /* Reads the token file again if it is due. Without a token so far that must succeed. */
 static int refresh_token(struct kube_client *c, struct err *err)
 {
-	int64_t now_ns = clock_now_ns();
 	char *text;
 	size_t n;
 	int r;
 
-	if (!c->token_file)
-		return 0;
-	LOCK_SCOPE(&c->lock);
-	if (c->token && now_ns - c->token_ns < TOKEN_AGE_NS)
+	if (!is_token_due(c))
 		return 0;
 	r = fd_read_file(AT_FDCWD, c->token_file, TOKEN_MAX, &text, &n);
+	LOCK_SCOPE(&c->lock);
 	if (r < 0 && c->token)
 		return 0; /* the old one may still be good; the server will say if not */
 	if (r < 0)
@@ -137,7 +149,6 @@ static int refresh_token(struct kube_client *c, struct err *err)
 	wipe(c->token);
 	text[strcspn(text, " \t\r\n")] = '\0';
 	c->token = text;
-	c->token_ns = now_ns;
 	return 0;
 }
 
