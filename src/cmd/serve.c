@@ -45,6 +45,7 @@
 struct endpoint {
 	struct grpc_server *server;
 	struct ev_path *watch; /* NULL: no socket */
+	const char *name;      /* of the socket in its directory; in serve.arena */
 	const char *what;      /* for the log */
 	bool is_drained;       /* serve.lock */
 };
@@ -124,8 +125,8 @@ static void mend_socket(void *arg, const char *name)
 	struct endpoint *e = arg;
 	struct err err;
 
-	(void)name;
-	if (grpc_server_is_bound(e->server))
+	/* The directory may be a busy one, /run for instance. */
+	if ((name[0] != '\0' && !str_is_equal(name, e->name)) || grpc_server_is_bound(e->server))
 		return;
 	if (grpc_server_rebind(e->server, &err) < 0)
 		log_error("socket is gone and cannot be made again", log_str("socket", e->what),
@@ -150,6 +151,7 @@ static int listen_at(struct serve *s, struct endpoint *e, const char *address, s
 	if (grpc_server_listen(e->server, &addr, &(struct grpc_listen_options){ 0 }, err) < 0)
 		return -1;
 	parent = path_parent(addr.path);
+	e->name = arena_strdup(s->arena, path_last(addr.path));
 	r = ev_path_new(s->loop, parent ? parent : "/", mend_socket, e, &e->watch);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "watch '%s'", parent) : 0;
 }
