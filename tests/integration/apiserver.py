@@ -17,6 +17,8 @@ from certs import Authority
 from harness import PATIENCE, ROOT, sh, wait_until
 
 HOST, SELF, ETCD = '127.0.0.1', '10.99.0.1', 'http://127.0.0.1:2379'
+# A test run that is killed takes its daemons along.
+WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--']
 PROBE = os.environ.get('CLEAT_KUBE_PROBE', str(pathlib.Path(os.environ.get('CLEAT', ROOT / 'build/cleat')).parent /
                                                'tests/integration/kube_probe'))
 
@@ -36,7 +38,7 @@ class Cluster:
     def __init__(self, directory, server, etcd):
         self.dir, self.program = directory, server
         self.daemons = {}
-        self.holder = subprocess.Popen(['unshare', '--net', 'sh', '-c', f'ip link set lo up && ip address add {SELF}/32 dev lo && echo up && exec sleep infinity'],
+        self.holder = subprocess.Popen([*WITH_US, 'unshare', '--net', 'sh', '-c', f'ip link set lo up && ip address add {SELF}/32 dev lo && echo up && exec sleep infinity'],
                                        stdout=subprocess.PIPE, text=True)
         assert self.holder.stdout.readline() == 'up\n'
         self.ca = Authority(directory, 'ca')
@@ -50,7 +52,7 @@ class Cluster:
                           '--listen-peer-urls=http://127.0.0.1:2380'])
 
     def inside(self, argv):
-        return ['nsenter', f'--net=/proc/{self.holder.pid}/ns/net', '--'] + [str(a) for a in argv]
+        return WITH_US + ['nsenter', f'--net=/proc/{self.holder.pid}/ns/net', '--'] + [str(a) for a in argv]
 
     def run(self, name, argv):
         log = open(self.dir / f'{name}.log', 'ab')
