@@ -51,12 +51,14 @@ e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root
 asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
 	@tools/deps build test
 	@$(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
-	@tools/run-suites --build build-asan unit root fuzz itest interop sanity -- $(ARGS)
+	@UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/build-asan/sanitizer \
+	ASAN_OPTIONS=log_path=$(CURDIR)/build-asan/sanitizer tools/run-suites --build build-asan unit root fuzz itest interop sanity -- $(ARGS)
 
 tsan: ## the same with ThreadSanitizer
 	@tools/deps build test
 	@$(call setup,build-tsan,-Db_sanitize=thread -Db_lundef=false)
-	@tools/run-suites --build build-tsan unit root fuzz itest interop sanity -- $(ARGS)
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:log_path=$(CURDIR)/build-tsan/sanitizer \
+	tools/run-suites --build build-tsan unit root fuzz itest interop sanity -- $(ARGS)
 
 fuzz: ## libFuzzer on every target, TIME=60 seconds each
 	@tools/deps build test lint
