@@ -334,10 +334,10 @@ static void take_down(struct controller *c)
 	remote_close(c->remote);
 	if (c->client)
 		kube_client_free(c->client);
-	if (c->work)
-		work_free(c->work);
 	if (c->is_running)
 		ev_loop_join(c->loop);
+	if (c->work)
+		work_free(c->work);
 	process_http_stop(c->http);
 	if (c->loop)
 		ev_loop_free(c->loop);

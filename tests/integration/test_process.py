@@ -113,7 +113,7 @@ def test_sigterm_lets_a_running_call_end(driver, work):
     t = threading.Thread(target=create)
     t.start()
     driver.process.child.send_signal(signal.SIGTERM)
-    assert driver.process.wait() == 0
+    assert driver.process.wait() == 0, driver.process.text()
     t.join()
     # Either it came in time and was answered, or it was not taken at all: never half.
     assert not isinstance(result[0], grpc.RpcError) or result[0].code() in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)

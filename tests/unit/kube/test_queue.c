@@ -95,8 +95,8 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 
 	queue_free(f->q);
-	work_free(f->work);
 	ev_loop_join(f->loop);
+	work_free(f->work);
 	ev_loop_free(f->loop);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->lock);
