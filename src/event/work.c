@@ -263,17 +263,16 @@ int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
 {
 	struct lane *lane = &w->lanes[id];
 	struct job *job = xmalloc(sizeof(*job));
-	bool wake = false;
 	int r;
 
 	*job = (struct job){ .fn = fn, .arg = arg };
 	pthread_mutex_lock(&lane->lock);
 	r = queue_job(lane, job);
-	wake = r == 0 && should_wake(lane);
-	pthread_mutex_unlock(&lane->lock);
-	/* Not under the lock, which the thread wants first of all. */
-	if (wake)
+	/* Under the lock: a thread that is awake already may take the job and end all of w before we
+	 * were to signal. */
+	if (r == 0 && should_wake(lane))
 		pthread_cond_signal(&lane->work);
+	pthread_mutex_unlock(&lane->lock);
 	if (r < 0)
 		free(job);
 	return r;

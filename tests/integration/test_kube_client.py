@@ -264,7 +264,7 @@ def test_events_are_counted(probe):
 
     def events():
         every = probe.call('get /api/v1/namespaces/default/events')['items']
-        return sorted(((e['reason'], e) for e in every if e['involvedObject']['name'] == name), key=lambda x: x[0])
+        return sorted(((e['reason'], e) for e in every if e['involvedObject'].get('name') == name), key=lambda x: x[0])
     wait_until('both are written and counted', lambda: [(r, e['count']) for r, e in events()] ==
                [('Provisioning', 1), ('ProvisioningFailed', 3)])
     event = events()[1][1]
