@@ -3,6 +3,7 @@
 #define EVENT_SYNC_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 /* LOCK_SCOPE(&m): held to the end of the block. */
@@ -26,5 +27,14 @@ void sync_cond_init(pthread_cond_t *c); /* on CLOCK_MONOTONIC */
 /* Waits until signalled or the monotonic deadline (INT64_MAX: for ever). 0 or -ETIMEDOUT; spurious
  * wake-ups happen. */
 int sync_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline_ns);
+
+/* One thread waits, another calls: a flag with a futex, for hand-overs that are worth more than a
+ * condition variable's lock. Waiting takes the call back. */
+struct sync_flag {
+	atomic_uint is_set;
+};
+void sync_flag_set(struct sync_flag *f);
+/* 0 or -ETIMEDOUT, as sync_cond_wait_until but never in vain. */
+int sync_flag_wait_until(struct sync_flag *f, int64_t deadline_ns);
 
 #endif

@@ -2,10 +2,13 @@
 /*
  * Worker lanes. Each lane is a lock, a list of jobs and as many threads as it
  * needs, up to its bound: submitting starts one when more jobs wait than
- * threads do. Waiting threads are woken one at a time, and who takes a job
- * wakes the next while jobs are left: a burst of short jobs is then done by as
- * many threads as it takes, where a signal for each job would cost more than
- * the job. A thread that waited a minute in vain ends, so an idle process
+ * threads do. Waiting threads are called one at a time, and who takes a job
+ * calls the next while jobs are left: a burst of short jobs is then done by as
+ * many threads as it takes, where a call for each job would cost more than
+ * the job. Each thread waits on a flag of its own and the last to come is
+ * called first, as its caches are warm; a condition variable would also leave
+ * the lane's lock marked as contended after every wait, which costs a system
+ * call at the next unlock. A thread that waited a minute in vain ends, so an idle process
  * is one thread again.
  *
  * Threads are detached and counted. Leaving the count is the last thing that
@@ -37,21 +40,27 @@ struct job {
 	void *arg;
 };
 
+/* A thread without work, on its own stack. */
+struct waiter {
+	struct waiter *next;
+	struct sync_flag called;
+};
+
 struct lane {
 	enum work_lane id;
 	unsigned max_threads;
 	unsigned max_jobs;
 	int64_t idle_ns;
-	pthread_mutex_t lock; /* all below */
-	pthread_cond_t work;  /* a job came, or closed */
-	pthread_cond_t gone;  /* n_threads is 0 */
+	pthread_mutex_t lock;   /* all below */
+	struct waiter *waiting; /* the last to come goes first: its caches are warm */
+	pthread_cond_t gone;    /* n_threads is 0 */
 	struct job *first;
 	struct job **last;
 	unsigned n_jobs;
 	unsigned n_threads;
 	unsigned n_waiting;
 	unsigned n_busy;
-	bool is_waking; /* a thread was signalled and has not looked yet */
+	bool is_waking; /* a thread was called and has not looked yet */
 	bool closed;
 };
 
@@ -119,28 +128,67 @@ static void count_busy(struct lane *lane, int by)
 	atomic_fetch_add(&busy_now[lane->id], (unsigned)by);
 }
 
-/* Under the lock: whether to signal a waiting thread now. Counts it as signalled. */
-static bool should_wake(struct lane *lane)
+/* Under the lock: the thread to call now, counted as called, or NULL. */
+static struct waiter *take_waiter(struct lane *lane)
 {
-	if (!lane->first || lane->n_waiting == 0 || lane->is_waking)
-		return false;
+	struct waiter *w = lane->waiting;
+
+	if (!lane->first || !w || lane->is_waking)
+		return NULL;
+	lane->waiting = w->next;
+	lane->n_waiting--;
 	lane->is_waking = true;
+	return w;
+}
+
+/* Not under the lock, which the thread wants first of all. That thread cannot end before it is
+ * called, nor can work_free before it; after that only the kernel looks at the flag's address. */
+static void call_waiter(struct waiter *w)
+{
+	if (w)
+		sync_flag_set(&w->called);
+}
+
+static bool remove_waiter(struct lane *lane, struct waiter *w)
+{
+	for (struct waiter **at = &lane->waiting; *at; at = &(*at)->next) {
+		if (*at != w)
+			continue;
+		*at = w->next;
+		lane->n_waiting--;
+		return true;
+	}
+	return false;
+}
+
+/* Under the lock, which it gives up meanwhile. False: nobody called for idle_ns. */
+static bool wait_for_call(struct lane *lane, struct waiter *w)
+{
+	int64_t deadline = clock_now_ns() + lane->idle_ns;
+	int r;
+
+	w->next = lane->waiting;
+	lane->waiting = w;
+	lane->n_waiting++;
+	pthread_mutex_unlock(&lane->lock);
+	r = sync_flag_wait_until(&w->called, deadline);
+	pthread_mutex_lock(&lane->lock);
+	if (r < 0 && remove_waiter(lane, w))
+		return false;
+	if (r < 0)
+		(void)sync_flag_wait_until(&w->called, INT64_MAX); /* it is on its way */
+	lane->is_waking = false;
 	return true;
 }
 
 /* Waits for a job; NULL when the thread is to end. Under the lock. */
-static struct job *next_job(struct lane *lane)
+static struct job *next_job(struct lane *lane, struct waiter *w)
 {
-	int64_t deadline = clock_now_ns() + lane->idle_ns;
 	struct job *job;
-	int r = 0;
 
-	while (!lane->first && !lane->closed && r != -ETIMEDOUT) {
-		lane->n_waiting++;
-		r = sync_cond_wait_until(&lane->work, &lane->lock, deadline);
-		lane->n_waiting--;
-		lane->is_waking = false;
-	}
+	while (!lane->first && !lane->closed)
+		if (!wait_for_call(lane, w))
+			break;
 	job = lane->first;
 	if (!job)
 		return NULL;
@@ -148,23 +196,24 @@ static struct job *next_job(struct lane *lane)
 	if (!lane->first)
 		lane->last = &lane->first;
 	lane->n_jobs--;
-	if (should_wake(lane))
-		pthread_cond_signal(&lane->work);
 	return job;
 }
 
 static void *run_lane(void *arg)
 {
 	struct lane *lane = arg;
+	struct waiter self = { 0 }, *other;
 	char name[NAME_BYTES];
 	struct job *job;
 
 	(void)snprintf(name, sizeof(name), "work-%s", defaults[lane->id].name); /* fits */
 	(void)pthread_setname_np(pthread_self(), name); /* only for people */
 	pthread_mutex_lock(&lane->lock);
-	while ((job = next_job(lane))) {
+	while ((job = next_job(lane, &self))) {
 		count_busy(lane, 1);
+		other = take_waiter(lane);
 		pthread_mutex_unlock(&lane->lock);
+		call_waiter(other);
 		job->fn(job->arg);
 		free(job);
 		pthread_mutex_lock(&lane->lock);
@@ -185,7 +234,6 @@ static void init_lane(struct lane *lane, enum work_lane id, const struct work_op
 	lane->idle_ns = opts->idle_ns ? opts->idle_ns : 60 * NS_PER_S;
 	lane->last = &lane->first;
 	pthread_mutex_init(&lane->lock, NULL);
-	sync_cond_init(&lane->work);
 	sync_cond_init(&lane->gone);
 }
 
@@ -215,7 +263,12 @@ void work_free(struct work *w)
 	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
 		pthread_mutex_lock(&lane->lock);
 		lane->closed = true;
-		pthread_cond_broadcast(&lane->work);
+		for (; lane->waiting; lane->n_waiting--) {
+			struct waiter *waiter = lane->waiting;
+
+			lane->waiting = waiter->next;
+			sync_flag_set(&waiter->called);
+		}
 		pthread_mutex_unlock(&lane->lock);
 	}
 	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
@@ -227,7 +280,6 @@ void work_free(struct work *w)
 	/* Not before all have ended: a job of one lane may submit to any other. */
 	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
 		pthread_cond_destroy(&lane->gone);
-		pthread_cond_destroy(&lane->work);
 		pthread_mutex_destroy(&lane->lock);
 	}
 	free(w);
@@ -263,16 +315,16 @@ int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
 {
 	struct lane *lane = &w->lanes[id];
 	struct job *job = xmalloc(sizeof(*job));
+	struct waiter *waiter = NULL;
 	int r;
 
 	*job = (struct job){ .fn = fn, .arg = arg };
 	pthread_mutex_lock(&lane->lock);
 	r = queue_job(lane, job);
-	/* Under the lock: a thread that is awake already may take the job and end all of w before we
-	 * were to signal. */
-	if (r == 0 && should_wake(lane))
-		pthread_cond_signal(&lane->work);
+	if (r == 0)
+		waiter = take_waiter(lane);
 	pthread_mutex_unlock(&lane->lock);
+	call_waiter(waiter);
 	if (r < 0)
 		free(job);
 	return r;

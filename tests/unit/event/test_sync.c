@@ -90,6 +90,46 @@ TEST(a_lock_scope_ends_with_its_block)
 	pthread_mutex_unlock(&f.lock);
 }
 
+TEST(a_call_that_came_before_is_not_lost_and_counts_once)
+{
+	struct sync_flag f = { 0 };
+
+	sync_flag_set(&f);
+	sync_flag_set(&f);
+	ASSERT_EQ(sync_flag_wait_until(&f, INT64_MAX), 0);
+	ASSERT_EQ(sync_flag_wait_until(&f, clock_now_ns() + NS_PER_MS), -ETIMEDOUT);
+	sync_flag_set(&f);
+	ASSERT_EQ(sync_flag_wait_until(&f, 0), 0);
+}
+
+struct pair {
+	struct sync_flag ping, pong;
+};
+
+static void answer_calls(void *arg)
+{
+	struct pair *p = arg;
+
+	for (int i = 0; i < 1000; i++) {
+		(void)sync_flag_wait_until(&p->ping, INT64_MAX); /* without deadline always 0 */
+		sync_flag_set(&p->pong);
+	}
+}
+
+TEST(every_call_is_heard)
+{
+	struct pair p = { 0 };
+	struct work_thread *thread = NULL;
+
+	ASSERT_EQ(work_thread_start("calls", answer_calls, &p, &thread), 0);
+	for (int i = 0; i < 1000; i++) {
+		sync_flag_set(&p.ping);
+		ASSERT_EQ(sync_flag_wait_until(&p.pong, clock_now_ns() + 20 * NS_PER_S), 0);
+	}
+	work_thread_join(thread);
+}
+
 RUN_TESTS(UNIT(a_deadline_in_the_past_times_out_at_once),
 	  UNIT(a_deadline_is_reached_without_a_signal), UNIT(a_deadline_counts_in_faked_time),
-	  UNIT(a_signal_ends_a_wait_without_deadline), UNIT(a_lock_scope_ends_with_its_block))
+	  UNIT(a_signal_ends_a_wait_without_deadline), UNIT(a_lock_scope_ends_with_its_block),
+	  UNIT(a_call_that_came_before_is_not_lost_and_counts_once), UNIT(every_call_is_heard))
