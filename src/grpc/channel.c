@@ -11,6 +11,11 @@
  * lost soon after it opened counts as a failed attempt: a server that accepts and drops is not
  * called in a tight loop.
  *
+ * No PINGs: servers on grpc-go take more than two within five minutes for abuse and end the
+ * connection ("too_many_pings"), and with it every call that takes long. That a peer's machine is
+ * gone is found by TCP itself (net/conn), that its process is gone by the kernel, and one that
+ * hangs by the deadlines of the calls.
+ *
  * Calls wait in one list while there is no connection, and when the peer's limit of streams is
  * reached; whatever may have changed that tries them again in order.
  */
@@ -34,8 +39,6 @@
 #define CONNECT_NS (10 * NS_PER_S)
 #define BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS NS_PER_S
-#define PING_NS (20 * NS_PER_S)
-#define PING_TIMEOUT_NS (10 * NS_PER_S)
 
 enum channel_state { IDLE, CONNECTING, READY, BACKOFF };
 
@@ -345,8 +348,6 @@ static void conn_open(void *arg)
 	struct grpc_channel *ch = arg;
 	struct session *ss = xcalloc(1, sizeof(*ss));
 	const struct h2_options opts = {
-		.ping_interval_ns = PING_NS,
-		.ping_timeout_ns = PING_TIMEOUT_NS,
 		.ops = &session_ops,
 		.arg = ss,
 	};

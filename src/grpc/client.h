@@ -21,9 +21,8 @@ struct tls;
  * lost within a second, the next waits 0.1–1 s with jitter. Calls wait for the connection, and for
  * room below the peer's limit of streams, within their deadline; they fail with UNAVAILABLE and the
  * reason when an attempt failed or the connection was lost under them. A server that says GOAWAY
- * gets its calls finished while new ones go over a new connection. PINGs (20 s, answer within 10 s)
- * find a dead peer. A call whose stream the server refused before processing it (GOAWAY,
- * REFUSED_STREAM) is sent once more.
+ * gets its calls finished while new ones go over a new connection. A call whose stream the server
+ * refused before processing it (GOAWAY, REFUSED_STREAM) is sent once more.
  */
 struct grpc_channel;
 

@@ -11,6 +11,7 @@
  */
 #include "net/conn.h"
 
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -315,6 +316,25 @@ static void name_peer(struct conn *c)
 		 ntohs(((struct sockaddr_in *)&sa)->sin_port));
 }
 
+/* A peer whose machine is gone says nothing; the kernel finds out, on both sides. Best effort. */
+static void watch_peer(struct conn *c)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },          { IPPROTO_TCP, TCP_KEEPIDLE, 20 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 5 },        { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 35000 }, { IPPROTO_TCP, TCP_NODELAY, 1 },
+	};
+	uv_os_fd_t fd = -1;
+
+	if (uv_fileno(&c->uv.handle, &fd) < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+				 sizeof(options[i].value));
+}
+
 /* The socket is connected: reads begin, TLS too. */
 static void begin(struct conn *c)
 {
@@ -322,7 +342,7 @@ static void begin(struct conn *c)
 
 	name_peer(c);
 	if (!c->is_unix)
-		uv_tcp_nodelay(&c->uv.tcp, 1);
+		watch_peer(c);
 	r = uv_read_start(&c->uv.stream, give_buffer, got_bytes);
 	if (r < 0) {
 		fail(c, r, "read");

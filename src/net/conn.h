@@ -14,7 +14,7 @@ struct tls;
 
 /*
  * struct conn - bytes to and from a peer over a unix or TCP socket, with TLS if asked. I/O thread
- * only.
+ * only. A TCP peer whose machine is gone is found after 35 s at the latest.
  *
  * Callbacks never run inside conn_connect or conn_write, may call conn_close, and none runs after
  * on_close or after conn_close. on_close is called exactly once unless conn_close came first; the

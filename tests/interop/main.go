@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Conformance of the gRPC server with grpc-go as client and with a raw HTTP/2 framer:
-// interop SERVER-BINARY. One line a check, then "N passed, N failed, 0 skipped".
+// Conformance of the gRPC server with grpc-go as client and with a raw HTTP/2 framer, and of the client with grpc-go as
+// server: interop SERVER-BINARY CLIENT-BINARY. One line a check, then "N passed, N failed, 0 skipped".
 package main
 
 import (
@@ -21,9 +21,10 @@ type check struct {
 }
 
 var (
-	socket string
-	checks []check
-	server *exec.Cmd
+	socket       string
+	clientBinary string
+	checks       []check
+	server       *exec.Cmd
 )
 
 func add(name string, run func() error) { checks = append(checks, check{name, run}) }
@@ -65,8 +66,8 @@ func runOne(c check) (err error) {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: interop SERVER-BINARY")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: interop SERVER-BINARY CLIENT-BINARY")
 		os.Exit(2)
 	}
 	dir, err := os.MkdirTemp("", "cleat-interop-")
@@ -79,6 +80,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	clientBinary = os.Args[2]
+	addOurClientChecks()
 	addClientChecks()
 	addFramerChecks()
 	addDrainCheck()
