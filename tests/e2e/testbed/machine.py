@@ -28,12 +28,14 @@ def wait_for(what, seconds, probe, each=0.05):
 def birth(pid):
     """When the process began, in ticks since boot: tells it from a later one of the same number.
 
-    None if there is no such process or only its remains."""
+    None if there is no such process or only its remains: the first thread may be a zombie while others still run and hold
+    the process's ports."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    state, threads, start = fields[0], int(fields[17]), int(fields[19])
+    return None if state in "ZX" and threads <= 1 else start
 
 
 def only_child(pid):
