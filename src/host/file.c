@@ -43,6 +43,7 @@ int host_file_look(int fd, struct host_file *ret_file, struct err *err)
 		.device = st.st_dev,
 		.inode = st.st_ino,
 		.is_regular = S_ISREG(st.st_mode),
+		.n_links = st.st_nlink,
 		.changed_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec,
 	};
 	return 0;

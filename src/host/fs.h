@@ -42,6 +42,7 @@ struct host_file {
 	dev_t device;
 	uint64_t inode;
 	bool is_regular;
+	uint64_t n_links;   /* names; 0: nameless, or unlinked */
 	int64_t changed_ns; /* mtime */
 };
 int host_file_look(int fd, struct host_file *ret_file, struct err *err);

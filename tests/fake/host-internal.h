@@ -95,6 +95,7 @@ struct fake_world {
 	uint64_t next_number;
 	int64_t time_ns;
 	size_t n_touched;
+	const char *link_before_unlink; /* NULL */
 	unsigned n_calls;
 	unsigned fail_at;
 	unsigned fail_from;

@@ -289,6 +289,7 @@ int host_file_look(int fd, struct host_file *ret_file, struct err *err)
 		.device = inode->on->device,
 		.inode = inode->number,
 		.is_regular = inode->kind == FAKE_FILE,
+		.n_links = inode->n_links,
 		.changed_ns = inode->changed_ns,
 	};
 	return 0;
@@ -411,6 +412,9 @@ int host_file_unlink(int dirfd, const char *name, struct err *err)
 	if (!entry)
 		return 0;
 	world.n_touched += entry->inode->is_foreign;
+	if (world.link_before_unlink)
+		fake_entry_add(dir, world.link_before_unlink, entry->inode, true);
+	world.link_before_unlink = NULL;
 	fake_entry_remove(dir, name);
 	return 0;
 }

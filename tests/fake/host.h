@@ -31,6 +31,10 @@ void fake_host_add_foreign(const char *name);
 void fake_host_set_attr(const char *name, const char *attr, const char *value);
 void fake_host_set_size(const char *name, uint64_t bytes);
 void fake_host_rename(const char *name, const char *new_name);
+void fake_host_link(const char *name, const char *other_name);
+void fake_host_unlink(const char *name);
+/* Somebody gives the file that is unlinked next this name just before. */
+void fake_host_link_before_unlink(const char *other_name);
 bool fake_host_has(const char *name);
 size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
 /* A loop device bound by another program to a file of its own. */

@@ -122,6 +122,21 @@ void fake_host_rename(const char *name, const char *new_name)
 	world.pool->root->changed_ns = ++world.time_ns;
 }
 
+void fake_host_link(const char *name, const char *other_name)
+{
+	fake_entry_add(world.pool->root, other_name, file(name), true);
+}
+
+void fake_host_unlink(const char *name)
+{
+	fake_entry_remove(world.pool->root, name);
+}
+
+void fake_host_link_before_unlink(const char *other_name)
+{
+	world.link_before_unlink = other_name;
+}
+
 bool fake_host_has(const char *name)
 {
 	return fake_entry_find(world.pool->root, name);

@@ -180,6 +180,31 @@ def test_damaged_volume_is_listed_never_served_never_deleted(own_pool, work):
         d.end()
 
 
+def test_second_hard_link_keeps_its_bytes(own_pool, work):
+    """A person's rescue copy: the volume is neither served nor deleted, and whole again when the other name is gone."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work).create()
+        file = volume_file(own_pool)
+        (own_pool.dir / '.keep').mkdir()
+        os.link(file, own_pool.dir / '.keep' / 'rescue')
+        blocks = file.stat().st_blocks
+        v.staging.mkdir(parents=True)
+        with fails(Code.FAILED_PRECONDITION, 'hard links'):
+            d.calls.delete(v.id)
+        with fails(Code.DATA_LOSS, 'hard links'):
+            d.calls.stage(v.id, v.staging)
+        assert (own_pool.dir / '.keep' / 'rescue').stat().st_blocks == blocks
+        assert own_pool.loops() == {}
+        os.unlink(own_pool.dir / '.keep' / 'rescue')
+        os.rmdir(own_pool.dir / '.keep')
+        d.calls.delete(v.id)
+        assert own_pool.files() == []
+        d.stop()
+    finally:
+        d.end()
+
+
 def test_record_removed_from_a_volume(own_pool, work):
     d = Driver(work, own_pool).start()
     try:

@@ -7,9 +7,13 @@
  * record that is wrong is damaged: it may hold somebody's only data, so it is shown and otherwise
  * left for a person.
  *
+ * A second hard link is damage too: the file would be emptied under somebody's rescue copy, and a
+ * loop device bound by the other name would not be known as ours.
+ *
  * Removal unlinks, syncs the directory and then frees the blocks by truncating through the fd it
  * still has: XFS reaps unlinked inodes in the background, and a pool that says "full" right after a
- * delete would be wrong.
+ * delete would be wrong. It truncates only a file that has no name left: one that somebody linked
+ * in the last moment keeps its bytes.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -19,6 +23,9 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "volume/id.h"
+
+#define LOG_ROOM "backend"
+#include "base/log.h"
 
 static int damaged(struct backend_volume *vol, const char *token, const char *why)
 {
@@ -46,6 +53,12 @@ static int judge(const char *token, const char *text, const struct host_file *fi
 	if (file->bytes != record.bytes) {
 		(void)snprintf(why, sizeof(why), "the file has %llu bytes, its record says %llu",
 			       (unsigned long long)file->bytes, (unsigned long long)record.bytes);
+		return damaged(vol, token, why);
+	}
+	if (file->n_links != 1) {
+		(void)snprintf(why, sizeof(why),
+			       "the file has %llu names (hard links); remove all but this one",
+			       (unsigned long long)file->n_links);
 		return damaged(vol, token, why);
 	}
 	vol_token_from_name(record.name, right);
@@ -200,6 +213,20 @@ static int find_whole(struct pool *p, const char *token, bool read_only, enum er
 		ret_volume->vol.damage, p->dir, token);
 }
 
+static int free_blocks(struct pool *p, const char *token, int fd, struct err *err)
+{
+	struct host_file now;
+
+	if (host_file_look(fd, &now, err) < 0)
+		return -1;
+	if (now.n_links == 0)
+		return host_file_resize(fd, 0, err);
+	log_warn("the deleted volume's file was given another name meanwhile; it keeps its bytes",
+		 log_str("pool", p->base.pool_name), log_str("volume", token),
+		 log_u64("inode", now.inode));
+	return 0;
+}
+
 static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 			 const struct pool_volume *found, struct err *err)
 {
@@ -217,7 +244,7 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	    host_dir_sync(p->dir_fd, err) < 0)
 		return -1;
 	pool_know(p, token, false);
-	return host_file_resize(found->fd, 0, err);
+	return free_blocks(p, token, found->fd, err);
 }
 
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)

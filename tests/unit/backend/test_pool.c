@@ -198,6 +198,41 @@ TEST(lists_damaged_volumes_and_neither_serves_nor_deletes_them)
 	teardown(&e);
 }
 
+TEST(a_file_with_two_names_is_damaged_until_one_is_left)
+{
+	struct env e;
+
+	setup(&e, GIB);
+	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+	ASSERT_OK(create(&e, "a", 4 * MIB, ""), &e.err);
+	fake_host_link("a", ".rescue");
+	assert_damaged(&e, "a", "2 names (hard links)");
+	ASSERT_EQ(info(&e).n_damaged, 1);
+	ASSERT_TRUE(fake_host_used_bytes() >= 4 * MIB);
+	fake_host_unlink(".rescue");
+	ASSERT_EQ(info(&e).n_damaged, 0);
+	ASSERT_OK(stat_volume(&e, "a"), &e.err);
+	ASSERT_FALSE(e.vol.is_damaged);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", &e.err), &e.err);
+	ASSERT_FALSE(fake_host_has("a"));
+	teardown(&e);
+}
+
+TEST(does_not_empty_a_file_that_was_linked_in_the_last_moment)
+{
+	struct env e;
+
+	setup(&e, GIB);
+	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+	ASSERT_OK(create(&e, "a", 4 * MIB, ""), &e.err);
+	fake_host_link_before_unlink(".rescue");
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", &e.err), &e.err);
+	ASSERT_FALSE(fake_host_has("a"));
+	ASSERT_TRUE(fake_host_has(".rescue"));
+	ASSERT_TRUE(fake_host_used_bytes() >= 4 * MIB);
+	teardown(&e);
+}
+
 TEST(finds_its_volumes_after_a_restart)
 {
 	struct env e;
@@ -435,6 +470,8 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(refuses_names_that_cannot_be_a_pool), UNIT(is_opened_by_one_living_process_only),
 	  UNIT(takes_one_directory_of_a_filesystem), UNIT(leaves_foreign_files_alone),
 	  UNIT(lists_damaged_volumes_and_neither_serves_nor_deletes_them),
+	  UNIT(a_file_with_two_names_is_damaged_until_one_is_left),
+	  UNIT(does_not_empty_a_file_that_was_linked_in_the_last_moment),
 	  UNIT(finds_its_volumes_after_a_restart), UNIT(sees_that_a_person_removed_a_file),
 	  UNIT(gives_each_filesystem_its_own_identity_and_all_of_its_blocks),
 	  UNIT(keeps_few_templates), UNIT(keeps_a_reserve),
