@@ -35,7 +35,7 @@ void registry_free(struct registry *r)
 	free(r);
 }
 
-static int check_name(const struct registry *r, const char *name, struct err *err)
+int registry_check_name(const char *name, struct err *err)
 {
 	size_t n = strlen(name);
 
@@ -45,6 +45,13 @@ static int check_name(const struct registry *r, const char *name, struct err *er
 			       "'%.80s' cannot be a pool's name: 1 to 63 of a-z, 0-9 and '-', not "
 			       "at an end",
 			       name);
+	return 0;
+}
+
+static int check_name(const struct registry *r, const char *name, struct err *err)
+{
+	if (registry_check_name(name, err) < 0)
+		return -1;
 	if (registry_find_name(r, name))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "two pools are called '%s'; name them, as in --pool=NAME=DIR", name);

@@ -36,6 +36,9 @@ struct backend_config {
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
 		  struct err *err);
 
+/* Whether a pool may be called so; for those who want to know before one is opened. */
+int registry_check_name(const char *name, struct err *err);
+
 size_t registry_count(const struct registry *r);
 struct backend *registry_at(const struct registry *r, size_t i);
 struct backend *registry_find_name(const struct registry *r, const char *name); /* NULL if none */

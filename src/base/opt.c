@@ -177,6 +177,14 @@ static int refuse_value(const struct opt *o, const char *text, const char *from,
 		       o->type == OPT_CHOICE ? "one of " : "", describe_values(o));
 }
 
+/* Whether word is one of the table's options, so that it cannot have been meant as a value. */
+static bool is_known_option(const struct opt *table, const char *word)
+{
+	const char *name = word + 2;
+
+	return str_has_prefix(word, "--") && find_option(table, name, strcspn(name, "="));
+}
+
 /* Handles the option at argv[*at]; moves *at when the value is the next word. */
 static int parse_option(const struct opt *table, void *opts, int argc, char **argv, int *at,
 			bool *seen, struct err *err)
@@ -193,7 +201,7 @@ static int parse_option(const struct opt *table, void *opts, int argc, char **ar
 	seen[o - table] = true;
 	if (!text && o->type == OPT_BOOL)
 		text = "true";
-	if (!text && *at + 1 < argc)
+	if (!text && *at + 1 < argc && !is_known_option(table, argv[*at + 1]))
 		text = argv[++*at];
 	if (!text)
 		return err_set(err, ERR_INVALID_ARGUMENT, "option '--%s' needs %s%s", o->name,

@@ -7,6 +7,9 @@
  * services open to the network is refused before anything listens, unless --insecure says that this
  * is wanted.
  */
+#include <string.h>
+
+#include "base/mem.h"
 #include "base/str.h"
 #include "cmd/remote.h"
 #include "net/addr.h"
@@ -59,4 +62,22 @@ int address_check(const char *option, const char *address, const struct cmd_tls 
 		       "--%s=%s is open to the network: give --tls-cert, --tls-key and --tls-ca, "
 		       "or --insecure",
 		       option, address);
+}
+
+int http_check(const char *endpoint, const char *metrics_path, struct err *err)
+{
+	autofree char *text = NULL;
+	struct net_addr addr;
+
+	if (!str_has_prefix(str_or(metrics_path, ""), "/"))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--metrics-path=%s does not begin with '/'", metrics_path);
+	if (str_is_empty(endpoint))
+		return 0;
+	if (!strrchr(endpoint, ':') || endpoint[0] == '/')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--http-endpoint=%s has no port: write :PORT or HOST:PORT",
+			       endpoint);
+	text = xasprintf("tcp://%s", endpoint);
+	return net_addr_parse(text, &addr, err) < 0 ? err_wrap(err, "--http-endpoint") : 0;
 }

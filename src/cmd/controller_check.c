@@ -50,7 +50,8 @@ static int check_times(const struct controller_options *o, struct err *err)
 int controller_check(const struct controller_options *o, struct err *err)
 {
 	if (check_controllers(o->controllers, err) < 0 || check_times(o, err) < 0 ||
-	    cmd_tls_check(&o->tls, err) < 0)
+	    cmd_tls_check(&o->tls, err) < 0 ||
+	    http_check(o->http_endpoint, o->metrics_path, err) < 0)
 		return -1;
 	return address_check("csi-address", o->csi_address, &o->tls, o->insecure, err);
 }

@@ -15,7 +15,8 @@
 
 #define MEM_SIZE_DEFAULT (8 * GIB)
 
-/* "fast=/srv/pool" or "/srv/pool": a name never begins with a slash. */
+/* "fast=/srv/pool" or "/srv/pool": a name never begins with a slash, and where there is a '=' there
+ * is a name: "=/srv/pool" comes of a variable that is empty, and "default" would hide that. */
 static int split_value(struct arena *a, const char *option, const char *value,
 		       const char **ret_name, const char **ret_path, struct err *err)
 {
@@ -25,6 +26,14 @@ static int split_value(struct arena *a, const char *option, const char *value,
 	if (value[0] != '/' && equals) {
 		name = arena_strndup(a, value, (size_t)(equals - value));
 		path = equals + 1;
+		if (name[0] == '\0')
+			return err_set(
+				err, ERR_INVALID_ARGUMENT,
+				"--%s=%s: the name before '=' is missing: write --%s=NAME=PATH, or "
+				"--%s=PATH",
+				option, value, option, option);
+		if (registry_check_name(name, err) < 0)
+			return err_wrap(err, "--%s=%s", option, value);
 	}
 	if (!path_is_clean(path) || strcmp(path, "/") == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,

@@ -45,6 +45,10 @@ int address_check(const char *option, const char *address, const struct cmd_tls 
 		  struct err *err);
 bool address_is_unix(const char *address);
 
+/* --http-endpoint and --metrics-path: empty endpoint (nothing is served), ":PORT" or "HOST:PORT".
+ */
+int http_check(const char *endpoint, const char *metrics_path, struct err *err);
+
 /*
  * A CSI service somewhere else: the channel to it and the client on it. The loop must be running.
  * Making it does not wait for the other side; calls fail with UNAVAILABLE while it is away.

@@ -2,12 +2,13 @@
 /*
  * serve - a driver process from its start to its end
  *
- *   look at the machine -> open pools -> CSI services -> listeners -> event loop -> HTTP -> kubelet
+ *   look at the machine -> CSI services -> HTTP port -> pools -> listeners -> kubelet -> event loop
  *
- * The order is that of who may see what: a pool that cannot be served ends the process before
- * anything listens, and kubelet, which calls as soon as it sees the registration socket, is shown
- * it last. Nothing is restored at the start, since there is no state but the files and the kernel's
- * own; so a SIGKILL at any time is an ordinary end.
+ * The order is that of who may see what: whatever may be wrong with names, ports, certificates and
+ * directories is found before a pool is touched, a pool that cannot be served ends the process
+ * before a CSI endpoint listens, and kubelet, which calls as soon as it sees the registration
+ * socket, is shown it last. Nothing is restored at the start, since there is no state but the files
+ * and the kernel's own; so a SIGKILL at any time is an ordinary end.
  *
  * A socket's file may be removed under us (kubelet clears its plugin directory when it starts,
  * people clean up): the directories are watched and the sockets made anew.
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <linux/capability.h>
 
@@ -90,7 +92,6 @@ static int open_pools(struct serve *s, struct err *err)
 	struct ctx ctx;
 	int r;
 
-	s->registry = registry_new();
 	ctx_init(&ctx, OPEN_TIMEOUT_NS);
 	r = pools_open(s->registry, &ctx, s->configs, s->n_configs, err);
 	ctx_done(&ctx);
@@ -107,7 +108,7 @@ static int make_services(struct serve *s, struct err *err)
 		.serve_controller = true,
 		.serve_node = true,
 		.max_volumes = o->max_volumes,
-		.pools = s->registry,
+		.pools = s->registry = registry_new(),
 	};
 	int r;
 
@@ -183,8 +184,7 @@ static int open_csi(struct serve *s, struct err *err)
 	const struct serve_options *o = s->opts;
 	struct endpoint *e = add_endpoint(s, "CSI");
 
-	if (load_tls(s, err) < 0 ||
-	    csi_server_new(e->server, &s->service, o->driver_name, &s->csi, err) < 0 ||
+	if (csi_server_new(e->server, &s->service, o->driver_name, &s->csi, err) < 0 ||
 	    listen_at(s, e, s->endpoint, err) < 0)
 		return -1;
 	return str_is_empty(o->fleet_endpoint) ? 0 : listen_at(s, e, o->fleet_endpoint, err);
@@ -212,6 +212,34 @@ static int prepare_kubelet(struct serve *s, struct err *err)
 	if (csi_registration_check_dir(s->opts->kubelet_dir, err) < 0)
 		return -1;
 	return make_plugin_dir(s, err);
+}
+
+/* A socket's directory is not ours to make, and better missed now than after the pools were opened.
+ */
+static int check_socket_dir(const char *address, struct err *err)
+{
+	autofree char *dir = NULL;
+	struct net_addr addr;
+	struct stat st;
+
+	if (net_addr_parse(address, &addr, err) < 0)
+		return -1;
+	if (addr.kind != NET_ADDR_UNIX)
+		return 0;
+	dir = path_parent(addr.path);
+	if (!dir)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--endpoint=%s is no path of a socket",
+			       address);
+	if (stat(dir, &st) < 0)
+		return err_os(err, ERR_FAILED_PRECONDITION, errno,
+			      "--endpoint=%s: the socket's directory '%s'", address, dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, ERR_FAILED_PRECONDITION, "--endpoint=%s: '%s' is no directory",
+			       address, dir);
+	if (access(dir, W_OK | X_OK) < 0)
+		return err_os(err, ERR_FAILED_PRECONDITION, errno,
+			      "--endpoint=%s: make a socket in '%s'", address, dir);
+	return 0;
 }
 
 static int open_registration(struct serve *s, struct err *err)
@@ -261,13 +289,14 @@ static int start(struct serve *s, struct err *err)
 	const struct serve_options *o = s->opts;
 	int r;
 
-	if (check_machine(o, err) < 0 || prepare_kubelet(s, err) < 0 || open_pools(s, err) < 0 ||
-	    make_services(s, err) < 0 || open_csi(s, err) < 0 || open_registration(s, err) < 0)
-		return -1;
-	metric_on_render(pools_set_gauges, s->registry);
-	if (process_http_start(s->loop, s->work, o->http_endpoint, o->metrics_path, is_ready, s,
+	if (make_services(s, err) < 0 || check_machine(o, err) < 0 || prepare_kubelet(s, err) < 0 ||
+	    check_socket_dir(s->endpoint, err) < 0 || load_tls(s, err) < 0 ||
+	    process_http_start(s->loop, s->work, o->http_endpoint, o->metrics_path, is_ready, s,
 			       &s->http, err) < 0)
 		return -1;
+	if (open_pools(s, err) < 0 || open_csi(s, err) < 0 || open_registration(s, err) < 0)
+		return -1;
+	metric_on_render(pools_set_gauges, s->registry);
 	r = ev_loop_spawn(s->loop);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start the event loop") : 0;
 }

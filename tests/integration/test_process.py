@@ -42,6 +42,12 @@ USAGE = [
     ([*GOOD, '--pool=/q'], "'default'"),
     ([*GOOD, '--pool=x=relative'], '--pool'),
     ([*GOOD, '--pool=x=/a/../b'], '--pool'),
+    ([*GOOD, '--pool==/q'], '--pool==/q'),
+    ([*GOOD, '--pool-image==/q'], '--pool-image==/q'),
+    (['driver', '--node-id', '--pool=/p'], '--node-id'),
+    ([*GOOD, '--http-endpoint=9808'], '--http-endpoint'),
+    ([*GOOD, '--metrics-path='], '--metrics-path'),
+    ([*GOOD, '--driver-name='], 'driver name'),
     ([*GOOD, '--max-volumes-per-node=many'], '--max-volumes-per-node'),
     ([*GOOD, '--shutdown-timeout=soon'], '--shutdown-timeout'),
     ([*GOOD, '--logging-format=xml'], 'text|json'),
@@ -203,6 +209,37 @@ def test_metrics_parse_and_count(work, pool):
         d.stop()
     finally:
         d.end()
+
+
+def test_a_nameless_pool_on_a_good_disk_is_refused(work, pool):
+    """It was opened as "default" and then looked for as "": a crash."""
+    for option in (f'--pool=={pool.dir}', f'--pool-image=={work}/x.img'):
+        done = cleat('driver', f'--endpoint=unix://{work}/x.sock', '--node-id=n', option, '--pool-size=400Mi'
+                     if 'image' in option else '--v=2')
+        assert done.returncode == 2, done.stderr
+        assert option in done.stderr
+    assert not (work / 'x.img').exists()
+
+
+def test_what_can_be_known_before_is_said_before_an_image_is_made(work):
+    image = work / 'x.img'
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        s.listen()
+        busy = s.getsockname()[1]
+        for endpoint, more, named in [
+                (f'{work}/x.sock', [f'--http-endpoint=127.0.0.1:{busy}'], str(busy)),
+                (f'{work}/none/x.sock', [], f'{work}/none'),
+                (f'{work}/plain/x.sock', [], f'{work}/plain'),
+                (f'{work}/x.sock', ['--driver-name=not/a/name'], 'not/a/name'),
+                ('tcp', ['--tls-cert=/none/c', '--tls-key=/none/k', '--tls-ca=/none/a'], '/none/'),
+        ]:
+            (work / 'plain').touch()
+            where = 'tcp://127.0.0.1:0' if endpoint == 'tcp' else f'unix://{endpoint}'
+            done = cleat('driver', f'--endpoint={where}', '--node-id=n', f'--pool-image={image}', '--pool-size=600Mi', *more)
+            assert done.returncode in (1, 2), done.stderr
+            assert named in done.stderr
+            assert not image.exists(), f'made although {named} is wrong'
 
 
 def test_http_port_in_use(work):

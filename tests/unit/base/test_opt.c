@@ -151,7 +151,7 @@ TEST(wrong_options_are_named)
 		{ "--workers=", "option '--workers': '' is not a whole number" },
 		{ "--workers=4294967296", "'4294967296' is not" },
 		{ "--workers=-1", "'-1' is not" },
-		{ "--workers --version", "option '--workers': '--version' is not a whole number" },
+		{ "--workers --version", "option '--workers' needs a whole number" },
 		{ "--size=8gi", "option '--size': '8gi' is not a size" },
 		{ "--timeout=15", "option '--timeout': '15' is not a duration" },
 		{ "--logging-format=xml",

@@ -16,6 +16,7 @@ static struct serve_options good(void)
 		.driver_name = "pool.cleat.csi",
 		.node_id = "n1",
 		.kubelet_dir = "/var/lib/kubelet",
+		.metrics_path = "/metrics",
 		.pools = { .pool = { one_pool, 1 }, .backend = "pool" },
 	};
 }
@@ -185,6 +186,7 @@ TEST(the_controllers_times_must_fit_each_other)
 	struct controller_options o = {
 		.controllers = "provisioner",
 		.csi_address = "/run/csi/socket",
+		.metrics_path = "/metrics",
 		.timeout_ns = 10,
 		.lease_ns = 15,
 		.renew_ns = 10,
