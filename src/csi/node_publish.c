@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NodePublishVolume and NodeUnpublishVolume.
+ * NodePublishVolume (its opposite is in node_down.c).
  *
- *   publish    prove staging → look at target → make target → note → bind → prove target
- *   unpublish  look → umount → remove target → note
+ *   prove staging → look at target → make target → note → bind → prove target
  *
  * Staging is proven by device identity, not by path: after a reboot the staging directory is an
  * empty directory of the root disk, and a bind mount of it would send the workload's data there.
@@ -29,7 +28,6 @@
 #include "host/fs.h"
 
 #define UNDO_NS (30 * NS_PER_S)
-#define STACKED_MAX 16
 
 /* The mount attributes that a bind mount can have for itself; all others are the staging mount's.
  */
@@ -339,85 +337,5 @@ int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *r
 		return -1;
 	r = publish(d, ctx, req, err);
 	inflight_end(d->inflight, id.token);
-	return r;
-}
-
-/* Mounts of this volume at the target, as many as lie on each other; then the target itself. */
-static int take_down(struct ctx *ctx, const struct node_state *state, const char *path,
-		     struct err *err)
-{
-	struct host_mount_at at;
-
-	for (int i = 0; i < STACKED_MAX; i++) {
-		if (host_mount_look(path, &at, err) < 0)
-			return -1;
-		if (!at.exists)
-			return 0;
-		if (at.is_symlink)
-			return err_set(err, ERR_INVALID_ARGUMENT,
-				       "target_path: '%.300s' is a symbolic link", path);
-		if (ctx_check(ctx, err) < 0)
-			return -1;
-		if (!at.is_mount_root)
-			return host_mount_remove_target(path, err);
-		if (!node_is_mount_of(state, &at))
-			return err_set(err, ERR_FAILED_PRECONDITION,
-				       "target_path: something that is not volume '%s' is mounted "
-				       "at '%.300s'; it is left alone",
-				       state->ref.id.token, path);
-		if (host_mount_umount(ctx, path, err) < 0)
-			return -1;
-	}
-	return err_set(err, ERR_ABORTED, "target_path: '%.300s' is being mounted again and again",
-		       path);
-}
-
-static int unpublish(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
-		     const char *path, struct err *err)
-{
-	uint64_t hash = note_hash_path(path);
-	struct node_state state;
-
-	if (node_state_load(d, ctx, ref, &state, err) < 0 ||
-	    take_down(ctx, &state, path, err) < 0 || node_guard_device(&state, ctx, false, err) < 0)
-		return -1;
-	if (!note_find(&state.note, hash))
-		return 0;
-	note_remove(&state.note, hash);
-	return node_state_save_note(d, ctx, &state, err);
-}
-
-/* A volume that is not ours to find: its target goes if nothing is mounted there. */
-static int unpublish_unknown(struct ctx *ctx, const char *volume_id, const char *path,
-			     struct err *err)
-{
-	struct node_state nothing = { 0 };
-	struct host_mount_at at;
-	struct err why = *err;
-
-	if (host_mount_look(path, &at, err) < 0)
-		return -1;
-	if (!at.is_mount_root)
-		return take_down(ctx, &nothing, path, err);
-	*err = why;
-	return err_wrap(err, "something is mounted at '%.100s', but not volume '%.128s'", path,
-			volume_id);
-}
-
-int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			  const char *target_path, struct err *err)
-{
-	struct csi_driver *d = impl;
-	struct csi_ref ref;
-	int r;
-
-	if (validate_unpublish(volume_id, target_path, err) < 0)
-		return -1;
-	if (driver_find_pool(d, volume_id, &ref, err) < 0)
-		return unpublish_unknown(ctx, volume_id, target_path, err);
-	if (inflight_begin(d->inflight, ref.id.token, "NodeUnpublishVolume", err) < 0)
-		return -1;
-	r = unpublish(d, ctx, &ref, target_path, err);
-	inflight_end(d->inflight, ref.id.token);
 	return r;
 }

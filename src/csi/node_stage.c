@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NodeStageVolume and NodeUnstageVolume.
+ * NodeStageVolume (its opposite is in node_down.c).
  *
- *   stage    look → attach → note → mount → settle          (raw block: look → attach → note)
- *   unstage  look → umount → detach → note
+ *   look → attach → note → mount → settle          (raw block: look → attach → note)
  *
  * A SIGKILL between any two steps leaves something that the same call, or the opposite one, finds
  * by looking: a device found by its backing file, a mount found by its device. The note is written
@@ -208,92 +207,5 @@ int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, 
 		return -1;
 	r = stage(d, ctx, req, err);
 	inflight_end(d->inflight, id.token);
-	return r;
-}
-
-/* A volume that is not ours to find: fine as long as there is nothing to take down. */
-static int unstage_unknown(const char *volume_id, const char *path, struct err *err)
-{
-	struct host_mount_at at;
-	struct err why = *err;
-
-	if (host_mount_look(path, &at, err) < 0)
-		return -1;
-	if (!at.is_mount_root)
-		return 0;
-	*err = why;
-	return err_wrap(err, "something is mounted at '%.100s', but not volume '%.128s'", path,
-			volume_id);
-}
-
-static int check_unpublished(struct ctx *ctx, const struct node_state *state, struct err *err)
-{
-	const char *target;
-
-	if (node_find_mount(state, ctx, NODE_MOUNT_TARGET, NULL, &target, err) < 0)
-		return -1;
-	if (target)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "volume '%s' is still published at '%.300s'", state->ref.id.token,
-			       target);
-	return 0;
-}
-
-static int umount_staging(struct ctx *ctx, const struct node_state *state, const char *path,
-			  struct err *err)
-{
-	struct host_mount_at at;
-
-	if (host_mount_look(path, &at, err) < 0)
-		return -1;
-	if (!at.is_mount_root)
-		return 0;
-	if (!node_is_mount_of(state, &at))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "staging_target_path: something that is not volume '%s' is mounted "
-			       "at '%.300s'; it is left alone",
-			       state->ref.id.token, path);
-	if (check_unpublished(ctx, state, err) < 0 || ctx_check(ctx, err) < 0)
-		return -1;
-	return host_mount_umount(ctx, path, err);
-}
-
-static int unstage(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
-		   const char *path, struct err *err)
-{
-	const char *staged_at;
-	struct node_state state;
-
-	if (node_state_load(d, ctx, ref, &state, err) < 0 ||
-	    umount_staging(ctx, &state, path, err) < 0)
-		return -1;
-	if (!state.is_attached)
-		return 0;
-	if (node_find_staging(&state, ctx, &staged_at, err) < 0)
-		return -1;
-	if (staged_at && state.note.staging != note_hash_path(path))
-		return 0; /* staged at another path, which this call does not name */
-	if (check_unpublished(ctx, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    backend_detach(ref->pool, ctx, ref->id.token, err) < 0)
-		return -1;
-	note_unstage(&state.note);
-	return node_state_save_note(d, ctx, &state, err);
-}
-
-int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			const char *staging_target_path, struct err *err)
-{
-	struct csi_driver *d = impl;
-	struct csi_ref ref;
-	int r;
-
-	if (validate_unstage(volume_id, staging_target_path, err) < 0)
-		return -1;
-	if (driver_find_pool(d, volume_id, &ref, err) < 0)
-		return unstage_unknown(volume_id, staging_target_path, err);
-	if (inflight_begin(d->inflight, ref.id.token, "NodeUnstageVolume", err) < 0)
-		return -1;
-	r = unstage(d, ctx, &ref, staging_target_path, err);
-	inflight_end(d->inflight, ref.id.token);
 	return r;
 }

@@ -54,4 +54,21 @@ int host_loop_keep(int hold_fd, struct err *err);
  * last user does. */
 int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode, struct err *err);
 
+/*
+ * loopseen.c: devices of which only sysfs is asked, since their disk may be dead. A device is seen
+ * if the last component of its backing file is the name (or "memfd:" and the name), whether or not
+ * the file still has it, and its sectors have the size of ours; that is not proof as an inode is.
+ */
+struct host_loop_seen {
+	char path[64];
+	dev_t devno;
+	bool is_deleted; /* the file has lost its name */
+};
+typedef int (*host_loop_seen_fn)(void *arg, const struct host_loop_seen *seen);
+/* fn ≠0 stops. Opens no device and asks no filesystem but sysfs. */
+int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err);
+/* Lets go of the device if it is still seen by that name; 0 also when it is gone. One that is
+ * mounted or open goes when its last user does. */
+int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err);
+
 #endif

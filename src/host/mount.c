@@ -88,6 +88,7 @@ int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *
 	autofd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct statx st;
 	struct statfs fs;
+	int rc;
 
 	if (fd < 0 && errno == ENOENT) {
 		*ret_at = (struct host_mount_at){ 0 };
@@ -96,8 +97,12 @@ int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *
 	if (fd < 0)
 		return host_err(err, errno, "look at '%s'", path);
 	if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MODE, &st) < 0 ||
-	    fstatfs(fd, &fs) < 0)
-		return host_err(err, errno, "look at '%s'", path);
+	    fstatfs(fd, &fs) < 0) {
+		rc = errno;
+		if (host_mount_look_at_fd(fd, path, ret_at, err) > 0 && ret_at->is_mount_root)
+			return 0;
+		return host_err(err, rc, "look at '%s'", path);
+	}
 	if (!(st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT))
 		return err_set(err, ERR_INTERNAL,
 			       "this kernel cannot tell mount points (Linux 5.8 or newer needed)");

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -16,13 +17,17 @@
  * who asks host_mount_look() first.
  */
 
-/* What is at a path. All of it from one O_PATH fd: statx, fstatfs; mountinfo is not read. */
+/* What is at a path. All of it from one O_PATH fd: statx, fstatfs; mountinfo is read only when the
+ * filesystem there is dead (shut down, its disk gone), which must not keep it from being unmounted.
+ */
 struct host_mount_at {
 	bool exists;
 	bool is_dir;
 	bool is_symlink;
 	bool is_block_device;   /* the node itself is a block device (raw block target) */
 	bool is_mount_root;     /* STATX_ATTR_MOUNT_ROOT (≥5.8) */
+	bool is_dead;           /* the filesystem answers with an error; the rest is from mountinfo,
+				   and rdev and fs_magic are not known */
 	bool is_read_only;      /* of the mount */
 	dev_t device;           /* st_dev: the block device below a filesystem */
 	dev_t rdev;             /* of a device node */
@@ -64,6 +69,7 @@ int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err);
 /* Parses one line of mountinfo (proc(5)): octal escapes undone. For the fuzz target and
  * host_mount_each. */
 struct host_mountinfo {
+	uint64_t id;
 	dev_t device;
 	char *root; /* point into line, which is changed */
 	char *point;
@@ -72,6 +78,11 @@ struct host_mountinfo {
 	bool read_only;
 };
 int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info);
+
+/* The mount that the fd lies on, by number: 1 and what there is of ret_at (is_mount_root if the fd
+ * is at path, where it is mounted), or 0 if it is in no table (any more). Asks no filesystem but
+ * proc. */
+int host_mount_look_at_fd(int fd, const char *path, struct host_mount_at *ret_at, struct err *err);
 
 /* Makes the directory (0750) or empty file (0600) a bind mount needs; 0 when it is there already
  * and of that kind. The parent must exist. ret_made tells whether this call made it. */

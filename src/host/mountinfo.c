@@ -74,7 +74,8 @@ int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info)
 	const char *word;
 
 	line[strcspn(line, "\n")] = '\0';
-	if (!next_word(&line) || !next_word(&line) ||
+	word = next_word(&line);
+	if (!word || str_parse_u64(word, &info.id) < 0 || !next_word(&line) ||
 	    parse_device(next_word(&line), &info.device) < 0)
 		return -EINVAL;
 	info.root = next_word(&line);
@@ -131,4 +132,56 @@ int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
 	(void)fclose(table);
 	free(line);
 	return rc ? host_err(err, rc, "read '/proc/self/mountinfo'") : 0;
+}
+
+/* fdinfo is answered from the kernel's memory, whatever the filesystem says. */
+static int mount_id_of(int fd, uint64_t *ret_id)
+{
+	char path[64];
+	char *line = NULL;
+	size_t cap = 0;
+	int rc = -ENODATA;
+	FILE *info;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "re");
+	if (!info)
+		return -errno;
+	while (rc < 0 && getline(&line, &cap, info) >= 0) {
+		char *rest = line + strlen("mnt_id:");
+
+		if (!str_has_prefix(line, "mnt_id:"))
+			continue;
+		rest += strspn(rest, " \t");
+		rest[strcspn(rest, "\n")] = '\0';
+		rc = str_parse_u64(rest, ret_id);
+	}
+	(void)fclose(info);
+	free(line);
+	return rc;
+}
+
+int host_mount_look_at_fd(int fd, const char *path, struct host_mount_at *ret_at, struct err *err)
+{
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	struct host_mountinfo info;
+	char *line = NULL;
+	uint64_t id = 0;
+	size_t cap = 0;
+	bool is_found = false;
+	int rc = table ? mount_id_of(fd, &id) : -errno;
+
+	while (rc == 0 && !is_found && getline(&line, &cap, table) >= 0)
+		is_found = host_mountinfo_parse(line, &info) == 0 && info.id == id;
+	if (is_found)
+		*ret_at = (struct host_mount_at){ .exists = true,
+						  .is_dir = true,
+						  .is_dead = true,
+						  .is_mount_root = str_is_equal(info.point, path),
+						  .is_read_only = info.read_only,
+						  .device = info.device };
+	if (table)
+		(void)fclose(table);
+	free(line);
+	return rc < 0 ? host_err(err, -rc, "ask on which mount '%s' lies", path) : is_found;
 }

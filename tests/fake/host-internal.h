@@ -71,6 +71,7 @@ struct fake_loop {
 	bool is_direct;
 	bool is_autoclear;
 	bool is_foreign;
+	char name[80];    /* of the file, when it was bound */
 	unsigned n_users; /* held fds and mounts */
 };
 
@@ -92,6 +93,7 @@ struct fake_world {
 	struct fake_fs *pool;
 	struct fake_fs *memory;
 	bool can_direct;
+	bool is_pool_dead;
 	uint64_t next_number;
 	int64_t time_ns;
 	size_t n_touched;
@@ -104,6 +106,8 @@ extern struct fake_world world;
 
 /* Counts a call; -1 with err when this one is to fail. */
 int fake_step(struct err *err);
+/* The same for a call that the file's filesystem has to answer, which a dead one does not. */
+int fake_step_on(const struct fake_inode *inode, struct err *err);
 bool fake_is_dead(void);
 
 struct fake_fs *fake_fs_new(const char *type, dev_t device, uint64_t total_bytes);

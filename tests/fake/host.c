@@ -26,6 +26,15 @@ int fake_step(struct err *err)
 	return 0;
 }
 
+int fake_step_on(const struct fake_inode *inode, struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	if (world.is_pool_dead && inode->on == world.pool)
+		return err_set(err, ERR_INTERNAL, "the disk of this file is dead");
+	return 0;
+}
+
 bool fake_is_dead(void)
 {
 	return world.fail_from && world.n_calls >= world.fail_from;
@@ -262,7 +271,7 @@ int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 	const struct fake_fs *fs = inode_of(fd)->on;
 	uint64_t used = used_bytes(fs);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	*ret_fs = (struct host_fs){
 		.total_bytes = fs->total_bytes,
@@ -281,7 +290,7 @@ int host_file_look(int fd, struct host_file *ret_file, struct err *err)
 {
 	const struct fake_inode *inode = inode_of(fd);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode, err) < 0)
 		return -1;
 	*ret_file = (struct host_file){
 		.bytes = inode->bytes,
@@ -334,7 +343,7 @@ int host_dir_each(int dirfd, host_dir_fn fn, void *arg, struct err *err)
 	VEC(char *) names = VEC_INIT;
 	int rc = 0;
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(dir, err) < 0)
 		return -1;
 	for (size_t i = 0; i < dir->entries.n; i++) {
 		if (!dir->entries.v[i].is_gone)
@@ -353,7 +362,7 @@ int host_dir_each(int dirfd, host_dir_fn fn, void *arg, struct err *err)
 
 int host_dir_sync(int dirfd, struct err *err)
 {
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
 	sync_entries(inode_of(dirfd));
 	return 0;
@@ -361,7 +370,7 @@ int host_dir_sync(int dirfd, struct err *err)
 
 int host_file_make(int dirfd, int *ret_fd, struct err *err)
 {
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
 	*ret_fd = fake_fd_new(fake_inode_new(inode_of(dirfd)->on, FAKE_FILE), -1, false);
 	return 0;
@@ -371,7 +380,7 @@ int host_file_link(int fd, int dirfd, const char *name, struct err *err)
 {
 	struct fake_inode *dir = inode_of(dirfd);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(dir, err) < 0)
 		return -1;
 	if (fake_entry_find(dir, name))
 		return err_set(err, ERR_ALREADY_EXISTS, "link file '%s'", name);
@@ -383,7 +392,7 @@ int host_file_open(int dirfd, const char *name, bool read_only, int *ret_fd, str
 {
 	const struct fake_entry *entry = fake_entry_find(inode_of(dirfd), name);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
 	if (!entry)
 		return err_set(err, ERR_NOT_FOUND, "open '%s'", name);
@@ -407,7 +416,7 @@ int host_file_unlink(int dirfd, const char *name, struct err *err)
 	struct fake_inode *dir = inode_of(dirfd);
 	const struct fake_entry *entry = fake_entry_find(dir, name);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(dir, err) < 0)
 		return -1;
 	if (!entry)
 		return 0;
@@ -435,7 +444,7 @@ int host_file_resize(int fd, uint64_t bytes, struct err *err)
 {
 	struct fake_inode *inode;
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	inode = change(fd);
 	inode->bytes = bytes;
@@ -449,7 +458,7 @@ int host_file_allocate(int fd, uint64_t bytes, struct err *err)
 	struct fake_inode *inode;
 	uint64_t left;
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	inode = change(fd);
 	left = inode->on->total_bytes - used_bytes(inode->on) + inode->allocated_bytes;
@@ -476,7 +485,7 @@ int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, struct err *e
 
 int host_file_sync(int fd, struct err *err)
 {
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	inode_of(fd)->is_synced = true;
 	return 0;
@@ -484,7 +493,7 @@ int host_file_sync(int fd, struct err *err)
 
 int host_file_touch(int fd, struct err *err)
 {
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	inode_of(fd)->changed_ns = ++world.time_ns;
 	return 0;
@@ -515,7 +524,7 @@ int host_file_get_attr(int fd, const char *name, char *ret_text, size_t cap, str
 {
 	const struct fake_attr *attr = find_attr(inode_of(fd), name);
 
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	if (!attr)
 		return err_set(err, ERR_NOT_FOUND, "no attribute '%s'", name);
@@ -527,7 +536,7 @@ int host_file_get_attr(int fd, const char *name, char *ret_text, size_t cap, str
 
 int host_file_set_attr(int fd, const char *name, const char *text, struct err *err)
 {
-	if (fake_step(err) < 0)
+	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
 	world.n_touched += inode_of(fd)->is_foreign;
 	fake_attr_put(inode_of(fd), name, text);

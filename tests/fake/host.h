@@ -35,6 +35,9 @@ void fake_host_link(const char *name, const char *other_name);
 void fake_host_unlink(const char *name);
 /* Somebody gives the file that is unlinked next this name just before. */
 void fake_host_link_before_unlink(const char *other_name);
+/* The disk below "/pool" dies: nothing that asks it answers, while the kernel's tables do. */
+void fake_host_kill_disk(void);
+void fake_host_remove(const char *name);
 bool fake_host_has(const char *name);
 size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
 /* A loop device bound by another program to a file of its own. */

@@ -72,6 +72,8 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 	(void)name;
 	if (fake_step(err) < 0)
 		return -1;
+	if (world.is_pool_dead && device == world.pool->device)
+		return err_set(err, ERR_INTERNAL, "the disk of this file is dead");
 	for (int i = 0; i < FAKE_N_LOOPS; i++) {
 		struct fake_loop *loop = &world.loops[i];
 
@@ -108,6 +110,11 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 			.n_users = 1,
 		};
 		inode->n_users++;
+		for (size_t j = 0; j < world.pool->root->entries.n; j++) {
+			if (world.pool->root->entries.v[j].inode == inode)
+				(void)snprintf(world.loops[i].name, sizeof(world.loops[i].name),
+					       "%s", world.pool->root->entries.v[j].name);
+		}
 		fill_loop(i, ret_loop);
 		*ret_hold_fd = fake_fd_new(NULL, i, true);
 		return 0;
@@ -136,6 +143,47 @@ int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode,
 	world.n_touched += found->is_foreign;
 	found->is_autoclear = true;
 	if (!found->n_users)
+		clear_loop(i);
+	return 0;
+}
+
+static bool is_seen(int i, const char *name, struct host_loop_seen *ret_seen)
+{
+	struct fake_loop *loop = &world.loops[i];
+
+	if (!loop->backing || !str_is_equal(loop->name, name))
+		return false;
+	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)i),
+					     .is_deleted = loop->backing->n_links == 0 };
+	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%d", i);
+	return true;
+}
+
+int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
+{
+	struct host_loop_seen seen;
+
+	if (fake_step(err) < 0)
+		return -1;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (is_seen(i, name, &seen) && fn(arg, &seen) != 0)
+			break;
+	}
+	return 0;
+}
+
+int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
+{
+	struct host_loop_seen now;
+	int i = loop_of(seen->path);
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!is_seen(i, name, &now))
+		return 0;
+	world.n_touched += world.loops[i].is_foreign;
+	world.loops[i].is_autoclear = true;
+	if (!world.loops[i].n_users)
 		clear_loop(i);
 	return 0;
 }

@@ -137,6 +137,16 @@ void fake_host_link_before_unlink(const char *other_name)
 	world.link_before_unlink = other_name;
 }
 
+void fake_host_kill_disk(void)
+{
+	world.is_pool_dead = true;
+}
+
+void fake_host_remove(const char *name)
+{
+	fake_entry_remove(world.pool->root, name);
+}
+
 bool fake_host_has(const char *name)
 {
 	return fake_entry_find(world.pool->root, name);

@@ -6,7 +6,8 @@ import shutil
 
 import grpc
 import pytest
-from harness import (GIB, MIB, Code, Driver, Pool, Process, Volume, csi, fails, mountinfo, sh)
+from harness import (GIB, MIB, Code, Driver, Pool, Process, Volume, block_cap, csi, fails, mount_cap, mountinfo, sh,
+                     wait_until)
 
 
 def refused(work, *words, status=1):
@@ -326,3 +327,37 @@ def test_image_that_does_not_fit(work):
     said = refused(work, f'--pool-image={work}/big.img', '--pool-size=8Ki')
     assert 'pool' in said
     assert not (work / 'big.img').exists() or shutil.disk_usage(work).free > 0
+
+
+@pytest.mark.parametrize('cap', [mount_cap(), mount_cap('xfs'), block_cap()], ids=['ext4', 'xfs', 'block'])
+def test_what_goes_down_needs_no_living_pool(work, own_pool, cap):
+    """The pool's XFS is shut down under a published volume: unpublish and unstage still leave nothing."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work, cap=cap, size=320 * MIB).up()
+        sh('xfs_io', '-x', '-c', 'shutdown', own_pool.dir)
+        with fails(Code.FAILED_PRECONDITION, str(v.target)):
+            v.unstage()
+        v.unpublish().unpublish()
+        assert not v.target.exists()
+        v.unstage().unstage()
+        assert not [m for m in mountinfo() if m[0].startswith(str(v.dir))]
+        wait_until('the device is gone', lambda: not own_pool.loops())
+        with pytest.raises(grpc.RpcError):
+            v.delete()
+    finally:
+        d.end()
+
+
+@pytest.mark.parametrize('cap', [mount_cap(), block_cap()], ids=['ext4', 'block'])
+def test_what_goes_down_needs_no_file(work, own_pool, cap):
+    """A person removes the volume's file while it is published."""
+    d = Driver(work, own_pool).start()
+    try:
+        v = Volume(d, work, cap=cap).up()
+        (own_pool.dir / v.name).unlink()
+        v.unpublish().unstage()
+        wait_until('the device is gone', lambda: not own_pool.loops())
+        d.stop()
+    finally:
+        d.end()

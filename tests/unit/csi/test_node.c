@@ -7,6 +7,7 @@
 #include "fixture.h"
 #include "host/fs.h"
 #include "host/mount.h"
+#include "volume/id.h"
 
 static const char *const flags_ro[] = { "ro", "noatime" };
 
@@ -397,10 +398,77 @@ TEST(unknown_volumes_are_taken_down_where_nothing_is)
 	ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
 	ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
 	ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+	ASSERT_ERR(do_unpublish(f, "/s2"), &f->err, ERR_FAILED_PRECONDITION, "left alone");
+	ASSERT_ERR(do_unstage(f, "/s2"), &f->err, ERR_FAILED_PRECONDITION, "left alone");
+	f->id = "no-id-of-ours";
 	ASSERT_ERR(do_unpublish(f, "/s2"), &f->err, ERR_NOT_FOUND, "/s2");
 	ASSERT_ERR(do_unstage(f, "/s2"), &f->err, ERR_NOT_FOUND, "/s2");
 	ASSERT_TRUE(is_mounted("/s2", NULL));
 	ASSERT_FALSE(path_exists("/pods/t1"));
+	fixture_end(f);
+}
+
+enum loss {
+	LOSS_DISK,
+	LOSS_POOL, /* not open here any more */
+	LOSS_FILE, /* removed by hand */
+	LOSSES,
+};
+
+static void lose(struct fixture *f, enum loss loss)
+{
+	struct csi_driver_options opts = {
+		.name = "d.test", .version = "1", .node_id = "n1", .serve_node = true
+	};
+	static char id[VOL_ID_MAX];
+
+	if (loss == LOSS_DISK)
+		fake_host_kill_disk();
+	if (loss == LOSS_FILE)
+		fake_host_remove("v");
+	if (loss != LOSS_POOL)
+		return;
+	(void)snprintf(id, sizeof(id), "%s", f->id);
+	f->id = id;
+	fixture_stop(f);
+	f->pools = registry_new();
+	opts.pools = f->pools;
+	ASSERT_OK(csi_driver_new(&opts, &f->driver, &f->err), &f->err);
+	f->csi = csi_driver_service(f->driver);
+}
+
+/* Neither the pool nor the file nor the note decides whether a mount or a device can go. */
+TEST(what_goes_down_needs_nothing)
+{
+	const struct vol_capability *caps[] = { &cap_mount, &cap_block };
+
+	for (size_t i = 0; i < ARRAY_LEN(caps) * LOSSES; i++) {
+		struct fixture *f = fixture_begin();
+
+		make_and_stage(f, caps[i % 2]);
+		ASSERT_OK(do_publish(f, "/s1", "/pods/t1", caps[i % 2], false), &f->err);
+		lose(f, (enum loss)(i / 2));
+		ASSERT_ERR(do_unstage(f, "/s1"), &f->err, ERR_FAILED_PRECONDITION, "/pods/t1");
+		ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
+		ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
+		ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+		ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+		assert_node_is_clean();
+		fixture_end(f);
+	}
+}
+
+TEST(what_another_pool_knows_as_its_own_is_left_alone)
+{
+	struct fixture *f = fixture_begin();
+
+	make_and_stage(f, &cap_mount);
+	f->id = "v1-00112233445566778899aabbccddeeff-v";
+	ASSERT_ERR(do_unpublish(f, "/s1"), &f->err, ERR_FAILED_PRECONDITION, "left alone");
+	ASSERT_ERR(do_unstage(f, "/s1"), &f->err, ERR_FAILED_PRECONDITION, "left alone");
+	ASSERT_OK(do_unstage(f, "/s2"), &f->err);
+	ASSERT_TRUE(is_mounted("/s1", NULL));
+	ASSERT_EQ(fake_host_n_loops(), 1);
 	fixture_end(f);
 }
 
@@ -492,6 +560,7 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(a_raw_device_lives_and_le
 	  UNIT(bad_targets_are_refused_and_left_as_they_are),
 	  UNIT(a_published_volume_is_not_unstaged_and_not_deleted),
 	  UNIT(more_targets_than_the_note_holds_still_work),
-	  UNIT(unknown_volumes_are_taken_down_where_nothing_is),
+	  UNIT(unknown_volumes_are_taken_down_where_nothing_is), UNIT(what_goes_down_needs_nothing),
+	  UNIT(what_another_pool_knows_as_its_own_is_left_alone),
 	  UNIT(stats_are_of_the_volume_at_the_path), UNIT(stats_of_a_raw_device_are_its_size),
 	  UNIT(a_call_that_is_out_of_time_changes_nothing), UNIT(the_node_tells_its_pools))

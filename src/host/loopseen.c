@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loop devices by what sysfs alone says of them, for taking down what lies on a disk that died.
+ *
+ * LOOP_GET_STATUS64, which loopdev.c trusts, asks the backing file's filesystem for the inode, and
+ * one that was shut down answers EIO; so does every look at the file itself. The name of the
+ * backing file and the sector size are in the kernel's own memory and are always told. That is less
+ * than an inode, so callers use it only where the inode cannot be had, and only for what goes away.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "host/host-internal.h"
+#include "host/loopdev.h"
+
+#define LOOP_MAJOR_NUMBER 7
+#define LOOP_MINOR_MAX ((1u << 20) - 1)
+#define OUR_SECTOR_SIZE "4096"
+#define DELETED " (deleted)"
+#define MEMFD "memfd:"
+
+/* False when there is none, which a free or vanished device has not. */
+static bool read_text(int dirfd, const char *path, char *ret_text, size_t cap)
+{
+	autofd int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret_text, cap - 1);
+
+	if (n < 0)
+		return false;
+	ret_text[n] = '\0';
+	ret_text[strcspn(ret_text, "\n")] = '\0';
+	return true;
+}
+
+static bool has_last_name(char *path, const char *name, bool *ret_deleted)
+{
+	const char *last;
+
+	*ret_deleted = str_has_suffix(path, DELETED) && !str_has_suffix(name, DELETED);
+	if (*ret_deleted)
+		path[strlen(path) - strlen(DELETED)] = '\0';
+	last = strrchr(path, '/');
+	last = last ? last + 1 : path;
+	return str_is_equal(last, name) ||
+	       (str_has_prefix(last, MEMFD) && str_is_equal(last + strlen(MEMFD), name));
+}
+
+static bool look_at(int dirfd, const char *entry, const char *name, struct host_loop_seen *ret_seen)
+{
+	char path[300];
+	char text[4200];
+	uint64_t minor;
+
+	if (!str_has_prefix(entry, "loop") || str_parse_u64(entry + 4, &minor) < 0 ||
+	    minor > LOOP_MINOR_MAX)
+		return false;
+	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)minor) };
+	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%u", (unsigned)minor);
+	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", entry);
+	if (!read_text(dirfd, path, text, sizeof(text)) ||
+	    !has_last_name(text, name, &ret_seen->is_deleted))
+		return false;
+	(void)snprintf(path, sizeof(path), "%s/queue/logical_block_size", entry);
+	return read_text(dirfd, path, text, sizeof(text)) && str_is_equal(text, OUR_SECTOR_SIZE);
+}
+
+int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
+{
+	autodir DIR *dir = opendir("/sys/devices/virtual/block");
+	const struct dirent *entry;
+	struct host_loop_seen seen;
+
+	if (!dir)
+		return host_err(err, errno, "list '/sys/devices/virtual/block'; is sysfs mounted?");
+	while ((errno = 0, entry = readdir(dir))) {
+		if (look_at(dirfd(dir), entry->d_name, name, &seen) && fn(arg, &seen) != 0)
+			return 0;
+	}
+	return errno ? host_err(err, errno, "list '/sys/devices/virtual/block'") : 0;
+}
+
+int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
+{
+	autodir DIR *dir = opendir("/sys/devices/virtual/block");
+	struct host_loop_seen now;
+	/* while it is open nobody can bind it to another file */
+	autofd int fd = open(seen->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (!dir)
+		return host_err(err, errno, "list '/sys/devices/virtual/block'; is sysfs mounted?");
+	if (fd < 0)
+		return errno == ENXIO || errno == ENODEV || errno == ENOENT
+			       ? 0
+			       : host_err(err, errno, "open '%s'", seen->path);
+	if (!look_at(dirfd(dir), strrchr(seen->path, '/') + 1, name, &now))
+		return 0;
+	if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
+		return host_err(err, errno, "unbind '%s'", seen->path);
+	return 0;
+}
