@@ -194,6 +194,11 @@ static int parse_option(const struct opt *table, void *opts, int argc, char **ar
 	const char *text = name[n] == '=' ? name + n + 1 : NULL;
 	const struct opt *o = find_option(table, name, n);
 
+	if (!o && argv[*at][1] != '-') {
+		/* "-ojson", as people know it of options of one letter */
+		o = find_option(table, name, 1);
+		text = name + 1;
+	}
 	if (!o)
 		return refuse_unknown(table, name, n, err);
 	if (seen[o - table] && o->type != OPT_LIST)

@@ -13,7 +13,8 @@
  * Options as data: one const table a command gives parsing, checks, defaults and --help. Go's flag
  * syntax too, since manifests of Kubernetes sidecars use it: one or two dashes, `--name=value` or
  * `--name value`; booleans take a value only after '='. "--" ends the options. A word that is
- * itself a known "--option" is not taken as the value of the one before it.
+ * itself a known "--option" is not taken as the value of the one before it. An option of one letter
+ * may have its value right behind it ("-ojson").
  */
 enum opt_type {
 	OPT_END,

@@ -8,6 +8,8 @@
  */
 #include "cmd/ctl.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,13 +26,15 @@ static const struct opt options[] = {
 	  .help = "unix:///path.sock or tcp://host:port (mutual TLS)." },
 	TLS_OPTIONS(struct ctl_options, tls),
 	TLS_SERVER_NAME_OPTION(struct ctl_options, tls),
+	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, insecure),
+	  .help = "Allow tcp:// beyond loopback without TLS." },
 	{ .name = "timeout", .type = OPT_DURATION, .offset = offsetof(struct ctl_options, timeout_ns),
 	  .arg = "TIME", .fallback = "1m", .help = "How long one command may take." },
 	{ .name = "output", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output), .arg = "FORMAT",
-	  .fallback = "table", .choices = "table|json|id",
-	  .help = "A table for people, JSON for programs, or volume ids alone." },
+	  .fallback = "table", .choices = "table|json|yaml|id",
+	  .help = "A table for people, JSON or YAML for programs, or volume ids alone." },
 	{ .name = "o", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output_short),
-	  .arg = "FORMAT", .choices = "table|json|id", .help = "Short for --output." },
+	  .arg = "FORMAT", .choices = "table|json|yaml|id", .help = "Short for --output." },
 	{ .name = "volume create", .type = OPT_GROUP },
 	{ .name = "size", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, size), .arg = "BYTES",
 	  .help = "At least this many bytes, such as 10Gi." },
@@ -58,7 +62,10 @@ static const struct opt options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_verb info_verb = { .group = "", .name = "info", .run = ctl_info };
+static const struct ctl_verb info_verb = { .group = "",
+					   .name = "info",
+					   .run = ctl_info,
+					   .summary = "The driver, its node and its room." };
 
 static const struct ctl_verb *find_verb(const char *group, const char *name)
 {
@@ -101,12 +108,13 @@ static bool has_option(const struct ctl_options *opts, const char *name, size_t 
 		return !str_is_empty(opts->staging);
 	if (strncmp(name, "target", n) == 0)
 		return !str_is_empty(opts->target);
+	assert(strncmp(name, "size", n) == 0);
 	return opts->size > 0;
 }
 
 /* Everything that can be wrong with the words, before any connection. CMD_OK or the exit code. */
 static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
-		       const struct ctl_verb *verb, char **rest, int n_rest)
+		       const struct ctl_verb *verb, const char **rest, int n_rest)
 {
 	int n_words = verb->group[0] ? 2 : 1;
 	int n_wanted = n_words + (verb->argument ? 1 : 0);
@@ -130,7 +138,8 @@ static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 	if (opts->limit && opts->limit < opts->size)
 		return cmd_usage(cmd, "--limit is below --size");
 	if (cmd_tls_check(&opts->tls, &err) < 0 ||
-	    address_check("endpoint", opts->endpoint, &opts->tls, true, &err) < 0)
+	    address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, &err) < 0 ||
+	    ctl_volume_check(opts, &err) < 0)
 		return cmd_usage(cmd, "%s", err.msg);
 	return CMD_OK;
 }
@@ -139,12 +148,29 @@ static enum ctl_output parse_output(const char *text)
 {
 	if (strcmp(text, "json") == 0)
 		return CTL_JSON;
+	if (strcmp(text, "yaml") == 0)
+		return CTL_YAML;
 	return strcmp(text, "id") == 0 ? CTL_ID : CTL_TABLE;
+}
+
+/* With names in the place of ids made ids. */
+static int call_verb(struct ctl *ctl, const struct ctl_verb *verb, struct err *err)
+{
+	if (verb->argument && strcmp(verb->argument, "ID") == 0 &&
+	    ctl_volume_resolve(ctl, ctl->id, &ctl->id, err) < 0)
+		return -1;
+	return verb->run(ctl, err);
 }
 
 static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb, const char *id,
 		    struct ev_loop *loop, struct str *out, struct err *err)
 {
+	struct ctl ctl = {
+		.opts = opts,
+		.output = parse_output(str_or(opts->output_short, opts->output)),
+		.id = id,
+		.out = out,
+	};
 	struct remote *remote;
 	struct csi_service service;
 	struct ctx ctx;
@@ -154,16 +180,12 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		return -1;
 	ctx_init(&ctx, opts->timeout_ns);
 	service = remote_service(remote);
-	r = verb->run(
-		&(struct ctl){
-			.opts = opts,
-			.service = &service,
-			.ctx = &ctx,
-			.output = parse_output(str_or(opts->output_short, opts->output)),
-			.id = id,
-			.out = out,
-		},
-		err);
+	ctl.service = &service;
+	ctl.ctx = &ctx;
+	r = call_verb(&ctl, verb, err);
+	if (r < 0 && err->code == ERR_DEADLINE_EXCEEDED)
+		(void)err_wrap(err, "'%s' at %s was not answered within %" PRId64 " ms (--timeout)",
+			       verb->name, opts->endpoint, opts->timeout_ns / NS_PER_MS);
 	ctx_done(&ctx);
 	remote_close(remote);
 	return r;
@@ -193,22 +215,126 @@ static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 	return CMD_OK;
 }
 
+/* What people type who have other tools in their fingers, as what it is here. */
+static const char *real_word(const char *word)
+{
+	static const struct {
+		const char *typed, *meant;
+	} words[] = {
+		{ "ls", "list" },    { "get", "show" },   { "rm", "delete" },
+		{ "del", "delete" }, { "vol", "volume" }, { "volumes", "volume" },
+		{ "new", "create" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (strcmp(word, words[i].typed) == 0)
+			return words[i].meant;
+	}
+	return word;
+}
+
+/* Fills words with group, verb and the rest of rest: real words, and "volume" where only its verb
+ * was given ("ctl ls"). Returns how many. */
+static int complete_words(char **rest, int n_rest, const char **words)
+{
+	const char *first = n_rest > 0 ? real_word(rest[0]) : "";
+	int n = 0;
+
+	if (find_verb("volume", first))
+		words[n++] = "volume";
+	for (int i = 0; i < n_rest; i++) {
+		words[n] = n < 2 ? real_word(rest[i]) : rest[i];
+		n++;
+	}
+	return n;
+}
+
+static bool is_in_list(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *at = list; at && *at; at += strcspn(at, ",")) {
+		at += *at == ',';
+		if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+/* The help of one verb: its words, and the options that are about it or about the connection. */
+static void print_verb_help(const struct ctl_verb *verb)
+{
+	struct opt shown[ARRAY_LEN(options)];
+	autostr struct str out = STR_INIT;
+	size_t n = 0;
+	bool is_general = false;
+
+	str_appendf(&out, "usage: cleat ctl %s%s%s%s%s", verb->group, verb->group[0] ? " " : "",
+		    verb->name, verb->argument ? " " : "", str_or(verb->argument, ""));
+	for (const struct opt *o = options; o->type != OPT_END; o++) {
+		if (o->type == OPT_GROUP)
+			is_general = strncmp(o->name, "volume", strlen("volume")) != 0;
+		if (o->type != OPT_GROUP && is_in_list(verb->needs, o->name))
+			str_appendf(&out, " --%s=%s", o->name, o->arg);
+		if (is_general || (o->type != OPT_GROUP && (is_in_list(verb->needs, o->name) ||
+							    is_in_list(verb->takes, o->name))))
+			shown[n++] = *o;
+	}
+	shown[n] = (struct opt){ .type = OPT_END };
+	str_appendf(&out, " [option...]\n\n%s\n\n", verb->summary);
+	if (verb->argument && strcmp(verb->argument, "ID") == 0)
+		str_append(&out, "ID is a volume's id, or the name it was made with.\n\n");
+	opt_help(shown, &out);
+	fputs(str_get(&out), stdout);
+}
+
+/* "ctl volume create --help", "ctl help volume create", "ctl volume help create": the verb's own
+ * help. False if no verb is among the words. */
+static bool answer_help(int argc, char **argv)
+{
+	const char *words[4] = { NULL };
+	char *rest[2];
+	int n = 0;
+	bool is_asked = false;
+
+	for (int i = 1; i < argc; i++) {
+		bool is_help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 ||
+			       (n < 2 && strcmp(argv[i], "help") == 0);
+
+		is_asked = is_asked || is_help;
+		if (!is_help && argv[i][0] != '-' && n < 2)
+			rest[n++] = argv[i];
+	}
+	if (!is_asked || n == 0)
+		return false;
+	n = complete_words(rest, n, words);
+	if (!find_verb(words[0], n > 1 ? words[1] : ""))
+		return false;
+	print_verb_help(find_verb(words[0], n > 1 ? words[1] : ""));
+	return true;
+}
+
 static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char **rest, int n_rest)
 {
+	autofree const char **words = xcalloc((size_t)n_rest + 2, sizeof(*words));
 	const struct ctl_verb *verb;
-	int status;
+	int status, n;
 
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
 				      "create|list|show|delete|stage|publish|unpublish|"
 				      "unstage, or info");
-	verb = find_verb(rest[0], n_rest > 1 ? rest[1] : "");
+	if (strcmp(rest[0], "help") == 0)
+		return cmd->run(cmd, 2,
+				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
+	n = complete_words(rest, n_rest, words);
+	verb = find_verb(words[0], n > 1 ? words[1] : "");
 	if (!verb)
-		return complain_verb(cmd, rest[0], n_rest > 1 ? rest[1] : "");
-	status = check_words(cmd, opts, verb, rest, n_rest);
+		return complain_verb(cmd, words[0], n > 1 ? words[1] : "");
+	status = check_words(cmd, opts, verb, words, n);
 	if (status != CMD_OK)
 		return status;
-	return run_on_loop(cmd, opts, verb, verb->argument ? rest[2] : "");
+	return run_on_loop(cmd, opts, verb, verb->argument ? words[2] : "");
 }
 
 static int run(const struct cmd *cmd, int argc, char **argv)
@@ -217,6 +343,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	char **rest;
 	int n_rest, status;
 
+	if (answer_help(argc, argv))
+		return CMD_OK;
 	if (!cmd_parse(cmd, &opts, argc, argv, &rest, &n_rest, &status))
 		return status;
 	status = run_words(cmd, &opts, rest, n_rest);
@@ -238,6 +366,9 @@ const struct cmd cmd_ctl = {
 		 "  volume delete ID\n"
 		 "  info\n"
 		 "\n"
+		 "An ID may be the name that the volume was made with. 'cleat ctl volume create "
+		 "--help' tells of "
+		 "one verb.\n"
 		 "Each may be repeated: what is done already is done again without harm.\n"
 		 "\n"
 		 "  id=$(cleat ctl volume create data --size=1Gi -o id)\n"

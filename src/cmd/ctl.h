@@ -11,6 +11,7 @@ struct ctl_options {
 	struct cmd_common common;
 	const char *endpoint;
 	struct cmd_tls tls;
+	bool insecure;
 	const char *output;
 	const char *output_short;
 	int64_t timeout_ns;
@@ -26,7 +27,7 @@ struct ctl_options {
 	bool read_only;
 };
 
-enum ctl_output { CTL_TABLE, CTL_JSON, CTL_ID };
+enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
 
 /* One run: the service, the arena of its ctx, and where the answer is written. */
 struct ctl {
@@ -34,7 +35,7 @@ struct ctl {
 	const struct csi_service *service;
 	struct ctx *ctx;
 	enum ctl_output output;
-	const char *id; /* NAME or ID argument, "" if the verb has none */
+	const char *id; /* NAME or ID argument, "" if the verb has none; names are ids by now */
 	struct str *out;
 };
 
@@ -42,16 +43,25 @@ struct ctl {
 struct ctl_verb {
 	const char *group; /* "volume", "" for none */
 	const char *name;
-	const char *argument; /* "ID", NULL for none */
+	const char *argument; /* "NAME", or "ID", for which a name does too; NULL for none */
 	const char *needs;    /* options that must be there, comma-separated; NULL for none */
+	const char *takes;    /* further options of this verb, for its help */
+	const char *summary;
 	int (*run)(struct ctl *ctl, struct err *err);
 };
 
 extern const struct ctl_verb ctl_volume_verbs[]; /* ends with a NULL name */
 
+/* Whether the values that only a verb can judge are good: INVALID_ARGUMENT names the option. */
+int ctl_volume_check(const struct ctl_options *opts, struct err *err);
+/* The id of the volume that text names, by id or by the name it was made with; text itself if the
+ * driver has no such, or cannot list. */
+int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
+
 /* The answers, as table, JSON or id. */
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
 void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list);
+void ctl_print_status(struct ctl *ctl, const struct csi_volume_status *status);
 void ctl_print_done(struct ctl *ctl, const char *what);
 int ctl_info(struct ctl *ctl, struct err *err);
 

@@ -7,7 +7,25 @@
  */
 #include "base/json.h"
 #include "cmd/ctl.h"
+#include "cmd/pretty.h"
 #include "cmd/table.h"
+#include "volume/id.h"
+
+/* What json holds, in the form that was asked for. */
+static void put_document(struct ctl *ctl, const struct str *json)
+{
+	autojson struct json_doc *doc = NULL;
+	struct err err;
+
+	if (json_parse(str_get(json), json->len, &doc, &err) < 0) {
+		str_appendf(ctl->out, "%s\n", str_get(json)); /* deeper than the parser goes */
+		return;
+	}
+	if (ctl->output == CTL_YAML)
+		pretty_yaml(json_root(doc), ctl->out);
+	else
+		pretty_json(json_root(doc), ctl->out);
+}
 
 static void put_strmap(struct json_writer *w, const char *key, const struct strmap *map)
 {
@@ -40,9 +58,18 @@ static void put_volume(struct json_writer *w, const struct csi_volume *v,
 	json_end_object(w);
 }
 
+static void print_document(struct ctl *ctl, const struct csi_volume *v,
+			   const struct csi_volume_status *status)
+{
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
+
+	put_volume(&w, v, status);
+	put_document(ctl, &json);
+}
+
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
 {
-	struct json_writer w = JSON_WRITER(ctl->out);
 	char bytes[CMD_BYTES_MAX];
 
 	switch (ctl->output) {
@@ -50,8 +77,8 @@ void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
 		str_appendf(ctl->out, "%s\n", volume->volume_id);
 		break;
 	case CTL_JSON:
-		put_volume(&w, volume, NULL);
-		str_append(ctl->out, "\n");
+	case CTL_YAML:
+		print_document(ctl, volume, NULL);
 		break;
 	case CTL_TABLE:
 		cmd_format_bytes(volume->capacity_bytes, bytes);
@@ -60,33 +87,64 @@ void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
 	}
 }
 
+static void append_where(const struct csi_volume *v, struct str *out)
+{
+	for (size_t j = 0; j < v->accessible_topology.n; j++) {
+		const struct strmap *m = &v->accessible_topology.v[j].segments;
+
+		for (size_t k = 0; k < m->n; k++)
+			str_appendf(out, "%s%s=%s", out->len ? "," : "", m->v[k].key,
+				    m->v[k].value);
+	}
+}
+
+static void append_state(const struct csi_volume_status *status, struct str *out)
+{
+	for (size_t i = 0; i < status->n_published_node_ids; i++)
+		str_appendf(out, "%s%s", i ? "," : "in use on ", status->published_node_ids[i]);
+}
+
 static void print_table(struct ctl *ctl, const struct csi_volume_list *list)
 {
-	static const char *const headings[] = { "VOLUME", "SIZE", "WHERE" };
-	struct table *t = table_new(headings, 3);
+	static const char *const headings[] = { "NAME",  "SIZE",   "FILESYSTEM",
+						"STATE", "VOLUME", "WHERE" };
+	struct table *t = table_new(headings, 6);
 
 	for (size_t i = 0; i < list->n; i++) {
 		const struct csi_volume *v = &list->v[i].volume;
 		autostr struct str where = STR_INIT;
+		autostr struct str state = STR_INIT;
 		char bytes[CMD_BYTES_MAX];
+		struct vol_id id;
+		struct err ignored;
+		bool is_ours = vol_id_parse(v->volume_id, &id, &ignored) == 0;
 
-		for (size_t j = 0; j < v->accessible_topology.n; j++) {
-			const struct strmap *m = &v->accessible_topology.v[j].segments;
-
-			for (size_t k = 0; k < m->n; k++)
-				str_appendf(&where, "%s%s=%s", where.len ? "," : "", m->v[k].key,
-					    m->v[k].value);
-		}
+		append_where(v, &where);
+		append_state(&list->v[i], &state);
 		cmd_format_bytes(v->capacity_bytes, bytes);
-		table_row(t, (const char *const[]){ v->volume_id, bytes, str_get(&where) });
+		table_row(t, (const char *const[]){ is_ours ? id.token : NULL, bytes,
+						    strmap_find(&v->volume_context, "filesystem"),
+						    state.len ? str_get(&state) : NULL,
+						    v->volume_id, str_get(&where) });
 	}
 	table_print(t, ctl->out);
 	table_free(t);
 }
 
+void ctl_print_status(struct ctl *ctl, const struct csi_volume_status *status)
+{
+	if (ctl->output == CTL_JSON || ctl->output == CTL_YAML)
+		print_document(ctl, &status->volume, status);
+	else
+		ctl_print_volumes(ctl,
+				  &(struct csi_volume_list){
+					  .v = (struct csi_volume_status[]){ *status }, .n = 1 });
+}
+
 void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
 {
-	struct json_writer w = JSON_WRITER(ctl->out);
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
 
 	switch (ctl->output) {
 	case CTL_ID:
@@ -94,11 +152,15 @@ void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
 			str_appendf(ctl->out, "%s\n", list->v[i].volume.volume_id);
 		break;
 	case CTL_JSON:
+	case CTL_YAML:
+		json_begin_object(&w);
+		json_key(&w, "items");
 		json_begin_array(&w);
 		for (size_t i = 0; i < list->n; i++)
 			put_volume(&w, &list->v[i].volume, &list->v[i]);
 		json_end_array(&w);
-		str_append(ctl->out, "\n");
+		json_end_object(&w);
+		put_document(ctl, &json);
 		break;
 	case CTL_TABLE:
 		print_table(ctl, list);
@@ -108,17 +170,19 @@ void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
 
 void ctl_print_done(struct ctl *ctl, const char *what)
 {
-	struct json_writer w = JSON_WRITER(ctl->out);
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
 
 	switch (ctl->output) {
 	case CTL_ID:
 		break;
 	case CTL_JSON:
+	case CTL_YAML:
 		json_begin_object(&w);
 		json_field_string(&w, "volume_id", ctl->id);
 		json_field_string(&w, "done", what);
 		json_end_object(&w);
-		str_append(ctl->out, "\n");
+		put_document(ctl, &json);
 		break;
 	case CTL_TABLE:
 		str_appendf(ctl->out, "volume %s %s\n", ctl->id, what);
@@ -195,14 +259,15 @@ static void print_facts(struct str *out, const struct facts *f)
 
 int ctl_info(struct ctl *ctl, struct err *err)
 {
-	struct json_writer w = JSON_WRITER(ctl->out);
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
 	struct facts facts = { 0 };
 
 	if (ask_facts(ctl, &facts, err) < 0)
 		return -1;
-	if (ctl->output == CTL_JSON) {
+	if (ctl->output == CTL_JSON || ctl->output == CTL_YAML) {
 		put_facts(&w, &facts);
-		str_append(ctl->out, "\n");
+		put_document(ctl, &json);
 	} else {
 		print_facts(ctl->out, &facts);
 	}

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "cmd/ctl.h"
+#include "volume/id.h"
 
 static int parse_mode(const char *text, enum vol_mode *ret_mode, struct err *err)
 {
@@ -42,23 +43,33 @@ static int make_capability(struct ctl *ctl, struct vol_capability *ret_cap, stru
 	return 0;
 }
 
-static int make_parameters(struct ctl *ctl, struct strmap *ret_map, struct err *err)
+int ctl_volume_check(const struct ctl_options *opts, struct err *err)
+{
+	enum vol_mode mode;
+
+	for (size_t i = 0; i < opts->parameters.n; i++) {
+		const char *equals = strchr(opts->parameters.v[i], '=');
+
+		if (!equals || equals == opts->parameters.v[i])
+			return err_set(err, ERR_INVALID_ARGUMENT, "--parameter=%s is not KEY=VALUE",
+				       opts->parameters.v[i]);
+	}
+	return parse_mode(opts->mode, &mode, err);
+}
+
+static struct strmap make_parameters(struct ctl *ctl)
 {
 	struct arena *a = ctl->ctx->arena;
 	const struct opt_list *list = &ctl->opts->parameters;
 	struct strpair *pairs = arena_array(a, list->n, sizeof(*pairs));
 
 	for (size_t i = 0; i < list->n; i++) {
-		const char *equals = strchr(list->v[i], '=');
+		size_t n = strcspn(list->v[i], "=");
 
-		if (!equals || equals == list->v[i])
-			return err_set(err, ERR_INVALID_ARGUMENT, "--parameter=%s is not KEY=VALUE",
-				       list->v[i]);
-		pairs[i].key = arena_strndup(a, list->v[i], (size_t)(equals - list->v[i]));
-		pairs[i].value = equals + 1;
+		pairs[i].key = arena_strndup(a, list->v[i], n);
+		pairs[i].value = list->v[i] + n + 1;
 	}
-	*ret_map = strmap_from(a, pairs, list->n);
-	return 0;
+	return strmap_from(a, pairs, list->n);
 }
 
 static int create(struct ctl *ctl, struct err *err)
@@ -71,31 +82,75 @@ static int create(struct ctl *ctl, struct err *err)
 				    .limit_bytes = ctl->opts->limit },
 		.capabilities = &cap,
 		.n_capabilities = 1,
+		.parameters = make_parameters(ctl),
 	};
 
-	if (make_capability(ctl, &cap, err) < 0 || make_parameters(ctl, &req.parameters, err) < 0 ||
+	if (make_capability(ctl, &cap, err) < 0 ||
 	    csi_create_volume(ctl->service, ctl->ctx, &req, &volume, err) < 0)
 		return -1;
 	ctl_print_volume(ctl, &volume);
 	return 0;
 }
 
-static int list(struct ctl *ctl, struct err *err)
+static int list_all(struct ctl *ctl, struct csi_volume_list *ret, struct err *err)
 {
 	VEC(struct csi_volume_status) all = VEC_INIT;
 	struct csi_volume_list page = { .next_token = "" };
+	int r;
 
 	do {
-		if (csi_list_volumes(ctl->service, ctl->ctx, 500, page.next_token, &page, err) <
-		    0) {
-			vec_done(&all);
-			return -1;
-		}
-		for (size_t i = 0; i < page.n; i++)
+		r = csi_list_volumes(ctl->service, ctl->ctx, 500, page.next_token, &page, err);
+		for (size_t i = 0; r == 0 && i < page.n; i++)
 			vec_push(&all, page.v[i]);
-	} while (!str_is_empty(page.next_token));
-	ctl_print_volumes(ctl, &(struct csi_volume_list){ .v = all.v, .n = all.n });
+	} while (r == 0 && !str_is_empty(page.next_token));
+	*ret = (struct csi_volume_list){ .next_token = "" };
+	if (r == 0 && all.n > 0) {
+		ret->v = arena_memdup(ctl->ctx->arena, all.v, all.n * sizeof(*all.v));
+		ret->n = all.n;
+	}
 	vec_done(&all);
+	return r;
+}
+
+static int list(struct ctl *ctl, struct err *err)
+{
+	struct csi_volume_list all;
+
+	if (list_all(ctl, &all, err) < 0)
+		return -1;
+	ctl_print_volumes(ctl, &all);
+	return 0;
+}
+
+int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
+{
+	char token[VOL_TOKEN_MAX];
+	struct csi_volume_list all;
+	struct vol_id id;
+	struct err ignored;
+	const char *found = NULL;
+
+	*ret_id = text;
+	if (vol_id_parse(text, &id, &ignored) == 0 || list_all(ctl, &all, &ignored) < 0)
+		return 0;
+	vol_token_from_name(text, token);
+	for (size_t i = 0; i < all.n; i++) {
+		const char *this = all.v[i].volume.volume_id;
+
+		if (str_is_equal(this, text)) {
+			*ret_id = text;
+			return 0;
+		}
+		if (vol_id_parse(this, &id, &ignored) < 0 || !str_is_equal(id.token, token))
+			continue;
+		if (found)
+			return err_set(
+				err, ERR_FAILED_PRECONDITION,
+				"two volumes are called '%s': %s and %s; say which by its id", text,
+				found, this);
+		found = this;
+	}
+	*ret_id = str_or(found, text);
 	return 0;
 }
 
@@ -105,7 +160,7 @@ static int show(struct ctl *ctl, struct err *err)
 
 	if (csi_controller_get_volume(ctl->service, ctl->ctx, ctl->id, &status, err) < 0)
 		return -1;
-	ctl_print_volumes(ctl, &(struct csi_volume_list){ .v = &status, .n = 1 });
+	ctl_print_status(ctl, &status);
 	return 0;
 }
 
@@ -164,14 +219,20 @@ static int unstage(struct ctl *ctl, struct err *err)
 
 /* clang-format off */
 const struct ctl_verb ctl_volume_verbs[] = {
-	{ .group = "volume", .name = "create", .argument = "NAME", .run = create },
-	{ .group = "volume", .name = "list", .run = list },
-	{ .group = "volume", .name = "show", .argument = "ID", .run = show },
-	{ .group = "volume", .name = "delete", .argument = "ID", .run = delete_volume },
-	{ .group = "volume", .name = "stage", .argument = "ID", .needs = "staging", .run = stage },
-	{ .group = "volume", .name = "publish", .argument = "ID", .needs = "staging,target", .run = publish },
-	{ .group = "volume", .name = "unpublish", .argument = "ID", .needs = "target", .run = unpublish },
-	{ .group = "volume", .name = "unstage", .argument = "ID", .needs = "staging", .run = unstage },
+	{ .group = "volume", .name = "create", .argument = "NAME", .needs = "size", .run = create,
+	  .takes = "limit,fs,block,mode,mount-flag,parameter", .summary = "Make a volume, or find the one that was made." },
+	{ .group = "volume", .name = "list", .run = list, .summary = "All volumes of the driver." },
+	{ .group = "volume", .name = "show", .argument = "ID", .run = show, .summary = "One volume." },
+	{ .group = "volume", .name = "delete", .argument = "ID", .run = delete_volume,
+	  .summary = "Delete a volume and what is on it." },
+	{ .group = "volume", .name = "stage", .argument = "ID", .needs = "staging", .run = stage,
+	  .takes = "fs,block,mode,mount-flag", .summary = "Attach it and mount it at a directory of its own." },
+	{ .group = "volume", .name = "publish", .argument = "ID", .needs = "staging,target", .run = publish,
+	  .takes = "fs,block,mode,mount-flag,read-only", .summary = "Show a staged volume at a pod's path." },
+	{ .group = "volume", .name = "unpublish", .argument = "ID", .needs = "target", .run = unpublish,
+	  .summary = "Take it away from that path." },
+	{ .group = "volume", .name = "unstage", .argument = "ID", .needs = "staging", .run = unstage,
+	  .summary = "Unmount it and let its device go." },
 	{ .name = NULL },
 };
 /* clang-format on */

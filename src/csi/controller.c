@@ -31,6 +31,21 @@ int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps,
 	return 0;
 }
 
+/* published_node_ids without LIST_VOLUMES_PUBLISHED_NODES means nothing to a CO (CSI 1.13), so it
+ * may tell people where the volume is staged. */
+static void fill_status(struct csi_driver *d, struct ctx *ctx, struct csi_volume_status *status)
+{
+	struct csi_ref ref;
+	struct err ignored;
+
+	if (!d->serve_node || driver_find_pool(d, status->volume.volume_id, &ref, &ignored) < 0 ||
+	    !node_state_is_in_use(d, ctx, &ref))
+		return;
+	status->published_node_ids =
+		arena_memdup(ctx->arena, &(const char *){ d->node_id }, sizeof(d->node_id));
+	status->n_published_node_ids = 1;
+}
+
 int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
 			  struct csi_volume_status *ret, struct err *err)
 {
@@ -43,6 +58,7 @@ int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
 		return -1;
 	*ret = (struct csi_volume_status){ 0 };
 	driver_fill_volume(d, ctx->arena, ref.pool, &vol, &ret->volume);
+	fill_status(d, ctx, ret);
 	return 0;
 }
 
@@ -129,6 +145,8 @@ int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
 		ret->v = page.entries.n ? arena_memdup(ctx->arena, page.entries.v,
 						       page.entries.n * sizeof(*page.entries.v))
 					: NULL;
+		for (size_t i = 0; i < ret->n; i++)
+			fill_status(d, ctx, &ret->v[i]);
 		ret->next_token = page.is_full ? ret->v[ret->n - 1].volume.volume_id : "";
 	}
 	vec_done(&page.entries);

@@ -54,6 +54,9 @@ struct node_state {
 	struct backend_device device; /* valid if attached */
 	struct note note;
 };
+/* Whether the volume is staged here: noted so, and a device is attached. For lists; false in doubt.
+ */
+bool node_state_is_in_use(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref);
 /* Reads device and note; a pool without devices or notes has none. */
 int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
 		    struct node_state *ret, struct err *err);

@@ -113,6 +113,7 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 			const struct backend_volume *vol, struct csi_volume *ret)
 {
 	struct vol_topology *topology = arena_alloc(a, sizeof(*topology));
+	struct strpair fs = { "filesystem", str_is_empty(vol->fs) ? "none" : vol->fs };
 	struct vol_id id = { .pool = pool->identity };
 	char text[VOL_ID_MAX];
 
@@ -121,6 +122,7 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 	*topology = driver_pool_topology(d, a, pool);
 	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
 				    .capacity_bytes = vol->bytes,
+				    .volume_context = strmap_from(a, &fs, 1),
 				    .content_source = { .id = "" },
 				    .accessible_topology = { topology, 1 } };
 }

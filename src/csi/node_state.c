@@ -24,6 +24,18 @@ static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *s
 	return 0;
 }
 
+bool node_state_is_in_use(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref)
+{
+	struct node_state state = { .ref = *ref };
+	struct err ignored;
+
+	/* The note first: it costs one look at the volume's file, the device a search. */
+	if (load_note(d, ctx, &state, &ignored) < 0 ||
+	    (!state.note.is_staged && state.note.n_targets == 0))
+		return false;
+	return node_state_load(d, ctx, ref, &state, &ignored) == 0 && state.is_attached;
+}
+
 int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
 		    struct node_state *ret, struct err *err)
 {

@@ -67,8 +67,14 @@ USAGE = [
     (['ctl', 'volume', 'create'], 'NAME'),
     (['ctl', 'volume', 'stage', 'x'], '--staging'),
     (['ctl', 'volume', 'publish', 'x', '--staging=/s'], '--target'),
-    (['ctl', 'volume', 'create', 'x', '--block', '--fs=xfs'], '--block'),
-    (['ctl', 'info', '-o', 'yaml'], 'table|json|id'),
+    (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--block', '--fs=xfs'], '--block'),
+    (['ctl', 'info', '-o', 'xml'], 'table|json|yaml|id'),
+    (['ctl', '--endpoint=tcp://10.0.0.1', 'info'], '--insecure'),
+    (['ctl', '--endpoint=tcp://node.example', 'volume', 'list'], '--tls-cert'),
+    (['ctl', 'volume', 'create', 'x'], '--size'),
+    (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--mode=RWO'], '--mode'),
+    (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--parameter=pool'], '--parameter'),
+    (['ctl', 'rm'], 'ID'),
 ]
 
 
@@ -266,17 +272,46 @@ def test_ctl_leads_a_volume_through_its_life(driver, work, cap):
     volume_id = json.loads(made.stdout)['volume_id']
     assert ctl(driver, 'volume', 'list', '-o', 'id').stdout.split() == [volume_id]
     assert volume_id in ctl(driver, 'volume', 'list').stdout
-    assert json.loads(ctl(driver, 'volume', 'show', volume_id, '-o', 'json').stdout)[0]['capacity_bytes'] == 64 * MIB
+    assert json.loads(ctl(driver, 'volume', 'show', volume_id, '-ojson').stdout)['capacity_bytes'] == 64 * MIB
     (work / 'staging').mkdir()
     where = [f'--staging={work}/staging', *more]
     for words in [('stage', *where), ('publish', f'--target={work}/target', *where)]:
         done = ctl(driver, 'volume', words[0], volume_id, *words[1:])
         assert done.returncode == 0, done.stderr
     assert (work / 'target').exists()
+    row = ctl(driver, 'ls').stdout.splitlines()[1]
+    assert row.startswith('by-hand  ') and 'in use on n1' in row and ('none' if cap == 'block' else 'ext4') in row
     for words in [('unpublish', f'--target={work}/target'), ('unstage', f'--staging={work}/staging'), ('delete',)]:
-        done = ctl(driver, 'volume', words[0], volume_id, *words[1:])
+        done = ctl(driver, 'volume', words[0], 'by-hand', *words[1:])
         assert done.returncode == 0, done.stderr
-    assert ctl(driver, 'volume', 'list', '-o', 'json').stdout.strip() == '[]'
+        assert f'volume {volume_id} ' in done.stdout
+        assert 'in use' not in ctl(driver, 'ls').stdout or words[0] == 'unpublish'
+    assert json.loads(ctl(driver, 'volume', 'list', '-o', 'json').stdout) == {'items': []}
+    assert ctl(driver, 'volume', 'list', '-o', 'yaml').stdout == '"items": []\n'
+
+
+def test_ctl_answers_what_people_type(driver):
+    for words, told in [(['help'], 'volume create NAME'), (['help', 'volume', 'create'], '--size'),
+                        (['volume', 'create', '--help'], 'usage: cleat ctl volume create NAME --size=BYTES'),
+                        (['volume', 'help', 'stage'], 'usage: cleat ctl volume stage ID --staging=DIR'),
+                        (['rm', '-h'], 'usage: cleat ctl volume delete ID'), (['info', '--help'], 'usage: cleat ctl info')]:
+        done = cleat('ctl', *words)
+        assert (done.returncode, done.stderr) == (0, '')
+        assert told in done.stdout
+    assert '--target' not in cleat('ctl', 'volume', 'create', '--help').stdout
+    assert ctl(driver, 'volumes', 'ls').stdout == ctl(driver, 'volume', 'list').stdout
+    text = ctl(driver, 'info', '-oyaml').stdout
+    assert '"name": "pool.cleat.csi"\n' in text
+
+
+def test_ctl_names_what_it_waited_for(work):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(f'{work}/mute.sock')
+        s.listen()
+        done = cleat('ctl', f'--endpoint=unix://{work}/mute.sock', '--timeout=300ms', 'info')
+    assert done.returncode == 1
+    for text in ('DEADLINE_EXCEEDED', 'mute.sock', "'info'", '300 ms'):
+        assert text in done.stderr
 
 
 def test_ctl_tells_failures_with_1(driver, work):
