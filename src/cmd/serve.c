@@ -102,6 +102,7 @@ static int make_services(struct serve *s, struct err *err)
 {
 	const struct serve_options *o = s->opts;
 	const struct csi_driver_options options = {
+		.path_root = s->opts->is_node ? s->opts->kubelet_dir : NULL,
 		.name = o->driver_name,
 		.version = CMD_VERSION_TEXT,
 		.node_id = o->node_id,
@@ -112,7 +113,8 @@ static int make_services(struct serve *s, struct err *err)
 	};
 	int r;
 
-	if (csi_driver_new(&options, &s->driver, err) < 0)
+	if ((o->is_node && csi_registration_check_dir(o->kubelet_dir, err) < 0) ||
+	    csi_driver_new(&options, &s->driver, err) < 0)
 		return -1;
 	s->service = csi_driver_service(s->driver);
 	r = work_new(NULL, &s->work);
@@ -209,8 +211,6 @@ static int prepare_kubelet(struct serve *s, struct err *err)
 {
 	if (!s->opts->is_node)
 		return 0;
-	if (csi_registration_check_dir(s->opts->kubelet_dir, err) < 0)
-		return -1;
 	return make_plugin_dir(s, err);
 }
 

@@ -19,6 +19,8 @@ struct csi_driver {
 	bool serve_node;
 	uint64_t max_volumes;
 	struct registry *pools;
+	char *path_root; /* "": paths may be anywhere */
+	int path_root_fd;
 	struct inflight *inflight;
 	struct csi_service_ops ops; /* service.h's table without what this driver does not serve */
 };
@@ -46,6 +48,11 @@ struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 					 const struct backend *pool);
 void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
 			const struct backend_volume *vol, struct csi_volume *ret);
+
+/* The path as the kernel names it (arena), so that two names of one place are one; INVALID_ARGUMENT
+ * for one that is not below path_root. All node calls compare and mount by this name. */
+int driver_resolve_path(struct csi_driver *d, struct ctx *ctx, const char *field, const char *path,
+			const char **ret_path, struct err *err);
 
 /* node_state.c: what is true of a volume on this node right now. */
 struct node_state {

@@ -16,6 +16,8 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
+#include "host/fs.h"
+#include "host/resolve.h"
 #include "volume/topology.h"
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
@@ -75,6 +77,17 @@ int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume
 			       volume_id, ref.pool->pool_name, vol.damage);
 	*ret_ref = ref;
 	*ret_vol = vol;
+	return 0;
+}
+
+int driver_resolve_path(struct csi_driver *d, struct ctx *ctx, const char *field, const char *path,
+			const char **ret_path, struct err *err)
+{
+	char real[PATH_MAX];
+
+	if (host_path_resolve(d->path_root_fd, d->path_root, path, real, err) < 0)
+		return err_wrap(err, "%s", field);
+	*ret_path = arena_strdup(ctx->arena, real);
 	return 0;
 }
 
@@ -195,10 +208,12 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 {
 	struct csi_driver *d;
 	char boot_id[UUID_TEXT_MAX];
+	int root_fd = -1;
 
 	if (validate_driver_name(opts->name, err) < 0 ||
 	    (opts->serve_node && validate_node_id(opts->node_id, err) < 0) ||
-	    read_boot_id(boot_id, err) < 0)
+	    read_boot_id(boot_id, err) < 0 ||
+	    (!str_is_empty(opts->path_root) && host_root_open(opts->path_root, &root_fd, err) < 0))
 		return -1;
 	d = xcalloc(1, sizeof(*d));
 	d->name = xstrdup(opts->name);
@@ -209,6 +224,8 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 	d->serve_node = opts->serve_node;
 	d->max_volumes = opts->max_volumes;
 	d->pools = opts->pools;
+	d->path_root = xstrdup(str_or(opts->path_root, ""));
+	d->path_root_fd = root_fd;
 	d->inflight = inflight_new();
 	d->ops = choose_ops(opts);
 	*ret_driver = d;
@@ -220,6 +237,8 @@ void csi_driver_free(struct csi_driver *d)
 	if (!d)
 		return;
 	inflight_free(d->inflight);
+	host_fd_close(d->path_root_fd);
+	free(d->path_root);
 	free(d->node_id);
 	free(d->version);
 	free(d->name);

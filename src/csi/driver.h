@@ -18,7 +18,9 @@ struct csi_driver_options {
 	const char *node_id; /* ≤256 bytes */
 	bool serve_controller;
 	bool serve_node;
-	uint64_t max_volumes;   /* 0: the CO decides */
+	uint64_t max_volumes; /* 0: the CO decides */
+	const char
+		*path_root; /* staging and target paths have to lie below; NULL or "": anywhere */
 	struct registry *pools; /* borrowed; must outlive the driver */
 };
 

@@ -82,7 +82,8 @@ int node_get_volume_stats(void *impl, struct ctx *ctx, const char *volume_id,
 		return -1;
 	if (!path_is_clean(volume_path))
 		return refuse_path(volume_id, volume_path, err);
-	if (node_state_load(d, ctx, &ref, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
+	if (driver_resolve_path(d, ctx, "volume_path", volume_path, &volume_path, err) < 0 ||
+	    node_state_load(d, ctx, &ref, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
 	    host_mount_look(volume_path, &at, err) < 0)
 		return -1;
 	if (!state.is_attached || !at.exists)

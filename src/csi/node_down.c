@@ -207,7 +207,8 @@ int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
 	struct vol_id id;
 	int r;
 
-	if (validate_unpublish(volume_id, target_path, err) < 0)
+	if (validate_unpublish(volume_id, target_path, err) < 0 ||
+	    driver_resolve_path(d, ctx, "target_path", target_path, &target_path, err) < 0)
 		return -1;
 	if (vol_id_parse(volume_id, &id, err) < 0) {
 		if (refuse_unknown(volume_id, target_path, &at, err) < 0)
@@ -284,7 +285,9 @@ int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
 	struct vol_id id;
 	int r;
 
-	if (validate_unstage(volume_id, staging_target_path, err) < 0)
+	if (validate_unstage(volume_id, staging_target_path, err) < 0 ||
+	    driver_resolve_path(d, ctx, "staging_target_path", staging_target_path,
+				&staging_target_path, err) < 0)
 		return -1;
 	if (vol_id_parse(volume_id, &id, err) < 0)
 		return refuse_unknown(volume_id, staging_target_path, &at, err);

@@ -329,13 +329,20 @@ static int publish(struct csi_driver *d, struct ctx *ctx, const struct csi_publi
 int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *req, struct err *err)
 {
 	struct csi_driver *d = impl;
+	struct csi_publish real = *req;
 	struct vol_id id;
 	int r;
 
-	if (validate_publish(req, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
+	/* the second time: two names may be of one place */
+	if (validate_publish(req, err) < 0 ||
+	    driver_resolve_path(d, ctx, "staging_target_path", req->staging_target_path,
+				&real.staging_target_path, err) < 0 ||
+	    driver_resolve_path(d, ctx, "target_path", req->target_path, &real.target_path, err) <
+		    0 ||
+	    validate_publish(&real, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
 	    inflight_begin(d->inflight, id.token, "NodePublishVolume", err) < 0)
 		return -1;
-	r = publish(d, ctx, req, err);
+	r = publish(d, ctx, &real, err);
 	inflight_end(d->inflight, id.token);
 	return r;
 }

@@ -199,13 +199,17 @@ static int stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *
 int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err)
 {
 	struct csi_driver *d = impl;
+	struct csi_stage real = *req;
 	struct vol_id id;
 	int r;
 
-	if (validate_stage(req, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
+	if (validate_stage(req, err) < 0 ||
+	    driver_resolve_path(d, ctx, "staging_target_path", req->staging_target_path,
+				&real.staging_target_path, err) < 0 ||
+	    vol_id_parse(req->volume_id, &id, err) < 0 ||
 	    inflight_begin(d->inflight, id.token, "NodeStageVolume", err) < 0)
 		return -1;
-	r = stage(d, ctx, req, err);
+	r = stage(d, ctx, &real, err);
 	inflight_end(d->inflight, id.token);
 	return r;
 }

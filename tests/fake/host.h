@@ -25,6 +25,7 @@ void fake_host_set_fs(const char *type, bool has_reflink, bool is_read_only);
  * Parents too. */
 void fake_host_add_dir(const char *path);
 void fake_host_add_symlink(const char *path);
+void fake_host_add_link(const char *path, const char *to); /* to: absolute, short */
 /* A regular file of somebody else below "/pool": no record, some bytes. */
 void fake_host_add_foreign(const char *name);
 /* Changes a file below "/pool" as a person or a bad disk would. */

@@ -84,6 +84,16 @@ void fake_host_add_symlink(const char *path)
 	fake_entry_add(dir, path_last(path), fake_inode_new(dir->on, FAKE_SYMLINK), true);
 }
 
+void fake_host_add_link(const char *path, const char *to)
+{
+	struct fake_inode *inode;
+
+	fake_host_add_symlink(path);
+	inode = fake_lookup(path, NULL);
+	assert(strlen(to) < sizeof(inode->text));
+	(void)snprintf(inode->text, sizeof(inode->text), "%s", to);
+}
+
 void fake_host_add_foreign(const char *name)
 {
 	struct fake_inode *inode = fake_inode_new(world.pool, FAKE_FILE);

@@ -5,7 +5,7 @@ import contextlib
 
 import grpc
 import pytest
-from harness import MIB, Code, block_cap, in_threads, mount_cap, mountinfo
+from harness import MIB, Code, Volume, block_cap, fails, in_threads, mount_cap, mountinfo
 
 STEPS = ['create', 'stage', 'publish', 'unpublish', 'unstage', 'delete']
 
@@ -84,3 +84,21 @@ def test_same_name_created_at_once_is_one_volume(driver):
     assert len(ids) == 1
     assert len(driver.calls.volumes()) == 1
     driver.calls.delete(ids.pop())
+
+
+def test_two_names_of_a_place_are_one(driver, work):
+    """kubelet's directory is often a link: the mount table has the real name, the calls the other."""
+    v = Volume(driver, work).create()
+    v.stage()
+    (work / 'link').symlink_to(v.dir)
+    staging = work / 'link' / 'staging'
+    (v.dir / 'pod').mkdir()
+    driver.calls.publish(v.id, staging, work / 'link' / 'pod' / 'a', v.cap)
+    with fails(Code.FAILED_PRECONDITION, str(v.dir / 'pod' / 'a')):
+        driver.calls.publish(v.id, staging, work / 'link' / 'pod' / 'b', v.cap)
+    with fails(Code.FAILED_PRECONDITION, str(v.dir / 'pod' / 'a')):
+        driver.calls.unstage(v.id, staging)
+    driver.calls.unpublish(v.id, work / 'link' / 'pod' / 'a')
+    driver.calls.unstage(v.id, staging)
+    assert not driver.pool.loops()
+    v.delete()

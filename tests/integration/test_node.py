@@ -6,8 +6,8 @@ import os
 import grpc
 import pytest
 from certs import Authority
-from harness import (DRIVER, PATIENCE, Calls, Driver, Process, Volume, csi, registration, registration_grpc, sh,
-                     wait_until)
+from harness import (DRIVER, PATIENCE, Calls, Code, Driver, Process, Volume, csi, fails, registration,
+                     registration_grpc, sh, wait_until)
 from test_endpoint import free_port
 from test_process import get
 
@@ -166,3 +166,23 @@ def test_fleet_speaks_the_same_services_over_tls(work, pool, kubelet):
         n.stop()
     finally:
         n.end()
+
+
+def test_paths_outside_kubelets_directory_are_refused(node, kubelet, work):
+    v = Volume(node, work).create()
+    v.dir.mkdir()
+    inside, outside = kubelet.dir / 'pods' / 'staging', v.dir / 'staging'
+    inside.mkdir()
+    outside.mkdir()
+    (kubelet.dir / 'pods' / 'link').symlink_to(v.dir)
+    with fails(Code.INVALID_ARGUMENT, 'staging_target_path', str(outside), str(kubelet.dir)):
+        node.calls.stage(v.id, outside, v.cap)
+    with fails(Code.INVALID_ARGUMENT, 'symbolic link'):
+        node.calls.stage(v.id, kubelet.dir / 'pods' / 'link' / 'staging', v.cap)
+    node.calls.stage(v.id, inside, v.cap)
+    with fails(Code.INVALID_ARGUMENT, 'target_path', str(kubelet.dir)):
+        node.calls.publish(v.id, inside, v.dir / 'target', v.cap)
+    with fails(Code.INVALID_ARGUMENT, 'target_path'):
+        node.calls.unpublish(v.id, v.dir / 'target')
+    node.calls.unstage(v.id, inside)
+    v.delete()

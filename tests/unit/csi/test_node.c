@@ -472,6 +472,59 @@ TEST(what_another_pool_knows_as_its_own_is_left_alone)
 	fixture_end(f);
 }
 
+/* One symlink in a prefix, and the text of a path is no longer that of the mount. */
+TEST(two_names_of_a_place_are_one)
+{
+	struct vol_capability one = cap_mount;
+	struct fixture *f = fixture_begin();
+
+	one.mode = VOL_MODE_SINGLE_NODE_WRITER;
+	fake_host_add_dir("/real/s");
+	fake_host_add_link("/link", "/real");
+	ASSERT_OK(do_create(f, "v", &one, 64 * MIB), &f->err);
+	ASSERT_OK(do_stage(f, "/link/s", &one), &f->err);
+	ASSERT_OK(do_stage(f, "/real/s", &one), &f->err);
+	ASSERT_OK(do_publish(f, "/link/s", "/link/t", &one, false), &f->err);
+	ASSERT_ERR(do_publish(f, "/link/s", "/link/t2", &one, false), &f->err,
+		   ERR_FAILED_PRECONDITION, "/real/t");
+	ASSERT_ERR(do_unstage(f, "/link/s"), &f->err, ERR_FAILED_PRECONDITION, "/real/t");
+	ASSERT_OK(do_unpublish(f, "/real/t"), &f->err);
+	ASSERT_OK(do_unstage(f, "/link/s"), &f->err);
+	assert_node_is_clean();
+	fixture_end(f);
+}
+
+TEST(paths_outside_the_root_are_refused)
+{
+	struct csi_driver_options opts = { .name = "d.test",
+					   .version = "1",
+					   .node_id = "n1",
+					   .serve_node = true,
+					   .path_root = "/pods" };
+	struct fixture *f = fixture_begin();
+	struct csi_stats stats;
+
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	csi_driver_free(f->driver);
+	opts.pools = f->pools;
+	ASSERT_OK(csi_driver_new(&opts, &f->driver, &f->err), &f->err);
+	f->csi = csi_driver_service(f->driver);
+	fake_host_add_dir("/pods/s");
+	fake_host_add_link("/pods/out", "/");
+	ASSERT_ERR(do_stage(f, "/s1", &cap_mount), &f->err, ERR_INVALID_ARGUMENT, "/s1");
+	ASSERT_ERR(do_stage(f, "/pods/out/s1", &cap_mount), &f->err, ERR_INVALID_ARGUMENT, "link");
+	ASSERT_OK(do_stage(f, "/pods/s", &cap_mount), &f->err);
+	ASSERT_ERR(do_publish(f, "/pods/s", "/t", &cap_mount, false), &f->err, ERR_INVALID_ARGUMENT,
+		   "target_path");
+	ASSERT_ERR(do_unpublish(f, "/t"), &f->err, ERR_INVALID_ARGUMENT, "target_path");
+	ASSERT_ERR(do_unstage(f, "/s1"), &f->err, ERR_INVALID_ARGUMENT, "/pods");
+	ASSERT_ERR(csi_node_get_volume_stats(&f->csi, &f->ctx, f->id, "/s1", "", &stats, &f->err),
+		   &f->err, ERR_INVALID_ARGUMENT, "volume_path");
+	ASSERT_OK(do_unstage(f, "/pods/s"), &f->err);
+	assert_node_is_clean();
+	fixture_end(f);
+}
+
 static int do_stats(struct fixture *f, const char *path, struct csi_stats *stats)
 {
 	return csi_node_get_volume_stats(&f->csi, &f->ctx, f->id, path, "", stats, &f->err);
@@ -562,5 +615,6 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(a_raw_device_lives_and_le
 	  UNIT(more_targets_than_the_note_holds_still_work),
 	  UNIT(unknown_volumes_are_taken_down_where_nothing_is), UNIT(what_goes_down_needs_nothing),
 	  UNIT(what_another_pool_knows_as_its_own_is_left_alone),
+	  UNIT(two_names_of_a_place_are_one), UNIT(paths_outside_the_root_are_refused),
 	  UNIT(stats_are_of_the_volume_at_the_path), UNIT(stats_of_a_raw_device_are_its_size),
 	  UNIT(a_call_that_is_out_of_time_changes_nothing), UNIT(the_node_tells_its_pools))
