@@ -4,13 +4,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BUILD ?= build
 TIME ?= 60
+# More options of meson setup, for instance --werror.
+MESON ?=
 CLANG_FORMAT ?= clang-format-14
 # Debian 12 has no yyjson: tools/deps unpacks it below build/deps and says there where its .pc file is.
 PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_CONFIG_PATH:-}"
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
-setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(1) $(2); ninja -C $(1)
+setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test check itest kill interop sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
+.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -28,6 +30,14 @@ demo: all ## a volume's life on this machine, without Kubernetes, told step by s
 
 test: deps all ## everything but the cluster: unit, root, lint, fuzz corpora, integration, csi-sanity, demo (root)
 	@tools/run-suites --build $(BUILD) unit root lint fuzz itest interop sanity demo
+
+test-clang: ## `make test` with a build by clang
+	@tools/deps fuzz
+	@$(MAKE) --no-print-directory test BUILD=build-clang CC=clang MESON='--werror'
+
+test-trixie: ## `make test test-clang` on Debian 13, in a root of its own (root; long when cold)
+	@tools/deps debian
+	@tools/in-debian 13 make --no-print-directory test test-clang MESON=--werror
 
 check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 	@tools/run-suites --build $(BUILD) unit lint fuzz
@@ -61,7 +71,7 @@ tsan: ## the same with ThreadSanitizer
 	tools/run-suites --build build-tsan unit root fuzz itest interop sanity -- $(ARGS)
 
 fuzz: ## libFuzzer on every target, TIME=60 seconds each
-	@tools/deps build test lint
+	@tools/deps build test fuzz
 	@$(call setup,build-fuzz,-Dfuzz=true -Db_sanitize=address$(comma)undefined -Db_lundef=false,CC=clang)
 	@tools/run-fuzz build-fuzz $(TIME)
 
@@ -90,10 +100,10 @@ cluster-demo: all ## the demo's story with kubectl on a real cluster (root, Go)
 	@tests/e2e/demo $(BUILD)
 
 clean: ## drop every build but what tools/deps fetched
-	@rm -rf build-asan build-tsan build-fuzz build-cover
+	@rm -rf build-asan build-tsan build-fuzz build-cover build-clang
 	@find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
 
 distclean: ## drop that too
-	@rm -rf build build-asan build-tsan build-fuzz build-cover
+	@rm -rf build build-asan build-tsan build-fuzz build-cover build-clang
 
 comma := ,

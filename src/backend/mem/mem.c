@@ -88,14 +88,18 @@ static struct mem_volume *find_volume(struct mem *m, const char *token)
 	return v;
 }
 
-static int need_volume(struct mem *m, const char *token, struct mem_volume **ret_v, struct err *err)
+/* NULL: err says why. */
+static struct mem_volume *need_volume(struct mem *m, struct ctx *ctx, const char *token,
+				      struct err *err)
 {
-	struct mem_volume *v = find_volume(m, token);
+	struct mem_volume *v;
 
+	if (ctx_check(ctx, err) < 0)
+		return NULL;
+	v = find_volume(m, token);
 	if (!v)
-		return err_set(err, ERR_NOT_FOUND, "no such volume");
-	*ret_v = v;
-	return 0;
+		(void)err_set(err, ERR_NOT_FOUND, "no such volume");
+	return v;
 }
 
 static int mem_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
@@ -254,9 +258,9 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, str
 static int mem_stat(struct backend *b, struct ctx *ctx, const char *token,
 		    struct backend_volume *ret_vol, struct err *err)
 {
-	struct mem_volume *v;
+	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 
-	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+	if (!v)
 		return -1;
 	*ret_vol = v->vol;
 	return 0;
@@ -303,9 +307,9 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 		.opts = { .read_only = opts->read_only },
 		.allow_buffered = true,
 	};
-	struct mem_volume *v;
+	struct mem_volume *v = need_volume(m, ctx, token, err);
 
-	if (need_volume(m, token, &v, err) < 0 || host_file_look(v->fd, &what.file, err) < 0)
+	if (!v || host_file_look(v->fd, &what.file, err) < 0)
 		return -1;
 	what.name = v->file_name;
 	what.fd = v->fd;
@@ -315,11 +319,11 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err)
 {
-	struct mem_volume *v;
+	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 	struct host_file file;
 	int rc;
 
-	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+	if (!v)
 		return -1;
 	rc = look_device(v, &file, ret_dev, err);
 	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
@@ -344,9 +348,9 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
 			struct err *err)
 {
-	struct mem_volume *v;
+	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 
-	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+	if (!v)
 		return -1;
 	(void)snprintf(ret_note, BACKEND_NOTE_MAX + 1, "%s", str_or(v->note, ""));
 	return 0;
@@ -355,9 +359,9 @@ static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, c
 static int mem_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
 			struct err *err)
 {
-	struct mem_volume *v;
+	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 
-	if (ctx_check(ctx, err) < 0 || need_volume(mem_from(b), token, &v, err) < 0)
+	if (!v)
 		return -1;
 	free(v->note);
 	v->note = xstrdup(note);
