@@ -14,10 +14,12 @@
  * step may be the last one of this process: the next one begins at the top, and each step finds
  * what it did before (intent.c says why nothing is lost).
  *
- * What a driver's error means is external-provisioner's table, with two doubts more, since
- * forgetting the intent is what leaks: ALREADY_EXISTS says that a volume with our name and other
- * properties does exist; and a vague error (INTERNAL and the like) after an earlier call whose end
- * is unknown says nothing about that earlier call.
+ * What a driver's error means is external-provisioner's table, with more doubts, since forgetting
+ * the intent is what leaks: ALREADY_EXISTS says that a volume with our name and other properties
+ * does exist; and after an earlier call whose end is unknown, an error that a driver may give
+ * without having looked for the name (a parameter refused, a size out of range, INTERNAL and the
+ * like) says nothing about that earlier call. Of all errors only RESOURCE_EXHAUSTED speaks of it:
+ * who looks for room has looked for the name.
  */
 #include "control/provision-internal.h"
 
@@ -104,10 +106,9 @@ static enum attempt_state classify(const struct attempt *a, enum err_code code)
 		return ATTEMPT_INFEASIBLE;
 	case ERR_RESOURCE_EXHAUSTED:
 		return attempt_has_topology(a) && has_node ? ATTEMPT_RESCHEDULE : ATTEMPT_FINISHED;
+	case ERR_OK:
 	case ERR_OUT_OF_RANGE:
 	case ERR_UNIMPLEMENTED:
-		return ATTEMPT_FINISHED;
-	case ERR_OK:
 	case ERR_UNKNOWN:
 	case ERR_NOT_FOUND:
 	case ERR_PERMISSION_DENIED:
@@ -235,7 +236,7 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 	case ATTEMPT_INFEASIBLE:
 		note_infeasible(a->p, a->obj->uid, a->class_obj->uid);
 		*ret_after_ns = INFEASIBLE_REST_NS;
-		return settle(a, true, false, QUEUE_RETRY_AFTER);
+		return settle(a, !a->was_in_doubt, false, QUEUE_RETRY_AFTER);
 	}
 	return QUEUE_RETRY;
 }
@@ -296,8 +297,7 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 
 static enum queue_verdict fail_cleanup(struct attempt *a, const struct err *err)
 {
-	if (a->state == ATTEMPT_FINISHED || a->state == ATTEMPT_RESCHEDULE ||
-	    a->state == ATTEMPT_INFEASIBLE)
+	if (a->state == ATTEMPT_FINISHED || a->state == ATTEMPT_RESCHEDULE)
 		return settle(a, true, false, QUEUE_DONE);
 	report_failure(a, err);
 	return QUEUE_RETRY;

@@ -81,7 +81,7 @@ enum attempt_state {
 	ATTEMPT_IN_BACKGROUND, /* may have been made or be being made: ask until the answer is final
 				*/
 	ATTEMPT_RESCHEDULE,    /* not on this node */
-	ATTEMPT_INFEASIBLE,    /* final, and repeating it soon is pointless */
+	ATTEMPT_INFEASIBLE, /* repeating it soon is pointless; final unless a call was in doubt */
 };
 
 /* One reconcile of one claim. Everything lives as long as ctx->arena but the counted objects. */

@@ -11,7 +11,9 @@
  * honoured in either order of deletion. Retain: the finalizer goes, the volume stays.
  *
  * DeleteVolume destroys data, so the PV is read from the API server before it: an administrator may
- * have taken the claimRef off to keep the volume, and the cache not know it yet.
+ * have taken the claimRef off to keep the volume, and the cache not know it yet. Nor is the phase
+ * enough: it is another controller's, written some time after the claimRef is edited. So a PV is
+ * deleted only for a claim that it names by UID, and that the API server says is gone.
  */
 #include "control/provision-internal.h"
 
@@ -87,9 +89,21 @@ static bool is_to_be_deleted(const struct provisioner *p, const struct kube_obje
 {
 	const struct kube_pv *pv = kube_as_pv(o);
 
-	return str_is_equal(pv->driver, p->driver) && *pv->handle &&
+	return str_is_equal(pv->driver, p->driver) && *pv->handle && *pv->claim_uid &&
 	       str_is_equal(pv->phase, "Released") && str_is_equal(pv->reclaim_policy, "Delete") &&
 	       (!o->is_deleting || kube_object_has_finalizer(o, PV_FINALIZER));
+}
+
+/* 1 if the claim that the PV was bound to is there no more, 0 if it is. */
+static int is_claim_gone(struct provisioner *p, struct ctx *ctx, const struct kube_pv *pv,
+			 struct err *err)
+{
+	autofree char *path = kube_object_path(KUBE_PVC, pv->claim_ns, pv->claim_name);
+	autojson struct json_doc *doc = NULL;
+
+	if (kube_get(p->client, ctx, path, &doc, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 1 : -1;
+	return !str_is_equal(json_path_string(json_root(doc), "metadata.uid"), pv->claim_uid);
 }
 
 struct attachment_search {
@@ -222,7 +236,15 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 	const char *handle = arena_strdup(ctx->arena, kube_as_pv(f->obj)->handle);
 	int64_t took_ns;
 	struct err err;
+	int gone = is_claim_gone(p, ctx, kube_as_pv(f->obj), &err);
 
+	if (gone == 0)
+		(void)err_set(&err, ERR_FAILED_PRECONDITION, "its claim %s/%s is there",
+			      kube_as_pv(f->obj)->claim_ns, kube_as_pv(f->obj)->claim_name);
+	if (gone <= 0) {
+		log_warn("released persistentvolume kept", log_str("pv", name), log_err(&err));
+		return QUEUE_RETRY;
+	}
 	if (check_attachments(p, ctx, f->obj, &err) < 0)
 		return fail_delete(p, f->obj, true, &err);
 	if (delete_volume(p, ctx, f, &err) < 0)

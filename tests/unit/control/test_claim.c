@@ -326,21 +326,49 @@ TEST(error_codes_decide_what_comes_next)
 	}
 }
 
-TEST(a_vague_error_does_not_settle_an_older_doubt)
+/* A driver may say most things without having looked for the name. */
+TEST(an_error_that_says_nothing_of_existence_settles_no_older_doubt)
+{
+	static const enum err_code vague[] = { ERR_INTERNAL, ERR_OUT_OF_RANGE, ERR_UNIMPLEMENTED,
+					       ERR_INVALID_ARGUMENT };
+
+	for (size_t i = 0; i < ARRAY_LEN(vague); i++) {
+		struct process p;
+
+		cluster_begin();
+		fake_service.create_error = ERR_UNAVAILABLE;
+		process_start(&p, (struct provision_options){ 0 });
+		fake_settle();
+		fake_service.create_error = vague[i];
+		fake_run(10 * NS_PER_S);
+		assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+		fake_service.create_error = ERR_RESOURCE_EXHAUSTED;
+		fake_run(10 * MINUTE);
+		assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+		process_stop(&p);
+	}
+}
+
+/* Made, the answer lost, the class changed so that the driver refuses it, the claim deleted. */
+TEST(a_volume_in_doubt_outlives_a_refusal_of_its_parameters)
 {
 	struct process p;
 
 	cluster_begin();
-	fake_service.create_error = ERR_UNAVAILABLE;
+	fake_set_plan((struct fake_plan){ .at = 5, .fault = FAKE_LOSE });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
-	fake_service.create_error = ERR_INTERNAL;
+	ASSERT_EQ(fake_service.n_volumes, 1);
+	fake_service.create_error = ERR_INVALID_ARGUMENT;
 	fake_run(10 * NS_PER_S);
-	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
-	fake_service.create_error = ERR_OUT_OF_RANGE;
-	fake_run(10 * NS_PER_S);
-	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	fake_delete(CLAIM);
+	fake_run(10 * MINUTE);
+	ASSERT_EQ(fake_service.n_volumes, 1);
+	fake_service.create_error = ERR_OK;
+	fake_run(10 * MINUTE);
 	process_stop(&p);
+	ASSERT_EQ(fake_service.n_volumes, 0);
+	ASSERT_FALSE(fake_has(CLAIM));
 }
 
 TEST(an_infeasible_claim_rests_five_minutes)
@@ -570,7 +598,8 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(classes_of_others_are_left_alone), UNIT(a_class_that_comes_later_wakes_its_claims),
 	  UNIT(late_binding_waits_for_a_node), UNIT(wrong_wishes_are_refused_by_name),
 	  UNIT(a_driver_that_cannot_create_is_named), UNIT(error_codes_decide_what_comes_next),
-	  UNIT(a_vague_error_does_not_settle_an_older_doubt),
+	  UNIT(an_error_that_says_nothing_of_existence_settles_no_older_doubt),
+	  UNIT(a_volume_in_doubt_outlives_a_refusal_of_its_parameters),
 	  UNIT(an_infeasible_claim_rests_five_minutes), UNIT(a_class_made_anew_lifts_the_rest),
 	  UNIT(a_full_node_gives_the_claim_back_to_the_scheduler),
 	  UNIT(a_volume_of_unknown_size_counts_as_asked), UNIT(a_larger_volume_says_so),

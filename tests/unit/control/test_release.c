@@ -12,15 +12,21 @@
 
 static void put_by_hand(const char *policy, const char *phase, const char *finalizers)
 {
+	bool is_released = strcmp(phase, "Released") == 0;
 	char json[1024];
 
 	(void)snprintf(json, sizeof(json),
 		       "{\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"by-hand\","
 		       "\"finalizers\":[%s]},\"spec\":{"
+		       "%s"
 		       "\"csi\":{\"driver\":\"" DRIVER
 		       "\",\"volumeHandle\":\"id-by-hand\"},\"storageClassName\":\"fast\","
 		       "\"persistentVolumeReclaimPolicy\":\"%s\"},\"status\":{\"phase\":\"%s\"}}",
-		       finalizers, policy, phase);
+		       finalizers,
+		       is_released ? "\"claimRef\":{\"namespace\":\"default\",\"name\":"
+				     "\"by-hand\",\"uid\":\"b4\"},"
+				   : "",
+		       policy, phase);
 	fake_put(HAND_MADE, json);
 }
 
@@ -189,11 +195,51 @@ TEST(a_claim_ref_taken_off_saves_the_volume_from_a_stale_cache)
 	process_start(&p, (struct provision_options){ 0 });
 	fake_sync();
 	fake_freeze(true);
-	fake_merge(HAND_MADE, "{\"status\":{\"phase\":\"Available\"}}");
+	fake_merge(HAND_MADE,
+		   "{\"spec\":{\"claimRef\":null},\"status\":{\"phase\":\"Available\"}}");
 	fake_settle();
 	process_stop(&p);
 	ASSERT_TRUE(fake_has(HAND_MADE));
 	ASSERT_STR(fake_service.last_delete_secrets, "");
+}
+
+/* The phase is the controller-manager's, which writes it some time after the claimRef is edited; it
+ * is away here. */
+TEST(a_claim_ref_edited_by_hand_saves_the_volume_before_the_phase_says_so)
+{
+	static const char *const patches[] = {
+		"{\"spec\":{\"claimRef\":null}}",
+		"{\"spec\":{\"claimRef\":{\"uid\":null}}}",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
+		cluster_begin();
+		fake_employ_manager(false);
+		put_by_hand("Delete", "Released", "\"" PV_FINALIZER "\"");
+		fake_merge(HAND_MADE, patches[i]);
+		cluster_run(MINUTE);
+		ASSERT_TRUE(fake_has(HAND_MADE));
+		ASSERT_STR(fake_service.last_delete_secrets, "");
+	}
+}
+
+TEST(a_claim_that_is_there_keeps_the_volume)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_employ_manager(false);
+	put_by_hand("Delete", "Released", "\"" PV_FINALIZER "\"");
+	fake_merge(HAND_MADE, "{\"spec\":{\"claimRef\":{\"name\":\"data-0\",\"uid\":\"c1a1\"}}}");
+	fake_merge(CLAIM, "{\"spec\":{\"volumeName\":\"by-hand\"}}");
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	ASSERT_TRUE(fake_has(HAND_MADE));
+	ASSERT_STR(fake_service.last_delete_secrets, "");
+	fake_merge(CLAIM, "{\"metadata\":{\"uid\":\"another\"}}");
+	fake_run(2 * MINUTE);
+	process_stop(&p);
+	ASSERT_STR(fake_service.last_delete_secrets, "{}");
 }
 
 TEST(metrics_count_both_ends)
@@ -225,4 +271,5 @@ RUN_TESTS(UNIT(a_deleted_claim_takes_its_volume_along),
 	  UNIT(secrets_for_deletion_come_from_the_class_if_the_pv_has_no_note),
 	  UNIT(a_missing_secret_does_not_keep_the_volume),
 	  UNIT(a_claim_ref_taken_off_saves_the_volume_from_a_stale_cache),
-	  UNIT(metrics_count_both_ends))
+	  UNIT(a_claim_ref_edited_by_hand_saves_the_volume_before_the_phase_says_so),
+	  UNIT(a_claim_that_is_there_keeps_the_volume), UNIT(metrics_count_both_ends))
