@@ -12,7 +12,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench fmt lint cover image cluster-demo \
+.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -77,6 +77,10 @@ fuzz: ## libFuzzer on every target, TIME=60 seconds each
 
 bench: all ## the figures of the README against their references, one interleaved run (root, Go)
 	@tests/perf/run $(BUILD)/cleat
+
+bench-cluster: all ## claims beside upstream's external-provisioner on one real cluster (root, Go)
+	@tools/deps image e2e
+	@tests/perf/cluster $(BUILD)/cleat
 
 fmt: ## lay out every .c and .h
 	@git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' | grep -v '^tests/lint/' | xargs $(CLANG_FORMAT) -i

@@ -41,8 +41,10 @@ def tool(name):
 
 
 class Bed:
-    def __init__(self, run):
+    def __init__(self, run, audit=False):
+        """audit: the API server writes every request down, in log/audit.log."""
         self.run = Path(run).resolve()
+        self.audit = audit
         self.state_file = self.run / "state.json"
         self.state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
         self.cgroup = "cleat-testbed-" + self.run.name
@@ -165,6 +167,8 @@ class Bed:
             (conf / (name + ".kubeconfig")).write_text(pki.kubeconfig(folder, name, daemons.SERVER))
         (conf / "kubelet.yaml").write_text(daemons.kubelet_configuration(self))
         (conf / "containerd.toml").write_text(daemons.containerd_configuration(self))
+        if self.audit:
+            (conf / "audit.json").write_text(daemons.audit_policy())
         (self.run / "cni/10-pods.conflist").write_text(daemons.cni_configuration())
 
     def build_images(self):

@@ -50,7 +50,9 @@ def kube_apiserver(bed):
             "--kubelet-preferred-address-types=InternalIP",
             f"--service-account-key-file={pki}/accounts.pub",
             f"--service-account-signing-key-file={pki}/accounts.key",
-            "--service-account-issuer=https://kubernetes.default.svc", "--v=1"]
+            "--service-account-issuer=https://kubernetes.default.svc", "--v=1",
+            *([f"--audit-policy-file={bed.run}/conf/audit.json", f"--audit-log-path={bed.run}/log/audit.log",
+               "--audit-log-mode=batch"] if bed.audit else [])]
 
 
 def kube_controller_manager(bed):
@@ -149,6 +151,11 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   SystemdCgroup = false
 """
+
+
+def audit_policy():
+    return json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+                       "rules": [{"level": "Metadata"}]})
 
 
 def cni_configuration():
