@@ -191,11 +191,17 @@ static int turn_off_discard(unsigned minor, struct err *err)
 	if (now[0] == '0')
 		return 0;
 	rc = host_sysfs_write(path, "0");
+	if (rc == -EROFS)
+		return err_os(
+			err, ERR_FAILED_PRECONDITION, -rc,
+			"turn off discard by writing 0 to '%s' (either /sys is mounted "
+			"read-only here: run privileged, or bind the node's /sys; or the first "
+			"sysfs of this network namespace was, and then all are: use the "
+			"node's network)",
+			path);
 	if (rc < 0)
 		return err_os(err, ERR_FAILED_PRECONDITION, -rc,
-			      "turn off discard by writing 0 to '%s' (mount /sys read-write in "
-			      "this container)",
-			      path);
+			      "turn off discard by writing 0 to '%s'", path);
 	return 0;
 }
 

@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(HERE / "testbed"))
 
+import machine
 from bed import POOL, Bed, tool
 from daemons import KUBELET_ROOT, NODE, NODE_IP
 from machine import Process

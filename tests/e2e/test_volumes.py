@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from cluster import DRIVER, SYSTEM, claim, pod, storage_class
+from cluster import DRIVER, SYSTEM, claim, machine, pod, storage_class
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +205,11 @@ def test_plain_manifests_are_valid(cluster):
         cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename", str(file)) \
             if "examples" in str(file) else \
             cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename", str(file))
+
+
+def test_loop_devices_that_nobody_used_before(cluster, space):
+    """What an earlier user set in a device's queue would hide that the agent cannot set it."""
+    machine.remove_idle_loops()
+    cluster.apply(space, claim("first"), pod("user", "first", "echo kept > /data/file; sync"))
+    cluster.wait_running(space, "user")
+    assert cluster.run_in(space, "user", "cat /data/file") == "kept\n"

@@ -149,7 +149,7 @@ class Bed:
     # --- up
 
     def prepare_files(self):
-        for name in ("pki", "conf", "cni", "log", "etcd", "images", "outside/lib", "outside/log"):
+        for name in ("pki", "conf", "cni", "log", "etcd", "images", "sys", "outside/lib", "outside/log"):
             (self.run / name).mkdir(parents=True)
         folder = self.run / "pki"
         pki.make_authority(folder)
@@ -198,7 +198,10 @@ class Bed:
         /var/lib, /var/log and /run are folders of ours there: containerd,
         kubelet and the CNI plugins make what they like below them and the
         machine keeps nothing of it. Copies of the machine's loop mounts are
-        let go, else they would hold devices that others want to free.
+        let go, else they would hold devices that others want to free. sysfs
+        is mounted writable before any container can mount it: all mounts of
+        it in a network namespace share what the first one was, and the first
+        container's is read-only. On a real node that is the init system's.
         """
         child = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", "--net", "--pid", "--fork", "--kill-child",
@@ -210,6 +213,7 @@ class Bed:
         self.inside("sh", "-euc", f"""
             mount -t proc proc /proc
             mount --make-rshared /
+            mount -t sysfs sysfs {self.run}/sys
             awk '$3 != "/" && $1 ~ "^/dev/loop" {{ print $2 }}' /proc/mounts | while read -r path; do
                 case {self.run} in "$path"*) ;; *) umount --lazy "$path" ;; esac
             done
@@ -262,6 +266,7 @@ class Bed:
             raise
 
     def bring_up(self):
+        machine.remove_idle_loops()
         self.prepare_files()
         self.build_images()
         machine.make_cgroup(self.cgroup)
