@@ -71,12 +71,15 @@ struct backend_device {
 	char path[64]; /* "/dev/loop7" */
 	dev_t devno;
 	bool is_direct; /* direct I/O, read back from the kernel */
+	bool is_read_only;
 };
 
 struct backend_attach_options {
 	bool read_only;
 	bool hold; /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR
 		    */
+	bool reader; /* with read_only and hold: not the device that the volume is attached as, but
+			the second, read-only one beside it */
 };
 
 #define BACKEND_NOTE_MAX 4096
@@ -140,8 +143,18 @@ struct backend_ops {
 	int (*find_device)(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err);
 	/* 0 also when not attached or unknown. A device that is still mounted or open stays until
-	 * its last user goes. */
+	 * its last user goes. The reader goes too. */
 	int (*detach)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+
+	/*
+	 * The reader: what those get who may only read a volume that others write to. Writing to it
+	 * is refused whatever is done to it. It has a page cache of its own, so that what the other
+	 * device's users write is seen through it by direct I/O or after BLKFLSBUF. find_reader as
+	 * find_device, drop_reader as detach; it is no obstacle to detach or remove.
+	 */
+	int (*find_reader)(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err);
+	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/*
 	 * One text of ≤ BACKEND_NOTE_MAX bytes kept with the volume for csi/node (how it is staged
@@ -186,6 +199,9 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
 			struct backend_device *ret_dev, struct err *err);
 int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+			struct backend_device *ret_dev, struct err *err);
+int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
 		     struct err *err);
 int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,

@@ -103,6 +103,7 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(!opts->reader || (opts->read_only && opts->hold));
 	rc = check_token(token, err) < 0 ? -1 : b->ops->attach(b, ctx, token, opts, ret_dev, err);
 	return finish(b, "attach", token, rc, err);
 }
@@ -123,6 +124,24 @@ int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct
 	if (!vol_token_is_valid(token))
 		return 0;
 	return finish(b, "detach", token, b->ops->detach(b, ctx, token, err), err);
+}
+
+int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+			struct backend_device *ret_dev, struct err *err)
+{
+	int rc;
+
+	assert(b->ops->caps & BACKEND_ATTACH);
+	rc = check_token(token, err) < 0 ? -1 : b->ops->find_reader(b, ctx, token, ret_dev, err);
+	return finish(b, "find the reader of", token, rc, err);
+}
+
+int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	assert(b->ops->caps & BACKEND_ATTACH);
+	if (!vol_token_is_valid(token))
+		return 0;
+	return finish(b, "drop the reader of", token, b->ops->drop_reader(b, ctx, token, err), err);
 }
 
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,

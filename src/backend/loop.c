@@ -21,6 +21,10 @@
 #define GONE_TRIES 250
 #define GONE_WAIT_MS 2
 
+/* host_loop_find or host_loop_find_reader */
+typedef int (*find_fn)(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+		       int *ret_hold_fd, struct err *err);
+
 void loop_holds_init(struct loop_holds *h)
 {
 	pthread_mutex_init(&h->lock, NULL);
@@ -63,7 +67,9 @@ void loop_release(struct loop_holds *h, const char *token)
 
 static void fill_device(const struct host_loop *loop, struct backend_device *dev)
 {
-	*dev = (struct backend_device){ .devno = loop->devno, .is_direct = loop->is_direct };
+	*dev = (struct backend_device){ .devno = loop->devno,
+					.is_direct = loop->is_direct,
+					.is_read_only = loop->is_read_only };
 	static_assert(sizeof(dev->path) == sizeof(loop->path), "same room for paths");
 	memcpy(dev->path, loop->path, sizeof(dev->path));
 }
@@ -90,11 +96,12 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 		.read_only = what->opts.read_only,
 		.allow_buffered = what->allow_buffered,
 		.keep_allocated = what->keep_allocated,
+		.reader = what->opts.reader,
 	};
 	autohostfd int hold_fd = -1;
 	struct host_loop loop;
-	int rc = host_loop_find(what->file.device, what->file.inode, what->name, &loop, &hold_fd,
-				err);
+	int rc = (opts.reader ? host_loop_find_reader : host_loop_find)(
+		what->file.device, what->file.inode, what->name, &loop, &hold_fd, err);
 
 	if (rc < 0)
 		return -1;
@@ -123,36 +130,67 @@ int loop_find(const struct host_file *file, const char *name, struct backend_dev
 	return rc;
 }
 
+int loop_find_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+		     struct err *err)
+{
+	struct host_loop loop;
+	int rc = host_loop_find_reader(file->device, file->inode, name, &loop, NULL, err);
+
+	if (rc > 0)
+		fill_device(&loop, ret_dev);
+	return rc;
+}
+
 /*
  * Whoever looks at all loop devices of the machine (udev, losetup) has ours open for a moment, and
  * then it goes only when he is done. Without this wait the delete that follows would find it in
  * use. One that is really in use stays, as the contract says; nothing in the kernel tells when it
  * goes.
  */
-static int wait_gone(const struct host_file *file, const char *name, struct err *err)
+static int wait_gone(find_fn find, const struct host_file *file, const char *name,
+		     struct host_loop *ret_loop, struct err *err)
 {
-	struct host_loop loop;
 	int rc = 1;
 
 	for (unsigned i = 0; rc > 0 && i < GONE_TRIES; i++) {
-		rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
+		rc = find(file->device, file->inode, name, ret_loop, NULL, err);
 		if (rc > 0)
 			(void)poll(NULL, 0, GONE_WAIT_MS);
 	}
-	return rc < 0 ? -1 : 0;
+	return rc;
+}
+
+/* 0: there is none, or none any more; 1: it is in use. */
+static int let_go(find_fn find, const struct host_file *file, const char *name,
+		  struct host_loop *ret_loop, struct err *err)
+{
+	int rc = find(file->device, file->inode, name, ret_loop, NULL, err);
+
+	if (rc <= 0)
+		return rc;
+	if (host_loop_detach(ret_loop, file->device, file->inode, err) < 0)
+		return -1;
+	return wait_gone(find, file, name, ret_loop, err);
 }
 
 int loop_detach(struct loop_holds *h, const char *token, const char *name,
 		const struct host_file *file, struct err *err)
 {
 	struct host_loop loop;
-	int rc;
 
 	loop_release(h, token);
-	rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
-	if (rc <= 0)
-		return rc;
-	if (host_loop_detach(&loop, file->device, file->inode, err) < 0)
+	if (let_go(host_loop_find_reader, file, name, &loop, err) < 0)
 		return -1;
-	return wait_gone(file, name, err);
+	return let_go(host_loop_find, file, name, &loop, err) < 0 ? -1 : 0;
+}
+
+int loop_drop_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+		     struct err *err)
+{
+	struct host_loop loop;
+	int rc = let_go(host_loop_find_reader, file, name, &loop, err);
+
+	if (rc > 0)
+		fill_device(&loop, ret_dev);
+	return rc;
 }

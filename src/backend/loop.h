@@ -38,6 +38,12 @@ int loop_find(const struct host_file *file, const char *name, struct backend_dev
 	      struct err *err);
 int loop_detach(struct loop_holds *h, const char *token, const char *name,
 		const struct host_file *file, struct err *err);
+/* The second, read-only device (backend_ops.find_reader): 1 and ret_dev, or 0. */
+int loop_find_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+		     struct err *err);
+/* 0: there is none, or none any more; 1: somebody has it open. */
+int loop_drop_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
+		     struct err *err);
 /* Lets go of the token's device, if held. */
 void loop_release(struct loop_holds *h, const char *token);
 

@@ -67,7 +67,9 @@ static void assert_ops(const struct backend_ops *ops)
 	assert(ops->name && ops->close && ops->info && ops->create && ops->remove && ops->stat &&
 	       ops->each);
 	assert(can_attach == (ops->attach != NULL) && can_attach == (ops->detach != NULL) &&
-	       can_attach == (ops->find_device != NULL) && can_attach == (ops->settle != NULL));
+	       can_attach == (ops->find_device != NULL) && can_attach == (ops->settle != NULL) &&
+	       can_attach == (ops->find_reader != NULL) &&
+	       can_attach == (ops->drop_reader != NULL));
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
 }
 

@@ -59,6 +59,8 @@ struct node_state {
 	struct csi_ref ref;
 	bool is_attached;
 	struct backend_device device; /* valid if attached */
+	bool has_reader;
+	struct backend_device reader; /* raw block: what read-only targets are of */
 	struct note note;
 };
 /* Whether the volume is staged here: noted so, and a device is attached. For lists; false in doubt.
@@ -79,7 +81,6 @@ enum node_mounts {
 	NODE_MOUNT_ANY,
 	NODE_MOUNT_STAGING, /* the note's staging path */
 	NODE_MOUNT_TARGET,  /* one of the note's targets */
-	NODE_MOUNT_WRITER,  /* one of them that is not read-only */
 };
 /* ret_path (arena) is NULL if there is none; except is left out. Reads mountinfo. */
 int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
@@ -92,13 +93,12 @@ int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_m
 int node_find_staging(const struct node_state *state, struct ctx *ctx, const char **ret_path,
 		      struct err *err);
 
-/*
- * Raw block: the device refuses writes while all targets that there are, and the one that is to
- * come, are read-only. Else read-only targets beside writable ones are up to the workload's device
- * permissions.
- */
-int node_guard_device(const struct node_state *state, struct ctx *ctx, bool adds_reader,
-		      struct err *err);
+/* Every mount of it, of the reader too. fn ≠0 stops. */
+int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err);
+/* Whether the device number is its device's or its reader's. */
+bool node_is_device_of(const struct node_state *state, dev_t devno);
+/* Lets go of the reader when it is mounted nowhere any more. */
+int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err);
 
 /* The operations. */
 int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);

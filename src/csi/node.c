@@ -88,7 +88,7 @@ int node_get_volume_stats(void *impl, struct ctx *ctx, const char *volume_id,
 		return -1;
 	if (!state.is_attached || !at.exists)
 		return refuse_path(volume_id, volume_path, err);
-	if (at.is_block_device && at.rdev == state.device.devno) {
+	if (at.is_block_device && node_is_device_of(&state, at.rdev)) {
 		*ret = (struct csi_stats){ .v = { { .total = vol.bytes } }, .n = 1 };
 		return 0;
 	}

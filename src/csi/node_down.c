@@ -29,6 +29,7 @@ struct down {
 	struct node_state state; /* ref.pool is NULL if it is not here */
 	bool is_blind;           /* the device is known by its name, and the note not at all */
 	struct host_loop_seen seen;
+	struct host_loop_seen brother; /* if state.has_reader */
 };
 
 struct look_for {
@@ -51,8 +52,10 @@ static bool is_of_another_pool(const struct look_for *look, dev_t devno)
 		if (!(pool->ops->caps & BACKEND_ATTACH) ||
 		    memcmp(&pool->identity, &look->id->pool, sizeof(pool->identity)) == 0)
 			continue;
-		if (backend_find_device(pool, look->ctx, look->id->token, &dev, &why) == 0 &&
-		    dev.devno == devno)
+		if ((backend_find_device(pool, look->ctx, look->id->token, &dev, &why) == 0 &&
+		     dev.devno == devno) ||
+		    (backend_find_reader(pool, look->ctx, look->id->token, &dev, &why) == 0 &&
+		     dev.devno == devno))
 			return true;
 	}
 	return false;
@@ -67,6 +70,20 @@ static int see_device(void *arg, const struct host_loop_seen *seen)
 	look->is_found = true;
 	look->found = *seen;
 	return look->at == seen->devno; /* that one it is; else a better one may come */
+}
+
+/* A second device over the same file is the reader, or what the reader is beside. */
+static int see_brother(void *arg, const struct host_loop_seen *seen)
+{
+	struct down *down = arg;
+
+	if (seen->devno == down->seen.devno || !str_is_equal(seen->file, down->seen.file))
+		return 0;
+	down->state.has_reader = true;
+	down->brother = *seen;
+	down->state.reader = (struct backend_device){ .devno = seen->devno };
+	memcpy(down->state.reader.path, seen->path, sizeof(seen->path));
+	return 1;
 }
 
 /* The device by the kernel alone. */
@@ -89,7 +106,7 @@ static int find_by_kernel(struct csi_driver *d, struct ctx *ctx, const char *pat
 	down->state.is_attached = true;
 	down->state.device = (struct backend_device){ .devno = look.found.devno };
 	memcpy(down->state.device.path, look.found.path, sizeof(look.found.path));
-	return 0;
+	return host_loop_each_named(down->state.ref.id.token, see_brother, down, err);
 }
 
 static int down_load(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
@@ -155,13 +172,15 @@ static int umount_all(struct ctx *ctx, const struct down *down, const char *fiel
 		       path);
 }
 
-static void guard_device(struct ctx *ctx, const struct down *down)
+static void drop_idle_reader(struct ctx *ctx, struct down *down)
 {
 	struct err err;
 
-	if (!down->is_blind && node_guard_device(&down->state, ctx, false, &err) < 0)
-		log_warn("a target is taken down, but its device could not be looked at",
-			 log_str("volume", down->state.ref.id.token), log_err(&err));
+	if (!down->is_blind && node_drop_idle_reader(&down->state, ctx, &err) < 0)
+		log_warn(
+			"a target is taken down, but the device for reading stays until the volume "
+			"is unstaged",
+			log_str("volume", down->state.ref.id.token), log_err(&err));
 }
 
 static int unpublish(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
@@ -176,7 +195,7 @@ static int unpublish(struct csi_driver *d, struct ctx *ctx, const char *volume_i
 		return -1;
 	if (exists && (ctx_check(ctx, err) < 0 || host_mount_remove_target(path, err) < 0))
 		return -1;
-	guard_device(ctx, &down);
+	drop_idle_reader(ctx, &down);
 	if (!note_find(&down.state.note, hash))
 		return 0;
 	note_remove(&down.state.note, hash);
@@ -247,6 +266,8 @@ static int let_go(struct ctx *ctx, const struct down *down, struct err *err)
 		return backend_detach(ref->pool, ctx, ref->id.token, err);
 	if (ref->pool)
 		(void)backend_detach(ref->pool, ctx, ref->id.token, &why); /* said in down_load */
+	if (down->state.has_reader && host_loop_let_go(&down->brother, ref->id.token, err) < 0)
+		return -1;
 	return host_loop_let_go(&down->seen, ref->id.token, err);
 }
 

@@ -8,8 +8,11 @@
  * empty directory of the root disk, and a bind mount of it would send the workload's data there.
  * The proof is repeated on the finished target, because staging might go away in between.
  *
- * Raw block: a bind mount of a device node cannot forbid writing, so the device itself is made
- * read-only while all its targets are.
+ * Raw block: a bind mount of a device node cannot forbid writing, since that is no writing to the
+ * filesystem that the node lies on. So a read-only target is of another device: the reader, a
+ * second loop device over the same file that was bound read-only, which is there from the first
+ * read-only target to the last. Its page cache is its own, therefore the caches are flushed at each
+ * publish.
  *
  * A target is only ever a directory or file of our own or an empty one that is already there; what
  * is mounted there and is not this volume is left alone. Failures undo what was done, as in
@@ -148,6 +151,12 @@ static int check_free_target(const struct publish *p, const struct host_mount_at
 	return at->is_dir ? check_is_empty_dir(path, err) : check_is_empty_file(parent, path, err);
 }
 
+/* A device that was attached read-only, for a reader-only mode, is as good as its reader. */
+static bool is_of_reader(const struct publish *p, const struct node_state *state)
+{
+	return p->is_block && p->read_only && !state->device.is_read_only;
+}
+
 /* 1: published there with the same arguments, 0: free, -1: in the way. */
 static int look_at_target(const struct publish *p, const struct node_state *state, struct err *err)
 {
@@ -166,6 +175,12 @@ static int look_at_target(const struct publish *p, const struct node_state *stat
 			return err_set(err, ERR_ALREADY_EXISTS,
 				       "volume '%s' is published at '%.200s' with other arguments",
 				       p->req->volume_id, path);
+		if (is_of_reader(p, state) && at.rdev == state->device.devno)
+			return err_set(
+				err, ERR_FAILED_PRECONDITION,
+				"volume '%s' is published at '%.200s' on a device that can be "
+				"written to, by an older version; unpublish it first",
+				p->req->volume_id, path);
 		return 1;
 	}
 	if (at.is_mount_root)
@@ -219,7 +234,7 @@ static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publi
 		struct alive alive = { .note = &state->note, .kept = state->note };
 
 		alive.kept.n_targets = 0;
-		if (host_mount_each(state->device.devno, keep_alive, &alive, err) < 0)
+		if (node_each_mount(state, keep_alive, &alive, err) < 0)
 			return -1;
 		memcpy(state->note.targets, alive.kept.targets, sizeof(alive.kept.targets));
 		state->note.n_targets = alive.kept.n_targets;
@@ -232,7 +247,9 @@ static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publi
 static int bind_target(struct ctx *ctx, const struct publish *p, const struct node_state *state,
 		       bool *ret_bound, struct err *err)
 {
-	const char *source = p->is_block ? state->device.path : p->req->staging_target_path;
+	const struct backend_device *device =
+		is_of_reader(p, state) ? &state->reader : &state->device;
+	const char *source = p->is_block ? device->path : p->req->staging_target_path;
 	const char *flags[ARRAY_LEN(bind_flags)];
 	struct host_mount_at at;
 	size_t n = 0;
@@ -247,7 +264,8 @@ static int bind_target(struct ctx *ctx, const struct publish *p, const struct no
 	*ret_bound = true;
 	if (host_mount_look(p->req->target_path, &at, err) < 0)
 		return -1;
-	if (!node_is_mount_of(state, &at) || at.is_block_device != p->is_block)
+	if (!node_is_mount_of(state, &at) || at.is_block_device != p->is_block ||
+	    (p->is_block && at.rdev != device->devno))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "volume '%s' went away from '%.200s' while it was being published",
 			       p->req->volume_id, p->req->staging_target_path);
@@ -264,7 +282,7 @@ static void undo_publish(struct csi_driver *d, struct node_state *state, const c
 	note_remove(&state->note, note_hash_path(path));
 	if ((is_bound && host_mount_umount(&ctx, path, &err) < 0) ||
 	    (is_made && host_mount_remove_target(path, &err) < 0) ||
-	    node_guard_device(state, &ctx, false, &err) < 0 ||
+	    node_drop_idle_reader(state, &ctx, &err) < 0 ||
 	    node_state_save_note(d, &ctx, state, &err) < 0)
 		log_warn("failed publishing is not undone; it will be at the next unpublish",
 			 log_str("volume", state->ref.id.token), log_str("path", path),
@@ -272,15 +290,27 @@ static void undo_publish(struct csi_driver *d, struct node_state *state, const c
 	ctx_done(&ctx);
 }
 
-/* Before the bind, so that a read-only target is never writable. */
-static int guard_target(struct ctx *ctx, const struct publish *p, const struct node_state *state,
+/* The device that the target will be of, and what was written so far on it. */
+static int ready_device(struct ctx *ctx, const struct publish *p, struct node_state *state,
 			struct err *err)
 {
+	const struct backend_attach_options opts = { .read_only = true,
+						     .hold = true,
+						     .reader = true };
+
 	if (!p->is_block)
 		return 0;
-	if (!p->read_only)
-		return host_block_set_read_only(state->device.path, false, err);
-	return node_guard_device(state, ctx, true, err);
+	if (!p->read_only && host_block_make_writable(state->device.path, err) < 0)
+		return -1;
+	if (is_of_reader(p, state) && !state->has_reader) {
+		if (backend_attach(state->ref.pool, ctx, state->ref.id.token, &opts, &state->reader,
+				   err) < 0)
+			return -1;
+		state->has_reader = true;
+	}
+	if (host_block_flush(state->device.path, err) < 0)
+		return -1;
+	return state->has_reader ? host_block_flush(state->reader.path, err) : 0;
 }
 
 static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publish *p,
@@ -292,7 +322,7 @@ static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publi
 	if (ctx_check(ctx, err) < 0 ||
 	    host_mount_make_target(p->req->target_path, !p->is_block, &is_made, err) < 0)
 		return -1;
-	if (note_target(d, ctx, p, state, err) == 0 && guard_target(ctx, p, state, err) == 0 &&
+	if (note_target(d, ctx, p, state, err) == 0 && ready_device(ctx, p, state, err) == 0 &&
 	    bind_target(ctx, p, state, &is_bound, err) == 0)
 		return 0;
 	undo_publish(d, state, p->req->target_path, is_bound, is_made);

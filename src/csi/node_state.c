@@ -9,7 +9,6 @@
 
 #include "base/str.h"
 #include "csi/driver-internal.h"
-#include "host/blockdev.h"
 
 static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
 		     struct err *err)
@@ -36,6 +35,20 @@ bool node_state_is_in_use(struct csi_driver *d, struct ctx *ctx, const struct cs
 	return node_state_load(d, ctx, ref, &state, &ignored) == 0 && state.is_attached;
 }
 
+/* Of raw volumes, or when the note does not say. */
+static int find_reader(struct ctx *ctx, struct node_state *state, struct err *err)
+{
+	int r;
+
+	if (state->note.is_staged && !state->note.is_block)
+		return 0;
+	r = backend_find_reader(state->ref.pool, ctx, state->ref.id.token, &state->reader, err);
+	if (r < 0 && err->code != ERR_NOT_FOUND)
+		return -1;
+	state->has_reader = r == 0;
+	return 0;
+}
+
 int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
 		    struct node_state *ret, struct err *err)
 {
@@ -48,7 +61,8 @@ int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref 
 			return -1;
 		state.is_attached = r == 0;
 	}
-	if (state.is_attached && load_note(d, ctx, &state, err) < 0)
+	if (state.is_attached &&
+	    (load_note(d, ctx, &state, err) < 0 || find_reader(ctx, &state, err) < 0))
 		return -1;
 	*ret = state;
 	return 0;
@@ -70,8 +84,14 @@ bool node_is_mount_of(const struct node_state *state, const struct host_mount_at
 	if (!state->is_attached || !at->exists || !at->is_mount_root)
 		return false;
 	if (at->is_block_device)
-		return at->rdev == state->device.devno;
+		return node_is_device_of(state, at->rdev);
 	return at->device == state->device.devno;
+}
+
+bool node_is_device_of(const struct node_state *state, dev_t devno)
+{
+	return (state->is_attached && devno == state->device.devno) ||
+	       (state->has_reader && devno == state->reader.devno);
 }
 
 struct search {
@@ -87,18 +107,42 @@ static int match_mount(void *arg, const char *path, bool read_only)
 	struct search *search = arg;
 	uint64_t hash = note_hash_path(path);
 
-	if (search->what == NODE_MOUNT_WRITER && read_only)
-		return 0;
+	(void)read_only;
 	if (search->except && str_is_equal(path, search->except))
 		return 0;
 	if (search->what == NODE_MOUNT_STAGING &&
 	    (!search->note->is_staged || search->note->staging != hash))
 		return 0;
-	if ((search->what == NODE_MOUNT_TARGET || search->what == NODE_MOUNT_WRITER) &&
-	    !note_find(search->note, hash))
+	if (search->what == NODE_MOUNT_TARGET && !note_find(search->note, hash))
 		return 0;
 	search->found = arena_strdup(search->arena, path);
 	return 1;
+}
+
+struct each_mount {
+	host_mount_fn fn;
+	void *arg;
+	bool is_stopped;
+};
+
+static int pass_on(void *arg, const char *path, bool read_only)
+{
+	struct each_mount *each = arg;
+	int r = each->fn(each->arg, path, read_only);
+
+	each->is_stopped = r != 0;
+	return r;
+}
+
+int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err)
+{
+	struct each_mount each = { .fn = fn, .arg = arg };
+
+	if (state->is_attached && host_mount_each(state->device.devno, pass_on, &each, err) < 0)
+		return -1;
+	if (state->has_reader && !each.is_stopped)
+		return host_mount_each(state->reader.devno, pass_on, &each, err);
+	return 0;
 }
 
 int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
@@ -108,8 +152,7 @@ int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_m
 		.note = &state->note, .arena = ctx->arena, .what = what, .except = except
 	};
 
-	if (state->is_attached &&
-	    host_mount_each(state->device.devno, match_mount, &search, err) < 0)
+	if (node_each_mount(state, match_mount, &search, err) < 0)
 		return -1;
 	*ret_path = search.found;
 	return 0;
@@ -127,17 +170,28 @@ int node_find_staging(const struct node_state *state, struct ctx *ctx, const cha
 	return 0;
 }
 
-int node_guard_device(const struct node_state *state, struct ctx *ctx, bool adds_reader,
-		      struct err *err)
+static int stop_at_once(void *arg, const char *path, bool read_only)
 {
-	const char *reader;
-	const char *writer;
+	bool *is_found = arg;
 
-	if (!state->is_attached || !state->note.is_block)
+	(void)path;
+	(void)read_only;
+	*is_found = true;
+	return 1;
+}
+
+int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err)
+{
+	bool is_mounted = false;
+
+	if (!state->has_reader)
 		return 0;
-	if (node_find_mount(state, ctx, NODE_MOUNT_TARGET, NULL, &reader, err) < 0 ||
-	    node_find_mount(state, ctx, NODE_MOUNT_WRITER, NULL, &writer, err) < 0)
+	if (host_mount_each(state->reader.devno, stop_at_once, &is_mounted, err) < 0)
 		return -1;
-	return host_block_set_read_only(state->device.path, (reader || adds_reader) && !writer,
-					err);
+	if (is_mounted)
+		return 0;
+	if (backend_drop_reader(state->ref.pool, ctx, state->ref.id.token, err) < 0)
+		return -1;
+	state->has_reader = false;
+	return 0;
 }

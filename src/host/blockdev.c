@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The read-only flag of a block device. A mount of a device node cannot forbid writing, since
- * writing to a device is no writing to the filesystem that its node lies on; this flag can.
- */
+/* What a block device can be told whatever is on it. */
 #include "host/blockdev.h"
 
 #include <errno.h>
@@ -14,16 +11,25 @@
 #include "base/fd.h"
 #include "host/host-internal.h"
 
-int host_block_set_read_only(const char *device, bool read_only, struct err *err)
+int host_block_make_writable(const char *device, struct err *err)
 {
 	autofd int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int now = 0;
-	int wanted = read_only;
 
 	if (fd < 0 || ioctl(fd, BLKROGET, &now) < 0)
 		return host_err(err, errno, "look at '%s'", device);
-	if (now != wanted && ioctl(fd, BLKROSET, &wanted) < 0)
-		return host_err(err, errno, "make '%s' %s", device,
-				read_only ? "read-only" : "writable");
+	if (now && ioctl(fd, BLKROSET, &(int){ 0 }) < 0)
+		return host_err(err, errno, "make '%s' writable", device);
+	return 0;
+}
+
+int host_block_flush(const char *device, struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return host_err(err, errno, "open '%s'", device);
+	if (ioctl(fd, BLKFLSBUF, 0) < 0)
+		return host_err(err, errno, "flush '%s'", device);
 	return 0;
 }

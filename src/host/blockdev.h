@@ -4,12 +4,12 @@
 
 #include "base/err.h"
 
-#include <stdbool.h>
+/* Undoes BLKROSET, which makes a block device refuse to be written to and is kept by the kernel
+ * with the device's number. NOT_FOUND, INTERNAL. */
+int host_block_make_writable(const char *device, struct err *err);
 
-/*
- * Whether the block device refuses to be written to, whoever has it open (BLKROSET). Kept by the
- * kernel with the device's number, also when what is behind it changes. NOT_FOUND, INTERNAL.
- */
-int host_block_set_read_only(const char *device, bool read_only, struct err *err);
+/* What was written through the device's page cache goes to what is behind it, and what the cache
+ * has of it is forgotten (BLKFLSBUF). NOT_FOUND, INTERNAL. */
+int host_block_flush(const char *device, struct err *err);
 
 #endif

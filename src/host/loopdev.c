@@ -13,6 +13,11 @@
  * and under its lock there is only the ioctl on loop-control, which waits for no device. In a
  * container whose /dev is its own the node of a new device is missing and is made here.
  *
+ * A reader is one more device over the same file, bound read-only: the kernel then refuses writes
+ * whatever is done to the device or its node. It bears a mark in the one field of a loop device
+ * that is the binder's own (lo_file_name), so that it is never taken for the device that is written
+ * to, also not when that one is read-only or gone.
+ *
  * Two settings belong to the minor, survive detach and would be inherited by the next volume, so
  * each attach looks at them. BLKROSET is undone. discard_max_bytes = 0 keeps blkdiscard, fstrim and
  * mkfs from punching a thick file; it is only ever lowered, as the kernel refuses to raise it
@@ -32,6 +37,7 @@
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -44,6 +50,7 @@
 #define BLOCK_SIZE_BYTES 4096
 #define LOOP_MINOR_MAX ((1u << 20) - 1)
 #define ATTACH_TRIES 64
+#define READER_MARK "cleat-reader"
 
 /* A minor that a thread is binding now; on that thread's stack. */
 struct claim {
@@ -76,15 +83,25 @@ static void fill_loop(unsigned minor, const char *path, const struct loop_info64
 		.is_direct = info->lo_flags & LO_FLAGS_DIRECT_IO,
 		.is_read_only = info->lo_flags & LO_FLAGS_READ_ONLY,
 		.is_autoclear = info->lo_flags & LO_FLAGS_AUTOCLEAR,
+		.is_reader = strcmp((const char *)info->lo_file_name, READER_MARK) == 0,
 	};
 	(void)snprintf(loop->path, sizeof(loop->path), "%s", path);
 }
 
-/* 1 if the minor is over the inode, 0 if not or if it is free or gone. */
-static int is_over_inode(unsigned minor, dev_t device, uint64_t inode, struct host_loop *ret_loop,
+/* Which of the devices over a file. */
+struct look_for {
+	dev_t device;
+	uint64_t inode;
+	const char *name;
+	bool is_reader;
+};
+
+/* 1 if the minor is the one, 0 if not or if it is free or gone. */
+static int is_over_inode(unsigned minor, const struct look_for *look, struct host_loop *ret_loop,
 			 int *ret_fd)
 {
 	struct loop_info64 info = { 0 };
+	struct host_loop loop;
 	char path[64];
 	autofd int fd = open_loop(minor, O_RDONLY, path, sizeof(path));
 
@@ -92,9 +109,12 @@ static int is_over_inode(unsigned minor, dev_t device, uint64_t inode, struct ho
 		return fd == -ENXIO || fd == -ENOENT || fd == -ENODEV ? 0 : fd;
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
 		return errno == ENXIO ? 0 : -errno;
-	if (info.lo_device != (uint64_t)device || info.lo_inode != inode)
+	if (info.lo_device != (uint64_t)look->device || info.lo_inode != look->inode)
 		return 0;
-	fill_loop(minor, path, &info, ret_loop);
+	fill_loop(minor, path, &info, &loop);
+	if (loop.is_reader != look->is_reader)
+		return 0;
+	*ret_loop = loop;
 	if (ret_fd)
 		*ret_fd = TAKE_FD(fd);
 	return 1;
@@ -133,8 +153,8 @@ static int is_over_name(int dirfd, const char *entry, const char *name)
 	return has_name(text, name);
 }
 
-int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
-		   int *ret_hold_fd, struct err *err)
+static int find_loop(const struct look_for *look, struct host_loop *ret_loop, int *ret_hold_fd,
+		     struct err *err)
 {
 	autodir DIR *dir = opendir("/sys/devices/virtual/block");
 	const struct dirent *entry;
@@ -152,9 +172,9 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 		if (!str_has_prefix(entry->d_name, "loop") ||
 		    str_parse_u64(entry->d_name + 4, &minor) < 0 || minor > LOOP_MINOR_MAX)
 			continue;
-		rc = is_over_name(dirfd(dir), entry->d_name, name);
+		rc = is_over_name(dirfd(dir), entry->d_name, look->name);
 		if (rc > 0)
-			rc = is_over_inode((unsigned)minor, device, inode, ret_loop, ret_hold_fd);
+			rc = is_over_inode((unsigned)minor, look, ret_loop, ret_hold_fd);
 		if (rc < 0)
 			return host_err(err, -rc, "ask '/dev/%s' what is behind it", entry->d_name);
 		if (rc > 0)
@@ -163,6 +183,20 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 	if (errno)
 		return host_err(err, errno, "list '/sys/devices/virtual/block'");
 	return 0;
+}
+
+int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+		   int *ret_hold_fd, struct err *err)
+{
+	return find_loop(&(struct look_for){ device, inode, name, false }, ret_loop, ret_hold_fd,
+			 err);
+}
+
+int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
+			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+{
+	return find_loop(&(struct look_for){ device, inode, name, true }, ret_loop, ret_hold_fd,
+			 err);
 }
 
 /* What someone else's BLKROSET left on the minor: it would make a mount fail with EACCES. */
@@ -237,17 +271,19 @@ static void claim_end(const struct claim *claim)
 }
 
 /* Binds the file to the minor: 1 and its fd, or 0 when another process was quicker. */
-static int bind_minor(unsigned minor, int backing_fd, bool read_only, char *path, size_t cap,
-		      int *ret_fd, struct err *err)
+static int bind_minor(unsigned minor, int backing_fd, const struct host_loop_options *opts,
+		      char *path, size_t cap, int *ret_fd, struct err *err)
 {
-	const struct loop_config config = {
+	struct loop_config config = {
 		.fd = (uint32_t)backing_fd,
 		.block_size = BLOCK_SIZE_BYTES,
 		.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR |
-				 (read_only ? LO_FLAGS_READ_ONLY : 0),
+				 (opts->read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
-	autofd int fd = open_loop(minor, read_only ? O_RDONLY : O_RDWR, path, cap);
+	autofd int fd = open_loop(minor, opts->read_only ? O_RDONLY : O_RDWR, path, cap);
 
+	if (opts->reader)
+		memcpy(config.info.lo_file_name, READER_MARK, sizeof(READER_MARK));
 	if (fd == -ENXIO || fd == -ENODEV)
 		return 0;
 	if (fd < 0)
@@ -261,8 +297,9 @@ static int bind_minor(unsigned minor, int backing_fd, bool read_only, char *path
 	return 1;
 }
 
-static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsigned *ret_minor,
-			    char *path, size_t cap, int *ret_fd, struct err *err)
+static int bind_free_device(int control_fd, int backing_fd, const struct host_loop_options *opts,
+			    unsigned *ret_minor, char *path, size_t cap, int *ret_fd,
+			    struct err *err)
 {
 	struct claim claim;
 	int minor = claim_free_minor(control_fd, &claim);
@@ -271,7 +308,7 @@ static int bind_free_device(int control_fd, int backing_fd, bool read_only, unsi
 	if (minor < 0)
 		rc = host_err(err, -minor, "ask for a free loop device");
 	else
-		rc = bind_minor((unsigned)minor, backing_fd, read_only, path, cap, ret_fd, err);
+		rc = bind_minor((unsigned)minor, backing_fd, opts, path, cap, ret_fd, err);
 	claim_end(&claim);
 	if (rc > 0)
 		*ret_minor = (unsigned)minor;
@@ -296,8 +333,8 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 	for (unsigned i = 0; rc == 0 && i < ATTACH_TRIES; i++) {
 		if (ctx_check(ctx, err) < 0)
 			return -1;
-		rc = bind_free_device(control_fd, backing_fd, opts->read_only, &minor, path,
-				      sizeof(path), &fd, err);
+		rc = bind_free_device(control_fd, backing_fd, opts, &minor, path, sizeof(path), &fd,
+				      err);
 	}
 	if (rc < 0)
 		return -1;

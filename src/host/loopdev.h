@@ -5,6 +5,7 @@
 #include "base/ctx.h"
 #include "base/err.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,10 +20,13 @@ struct host_loop {
 	bool is_direct; /* direct I/O, as the kernel says now */
 	bool is_read_only;
 	bool is_autoclear;
+	bool is_reader;
 };
 
 struct host_loop_options {
 	bool read_only;
+	bool reader; /* one more device over the file, beside the one that the file is known by, for
+			those who may not write; read_only too */
 	bool allow_buffered; /* take a device without direct I/O */
 	bool keep_allocated; /* discard must not punch holes: the device gets discard_max_bytes = 0
 			      */
@@ -32,10 +36,12 @@ struct host_loop_options {
  * The device whose backing file is this inode: 1 and ret_loop, or 0. With ret_hold_fd (may be NULL)
  * it is also held. name is the file's last path component ("memfd:x" for a memfd x): only devices
  * over a file of that name are opened at all, so that a device of others, or a dead one, cannot
- * make this wait.
+ * make this wait. Readers are not found by this, only by host_loop_find_reader.
  */
 int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
 		   int *ret_hold_fd, struct err *err);
+int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
+			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err);
 
 /*
  * A new device over the file, block size 4096, direct I/O, AUTOCLEAR. It lives as long as
@@ -62,7 +68,8 @@ int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode,
 struct host_loop_seen {
 	char path[64];
 	dev_t devno;
-	bool is_deleted; /* the file has lost its name */
+	bool is_deleted;          /* the file has lost its name */
+	char file[PATH_MAX + 16]; /* as the kernel calls it: equal for devices over one file */
 };
 typedef int (*host_loop_seen_fn)(void *arg, const struct host_loop_seen *seen);
 /* fn ≠0 stops. Opens no device and asks no filesystem but sysfs. */

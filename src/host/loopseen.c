@@ -63,8 +63,10 @@ static bool look_at(int dirfd, const char *entry, const char *name, struct host_
 	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)minor) };
 	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%u", (unsigned)minor);
 	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", entry);
-	if (!read_text(dirfd, path, text, sizeof(text)) ||
-	    !has_last_name(text, name, &ret_seen->is_deleted))
+	if (!read_text(dirfd, path, text, sizeof(text)) || strlen(text) >= sizeof(ret_seen->file))
+		return false;
+	memcpy(ret_seen->file, text, strlen(text) + 1);
+	if (!has_last_name(text, name, &ret_seen->is_deleted))
 		return false;
 	(void)snprintf(path, sizeof(path), "%s/queue/logical_block_size", entry);
 	return read_text(dirfd, path, text, sizeof(text)) && str_is_equal(text, OUR_SECTOR_SIZE);

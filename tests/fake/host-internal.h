@@ -70,6 +70,7 @@ struct fake_loop {
 	bool is_read_only;
 	bool is_direct;
 	bool is_autoclear;
+	bool is_reader;
 	bool is_foreign;
 	char name[80];    /* of the file, when it was bound */
 	unsigned n_users; /* held fds and mounts */

@@ -52,6 +52,7 @@ static void fill_loop(int i, struct host_loop *ret_loop)
 		.is_direct = world.loops[i].is_direct,
 		.is_read_only = world.loops[i].is_read_only,
 		.is_autoclear = world.loops[i].is_autoclear,
+		.is_reader = world.loops[i].is_reader,
 	};
 	(void)snprintf(ret_loop->path, sizeof(ret_loop->path), "/dev/loop%d", i);
 }
@@ -66,10 +67,9 @@ static int loop_of(const char *path)
 	return (int)minor;
 }
 
-int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
-		   int *ret_hold_fd, struct err *err)
+static int find_loop(dev_t device, uint64_t inode, bool is_reader, struct host_loop *ret_loop,
+		     int *ret_hold_fd, struct err *err)
 {
-	(void)name;
 	if (fake_step(err) < 0)
 		return -1;
 	if (world.is_pool_dead && device == world.pool->device)
@@ -78,7 +78,7 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 		struct fake_loop *loop = &world.loops[i];
 
 		if (!loop->backing || loop->backing->on->device != device ||
-		    loop->backing->number != inode)
+		    loop->backing->number != inode || loop->is_reader != is_reader)
 			continue;
 		fill_loop(i, ret_loop);
 		if (ret_hold_fd) {
@@ -88,6 +88,20 @@ int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_l
 		return 1;
 	}
 	return 0;
+}
+
+int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+		   int *ret_hold_fd, struct err *err)
+{
+	(void)name;
+	return find_loop(device, inode, false, ret_loop, ret_hold_fd, err);
+}
+
+int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
+			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+{
+	(void)name;
+	return find_loop(device, inode, true, ret_loop, ret_hold_fd, err);
 }
 
 int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
@@ -105,6 +119,7 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 		world.loops[i] = (struct fake_loop){
 			.backing = inode,
 			.is_read_only = opts->read_only,
+			.is_reader = opts->reader,
 			.is_direct = world.can_direct,
 			.is_autoclear = true,
 			.n_users = 1,
@@ -156,6 +171,8 @@ static bool is_seen(int i, const char *name, struct host_loop_seen *ret_seen)
 	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)i),
 					     .is_deleted = loop->backing->n_links == 0 };
 	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%d", i);
+	(void)snprintf(ret_seen->file, sizeof(ret_seen->file), "%d/%s", (int)loop->backing->number,
+		       name);
 	return true;
 }
 

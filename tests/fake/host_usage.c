@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * host/usage.h, host/blockdev.h and host/resolve.h on the fake host: a filesystem is as big as its
- * file, and a tenth of it is used; a device keeps its read-only flag.
+ * file, and a tenth of it is used.
  */
 #include "fake/host_usage.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "base/mem.h"
 #include "base/path.h"
@@ -37,24 +39,44 @@ int host_usage_look(const char *path, struct host_usage *ret_usage, struct err *
 	return 0;
 }
 
-static bool is_device_read_only[FAKE_N_LOOPS];
-
-static unsigned number_of(const char *device)
+/* Whether a block device is there is all that can be asked of it here. */
+static int tell_device(const char *device, struct err *err)
 {
-	return (unsigned)strtoul(device + strlen("/dev/loop"), NULL, 10) % FAKE_N_LOOPS;
-}
+	unsigned long i = strtoul(device + strlen("/dev/loop"), NULL, 10);
 
-int host_block_set_read_only(const char *device, bool read_only, struct err *err)
-{
 	if (fake_step(err) < 0)
 		return -1;
-	is_device_read_only[number_of(device)] = read_only;
+	if (i >= FAKE_N_LOOPS || !world.loops[i].backing)
+		return err_set(err, ERR_NOT_FOUND, "open '%s'", device);
 	return 0;
 }
 
-bool fake_host_is_device_read_only(const char *device)
+int host_block_make_writable(const char *device, struct err *err)
 {
-	return is_device_read_only[number_of(device)];
+	return tell_device(device, err);
+}
+
+static unsigned n_flushes;
+
+int host_block_flush(const char *device, struct err *err)
+{
+	if (tell_device(device, err) < 0)
+		return -1;
+	n_flushes++;
+	return 0;
+}
+
+unsigned fake_host_n_flushes(void)
+{
+	return n_flushes;
+}
+
+bool fake_host_refuses_writes(const char *target)
+{
+	const struct fake_inode *node = fake_lookup(target, NULL);
+
+	assert(node && node->kind == FAKE_BLOCK);
+	return world.loops[minor(node->rdev)].is_read_only;
 }
 
 int host_root_open(const char *dir, int *ret_fd, struct err *err)

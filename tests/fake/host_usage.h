@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
-bool fake_host_is_device_read_only(const char *device);
+/* Whether what is written to the device node at this path is refused. */
+bool fake_host_refuses_writes(const char *target);
+unsigned fake_host_n_flushes(void); /* of page caches of devices, ever */
 
 #endif

@@ -2,6 +2,7 @@
 """A volume's life as kubelet leads it: every kind of access, and what the workload then finds."""
 import os
 import stat
+import subprocess
 
 import pytest
 from harness import (DRIVER, GIB, MIB, Code, Mode, block_cap, csi, fails, in_threads, mount_cap, mountinfo, sh)
@@ -105,6 +106,36 @@ def test_read_only_block_publish_refuses_writes(volume):
     with pytest.raises(OSError):
         with open(v.target, 'r+b', buffering=0) as f:
             f.write(bytes(4096))
+
+
+def test_a_read_only_block_target_stays_so_beside_a_writer(volume, pool):
+    v = volume(cap=block_cap(Mode.SINGLE_NODE_MULTI_WRITER)).create().stage()
+    reader, writer = v.dir / 'pod-reader', v.dir / 'pod-writer'
+    v.publish(target=reader, readonly=True)
+    v.publish(target=writer)
+    with open(writer, 'r+b', buffering=0) as f:
+        f.write(b'written' + bytes(4089))
+        os.fsync(f.fileno())
+    with pytest.raises(OSError):
+        with open(reader, 'r+b', buffering=0) as f:
+            f.write(bytes(4096))
+    # not by turning the flag of the device back, either
+    subprocess.run(['blockdev', '--setrw', str(reader)], check=False)
+    with pytest.raises(OSError):
+        with open(reader, 'r+b', buffering=0) as f:
+            f.write(bytes(4096))
+            os.fsync(f.fileno())
+    other = v.dir / 'pod-late'
+    v.publish(target=other, readonly=True)
+    with open(other, 'rb') as f:
+        assert f.read(7) == b'written'
+    assert len(pool.loops()) == 2
+    v.unpublish(target=reader)
+    v.unpublish(target=other)
+    assert len(pool.loops()) == 1
+    v.unpublish(target=writer)
+    v.unstage()
+    assert pool.loops() == {}
 
 
 def test_reader_only_mode_is_read_only(volume):

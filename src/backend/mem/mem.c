@@ -39,6 +39,7 @@ struct mem {
 	uint64_t total_bytes;
 	struct loop_holds holds; /* until the mount has the device */
 	struct loop_holds kept;  /* of raw volumes: until detach */
+	struct loop_holds readers;
 
 	pthread_mutex_t lock; /* guards what follows; never held across a syscall */
 	struct map *volumes; /* token → struct mem_volume, owned; one is freed only by remove, and
@@ -70,6 +71,7 @@ static void mem_close(struct backend *b)
 
 	loop_holds_done(&m->holds);
 	loop_holds_done(&m->kept);
+	loop_holds_done(&m->readers);
 	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);)
 		free_volume(v);
 	map_free(m->volumes);
@@ -241,7 +243,10 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, str
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	loop_release(&m->holds, token);
+	loop_release(&m->readers, token);
 	rc = look_device(v, &file, &dev, err);
+	if (rc == 0) /* a reader without the device that it was beside is left over */
+		rc = loop_drop_reader(&file, v->file_name, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -304,7 +309,7 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 	struct mem *m = mem_from(b);
 	struct loop_attach what = {
 		.token = token,
-		.opts = { .read_only = opts->read_only },
+		.opts = { .read_only = opts->read_only, .reader = opts->reader },
 		.allow_buffered = true,
 	};
 	struct mem_volume *v = need_volume(m, ctx, token, err);
@@ -313,7 +318,10 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 		return -1;
 	what.name = v->file_name;
 	what.fd = v->fd;
-	return loop_attach(opts->hold ? &m->kept : &m->holds, ctx, &what, ret_dev, err);
+	return loop_attach(opts->reader ? &m->readers
+			   : opts->hold ? &m->kept
+					: &m->holds,
+			   ctx, &what, ret_dev, err);
 }
 
 static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
@@ -342,7 +350,38 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
 	loop_release(&m->kept, token);
+	loop_release(&m->readers, token);
 	return loop_detach(&m->holds, token, v->file_name, &file, err);
+}
+
+static int mem_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err)
+{
+	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
+	struct host_file file;
+	int rc;
+
+	if (!v || host_file_look(v->fd, &file, err) < 0)
+		return -1;
+	rc = loop_find_reader(&file, v->file_name, ret_dev, err);
+	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
+}
+
+static int mem_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = find_volume(m, token);
+	struct backend_device dev;
+	struct host_file file;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (!v)
+		return 0;
+	if (host_file_look(v->fd, &file, err) < 0)
+		return -1;
+	loop_release(&m->readers, token);
+	return loop_drop_reader(&file, v->file_name, &dev, err) < 0 ? -1 : 0;
 }
 
 static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
@@ -393,6 +432,7 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 		config->mem_bytes ? config->mem_bytes - config->mem_bytes % VOL_SIZE_UNIT : GIB;
 	loop_holds_init(&m->holds);
 	loop_holds_init(&m->kept);
+	loop_holds_init(&m->readers);
 	pthread_mutex_init(&m->lock, NULL);
 	m->volumes = map_new();
 	log_warn("volumes of this pool are in memory and die with this process",
@@ -414,6 +454,8 @@ const struct backend_ops backend_mem = {
 	.attach = mem_attach,
 	.find_device = mem_find_device,
 	.detach = mem_detach,
+	.find_reader = mem_find_reader,
+	.drop_reader = mem_drop_reader,
 	.note_get = mem_note_get,
 	.note_set = mem_note_set,
 	.settle = mem_settle,

@@ -72,6 +72,9 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
 		     struct backend_device *ret_dev, struct err *err);
 int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+		     struct backend_device *ret_dev, struct err *err);
+int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		struct err *err);
 

@@ -235,6 +235,8 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 
 	loop_release(&p->holds, token);
 	rc = loop_find(&found->file, token, &dev, err);
+	if (rc == 0) /* a reader without the device that it was beside is left over */
+		rc = loop_drop_reader(&found->file, token, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -316,6 +318,32 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 	}
 	host_fd_close(found.fd);
 	return loop_detach(&p->holds, token, token, &found.file, err);
+}
+
+int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+		     struct backend_device *ret_dev, struct err *err)
+{
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	rc = loop_find_reader(&found.file, token, ret_dev, err);
+	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
+}
+
+int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct backend_device dev;
+	struct pool_volume found;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (find_ours(pool_from(b), token, true, &found, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	host_fd_close(found.fd);
+	return loop_drop_reader(&found.file, token, &dev, err) < 0 ? -1 : 0;
 }
 
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,

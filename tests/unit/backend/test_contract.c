@@ -217,6 +217,57 @@ CONTRACT(does_not_attach_for_writing_what_is_attached_read_only)
 	ASSERT_OK(detach(run, "pvc-1"), &run->err);
 }
 
+CONTRACT(gives_a_reader_beside_the_device)
+{
+	const struct backend_attach_options opts = { .read_only = true,
+						     .hold = true,
+						     .reader = true };
+	struct backend_device reader;
+	struct backend_device again;
+
+	ASSERT_OK(create(run, "raw", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "raw", false, true), &run->err);
+	ASSERT_ERR(backend_find_reader(run->b, run->ctx, "raw", &reader, &run->err), &run->err,
+		   ERR_NOT_FOUND, "no reader");
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(backend_attach(run->b, run->ctx, "raw", &opts, &reader, &run->err),
+			  &run->err);
+		ASSERT_TRUE(reader.is_read_only && reader.devno != run->dev.devno);
+		ASSERT_OK(backend_find_reader(run->b, run->ctx, "raw", &again, &run->err),
+			  &run->err);
+		ASSERT_TRUE(again.devno == reader.devno && again.is_read_only);
+		ASSERT_OK(find(run, "raw"), &run->err);
+		ASSERT_TRUE(run->dev.devno != reader.devno && !run->dev.is_read_only);
+	}
+	ASSERT_OK(backend_drop_reader(run->b, run->ctx, "raw", &run->err), &run->err);
+	ASSERT_OK(backend_drop_reader(run->b, run->ctx, "raw", &run->err), &run->err);
+	ASSERT_ERR(backend_find_reader(run->b, run->ctx, "raw", &reader, &run->err), &run->err,
+		   ERR_NOT_FOUND, "no reader");
+	ASSERT_OK(find(run, "raw"), &run->err);
+	ASSERT_OK(backend_attach(run->b, run->ctx, "raw", &opts, &reader, &run->err), &run->err);
+	ASSERT_OK(detach(run, "raw"), &run->err);
+	ASSERT_ERR(backend_find_reader(run->b, run->ctx, "raw", &reader, &run->err), &run->err,
+		   ERR_NOT_FOUND, "no reader");
+	ASSERT_OK(remove_volume(run, "raw"), &run->err);
+}
+
+/* The device went by somebody's hand. */
+CONTRACT(takes_a_reader_that_is_left_over_for_no_device)
+{
+	const struct backend_attach_options opts = { .read_only = true,
+						     .hold = true,
+						     .reader = true };
+	struct backend_device reader;
+
+	ASSERT_OK(create(run, "raw", 4 * MIB, ""), &run->err);
+	ASSERT_OK(backend_attach(run->b, run->ctx, "raw", &opts, &reader, &run->err), &run->err);
+	ASSERT_ERR(find(run, "raw"), &run->err, ERR_NOT_FOUND, "not attached");
+	ASSERT_OK(attach(run, "raw", false, true), &run->err);
+	ASSERT_OK(detach(run, "raw"), &run->err);
+	ASSERT_OK(backend_attach(run->b, run->ctx, "raw", &opts, &reader, &run->err), &run->err);
+	ASSERT_OK(remove_volume(run, "raw"), &run->err);
+}
+
 CONTRACT(does_not_remove_what_is_attached)
 {
 	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
@@ -402,6 +453,8 @@ int main(void)
 		BOTH(attaches_once_and_finds_the_device),
 		BOTH(gives_two_volumes_two_devices),
 		BOTH(does_not_attach_for_writing_what_is_attached_read_only),
+		BOTH(gives_a_reader_beside_the_device),
+		BOTH(takes_a_reader_that_is_left_over_for_no_device),
 		BOTH(does_not_remove_what_is_attached),
 		BOTH(keeps_a_held_device_and_lets_go_of_the_other_when_settled),
 		BOTH(leaves_the_device_to_the_mount_and_to_nobody_after_it),

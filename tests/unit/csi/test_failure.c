@@ -79,6 +79,17 @@ static int run_publish(struct fixture *f, const struct vol_capability *cap)
 	return do_publish(f, "/s1", "/pods/t1", cap, false);
 }
 
+static void prepare_read_only(struct fixture *f, const struct vol_capability *cap)
+{
+	prepare_staged(f, cap);
+	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", cap, true), &f->err);
+}
+
+static int run_publish_read_only(struct fixture *f, const struct vol_capability *cap)
+{
+	return do_publish(f, "/s1", "/pods/t1", cap, true);
+}
+
 static int run_unpublish(struct fixture *f, const struct vol_capability *cap)
 {
 	(void)cap;
@@ -107,7 +118,8 @@ static void recover(struct fixture *f, enum trouble trouble)
 static void stage_again(struct fixture *f, const struct operation *op,
 			const struct vol_capability *cap, enum trouble trouble)
 {
-	if (trouble == TROUBLE_POWER && op->is_mount_state && op->run == run_publish)
+	if (trouble == TROUBLE_POWER && op->is_mount_state &&
+	    (op->run == run_publish || op->run == run_publish_read_only))
 		ASSERT_OK(do_stage(f, "/s1", cap), &f->err);
 }
 
@@ -212,7 +224,22 @@ TEST(unpublish_survives_trouble_at_every_call)
 					   NULL, true });
 }
 
+TEST(read_only_publish_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){ "read-only publish", prepare_staged,
+					   run_publish_read_only, run_unpublish,
+					   check_not_published, true });
+}
+
+TEST(read_only_unpublish_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){ "read-only unpublish", prepare_read_only, run_unpublish,
+					   NULL, NULL, true });
+}
+
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(delete_survives_trouble_at_every_call),
 	  UNIT(stage_survives_trouble_at_every_call), UNIT(unstage_survives_trouble_at_every_call),
 	  UNIT(publish_survives_trouble_at_every_call),
-	  UNIT(unpublish_survives_trouble_at_every_call))
+	  UNIT(unpublish_survives_trouble_at_every_call),
+	  UNIT(read_only_publish_survives_trouble_at_every_call),
+	  UNIT(read_only_unpublish_survives_trouble_at_every_call))

@@ -3,7 +3,6 @@
  * is refused why. */
 #include "base/mem.h"
 #include "csi/note.h"
-#include "fake/host_usage.h"
 #include "fixture.h"
 #include "host/fs.h"
 #include "host/mount.h"
@@ -299,23 +298,6 @@ TEST(reader_only_modes_and_ro_flags_make_read_only_mounts)
 	}
 }
 
-/* A bind of a device node cannot forbid writing; the device can, while nobody may write. */
-TEST(a_raw_device_is_read_only_while_all_its_targets_are)
-{
-	struct fixture *f = fixture_begin();
-
-	make_and_stage(f, &cap_block);
-	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap_block, true), &f->err);
-	ASSERT_TRUE(fake_host_is_device_read_only("/dev/loop0"));
-	ASSERT_OK(do_publish(f, "/s1", "/pods/t2", &cap_block, false), &f->err);
-	ASSERT_FALSE(fake_host_is_device_read_only("/dev/loop0"));
-	ASSERT_OK(do_unpublish(f, "/pods/t2"), &f->err);
-	ASSERT_TRUE(fake_host_is_device_read_only("/dev/loop0"));
-	ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
-	ASSERT_FALSE(fake_host_is_device_read_only("/dev/loop0"));
-	fixture_end(f);
-}
-
 TEST(bad_targets_are_refused_and_left_as_they_are)
 {
 	struct fixture *f = fixture_begin();
@@ -609,7 +591,6 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(a_raw_device_lives_and_le
 	  UNIT(second_publishes_follow_the_table_of_csi),
 	  UNIT(publishing_with_another_capability_than_staged_is_refused),
 	  UNIT(reader_only_modes_and_ro_flags_make_read_only_mounts),
-	  UNIT(a_raw_device_is_read_only_while_all_its_targets_are),
 	  UNIT(bad_targets_are_refused_and_left_as_they_are),
 	  UNIT(a_published_volume_is_not_unstaged_and_not_deleted),
 	  UNIT(more_targets_than_the_note_holds_still_work),
