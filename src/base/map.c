@@ -123,6 +123,11 @@ void *map_find(const struct map *m, const char *key)
 	return m->n ? find_slot(m, key, hash_key(m, key))->value : NULL;
 }
 
+const char *map_key(const struct map *m, const char *key)
+{
+	return m->n ? find_slot(m, key, hash_key(m, key))->key : NULL;
+}
+
 void *map_put(struct map *m, const char *key, void *value)
 {
 	uint64_t hash = hash_key(m, key);

@@ -23,7 +23,7 @@ struct item {
 	int64_t due_ns;    /* DELAYED: when; AT_WORK: when again, or BACKLOG_NEVER */
 	size_t slot;       /* DELAYED: index in the heap */
 	struct item *next; /* READY */
-	char key[];
+	const char *key;   /* the map's */
 };
 
 struct backlog {
@@ -123,13 +123,12 @@ static void make_delayed(struct backlog *b, struct item *i, int64_t due_ns)
 static struct item *get_item(struct backlog *b, const char *key)
 {
 	struct item *i = map_find(b->items, key);
-	size_t size = strlen(key) + 1;
 
 	if (i)
 		return i;
-	i = xcalloc(1, sizeof(*i) + size);
-	memcpy(i->key, key, size);
+	i = xcalloc(1, sizeof(*i));
 	(void)map_put(b->items, key, i); /* was not there */
+	i->key = map_key(b->items, key);
 	return i;
 }
 

@@ -12,27 +12,58 @@
  *
  * Same name and another uid: the old one is reported as gone first.
  *
+ * A write is noted by whatever thread made it, handlers run on the feeding thread alone. So each
+ * change is queued under the lock that made it true, and told from the queue: handlers hear of
+ * changes in the order in which readers could see them, whoever was quicker. A deletion moves the
+ * position in the same moment, else the late answer to an older write would bring the dead back.
+ *
+ * An API server whose etcd was restored from a backup counts from an earlier version again. By the
+ * rules above everything it says would be old news for ever; a list that is older than what was
+ * told before shows it, and the next one is then believed whatever its versions. A sync remembers
+ * what was listed by references to what the store has, so it holds no object twice.
+ *
  * Two locks, never held together: one for the objects, one that keeps handlers
  * from running once their owner wants to go.
  */
 #include "kube/cache.h"
 
+#include "base/mem.h"
+#include "base/str.h"
 #include "base/vec.h"
 #include "event/sync.h"
 #include "kube/object-internal.h"
 
 #include <errno.h>
 
+/* Both are references of its own; either may be NULL. */
+struct cache_change {
+	struct cache_change *next;
+	const struct kube_object *old_obj;
+	const struct kube_object *new_obj;
+};
+
 void cache_init(struct cache *c)
 {
 	*c = (struct cache){ 0 };
+	c->last = &c->first;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->report, NULL);
 	store_init(&c->store);
 }
 
+static void change_free(struct cache_change *change)
+{
+	kube_object_unref(change->old_obj);
+	kube_object_unref(change->new_obj);
+	free(change);
+}
+
 void cache_done(struct cache *c)
 {
+	for (struct cache_change *change = c->first, *next; change; change = next) {
+		next = change->next;
+		change_free(change);
+	}
 	store_done(&c->store);
 	store_done(&c->seen);
 	str_done(&c->position);
@@ -86,15 +117,43 @@ static void tell(const struct cache *c, const struct kube_object *old_obj,
 		c->handlers[i].fn(c->handlers[i].arg, old_obj, new_obj);
 }
 
-void cache_report(struct cache *c, const struct kube_object *old_obj,
-		  const struct kube_object *new_obj)
+static void report(struct cache *c, const struct cache_change *change)
 {
+	const struct kube_object *old_obj = change->old_obj;
 	LOCK_SCOPE(&c->report);
-	if (old_obj && new_obj && !is_same(old_obj, new_obj)) {
+
+	if (old_obj && change->new_obj && !is_same(old_obj, change->new_obj)) {
 		tell(c, old_obj, NULL);
 		old_obj = NULL;
 	}
-	tell(c, old_obj, new_obj);
+	tell(c, old_obj, change->new_obj);
+}
+
+void cache_tell(struct cache *c)
+{
+	struct cache_change *change;
+	struct cache_change *next;
+
+	pthread_mutex_lock(&c->lock);
+	change = TAKE_PTR(c->first);
+	c->last = &c->first;
+	pthread_mutex_unlock(&c->lock);
+	for (; change; change = next) {
+		next = change->next;
+		report(c, change);
+		change_free(change);
+	}
+}
+
+/* Under lock; takes both references. */
+static void queue_change(struct cache *c, const struct kube_object *old_obj,
+			 const struct kube_object *new_obj)
+{
+	struct cache_change *change = xmalloc(sizeof(*change));
+
+	*change = (struct cache_change){ .old_obj = old_obj, .new_obj = new_obj };
+	*c->last = change;
+	c->last = &change->next;
 }
 
 void cache_replay(struct cache *c, informer_change_fn fn, void *arg)
@@ -122,30 +181,43 @@ static bool is_newer(const struct kube_object *o, const struct kube_object *than
 	return kube_version_compare(o->resource_version, than->resource_version) > 0;
 }
 
-static void mark_seen(struct cache *c, const struct kube_object *o)
+/* Under lock. */
+static void advance(struct cache *c, const char *version)
 {
-	kube_object_unref(store_put(&c->seen, kube_object_ref(o)));
+	if (kube_version_compare(version, str_get(&c->position)) <= 0)
+		return;
+	str_reset(&c->position);
+	str_append(&c->position, version);
+}
+
+/* Under lock: whether a listed or told object is news beside what is there. */
+static bool is_news(const struct cache *c, const struct kube_object *o,
+		    const struct kube_object *old)
+{
+	if (!old || is_newer(o, old))
+		return true;
+	return c->is_replacing && !str_is_equal(o->resource_version, old->resource_version);
 }
 
 void cache_apply(struct cache *c, const struct kube_object *o)
 {
 	const struct kube_object *old;
+	bool is_taken;
 
-	if (c->is_syncing)
-		mark_seen(c, o);
 	pthread_mutex_lock(&c->lock);
 	old = store_find(&c->store, o->ns, o->name);
-	if (old && !is_newer(o, old)) {
-		pthread_mutex_unlock(&c->lock);
-		kube_object_unref(o);
-		return;
+	is_taken = is_news(c, o, old);
+	if (is_taken) {
+		old = store_put(&c->store, kube_object_ref(o));
+		queue_change(c, old, kube_object_ref(o));
 	}
-	(void)kube_object_ref(o); /* for the report */
-	old = store_put(&c->store, o);
+	if (c->is_syncing)
+		kube_object_unref(store_put(&c->seen, kube_object_ref(is_taken ? o : old)));
+	else
+		advance(c, o->resource_version);
 	pthread_mutex_unlock(&c->lock);
-	cache_report(c, old, o);
-	kube_object_unref(old);
 	kube_object_unref(o);
+	cache_tell(c);
 }
 
 void cache_remove(struct cache *c, const struct kube_object *o)
@@ -154,55 +226,64 @@ void cache_remove(struct cache *c, const struct kube_object *o)
 
 	pthread_mutex_lock(&c->lock);
 	old = store_find(&c->store, o->ns, o->name);
-	if (old && !is_newer(old, o))
-		(void)store_take(&c->store, o->ns, o->name); /* it is old, and now ours */
-	else
-		old = NULL;
+	if (old && (c->is_replacing || !is_newer(old, o)))
+		queue_change(c, store_take(&c->store, o->ns, o->name), NULL);
+	if (!c->is_syncing)
+		advance(c, o->resource_version);
 	pthread_mutex_unlock(&c->lock);
-	if (!old)
-		return;
-	cache_report(c, old, NULL);
-	kube_object_unref(old);
+	cache_tell(c);
 }
 
-void cache_begin_sync(struct cache *c)
+void cache_begin_sync(struct cache *c, bool replace)
 {
+	LOCK_SCOPE(&c->lock);
 	store_done(&c->seen);
 	store_init(&c->seen);
 	c->is_syncing = true;
+	c->is_replacing = replace;
 }
 
-void cache_end_sync(struct cache *c, const char *version)
+/* Under lock: what was not listed is gone. */
+static void drop_unseen(struct cache *c, const char *version)
 {
 	VEC(const struct kube_object *) gone = VEC_INIT;
 	const struct kube_object *o;
 
-	pthread_mutex_lock(&c->lock);
-	for (size_t it = 0; (o = store_next(&c->store, &it));)
+	for (size_t it = 0; (o = store_next(&c->store, &it));) {
 		if (!store_find(&c->seen, o->ns, o->name) &&
-		    kube_version_compare(o->resource_version, version) <= 0)
+		    (c->is_replacing || kube_version_compare(o->resource_version, version) <= 0))
 			vec_push(&gone, o);
-	for (size_t i = 0; i < gone.n; i++)
-		(void)store_take(&c->store, gone.v[i]->ns, gone.v[i]->name); /* now ours */
-	pthread_mutex_unlock(&c->lock);
-	for (size_t i = 0; i < gone.n; i++) {
-		cache_report(c, gone.v[i], NULL);
-		kube_object_unref(gone.v[i]);
 	}
+	for (size_t i = 0; i < gone.n; i++)
+		queue_change(c, store_take(&c->store, gone.v[i]->ns, gone.v[i]->name), NULL);
 	vec_done(&gone);
+}
+
+bool cache_end_sync(struct cache *c, const char *version)
+{
+	bool is_believed;
+
+	pthread_mutex_lock(&c->lock);
+	is_believed = c->is_replacing || kube_version_compare(version, str_get(&c->position)) >= 0;
+	if (is_believed) {
+		drop_unseen(c, version);
+		str_reset(&c->position);
+		str_append(&c->position, version);
+	}
 	store_done(&c->seen);
-	c->is_syncing = false;
-	cache_set_position(c, version);
+	c->is_syncing = c->is_replacing = false;
+	pthread_mutex_unlock(&c->lock);
+	cache_tell(c);
+	return is_believed;
 }
 
 void cache_set_position(struct cache *c, const char *version)
 {
 	LOCK_SCOPE(&c->lock);
-	str_reset(&c->position);
-	str_append(&c->position, version);
+	advance(c, version);
 }
 
-bool cache_note(struct cache *c, const struct kube_object *o, const struct kube_object **ret_old)
+bool cache_note(struct cache *c, const struct kube_object *o)
 {
 	const struct kube_object *old;
 
@@ -212,8 +293,8 @@ bool cache_note(struct cache *c, const struct kube_object *o, const struct kube_
 		: c->position.len == 0 ||
 			    kube_version_compare(o->resource_version, str_get(&c->position)) <= 0)
 		return false;
-	(void)kube_object_ref(o); /* for the report */
-	*ret_old = store_put(&c->store, kube_object_ref(o));
+	old = store_put(&c->store, kube_object_ref(o));
+	queue_change(c, old, kube_object_ref(o));
 	return true;
 }
 

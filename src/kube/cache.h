@@ -22,13 +22,19 @@ struct cache_handler {
 	void *arg;
 };
 
+struct cache_change;
+
 struct cache {
 	pthread_mutex_t lock;
 	struct store store;  /* under lock */
 	struct str position; /* under lock: everything up to this version has been told; "" before
 				the first sync */
-	struct store seen;   /* of the thread that feeds the cache; only while is_syncing */
+	struct cache_change *first; /* under lock: what handlers have still to be told, in the */
+	struct cache_change **last; /* order in which it became true */
+	struct store seen;          /* under lock, as the two below; only while is_syncing: what was
+				       listed, as the store has it */
 	bool is_syncing;
+	bool is_replacing;
 	pthread_mutex_t report; /* held while handlers run; never with lock */
 	struct cache_handler handlers[CACHE_HANDLERS_MAX]; /* under report */
 	unsigned n_handlers;
@@ -44,20 +50,24 @@ void cache_replay(struct cache *c, informer_change_fn fn, void *arg);
 void cache_drop_handler(struct cache *c, informer_change_fn fn, void *arg);
 void cache_drop_handlers(struct cache *c);
 
-/* One thread feeds: listed, added or changed; takes the reference. */
+/* One thread feeds, and handlers run on it: listed, added or changed; takes the reference. */
 void cache_apply(struct cache *c, const struct kube_object *o);
 /* The object's last state. */
 void cache_remove(struct cache *c, const struct kube_object *o);
-void cache_begin_sync(struct cache *c);
-/* version: of the list; what is newer than it stays even if it was not listed. */
-void cache_end_sync(struct cache *c, const char *version);
+/* replace: the server's versions went back (cache_end_sync said so): what is listed is taken
+ * whatever its version. */
+void cache_begin_sync(struct cache *c, bool replace);
+/* version: of the list; what is newer than it stays even if it was not listed. False, and nothing
+ * is gone: the list is older than what was told before, so the server's store was put back to an
+ * earlier day, and only a sync that replaces can be believed. */
+bool cache_end_sync(struct cache *c, const char *version);
+/* Everything up to this version has been told; never goes back. */
 void cache_set_position(struct cache *c, const char *version);
 
-/* Any thread: takes a write's result if it is news. Then true, and the two are to be given to
- * cache_report on the feeding thread; both are references of the caller's, *ret_old may be NULL. */
-bool cache_note(struct cache *c, const struct kube_object *o, const struct kube_object **ret_old);
-void cache_report(struct cache *c, const struct kube_object *old_obj,
-		  const struct kube_object *new_obj);
+/* Any thread: takes a write's result if it is news. Then true, and cache_tell is to be called on
+ * the feeding thread, which tells everything that has still to be told, in order. */
+bool cache_note(struct cache *c, const struct kube_object *o);
+void cache_tell(struct cache *c);
 
 /* Any thread; a reference, or NULL. */
 const struct kube_object *cache_get(struct cache *c, const char *ns, const char *name);

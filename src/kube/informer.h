@@ -14,9 +14,11 @@ struct kube_client;
  * struct informer - a cache of one kind, kept current by a watch
  *
  * Starts with a streaming list (WatchList: sendInitialEvents), falls back to pages of 500;
- * bookmarks move the resource version; 410 lists anew and reports what went missing as deletions;
- * every other end of the stream watches again from the last version with backoff 0.8–30 s and
- * jitter. One informer a kind serves all controllers of the process.
+ * bookmarks move the resource version; 410 lists anew and reports what went missing as deletions,
+ * and so does a server whose versions went back (a restored etcd); every other end of the stream
+ * goes on from the last version or page with backoff 0.8–30 s and jitter, which grows until
+ * something came of a stream. Handlers hear of changes in the order in which readers could see
+ * them, those of our own writes too. One informer a kind serves all controllers of the process.
  */
 struct informer;
 

@@ -59,12 +59,9 @@ static void remove_at(struct fixture *f, const char *name, unsigned version)
 static void note(struct fixture *f, const char *name, unsigned version)
 {
 	autokobj const struct kube_object *o = make(name, version, "u");
-	autokobj const struct kube_object *old_obj = NULL;
 
-	if (!cache_note(&f->cache, o, &old_obj))
-		return;
-	cache_report(&f->cache, old_obj, o);
-	kube_object_unref(o); /* the one that cache_note gave */
+	if (cache_note(&f->cache, o))
+		cache_tell(&f->cache);
 }
 
 static const char *version_of(struct fixture *f, const char *name)
@@ -83,10 +80,10 @@ static int set_up(void **state)
 
 	cache_init(&f->cache);
 	ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), 0);
-	cache_begin_sync(&f->cache);
+	cache_begin_sync(&f->cache, false);
 	apply(f, "a", 5);
 	apply(f, "b", 9);
-	cache_end_sync(&f->cache, "10");
+	ASSERT_TRUE(cache_end_sync(&f->cache, "10"));
 	expect(f, "+a5 +b9 ");
 	*state = f;
 	return 0;
@@ -130,10 +127,10 @@ TEST(what_a_new_list_lacks_is_gone)
 {
 	struct fixture *f = *state;
 
-	cache_begin_sync(&f->cache);
+	cache_begin_sync(&f->cache, false);
 	apply(f, "b", 9);
 	apply(f, "d", 15);
-	cache_end_sync(&f->cache, "20");
+	ASSERT_TRUE(cache_end_sync(&f->cache, "20"));
 	expect(f, "+d15 -a5 ");
 }
 
@@ -141,11 +138,11 @@ TEST(a_sync_that_breaks_off_deletes_nothing)
 {
 	struct fixture *f = *state;
 
-	cache_begin_sync(&f->cache);
+	cache_begin_sync(&f->cache, false);
 	apply(f, "b", 12);
-	cache_begin_sync(&f->cache);
+	cache_begin_sync(&f->cache, false);
 	apply(f, "a", 5);
-	cache_end_sync(&f->cache, "20");
+	ASSERT_TRUE(cache_end_sync(&f->cache, "20"));
 	expect(f, "~b9>12 -b12 ");
 }
 
@@ -153,11 +150,11 @@ TEST(a_write_newer_than_the_list_survives_it)
 {
 	struct fixture *f = *state;
 
-	cache_begin_sync(&f->cache);
+	cache_begin_sync(&f->cache, false);
 	note(f, "w", 25);
 	apply(f, "a", 5);
 	apply(f, "b", 9);
-	cache_end_sync(&f->cache, "20");
+	ASSERT_TRUE(cache_end_sync(&f->cache, "20"));
 	expect(f, "+w25 ");
 }
 
@@ -181,10 +178,61 @@ TEST(a_write_to_what_is_deleted_since_stays_dead)
 
 	apply(f, "w", 11);
 	remove_at(f, "w", 12);
-	cache_set_position(&f->cache, "12");
-	note(f, "w", 11);
+	note(f, "w", 11); /* an answer that was long on its way */
 	expect(f, "+w11 -w11 ");
 	ASSERT_STR(version_of(f, "w"), "none");
+}
+
+/* Noted by a worker, and overtaken by the watch before the loop came to tell it. */
+TEST(changes_are_told_in_the_order_in_which_they_were_true)
+{
+	struct fixture *f = *state;
+	autokobj const struct kube_object *first = make("a", 11, "u");
+	autokobj const struct kube_object *second = make("b", 12, "u");
+
+	ASSERT_TRUE(cache_note(&f->cache, first));
+	apply(f, "a", 13);
+	expect(f, "~a5>11 ~a11>13 ");
+	ASSERT_TRUE(cache_note(&f->cache, second));
+	remove_at(f, "b", 14);
+	cache_tell(&f->cache);
+	expect(f, "~b9>12 -b12 ");
+}
+
+TEST(a_restored_server_is_believed_at_the_second_list)
+{
+	struct fixture *f = *state;
+
+	apply(f, "c", 30);
+	apply(f, "a", 31);
+	expect(f, "+c30 ~a5>31 ");
+	cache_begin_sync(&f->cache, false);
+	apply(f, "a", 7);
+	ASSERT_FALSE(cache_end_sync(&f->cache, "20"));
+	expect(f, "");
+	cache_begin_sync(&f->cache, true);
+	apply(f, "a", 7);
+	ASSERT_TRUE(cache_end_sync(&f->cache, "21"));
+	ASSERT_STR(version_of(f, "a"), "7");
+	ASSERT_EQ(f->told.len, strlen("~a31>7 -b9 -c30 "));
+	str_reset(&f->told);
+	apply(f, "a", 22);
+	note(f, "w", 23);
+	expect(f, "~a7>22 +w23 ");
+}
+
+TEST(a_sync_holds_no_object_twice)
+{
+	struct fixture *f = *state;
+	struct cache *c = &f->cache;
+
+	cache_begin_sync(c, false);
+	apply(f, "a", 5);
+	apply(f, "b", 11);
+	for (const char *const *name = (const char *const[]){ "a", "b", NULL }; *name; name++)
+		ASSERT_TRUE(store_find(&c->seen, "", *name) == store_find(&c->store, "", *name));
+	ASSERT_TRUE(cache_end_sync(c, "20"));
+	ASSERT_EQ(c->seen.cap, 0);
 }
 
 TEST(a_deletion_does_not_hit_its_successor)
@@ -209,10 +257,9 @@ TEST(before_the_first_sync_writes_are_left_to_the_list)
 {
 	struct cache c;
 	autokobj const struct kube_object *o = make("a", 5, "u");
-	const struct kube_object *old_obj;
 
 	cache_init(&c);
-	ASSERT_FALSE(cache_note(&c, o, &old_obj));
+	ASSERT_FALSE(cache_note(&c, o));
 	cache_done(&c);
 }
 
@@ -244,7 +291,9 @@ RUN_TESTS(CACHE(events_change_and_remove), CACHE(old_news_is_not_told),
 	  CACHE(a_write_newer_than_the_list_survives_it),
 	  CACHE(a_write_is_told_once_whoever_comes_first),
 	  CACHE(a_write_to_what_is_deleted_since_stays_dead),
-	  CACHE(a_deletion_does_not_hit_its_successor),
+	  CACHE(changes_are_told_in_the_order_in_which_they_were_true),
+	  CACHE(a_restored_server_is_believed_at_the_second_list),
+	  CACHE(a_sync_holds_no_object_twice), CACHE(a_deletion_does_not_hit_its_successor),
 	  CACHE(another_object_of_the_same_name_is_two_changes),
 	  UNIT(before_the_first_sync_writes_are_left_to_the_list),
 	  CACHE(a_late_handler_hears_what_is_there), CACHE(there_is_room_for_eight_handlers))
