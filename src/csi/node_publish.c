@@ -2,7 +2,7 @@
 /*
  * NodePublishVolume (its opposite is in node_down.c).
  *
- *   prove staging → look at target → make target → note → bind → prove target
+ *   prove staging → condition → look at target → make target → note → bind → prove target
  *
  * Staging is proven by device identity, not by path: after a reboot the staging directory is an
  * empty directory of the root disk, and a bind mount of it would send the workload's data there.
@@ -28,6 +28,7 @@
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
 #include "host/blockdev.h"
+#include "host/condition.h"
 #include "host/fs.h"
 
 #define UNDO_NS (30 * NS_PER_S)
@@ -83,6 +84,28 @@ static int prove_staging(const struct publish *p, const struct node_state *state
 			       "volume '%s' is staged at '%.200s' with another volume_capability",
 			       p->req->volume_id, path);
 	return 0;
+}
+
+/* A filesystem that went read-only can be read from, and no more; it does not say so to a workload
+ * that is told that it may write. */
+static int check_condition(const struct publish *p, const struct node_state *state, struct err *err)
+{
+	const char *path = p->req->staging_target_path;
+	struct host_condition is;
+
+	if (p->is_block)
+		return 0;
+	if (host_condition_of_mount(path, &is, err) < 0)
+		return -1;
+	if (!is.is_shut_down && (!is.is_read_only || p->read_only))
+		return 0;
+	return err_set(
+		err, ERR_FAILED_PRECONDITION,
+		"the filesystem of volume '%s' (%s at '%.200s') %s after an error, the kernel's "
+		"log says which; take the volume down on this node, then run 'cleat ctl volume "
+		"check %s' there",
+		p->req->volume_id, state->device.path, path,
+		is.is_shut_down ? "was shut down" : "went read-only", p->req->volume_id);
 }
 
 static int see_entry(void *arg, const char *name, bool is_regular)
@@ -346,7 +369,7 @@ static int publish(struct csi_driver *d, struct ctx *ctx, const struct csi_publi
 	p.read_only = req->readonly || vol_mode_is_reader_only(p.cap.mode) ||
 		      (!p.is_block && has_flag(&p.cap, "ro"));
 	p.args = note_hash_publish(&p.cap, req->readonly);
-	if (prove_staging(&p, &state, err) < 0)
+	if (prove_staging(&p, &state, err) < 0 || check_condition(&p, &state, err) < 0)
 		return -1;
 	r = look_at_target(&p, &state, err);
 	if (r != 0)

@@ -2,7 +2,11 @@
 /*
  * NodeStageVolume (its opposite is in node_down.c).
  *
- *   look → attach → note → mount → settle          (raw block: look → attach → note)
+ *   look → attach → note → condition → mount → settle          (raw block: look → attach → note)
+ *
+ * A filesystem whose superblock says that errors were found is not mounted: ext4 would take more
+ * writes, and lose more. It is looked at again after the mount, since ext4 learns only from its
+ * journal what happened last. Repair is a person's decision (cleat ctl volume check).
  *
  * A SIGKILL between any two steps leaves something that the same call, or the opposite one, finds
  * by looking: a device found by its backing file, a mount found by its device. The note is written
@@ -21,6 +25,7 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
+#include "host/condition.h"
 
 #define UNDO_NS (30 * NS_PER_S)
 
@@ -137,16 +142,45 @@ static void undo_stage(struct csi_driver *d, struct node_state *state, const cha
 	ctx_done(&ctx);
 }
 
+/* err says what is wrong. */
+static int refuse_damaged(const struct node_state *state, const char *fs, struct err *err)
+{
+	struct err why = *err;
+	char id[VOL_ID_MAX];
+
+	vol_id_format(&state->ref.id, id);
+	return err_set(
+		err, ERR_FAILED_PRECONDITION,
+		"volume '%s' is not mounted before its %s is repaired (%.300s); run 'cleat ctl "
+		"volume check %s' on this node",
+		id, fs, why.msg, id);
+}
+
+static int check_condition(const struct node_state *state, const char *fs, struct err *err)
+{
+	bool has_errors = false;
+
+	if (host_condition_of_device(state->device.path, fs, &has_errors, err) < 0)
+		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;
+	if (!has_errors)
+		return 0;
+	(void)err_set(err, ERR_DATA_LOSS, "its superblock records errors");
+	return refuse_damaged(state, fs, err);
+}
+
 static int mount_staging(struct ctx *ctx, const struct node_state *state,
 			 const struct vol_capability *cap, const char *path, bool *ret_mounted,
 			 struct err *err)
 {
 	struct host_mount_options opts = staging_options(ctx->arena, cap);
 
-	if (ctx_check(ctx, err) < 0 ||
-	    host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
+	if (ctx_check(ctx, err) < 0 || check_condition(state, cap->fs_type, err) < 0)
 		return -1;
+	if (host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
+		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, cap->fs_type, err) : -1;
 	*ret_mounted = true;
+	if (check_condition(state, cap->fs_type, err) < 0)
+		return -1;
 	return settle(ctx, state, path, err);
 }
 

@@ -192,6 +192,51 @@ static int open_context(const char *device, const struct host_mount_options *opt
 	return 0;
 }
 
+/* Whether the filesystem opens with these flags. It is closed at once. */
+static bool can_open(const char *device, const struct host_mount_options *opts,
+		     const char *const *flags, size_t n_flags, bool read_only)
+{
+	const struct host_mount_options some = { .fs = opts->fs,
+						 .flags = flags,
+						 .n_flags = n_flags };
+	autofd int fs_fd = -1;
+	struct err ignored;
+
+	return open_context(device, &some, read_only, &fs_fd, &ignored) == 0 &&
+	       fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
+}
+
+/*
+ * EINVAL is said of a value that an option may not have (XFS judges them all together, and says
+ * which one only in the kernel's log) and of a damaged filesystem alike. So it is tried without the
+ * options, and then with each of them alone.
+ */
+static int find_culprit(const char *device, const struct host_mount_options *opts, bool read_only,
+			int errnum, struct err *err)
+{
+	if (!can_open(device, opts, NULL, 0, read_only))
+		return err_os(err, ERR_DATA_LOSS, errnum, "the filesystem is damaged");
+	for (size_t i = 0; i < opts->n_flags; i++) {
+		if (!find_vfs_flag(opts->flags[i]) &&
+		    !can_open(device, opts, &opts->flags[i], 1, read_only))
+			return err_os(err, ERR_INVALID_ARGUMENT, errnum,
+				      "the filesystem refuses the mount option '%s'",
+				      opts->flags[i]);
+	}
+	return err_os(err, ERR_INVALID_ARGUMENT, errnum,
+		      "the filesystem refuses the mount options together");
+}
+
+static int refuse_open(int fs_fd, const char *device, const struct host_mount_options *opts,
+		       bool read_only, int errnum, struct err *err)
+{
+	if (errnum == EINVAL)
+		return find_culprit(device, opts, read_only, errnum, err);
+	return context_err(fs_fd, err,
+			   errnum == EUCLEAN || errnum == EBADMSG ? ERR_DATA_LOSS : ERR_INTERNAL,
+			   errnum, "open the filesystem");
+}
+
 int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		      const struct host_mount_options *opts, struct err *err)
 {
@@ -206,7 +251,8 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 	if (open_context(device, opts, attr.attr_set & MOUNT_ATTR_RDONLY, &fs_fd, err) < 0)
 		return err_wrap(err, "mount '%s' at '%s'", device, target);
 	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-		(void)context_err(fs_fd, err, ERR_INTERNAL, errno, "open the filesystem");
+		(void)refuse_open(fs_fd, device, opts, attr.attr_set & MOUNT_ATTR_RDONLY, errno,
+				  err);
 		return err_wrap(err, "mount '%s' (%s) at '%s'", device, opts->fs, target);
 	}
 	mount_fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned)attr.attr_set);

@@ -47,7 +47,9 @@ struct host_mount_options {
  * Mounts the block device at the existing directory target. Flags of the VFS (ro rw noatime
  * relatime nodiratime nosuid nodev noexec sync dirsync lazytime nosymfollow …) become mount
  * attributes, the others go to the filesystem; what the kernel says about a refused option (its fs
- * context log) is in the message. INVALID_ARGUMENT for an option refused, INTERNAL for the rest.
+ * context log) is in the message. INVALID_ARGUMENT for an option refused, which is named; DATA_LOSS
+ * for a filesystem that is damaged (its log cannot be replayed, it needs repair); INTERNAL for the
+ * rest.
  */
 int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		      const struct host_mount_options *opts, struct err *err);
@@ -75,6 +77,7 @@ struct host_mountinfo {
 	char *point;
 	char *fs;
 	char *source;
+	char *super_options; /* of the filesystem, not of this mount; "" if there are none */
 	bool read_only;
 };
 int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info);
@@ -83,6 +86,12 @@ int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info);
  * is at path, where it is mounted), or 0 if it is in no table (any more). Asks no filesystem but
  * proc. */
 int host_mount_look_at_fd(int fd, const char *path, struct host_mount_at *ret_at, struct err *err);
+
+/* The options of the filesystem that the fd lies on ("rw,errors=remount-ro"), from the mount table,
+ * cut at the size: 1, or 0 if its mount is in no table (any more). */
+#define HOST_SUPER_OPTIONS_MAX 1024
+int host_mount_super_options(int fd, const char *path, char ret_options[HOST_SUPER_OPTIONS_MAX],
+			     struct err *err);
 
 /* Makes the directory (0750) or empty file (0600) a bind mount needs; 0 when it is there already
  * and of that kind. The parent must exist. ret_made tells whether this call made it. */

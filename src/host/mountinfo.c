@@ -88,7 +88,9 @@ int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info)
 	info.source = next_word(&line);
 	if (!word || !info.source)
 		return -EINVAL;
-	info.read_only = is_ro(options) || is_ro(next_word(&line));
+	info.super_options = line + strspn(line, " ");
+	(void)next_word(&line);
+	info.read_only = is_ro(options) || is_ro(info.super_options);
 	unescape(info.root);
 	unescape(info.point);
 	unescape(info.fs);
@@ -161,27 +163,53 @@ static int mount_id_of(int fd, uint64_t *ret_id)
 	return rc;
 }
 
-int host_mount_look_at_fd(int fd, const char *path, struct host_mount_at *ret_at, struct err *err)
+/* The line of the mount that the fd lies on: 1, 0 if there is none. *line is the caller's to free.
+ */
+static int find_line(int fd, const char *path, char **line, struct host_mountinfo *ret_info,
+		     struct err *err)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
 	struct host_mountinfo info;
-	char *line = NULL;
 	uint64_t id = 0;
 	size_t cap = 0;
 	bool is_found = false;
 	int rc = table ? mount_id_of(fd, &id) : -errno;
 
-	while (rc == 0 && !is_found && getline(&line, &cap, table) >= 0)
-		is_found = host_mountinfo_parse(line, &info) == 0 && info.id == id;
+	while (rc == 0 && !is_found && getline(line, &cap, table) >= 0)
+		is_found = host_mountinfo_parse(*line, &info) == 0 && info.id == id;
 	if (is_found)
+		*ret_info = info;
+	if (table)
+		(void)fclose(table);
+	return rc < 0 ? host_err(err, -rc, "ask on which mount '%s' lies", path) : is_found;
+}
+
+int host_mount_look_at_fd(int fd, const char *path, struct host_mount_at *ret_at, struct err *err)
+{
+	struct host_mountinfo info;
+	char *line = NULL;
+	int rc = find_line(fd, path, &line, &info, err);
+
+	if (rc > 0)
 		*ret_at = (struct host_mount_at){ .exists = true,
 						  .is_dir = true,
 						  .is_dead = true,
 						  .is_mount_root = str_is_equal(info.point, path),
 						  .is_read_only = info.read_only,
 						  .device = info.device };
-	if (table)
-		(void)fclose(table);
 	free(line);
-	return rc < 0 ? host_err(err, -rc, "ask on which mount '%s' lies", path) : is_found;
+	return rc;
+}
+
+int host_mount_super_options(int fd, const char *path, char ret_options[HOST_SUPER_OPTIONS_MAX],
+			     struct err *err)
+{
+	struct host_mountinfo info;
+	char *line = NULL;
+	int rc = find_line(fd, path, &line, &info, err);
+
+	if (rc > 0)
+		(void)snprintf(ret_options, HOST_SUPER_OPTIONS_MAX, "%s", info.super_options);
+	free(line);
+	return rc;
 }

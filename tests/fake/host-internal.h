@@ -17,6 +17,7 @@ struct fake_fs {
 	char type[16];
 	bool has_reflink;
 	bool is_read_only;
+	bool is_shut_down;
 	uint64_t total_bytes;
 	struct uuid uuid;
 	struct fake_inode *root;
@@ -53,6 +54,7 @@ struct fake_inode {
 	unsigned n_users; /* fds, loop devices */
 	int locked_by;    /* fd, 0 if none */
 	char fs[8];       /* what mkfs put inside */
+	bool has_errors;  /* says its superblock */
 	struct uuid fs_uuid;
 	char label[24];
 	struct fake_fs *inner; /* once it was mounted */

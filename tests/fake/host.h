@@ -38,6 +38,9 @@ void fake_host_unlink(const char *name);
 void fake_host_link_before_unlink(const char *other_name);
 /* The disk below "/pool" dies: nothing that asks it answers, while the kernel's tables do. */
 void fake_host_kill_disk(void);
+/* What the superblock inside says; and what a mounted one does after an error. */
+void fake_host_set_errors(const char *name, bool has_errors);
+void fake_host_set_condition(const char *name, bool is_read_only, bool is_shut_down);
 void fake_host_remove(const char *name);
 bool fake_host_has(const char *name);
 size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */

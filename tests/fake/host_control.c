@@ -122,6 +122,18 @@ void fake_host_set_size(const char *name, uint64_t bytes)
 	file(name)->bytes = bytes;
 }
 
+void fake_host_set_errors(const char *name, bool has_errors)
+{
+	file(name)->has_errors = has_errors;
+}
+
+void fake_host_set_condition(const char *name, bool is_read_only, bool is_shut_down)
+{
+	assert(file(name)->inner);
+	file(name)->inner->is_read_only = is_read_only;
+	file(name)->inner->is_shut_down = is_shut_down;
+}
+
 void fake_host_rename(const char *name, const char *new_name)
 {
 	struct fake_entry *entry = fake_entry_find(world.pool->root, name);

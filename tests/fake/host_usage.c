@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host/usage.h, host/blockdev.h and host/resolve.h on the fake host: a filesystem is as big as its
- * file, and a tenth of it is used.
+ * host/usage.h, host/blockdev.h, host/condition.h and host/resolve.h on the fake host: a filesystem
+ * is as big as its file, and a tenth of it is used.
  */
 #include "fake/host_usage.h"
 
@@ -14,6 +14,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "host/blockdev.h"
+#include "host/condition.h"
 #include "host/fs.h"
 #include "host/resolve.h"
 #include "host/usage.h"
@@ -77,6 +78,32 @@ bool fake_host_refuses_writes(const char *target)
 
 	assert(node && node->kind == FAKE_BLOCK);
 	return world.loops[minor(node->rdev)].is_read_only;
+}
+
+int host_condition_of_mount(const char *path, struct host_condition *ret, struct err *err)
+{
+	struct fake_mount *mount;
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!fake_lookup(path, &mount))
+		return err_set(err, ERR_NOT_FOUND, "look at '%s'", path);
+	*ret = (struct host_condition){ mount->fs->is_read_only, mount->fs->is_shut_down };
+	return 0;
+}
+
+int host_condition_of_device(const char *device, const char *fs, bool *ret_has_errors,
+			     struct err *err)
+{
+	const struct fake_inode *backing;
+
+	if (tell_device(device, err) < 0)
+		return -1;
+	backing = world.loops[strtoul(device + strlen("/dev/loop"), NULL, 10)].backing;
+	if (!str_is_equal(backing->fs, fs))
+		return err_set(err, ERR_DATA_LOSS, "there is no %s superblock on '%s'", fs, device);
+	*ret_has_errors = backing->has_errors;
+	return 0;
 }
 
 int host_root_open(const char *dir, int *ret_fd, struct err *err)

@@ -18,9 +18,10 @@ static void parse_line(const char *text, size_t n)
 	memcpy(line, text, n);
 	line[n] = '\0';
 	if (host_mountinfo_parse(line, &info) == 0) {
-		const char *const words[] = { info.root, info.point, info.fs, info.source };
+		const char *const words[] = { info.root, info.point, info.fs, info.source,
+					      info.super_options };
 
-		for (size_t i = 0; i < 4; i++)
+		for (size_t i = 0; i < 5; i++)
 			assert(words[i] >= line && words[i] + strlen(words[i]) <= line + n);
 	}
 	free(line);

@@ -25,6 +25,7 @@ TEST(reads_a_line_of_proc)
 	ASSERT_STR(info.point, "/mnt2");
 	ASSERT_STR(info.fs, "ext3");
 	ASSERT_STR(info.source, "/dev/root");
+	ASSERT_STR(info.super_options, "rw,errors=continue");
 	ASSERT_FALSE(info.read_only);
 }
 

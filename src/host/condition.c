@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether a filesystem is well.
+ *
+ * A mounted one: statfs tells that it is read-only, but since Linux 6.12 not of an ext4 that made
+ * itself so after an error (it is "rw,emergency_ro" then), nor that one was shut down. The options
+ * of the superblock in the mount table tell both, but for XFS, of which every look fails instead.
+ *
+ * One that is not mounted: ext4 keeps "errors were found" in s_state until e2fsck has run, and
+ * mounts all the same; XFS keeps NEEDSREPAIR and refuses. Layouts: kernel,
+ * Documentation/filesystems/ext4/super.rst; fs/xfs/libxfs/xfs_format.h.
+ */
+#include "host/condition.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "host/host-internal.h"
+#include "host/mount.h"
+
+#define EXT4_SUPER_AT 1024
+#define EXT4_MAGIC_AT (EXT4_SUPER_AT + 0x38)
+#define EXT4_STATE_AT (EXT4_SUPER_AT + 0x3a)
+#define EXT4_STATE_ERRORS 0x0002
+#define XFS_INCOMPAT_AT 216
+#define XFS_INCOMPAT_NEEDS_REPAIR (1u << 4)
+#define HEAD_BYTES 4096
+
+static bool has_option(const char *options, const char *option)
+{
+	size_t n = strlen(option);
+
+	for (const char *at = options; *at; at += strcspn(at, ","), at += *at == ',') {
+		if (strncmp(at, option, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+int host_condition_of_mount(const char *path, struct host_condition *ret, struct err *err)
+{
+	autofd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char options[HOST_SUPER_OPTIONS_MAX];
+	struct host_mount_at at;
+	int rc;
+
+	if (fd < 0)
+		return host_err(err, errno, "look at '%s'", path);
+	rc = host_mount_super_options(fd, path, options, err);
+	if (rc < 0 || host_mount_look(path, &at, err) < 0)
+		return -1;
+	if (rc == 0)
+		return err_set(err, ERR_NOT_FOUND, "'%s' is on no mount of this namespace", path);
+	*ret = (struct host_condition){
+		.is_read_only = has_option(options, "ro") || has_option(options, "emergency_ro"),
+		.is_shut_down = at.is_dead || has_option(options, "shutdown"),
+	};
+	return 0;
+}
+
+static int judge_ext4(const uint8_t *head, bool *ret_has_errors)
+{
+	if (head[EXT4_MAGIC_AT] != 0x53 || head[EXT4_MAGIC_AT + 1] != 0xef)
+		return -1;
+	*ret_has_errors = head[EXT4_STATE_AT] & EXT4_STATE_ERRORS;
+	return 0;
+}
+
+static int judge_xfs(const uint8_t *head, bool *ret_has_errors)
+{
+	if (memcmp(head, "XFSB", 4) != 0)
+		return -1;
+	*ret_has_errors = head[XFS_INCOMPAT_AT + 3] & XFS_INCOMPAT_NEEDS_REPAIR;
+	return 0;
+}
+
+int host_condition_of_device(const char *device, const char *fs, bool *ret_has_errors,
+			     struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
+	uint8_t head[HEAD_BYTES];
+	ssize_t n;
+	int rc;
+
+	if (fd < 0)
+		return host_err(err, errno, "open '%s'", device);
+	n = pread(fd, head, sizeof(head), 0);
+	if (n < 0)
+		return host_err(err, errno, "read the superblock on '%s'", device);
+	if (n != sizeof(head))
+		rc = -1;
+	else
+		rc = str_is_equal(fs, "xfs") ? judge_xfs(head, ret_has_errors)
+					     : judge_ext4(head, ret_has_errors);
+	if (rc < 0)
+		return err_set(err, ERR_DATA_LOSS, "there is no %s superblock on '%s'", fs, device);
+	return 0;
+}

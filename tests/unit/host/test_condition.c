@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Superblocks in files; what they say is changed at the offsets of the kernel's documentation. Real
+ * filesystems are judged in tests/integration/test_condition.py. */
+#include "base/num.h"
+#include "host/condition.h"
+#include "scratch.h"
+
+#include <string.h>
+
+struct super {
+	struct scratch s;
+	int fd;
+	char path[80];
+	unsigned char bytes[4096];
+	bool has_errors;
+	struct err err;
+};
+
+static void begin(struct super *x)
+{
+	memset(x->bytes, 0, sizeof(x->bytes));
+	scratch_init(&x->s);
+	ASSERT_OK(host_file_make(x->s.fd, &x->fd, &x->err), &x->err);
+	(void)snprintf(x->path, sizeof(x->path), "/proc/self/fd/%d", x->fd);
+}
+
+static void end(struct super *x)
+{
+	host_fd_close(x->fd);
+	scratch_done(&x->s);
+}
+
+static int judge(struct super *x, const char *fs, size_t n)
+{
+	ASSERT_EQ(pwrite(x->fd, x->bytes, n, 0), n);
+	return host_condition_of_device(x->path, fs, &x->has_errors, &x->err);
+}
+
+TEST(ext4_says_that_errors_were_found)
+{
+	struct super x;
+
+	begin(&x);
+	ASSERT_ERR(judge(&x, "ext4", 4096), &x.err, ERR_DATA_LOSS, "no ext4 superblock");
+	x.bytes[1024 + 0x38] = 0x53;
+	x.bytes[1024 + 0x39] = 0xef;
+	x.bytes[1024 + 0x3a] = 1; /* clean */
+	ASSERT_OK(judge(&x, "ext4", 4096), &x.err);
+	ASSERT_FALSE(x.has_errors);
+	x.bytes[1024 + 0x3a] = 0; /* in use: its journal is to be replayed */
+	ASSERT_OK(judge(&x, "ext4", 4096), &x.err);
+	ASSERT_FALSE(x.has_errors);
+	x.bytes[1024 + 0x3a] = 3;
+	ASSERT_OK(judge(&x, "ext4", 4096), &x.err);
+	ASSERT_TRUE(x.has_errors);
+	end(&x);
+}
+
+TEST(xfs_says_that_it_needs_repair)
+{
+	struct super x;
+
+	begin(&x);
+	ASSERT_ERR(judge(&x, "xfs", 4096), &x.err, ERR_DATA_LOSS, "no xfs superblock");
+	memcpy(x.bytes, "XFSB", 4);
+	x.bytes[219] = 0x0b; /* ftype, sparse inodes, bigtime */
+	ASSERT_OK(judge(&x, "xfs", 4096), &x.err);
+	ASSERT_FALSE(x.has_errors);
+	x.bytes[219] |= 0x10;
+	ASSERT_OK(judge(&x, "xfs", 4096), &x.err);
+	ASSERT_TRUE(x.has_errors);
+	end(&x);
+}
+
+TEST(what_is_cut_short_is_no_filesystem)
+{
+	struct super x;
+
+	begin(&x);
+	memcpy(x.bytes, "XFSB", 4);
+	ASSERT_ERR(judge(&x, "xfs", 512), &x.err, ERR_DATA_LOSS, "no xfs superblock");
+	ASSERT_ERR(host_condition_of_device("/dev/absent", "xfs", &x.has_errors, &x.err), &x.err,
+		   ERR_NOT_FOUND, "/dev/absent");
+	end(&x);
+}
+
+TEST(a_mount_is_well_by_its_options)
+{
+	struct host_condition is;
+	struct err err;
+
+	ASSERT_OK(host_condition_of_mount("/proc", &is, &err), &err);
+	ASSERT_FALSE(is.is_shut_down);
+	ASSERT_ERR(host_condition_of_mount("/proc/absent", &is, &err), &err, ERR_NOT_FOUND,
+		   "/proc/absent");
+}
+
+RUN_TESTS(UNIT(ext4_says_that_errors_were_found), UNIT(xfs_says_that_it_needs_repair),
+	  UNIT(what_is_cut_short_is_no_filesystem), UNIT(a_mount_is_well_by_its_options))
