@@ -41,7 +41,7 @@
 #include "net/tls.h"
 
 #define OPEN_TIMEOUT_NS (60 * NS_PER_S)
-#define N_SERVERS 2
+#define N_SERVERS 3
 
 /* One gRPC server and the directory of its socket. */
 struct endpoint {
@@ -65,8 +65,9 @@ struct serve {
 	struct ev_loop *loop;
 	struct tls *tls;
 	struct csi_server *csi;
+	struct csi_server *fleet;              /* NULL without --fleet-endpoint */
 	struct csi_registration *registration; /* NULL unless is_node */
-	struct endpoint endpoints[N_SERVERS];  /* CSI, kubelet's registration */
+	struct endpoint endpoints[N_SERVERS];  /* CSI, the fleet's, kubelet's registration */
 	size_t n_endpoints;
 	struct process_http *http;
 
@@ -186,10 +187,26 @@ static int open_csi(struct serve *s, struct err *err)
 	const struct serve_options *o = s->opts;
 	struct endpoint *e = add_endpoint(s, "CSI");
 
-	if (csi_server_new(e->server, &s->service, o->driver_name, &s->csi, err) < 0 ||
+	if (csi_server_new(e->server, CSI_SERVER_ALL, &s->service, o->driver_name, &s->csi, err) <
+		    0 ||
 	    listen_at(s, e, s->endpoint, err) < 0)
 		return -1;
-	return str_is_empty(o->fleet_endpoint) ? 0 : listen_at(s, e, o->fleet_endpoint, err);
+	return 0;
+}
+
+/* A server of its own, since it offers less: what the controller needs of this node. */
+static int open_fleet(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	struct endpoint *e;
+
+	if (str_is_empty(o->fleet_endpoint))
+		return 0;
+	e = add_endpoint(s, "fleet");
+	if (csi_server_new(e->server, CSI_SERVER_FOR_CONTROLLER, &s->service, o->driver_name,
+			   &s->fleet, err) < 0)
+		return -1;
+	return listen_at(s, e, o->fleet_endpoint, err);
 }
 
 /* kubelet-dir/plugins/<driver>, where kubelet's drivers have their sockets; only the last part is
@@ -294,7 +311,8 @@ static int start(struct serve *s, struct err *err)
 	    process_http_start(s->loop, s->work, o->http_endpoint, o->metrics_path, is_ready, s,
 			       &s->http, err) < 0)
 		return -1;
-	if (open_pools(s, err) < 0 || open_csi(s, err) < 0 || open_registration(s, err) < 0)
+	if (open_pools(s, err) < 0 || open_csi(s, err) < 0 || open_fleet(s, err) < 0 ||
+	    open_registration(s, err) < 0)
 		return -1;
 	metric_on_render(pools_set_gauges, s->registry);
 	r = ev_loop_spawn(s->loop);
@@ -377,8 +395,8 @@ static void take_down(struct serve *s)
 		grpc_server_free(s->endpoints[i].server);
 	if (s->registration)
 		csi_registration_free(s->registration);
-	if (s->csi)
-		csi_server_free(s->csi);
+	csi_server_free(s->fleet);
+	csi_server_free(s->csi);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);

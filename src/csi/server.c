@@ -113,26 +113,46 @@ static void handle(struct grpc_call *grpc, void *arg)
 		grpc_call_reply(grpc, out.data, out.n);
 }
 
+static void refuse(struct grpc_call *grpc, void *arg)
+{
+	const struct bound_method *bound = arg;
+	struct err err;
+
+	(void)err_set(&err, ERR_PERMISSION_DENIED,
+		      "%s is for kubelet, at the agent's own socket; this endpoint is the "
+		      "controller's",
+		      bound->codec->path);
+	log_call(bound->codec, "", 0, &err);
+	grpc_call_fail(grpc, &err);
+}
+
+static bool is_for_kubelet(const struct codec_method *codec)
+{
+	return codec->is_node && !str_is_equal(codec->path, "/csi.v1.Node/NodeGetInfo");
+}
+
 static void bind_methods(struct csi_server *s, struct grpc_server *grpc,
-			 const struct codec_method *codec, size_t n)
+			 enum csi_server_scope scope, const struct codec_method *codec, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct bound_method *bound = &s->methods[s->n_methods++];
+		bool is_refused = scope == CSI_SERVER_FOR_CONTROLLER && is_for_kubelet(&codec[i]);
 
 		*bound = (struct bound_method){
 			.server = s,
 			.codec = &codec[i],
 			.grpc = { .path = codec[i].path,
-				  .fn = handle,
+				  .fn = is_refused ? refuse : handle,
 				  .lane = codec[i].is_node ? WORK_HOST : WORK_STORE,
-				  .is_inline = codec[i].kind == CODEC_ASKS },
+				  .is_inline = is_refused || codec[i].kind == CODEC_ASKS },
 		};
 		grpc_server_add(grpc, &bound->grpc, 1, bound);
 	}
 }
 
-int csi_server_new(struct grpc_server *server, const struct csi_service *service,
-		   const char *driver_name, struct csi_server **ret_server, struct err *err)
+int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
+		   const struct csi_service *service, const char *driver_name,
+		   struct csi_server **ret_server, struct err *err)
 {
 	struct csi_server *s = xcalloc(1, sizeof(*s));
 
@@ -142,9 +162,9 @@ int csi_server_new(struct grpc_server *server, const struct csi_service *service
 	s->methods = xcalloc(codec_n_identity_methods + codec_n_controller_methods +
 				     codec_n_node_methods,
 			     sizeof(*s->methods));
-	bind_methods(s, server, codec_identity_methods, codec_n_identity_methods);
-	bind_methods(s, server, codec_controller_methods, codec_n_controller_methods);
-	bind_methods(s, server, codec_node_methods, codec_n_node_methods);
+	bind_methods(s, server, scope, codec_identity_methods, codec_n_identity_methods);
+	bind_methods(s, server, scope, codec_controller_methods, codec_n_controller_methods);
+	bind_methods(s, server, scope, codec_node_methods, codec_n_node_methods);
 	*ret_server = s;
 	return 0;
 }

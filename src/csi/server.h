@@ -14,8 +14,17 @@ struct grpc_server;
  * server. driver_name labels the metric; copied.
  */
 struct csi_server;
-int csi_server_new(struct grpc_server *server, const struct csi_service *service,
-		   const char *driver_name, struct csi_server **ret_server, struct err *err);
+
+/*
+ * Whom the server is for. A controller gets Identity, Controller and NodeGetInfo: the other Node
+ * calls mount where the caller says, so whoever had its key would be root on every node; they are
+ * answered PERMISSION_DENIED.
+ */
+enum csi_server_scope { CSI_SERVER_ALL, CSI_SERVER_FOR_CONTROLLER };
+
+int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
+		   const struct csi_service *service, const char *driver_name,
+		   struct csi_server **ret_server, struct err *err);
 void csi_server_free(struct csi_server *s);
 
 #endif

@@ -11,6 +11,10 @@ from harness import (DRIVER, PATIENCE, Calls, Code, Driver, Process, Volume, csi
 from test_endpoint import free_port
 from test_process import get
 
+# What kubelet is served, and the fleet is not.
+SERVED = {'NodeStageVolume', 'NodeUnstageVolume', 'NodePublishVolume', 'NodeUnpublishVolume', 'NodeGetVolumeStats',
+          'NodeGetCapabilities'}
+
 
 class Kubelet:
     """kubelet's side of plugin registration."""
@@ -150,7 +154,7 @@ def test_volume_by_kubelets_paths(node, kubelet):
     v.down()
 
 
-def test_fleet_speaks_the_same_services_over_tls(work, pool, kubelet):
+def test_fleet_speaks_the_controllers_services_over_tls(work, pool, kubelet):
     port, authority = free_port(), Authority(work, 'ca')
     cert, key = authority.issue('node')
     n = Node(work, pool, kubelet, f'--fleet-endpoint=tcp://127.0.0.1:{port}', f'--tls-cert={cert}', f'--tls-key={key}',
@@ -162,6 +166,32 @@ def test_fleet_speaks_the_same_services_over_tls(work, pool, kubelet):
         made = fleet.create('over-the-fleet')
         assert [v.volume_id for v in n.calls.volumes()] == [made.volume_id]
         fleet.delete(made.volume_id)
+        fleet.close()
+        n.stop()
+    finally:
+        n.end()
+
+
+def test_fleet_offers_no_node_call_but_who_the_node_is(work, pool, kubelet):
+    """The controller's key must not be root on every node."""
+    port, authority = free_port(), Authority(work, 'ca')
+    cert, key = authority.issue('node')
+    n = Node(work, pool, kubelet, f'--fleet-endpoint=tcp://127.0.0.1:{port}', f'--tls-cert={cert}', f'--tls-key={key}',
+             f'--tls-ca={authority.cert}').start()
+    try:
+        cert, key = authority.issue('controller')
+        fleet = Calls(f'127.0.0.1:{port}', grpc.ssl_channel_credentials(
+            authority.cert.read_bytes(), key.read_bytes(), cert.read_bytes()))
+        names = [m.name for m in csi.DESCRIPTOR.services_by_name['Node'].methods]
+        assert SERVED < set(names)
+        for name in names:
+            call = getattr(fleet.node, name)
+            request = getattr(csi, f'{name}Request')(**({'volume_id': 'x'} if 'Volume' in name else {}))
+            if name == 'NodeGetInfo':
+                assert call(request, timeout=5).node_id == 'n1'
+                continue
+            with fails(Code.PERMISSION_DENIED if name in SERVED else Code.UNIMPLEMENTED, name):
+                call(request, timeout=5)
         fleet.close()
         n.stop()
     finally:

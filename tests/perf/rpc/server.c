@@ -82,7 +82,7 @@ int main(int argc, char **argv)
 	if (ev_loop_new(&loop) < 0 || work_new(NULL, &work) < 0)
 		return 1;
 	grpc = grpc_server_new(loop, work);
-	if (csi_server_new(grpc, &service, "bench.cleat.csi", &csi, &err) < 0 ||
+	if (csi_server_new(grpc, CSI_SERVER_ALL, &service, "bench.cleat.csi", &csi, &err) < 0 ||
 	    grpc_server_listen(grpc, &addr, &(struct grpc_listen_options){ 0 }, &err) < 0 ||
 	    ev_signal_new(loop, SIGTERM, stop, loop, &term) < 0) {
 		fprintf(stderr, "%s\n", err.msg);

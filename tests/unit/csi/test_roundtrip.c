@@ -263,7 +263,8 @@ static struct fixture *begin(void)
 	failure.code = ERR_OK;
 	log_init(&(struct log_options){ .format = LOG_TEXT, .verbosity = 5 });
 	log_set_sink(keep_line, NULL);
-	ASSERT_OK(csi_server_new(fake_grpc_server(), &service, "d.test", &f.server, &f.err),
+	ASSERT_OK(csi_server_new(fake_grpc_server(), CSI_SERVER_ALL, &service, "d.test", &f.server,
+				 &f.err),
 		  &f.err);
 	f.client = csi_client_new(fake_grpc_channel());
 	f.remote = csi_client_service(f.client);
