@@ -93,6 +93,11 @@ int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_m
 int node_find_staging(const struct node_state *state, struct ctx *ctx, const char **ret_path,
 		      struct err *err);
 
+/* 0 if the volume is not noted as staged at the path, or is so with this capability, but for flags
+ * that each mount has for itself; else the code with what differs and the way out. */
+int node_compare_capability(const struct node_state *state, const char *path,
+			    const struct vol_capability *cap, enum err_code code, struct err *err);
+
 /* Every mount of it, of the reader too. fn ≠0 stops. */
 int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err);
 /* Whether the device number is its device's or its reader's. */

@@ -33,11 +33,9 @@
 
 #define UNDO_NS (30 * NS_PER_S)
 
-/* The mount attributes that a bind mount can have for itself; all others are the staging mount's.
- */
-static const char *const bind_flags[] = {
-	"noatime", "relatime", "strictatime", "nodiratime",
-	"nosuid",  "nodev",    "noexec",      "nosymfollow",
+/* A bind begins with the attributes of what it binds; these make it one without any. */
+static const char *const plain_flags[] = {
+	"suid", "dev", "exec", "diratime", "relatime", "symfollow",
 };
 
 struct publish {
@@ -78,12 +76,7 @@ static int prove_staging(const struct publish *p, const struct node_state *state
 			       "it first",
 			       path, p->req->volume_id);
 	}
-	if (note->is_staged && note->staging == note_hash_path(path) &&
-	    note->capability != note_hash_capability(&p->cap))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "volume '%s' is staged at '%.200s' with another volume_capability",
-			       p->req->volume_id, path);
-	return 0;
+	return node_compare_capability(state, path, &p->cap, ERR_FAILED_PRECONDITION, err);
 }
 
 /* A filesystem that went read-only can be read from, and no more; it does not say so to a workload
@@ -267,20 +260,34 @@ static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publi
 	return node_state_save_note(d, ctx, state, err);
 }
 
+/* What the target shall be, whatever the staging mount is: the later flag wins. */
+static size_t list_flags(struct arena *a, const struct publish *p, const char ***ret_flags)
+{
+	size_t n = 0;
+
+	*ret_flags =
+		arena_array(a, ARRAY_LEN(plain_flags) + p->cap.n_mount_flags, sizeof(**ret_flags));
+	if (p->is_block)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(plain_flags); i++)
+		(*ret_flags)[n++] = plain_flags[i];
+	for (size_t i = 0; i < p->cap.n_mount_flags; i++) {
+		if (vol_flag_is_of_mount(p->cap.mount_flags[i]))
+			(*ret_flags)[n++] = p->cap.mount_flags[i];
+	}
+	return n;
+}
+
 static int bind_target(struct ctx *ctx, const struct publish *p, const struct node_state *state,
 		       bool *ret_bound, struct err *err)
 {
 	const struct backend_device *device =
 		is_of_reader(p, state) ? &state->reader : &state->device;
 	const char *source = p->is_block ? device->path : p->req->staging_target_path;
-	const char *flags[ARRAY_LEN(bind_flags)];
 	struct host_mount_at at;
-	size_t n = 0;
+	const char **flags;
+	size_t n = list_flags(ctx->arena, p, &flags);
 
-	for (size_t i = 0; i < ARRAY_LEN(bind_flags) && !p->is_block; i++) {
-		if (has_flag(&p->cap, bind_flags[i]))
-			flags[n++] = bind_flags[i];
-	}
 	if (ctx_check(ctx, err) < 0 ||
 	    host_mount_bind(ctx, source, p->req->target_path, p->read_only, flags, n, err) < 0)
 		return -1;

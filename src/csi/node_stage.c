@@ -45,18 +45,6 @@ static int check_staging_dir(const char *path, const struct host_mount_at *at, s
 	return 0;
 }
 
-static int compare_capability(const struct node_state *state, const struct csi_stage *req,
-			      const struct vol_capability *cap, struct err *err)
-{
-	if (state->note.is_staged &&
-	    state->note.staging == note_hash_path(req->staging_target_path) &&
-	    state->note.capability != note_hash_capability(cap))
-		return err_set(err, ERR_ALREADY_EXISTS,
-			       "volume '%s' is staged at '%.200s' with another volume_capability",
-			       req->volume_id, req->staging_target_path);
-	return 0;
-}
-
 static int settle(struct ctx *ctx, const struct node_state *state, const char *path,
 		  struct err *err)
 {
@@ -77,7 +65,8 @@ static int look_before_stage(struct csi_driver *d, struct ctx *ctx, const struct
 	if (host_mount_look(req->staging_target_path, &at, err) < 0 ||
 	    check_staging_dir(req->staging_target_path, &at, err) < 0 ||
 	    node_find_staging(state, ctx, &staged_at, err) < 0 ||
-	    (staged_at && compare_capability(state, req, cap, err) < 0))
+	    (staged_at && node_compare_capability(state, req->staging_target_path, cap,
+						  ERR_ALREADY_EXISTS, err) < 0))
 		return -1;
 	if (node_is_mount_of(state, &at)) {
 		if (cap->access == VOL_ACCESS_BLOCK)

@@ -94,6 +94,82 @@ bool node_is_device_of(const struct node_state *state, dev_t devno)
 	       (state->has_reader && devno == state->reader.devno);
 }
 
+static bool is_listed(const char *list, const char *flag, size_t n)
+{
+	for (; *list; list += strcspn(list, ","), list += *list == ',') {
+		if (strcspn(list, ",") == n && memcmp(list, flag, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first flag of one list that the other has not; length 0 if there is none. */
+static const char *find_missing(const char *list, const char *other, size_t *ret_n)
+{
+	for (; *list; list += strcspn(list, ","), list += *list == ',') {
+		*ret_n = strcspn(list, ",");
+		if (!is_listed(other, list, *ret_n))
+			return list;
+	}
+	*ret_n = 0;
+	return list;
+}
+
+/* Of which mode the staged one is: only the hash of it is noted. */
+static enum vol_mode find_mode(const struct note *note, const struct vol_capability *cap)
+{
+	struct vol_capability other = *cap;
+
+	for (int mode = VOL_MODE_SINGLE_NODE_WRITER; mode <= VOL_MODE_SINGLE_NODE_MULTI_WRITER;
+	     mode++) {
+		other.mode = (enum vol_mode)mode;
+		if (note_hash_capability(&other) == note->capability)
+			return other.mode;
+	}
+	return VOL_MODE_UNKNOWN;
+}
+
+int node_compare_capability(const struct node_state *state, const char *path,
+			    const struct vol_capability *cap, enum err_code code, struct err *err)
+{
+	static const char way_out[] = "stop what uses the volume on this node, so that it is "
+				      "staged anew, or ask for it as "
+				      "it is staged";
+	const struct note *note = &state->note;
+	struct note asked = { 0 };
+	const char *flag;
+	size_t n;
+
+	if (!note->is_staged || note->staging != note_hash_path(path) ||
+	    note->capability == note_hash_capability(cap))
+		return 0;
+	note_stage(&asked, path, cap);
+	flag = find_missing(asked.flags_text, note->flags_text, &n);
+	if (n)
+		return err_set(
+			err, code,
+			"volume '%s' is staged at '%.200s' without the mount flag '%.*s', which "
+			"its filesystem has for all mounts or none; %s",
+			state->ref.id.token, path, (int)n, flag, way_out);
+	flag = find_missing(note->flags_text, asked.flags_text, &n);
+	if (n)
+		return err_set(
+			err, code,
+			"volume '%s' is staged at '%.200s' with the mount flag '%.*s', which "
+			"its filesystem has for all mounts or none; %s",
+			state->ref.id.token, path, (int)n, flag, way_out);
+	if (note->is_block != asked.is_block)
+		return err_set(err, code, "volume '%s' is staged at '%.200s' as a %s",
+			       state->ref.id.token, path,
+			       note->is_block ? "block device" : "mount");
+	return err_set(
+		err, code,
+		"volume '%s' is staged at '%.200s' with another volume_capability (access mode "
+		"%s, asked is %s); %s",
+		state->ref.id.token, path, vol_mode_name(find_mode(note, cap)),
+		vol_mode_name(cap->mode), way_out);
+}
+
 struct search {
 	const struct note *note;
 	struct arena *arena;

@@ -5,10 +5,11 @@
  *   cleat-note 1
  *   boot 0b8c9a2e-…
  *   staged <path hash> <capability hash> mount|block <path, if short>
+ *   flags <mount flags of the filesystem, if short>
  *   target <path hash> <argument hash>
  *
  * Hashes instead of words, because a path may have 4095 bytes and flags as many, while the note has
- * 4096: so a hundred targets fit whatever their length. The hash is FNV-1a of 64 bits over
+ * 4096: so many targets fit whatever their length. The hash is FNV-1a of 64 bits over
  * length-prefixed parts; it is compared with arguments that come over a root-only socket, so
  * accidents matter and attacks do not.
  */
@@ -47,6 +48,31 @@ uint64_t note_hash_path(const char *path)
 	return hash_text(HASH_SEED, path);
 }
 
+static uint64_t hash_flags(uint64_t h, const struct vol_capability *cap, bool of_mount)
+{
+	autofree const char **flags = xcalloc(cap->n_mount_flags + 1, sizeof(*flags));
+	size_t n = vol_capability_flags(cap, of_mount, flags);
+
+	for (size_t i = 0; i < n; i++)
+		h = hash_text(h, flags[i]);
+	return h;
+}
+
+/* "a,b", or "" if it does not fit. */
+static void write_flags(const struct vol_capability *cap, char ret_text[NOTE_FLAGS_MAX])
+{
+	autofree const char **flags = xcalloc(cap->n_mount_flags + 1, sizeof(*flags));
+	autostr struct str text = STR_INIT;
+	size_t n = cap->access == VOL_ACCESS_MOUNT ? vol_capability_flags(cap, false, flags) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		str_appendf(&text, "%s%s", i ? "," : "", flags[i]);
+	if (text.len >= NOTE_FLAGS_MAX || !text.len)
+		ret_text[0] = '\0';
+	else
+		memcpy(ret_text, text.buf, text.len + 1);
+}
+
 uint64_t note_hash_capability(const struct vol_capability *cap)
 {
 	unsigned char kind[2] = { (unsigned char)cap->access, (unsigned char)cap->mode };
@@ -54,17 +80,17 @@ uint64_t note_hash_capability(const struct vol_capability *cap)
 
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return h;
-	h = hash_text(h, str_or(cap->fs_type, ""));
-	for (size_t i = 0; i < cap->n_mount_flags; i++)
-		h = hash_text(h, cap->mount_flags[i]);
-	return h;
+	return hash_flags(hash_text(h, str_or(cap->fs_type, "")), cap, false);
 }
 
 uint64_t note_hash_publish(const struct vol_capability *cap, bool readonly)
 {
 	unsigned char ro = readonly;
+	uint64_t h = note_hash_capability(cap);
 
-	return hash_bytes(note_hash_capability(cap), &ro, sizeof(ro));
+	if (cap->access == VOL_ACCESS_MOUNT)
+		h = hash_flags(h, cap, true);
+	return hash_bytes(h, &ro, sizeof(ro));
 }
 
 void note_stage(struct note *note, const char *path, const struct vol_capability *cap)
@@ -79,6 +105,7 @@ void note_stage(struct note *note, const char *path, const struct vol_capability
 		n = 0;
 	memcpy(note->staging_text, path, n);
 	note->staging_text[n] = '\0';
+	write_flags(cap, note->flags_text);
 }
 
 void note_unstage(struct note *note)
@@ -88,6 +115,7 @@ void note_unstage(struct note *note)
 	note->staging = 0;
 	note->capability = 0;
 	note->staging_text[0] = '\0';
+	note->flags_text[0] = '\0';
 }
 
 const struct note_target *note_find(const struct note *note, uint64_t path_hash)
@@ -132,14 +160,17 @@ void note_format(const struct note *note, const char *boot_id, char ret_text[BAC
 		str_appendf(&out, "staged %016" PRIx64 " %016" PRIx64 " %s %s\n", note->staging,
 			    note->capability, note->is_block ? "block" : "mount",
 			    note->staging_text);
+	if (note->is_staged && note->flags_text[0])
+		str_appendf(&out, "flags %s\n", note->flags_text);
 	for (size_t i = 0; i < note->n_targets; i++)
 		str_appendf(&out, "target %016" PRIx64 " %016" PRIx64 "\n", note->targets[i].path,
 			    note->targets[i].args);
 	memcpy(ret_text, out.buf, out.len + 1);
 }
 
-static_assert(64 + 48 + NOTE_PATH_MAX + NOTE_TARGETS_MAX * 41 <= BACKEND_NOTE_MAX,
-	      "head and boot line, staging line and all target lines fit");
+static_assert(64 + 48 + NOTE_PATH_MAX + 8 + NOTE_FLAGS_MAX + NOTE_TARGETS_MAX * 41 <=
+		      BACKEND_NOTE_MAX,
+	      "head and boot line, staging line, flags and all target lines fit");
 
 /* Exactly 16 hex digits at *p, then the byte stop. */
 static bool take_hash(const char **p, char stop, uint64_t *ret_hash)
@@ -174,6 +205,13 @@ static bool parse_line(const char *line, struct note *note)
 		    note->n_targets == NOTE_TARGETS_MAX)
 			return false;
 		note->targets[note->n_targets++] = (struct note_target){ a, b };
+		return true;
+	}
+	if (str_has_prefix(line, "flags ")) {
+		line += strlen("flags ");
+		if (!note->is_staged || strlen(line) >= NOTE_FLAGS_MAX)
+			return false;
+		memcpy(note->flags_text, line, strlen(line) + 1);
 		return true;
 	}
 	if (!str_has_prefix(line, "staged "))

@@ -17,8 +17,9 @@
  * says nothing by itself: an entry counts only while the mount (or, for raw block, the attached
  * device) is there. A note of another boot, or one that cannot be read, is no note.
  */
-#define NOTE_TARGETS_MAX 88u
+#define NOTE_TARGETS_MAX 79u
 #define NOTE_PATH_MAX 256u
+#define NOTE_FLAGS_MAX 384u
 
 struct note_target {
 	uint64_t path; /* hash */
@@ -32,11 +33,15 @@ struct note {
 	uint64_t capability;
 	char staging_text[NOTE_PATH_MAX]; /* the path itself if it is short enough, for messages;
 					     else "" */
+	char flags_text[NOTE_FLAGS_MAX];  /* the filesystem's mount flags, for messages: in order,
+					     with commas; "" if there are none or too many */
 	struct note_target targets[NOTE_TARGETS_MAX];
 	size_t n_targets;
 };
 
 uint64_t note_hash_path(const char *path);
+/* Of what is one for the whole filesystem: mode, type and its flags, in whatever order they are.
+ * The flags that each mount can have for itself are the publish's. */
 uint64_t note_hash_capability(const struct vol_capability *cap);
 uint64_t note_hash_publish(const struct vol_capability *cap, bool readonly);
 

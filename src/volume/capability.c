@@ -12,20 +12,22 @@
  */
 #include "volume/capability.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/str.h"
 
-enum flag_fs {
+enum flag_kind {
 	FLAG_EXT4 = 1,
 	FLAG_XFS = 2,
 	FLAG_ANY = FLAG_EXT4 | FLAG_XFS,
+	FLAG_MOUNT = 4, /* of each mount, not of the filesystem */
 };
 
 struct flag_rule {
 	const char *name; /* with a '=' at the end: takes a value */
-	unsigned fs;
+	unsigned kinds;
 };
 
 #define FLAG_VALUE_MAX 64
@@ -43,16 +45,18 @@ static const char *const mode_names[] = {
 
 /* clang-format off */
 static const struct flag_rule flag_rules[] = {
-	{ "ro", FLAG_ANY },             { "rw", FLAG_ANY },
-	{ "noatime", FLAG_ANY },        { "relatime", FLAG_ANY },
-	{ "strictatime", FLAG_ANY },    { "nodiratime", FLAG_ANY },
-	{ "nosuid", FLAG_ANY },         { "nodev", FLAG_ANY },
-	{ "noexec", FLAG_ANY },         { "sync", FLAG_ANY },
-	{ "dirsync", FLAG_ANY },        { "lazytime", FLAG_ANY },
-	{ "nosymfollow", FLAG_ANY },    { "discard", FLAG_ANY },
+	{ "defaults", FLAG_ANY | FLAG_MOUNT },
+	{ "ro", FLAG_ANY | FLAG_MOUNT },          { "rw", FLAG_ANY | FLAG_MOUNT },
+	{ "noatime", FLAG_ANY | FLAG_MOUNT },     { "relatime", FLAG_ANY | FLAG_MOUNT },
+	{ "strictatime", FLAG_ANY | FLAG_MOUNT }, { "nodiratime", FLAG_ANY | FLAG_MOUNT },
+	{ "nosuid", FLAG_ANY | FLAG_MOUNT },      { "nodev", FLAG_ANY | FLAG_MOUNT },
+	{ "noexec", FLAG_ANY | FLAG_MOUNT },      { "nosymfollow", FLAG_ANY | FLAG_MOUNT },
+	{ "sync", FLAG_ANY },                     { "dirsync", FLAG_ANY },
+	{ "lazytime", FLAG_ANY },                 { "discard", FLAG_ANY },
 	{ "nodiscard", FLAG_ANY },
 	{ "data=", FLAG_EXT4 },         { "commit=", FLAG_EXT4 },
-	{ "errors=", FLAG_EXT4 },       { "delalloc", FLAG_EXT4 },
+	{ "errors=continue", FLAG_EXT4 }, { "errors=remount-ro", FLAG_EXT4 },
+	{ "delalloc", FLAG_EXT4 },
 	{ "nodelalloc", FLAG_EXT4 },    { "auto_da_alloc", FLAG_EXT4 },
 	{ "noauto_da_alloc", FLAG_EXT4 }, { "max_batch_time=", FLAG_EXT4 },
 	{ "min_batch_time=", FLAG_EXT4 }, { "stripe=", FLAG_EXT4 },
@@ -106,27 +110,47 @@ const char *vol_fs_resolve(const char *fs_type)
 
 static bool is_flag_value(const char *value)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 	size_t n = strlen(value);
 
 	return n > 0 && n <= FLAG_VALUE_MAX && strspn(value, allowed) == n;
 }
 
-static bool is_flag_allowed(const char *flag, unsigned fs)
+static const struct flag_rule *find_rule(const char *flag)
 {
-	if (str_is_equal(flag, "errors=panic"))
-		return false;
 	for (size_t i = 0; i < ARRAY_LEN(flag_rules); i++) {
 		const struct flag_rule *rule = &flag_rules[i];
+		bool has_value = str_has_suffix(rule->name, "=");
 
-		if (!(rule->fs & fs))
-			continue;
-		if (!str_has_suffix(rule->name, "=") && str_is_equal(flag, rule->name))
-			return true;
-		if (str_has_suffix(rule->name, "=") && str_has_prefix(flag, rule->name))
-			return is_flag_value(flag + strlen(rule->name));
+		if (has_value ? str_has_prefix(flag, rule->name) : str_is_equal(flag, rule->name))
+			return rule;
 	}
-	return false;
+	return NULL;
+}
+
+static bool is_flag_allowed(const char *flag, unsigned fs)
+{
+	const struct flag_rule *rule = find_rule(flag);
+
+	if (!rule || !(rule->kinds & fs))
+		return false;
+	return !str_has_suffix(rule->name, "=") || is_flag_value(flag + strlen(rule->name));
+}
+
+static int refuse_flag(const char *flag, const char *fs, unsigned bit, struct err *err)
+{
+	autostr struct str list = STR_INIT;
+
+	for (size_t i = 0; i < ARRAY_LEN(flag_rules); i++) {
+		if (flag_rules[i].kinds & bit)
+			str_appendf(&list, "%s%s", list.len ? ", " : "", flag_rules[i].name);
+	}
+	return err_set(
+		err, ERR_INVALID_ARGUMENT,
+		"volume_capability.mount.mount_flags: '%.40s' is not allowed for %s; allowed "
+		"are %s",
+		flag, fs, list.buf);
 }
 
 static int check_flags(const struct vol_capability *cap, const char *fs, struct err *err)
@@ -141,16 +165,7 @@ static int check_flags(const struct vol_capability *cap, const char *fs, struct 
 		ro |= str_is_equal(flag, "ro");
 		rw |= str_is_equal(flag, "rw");
 		if (!is_flag_allowed(flag, bit))
-			return err_set(err, ERR_INVALID_ARGUMENT,
-				       "volume_capability.mount.mount_flags: '%.64s' is not "
-				       "allowed for %s; allowed are the usual VFS flags (noatime, "
-				       "nodev, noexec, nosuid, ro, sync …), discard, and %s",
-				       flag, fs,
-				       bit == FLAG_XFS
-					       ? "allocsize=, inode64, largeio, logbsize=, "
-						 "logbufs=, noquota, nouuid, swalloc, wsync"
-					       : "commit=, data=, delalloc, errors=continue, "
-						 "errors=remount-ro, stripe=");
+			return refuse_flag(flag, fs, bit, err);
 	}
 	if (ro && rw)
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -196,19 +211,64 @@ static const char *comparable_fs(const struct vol_capability *cap)
 	return fs ? fs : cap->fs_type;
 }
 
+static bool has_flag(const struct vol_capability *cap, const char *flag)
+{
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		if (str_is_equal(cap->mount_flags[i], flag))
+			return true;
+	}
+	return false;
+}
+
+static bool has_flags_of(const struct vol_capability *cap, const struct vol_capability *other)
+{
+	for (size_t i = 0; i < other->n_mount_flags; i++) {
+		if (!has_flag(cap, other->mount_flags[i]))
+			return false;
+	}
+	return true;
+}
+
 bool vol_capability_is_equal(const struct vol_capability *a, const struct vol_capability *b)
 {
 	if (a->access != b->access || a->mode != b->mode)
 		return false;
 	if (a->access == VOL_ACCESS_BLOCK)
 		return true;
-	if (!str_is_equal(comparable_fs(a), comparable_fs(b)) ||
-	    !str_is_equal(str_or(a->mount_group, ""), str_or(b->mount_group, "")) ||
-	    a->n_mount_flags != b->n_mount_flags)
-		return false;
-	for (size_t i = 0; i < a->n_mount_flags; i++) {
-		if (!str_is_equal(a->mount_flags[i], b->mount_flags[i]))
-			return false;
+	return str_is_equal(comparable_fs(a), comparable_fs(b)) &&
+	       str_is_equal(str_or(a->mount_group, ""), str_or(b->mount_group, "")) &&
+	       has_flags_of(a, b) && has_flags_of(b, a);
+}
+
+bool vol_flag_is_of_mount(const char *flag)
+{
+	const struct flag_rule *rule = find_rule(flag);
+
+	return rule && rule->kinds & FLAG_MOUNT;
+}
+
+static int compare_flags(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+size_t vol_capability_flags(const struct vol_capability *cap, bool of_mount, const char **ret_flags)
+{
+	size_t n = 0;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < cap->n_mount_flags; i++) {
+		const char *flag = cap->mount_flags[i];
+
+		if (vol_flag_is_of_mount(flag) == of_mount && !str_is_equal(flag, "defaults") &&
+		    !str_is_equal(flag, "rw"))
+			ret_flags[n++] = flag;
 	}
-	return true;
+	if (n > 1)
+		qsort(ret_flags, n, sizeof(*ret_flags), compare_flags);
+	for (size_t i = 0; i < n; i++) {
+		if (kept == 0 || !str_is_equal(ret_flags[kept - 1], ret_flags[i]))
+			ret_flags[kept++] = ret_flags[i];
+	}
+	return kept;
 }

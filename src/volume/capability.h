@@ -70,6 +70,15 @@ const char *vol_fs_resolve(const char *fs_type);
  * allowed.
  */
 int vol_capability_check(const struct vol_capability *cap, struct err *err);
+/* The order of mount flags does not count. */
 bool vol_capability_is_equal(const struct vol_capability *a, const struct vol_capability *b);
+
+/* Whether each mount of a filesystem can have the flag for itself (noexec, ro, noatime …); the
+ * others (sync, discard, commit= …) are one set for the filesystem. */
+bool vol_flag_is_of_mount(const char *flag);
+/* The flags of one kind in byte order, each once, without those that change nothing (defaults, rw).
+ * ret_flags has room for n_mount_flags; the number is returned. */
+size_t vol_capability_flags(const struct vol_capability *cap, bool of_mount,
+			    const char **ret_flags);
 
 #endif

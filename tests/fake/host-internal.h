@@ -84,6 +84,7 @@ struct fake_mount {
 	struct fake_fs *fs;
 	int loop; /* device mounts; -1: binds of them, and the rest */
 	bool is_read_only;
+	char flags[128]; /* of a bind, in order, with commas */
 	dev_t device;
 };
 

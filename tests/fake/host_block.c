@@ -380,6 +380,9 @@ int host_mount_bind(struct ctx *ctx, const char *source, const char *target, boo
 	mount.device = mount.fs->device;
 	mount.is_read_only =
 		read_only || has_flag(flags, n_flags, "ro") || (from && from->is_read_only);
+	for (size_t i = 0, n = 0; i < n_flags && n < sizeof(mount.flags); i++)
+		n += (size_t)snprintf(mount.flags + n, sizeof(mount.flags) - n, "%s%s",
+				      i ? "," : "", flags[i]);
 	/* a bind keeps the filesystem, and so its device, as the first mount does */
 	mount.loop = from ? from->loop : -1;
 	if (mount.loop >= 0)

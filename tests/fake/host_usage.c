@@ -80,6 +80,14 @@ bool fake_host_refuses_writes(const char *target)
 	return world.loops[minor(node->rdev)].is_read_only;
 }
 
+const char *fake_host_bind_flags(const char *target)
+{
+	struct fake_mount *mount;
+
+	assert(fake_lookup(target, &mount));
+	return mount->flags;
+}
+
 int host_condition_of_mount(const char *path, struct host_condition *ret, struct err *err)
 {
 	struct fake_mount *mount;

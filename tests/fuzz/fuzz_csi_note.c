@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	note_format(&one, BOOT, again);
 	note_parse(again, BOOT, &two);
 	if (one.is_staged != two.is_staged || one.n_targets != two.n_targets ||
-	    one.staging != two.staging || strcmp(one.staging_text, two.staging_text) != 0)
+	    one.staging != two.staging || strcmp(one.staging_text, two.staging_text) != 0 ||
+	    strcmp(one.flags_text, two.flags_text) != 0)
 		abort();
 	return 0;
 }

@@ -149,6 +149,26 @@ def test_mount_flags_reach_the_mount(volume):
     assert {'noatime', 'nodev'} <= set(options_at(v.target))
 
 
+def test_flags_of_a_pv_that_changed_reach_the_second_pod(volume):
+    v = volume(cap=mount_cap(mode=Mode.SINGLE_NODE_MULTI_WRITER, flags=['noatime', 'nodev', 'discard'])).up()
+    other = v.dir / 'pod2' / 'mount'
+    v.cap = mount_cap(mode=Mode.SINGLE_NODE_MULTI_WRITER, flags=['discard', 'noexec', 'nosuid', 'defaults'])
+    v.publish(target=other)
+    options = set(options_at(other))
+    assert {'noexec', 'nosuid', 'relatime'} <= options
+    assert not {'noatime', 'nodev'} & options
+    v.publish(target=other)
+    v.cap = mount_cap(mode=Mode.SINGLE_NODE_MULTI_WRITER, flags=['sync'])
+    with fails(Code.FAILED_PRECONDITION, "'sync'"):
+        v.publish(target=v.dir / 'pod3')
+    v.unpublish(target=other)
+
+
+def test_sizes_with_letters_are_taken(volume):
+    v = volume(cap=mount_cap('xfs', flags=['allocsize=1M', 'defaults']), size=320 * MIB).up()
+    assert any(w.startswith('allocsize=') for w in options_at(v.target))
+
+
 def test_two_pods_share_a_volume_of_a_multi_writer_mode(volume):
     v = volume(cap=mount_cap(mode=Mode.SINGLE_NODE_MULTI_WRITER)).up()
     other = v.dir / 'pod2' / 'mount'

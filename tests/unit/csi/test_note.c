@@ -92,6 +92,7 @@ TEST(a_full_note_fits_and_takes_no_more)
 	path[0] = '/';
 	path[sizeof(path) - 1] = '\0';
 	note_stage(&note, path, &block_cap);
+	memset(note.flags_text, 'f', NOTE_FLAGS_MAX - 1);
 	for (unsigned i = 0; i < NOTE_TARGETS_MAX; i++) {
 		autofree char *target = xasprintf("/target/%u", i);
 
@@ -126,8 +127,8 @@ TEST(long_staging_paths_are_known_by_hash)
 
 TEST(hashes_tell_arguments_apart)
 {
-	static const char *const ab[] = { "ab", "c" };
-	static const char *const a_bc[] = { "a", "bc" };
+	static const char *const ab[] = { "data=ab", "data=c" };
+	static const char *const a_bc[] = { "data=a", "data=bc" };
 	struct vol_capability one = mount_cap;
 	struct vol_capability two = mount_cap;
 
@@ -140,7 +141,45 @@ TEST(hashes_tell_arguments_apart)
 	ASSERT_TRUE(note_hash_publish(&mount_cap, true) != note_hash_publish(&mount_cap, false));
 }
 
+TEST(the_order_of_flags_does_not_count)
+{
+	static const char *const one_way[] = { "sync", "discard", "noexec" };
+	static const char *const other_way[] = { "noexec", "discard", "sync", "sync" };
+	struct vol_capability one = mount_cap;
+	struct vol_capability two = mount_cap;
+
+	one.mount_flags = one_way;
+	one.n_mount_flags = 3;
+	two.mount_flags = other_way;
+	two.n_mount_flags = 4;
+	ASSERT_TRUE(note_hash_capability(&one) == note_hash_capability(&two));
+	ASSERT_TRUE(note_hash_publish(&one, false) == note_hash_publish(&two, false));
+	one.n_mount_flags = 2; /* noexec is the target's affair */
+	ASSERT_TRUE(note_hash_capability(&one) == note_hash_capability(&two));
+	ASSERT_TRUE(note_hash_publish(&one, false) != note_hash_publish(&two, false));
+}
+
+TEST(flags_are_noted_for_messages)
+{
+	static const char *const flags[] = { "sync", "noexec", "commit=5" };
+	struct vol_capability cap = mount_cap;
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1];
+
+	cap.mount_flags = flags;
+	cap.n_mount_flags = 3;
+	note_stage(&note, "/s", &cap);
+	note_format(&note, BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_STR(back.flags_text, "commit=5,sync");
+	ASSERT_STR(back.staging_text, "/s");
+	note_unstage(&back);
+	ASSERT_STR(back.flags_text, "");
+}
+
 RUN_TESTS(UNIT(notes_go_there_and_back), UNIT(notes_of_another_boot_are_none),
 	  UNIT(broken_notes_are_none), UNIT(an_empty_note_is_no_text),
 	  UNIT(a_full_note_fits_and_takes_no_more), UNIT(long_staging_paths_are_known_by_hash),
-	  UNIT(hashes_tell_arguments_apart))
+	  UNIT(hashes_tell_arguments_apart), UNIT(the_order_of_flags_does_not_count),
+	  UNIT(flags_are_noted_for_messages))

@@ -73,25 +73,19 @@ TEST(mount_flags_are_an_allow_list_per_filesystem)
 		const char *fs, *flag;
 		bool ok;
 	} cases[] = {
-		{ "ext4", "noatime", true },
-		{ "xfs", "noatime", true },
-		{ "ext4", "data=ordered", true },
-		{ "xfs", "data=ordered", false },
-		{ "xfs", "inode64", true },
-		{ "ext4", "inode64", false },
-		{ "ext4", "errors=remount-ro", true },
-		{ "ext4", "errors=panic", false },
-		{ "ext4", "commit=", false },
-		{ "ext4", "commit=5,suid", false },
-		{ "ext4", "commit=5 ", false },
-		{ "ext4", "noatime=1", false },
-		{ "ext4", "noload", false },
-		{ "xfs", "norecovery", false },
-		{ "ext4", "", false },
-		{ "ext4", "noatime,suid", false },
-		{ "ext4", "loop", false },
-		{ "ext4", "bind", false },
-		{ "ext4", "nonsense", false },
+		{ "ext4", "noatime", true },        { "ext4", "defaults", true },
+		{ "xfs", "defaults", true },        { "xfs", "allocsize=1M", true },
+		{ "xfs", "logbsize=256K", true },   { "ext4", "errors=continue", true },
+		{ "ext4", "errors=", false },       { "ext4", "errors=stop", false },
+		{ "xfs", "noatime", true },         { "ext4", "data=ordered", true },
+		{ "xfs", "data=ordered", false },   { "xfs", "inode64", true },
+		{ "ext4", "inode64", false },       { "ext4", "errors=remount-ro", true },
+		{ "ext4", "errors=panic", false },  { "ext4", "commit=", false },
+		{ "ext4", "commit=5,suid", false }, { "ext4", "commit=5 ", false },
+		{ "ext4", "noatime=1", false },     { "ext4", "noload", false },
+		{ "xfs", "norecovery", false },     { "ext4", "", false },
+		{ "ext4", "noatime,suid", false },  { "ext4", "loop", false },
+		{ "ext4", "bind", false },          { "ext4", "nonsense", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -104,6 +98,54 @@ TEST(mount_flags_are_an_allow_list_per_filesystem)
 			ASSERT_ERR(vol_capability_check(&cap, &err), &err, ERR_INVALID_ARGUMENT,
 				   cases[i].flag);
 	}
+}
+
+/* Each word after "allowed are". */
+TEST(what_the_message_lists_is_what_is_taken)
+{
+	static const char *const systems[] = { "ext4", "xfs" };
+	static const char long_flag[] = "a-flag-that-is-a-good-deal-longer-than-any-that-there-is";
+
+	for (size_t i = 0; i < ARRAY_LEN(systems); i++) {
+		const char *flag = long_flag;
+		struct vol_capability cap = mount_cap(systems[i], &flag, 1);
+		struct err err;
+		struct err other;
+		char *list;
+		unsigned n = 0;
+
+		ASSERT_ERR(vol_capability_check(&cap, &err), &err, ERR_INVALID_ARGUMENT,
+			   "allowed are ");
+		list = strstr(err.msg, "allowed are ") + strlen("allowed are ");
+		for (char *word; (word = strsep(&list, ", "));) {
+			char with_value[64];
+
+			if (!*word)
+				continue;
+			(void)snprintf(with_value, sizeof(with_value), "%s%s", word,
+				       strchr(word, '=') == word + strlen(word) - 1 ? "1" : "");
+			flag = with_value;
+			ASSERT_OK(vol_capability_check(&cap, &other), &other);
+			n++;
+		}
+		ASSERT_TRUE(n > 20);
+	}
+}
+
+TEST(flags_of_the_mount_and_of_the_filesystem_are_told_apart)
+{
+	static const char *const flags[] = { "sync",   "noexec", "commit=5", "defaults",
+					     "noexec", "rw",     "discard",  "noatime" };
+	struct vol_capability cap = mount_cap("ext4", flags, ARRAY_LEN(flags));
+	const char *out[ARRAY_LEN(flags)];
+
+	ASSERT_EQ(vol_capability_flags(&cap, false, out), 3);
+	ASSERT_STR(out[0], "commit=5");
+	ASSERT_STR(out[1], "discard");
+	ASSERT_STR(out[2], "sync");
+	ASSERT_EQ(vol_capability_flags(&cap, true, out), 2);
+	ASSERT_STR(out[0], "noatime");
+	ASSERT_STR(out[1], "noexec");
 }
 
 TEST(ro_and_rw_together_are_refused)
@@ -121,6 +163,8 @@ TEST(equality_looks_at_what_matters)
 	struct vol_capability a = mount_cap("", flags, 2);
 	struct vol_capability b = mount_cap("ext4", flags, 2);
 
+	ASSERT_TRUE(vol_capability_is_equal(&a, &b));
+	b.mount_flags = (const char *const[]){ "nodev", "noatime" };
 	ASSERT_TRUE(vol_capability_is_equal(&a, &b));
 	b.n_mount_flags = 1;
 	ASSERT_FALSE(vol_capability_is_equal(&a, &b));
@@ -140,5 +184,7 @@ TEST(equality_looks_at_what_matters)
 RUN_TESTS(UNIT(single_node_modes_are_taken_and_others_named), UNIT(mode_names_are_those_of_csi),
 	  UNIT(only_many_writer_modes_allow_a_second_target), UNIT(filesystems_are_ext4_and_xfs),
 	  UNIT(a_mount_group_is_refused_with_the_way_out),
-	  UNIT(mount_flags_are_an_allow_list_per_filesystem), UNIT(ro_and_rw_together_are_refused),
-	  UNIT(equality_looks_at_what_matters))
+	  UNIT(mount_flags_are_an_allow_list_per_filesystem),
+	  UNIT(what_the_message_lists_is_what_is_taken),
+	  UNIT(flags_of_the_mount_and_of_the_filesystem_are_told_apart),
+	  UNIT(ro_and_rw_together_are_refused), UNIT(equality_looks_at_what_matters))
