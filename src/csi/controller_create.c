@@ -179,6 +179,23 @@ static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct p
 	return !best && has_failed ? -1 : 0;
 }
 
+static int refuse_topology(struct csi_driver *d, const struct vol_topologies *wanted,
+			   struct err *err)
+{
+	const char *foreign = vol_topology_foreign_key(wanted, d->name);
+
+	if (foreign)
+		return err_set(
+			err, ERR_RESOURCE_EXHAUSTED,
+			"accessibility_requirements: no pool here lies in what is asked, "
+			"which has the key '%.80s'; this driver's keys are '%s/' and a pool's "
+			"identity, other labels have to be translated by the provisioner",
+			foreign, d->name);
+	return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		       "accessibility_requirements: no pool of this driver lies in the topology "
+		       "that is asked");
+}
+
 /* preferred in its order as long as there is room, then the rest of what is binding. */
 static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_create_volume *req,
 		       const struct plan *plan, struct backend **ret_pool, struct err *err)
@@ -199,9 +216,7 @@ static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_c
 	if (choose_roomiest(d, ctx, plan, binding_topologies(req), &pool, &room, err) < 0)
 		return -1;
 	if (!pool)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-			       "accessibility_requirements: no pool of this driver lies in the "
-			       "topology that is asked");
+		return refuse_topology(d, binding_topologies(req), err);
 	*ret_pool = pool;
 	return 0;
 }

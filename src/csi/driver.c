@@ -115,10 +115,8 @@ int driver_check_capability(const struct backend_volume *vol, struct vol_capabil
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 					 const struct backend *pool)
 {
-	char value[VOL_SEGMENT_VALUE_MAX];
-	struct strpair pair = { vol_segment_key(a, d->name, pool->pool_name), value };
+	struct strpair pair = { vol_segment_key(a, d->name, &pool->identity), VOL_SEGMENT_VALUE };
 
-	vol_segment_value(&pool->identity, value);
 	return (struct vol_topology){ strmap_from(a, &pair, 1) };
 }
 

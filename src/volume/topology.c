@@ -6,20 +6,30 @@
  */
 #include "volume/topology.h"
 
-static const char hex_digits[] = "0123456789abcdef";
+#include <string.h>
 
-void vol_segment_value(const struct uuid *pool, char ret_text[VOL_SEGMENT_VALUE_MAX])
+#define IDENTITY_DIGITS 32
+
+const char *vol_segment_key(struct arena *a, const char *driver, const struct uuid *identity)
 {
-	for (size_t i = 0; i < sizeof(pool->b); i++) {
-		ret_text[2 * i] = hex_digits[pool->b[i] >> 4];
-		ret_text[2 * i + 1] = hex_digits[pool->b[i] & 0xf];
+	static const char hex_digits[] = "0123456789abcdef";
+	char text[IDENTITY_DIGITS + 1];
+
+	for (size_t i = 0; i < sizeof(identity->b); i++) {
+		text[2 * i] = hex_digits[identity->b[i] >> 4];
+		text[2 * i + 1] = hex_digits[identity->b[i] & 0xf];
 	}
-	ret_text[2 * sizeof(pool->b)] = '\0';
+	text[IDENTITY_DIGITS] = '\0';
+	return arena_printf(a, "%s/%s", driver, text);
 }
 
-const char *vol_segment_key(struct arena *a, const char *driver, const char *pool_name)
+bool vol_segment_is_pool(const char *key, const char *driver)
 {
-	return arena_printf(a, "%s/%s", driver, pool_name);
+	size_t n = strlen(driver);
+
+	return strncmp(key, driver, n) == 0 && key[n] == '/' &&
+	       strlen(key + n + 1) == IDENTITY_DIGITS &&
+	       strspn(key + n + 1, "0123456789abcdef") == IDENTITY_DIGITS;
 }
 
 bool vol_topology_allows(const struct vol_topologies *wanted, const struct vol_topology *place)
@@ -31,4 +41,17 @@ bool vol_topology_allows(const struct vol_topologies *wanted, const struct vol_t
 			return true;
 	}
 	return false;
+}
+
+const char *vol_topology_foreign_key(const struct vol_topologies *wanted, const char *driver)
+{
+	for (size_t i = 0; i < wanted->n; i++) {
+		const struct strmap *segments = &wanted->v[i].segments;
+
+		for (size_t k = 0; k < segments->n; k++) {
+			if (!vol_segment_is_pool(segments->v[k].key, driver))
+				return segments->v[k].key;
+		}
+	}
+	return NULL;
 }

@@ -55,7 +55,10 @@ CREATE = [
         snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id='s'))}, Code.INVALID_ARGUMENT, ['source']),
     ('mutable parameters', {'mutable_parameters': {'iops': '1'}}, Code.INVALID_ARGUMENT, ['mutable_parameters']),
     ('a topology that is not here', {'accessibility_requirements': csi.TopologyRequirement(
-        requisite=[csi.Topology(segments={'pool.cleat.csi/default': '0' * 32})])}, Code.RESOURCE_EXHAUSTED, []),
+        requisite=[csi.Topology(segments={f'pool.cleat.csi/{"0" * 32}': 'here'})])}, Code.RESOURCE_EXHAUSTED, []),
+    ('a topology of other labels', {'accessibility_requirements': csi.TopologyRequirement(
+        requisite=[csi.Topology(segments={'topology.kubernetes.io/zone': 'z'})])}, Code.RESOURCE_EXHAUSTED,
+     ['topology.kubernetes.io/zone']),
 ]
 
 

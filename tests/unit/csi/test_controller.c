@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fixture.h"
+#include "volume/topology.h"
 
 static struct csi_create_volume request(const char *name, const struct vol_capability *cap)
 {
@@ -20,20 +21,33 @@ static int create(struct fixture *f, const struct csi_create_volume *req, struct
 }
 
 /* The pool's name in the volume's topology: "d.test/NAME". */
-static const char *pool_of(const struct csi_volume *vol)
+/* The name of the pool that a volume says it lies in. */
+static const char *pool_of(struct fixture *f, const struct csi_volume *vol)
 {
+	const struct strpair *place;
+
 	assert_int_equal(vol->accessible_topology.n, 1);
-	return vol->accessible_topology.v[0].segments.v[0].key;
+	assert_int_equal(vol->accessible_topology.v[0].segments.n, 1);
+	place = &vol->accessible_topology.v[0].segments.v[0];
+	assert_string_equal(place->value, "here");
+	for (size_t i = 0; i < registry_count(f->pools); i++) {
+		const struct backend *b = registry_at(f->pools, i);
+
+		if (str_is_equal(vol_segment_key(f->ctx.arena, "d.test", &b->identity), place->key))
+			return b->pool_name;
+	}
+	return place->key;
 }
 
 static struct strmap segments_of(struct fixture *f, const char *pool)
 {
+	const struct backend *b = registry_find_name(f->pools, pool);
 	struct csi_node_info info;
-	const char *key = arena_printf(f->ctx.arena, "d.test/%s", pool);
-	struct strpair pair = { key, NULL };
+	struct strpair pair = { vol_segment_key(f->ctx.arena, "d.test", &b->identity), NULL };
 
 	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
-	pair.value = strmap_find(&info.accessible_topology.segments, key);
+	pair.value = strmap_find(&info.accessible_topology.segments, pair.key);
+	assert_non_null(pair.value);
 	return strmap_from(f->ctx.arena, &pair, 1);
 }
 
@@ -86,7 +100,7 @@ TEST(creating_twice_gives_the_same_volume)
 
 	ASSERT_OK(create(f, &req, &one), &f->err);
 	ASSERT_TRUE(one.capacity_bytes == 64 * MIB);
-	ASSERT_STR(pool_of(&one), "d.test/disk");
+	ASSERT_STR(pool_of(f, &one), "disk");
 	ASSERT_OK(create(f, &req, &two), &f->err);
 	ASSERT_STR(one.volume_id, two.volume_id);
 	req.capacity_range = (struct vol_range){ 1 * MIB, 64 * MIB };
@@ -127,10 +141,10 @@ TEST(a_retry_stays_in_the_pool_that_has_the_volume)
 	fixture_add_mem(f, 20 * GIB);
 	req.parameters = (struct strmap){ &pool, 1 };
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	ASSERT_STR(pool_of(f, &vol), "disk");
 	req.parameters = STRMAP_EMPTY;
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	ASSERT_STR(pool_of(f, &vol), "disk");
 	pool.value = "ram";
 	req.parameters = (struct strmap){ &pool, 1 };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "pool 'disk'");
@@ -148,20 +162,43 @@ TEST(pools_are_chosen_by_parameter_topology_and_room)
 	disk.segments = segments_of(f, "disk");
 	ram.segments = segments_of(f, "ram");
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/ram");
+	ASSERT_STR(pool_of(f, &vol), "ram");
 	req = request("requisite", &cap_mount);
 	req.requisite = (struct vol_topologies){ &disk, 1 };
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	ASSERT_STR(pool_of(f, &vol), "disk");
 	req = request("preferred", &cap_mount);
 	req.requisite = (struct vol_topologies){ (struct vol_topology[]){ ram, disk }, 2 };
 	req.preferred = (struct vol_topologies){ (struct vol_topology[]){ disk, ram }, 2 };
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/disk");
+	ASSERT_STR(pool_of(f, &vol), "disk");
 	req.name = "preferred-but-too-small";
 	req.capacity_range.required_bytes = 12 * GIB;
 	ASSERT_OK(create(f, &req, &vol), &f->err);
-	ASSERT_STR(pool_of(&vol), "d.test/ram");
+	ASSERT_STR(pool_of(f, &vol), "ram");
+	fixture_end(f);
+}
+
+/* As upstream's provisioner sends a node: one term with all of its keys. */
+TEST(a_term_with_several_pools_reaches_each)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_get_capacity asked = { .has_topology = true };
+	struct csi_capacity capacity;
+	struct csi_node_info info;
+	struct csi_volume vol;
+
+	fixture_add_mem(f, 20 * GIB);
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	req.requisite = (struct vol_topologies){ &info.accessible_topology, 1 };
+	req.preferred = req.requisite;
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "ram");
+	asked.accessible_topology = info.accessible_topology;
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
+	ASSERT_TRUE(capacity.available_bytes > 26 * GIB);
+	ASSERT_TRUE(capacity.maximum_volume_bytes <= 20 * GIB);
 	fixture_end(f);
 }
 
@@ -169,7 +206,7 @@ TEST(what_does_not_fit_is_resource_exhausted)
 {
 	struct fixture *f = fixture_begin();
 	struct csi_create_volume req = request("v", &cap_mount);
-	struct strpair elsewhere = { "d.test/disk", "ffffffffffffffffffffffffffffffff" };
+	struct strpair elsewhere = { "d.test/ffffffffffffffffffffffffffffffff", "here" };
 	struct vol_topology other = { { &elsewhere, 1 } };
 	struct csi_volume vol;
 
@@ -177,7 +214,10 @@ TEST(what_does_not_fit_is_resource_exhausted)
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "pool 'disk'");
 	req = request("v", &cap_mount);
 	req.requisite = (struct vol_topologies){ &other, 1 };
-	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "topology");
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "in the topology");
+	elsewhere = (struct strpair){ "topology.kubernetes.io/zone", "z1" };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED,
+		   "topology.kubernetes.io/zone");
 	ASSERT_EQ(fake_host_n_files(), 0);
 	fixture_end(f);
 }
@@ -326,7 +366,7 @@ TEST(capacity_is_of_the_pools_that_are_asked)
 	struct fixture *f = fixture_begin();
 	struct vol_capability shared = cap_mount;
 	struct strpair pool = { "pool", "ram" };
-	struct strpair elsewhere = { "d.test/disk", "ffffffffffffffffffffffffffffffff" };
+	struct strpair elsewhere = { "d.test/ffffffffffffffffffffffffffffffff", "here" };
 	struct csi_get_capacity req = { 0 };
 	struct csi_capacity all, one;
 
@@ -394,6 +434,7 @@ RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_t
 	  UNIT(the_same_name_with_other_wishes_is_refused),
 	  UNIT(a_retry_stays_in_the_pool_that_has_the_volume),
 	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
+	  UNIT(a_term_with_several_pools_reaches_each),
 	  UNIT(what_does_not_fit_is_resource_exhausted),
 	  UNIT(what_is_not_supported_is_refused_by_field), UNIT(capabilities_decide_what_is_inside),
 	  UNIT(deleting_what_is_not_there_is_fine),

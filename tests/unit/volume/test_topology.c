@@ -5,16 +5,46 @@
 #include "base/mem.h"
 #include "check.h"
 
-TEST(segments_name_the_pool_and_its_filesystem)
+TEST(segments_are_of_a_pools_identity)
 {
 	autoarena struct arena *a = arena_new();
 	struct uuid pool;
-	char value[VOL_SEGMENT_VALUE_MAX];
 
 	ASSERT_EQ(uuid_parse("00112233-4455-6677-8899-aabbccddeeff", &pool), 0);
-	vol_segment_value(&pool, value);
-	ASSERT_STR(value, "00112233445566778899aabbccddeeff");
-	ASSERT_STR(vol_segment_key(a, "pool.cleat.csi", "fast"), "pool.cleat.csi/fast");
+	ASSERT_STR(vol_segment_key(a, "pool.cleat.csi", &pool),
+		   "pool.cleat.csi/00112233445566778899aabbccddeeff");
+}
+
+TEST(a_pools_key_is_told_from_others)
+{
+	static const char *const others[] = {
+		"pool.cleat.csi/default",
+		"pool.cleat.csi/00112233445566778899aabbccddeef",
+		"pool.cleat.csi/00112233445566778899aabbccddeefff",
+		"pool.cleat.csi/00112233445566778899AABBCCDDEEFF",
+		"pool.cleat.csi.00112233445566778899aabbccddeeff",
+		"apool.cleat.csi/00112233445566778899aabbccddeeff",
+		"pool.cleat.cs",
+		"topology.kubernetes.io/zone",
+		"",
+	};
+
+	ASSERT_TRUE(vol_segment_is_pool("pool.cleat.csi/00112233445566778899aabbccddeeff",
+					"pool.cleat.csi"));
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		ASSERT_FALSE(vol_segment_is_pool(others[i], "pool.cleat.csi"));
+}
+
+TEST(a_foreign_key_among_pools_is_found)
+{
+	struct strpair pools[] = { { "d/00112233445566778899aabbccddeeff", "here" },
+				   { "d/ff112233445566778899aabbccddeeff", "here" } };
+	struct strpair mixed[] = { pools[0], { "kubernetes.io/hostname", "n1" } };
+	struct vol_topology wanted[] = { { { pools, 2 } }, { { mixed, 2 } } };
+
+	ASSERT_TRUE(!vol_topology_foreign_key(&(struct vol_topologies){ wanted, 1 }, "d"));
+	ASSERT_STR(vol_topology_foreign_key(&(struct vol_topologies){ wanted, 2 }, "d"),
+		   "kubernetes.io/hostname");
 }
 
 TEST(a_pool_is_reached_from_topologies_that_hold_its_segment)
@@ -30,5 +60,6 @@ TEST(a_pool_is_reached_from_topologies_that_hold_its_segment)
 	ASSERT_FALSE(vol_topology_allows(&(struct vol_topologies){ wanted, 1 }, &place));
 }
 
-RUN_TESTS(UNIT(segments_name_the_pool_and_its_filesystem),
+RUN_TESTS(UNIT(segments_are_of_a_pools_identity), UNIT(a_pools_key_is_told_from_others),
+	  UNIT(a_foreign_key_among_pools_is_found),
 	  UNIT(a_pool_is_reached_from_topologies_that_hold_its_segment))
