@@ -11,10 +11,12 @@
 
 /* CLOCK_MONOTONIC; every timeout and age uses it. */
 int64_t clock_now_ns(void);
+/* CLOCK_BOOTTIME: counts on while the machine is suspended; for what must have ended by then. */
+int64_t clock_boot_ns(void);
 /* CLOCK_REALTIME since the epoch; only for what people or other machines read. */
 int64_t clock_wall_ns(void);
 
-/* Tests own time: after clock_fake_set both clocks stand still at the value until set or advanced;
+/* Tests own time: after clock_fake_set all clocks stand still at the value until set or advanced;
  * -1 ends it. */
 void clock_fake_set(int64_t now_ns);
 void clock_fake_advance(int64_t by_ns);

@@ -35,9 +35,9 @@ static const struct opt options[] = {
 	{ .name = "context", .type = OPT_STRING, .offset = offsetof(struct controller_options, context),
 	  .arg = "NAME", .help = "Context in it; the current one unless given." },
 	{ .name = "kube-api-qps", .type = OPT_UINT, .offset = offsetof(struct controller_options, qps), .arg = "N",
-	  .fallback = "50", .help = "Requests a second to the API server." },
+	  .fallback = "0", .help = "At most so many requests a second to the API server; 0: as it allows." },
 	{ .name = "kube-api-burst", .type = OPT_UINT, .offset = offsetof(struct controller_options, burst),
-	  .arg = "N", .fallback = "100", .help = "How many may come at once." },
+	  .arg = "N", .fallback = "0", .help = "How many of them may come at once; 0: a second's." },
 	{ .name = "Leader election", .type = OPT_GROUP },
 	{ .name = "leader-election", .type = OPT_BOOL, .offset = offsetof(struct controller_options, election),
 	  .help = "Work only while holding a Lease; needed as soon as there are two replicas. Losing it stops the "

@@ -21,11 +21,13 @@
 #include "event/sync.h"
 #include "kube/client.h"
 #include "kube/config.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/lease.h"
 #include "kube/recorder.h"
 
 #define PROBE_INTERVAL_NS NS_PER_S
+#define SPARE_THREADS 4
 
 struct controller {
 	const struct controller_options *opts;
@@ -35,6 +37,7 @@ struct controller {
 	struct remote *remote;
 	struct csi_service service;
 	struct kube_config config;
+	struct fence *fence;
 	struct kube_client *client;
 	struct control_caches caches;
 	struct recorder *recorder;
@@ -191,6 +194,7 @@ static int start_provisioner(struct controller *c, struct err *err)
 			    .loop = c->loop,
 			    .work = c->work,
 			    .client = c->client,
+			    .fence = c->fence,
 			    .caches = c->caches,
 			    .recorder = c->recorder,
 			    .service = c->service,
@@ -245,11 +249,12 @@ static void start_work(struct controller *c)
 	char name[280];
 
 	if (!o->election) {
+		fence_open(c->fence, FENCE_NO_LIMIT);
 		provisioner_start(c->provisioner);
 		return;
 	}
 	format_lease_name(c->driver_name, name);
-	c->lease = lease_new(c->loop, c->work, c->client,
+	c->lease = lease_new(c->loop, c->client,
 			     &(struct lease_options){
 				     .ns = str_or(o->election_ns, c->config.namespace_name),
 				     .name = name,
@@ -257,6 +262,7 @@ static void start_work(struct controller *c)
 				     .duration_ns = o->lease_ns,
 				     .renew_deadline_ns = o->renew_ns,
 				     .retry_ns = o->retry_ns,
+				     .fence = c->fence,
 				     .on_won = on_won,
 				     .on_lost = on_lost,
 				     .arg = c,
@@ -271,13 +277,19 @@ static int open_outside(struct controller *c, struct err *err)
 		.qps = o->qps,
 		.burst = o->burst,
 		.user_agent = "cleat/" CMD_VERSION_TEXT,
+		.fence = c->fence,
+	};
+	/* Each of the two queues may have all its workers at calls that hang; the recorder and
+	 * what else asks the API server still gets a thread. */
+	const struct work_options work = {
+		.threads[WORK_API] = 2 * o->workers + SPARE_THREADS,
 	};
 	int r;
 
 	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
 	    0)
 		return -1;
-	r = work_new(NULL, &c->work);
+	r = work_new(&work, &c->work);
 	if (r == 0)
 		r = ev_loop_new(&c->loop);
 	if (r < 0)
@@ -318,36 +330,45 @@ static int serve(struct controller *c, struct err *err)
 	return 0;
 }
 
-/* Takes down what was built, in the opposite order; each part may be missing. */
+/* By the order of process.h; each part may be missing. */
 static void take_down(struct controller *c)
 {
+	/* take nothing more */
 	if (c->provisioner)
 		provisioner_pause(c->provisioner);
+	/* cancel, and wait for it */
 	if (c->lease)
-		lease_free(c->lease);
-	if (c->provisioner)
-		provisioner_free(c->provisioner);
-	if (c->recorder)
-		recorder_free(c->recorder);
+		lease_stop(c->lease);
+	fence_close(c->fence);
+	provisioner_free(c->provisioner);
+	/* give back */
+	lease_free(c->lease);
+	recorder_free(c->recorder);
+	/* nobody looks any more */
+	if (c->is_running)
+		(void)process_http_close(c->http, INT64_MAX);
+	/* free */
 	for (size_t i = 0; i < c->n_all; i++)
 		informer_free(c->all[i]);
 	remote_close(c->remote);
-	if (c->client)
-		kube_client_free(c->client);
+	kube_client_free(c->client);
 	if (c->is_running)
 		ev_loop_join(c->loop);
 	if (c->work)
 		work_free(c->work);
-	process_http_stop(c->http);
+	process_http_free(c->http);
 	if (c->loop)
 		ev_loop_free(c->loop);
+	fence_free(c->fence);
 	kube_config_done(&c->config);
 	pthread_mutex_destroy(&c->lock);
 }
 
 int controller_run(const struct cmd *cmd, const struct controller_options *opts)
 {
-	struct controller c = { .opts = opts, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct controller c = { .opts = opts,
+				.fence = fence_new(),
+				.lock = PTHREAD_MUTEX_INITIALIZER };
 	struct err err;
 	int r;
 

@@ -78,7 +78,12 @@ int process_http_start(struct ev_loop *loop, struct work *work, const char *endp
 	return 0;
 }
 
-void process_http_stop(struct process_http *h)
+int process_http_close(struct process_http *h, int64_t timeout_ns)
+{
+	return h ? httpd_close(h->httpd, timeout_ns) : 0;
+}
+
+void process_http_free(struct process_http *h)
 {
 	if (!h)
 		return;

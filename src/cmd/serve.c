@@ -41,6 +41,7 @@
 #include "net/tls.h"
 
 #define OPEN_TIMEOUT_NS (60 * NS_PER_S)
+#define HTTP_CLOSE_NS (2 * NS_PER_S)
 #define N_SERVERS 3
 
 /* One gRPC server and the directory of its socket. */
@@ -382,15 +383,14 @@ static unsigned count_busy(struct serve *s)
 	return n;
 }
 
-/* What was built, in the opposite order; each part may be missing. The loop has stopped or never
- * ran. */
+/* Steps 5 to 7 of process.h; each part may be missing. The loop has stopped or never ran. */
 static void take_down(struct serve *s)
 {
 	for (size_t i = 0; i < s->n_endpoints; i++)
 		ev_path_free(s->endpoints[i].watch);
 	if (s->work)
 		work_free(s->work);
-	process_http_stop(s->http);
+	process_http_free(s->http);
 	for (size_t i = 0; i < s->n_endpoints; i++)
 		grpc_server_free(s->endpoints[i].server);
 	if (s->registration)
@@ -417,6 +417,8 @@ static int stop(struct serve *s)
 	log_info("stopping, calls that run may end",
 		 log_duration("atMost", s->opts->shutdown_timeout_ns));
 	drain(s);
+	/* Only a page that reads a dead disk hangs so long. */
+	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	busy = count_busy(s);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the

@@ -49,10 +49,13 @@ struct claim_note {
 	char *class_uid;             /* of the class that was infeasible */
 };
 
+struct fence;
+
 struct provisioner {
 	/* Fixed after provisioner_new. */
 	struct ev_loop *loop;
 	struct kube_client *client;
+	struct fence *fence;
 	struct control_caches caches;
 	struct recorder *recorder;
 	struct csi_service service;

@@ -8,8 +8,8 @@
  * one (finalizer on, CreateVolume, finalizer off) would be asked for again at once and for ever; so
  * a change counts only if it touches what a reconcile decides by.
  *
- * is_active falls before the queues are paused: a reconcile that is under way when the lease is
- * lost stops before its next write.
+ * A reconcile that is under way when the lease is lost is cancelled by the fence, which also
+ * refuses its writes; is_active and the fence's clock are asked before each CSI call.
  */
 #include "control/provision-internal.h"
 
@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 
 #define DEFAULT_WORKERS 16
@@ -30,7 +31,7 @@
 
 int provision_may_act(struct provisioner *p, struct err *err)
 {
-	if (atomic_load(&p->is_active))
+	if (atomic_load(&p->is_active) && (!p->fence || fence_is_open(p->fence)))
 		return 0;
 	return err_set(err, ERR_ABORTED, "another process leads now");
 }
@@ -261,6 +262,7 @@ static struct queue *make_queue(struct provisioner *p, const struct provision_op
 		.backoff_base_ns = opts->retry_base_ns,
 		.backoff_max_ns = opts->retry_max_ns,
 		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * p->timeout_ns,
+		.fence = p->fence,
 	};
 
 	return queue_new(opts->loop, opts->work, &options, fn, p);
@@ -274,6 +276,7 @@ int provisioner_new(const struct provision_options *opts, struct provisioner **r
 	*p = (struct provisioner){
 		.loop = opts->loop,
 		.client = opts->client,
+		.fence = opts->fence,
 		.caches = opts->caches,
 		.recorder = opts->recorder,
 		.service = opts->service,

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct ev_loop;
+struct fence;
 struct informer;
 struct kube_client;
 struct recorder;
@@ -34,6 +35,7 @@ struct provision_options {
 	struct ev_loop *loop;
 	struct work *work;
 	struct kube_client *client;
+	struct fence *fence; /* borrowed; the client's own. NULL: whoever asks leads */
 	struct control_caches caches;
 	struct recorder *recorder;
 	struct csi_service service;     /* copied; what it points to must outlive the provisioner */

@@ -12,6 +12,15 @@ struct ev_loop *kube_client_loop(struct kube_client *c);
  * it by the two below. */
 struct http_stream *kube_stream_open(struct kube_client *c, const char *path,
 				     const struct http_stream_ops *ops, void *arg, struct err *err);
+/* The same with a method and a body, and beside the fence: only the lease may, which is what opens
+ * it. */
+struct http_stream *kube_stream_send(struct kube_client *c, const char *method, const char *path,
+				     const char *body, const struct http_stream_ops *ops, void *arg,
+				     struct err *err);
+/* A write beside the fence, on a worker: Events, which tell of what happened, whoever leads now;
+ * and the lease, when it is given back. type: of a PATCH's body; else "application/json". */
+int kube_write_unfenced(struct kube_client *c, struct ctx *ctx, const char *method,
+			const char *path, const char *type, const char *body, struct err *err);
 void kube_client_note_reply(struct kube_client *c, const char *method, int status,
 			    const struct err *problem);
 void kube_client_note_failure(struct kube_client *c, const char *method, const struct err *err);

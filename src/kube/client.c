@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The verbs. Each call of a worker waits its turn in the token bucket, gets the
- * bearer token, is sent, and its reply is judged:
+ * The verbs. Each call of a worker waits its turn in the token bucket, if there
+ * is one, passes the fence if it writes, gets the bearer token, is sent, and its reply is judged:
  *
  *   401  the token file is read again, and the request repeated once: tokens of
  *        service accounts rotate, and ours may just have become too old
@@ -25,6 +25,7 @@
 #include "event/sync.h"
 #include "kube/client-internal.h"
 #include "kube/config-internal.h"
+#include "kube/fence.h"
 #include "net/addr.h"
 #include "net/tls.h"
 
@@ -32,8 +33,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define DEFAULT_QPS 50
-#define DEFAULT_BURST 100
 #define REQUEST_TIMEOUT_NS (60 * NS_PER_S)
 #define TOKEN_MAX (64u << 10)
 #define TOKEN_AGE_NS (10 * NS_PER_S)
@@ -49,9 +48,10 @@ struct kube_client {
 	struct tls *tls;
 	char *prefix;
 	char *user_agent;
-	char *token_file; /* NULL: the token never changes */
-	char host[300];   /* label of metrics */
-	double qps;
+	char *token_file;    /* NULL: the token never changes */
+	char host[300];      /* label of metrics */
+	struct fence *fence; /* NULL: none */
+	double qps;          /* 0: no bound */
 	double burst;
 
 	pthread_mutex_t lock; /* all below */
@@ -70,6 +70,7 @@ struct call {
 	const char *path;
 	const char *content_type;
 	const char *body;
+	bool is_unfenced;
 };
 
 /* ---- health and figures ---- */
@@ -182,6 +183,8 @@ static int64_t take_turn(struct kube_client *c)
 {
 	int64_t now_ns = clock_now_ns();
 
+	if (c->qps == 0)
+		return now_ns;
 	LOCK_SCOPE(&c->lock);
 	c->tokens += (double)(now_ns - c->bucket_ns) / NS_PER_S * c->qps;
 	c->bucket_ns = now_ns;
@@ -238,6 +241,23 @@ static size_t make_headers(struct kube_client *c, const char *content_type,
 	return n;
 }
 
+/* Whether the request may be sent now, and for how long it may be under way. */
+static int pass_fence(const struct kube_client *c, const struct ctx *ctx, const struct call *call,
+		      int64_t *ret_timeout_ns, struct err *err)
+{
+	int64_t left_ns;
+
+	*ret_timeout_ns = REQUEST_TIMEOUT_NS;
+	if (!c->fence || call->is_unfenced || strcmp(call->method, "GET") == 0)
+		return 0;
+	if (fence_check(c->fence, ctx, err) < 0)
+		return -1;
+	left_ns = fence_left_ns(c->fence);
+	if (left_ns < REQUEST_TIMEOUT_NS)
+		*ret_timeout_ns = left_ns > 0 ? left_ns : 1;
+	return 0;
+}
+
 static int send_once(struct kube_client *c, struct ctx *ctx, const struct call *call,
 		     struct http_reply *ret_reply, struct err *err)
 {
@@ -252,8 +272,11 @@ static int send_once(struct kube_client *c, struct ctx *ctx, const struct call *
 		.body = call->body,
 		.body_len = call->body ? strlen(call->body) : 0,
 	};
-	int r = http_call(c->http, ctx, &req, REQUEST_TIMEOUT_NS, ret_reply, err);
+	int64_t timeout_ns = 0;
+	int r = pass_fence(c, ctx, call, &timeout_ns, err);
 
+	if (r == 0)
+		r = http_call(c->http, ctx, &req, timeout_ns, ret_reply, err);
 	wipe(authorization);
 	if (r == 0)
 		return 0;
@@ -415,22 +438,48 @@ struct ev_loop *kube_client_loop(struct kube_client *c)
 	return c->loop;
 }
 
-struct http_stream *kube_stream_open(struct kube_client *c, const char *path,
-				     const struct http_stream_ops *ops, void *arg, struct err *err)
+int kube_write_unfenced(struct kube_client *c, struct ctx *ctx, const char *method,
+			const char *path, const char *type, const char *body, struct err *err)
+{
+	struct call call = { .verb = strcmp(method, "POST") == 0  ? "create"
+				     : strcmp(method, "PUT") == 0 ? "update"
+								  : "patch",
+			     .method = method,
+			     .path = path,
+			     .content_type = type,
+			     .body = body,
+			     .is_unfenced = true };
+
+	return request(c, ctx, &call, NULL, err);
+}
+
+struct http_stream *kube_stream_send(struct kube_client *c, const char *method, const char *path,
+				     const char *body, const struct http_stream_ops *ops, void *arg,
+				     struct err *err)
 {
 	autofree char *full = xasprintf("%s%s", c->prefix, path);
 	struct h2_header headers[4] = { 0 };
-	struct http_request req = { .method = "GET", .path = full, .headers = headers };
+	struct http_request req = { .method = method,
+				    .path = full,
+				    .headers = headers,
+				    .body = body,
+				    .body_len = body ? strlen(body) : 0 };
 	struct http_stream *s;
 	char *authorization;
 
 	if (refresh_token(c, err) < 0)
 		return NULL;
 	authorization = make_authorization(c);
-	req.n_headers = make_headers(c, NULL, authorization, headers);
+	req.n_headers = make_headers(c, body ? JSON_TYPE : NULL, authorization, headers);
 	s = http_open(c->http, &req, ops, arg);
 	wipe(authorization);
 	return s;
+}
+
+struct http_stream *kube_stream_open(struct kube_client *c, const char *path,
+				     const struct http_stream_ops *ops, void *arg, struct err *err)
+{
+	return kube_stream_send(c, "GET", path, NULL, ops, arg, err);
 }
 
 int kube_client_new(struct ev_loop *loop, const struct kube_config *config,
@@ -458,8 +507,9 @@ int kube_client_new(struct ev_loop *loop, const struct kube_config *config,
 	c->token_ns = TOKEN_STALE_NS; /* a file counts more than a literal */
 	(void)snprintf(c->host, sizeof(c->host), strchr(config->host, ':') ? "[%s]:%u" : "%s:%u",
 		       config->host, config->port);
-	c->qps = opts->qps > 0 ? opts->qps : DEFAULT_QPS;
-	c->burst = opts->burst > 0 ? opts->burst : DEFAULT_BURST;
+	c->fence = opts->fence;
+	c->qps = opts->qps > 0 ? opts->qps : 0;
+	c->burst = opts->burst > 0 ? opts->burst : c->qps;
 	c->tokens = c->burst;
 	c->bucket_ns = clock_now_ns();
 	(void)snprintf(c->why, sizeof(c->why), "no request to %s has been answered yet", c->host);

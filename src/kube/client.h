@@ -10,15 +10,20 @@
 #include <stdint.h>
 
 struct ev_loop;
+struct fence;
 struct kube_config;
 
 /*
  * struct kube_client - requests to one API server over one HTTP/2 connection with TLS
  *
  * Reconnects with backoff and jitter; PINGs find a dead peer. Every call blocks the calling worker
- * until reply, deadline or cancellation. A token bucket (qps, burst) bounds the rate; 429 and 503
- * with Retry-After are waited out and repeated within the ctx's deadline (for GET always, for
- * writes only where the server said that it did nothing: 429).
+ * until reply, deadline or cancellation. How fast is left to the server: 429 and 503 with
+ * Retry-After are waited out and repeated within the ctx's deadline (for GET always, for writes
+ * only where the server said that it did nothing: 429). A token bucket (qps, burst) can bound the
+ * rate besides.
+ *
+ * With a fence every write goes through it: ABORTED, and nothing is sent, unless the ctx joined it
+ * and its term still lasts; and a write is given up before the term can end.
  *
  * err->code by HTTP status: 404 NOT_FOUND · 409 AlreadyExists ALREADY_EXISTS, 409 Conflict ABORTED
  * · 400, 422 INVALID_ARGUMENT · 401 UNAUTHENTICATED (token re-read and tried once more first) · 403
@@ -28,9 +33,10 @@ struct kube_config;
 struct kube_client;
 
 struct kube_client_options {
-	double qps;             /* 0: 50 */
-	unsigned burst;         /* 0: 100 */
+	double qps;             /* 0: no bound */
+	unsigned burst;         /* 0: qps */
 	const char *user_agent; /* "cleat/0.1.0" */
+	struct fence *fence;    /* borrowed; NULL: whoever calls may write */
 };
 
 int kube_client_new(struct ev_loop *loop, const struct kube_config *config,

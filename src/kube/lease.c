@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Leader election as client-go does it. One step at a time, a worker job, and a
- * timer for the next:
+ * Leader election as client-go does it, on the loop. One request at a time and a timer for the next
+ * step:
  *
  *   read the lease ─┬ none ──────────────────────────────► create it: ours
  *                   ├ ours, or nobody's ─────────────────► write renewTime: ours
  *                   ├ another's, changed within its time ► wait
  *                   └ another's, and stale ──────────────► write us in: ours
  *
- * Clocks of machines differ, so the times in the lease are for people: staleness
- * is measured by our own clock from the moment when we saw the lease change.
- * Writes carry the resource version that was read, so of two takers one loses.
+ * Clocks of machines differ, so the times in the lease are for people: staleness is measured by our
+ * own clock from the moment when we saw the lease change. Writes carry the resource version that
+ * was read, so of two takers one loses.
  *
- * Holding counts from before the renewal was sent. A step ends by the renew
- * deadline at the latest, since its requests do; then, or when another holder is
- * seen, on_lost runs before anything else is tried.
+ * Holding counts from before the renewal was sent. A timer of its own closes the fence at the
+ * limit, whatever a request is doing then; and the fence judges the limit itself, should even the
+ * loop be late.
  */
 #define LOG_ROOM "kube.lease"
 #include "kube/lease.h"
@@ -26,9 +26,8 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "event/loop.h"
-#include "event/sync.h"
-#include "event/work.h"
-#include "kube/client.h"
+#include "kube/client-internal.h"
+#include "kube/fence.h"
 
 #include <stdatomic.h>
 
@@ -36,45 +35,80 @@
 #define RENEW_DEADLINE_NS (10 * NS_PER_S)
 #define RETRY_NS (5 * NS_PER_S)
 #define RELEASE_TIMEOUT_NS (5 * NS_PER_S)
+#define BODY_MAX (1u << 20)
+
+enum step { STEP_NONE, STEP_READ, STEP_WRITE };
 
 struct lease {
 	struct ev_loop *loop;
-	struct work *work;
 	struct kube_client *client;
 	struct lease_options opts; /* its strings are ours */
 	char *collection;
 	char *path;
-	struct ev_timer *timer; /* loop only */
-
-	/* Of the one step at a time. */
-	char *seen_version;
-	int64_t seen_ns; /* when it came to that version */
 
 	atomic_bool is_held;
-	_Atomic int64_t renewed_ns;
+	_Atomic int64_t limit_ns; /* of holding, by clock_boot_ns() */
+	_Atomic int64_t transitions;
 
-	pthread_mutex_t lock; /* all below */
-	pthread_cond_t idle;
-	bool at_work;
-	bool closed;
-	int64_t next_ns; /* delay of the next step */
+	/* All below: loop only, but for the last steps of lease_free. */
+	struct ev_timer *next;  /* the next step */
+	struct ev_timer *limit; /* the end of holding */
+	struct ev_timer *guard; /* of the request */
+	struct http_stream *stream;
+	enum step step;
+	int64_t sent_ns; /* when the write was begun, by clock_boot_ns() */
+	int status;
+	struct str body;
+	char *seen_version;
+	int64_t seen_ns; /* when it came to that version */
+	bool is_stopped;
 };
 
 bool lease_is_held(const struct lease *l)
 {
-	return atomic_load(&l->is_held) &&
-	       clock_now_ns() - atomic_load(&l->renewed_ns) < l->opts.renew_deadline_ns;
+	return atomic_load(&l->is_held) && clock_boot_ns() < atomic_load(&l->limit_ns);
 }
 
-static void set_held(struct lease *l, bool is_held)
+int64_t lease_transitions(const struct lease *l)
 {
-	if (atomic_exchange(&l->is_held, is_held) == is_held)
+	return atomic_load(&l->transitions);
+}
+
+static void lose(struct lease *l)
+{
+	ev_timer_stop(l->limit);
+	fence_close(l->opts.fence);
+	if (!atomic_exchange(&l->is_held, false))
 		return;
-	metric_set(METRIC_LEADER, is_held, METRIC_ARGS(l->opts.name));
-	if (is_held)
-		l->opts.on_won(l->opts.arg);
-	else
-		l->opts.on_lost(l->opts.arg);
+	metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
+	l->opts.on_lost(l->opts.arg);
+}
+
+/* Held, counted from when the write was begun; the answer may have come too late. */
+static void hold(struct lease *l)
+{
+	int64_t limit_ns = l->sent_ns + l->opts.renew_deadline_ns;
+	int64_t left_ns = limit_ns - clock_boot_ns();
+
+	if (left_ns <= 0) {
+		lose(l);
+		return;
+	}
+	atomic_store(&l->limit_ns, limit_ns);
+	fence_open(l->opts.fence, limit_ns);
+	ev_timer_start(l->limit, left_ns, 0);
+	if (atomic_exchange(&l->is_held, true))
+		return;
+	metric_set(METRIC_LEADER, 1, METRIC_ARGS(l->opts.name));
+	l->opts.on_won(l->opts.arg);
+}
+
+static void on_limit(void *arg)
+{
+	struct lease *l = arg;
+
+	log_warn("lease was not renewed in time", log_str("lease", l->opts.name));
+	lose(l);
 }
 
 /* ---- the object ---- */
@@ -160,25 +194,10 @@ static void put_lease(struct lease *l, struct json_writer *w, const struct recor
 	json_end_object(w);
 }
 
-static int write_lease(struct lease *l, struct ctx *ctx, const struct record *old,
-		       const char *holder, struct err *err)
-{
-	autojson struct json_doc *doc = NULL;
-	autostr struct str body = STR_INIT;
-	struct json_writer w = JSON_WRITER(&body);
-	int64_t sent_ns = clock_now_ns();
-	int r;
+/* ---- one step: read, judge, write ---- */
 
-	put_lease(l, &w, old, holder);
-	r = old ? kube_update(l->client, ctx, l->path, str_get(&body), &doc, err)
-		: kube_create(l->client, ctx, l->collection, str_get(&body), &doc, err);
-	if (r < 0)
-		return -1;
-	atomic_store(&l->renewed_ns, sent_ns);
-	return 0;
-}
-
-/* ---- one step ---- */
+static void send_request(struct lease *l, enum step step, const char *method, const char *path,
+			 const char *body);
 
 /* Whether its holder has let it go stale, by our clock. */
 static bool is_stale(struct lease *l, const struct record *r)
@@ -188,114 +207,166 @@ static bool is_stale(struct lease *l, const struct record *r)
 	if (!str_is_equal(l->seen_version, version)) {
 		free(l->seen_version);
 		l->seen_version = xstrdup(version);
-		l->seen_ns = clock_now_ns();
+		l->seen_ns = clock_boot_ns();
 	}
-	return clock_now_ns() - l->seen_ns >= r->duration_ns;
+	return clock_boot_ns() - l->seen_ns >= r->duration_ns;
 }
 
-/* 1: ours now; 0: another's; -1: could not be told. */
-static int try_lease(struct lease *l, struct ctx *ctx, struct err *err)
+static bool is_mine(const struct lease *l, const struct record *r)
+{
+	return strcmp(r->holder, l->opts.identity) == 0;
+}
+
+static void step_later(struct lease *l)
+{
+	bool is_held = atomic_load(&l->is_held);
+
+	l->step = STEP_NONE;
+	ev_timer_stop(l->guard);
+	ev_timer_start(l->next,
+		       is_held ? l->opts.retry_ns : random_jitter_ns(l->opts.retry_ns, 0.2), 0);
+}
+
+static void fail_step(struct lease *l, const struct err *why)
+{
+	log_debug("lease not written", log_str("lease", l->opts.name), log_err(why));
+	step_later(l);
+}
+
+static void write_lease(struct lease *l, const struct record *old)
+{
+	autostr struct str body = STR_INIT;
+	struct json_writer w = JSON_WRITER(&body);
+
+	put_lease(l, &w, old, l->opts.identity);
+	l->sent_ns = clock_boot_ns();
+	if (old)
+		send_request(l, STEP_WRITE, "PUT", l->path, str_get(&body));
+	else
+		send_request(l, STEP_WRITE, "POST", l->collection, str_get(&body));
+}
+
+static void judge_lease(struct lease *l, const struct json_doc *doc)
+{
+	struct record r = read_record(doc);
+	bool stale = is_stale(l, &r);
+
+	atomic_store(&l->transitions, r.transitions);
+	if (*r.holder && !is_mine(l, &r)) {
+		lose(l);
+		if (!stale) {
+			step_later(l);
+			return;
+		}
+	}
+	write_lease(l, &r);
+}
+
+/* The whole answer: 200, 201 with the lease; 404: there is none yet. */
+static void take_answer(struct lease *l)
 {
 	autojson struct json_doc *doc = NULL;
-	struct record r;
-
-	if (kube_get(l->client, ctx, l->path, &doc, err) < 0) {
-		if (err->code != ERR_NOT_FOUND)
-			return -1;
-		return write_lease(l, ctx, NULL, l->opts.identity, err) < 0 ? -1 : 1;
-	}
-	r = read_record(doc);
-	if (!is_stale(l, &r) && *r.holder && strcmp(r.holder, l->opts.identity) != 0)
-		return 0;
-	return write_lease(l, ctx, &r, l->opts.identity, err) < 0 ? -1 : 1;
-}
-
-static int64_t time_left_ns(const struct lease *l)
-{
-	return atomic_load(&l->renewed_ns) + l->opts.renew_deadline_ns - clock_now_ns();
-}
-
-static int64_t step(struct lease *l)
-{
-	bool was_held = atomic_load(&l->is_held);
-	int64_t limit_ns = was_held ? time_left_ns(l) : l->opts.renew_deadline_ns;
-	struct ctx ctx;
 	struct err err;
-	int r;
 
-	if (was_held && limit_ns <= 0) {
-		set_held(l, false);
-		return 0;
+	if (l->step == STEP_READ && l->status == 404) {
+		write_lease(l, NULL);
+		return;
 	}
-	ctx_init(&ctx, limit_ns);
-	r = try_lease(l, &ctx, &err);
-	ctx_done(&ctx);
-	if (r < 0)
-		log_debug("lease not written", log_str("lease", l->opts.name), log_err(&err));
-	if (r >= 0)
-		set_held(l, r > 0);
-	else if (was_held && time_left_ns(l) <= 0)
-		set_held(l, false);
-	if (!atomic_load(&l->is_held))
-		return random_jitter_ns(l->opts.retry_ns, 0.2);
-	return time_left_ns(l) < l->opts.retry_ns ? time_left_ns(l) : l->opts.retry_ns;
+	if (l->status >= 300) {
+		(void)kube_reply_error(l->step == STEP_READ ? "get" : "update", l->path, l->status,
+				       str_get(&l->body), l->body.len, &err);
+		fail_step(l, &err);
+		return;
+	}
+	if (json_parse(str_get(&l->body), l->body.len, &doc, &err) < 0) {
+		fail_step(l, &err);
+	} else if (l->step == STEP_READ) {
+		judge_lease(l, doc);
+	} else {
+		struct record r = read_record(doc);
+
+		atomic_store(&l->transitions, r.transitions);
+		hold(l);
+		step_later(l);
+	}
 }
 
-static void on_timer(void *arg);
-
-static void arm(void *arg)
+static void on_reply(void *arg, int status, const struct h2_header *headers, size_t n)
 {
 	struct lease *l = arg;
-	int64_t delay_ns;
 
-	pthread_mutex_lock(&l->lock);
-	delay_ns = l->next_ns;
-	pthread_mutex_unlock(&l->lock);
-	if (!l->timer)
-		l->timer = ev_timer_new(l->loop, on_timer, l);
-	ev_timer_start(l->timer, delay_ns > 0 ? delay_ns : 0, 0);
+	l->status = status;
+	kube_client_note_reply(l->client, l->step == STEP_READ ? "GET" : "PUT", status, NULL);
 }
 
-static void end_work(struct lease *l, int64_t next_ns)
+static void on_data(void *arg, const uint8_t *bytes, size_t n)
 {
-	LOCK_SCOPE(&l->lock);
-	l->at_work = false;
-	l->next_ns = next_ns;
-	if (l->closed)
-		pthread_cond_broadcast(&l->idle);
+	struct lease *l = arg;
+
+	if (l->body.len + n <= BODY_MAX)
+		str_append_n(&l->body, bytes, n);
+}
+
+static void on_end(void *arg, const struct err *why)
+{
+	struct lease *l = arg;
+
+	l->stream = NULL;
+	ev_timer_stop(l->guard);
+	if (why->code == ERR_OK) {
+		take_answer(l);
+		return;
+	}
+	kube_client_note_failure(l->client, l->step == STEP_READ ? "GET" : "PUT", why);
+	fail_step(l, why);
+}
+
+static void send_request(struct lease *l, enum step step, const char *method, const char *path,
+			 const char *body)
+{
+	static const struct http_stream_ops ops = {
+		.on_reply = on_reply,
+		.on_data = on_data,
+		.on_end = on_end,
+	};
+	struct err err;
+
+	l->step = step;
+	l->status = 0;
+	str_reset(&l->body);
+	l->stream = kube_stream_send(l->client, method, path, body, &ops, l, &err);
+	if (!l->stream)
+		fail_step(l, &err);
 	else
-		ev_post(l->loop, arm, l);
+		ev_timer_start(l->guard, l->opts.renew_deadline_ns / 2, 0);
 }
 
-static void run_step(void *arg)
+static void on_guard(void *arg)
+{
+	struct lease *l = arg;
+	struct err why;
+
+	http_cancel(TAKE_PTR(l->stream));
+	(void)err_set(&why, ERR_UNAVAILABLE, "%s: no answer in time", l->path);
+	kube_client_note_failure(l->client, l->step == STEP_READ ? "GET" : "PUT", &why);
+	fail_step(l, &why);
+}
+
+static void on_next(void *arg)
 {
 	struct lease *l = arg;
 
-	end_work(l, step(l));
-}
-
-static void on_timer(void *arg)
-{
-	struct lease *l = arg;
-	bool closed;
-
-	pthread_mutex_lock(&l->lock);
-	closed = l->closed;
-	l->at_work = !closed;
-	pthread_mutex_unlock(&l->lock);
-	if (!closed && work_submit(l->work, WORK_API, run_step, l) < 0)
-		end_work(l, l->opts.retry_ns / 10); /* the lane is full */
+	send_request(l, STEP_READ, "GET", l->path, NULL);
 }
 
 /* ---- the door ---- */
 
-struct lease *lease_new(struct ev_loop *loop, struct work *work, struct kube_client *client,
+struct lease *lease_new(struct ev_loop *loop, struct kube_client *client,
 			const struct lease_options *opts)
 {
 	struct lease *l = xcalloc(1, sizeof(*l));
 
 	l->loop = loop;
-	l->work = work;
 	l->client = client;
 	l->opts = *opts;
 	l->opts.ns = xstrdup(opts->ns);
@@ -307,15 +378,42 @@ struct lease *lease_new(struct ev_loop *loop, struct work *work, struct kube_cli
 	l->opts.retry_ns = opts->retry_ns ? opts->retry_ns : RETRY_NS;
 	l->collection = xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases", opts->ns);
 	l->path = xasprintf("%s/%s", l->collection, opts->name);
-	pthread_mutex_init(&l->lock, NULL);
-	sync_cond_init(&l->idle);
 	metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
 	return l;
 }
 
+static void start(void *arg)
+{
+	struct lease *l = arg;
+
+	l->next = ev_timer_new(l->loop, on_next, l);
+	l->limit = ev_timer_new(l->loop, on_limit, l);
+	l->guard = ev_timer_new(l->loop, on_guard, l);
+	on_next(l);
+}
+
 void lease_start(struct lease *l)
 {
-	ev_post(l->loop, arm, l);
+	ev_post(l->loop, start, l);
+}
+
+static void stop(void *arg)
+{
+	struct lease *l = arg;
+
+	fence_close(l->opts.fence);
+	if (l->is_stopped || !l->next)
+		return;
+	l->is_stopped = true;
+	http_cancel(TAKE_PTR(l->stream));
+	ev_timer_free(l->next);
+	ev_timer_free(l->limit);
+	ev_timer_free(l->guard);
+}
+
+void lease_stop(struct lease *l)
+{
+	ev_call(l->loop, stop, l);
 }
 
 static void free_text(const char *text)
@@ -328,25 +426,11 @@ static void free_text(const char *text)
 	free(u.out); /* was made by lease_new */
 }
 
-static void destroy(void *arg)
-{
-	struct lease *l = arg;
-
-	ev_timer_free(l->timer);
-	pthread_cond_destroy(&l->idle);
-	pthread_mutex_destroy(&l->lock);
-	free_text(l->opts.ns);
-	free_text(l->opts.name);
-	free_text(l->opts.identity);
-	free(l->collection);
-	free(l->path);
-	free(l->seen_version);
-	free(l);
-}
-
 static void give_back(struct lease *l)
 {
 	autojson struct json_doc *doc = NULL;
+	autostr struct str body = STR_INIT;
+	struct json_writer w = JSON_WRITER(&body);
 	struct record r;
 	struct ctx ctx;
 	struct err err;
@@ -354,10 +438,13 @@ static void give_back(struct lease *l)
 	ctx_init(&ctx, RELEASE_TIMEOUT_NS);
 	if (kube_get(l->client, &ctx, l->path, &doc, &err) == 0) {
 		r = read_record(doc);
-		if (strcmp(r.holder, l->opts.identity) == 0 &&
-		    write_lease(l, &ctx, &r, "", &err) < 0)
-			log_debug("lease not given back", log_str("lease", l->opts.name),
-				  log_err(&err));
+		if (is_mine(l, &r)) {
+			put_lease(l, &w, &r, "");
+			if (kube_write_unfenced(l->client, &ctx, "PUT", l->path, "application/json",
+						str_get(&body), &err) < 0)
+				log_debug("lease not given back", log_str("lease", l->opts.name),
+					  log_err(&err));
+		}
 	}
 	ctx_done(&ctx);
 }
@@ -366,14 +453,17 @@ void lease_free(struct lease *l)
 {
 	if (!l)
 		return;
-	pthread_mutex_lock(&l->lock);
-	l->closed = true;
-	while (l->at_work)
-		(void)sync_cond_wait_until(&l->idle, &l->lock, INT64_MAX);
-	pthread_mutex_unlock(&l->lock);
+	lease_stop(l);
 	if (atomic_load(&l->is_held)) {
 		give_back(l);
 		metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
 	}
-	ev_post(l->loop, destroy, l); /* behind every arm */
+	free_text(l->opts.ns);
+	free_text(l->opts.name);
+	free_text(l->opts.identity);
+	free(l->collection);
+	free(l->path);
+	free(l->seen_version);
+	str_done(&l->body);
+	free(l);
 }

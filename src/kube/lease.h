@@ -8,30 +8,42 @@
 #include <stdint.h>
 
 struct ev_loop;
+struct fence;
 struct kube_client;
-struct work;
 
 /*
  * Leader election by a coordination.k8s.io/v1 Lease, by client-go's protocol: expiry is judged by
- * the local clock from the last observed change. Losing the lease calls on_lost and goes on
- * electing: the process is never ended here.
+ * the local clock from the last observed change. Losing the lease closes the fence, calls on_lost
+ * and goes on electing: the process is never ended here.
+ *
+ * All of it runs on the I/O thread, so no worker that hangs can keep it from being renewed, or its
+ * loss from being seen. Holding lasts until the start of the last good renewal plus the renew
+ * deadline, which is the fence's limit.
  */
 struct lease;
 
 struct lease_options {
 	const char *ns, *name, *identity; /* name and identity as the sidecars spell them; copied */
 	int64_t duration_ns, renew_deadline_ns, retry_ns; /* 0: 15 s, 10 s, 5 s */
-	void (*on_won)(void *arg);                        /* on a worker */
-	void (*on_lost)(void *arg); /* on a worker; returns before the lease is tried again */
+	struct fence *fence; /* borrowed; opened and closed here, by nobody else */
+	/* On the I/O thread, must not block; the fence is open already, or closed already. */
+	void (*on_won)(void *arg);
+	void (*on_lost)(void *arg);
 	void *arg;
 };
 
-struct lease *lease_new(struct ev_loop *loop, struct work *work, struct kube_client *client,
+struct lease *lease_new(struct ev_loop *loop, struct kube_client *client,
 			const struct lease_options *opts);
 void lease_start(struct lease *l);
-/* Gives the lease back if held, so that the next one need not wait. */
+/* Closes the fence and elects no more. Any thread but the I/O thread. on_lost is not called. */
+void lease_stop(struct lease *l);
+/* Gives the lease back if it was held, so that the next one need not wait: so what wrote under it
+ * must be over. Waits for the answer, 5 s at most; not on the I/O thread. */
 void lease_free(struct lease *l);
-bool lease_is_held(const struct lease *
-			   l); /* any thread: the last renewal is younger than the renew deadline */
+/* Any thread: the limit has not passed. */
+bool lease_is_held(const struct lease *l);
+/* What the Lease counts; of the last one that was seen. With the identity it names a term to
+ * other processes. Any thread. */
+int64_t lease_transitions(const struct lease *l);
 
 #endif

@@ -21,9 +21,11 @@
 #include "event/loop.h"
 #include "event/sync.h"
 #include "kube/backlog.h"
+#include "kube/fence.h"
 
 #define DEFAULT_WORKERS 8
-#define BUSY_RETRY_NS (20 * NS_PER_MS) /* the lane's queue was full */
+#define BUSY_RETRY_NS (20 * NS_PER_MS)   /* the lane's queue was full */
+#define FENCE_RETRY_NS (100 * NS_PER_MS) /* the fence closed before the queue was paused */
 #define JITTER 0.1
 
 struct queue {
@@ -158,13 +160,38 @@ static void finish_key(struct queue *q, const char *key, enum queue_verdict verd
 	want_timer(q, backlog_due_ns(q->backlog));
 }
 
+/* A reconcile that was cut off by the end of a term has not failed. */
+static enum queue_verdict reconcile(struct queue *q, const char *key, int64_t *ret_after_ns)
+{
+	struct fence_member member;
+	enum queue_verdict verdict;
+	struct ctx ctx;
+	struct err err;
+
+	*ret_after_ns = FENCE_RETRY_NS;
+	ctx_init(&ctx, q->opts.timeout_ns);
+	if (!q->opts.fence) {
+		verdict = q->fn(q->arg, &ctx, key, ret_after_ns);
+	} else if (fence_join(q->opts.fence, &member, &ctx, &err) < 0) {
+		verdict = QUEUE_RETRY_AFTER;
+	} else {
+		verdict = q->fn(q->arg, &ctx, key, ret_after_ns);
+		if (verdict == QUEUE_RETRY && fence_check(q->opts.fence, &ctx, &err) < 0) {
+			*ret_after_ns = FENCE_RETRY_NS;
+			verdict = QUEUE_RETRY_AFTER;
+		}
+		fence_leave(q->opts.fence, &member);
+	}
+	ctx_done(&ctx);
+	return verdict;
+}
+
 static void run_job(void *arg)
 {
 	struct queue *q = arg;
-	enum queue_verdict verdict;
+	enum queue_verdict verdict = QUEUE_DONE;
 	int64_t after_ns = 0;
 	const char *key = NULL;
-	struct ctx ctx;
 	unsigned n;
 
 	pthread_mutex_lock(&q->lock);
@@ -172,11 +199,8 @@ static void run_job(void *arg)
 	if (!q->paused && !q->closed)
 		key = backlog_take(q->backlog, clock_now_ns());
 	pthread_mutex_unlock(&q->lock);
-	if (key) {
-		ctx_init(&ctx, q->opts.timeout_ns);
-		verdict = q->fn(q->arg, &ctx, key, &after_ns);
-		ctx_done(&ctx);
-	}
+	if (key)
+		verdict = reconcile(q, key, &after_ns);
 	pthread_mutex_lock(&q->lock);
 	if (key)
 		finish_key(q, key, verdict, after_ns);

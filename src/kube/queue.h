@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct ev_loop;
+struct fence;
 
 /*
  * struct queue - keys waiting for a reconcile
@@ -34,6 +35,7 @@ struct queue_options {
 	enum work_lane lane;                     /* WORK_API */
 	int64_t backoff_base_ns, backoff_max_ns; /* 0: 1 s, 5 min */
 	int64_t timeout_ns;                      /* of one reconcile's ctx; 0: none */
+	struct fence *fence; /* each reconcile joins it; while it is closed keys wait. NULL: none */
 };
 
 struct queue *queue_new(struct ev_loop *loop, struct work *work, const struct queue_options *opts,

@@ -22,7 +22,7 @@
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
-#include "kube/client.h"
+#include "kube/client-internal.h"
 #include "kube/object-internal.h"
 
 #include <inttypes.h>
@@ -197,7 +197,8 @@ static int write_first(struct recorder *r, struct ctx *ctx, struct known *series
 	struct json_writer w = JSON_WRITER(&body);
 
 	put_body(r, &w, e, ns, name);
-	if (kube_create(r->client, ctx, path, str_get(&body), NULL, err) < 0)
+	if (kube_write_unfenced(r->client, ctx, "POST", path, "application/json", str_get(&body),
+				err) < 0)
 		return -1;
 	free(series->path);
 	series->path = xasprintf("%s/%s", path, name);
@@ -216,8 +217,8 @@ static int write_again(struct recorder *r, struct ctx *ctx, struct known *series
 	json_field_u64(&w, "count", series->count + 1);
 	json_field_string(&w, "lastTimestamp", now);
 	json_end_object(&w);
-	if (kube_patch(r->client, ctx, series->path, KUBE_PATCH_MERGE, str_get(&body), NULL, err) <
-	    0)
+	if (kube_write_unfenced(r->client, ctx, "PATCH", series->path,
+				"application/merge-patch+json", str_get(&body), err) < 0)
 		return -1;
 	series->count++;
 	return 0;

@@ -12,12 +12,15 @@
  */
 #include "net/httpd.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "event/loop.h"
+#include "event/sync.h"
 #include "net/addr.h"
 #include "net/conn.h"
 #include "net/listener.h"
@@ -46,6 +49,10 @@ struct httpd {
 	void *arg;
 	struct request *requests;
 	unsigned n_requests;
+
+	pthread_mutex_t lock;
+	pthread_cond_t idle; /* n_at_work is 0 */
+	unsigned n_at_work;  /* lock: requests whose route is on a worker or on its way back */
 };
 
 static void free_request(struct request *r)
@@ -112,12 +119,22 @@ static void refuse(struct request *r, unsigned status)
 	respond(r);
 }
 
+static void count_work(struct httpd *h, int by)
+{
+	LOCK_SCOPE(&h->lock);
+	h->n_at_work += (unsigned)by;
+	if (h->n_at_work == 0)
+		pthread_cond_broadcast(&h->idle);
+}
+
 static void worked(void *arg)
 {
 	struct request *r = arg;
+	struct httpd *h = r->httpd;
 
 	r->at_work = false;
 	respond(r);
+	count_work(h, -1); /* the last touch: httpd_close may go on */
 }
 
 static void work_route(void *arg)
@@ -136,7 +153,9 @@ static void run_route(struct request *r)
 		return;
 	}
 	r->at_work = true;
+	count_work(r->httpd, 1);
 	if (work_submit(r->httpd->work, WORK_SLOW, work_route, r) < 0) {
+		count_work(r->httpd, -1);
 		r->at_work = false;
 		refuse(r, 503);
 	}
@@ -251,8 +270,10 @@ int httpd_new(struct ev_loop *loop, struct work *work, const char *endpoint,
 	*h = (struct httpd){
 		.loop = loop, .work = work, .routes = routes, .n_routes = n, .arg = arg
 	};
+	pthread_mutex_init(&h->lock, NULL);
+	sync_cond_init(&h->idle);
 	if (listener_open(loop, &addr, 0, NULL, on_accept, h, &h->listener, err) < 0) {
-		free(h);
+		httpd_free(h);
 		return -1;
 	}
 	*ret_httpd = h;
@@ -264,12 +285,39 @@ uint16_t httpd_port(const struct httpd *h)
 	return listener_port(h->listener);
 }
 
+/* Requests at work stay, and answer. */
+static void close_on_loop(void *arg)
+{
+	struct httpd *h = arg;
+	struct request *next;
+
+	if (h->listener)
+		listener_close(TAKE_PTR(h->listener));
+	for (struct request *r = h->requests; r; r = next) {
+		next = r->next;
+		if (!r->at_work)
+			free_request(r);
+	}
+}
+
+int httpd_close(struct httpd *h, int64_t timeout_ns)
+{
+	int64_t until_ns = timeout_ns == INT64_MAX ? INT64_MAX : clock_now_ns() + timeout_ns;
+	int r = 0;
+
+	ev_call(h->loop, close_on_loop, h);
+	LOCK_SCOPE(&h->lock);
+	while (h->n_at_work > 0 && r == 0)
+		r = sync_cond_wait_until(&h->idle, &h->lock, until_ns);
+	return h->n_at_work > 0 ? -ETIMEDOUT : 0;
+}
+
 void httpd_free(struct httpd *h)
 {
 	if (!h)
 		return;
-	listener_close(h->listener);
-	while (h->requests)
-		free_request(h->requests);
+	close_on_loop(h);
+	pthread_cond_destroy(&h->idle);
+	pthread_mutex_destroy(&h->lock);
 	free(h);
 }

@@ -37,7 +37,13 @@ int httpd_new(struct ev_loop *loop, struct work *work, const char *endpoint,
 	      const struct httpd_route *routes, size_t n, void *arg, struct httpd **ret_httpd,
 	      struct err *err);
 uint16_t httpd_port(const struct httpd *h);
-/* Blocking routes must be over: stop the workers first. */
+/*
+ * No route is called any more once this has returned: takes no new request and waits for the
+ * blocking routes that are at work, which get their answers out. While the loop and the workers
+ * run, and not on either; before what the routes read is freed. -ETIMEDOUT: one still is at work.
+ */
+int httpd_close(struct httpd *h, int64_t timeout_ns);
+/* After httpd_close, or if the loop never ran. */
 void httpd_free(struct httpd *h);
 
 #endif

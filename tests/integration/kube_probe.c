@@ -19,6 +19,7 @@
 #include "event/work.h"
 #include "kube/client.h"
 #include "kube/config.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/lease.h"
 #include "kube/recorder.h"
@@ -35,6 +36,7 @@ struct probe {
 	struct informer *informers[KUBE_KINDS];
 	struct recorder *recorder;
 	struct lease *lease;
+	struct fence *fence; /* of the lease alone: the verbs here are anyone's */
 	bool is_quiet;
 };
 
@@ -228,6 +230,7 @@ static void on_lost(void *arg)
 
 static void take_lease(struct probe *p, char *rest)
 {
+	struct fence *fence = p->fence = p->fence ? p->fence : fence_new();
 	struct lease_options opts = {
 		.ns = "default",
 		.name = next_word(&rest),
@@ -237,9 +240,10 @@ static void take_lease(struct probe *p, char *rest)
 		.retry_ns = NS_PER_S / 2,
 		.on_won = on_won,
 		.on_lost = on_lost,
+		.fence = fence,
 	};
 
-	p->lease = lease_new(p->loop, p->work, p->client, &opts);
+	p->lease = lease_new(p->loop, p->client, &opts);
 	lease_start(p->lease);
 	say("ok");
 }
@@ -307,6 +311,7 @@ static void run_command(struct probe *p, char *line)
 static void clean_up(struct probe *p)
 {
 	lease_free(p->lease);
+	fence_free(p->fence);
 	recorder_free(p->recorder);
 	for (int kind = 0; kind < KUBE_KINDS; kind++)
 		informer_free(p->informers[kind]);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "kube/fence.h"
 #include "kube/queue.h"
 
 #define PATIENCE_NS (30 * NS_PER_S)
@@ -14,6 +15,8 @@ struct fixture {
 	struct ev_loop *loop;
 	struct work *work;
 	struct queue *q;
+	struct fence *fence;
+	unsigned cancelled; /* reconciles whose ctx was, at their end */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned ran[KEYS]; /* by key "0", "1", … */
@@ -43,6 +46,7 @@ static enum queue_verdict reconcile(void *arg, struct ctx *ctx, const char *key,
 	while (f->held)
 		(void)sync_cond_wait_until(&f->changed, &f->lock, clock_now_ns() + PATIENCE_NS);
 	f->holding--;
+	f->cancelled += ctx_is_cancelled(ctx);
 	again = i == 0 && f->again;
 	f->again = false;
 	pthread_mutex_unlock(&f->lock);
@@ -85,6 +89,8 @@ static int set_up(void **state)
 	ASSERT_EQ(ev_loop_new(&f->loop), 0);
 	ASSERT_EQ(ev_loop_spawn(f->loop), 0);
 	ASSERT_EQ(work_new(NULL, &f->work), 0);
+	f->fence = opts.fence = fence_new();
+	fence_open(f->fence, FENCE_NO_LIMIT);
 	f->q = queue_new(f->loop, f->work, &opts, reconcile, f);
 	*state = f;
 	return 0;
@@ -95,6 +101,7 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 
 	queue_free(f->q);
+	fence_free(f->fence);
 	ev_loop_join(f->loop);
 	work_free(f->work);
 	ev_loop_free(f->loop);
@@ -197,6 +204,29 @@ TEST(one_key_is_never_at_work_twice)
 	ASSERT_EQ(read_count(f, &f->overlaps), 0);
 }
 
+/* A reconcile that the end of a term cut off has not failed, and its key is not lost. */
+TEST(the_end_of_a_term_cancels_and_the_next_one_goes_on)
+{
+	struct fixture *f = *state;
+
+	f->verdicts[0] = QUEUE_RETRY;
+	f->held = true;
+	queue_resume(f->q);
+	queue_add(f->q, "0");
+	wait_for(f, &f->holding, 1);
+	fence_close(f->fence);
+	pthread_mutex_lock(&f->lock);
+	f->held = false;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	wait_for(f, &f->ran[0], 1);
+	ASSERT_EQ(read_count(f, &f->cancelled), 1);
+	fence_open(f->fence, FENCE_NO_LIMIT);
+	wait_for(f, &f->ran[0], 2);
+	ASSERT_EQ(read_count(f, &f->cancelled), 1);
+	ASSERT_EQ(read_count(f, &f->failures_seen[0]), 0);
+}
+
 TEST(freeing_with_keys_left_is_fine)
 {
 	struct fixture *f = *state;
@@ -209,4 +239,6 @@ TEST(freeing_with_keys_left_is_fine)
 RUN_TESTS(QUEUE(a_new_queue_waits_and_coalesces), QUEUE(added_while_at_work_it_runs_again),
 	  QUEUE(failures_grow_and_success_forgets), QUEUE(a_delayed_key_comes_by_itself),
 	  QUEUE(different_keys_run_at_once_and_pause_holds_the_rest),
-	  QUEUE(one_key_is_never_at_work_twice), QUEUE(freeing_with_keys_left_is_fine))
+	  QUEUE(one_key_is_never_at_work_twice),
+	  QUEUE(the_end_of_a_term_cancels_and_the_next_one_goes_on),
+	  QUEUE(freeing_with_keys_left_is_fine))

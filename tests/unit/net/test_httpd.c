@@ -3,12 +3,15 @@
 #include "check.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
 #include "event/loop.h"
+#include "event/sync.h"
 #include "net/httpd.h"
 
 static struct ev_loop *loop;
@@ -29,9 +32,23 @@ static unsigned say_not_ready(void *arg, struct str *body)
 	return 503;
 }
 
+static struct sync_flag at_work, go_on;
+static atomic_bool is_over;
+
+static unsigned wait_for_word(void *arg, struct str *body)
+{
+	(void)arg;
+	sync_flag_set(&at_work);
+	(void)sync_flag_wait_until(&go_on, INT64_MAX);
+	atomic_store(&is_over, true);
+	str_append(body, "late\n");
+	return 200;
+}
+
 static const struct httpd_route routes[] = {
 	{ .path = "/healthz", .fn = say_ok },
 	{ .path = "/readyz", .fn = say_not_ready, .is_blocking = true },
+	{ .path = "/slow", .fn = wait_for_word, .is_blocking = true },
 };
 
 static void start(void *arg)
@@ -41,12 +58,6 @@ static void start(void *arg)
 	ASSERT_OK(
 		httpd_new(loop, work, "127.0.0.1:0", routes, ARRAY_LEN(routes), NULL, &httpd, err),
 		err);
-}
-
-static void stop(void *arg)
-{
-	(void)arg;
-	httpd_free(httpd);
 }
 
 static int set_up(void **state)
@@ -60,12 +71,14 @@ static int set_up(void **state)
 	return ev_loop_spawn(loop);
 }
 
+/* In the order of a process (cmd/process.h). */
 static int tear_down(void **state)
 {
 	(void)state;
-	work_free(work);
-	ev_call(loop, stop, NULL);
+	(void)httpd_close(httpd, INT64_MAX);
 	ev_loop_join(loop);
+	work_free(work);
+	httpd_free(httpd);
 	ev_loop_free(loop);
 	return 0;
 }
@@ -115,5 +128,50 @@ TEST(bad_requests_are_refused)
 	assert_non_null(strstr(answer, "HTTP/1.1 431"));
 }
 
+static int begin_slow(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(httpd_port(httpd)) };
+	static const char request[] = "GET /slow HTTP/1.1\r\n\r\n";
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(fd_write_all(fd, request, strlen(request)), 0);
+	(void)sync_flag_wait_until(&at_work, INT64_MAX);
+	return fd;
+}
+
+static void say_go_on(void *arg)
+{
+	sync_flag_set(arg);
+}
+
+/* At the end of a process a page that was being made came back to a server, and to caches, that
+ * were freed. */
+TEST(closing_waits_for_the_page_that_is_being_made_and_lets_it_out)
+{
+	autofd int fd = begin_slow();
+	autofree char *answer = NULL;
+	size_t len = 0;
+
+	ASSERT_EQ(httpd_close(httpd, 1), -ETIMEDOUT);
+	ASSERT_FALSE(atomic_load(&is_over));
+	ASSERT_EQ(work_submit(work, WORK_SLOW, say_go_on, &go_on), 0);
+	ASSERT_EQ(httpd_close(httpd, INT64_MAX), 0);
+	ASSERT_TRUE(atomic_load(&is_over));
+	assert_int_equal(fd_read_all(fd, 1 << 20, &answer, &len), 0);
+	assert_non_null(strstr(answer, "late"));
+}
+
+/* The asker goes away meanwhile. */
+TEST(closing_waits_also_when_nobody_listens_any_more)
+{
+	close(begin_slow());
+	sync_flag_set(&go_on);
+	ASSERT_EQ(httpd_close(httpd, INT64_MAX), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-RUN_TESTS(T(known_paths_are_answered_and_others_are_not_found), T(bad_requests_are_refused))
+RUN_TESTS(T(known_paths_are_answered_and_others_are_not_found), T(bad_requests_are_refused),
+	  T(closing_waits_for_the_page_that_is_being_made_and_lets_it_out),
+	  T(closing_waits_also_when_nobody_listens_any_more))

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A term, a limit and a list of those at work, under one lock. The list is as long as there are
+ * workers, so it is searched.
+ */
+#include "kube/fence.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "event/sync.h"
+
+/* The lock is taken by readers too, through a pointer, so that they can be const. */
+struct fence {
+	pthread_mutex_t *lock;
+	bool is_open;
+	uint64_t term;
+	int64_t limit_ns;
+	struct fence_member *members;
+};
+
+struct fence *fence_new(void)
+{
+	struct fence *f = xcalloc(1, sizeof(*f));
+
+	f->lock = xmalloc(sizeof(*f->lock));
+	pthread_mutex_init(f->lock, NULL);
+	return f;
+}
+
+void fence_free(struct fence *f)
+{
+	if (!f)
+		return;
+	pthread_mutex_destroy(f->lock);
+	free(f->lock);
+	free(f);
+}
+
+/* Under the lock. */
+static bool is_open_now(const struct fence *f)
+{
+	return f->is_open && clock_boot_ns() < f->limit_ns;
+}
+
+void fence_open(struct fence *f, int64_t limit_ns)
+{
+	LOCK_SCOPE(f->lock);
+	if (!f->is_open)
+		f->term++;
+	f->is_open = true;
+	f->limit_ns = limit_ns;
+}
+
+void fence_close(struct fence *f)
+{
+	LOCK_SCOPE(f->lock);
+	f->is_open = false;
+	for (struct fence_member *m = f->members; m; m = m->next)
+		ctx_cancel(m->ctx);
+}
+
+bool fence_is_open(const struct fence *f)
+{
+	LOCK_SCOPE(f->lock);
+	return is_open_now(f);
+}
+
+uint64_t fence_term(const struct fence *f)
+{
+	LOCK_SCOPE(f->lock);
+	return f->term;
+}
+
+static int refuse(struct err *err)
+{
+	return err_set(err, ERR_ABORTED,
+		       "leadership is lost or was not renewed in time; the next leader goes on");
+}
+
+int fence_join(struct fence *f, struct fence_member *m, struct ctx *ctx, struct err *err)
+{
+	LOCK_SCOPE(f->lock);
+	if (!is_open_now(f))
+		return refuse(err);
+	*m = (struct fence_member){ .next = f->members, .ctx = ctx, .term = f->term };
+	f->members = m;
+	return 0;
+}
+
+void fence_leave(struct fence *f, struct fence_member *m)
+{
+	struct fence_member **at = &f->members;
+	LOCK_SCOPE(f->lock);
+
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+}
+
+int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
+{
+	const struct fence_member *m;
+	LOCK_SCOPE(f->lock);
+
+	for (m = f->members; m && m->ctx != ctx; m = m->next)
+		;
+	if (!m)
+		return err_set(err, ERR_ABORTED, "a write outside of any term of leadership");
+	return m->term == f->term && is_open_now(f) ? 0 : refuse(err);
+}
+
+int64_t fence_left_ns(const struct fence *f)
+{
+	int64_t left_ns;
+	LOCK_SCOPE(f->lock);
+
+	if (f->limit_ns == FENCE_NO_LIMIT)
+		return INT64_MAX;
+	left_ns = f->limit_ns - clock_boot_ns();
+	return f->is_open && left_ns > 0 ? left_ns : 0;
+}
