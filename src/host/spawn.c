@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -67,11 +68,27 @@ static void tail_feed(struct tail *t, const char *buf, size_t n)
 	t->line[t->len] = '\0';
 }
 
-static int start(const char *path, const struct host_spawn *spawn, int out_fd, pid_t *ret_pid)
+/* A file in memory, so that the tool may also open it by its path. */
+static int make_input(const char *text, int *ret_fd, struct err *err)
+{
+	autofd int fd = memfd_create("input", MFD_CLOEXEC);
+	size_t n = strlen(text);
+
+	if (fd < 0 || write(fd, text, n) != (ssize_t)n || lseek(fd, 0, SEEK_SET) < 0)
+		return host_err(err, errno, "make the input of a tool");
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_SAFE_FD);
+	if (*ret_fd < 0)
+		return host_err(err, errno, "make the input of a tool");
+	return 0;
+}
+
+static int start(const char *path, const struct host_spawn *spawn, int in_fd, int out_fd,
+		 pid_t *ret_pid)
 {
 	static char path_env[] = "PATH=/usr/sbin:/sbin:/usr/bin:/bin";
 	static char lang_env[] = "LC_ALL=C";
-	static char *const env[] = { path_env, lang_env, NULL };
+	/* posix_spawn wants char *const[] for historical reasons and changes nothing */
+	char *const env[] = { path_env, lang_env, (char *)(uintptr_t)spawn->setting, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -81,7 +98,10 @@ static int start(const char *path, const struct host_spawn *spawn, int out_fd, p
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	if (in_fd >= 0)
+		posix_spawn_file_actions_adddup2(&actions, in_fd, 0);
+	else
+		posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
 	posix_spawn_file_actions_adddup2(&actions, out_fd, 2);
 	if (spawn->pass_fd >= 0)
@@ -91,7 +111,6 @@ static int start(const char *path, const struct host_spawn *spawn, int out_fd, p
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
-	/* posix_spawn wants char *const[] for historical reasons and changes nothing */
 	rc = posix_spawn(ret_pid, path, &actions, &attr, (char *const *)(uintptr_t)spawn->argv,
 			 env);
 	posix_spawnattr_destroy(&attr);
@@ -167,6 +186,7 @@ int host_spawn(struct ctx *ctx, const struct host_spawn *spawn, struct err *err)
 	autofd int pid_fd = -1;
 	autofd int read_fd = -1;
 	autofd int write_fd = -1;
+	autofd int in_fd = -1;
 	int pipe_fds[2];
 	int status = 0;
 	char path[256];
@@ -183,7 +203,9 @@ int host_spawn(struct ctx *ctx, const struct host_spawn *spawn, struct err *err)
 	(void)close(pipe_fds[1]);
 	if (write_fd < 0 || fcntl(write_fd, F_SETFL, 0) < 0)
 		return host_err(err, errno, "make a pipe for %s", spawn->tool);
-	rc = start(path, spawn, write_fd, &pid);
+	if (spawn->input && make_input(spawn->input, &in_fd, err) < 0)
+		return -1;
+	rc = start(path, spawn, in_fd, write_fd, &pid);
 	if (rc < 0)
 		return host_err(err, -rc, "start '%s'", path);
 	(void)close(TAKE_FD(write_fd));

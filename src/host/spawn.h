@@ -9,17 +9,20 @@
 
 /* A file passed to the tool is its fd 3; this is the path by which it opens it. */
 #define HOST_SPAWN_FD_PATH "/proc/self/fd/3"
+#define HOST_SPAWN_INPUT_PATH "/proc/self/fd/0"
 
 struct host_spawn {
 	const char *tool; /* "mkfs.ext4": looked for in the system's directories, never in $PATH */
 	const char *package;     /* what to install when it is missing */
 	const char *const *argv; /* argv[0] is the tool's name; NULL at the end */
-	int pass_fd;             /* the tool's fd 3; -1: none */
-	int64_t timeout_ns;      /* beside the deadline of ctx */
+	const char *setting;     /* one more of its environment, "NAME=value"; NULL: none */
+	const char *input;  /* what it reads on fd 0, also by HOST_SPAWN_INPUT_PATH; NULL: none */
+	int pass_fd;        /* the tool's fd 3; -1: none */
+	int64_t timeout_ns; /* beside the deadline of ctx */
 };
 
 /*
- * Runs a tool to its end: no shell, empty standard input, environment of our own, all other fds
+ * Runs a tool to its end: no shell, standard input of ours, environment of our own, all other fds
  * closed on exec. 0 if it exits 0. FAILED_PRECONDITION: not installed; INTERNAL: how it ended and
  * the last line it said; DEADLINE_EXCEEDED or CANCELLED: its process group was killed and it was
  * waited for.

@@ -101,6 +101,8 @@ struct fake_world {
 	uint64_t next_number;
 	int64_t time_ns;
 	size_t n_touched;
+	void (*at_mkfs)(void *arg); /* NULL */
+	void *at_mkfs_arg;
 	const char *link_before_unlink; /* NULL */
 	unsigned n_calls;
 	unsigned fail_at;

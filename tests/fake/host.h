@@ -47,6 +47,8 @@ size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
 /* A loop device bound by another program to a file of its own. */
 void fake_host_add_foreign_loop(void);
 void fake_host_set_direct(bool can_direct); /* what the kernel gives new loop devices */
+/* Calls this each time in the middle of a mkfs. */
+void fake_host_at_mkfs(void (*fn)(void *arg), void *arg);
 /* "" or the filesystem that mkfs put into the file; its UUID. */
 const char *fake_host_fs_of(const char *name, struct uuid *ret_uuid);
 

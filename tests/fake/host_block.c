@@ -213,6 +213,8 @@ static int make_fs(struct ctx *ctx, int fd, const char *fs, struct err *err)
 
 	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
 		return -1;
+	if (world.at_mkfs)
+		world.at_mkfs(world.at_mkfs_arg);
 	assert(!inode->n_links && "mkfs only ever on a file without a name");
 	(void)snprintf(inode->fs, sizeof(inode->fs), "%s", fs);
 	memset(&inode->fs_uuid, 0x11, sizeof(inode->fs_uuid));

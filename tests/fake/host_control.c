@@ -104,6 +104,12 @@ void fake_host_add_foreign(const char *name)
 	fake_entry_add(world.pool->root, name, inode, true);
 }
 
+void fake_host_at_mkfs(void (*fn)(void *arg), void *arg)
+{
+	world.at_mkfs = fn;
+	world.at_mkfs_arg = arg;
+}
+
 static struct fake_inode *file(const char *name)
 {
 	struct fake_entry *entry = fake_entry_find(world.pool->root, name);

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 
 import grpc
 import pytest
@@ -75,6 +76,31 @@ def test_pool_of_a_living_process(driver, pool, work):
     assert str(pool.dir) in said
     assert str(driver.process.child.pid) in said
     driver.calls.probe()
+
+
+def superblock(path):
+    said = subprocess.run(['dumpe2fs', '-h', path], capture_output=True, text=True, check=True).stdout
+    return [line for line in said.splitlines()
+            if not line.startswith(('Filesystem UUID', 'Filesystem created', 'Last write', 'Last checked', 'Directory Hash', 'Checksum',
+                                    'Lifetime'))]
+
+
+def test_ext4_is_the_same_whatever_mke2fs_conf_says(driver, pool, work, volume):
+    before = volume(size=96 * MIB).create()
+    wanted = superblock(pool.dir / before.name)
+    (work / 'conf').write_text('[defaults]\n\tbase_features = sparse_super\n\tdefault_mntopts = journal_data\n'
+                               '\tinode_ratio = 1048576\n\thash_alg = tea\n\terrors = panic\n'
+                               '\tenable_periodic_fsck = 1\n\treserved_ratio = 9\n'
+                               '[fs_types]\n\text4 = {\n\t\tinode_ratio = 524288\n\t}\n')
+    for template in (pool.dir / '.cleat/templates').iterdir():
+        template.unlink()
+    sh('mount', '--bind', work / 'conf', '/etc/mke2fs.conf')
+    try:
+        after = volume(size=96 * MIB).create()
+    finally:
+        sh('umount', '/etc/mke2fs.conf')
+    assert superblock(pool.dir / after.name) == wanted
+    assert 'Default mount options:    user_xattr acl' in wanted
 
 
 def test_two_pools_and_a_parameter_that_chooses(work, own_pool):

@@ -51,14 +51,13 @@ static int take_existing(struct pool *p, const struct backend_spec *spec,
 	return 0;
 }
 
+/* What is in the allocated file. */
 static int fill(struct pool *p, struct ctx *ctx, int fd, const struct backend_spec *spec,
 		const struct uuid *uuid, struct err *err)
 {
 	struct host_file file;
 	int rc = 0;
 
-	if (host_file_allocate(fd, spec->bytes, err) < 0)
-		return -1;
 	if (str_is_equal(spec->fs, "ext4"))
 		rc = pool_fill_ext4(p, ctx, fd, spec->bytes, uuid, err);
 	else if (str_is_equal(spec->fs, "xfs"))
@@ -107,9 +106,10 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 		uuid_make(&uuid);
 	if (host_file_make(p->dir_fd, &fd, err) < 0 || pool_promise(p, spec->bytes, err) < 0)
 		return -1;
-	rc = fill(p, ctx, fd, spec, &uuid, err);
+	rc = host_file_allocate(fd, spec->bytes, err);
 	pool_promise_end(p, spec->bytes);
-	if (rc < 0 || write_record(fd, spec, &uuid, err) < 0 || host_file_sync(fd, err) < 0)
+	if (rc < 0 || fill(p, ctx, fd, spec, &uuid, err) < 0 ||
+	    write_record(fd, spec, &uuid, err) < 0 || host_file_sync(fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;

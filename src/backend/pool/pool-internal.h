@@ -23,6 +23,7 @@ struct pool {
 
 	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
 	uint64_t pending_bytes; /* promised to creates that have not allocated yet */
+	uint64_t n_ended;       /* promises so far */
 	struct map *known;      /* tokens in the directory; the value is pool_known_whole or
 				   pool_known_damaged */
 	uint64_t n_damaged;

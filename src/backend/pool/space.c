@@ -5,7 +5,9 @@
  * Thick volumes are fallocated before they have a name, so the filesystem's own free figure already
  * knows of them; what it does not know are creates that looked and have not allocated yet. Those
  * are added up in pending_bytes, so that a hundred creates at once cannot each be promised the last
- * gigabyte. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata, deletes and
+ * gigabyte. A promise ends when the blocks are there: longer, and they would count twice while mkfs
+ * runs. A figure that was asked before some promise ended may not know its blocks yet, so it is
+ * asked again. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata, deletes and
  * copy-on-write of later snapshots working.
  *
  * The set of known tokens, which only counts are taken from, is read from the directory at open and
@@ -59,14 +61,29 @@ static int look(struct pool *p, struct host_fs *ret_fs, struct err *err)
 	return 0;
 }
 
+/* A look and the promises of the same moment; p->lock is taken if 0. */
+static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err)
+{
+	uint64_t n_ended;
+
+	pthread_mutex_lock(&p->lock);
+	do {
+		n_ended = p->n_ended;
+		pthread_mutex_unlock(&p->lock);
+		if (look(p, ret_fs, err) < 0)
+			return -1;
+		pthread_mutex_lock(&p->lock);
+	} while (n_ended != p->n_ended);
+	return 0;
+}
+
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 {
 	struct host_fs fs;
 	uint64_t available;
 
-	if (look(p, &fs, err) < 0)
+	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
-	pthread_mutex_lock(&p->lock);
 	available = available_in(p, &fs);
 	if (bytes <= available)
 		p->pending_bytes += bytes;
@@ -84,6 +101,7 @@ void pool_promise_end(struct pool *p, uint64_t bytes)
 {
 	pthread_mutex_lock(&p->lock);
 	p->pending_bytes -= bytes;
+	p->n_ended++;
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -174,15 +192,15 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 	struct host_fs fs;
 	bool is_current;
 
-	if (ctx_check(ctx, err) < 0 || look(p, &fs, err) < 0 ||
-	    host_file_look(p->dir_fd, &dir, err) < 0)
+	if (ctx_check(ctx, err) < 0 || host_file_look(p->dir_fd, &dir, err) < 0)
 		return -1;
 	pthread_mutex_lock(&p->lock);
 	is_current = p->seen_ns == dir.changed_ns;
 	pthread_mutex_unlock(&p->lock);
 	if (!is_current && pool_scan(p, err) < 0)
 		return -1;
-	pthread_mutex_lock(&p->lock);
+	if (look_and_lock(p, &fs, err) < 0)
+		return -1;
 	*ret_info = (struct backend_info){
 		.name = b->pool_name,
 		.identity = b->identity,

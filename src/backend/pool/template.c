@@ -23,7 +23,7 @@
 #define TEMPLATE_BYTES_MAX (4096 * GIB)
 
 /* The number is the version of host_mkfs_ext4's options: change both together. */
-#define TEMPLATE_FORMAT "ext4-1-%llu"
+#define TEMPLATE_FORMAT "ext4-2-%llu"
 
 struct oldest {
 	struct pool *pool;

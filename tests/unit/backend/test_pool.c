@@ -319,6 +319,26 @@ TEST(keeps_a_reserve)
 	teardown(&e);
 }
 
+static void see_available(void *arg)
+{
+	struct env *e = arg;
+
+	ASSERT_EQ(info(e).available_bytes, 768 * MIB - 320 * MIB);
+}
+
+TEST(counts_a_volume_once_while_mkfs_runs)
+{
+	struct env e;
+
+	setup(&e, GIB);
+	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+	ASSERT_EQ(info(&e).available_bytes, 768 * MIB);
+	fake_host_at_mkfs(see_available, &e);
+	ASSERT_OK(create(&e, "a", 320 * MIB, "xfs"), &e.err);
+	ASSERT_EQ(info(&e).available_bytes, 768 * MIB - 320 * MIB);
+	teardown(&e);
+}
+
 TEST(refuses_a_device_without_direct_io_unless_the_volume_allows_it)
 {
 	const struct backend_attach_options opts = { .hold = true };
@@ -475,6 +495,7 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(finds_its_volumes_after_a_restart), UNIT(sees_that_a_person_removed_a_file),
 	  UNIT(gives_each_filesystem_its_own_identity_and_all_of_its_blocks),
 	  UNIT(keeps_few_templates), UNIT(keeps_a_reserve),
+	  UNIT(counts_a_volume_once_while_mkfs_runs),
 	  UNIT(refuses_a_device_without_direct_io_unless_the_volume_allows_it),
 	  UNIT(is_unavailable_when_its_filesystem_became_read_only),
 	  UNIT(makes_an_image_once_and_finds_it_again),

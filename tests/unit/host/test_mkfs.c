@@ -126,6 +126,39 @@ TEST(stamps_nothing_that_is_no_ext4_of_ours)
 	done(&m);
 }
 
+/* Which no option says and so mke2fs.conf could: errors, default mount options, hash. */
+TEST(says_all_that_a_machine_could_say_otherwise)
+{
+	uint8_t sb[1024];
+	struct made m;
+
+	make(&m, 1 * GIB);
+	need(&m, host_mkfs_ext4(&m.ctx, m.fd, 1 * GIB, &m.err));
+	ASSERT_EQ(pread(m.fd, sb, sizeof(sb), 1024), 1024);
+	ASSERT_EQ(sb[0x3c], 2);               /* errors: remount-ro */
+	ASSERT_EQ(sb[0x100], 0x0c);           /* user_xattr, acl */
+	ASSERT_EQ(sb[0xfc], 1);               /* half_md4 */
+	ASSERT_EQ(sb[0x02], 1);               /* 65536 inodes */
+	ASSERT_EQ(sb[0x36] & sb[0x37], 0xff); /* never by number of mounts */
+	ASSERT_EQ(sb[0x44] | sb[0x45] | sb[0x46] | sb[0x47], 0);
+	done(&m);
+}
+
+TEST(leaves_the_kernel_nothing_to_initialise)
+{
+	enum { INODE_ZEROED = 4, DESCRIPTOR = 64, OFF_FLAGS = 0x12 };
+	uint8_t flags;
+	struct made m;
+
+	make(&m, 11 * GIB);
+	need(&m, host_mkfs_ext4(&m.ctx, m.fd, 11 * GIB, &m.err));
+	for (unsigned group = 0; group < 88; group++) {
+		ASSERT_EQ(pread(m.fd, &flags, 1, 4096 + group * DESCRIPTOR + OFF_FLAGS), 1);
+		ASSERT_TRUE(flags & INODE_ZEROED);
+	}
+	done(&m);
+}
+
 TEST(makes_an_xfs_with_uuid_and_label)
 {
 	struct host_probe probe;
@@ -168,5 +201,7 @@ TEST(gives_the_tools_last_line)
 }
 
 RUN_TESTS(UNIT(stamps_an_ext4_of_any_size), UNIT(stamps_every_backup),
-	  UNIT(stamps_nothing_that_is_no_ext4_of_ours), UNIT(makes_an_xfs_with_uuid_and_label),
+	  UNIT(stamps_nothing_that_is_no_ext4_of_ours),
+	  UNIT(says_all_that_a_machine_could_say_otherwise),
+	  UNIT(leaves_the_kernel_nothing_to_initialise), UNIT(makes_an_xfs_with_uuid_and_label),
 	  UNIT(tells_blank_from_unreadable), UNIT(gives_the_tools_last_line))
