@@ -57,6 +57,11 @@ static const struct opt options[] = {
 	  .help = "Where the volume is or will be published; its parent must exist." },
 	{ .name = "read-only", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, read_only),
 	  .help = "Publish for reading alone." },
+	{ .name = "volume check", .type = OPT_GROUP },
+	{ .name = "pool", .type = OPT_STRING, .offset = offsetof(struct ctl_options, pool), .arg = "DIR",
+	  .help = "The pool's directory, as the driver on this node sees it." },
+	{ .name = "repair", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, repair),
+	  .help = "Let the tool mend what it finds; without it nothing is changed." },
 	CMD_COMMON_OPTIONS(struct ctl_options),
 	{ .type = OPT_END },
 };
@@ -108,6 +113,8 @@ static bool has_option(const struct ctl_options *opts, const char *name, size_t 
 		return !str_is_empty(opts->staging);
 	if (strncmp(name, "target", n) == 0)
 		return !str_is_empty(opts->target);
+	if (strncmp(name, "pool", n) == 0)
+		return !str_is_empty(opts->pool);
 	assert(strncmp(name, "size", n) == 0);
 	return opts->size > 0;
 }
@@ -162,6 +169,18 @@ static int call_verb(struct ctl *ctl, const struct ctl_verb *verb, struct err *e
 	return verb->run(ctl, err);
 }
 
+static int run_local(struct ctl *ctl, const struct ctl_verb *verb, struct err *err)
+{
+	struct ctx ctx;
+	int r;
+
+	ctx_init(&ctx, 0);
+	ctl->ctx = &ctx;
+	r = verb->run(ctl, err);
+	ctx_done(&ctx);
+	return r;
+}
+
 static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb, const char *id,
 		    struct ev_loop *loop, struct str *out, struct err *err)
 {
@@ -176,6 +195,8 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 	struct ctx ctx;
 	int r;
 
+	if (verb->is_local)
+		return run_local(&ctl, verb, err);
 	if (remote_open(loop, opts->endpoint, &opts->tls, &remote, err) < 0)
 		return -1;
 	ctx_init(&ctx, opts->timeout_ns);
@@ -207,11 +228,12 @@ static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 	r = run_verb(opts, verb, id, loop, &out, &err);
 	ev_loop_join(loop);
 	ev_loop_free(loop);
+	fputs(str_get(&out), stdout);
 	if (r < 0) {
+		fflush(stdout);
 		fprintf(stderr, "cleat ctl: %s: %s\n", err_code_name(err.code), err.msg);
 		return CMD_FAILED;
 	}
-	fputs(str_get(&out), stdout);
 	return CMD_OK;
 }
 
@@ -323,7 +345,7 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
 				      "create|list|show|delete|stage|publish|unpublish|"
-				      "unstage, or info");
+				      "unstage|check, or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -364,6 +386,7 @@ const struct cmd cmd_ctl = {
 		 "  volume unpublish ID --target=PATH\n"
 		 "  volume unstage ID --staging=DIR\n"
 		 "  volume delete ID\n"
+		 "  volume check ID --pool=DIR [--repair]\n"
 		 "  info\n"
 		 "\n"
 		 "An ID may be the name that the volume was made with. 'cleat ctl volume create "

@@ -25,6 +25,8 @@ struct ctl_options {
 	const char *staging;
 	const char *target;
 	bool read_only;
+	const char *pool;
+	bool repair;
 };
 
 enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
@@ -32,7 +34,7 @@ enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
 /* One run: the service, the arena of its ctx, and where the answer is written. */
 struct ctl {
 	const struct ctl_options *opts;
-	const struct csi_service *service;
+	const struct csi_service *service; /* NULL if the verb is local */
 	struct ctx *ctx;
 	enum ctl_output output;
 	const char *id; /* NAME or ID argument, "" if the verb has none; names are ids by now */
@@ -47,6 +49,7 @@ struct ctl_verb {
 	const char *needs;    /* options that must be there, comma-separated; NULL for none */
 	const char *takes;    /* further options of this verb, for its help */
 	const char *summary;
+	bool is_local; /* asks no driver; ctl->id is as it was given, and nothing ends it but it */
 	int (*run)(struct ctl *ctl, struct err *err);
 };
 
@@ -58,7 +61,11 @@ int ctl_volume_check(const struct ctl_options *opts, struct err *err);
  * driver has no such, or cannot list. */
 int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
 
+/* ctl_check.c: the verb "volume check". */
+int ctl_check(struct ctl *ctl, struct err *err);
+
 /* The answers, as table, JSON or id. */
+void ctl_print_document(struct ctl *ctl, const struct str *json);
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
 void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list);
 void ctl_print_status(struct ctl *ctl, const struct csi_volume_status *status);

@@ -12,7 +12,7 @@
 #include "volume/id.h"
 
 /* What json holds, in the form that was asked for. */
-static void put_document(struct ctl *ctl, const struct str *json)
+void ctl_print_document(struct ctl *ctl, const struct str *json)
 {
 	autojson struct json_doc *doc = NULL;
 	struct err err;
@@ -65,7 +65,7 @@ static void print_document(struct ctl *ctl, const struct csi_volume *v,
 	struct json_writer w = JSON_WRITER(&json);
 
 	put_volume(&w, v, status);
-	put_document(ctl, &json);
+	ctl_print_document(ctl, &json);
 }
 
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
@@ -160,7 +160,7 @@ void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
 			put_volume(&w, &list->v[i].volume, &list->v[i]);
 		json_end_array(&w);
 		json_end_object(&w);
-		put_document(ctl, &json);
+		ctl_print_document(ctl, &json);
 		break;
 	case CTL_TABLE:
 		print_table(ctl, list);
@@ -182,7 +182,7 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 		json_field_string(&w, "volume_id", ctl->id);
 		json_field_string(&w, "done", what);
 		json_end_object(&w);
-		put_document(ctl, &json);
+		ctl_print_document(ctl, &json);
 		break;
 	case CTL_TABLE:
 		str_appendf(ctl->out, "volume %s %s\n", ctl->id, what);
@@ -267,7 +267,7 @@ int ctl_info(struct ctl *ctl, struct err *err)
 		return -1;
 	if (ctl->output == CTL_JSON || ctl->output == CTL_YAML) {
 		put_facts(&w, &facts);
-		put_document(ctl, &json);
+		ctl_print_document(ctl, &json);
 	} else {
 		print_facts(ctl->out, &facts);
 	}

@@ -233,6 +233,8 @@ const struct ctl_verb ctl_volume_verbs[] = {
 	  .summary = "Take it away from that path." },
 	{ .group = "volume", .name = "unstage", .argument = "ID", .needs = "staging", .run = unstage,
 	  .summary = "Unmount it and let its device go." },
+	{ .group = "volume", .name = "check", .argument = "ID", .needs = "pool", .takes = "repair", .is_local = true,
+	  .run = ctl_check, .summary = "Have the filesystem of a volume that is not in use checked by its own tool, on its node." },
 	{ .name = NULL },
 };
 /* clang-format on */

@@ -94,11 +94,12 @@ static int check_condition(const struct publish *p, const struct node_state *sta
 		return 0;
 	return err_set(
 		err, ERR_FAILED_PRECONDITION,
-		"the filesystem of volume '%s' (%s at '%.200s') %s after an error, the kernel's "
-		"log says which; take the volume down on this node, then run 'cleat ctl volume "
-		"check %s' there",
-		p->req->volume_id, state->device.path, path,
-		is.is_shut_down ? "was shut down" : "went read-only", p->req->volume_id);
+		"the filesystem of volume '%s' (on '%s') %s after an error, the kernel's log says "
+		"which; take the volume down on this node, then run 'cleat ctl volume check "
+		"--pool=DIR %s' there, DIR being that of pool '%s'",
+		p->req->volume_id, state->device.path,
+		is.is_shut_down ? "was shut down" : "went read-only", p->req->volume_id,
+		state->ref.pool->pool_name);
 }
 
 static int see_entry(void *arg, const char *name, bool is_regular)

@@ -140,9 +140,9 @@ static int refuse_damaged(const struct node_state *state, const char *fs, struct
 	vol_id_format(&state->ref.id, id);
 	return err_set(
 		err, ERR_FAILED_PRECONDITION,
-		"volume '%s' is not mounted before its %s is repaired (%.300s); run 'cleat ctl "
-		"volume check %s' on this node",
-		id, fs, why.msg, id);
+		"volume '%s' is not mounted before its %s is repaired (%.200s); run 'cleat ctl "
+		"volume check --pool=DIR %s' on this node, DIR being that of pool '%s'",
+		id, fs, why.msg, id, state->ref.pool->pool_name);
 }
 
 static int check_condition(const struct node_state *state, const char *fs, struct err *err)

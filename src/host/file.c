@@ -254,6 +254,15 @@ int host_file_lock(int fd, struct err *err)
 	return host_err(err, errno, "lock file");
 }
 
+int host_file_claim(int fd, bool alone, struct err *err)
+{
+	if (flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return err_os(err, ERR_ABORTED, errno, "somebody else has claimed it");
+	return host_err(err, errno, "claim a file");
+}
+
 int host_file_get_text(int fd, char *ret_text, size_t cap, struct err *err)
 {
 	ssize_t n = pread(fd, ret_text, cap - 1, 0);

@@ -89,6 +89,12 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
 /* flock, exclusive, not waiting; released when fd closes or the process dies. ABORTED: someone else
  * has it. */
 int host_file_lock(int fd, struct err *err);
+/*
+ * A claim on the file's content that goes with this opening of it: a loop device that is bound with
+ * the fd keeps it until it is gone. Many may share one; alone: nobody else may have any. ABORTED:
+ * somebody has one that forbids it.
+ */
+int host_file_claim(int fd, bool alone, struct err *err);
 /* The whole (small) content as text. */
 int host_file_get_text(int fd, char *ret_text, size_t cap, struct err *err);
 int host_file_set_text(int fd, const char *text, struct err *err);

@@ -3,7 +3,7 @@
  * Tools run by posix_spawn (never fork: we are threaded), each in a process group of its own so
  * that it dies with all it started. One poll waits for its output, its end (pidfd, Linux ≥5.3), the
  * caller's cancellation and the time limit. Output is read to the end so that the tool never blocks
- * on a full pipe, but only its last line is kept, for the error.
+ * on a full pipe, but only its last line is kept, for the error, unless the caller wants it.
  *
  * A child in an uninterruptible sleep does not die from SIGKILL at once; after KILL_WAIT_MS we say
  * so and go on. It then stays a zombie until this process ends, which costs a pid and is better
@@ -68,6 +68,21 @@ static void tail_feed(struct tail *t, const char *buf, size_t n)
 	t->line[t->len] = '\0';
 }
 
+/* Cuts at a line, in big steps. */
+static void keep_output(struct str *output, const char *buf, size_t n)
+{
+	if (!output)
+		return;
+	for (size_t i = 0; i < n; i++)
+		str_append_char(output,
+				buf[i] == '\n' || (buf[i] >= ' ' && buf[i] < 127) ? buf[i] : '?');
+	if (output->len > 2 * HOST_SPAWN_OUTPUT_MAX) {
+		size_t cut = output->len - HOST_SPAWN_OUTPUT_MAX;
+
+		str_consume(output, cut + strcspn(output->buf + cut, "\n"));
+	}
+}
+
 /* A file in memory, so that the tool may also open it by its path. */
 static int make_input(const char *text, int *ret_fd, struct err *err)
 {
@@ -120,7 +135,7 @@ static int start(const char *path, const struct host_spawn *spawn, int in_fd, in
 
 /* Until the tool ended (0) or the work must stop (-1). */
 static int watch(struct ctx *ctx, int pid_fd, int out_fd, int64_t until_ns, struct tail *tail,
-		 struct err *err)
+		 struct str *output, struct err *err)
 {
 	bool has_output = true;
 
@@ -143,9 +158,10 @@ static int watch(struct ctx *ctx, int pid_fd, int out_fd, int64_t until_ns, stru
 			ctx_poll_ms(ctx, (int)(left_ns / NS_PER_MS) + 1)); /* EINTR: look again */
 		if (fds[1].revents) {
 			n = read(out_fd, buf, sizeof(buf));
-			if (n > 0)
+			if (n > 0) {
 				tail_feed(tail, buf, (size_t)n);
-			else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+				keep_output(output, buf, (size_t)n);
+			} else if (n == 0 || (errno != EINTR && errno != EAGAIN))
 				has_output = false;
 			continue;
 		}
@@ -166,11 +182,14 @@ static int kill_group(pid_t pid, int pid_fd, const char *tool, struct err *err)
 	return err_wrap(err, "run %s", tool);
 }
 
-static int judge(const char *tool, int status, const struct tail *tail, struct err *err)
+static int judge(const char *tool, int status, const struct tail *tail, int *ret_status,
+		 struct err *err)
 {
 	const char *words = tail->len ? tail->line : "(it said nothing)";
 
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (WIFEXITED(status) && ret_status)
+		*ret_status = WEXITSTATUS(status);
+	if (WIFEXITED(status) && (ret_status || WEXITSTATUS(status) == 0))
 		return 0;
 	if (WIFEXITED(status))
 		return err_set(err, ERR_INTERNAL, "%s exited %d: %s", tool, WEXITSTATUS(status),
@@ -216,9 +235,9 @@ int host_spawn(struct ctx *ctx, const struct host_spawn *spawn, struct err *err)
 		(void)waitpid(pid, NULL, 0);
 		return -1;
 	}
-	if (watch(ctx, pid_fd, read_fd, until_ns, &tail, err) < 0)
+	if (watch(ctx, pid_fd, read_fd, until_ns, &tail, spawn->output, err) < 0)
 		return kill_group(pid, pid_fd, spawn->tool, err);
 	if (waitpid(pid, &status, 0) < 0)
 		return host_err(err, errno, "wait for '%s'", path);
-	return judge(spawn->tool, status, &tail, err);
+	return judge(spawn->tool, status, &tail, spawn->ret_status, err);
 }

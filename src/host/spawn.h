@@ -4,6 +4,7 @@
 
 #include "base/ctx.h"
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stdint.h>
 
@@ -19,7 +20,11 @@ struct host_spawn {
 	const char *input;  /* what it reads on fd 0, also by HOST_SPAWN_INPUT_PATH; NULL: none */
 	int pass_fd;        /* the tool's fd 3; -1: none */
 	int64_t timeout_ns; /* beside the deadline of ctx */
+	struct str *output; /* gets what it said, the last HOST_SPAWN_OUTPUT_MAX bytes or so, what
+			       is not printable as '?'; NULL: not wanted */
+	int *ret_status;    /* gets its exit code, and any is success; NULL: only 0 is */
 };
+#define HOST_SPAWN_OUTPUT_MAX 32768u
 
 /*
  * Runs a tool to its end: no shell, standard input of ours, environment of our own, all other fds

@@ -557,6 +557,20 @@ int host_file_lock(int fd, struct err *err)
 	return 0;
 }
 
+/* One that stands alone is seen by all; shared ones, which the real ones count, only by it. */
+int host_file_claim(int fd, bool alone, struct err *err)
+{
+	struct fake_inode *inode = inode_of(fd);
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (inode->locked_by && inode->locked_by != fd)
+		return err_set(err, ERR_ABORTED, "somebody else has claimed it");
+	if (alone)
+		inode->locked_by = fd;
+	return 0;
+}
+
 int host_file_get_text(int fd, char *ret_text, size_t cap, struct err *err)
 {
 	if (fake_step(err) < 0)

@@ -14,6 +14,7 @@
 #include "host/loopdev.h"
 #include "host/mkfs.h"
 #include "host/mount.h"
+#include "host/repair.h"
 
 #define LOOP_MAJOR_NUMBER 7
 
@@ -202,6 +203,24 @@ int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct
 	world.loops[i].is_autoclear = true;
 	if (!world.loops[i].n_users)
 		clear_loop(i);
+	return 0;
+}
+
+/* host/repair.h: what has errors loses them when it may be written to. */
+int host_fs_check(struct ctx *ctx, int fd, const char *fs, bool repair, struct str *output,
+		  enum host_verdict *ret_verdict, struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	assert(str_is_equal(inode->fs, fs));
+	if (output)
+		str_appendf(output, "looked at %s\n", fs);
+	*ret_verdict = !inode->has_errors ? HOST_FS_CLEAN
+		       : repair           ? HOST_FS_REPAIRED
+					  : HOST_FS_HAS_ERRORS;
+	inode->has_errors = inode->has_errors && !repair;
 	return 0;
 }
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filesystems that are not well: what the kernel and the superblock say of them decides, and people are told what to run."""
+import json
 import os
 import pathlib
 import subprocess
 
 import pytest
-from harness import MIB, Code, fails, mount_cap, sh, wait_until
+from harness import MIB, Code, Mode, block_cap, fails, mount_cap, sh, wait_until
+from test_process import cleat
 
 
 def image(volume, pool):
@@ -116,3 +118,73 @@ def test_a_value_that_the_kernel_refuses_is_named(volume, pool, fs, flag):
         v.stage()
     assert pool.loops() == {}
     wait_until('nothing is mounted', lambda: not os.path.ismount(v.staging))
+
+
+def check(pool, volume, *words):
+    return cleat('ctl', 'volume', 'check', f'--pool={pool.dir}', volume, *words)
+
+
+def test_check_finds_and_mends_an_ext4(volume, pool):
+    v = volume(cap=mount_cap(flags=['errors=remount-ro'])).create()
+    done = check(pool, v.id)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert f'volume {v.name}: ext4 clean\n' in done.stdout and 'Pass 1' in done.stdout
+    v.stage()
+    done = check(pool, v.id, '--repair')
+    assert done.returncode == 1 and 'FAILED_PRECONDITION' in done.stderr and '/dev/loop' in done.stderr
+    break_ext4(v, pool)
+    v.unstage()
+    done = check(pool, v.name, '-ojson')
+    assert done.returncode == 1 and '--repair' in done.stderr
+    assert json.loads(done.stdout)['verdict'] == 'has errors'
+    with fails(Code.FAILED_PRECONDITION):
+        v.stage()
+    done = check(pool, v.name, '--repair')
+    assert done.returncode == 0 and f'volume {v.name}: ext4 ' in done.stdout
+    v.stage().publish()
+
+
+def test_check_finds_and_mends_an_xfs(volume, pool):
+    v = volume(cap=mount_cap('xfs'), size=320 * MIB).create()
+    assert check(pool, v.id).returncode == 0
+    bits = int(xfs_db(image(v, pool), 'sb 0', 'p features_incompat').split('=')[1], 0)
+    xfs_db(image(v, pool), 'sb 0', f'write -d features_incompat {bits | 0x10:#x}')
+    done = check(pool, v.id)
+    assert done.returncode == 1 and 'has errors' in done.stdout
+    done = check(pool, v.id, '--repair')
+    assert done.returncode == 0 and 'xfs repaired' in done.stdout
+    v.stage()
+    sh('touch', v.staging / 'x')
+    sh('xfs_io', '-x', '-c', 'shutdown -f', v.staging)
+    v.unstage()
+    done = check(pool, v.id, '--repair')
+    assert done.returncode == 1 and 'log' in done.stderr and 'volume stage' in done.stderr
+    v.stage().unstage()
+    assert check(pool, v.id, '--repair').returncode == 0
+
+
+def test_check_and_attach_keep_out_of_each_others_way(volume, pool):
+    """Also where no device is seen: the claim goes with the opening of the file."""
+    v = volume().create().stage()
+    locked = subprocess.run(['flock', '--exclusive', '--nonblock', image(v, pool), 'true'], check=False)
+    assert locked.returncode == 1, 'the device has no claim'
+    v.unstage()
+    with subprocess.Popen(['flock', '--exclusive', image(v, pool), 'sh', '-c', 'echo; read x'],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with fails(Code.ABORTED, 'checked'):
+            v.stage()
+        done = check(pool, v.id)
+        assert done.returncode == 1 and 'FAILED_PRECONDITION' in done.stderr
+        holder.communicate(b'\n')
+    v.stage()
+
+
+def test_check_says_what_it_wants(volume, pool):
+    v = volume(cap=block_cap(Mode.SINGLE_NODE_WRITER)).create()
+    done = check(pool, v.id)
+    assert done.returncode == 1 and 'raw block' in done.stderr
+    done = check(pool, 'nothing')
+    assert done.returncode == 1 and 'NOT_FOUND' in done.stderr and str(pool.dir) in done.stderr
+    done = cleat('ctl', 'volume', 'check', v.id)
+    assert done.returncode == 2 and '--pool' in done.stderr

@@ -3,6 +3,7 @@
 #define BACKEND_POOL_POOL_H
 
 #include "backend/registry.h"
+#include "host/repair.h"
 
 /*
  * Opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not suitable, or another
@@ -12,5 +13,24 @@
  */
 int pool_open(struct ctx *ctx, const struct backend_config *config, const struct registry *others,
 	      struct backend **ret_backend, struct err *err);
+
+/*
+ * Has the filesystem of one volume checked, or repaired, by its own tool, while the pool may be
+ * open in another process. FAILED_PRECONDITION: it is attached (staged), being checked, damaged as
+ * a file, or raw. output gets what the tool said.
+ */
+struct pool_check {
+	const char *dir;
+	const char *token;
+	bool repair;
+	struct str *output; /* may be NULL */
+};
+struct pool_checked {
+	char name[129];
+	char fs[8];
+	enum host_verdict verdict;
+};
+int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_checked *ret,
+	       struct err *err);
 
 #endif

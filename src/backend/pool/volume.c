@@ -277,17 +277,21 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 
 	if (find_whole(p, token, opts->read_only, ERR_DATA_LOSS, &found, err) < 0)
 		return -1;
-	rc = loop_attach(&p->holds, ctx,
-			 &(struct loop_attach){
-				 .token = token,
-				 .name = token,
-				 .fd = found.fd,
-				 .file = found.file,
-				 .opts = *opts,
-				 .allow_buffered = found.vol.allow_buffered,
-				 .keep_allocated = true,
-			 },
-			 ret_dev, err);
+	rc = host_file_claim(found.fd, false, err); /* check.c */
+	if (rc < 0 && err->code == ERR_ABORTED)
+		(void)err_set(err, ERR_ABORTED, "it is being checked (cleat ctl volume check)");
+	rc = rc < 0 ? rc
+		    : loop_attach(&p->holds, ctx,
+				  &(struct loop_attach){
+					  .token = token,
+					  .name = token,
+					  .fd = found.fd,
+					  .file = found.file,
+					  .opts = *opts,
+					  .allow_buffered = found.vol.allow_buffered,
+					  .keep_allocated = true,
+				  },
+				  ret_dev, err);
 	host_fd_close(found.fd);
 	return rc;
 }

@@ -45,6 +45,40 @@ TEST(is_0_when_the_tool_is)
 	ASSERT_OK(run_simply("exit 0", &err), &err);
 }
 
+TEST(gives_the_output_and_the_exit_code_to_who_wants_them)
+{
+	const char *const argv[] = {
+		"sh", "-c",
+		"echo one; printf 'a\\033b\\n' >&2; i=0; while [ $i -lt 9000 ]; do "
+		"echo line $i; i=$((i+1)); done; exit 4",
+		NULL
+	};
+	autostr struct str said = STR_INIT;
+	struct host_spawn what = { .tool = "sh",
+				   .package = "dash",
+				   .argv = argv,
+				   .pass_fd = -1,
+				   .timeout_ns = 60 * NS_PER_S,
+				   .output = &said };
+	struct ctx ctx;
+	struct err err;
+	int status = 0;
+
+	ctx_init(&ctx, 0);
+	ASSERT_ERR(host_spawn(&ctx, &what, &err), &err, ERR_INTERNAL, "exited 4: line 8999");
+	what.ret_status = &status;
+	str_reset(&said);
+	ASSERT_OK(host_spawn(&ctx, &what, &err), &err);
+	ASSERT_EQ(status, 4);
+	ASSERT_TRUE(said.len <= 3 * HOST_SPAWN_OUTPUT_MAX);
+	ASSERT_TRUE(str_has_suffix(said.buf, "\nline 8998\nline 8999\n"));
+	str_reset(&said);
+	what.argv = (const char *const[]){ "sh", "-c", "printf 'a\\033b\\n'", NULL };
+	ASSERT_OK(host_spawn(&ctx, &what, &err), &err);
+	ASSERT_STR(said.buf, "a?b\n");
+	ctx_done(&ctx);
+}
+
 TEST(keeps_the_last_line_for_the_error)
 {
 	struct err err;
@@ -175,7 +209,8 @@ TEST(kills_a_tool_whose_caller_has_gone)
 	host_fd_close(fd);
 }
 
-RUN_TESTS(UNIT(is_0_when_the_tool_is), UNIT(keeps_the_last_line_for_the_error),
-	  UNIT(reads_any_amount_of_output), UNIT(says_what_to_install),
-	  UNIT(passes_one_file_and_no_other), UNIT(has_an_environment_of_its_own),
-	  UNIT(kills_a_tool_that_takes_too_long), UNIT(kills_a_tool_whose_caller_has_gone))
+RUN_TESTS(UNIT(is_0_when_the_tool_is), UNIT(gives_the_output_and_the_exit_code_to_who_wants_them),
+	  UNIT(keeps_the_last_line_for_the_error), UNIT(reads_any_amount_of_output),
+	  UNIT(says_what_to_install), UNIT(passes_one_file_and_no_other),
+	  UNIT(has_an_environment_of_its_own), UNIT(kills_a_tool_that_takes_too_long),
+	  UNIT(kills_a_tool_whose_caller_has_gone))
