@@ -75,8 +75,10 @@ int host_file_unlink(int dirfd, const char *name, struct err *err);
 int host_file_allocate(int fd, uint64_t bytes, struct err *err);
 /* Holes are left holes. 0 frees all blocks now, not when the inode is reaped. */
 int host_file_resize(int fd, uint64_t bytes, struct err *err);
-/* Copies what is not zero, block by block of 4 KiB, to the same places of to_fd. */
-int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, struct err *err);
+/* Copies what is not zero, block by block of 4 KiB, to the same places of to_fd (-1: nowhere). The
+ * digest of places and bytes shows accidents, not malice. */
+int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret_digest,
+			  struct err *err);
 int host_file_sync(int fd, struct err *err);
 /* Sets mtime to now. */
 int host_file_touch(int fd, struct err *err);

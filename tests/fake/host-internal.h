@@ -55,6 +55,7 @@ struct fake_inode {
 	int locked_by;    /* fd, 0 if none */
 	char fs[8];       /* what mkfs put inside */
 	bool has_errors;  /* says its superblock */
+	bool is_spoilt;   /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];
 	struct fake_fs *inner; /* once it was mounted */

@@ -470,15 +470,19 @@ int host_file_allocate(int fd, uint64_t bytes, struct err *err)
 	return 0;
 }
 
-int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, struct err *err)
+int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret_digest,
+			  struct err *err)
 {
 	const struct fake_inode *from = inode_of(from_fd);
 	struct fake_inode *to;
 
 	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
 		return -1;
+	*ret_digest = from->is_spoilt ? 2 : 1;
+	if (to_fd < 0)
+		return 0;
 	to = change(to_fd);
-	memcpy(to->fs, from->fs, sizeof(to->fs));
+	(void)snprintf(to->fs, sizeof(to->fs), "%s", from->is_spoilt ? "spoilt" : from->fs);
 	to->fs_uuid = from->fs_uuid;
 	return 0;
 }

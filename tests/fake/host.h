@@ -42,6 +42,7 @@ void fake_host_kill_disk(void);
 void fake_host_set_errors(const char *name, bool has_errors);
 void fake_host_set_condition(const char *name, bool is_read_only, bool is_shut_down);
 void fake_host_remove(const char *name);
+void fake_host_spoil_templates(void); /* wrong bytes in each that there is */
 bool fake_host_has(const char *name);
 size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
 /* A loop device bound by another program to a file of its own. */

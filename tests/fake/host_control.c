@@ -273,6 +273,14 @@ size_t fake_host_n_nameless(void)
 	return n;
 }
 
+void fake_host_spoil_templates(void)
+{
+	const struct fake_inode *dir = fake_lookup("/pool/.cleat/templates", NULL);
+
+	for (size_t i = 0; i < dir->entries.n; i++)
+		dir->entries.v[i].inode->is_spoilt = true;
+}
+
 size_t fake_host_n_templates(void)
 {
 	const struct fake_inode *dir = fake_lookup("/pool/.cleat/templates", NULL);

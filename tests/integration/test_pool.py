@@ -103,6 +103,22 @@ def test_ext4_is_the_same_whatever_mke2fs_conf_says(driver, pool, work, volume):
     assert 'Default mount options:    user_xattr acl' in wanted
 
 
+@pytest.mark.parametrize('spoil', ['superblock', 'inside', 'size'])
+def test_a_spoilt_template_is_made_anew(driver, pool, volume, spoil):
+    volume(size=80 * MIB).create()
+    template, = (pool.dir / '.cleat/templates').glob(f'*-{80 * MIB}')
+    with open(template, 'r+b') as f:
+        f.seek({'superblock': 1024, 'inside': 4096, 'size': 0}[spoil])
+        if spoil == 'size':
+            f.truncate(79 * MIB)
+        else:
+            f.write(bytes(512))
+    v = volume(size=80 * MIB).create()
+    sh('e2fsck', '-fn', pool.dir / v.name)
+    assert 'a template was spoilt' in driver.process.text()
+    v.stage()
+
+
 def test_two_pools_and_a_parameter_that_chooses(work, own_pool):
     second = Pool(work, size=GIB, name='second')
     d = Driver(work, None, f'--pool=one={own_pool.dir}', f'--pool=two={second.dir}').start()

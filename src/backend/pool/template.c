@@ -6,7 +6,9 @@
  * exactly that size (not a small one that is grown: its layout would differ). Creating a volume
  * copies the few blocks of it that are not zero into the allocated file and gives the copy its own
  * UUID. Only the first volume of a size pays for mkfs. Templates are born like volumes, so they are
- * whole or absent; they are a cache: all may be deleted at any time.
+ * whole or absent; they are a cache: all may be deleted at any time. Each bears the digest of its
+ * bytes, which is compared with what was copied: a template that a bad disk or a person spoilt is
+ * made anew, once, and what was copied from it is thrown away.
  *
  * At most TEMPLATES_MAX are kept, the one unused for longest goes. Above TEMPLATE_BYTES_MAX group
  * descriptors make the template itself big, and mkfs runs straight in the volume's nameless file.
@@ -14,6 +16,9 @@
 #include <stdlib.h>
 
 #include "backend/pool/pool-internal.h"
+
+#define LOG_ROOM "backend"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/str.h"
@@ -24,6 +29,7 @@
 
 /* The number is the version of host_mkfs_ext4's options: change both together. */
 #define TEMPLATE_FORMAT "ext4-2-%llu"
+#define DIGEST_ATTR "user.cleat.template"
 
 struct oldest {
 	struct pool *pool;
@@ -63,56 +69,86 @@ static void trim_templates(struct pool *p)
 }
 
 static int make_template(struct pool *p, struct ctx *ctx, const char *name, uint64_t bytes,
-			 int *ret_fd, struct err *err)
+			 struct err *err)
 {
 	autohostfd int fd = -1;
+	uint64_t digest;
+	char text[24];
 
 	if (host_file_make(p->template_fd, &fd, err) < 0 || host_file_resize(fd, bytes, err) < 0 ||
-	    host_mkfs_ext4(ctx, fd, bytes, err) < 0 || host_file_sync(fd, err) < 0)
+	    host_mkfs_ext4(ctx, fd, bytes, err) < 0 ||
+	    host_file_copy_blocks(ctx, fd, -1, &digest, err) < 0)
+		return -1;
+	(void)snprintf(text, sizeof(text), "%016llx", (unsigned long long)digest);
+	if (host_file_set_attr(fd, DIGEST_ATTR, text, err) < 0 || host_file_sync(fd, err) < 0)
 		return -1;
 	if (host_file_link(fd, p->template_fd, name, err) < 0 && err->code != ERR_ALREADY_EXISTS)
 		return -1;
 	trim_templates(p);
-	*ret_fd = fd;
-	fd = -1;
 	return 0;
 }
 
-static int open_template(struct pool *p, struct ctx *ctx, uint64_t bytes, int *ret_fd,
-			 struct err *err)
+/* Copies the template if it is whole: 1, or 0 if it is not. NOT_FOUND. */
+static int copy_template(struct pool *p, struct ctx *ctx, const char *name, uint64_t bytes,
+			 int to_fd, struct err *err)
 {
 	autohostfd int fd = -1;
 	struct host_file file;
+	uint64_t digest;
+	char want[24];
+	char is[24];
+
+	if (host_file_open(p->template_fd, name, false, &fd, err) < 0 ||
+	    host_file_look(fd, &file, err) < 0)
+		return -1;
+	if (file.bytes != bytes || host_file_get_attr(fd, DIGEST_ATTR, want, sizeof(want), err) < 0)
+		return 0;
+	if (host_file_touch(fd, err) < 0 || host_file_copy_blocks(ctx, fd, to_fd, &digest, err) < 0)
+		return -1;
+	(void)snprintf(is, sizeof(is), "%016llx", (unsigned long long)digest);
+	return str_is_equal(is, want);
+}
+
+/* Throws away the spoilt template and what of it the volume has. */
+static int clear_away(struct pool *p, const char *name, uint64_t bytes, int fd, struct err *err)
+{
+	log_warn("a template was spoilt; it is made anew", log_str("pool", p->base.pool_name),
+		 log_str("dir", p->dir), log_str("template", name));
+	if (host_file_unlink(p->template_fd, name, err) < 0 || host_file_resize(fd, 0, err) < 0)
+		return -1;
+	return host_file_allocate(fd, bytes, err);
+}
+
+static int fill_from_template(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes,
+			      struct err *err)
+{
 	char name[64];
+	int rc;
 
 	(void)snprintf(name, sizeof(name), TEMPLATE_FORMAT, (unsigned long long)bytes);
-	if (host_file_open(p->template_fd, name, false, &fd, err) < 0) {
-		if (err->code != ERR_NOT_FOUND)
-			return -1;
-		return make_template(p, ctx, name, bytes, ret_fd, err);
-	}
-	if (host_file_look(fd, &file, err) < 0 || host_file_touch(fd, err) < 0)
+	rc = copy_template(p, ctx, name, bytes, fd, err);
+	if (rc > 0)
+		return 0;
+	if (rc < 0 && err->code != ERR_NOT_FOUND)
 		return -1;
-	if (file.bytes != bytes)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the template '%s/.cleat/templates/%s' has a wrong size; delete it",
+	if (rc == 0 && clear_away(p, name, bytes, fd, err) < 0)
+		return -1;
+	if (make_template(p, ctx, name, bytes, err) < 0)
+		return -1;
+	rc = copy_template(p, ctx, name, bytes, fd, err);
+	if (rc == 0)
+		return err_set(err, ERR_INTERNAL,
+			       "the template '%s/.cleat/templates/%s' was made a moment ago and "
+			       "does not read as it was written: is the disk well (dmesg)?",
 			       p->dir, name);
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	return rc < 0 ? -1 : 0;
 }
 
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,
 		   struct err *err)
 {
-	autohostfd int template_fd = -1;
+	int rc = bytes > TEMPLATE_BYTES_MAX ? host_mkfs_ext4(ctx, fd, bytes, err)
+					    : fill_from_template(p, ctx, fd, bytes, err);
 
-	if (bytes > TEMPLATE_BYTES_MAX) {
-		if (host_mkfs_ext4(ctx, fd, bytes, err) < 0)
-			return -1;
-	} else if (open_template(p, ctx, bytes, &template_fd, err) < 0 ||
-		   host_file_copy_blocks(ctx, template_fd, fd, err) < 0) {
-		return -1;
-	}
-	return host_ext4_stamp(fd, uuid, err);
+	return rc < 0 ? -1 : host_ext4_stamp(fd, uuid, err);
 }

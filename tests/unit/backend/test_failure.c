@@ -127,6 +127,15 @@ static int remove_volume(struct process *p)
 	return backend_remove(p->b, &p->ctx, "v", &p->err);
 }
 
+/* Leaves a template with wrong bytes. */
+static int spoil(struct process *p)
+{
+	if (create_ext4(p) < 0)
+		return -1;
+	fake_host_spoil_templates();
+	return remove_volume(p);
+}
+
 static int set_note(struct process *p)
 {
 	return backend_note_set(p->b, &p->ctx, "v", "staged", &p->err);
@@ -251,6 +260,7 @@ TEST(create_survives_trouble_at_every_call)
 	const struct operation ops[] = {
 		{ "create ext4", { nothing, nothing }, create_ext4, assert_whole },
 		{ "create ext4 again", { create_ext4, remove_volume }, create_ext4, assert_whole },
+		{ "create ext4 anew", { spoil, nothing }, create_ext4, assert_whole },
 		{ "create xfs", { nothing, nothing }, create_xfs, assert_whole },
 		{ "create raw", { nothing, nothing }, create_raw, assert_whole },
 	};

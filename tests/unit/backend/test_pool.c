@@ -294,6 +294,24 @@ TEST(keeps_few_templates)
 	teardown(&e);
 }
 
+TEST(makes_a_spoilt_template_anew)
+{
+	struct uuid a, b;
+	struct env e;
+
+	setup(&e, 2 * GIB);
+	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+	ASSERT_OK(create(&e, "a", 64 * MIB, "ext4"), &e.err);
+	fake_host_spoil_templates();
+	ASSERT_OK(create(&e, "b", 64 * MIB, "ext4"), &e.err);
+	ASSERT_STR(fake_host_fs_of("b", &b), "ext4");
+	ASSERT_OK(create(&e, "c", 64 * MIB, "ext4"), &e.err);
+	ASSERT_STR(fake_host_fs_of("a", &a), "ext4");
+	ASSERT_TRUE(memcmp(&a, &b, sizeof(a)) != 0);
+	ASSERT_EQ(fake_host_n_templates(), 1);
+	teardown(&e);
+}
+
 TEST(keeps_a_reserve)
 {
 	struct env e;
@@ -494,7 +512,7 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(does_not_empty_a_file_that_was_linked_in_the_last_moment),
 	  UNIT(finds_its_volumes_after_a_restart), UNIT(sees_that_a_person_removed_a_file),
 	  UNIT(gives_each_filesystem_its_own_identity_and_all_of_its_blocks),
-	  UNIT(keeps_few_templates), UNIT(keeps_a_reserve),
+	  UNIT(keeps_few_templates), UNIT(makes_a_spoilt_template_anew), UNIT(keeps_a_reserve),
 	  UNIT(counts_a_volume_once_while_mkfs_runs),
 	  UNIT(refuses_a_device_without_direct_io_unless_the_volume_allows_it),
 	  UNIT(is_unavailable_when_its_filesystem_became_read_only),

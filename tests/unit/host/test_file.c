@@ -89,6 +89,7 @@ TEST(copies_what_is_not_zero_and_nothing_else)
 	struct scratch s;
 	struct ctx ctx;
 	struct err err;
+	uint64_t digest, same;
 	int from, to;
 
 	scratch_init(&s);
@@ -104,11 +105,16 @@ TEST(copies_what_is_not_zero_and_nothing_else)
 	}
 	/* data that is zero: must be read, need not be written */
 	ASSERT_EQ(pwrite(from, got, 65536, 2 * MIB), 65536);
-	ASSERT_OK(host_file_copy_blocks(&ctx, from, to, &err), &err);
+	ASSERT_OK(host_file_copy_blocks(&ctx, from, to, &digest, &err), &err);
 	ASSERT_EQ(pread(to, got, 3 * MIB, 0), 3 * MIB);
 	ASSERT_EQ(memcmp(want, got, 3 * MIB), 0);
 	ASSERT_OK(host_file_look(to, &file, &err), &err);
 	ASSERT_TRUE(file.allocated_bytes < 512 * KIB);
+	ASSERT_OK(host_file_copy_blocks(&ctx, to, -1, &same, &err), &err);
+	ASSERT_TRUE(digest == same);
+	ASSERT_EQ(pwrite(to, "", 1, MIB), 1);
+	ASSERT_OK(host_file_copy_blocks(&ctx, to, -1, &same, &err), &err);
+	ASSERT_TRUE(digest != same);
 	host_fd_close(from);
 	host_fd_close(to);
 	ctx_done(&ctx);
