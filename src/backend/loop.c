@@ -141,6 +141,18 @@ int loop_find_reader(const struct host_file *file, const char *name, struct back
 	return rc;
 }
 
+int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev, struct err *err)
+{
+	struct host_loop_seen seen;
+	int rc = host_loop_find_unlinked(fs, name, &seen, err);
+
+	if (rc <= 0)
+		return rc;
+	*ret_dev = (struct backend_device){ .devno = seen.devno };
+	memcpy(ret_dev->path, seen.path, sizeof(ret_dev->path));
+	return 1;
+}
+
 /*
  * Whoever looks at all loop devices of the machine (udev, losetup) has ours open for a moment, and
  * then it goes only when he is done. Without this wait the delete that follows would find it in

@@ -44,6 +44,9 @@ int loop_find_reader(const struct host_file *file, const char *name, struct back
 /* 0: there is none, or none any more; 1: somebody has it open. */
 int loop_drop_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
 		     struct err *err);
+/* 1 and ret_dev if a device keeps the bytes of a file of this name that was unlinked (by a person),
+ * on the filesystem of the number; or 0. */
+int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev, struct err *err);
 /* Lets go of the token's device, if held. */
 void loop_release(struct loop_holds *h, const char *token);
 

@@ -74,6 +74,10 @@ struct host_loop_seen {
 typedef int (*host_loop_seen_fn)(void *arg, const struct host_loop_seen *seen);
 /* fn ≠0 stops. Opens no device and asks no filesystem but sysfs. */
 int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err);
+/* A device over a file of this name on this filesystem (its st_dev) that was unlinked, whose bytes
+ * the device keeps: 1 and ret_seen, or 0. Asks that filesystem, which has to be alive. */
+int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *ret_seen,
+			    struct err *err);
 /* Lets go of the device if it is still seen by that name; 0 also when it is gone. One that is
  * mounted or open goes when its last user does. */
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err);

@@ -87,6 +87,40 @@ int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, stru
 	return errno ? host_err(err, errno, "list '/sys/devices/virtual/block'") : 0;
 }
 
+struct unlinked {
+	dev_t fs;
+	struct host_loop_seen *ret_seen;
+	bool is_found;
+};
+
+/* One that cannot be asked is over a file of another, dead filesystem. */
+static int ask_unlinked(void *arg, const struct host_loop_seen *seen)
+{
+	struct unlinked *look = arg;
+	struct loop_info64 info = { 0 };
+	autofd int fd = -1;
+
+	if (!seen->is_deleted)
+		return 0;
+	fd = open(seen->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0 ||
+	    info.lo_device != (uint64_t)look->fs)
+		return 0;
+	*look->ret_seen = *seen;
+	look->is_found = true;
+	return 1;
+}
+
+int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *ret_seen,
+			    struct err *err)
+{
+	struct unlinked look = { .fs = fs, .ret_seen = ret_seen };
+
+	if (host_loop_each_named(name, ask_unlinked, &look, err) < 0)
+		return -1;
+	return look.is_found;
+}
+
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
 {
 	autodir DIR *dir = opendir("/sys/devices/virtual/block");

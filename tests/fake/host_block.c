@@ -190,6 +190,23 @@ int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, stru
 	return 0;
 }
 
+int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *ret_seen,
+			    struct err *err)
+{
+	struct host_loop_seen seen;
+
+	if (fake_step(err) < 0)
+		return -1;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (is_seen(i, name, &seen) && seen.is_deleted &&
+		    world.loops[i].backing->on->device == fs) {
+			*ret_seen = seen;
+			return 1;
+		}
+	}
+	return 0;
+}
+
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
 {
 	struct host_loop_seen now;

@@ -399,8 +399,11 @@ def test_what_goes_down_needs_no_file(work, own_pool, cap):
     try:
         v = Volume(d, work, cap=cap).up()
         (own_pool.dir / v.name).unlink()
+        with fails(Code.FAILED_PRECONDITION, '/dev/loop', 'removed by somebody'):
+            v.delete()
         v.unpublish().unstage()
         wait_until('the device is gone', lambda: not own_pool.loops())
+        v.delete()
         d.stop()
     finally:
         d.end()

@@ -249,6 +249,27 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	return free_blocks(p, token, found->fd, err);
 }
 
+/* A process killed between unlink and sync may be why the file is gone: only after the sync is that
+ * certain. Or a person removed it, and a device still has its bytes. */
+static int remove_gone(struct pool *p, const char *token, struct err *err)
+{
+	struct backend_device dev;
+	struct host_file dir;
+	int rc;
+
+	loop_release(&p->holds, token);
+	if (host_file_look(p->dir_fd, &dir, err) < 0)
+		return -1;
+	rc = loop_find_unlinked(dir.device, token, &dev, err);
+	if (rc > 0)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"its file was removed by somebody, but '%s' still has its bytes and is "
+			"in use on this node",
+			dev.path);
+	return rc < 0 ? -1 : host_dir_sync(p->dir_fd, err);
+}
+
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
 {
 	struct pool *p = pool_from(b);
@@ -258,9 +279,7 @@ int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct er
 	if (find_whole(p, token, false, ERR_FAILED_PRECONDITION, &found, err) < 0) {
 		if (err->code != ERR_NOT_FOUND)
 			return -1;
-		/* a process killed between unlink and sync may be why it is gone: only now is that
-		 * certain */
-		return host_dir_sync(p->dir_fd, err);
+		return remove_gone(p, token, err);
 	}
 	rc = unlink_volume(p, ctx, token, &found, err);
 	host_fd_close(found.fd);

@@ -108,6 +108,26 @@ TEST(a_dead_disk_keeps_neither_device)
 	fixture_end(f);
 }
 
+/* Nobody can see it in the directory any more, and it fills the pool all the same. */
+TEST(a_volume_whose_file_is_gone_is_not_deleted_while_a_device_has_its_bytes)
+{
+	const struct vol_capability *caps[] = { &cap_mount, &cap_block };
+
+	for (size_t i = 0; i < ARRAY_LEN(caps); i++) {
+		struct fixture *f = fixture_begin();
+
+		make_and_stage(f, caps[i]);
+		ASSERT_OK(do_publish(f, "/s1", "/pods/t1", caps[i], false), &f->err);
+		fake_host_unlink("v");
+		ASSERT_ERR(do_delete(f), &f->err, ERR_FAILED_PRECONDITION, "/dev/loop0");
+		ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
+		ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+		assert_node_is_clean();
+		ASSERT_OK(do_delete(f), &f->err);
+		fixture_end(f);
+	}
+}
+
 TEST(stats_of_a_read_only_target_are_its_size)
 {
 	struct fixture *f = fixture_begin();
@@ -125,4 +145,6 @@ TEST(stats_of_a_read_only_target_are_its_size)
 RUN_TESTS(UNIT(a_read_only_target_stays_so_beside_a_writer),
 	  UNIT(the_reader_goes_with_the_last_read_only_target),
 	  UNIT(a_reader_only_mode_needs_no_second_device), UNIT(each_publish_flushes_the_caches),
-	  UNIT(a_dead_disk_keeps_neither_device), UNIT(stats_of_a_read_only_target_are_its_size))
+	  UNIT(a_dead_disk_keeps_neither_device),
+	  UNIT(a_volume_whose_file_is_gone_is_not_deleted_while_a_device_has_its_bytes),
+	  UNIT(stats_of_a_read_only_target_are_its_size))
