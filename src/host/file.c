@@ -95,6 +95,13 @@ int host_file_open_or_make(int dirfd, const char *name, int *ret_fd, struct err 
 	return open_regular(dirfd, name, O_RDWR | O_CREAT, ret_fd, err);
 }
 
+int host_file_rename(int dirfd, const char *name, const char *new_name, struct err *err)
+{
+	if (renameat(dirfd, name, dirfd, new_name) < 0)
+		return host_err(err, errno, "rename '%s' to '%s'", name, new_name);
+	return 0;
+}
+
 int host_file_unlink(int dirfd, const char *name, struct err *err)
 {
 	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)

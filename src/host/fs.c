@@ -169,6 +169,16 @@ int host_dir_make(int dirfd, const char *name, int *ret_fd, struct err *err)
 	return 0;
 }
 
+int host_dir_open_at(int dirfd, const char *name, int *ret_fd, struct err *err)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return host_err(err, errno, "open directory '%s'", name);
+	*ret_fd = fd;
+	return 0;
+}
+
 int host_dir_each(int dirfd, host_dir_fn fn, void *arg, struct err *err)
 {
 	autofd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -52,6 +52,14 @@ int host_file_look(int fd, struct host_file *ret_file, struct err *err);
 int host_dir_open(const char *path, int *ret_fd, struct err *err);
 /* name below dirfd, made with mode 0700 if absent; a symlink there is FAILED_PRECONDITION. */
 int host_dir_make(int dirfd, const char *name, int *ret_fd, struct err *err);
+/* The directory name below dirfd: NOT_FOUND; FAILED_PRECONDITION for a symlink or a file. */
+int host_dir_open_at(int dirfd, const char *name, int *ret_fd, struct err *err);
+/* Whether dirfd is the root of its filesystem, as this namespace's mount table has it: not of a
+ * bind mount of something deeper, which is a mount's root too. Reads /proc/self/mountinfo. */
+int host_dir_is_fs_root(int dirfd, bool *ret_is_root, struct err *err);
+/* Whether path, which once led to this directory, leads to something else now that was mounted
+ * there since. False when its own mount is gone and path is a bare mount point or nothing. */
+int host_dir_is_covered(int dirfd, const char *path, bool *ret_is_covered, struct err *err);
 /* Every entry but "." and "..", in no order; is_regular by d_type. fn ≠0 stops the walk, which is
  * then 0. */
 typedef int (*host_dir_fn)(void *arg, const char *name, bool is_regular);
@@ -67,6 +75,8 @@ int host_file_link(int fd, int dirfd, const char *name, struct err *err);
 int host_file_open(int dirfd, const char *name, bool read_only, int *ret_fd, struct err *err);
 /* As host_file_open for writing, made empty (0600) if absent. */
 int host_file_open_or_make(int dirfd, const char *name, int *ret_fd, struct err *err);
+/* Atomic; what has the new name is replaced. */
+int host_file_rename(int dirfd, const char *name, const char *new_name, struct err *err);
 /* 0 also when it is gone already. */
 int host_file_unlink(int dirfd, const char *name, struct err *err);
 

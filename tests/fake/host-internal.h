@@ -47,7 +47,7 @@ struct fake_inode {
 	int64_t changed_ns;
 	bool is_synced;
 	bool is_foreign;
-	char text[64];
+	char text[1024];
 	VEC(struct fake_attr) attrs;
 	VEC(struct fake_entry) entries;
 	unsigned n_links;

@@ -630,6 +630,7 @@ void fake_host_power_cut(void)
 			free(inode->attrs.v[j].value);
 		}
 		vec_done(&inode->attrs);
+		inode->text[0] = '\0';
 		inode->allocated_bytes = 0;
 	}
 	for (size_t i = world.inodes.n; i > 0; i--) {

@@ -38,6 +38,12 @@ void fake_host_unlink(const char *name);
 void fake_host_link_before_unlink(const char *other_name);
 /* The disk below "/pool" dies: nothing that asks it answers, while the kernel's tables do. */
 void fake_host_kill_disk(void);
+/* The disk is not mounted at "/pool" (the directory below it is the root filesystem's), or is. */
+void fake_host_unmount_pool(void);
+void fake_host_mount_pool(void);
+void fake_host_root_is_xfs(void); /* instead of ext4 */
+/* Everything in the pool lies on another filesystem now. */
+void fake_host_copy_to_another_disk(void);
 /* What the superblock inside says; and what a mounted one does after an error. */
 void fake_host_set_errors(const char *name, bool has_errors);
 void fake_host_set_condition(const char *name, bool is_read_only, bool is_shut_down);

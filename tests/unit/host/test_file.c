@@ -163,6 +163,61 @@ TEST(locks_against_others)
 	scratch_done(&s);
 }
 
-RUN_TESTS(UNIT(a_nameless_file_appears_whole_or_not_at_all), UNIT(opens_regular_files_only),
+static void put_text(struct scratch *s, const char *name, const char *text)
+{
+	struct err err;
+	int fd;
+
+	ASSERT_OK(host_file_open_or_make(s->fd, name, &fd, &err), &err);
+	ASSERT_OK(host_file_set_text(fd, text, &err), &err);
+	host_fd_close(fd);
+}
+
+TEST(a_rename_takes_the_place_of_what_was_there)
+{
+	struct scratch s;
+	struct err err;
+	char text[16];
+	int fd;
+
+	scratch_init(&s);
+	put_text(&s, "old", "old\n");
+	put_text(&s, "new", "new\n");
+	ASSERT_OK(host_file_rename(s.fd, "new", "old", &err), &err);
+	ASSERT_OK(host_file_open(s.fd, "old", true, &fd, &err), &err);
+	ASSERT_OK(host_file_get_text(fd, text, sizeof(text), &err), &err);
+	ASSERT_STR(text, "new\n");
+	host_fd_close(fd);
+	ASSERT_ERR(host_file_rename(s.fd, "new", "old", &err), &err, ERR_NOT_FOUND, "'new'");
+	ASSERT_OK(host_file_unlink(s.fd, "old", &err), &err);
+	scratch_done(&s);
+}
+
+TEST(a_directory_below_is_opened_and_nothing_else)
+{
+	struct scratch s;
+	struct err err;
+	int fd;
+
+	scratch_init(&s);
+	put_text(&s, "file", "x");
+	ASSERT_EQ(symlinkat("/", s.fd, "link"), 0);
+	ASSERT_EQ(mkdirat(s.fd, "dir", 0700), 0);
+	ASSERT_ERR(host_dir_open_at(s.fd, "none", &fd, &err), &err, ERR_NOT_FOUND, "'none'");
+	ASSERT_ERR(host_dir_open_at(s.fd, "file", &fd, &err), &err, ERR_FAILED_PRECONDITION,
+		   "'file'");
+	ASSERT_ERR(host_dir_open_at(s.fd, "link", &fd, &err), &err, ERR_FAILED_PRECONDITION,
+		   "'link'");
+	ASSERT_OK(host_dir_open_at(s.fd, "dir", &fd, &err), &err);
+	host_fd_close(fd);
+	ASSERT_EQ(unlinkat(s.fd, "dir", AT_REMOVEDIR), 0);
+	ASSERT_EQ(unlinkat(s.fd, "link", 0), 0);
+	ASSERT_EQ(unlinkat(s.fd, "file", 0), 0);
+	scratch_done(&s);
+}
+
+RUN_TESTS(UNIT(a_rename_takes_the_place_of_what_was_there),
+	  UNIT(a_directory_below_is_opened_and_nothing_else),
+	  UNIT(a_nameless_file_appears_whole_or_not_at_all), UNIT(opens_regular_files_only),
 	  UNIT(allocates_all_blocks), UNIT(copies_what_is_not_zero_and_nothing_else),
 	  UNIT(keeps_text_beside_a_file), UNIT(locks_against_others))

@@ -5,6 +5,7 @@
  */
 #include "base/mem.h"
 #include "base/path.h"
+#include "host/fs.h"
 #include "host/mount.h"
 #include "scratch.h"
 
@@ -205,6 +206,52 @@ TEST(binds_a_device_node_onto_a_file_and_finds_it)
 	place_done(&p);
 }
 
+static bool is_fs_root(const char *path)
+{
+	struct err err;
+	bool is_root;
+	int fd;
+
+	ASSERT_OK(host_dir_open(path, &fd, &err), &err);
+	ASSERT_OK(host_dir_is_fs_root(fd, &is_root, &err), &err);
+	host_fd_close(fd);
+	return is_root;
+}
+
+TEST(tells_the_root_of_a_filesystem_from_a_bind_of_something_deeper)
+{
+	autofree char *deep = NULL;
+	struct place p;
+	bool is_covered;
+	int fd;
+
+	place_init(&p);
+	ASSERT_FALSE(is_fs_root(p.a));
+	ASSERT_OK(host_dir_open(p.a, &fd, &p.err), &p.err);
+	ASSERT_OK(host_dir_is_covered(fd, p.a, &is_covered, &p.err), &p.err);
+	ASSERT_FALSE(is_covered);
+	ASSERT_OK(mount_tmpfs(&p, NULL, 0, false), &p.err);
+	ASSERT_OK(host_dir_is_covered(fd, p.a, &is_covered, &p.err), &p.err);
+	ASSERT_TRUE(is_covered);
+	host_fd_close(fd);
+	ASSERT_TRUE(is_fs_root(p.a));
+	deep = path_join(p.a, "deep");
+	ASSERT_EQ(mkdir(deep, 0700), 0);
+	ASSERT_FALSE(is_fs_root(deep));
+	ASSERT_EQ(mount(deep, p.b, NULL, MS_BIND, NULL), 0);
+	ASSERT_FALSE(is_fs_root(p.b));
+	ASSERT_EQ(umount(p.b), 0);
+	ASSERT_EQ(mount(p.a, p.b, NULL, MS_BIND, NULL), 0);
+	ASSERT_TRUE(is_fs_root(p.b));
+	ASSERT_EQ(umount(p.b), 0);
+	ASSERT_OK(host_dir_open(p.a, &fd, &p.err), &p.err);
+	ASSERT_EQ(umount2(p.a, MNT_DETACH), 0);
+	ASSERT_OK(host_dir_is_covered(fd, p.a, &is_covered, &p.err), &p.err);
+	ASSERT_FALSE(is_covered); /* the bare mount point */
+	host_fd_close(fd);
+	place_done(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +263,7 @@ int main(void)
 		UNIT(does_not_unmount_what_is_busy),
 		UNIT(never_mounts_through_a_symlink),
 		UNIT(binds_a_device_node_onto_a_file_and_finds_it),
+		UNIT(tells_the_root_of_a_filesystem_from_a_bind_of_something_deeper),
 	};
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
