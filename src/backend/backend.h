@@ -37,7 +37,7 @@ enum backend_cap {
 
 struct backend_info {
 	const char *name;     /* of the pool; lives as long as the backend */
-	struct uuid identity; /* of its filesystem: the same on whatever node the disk is */
+	struct uuid identity; /* its own: the same on whatever node and disk it is */
 	uint64_t total_bytes;
 	uint64_t available_bytes;  /* what new volumes may still take: free minus promised minus
 				      reserve */
@@ -180,6 +180,7 @@ struct backend {
 	const struct backend_ops *ops;
 	char *pool_name;
 	struct uuid identity;
+	struct uuid filesystem; /* that it lies on; zero: on none that another could share */
 };
 
 /* guard.c: the calls, with the contracts above. */

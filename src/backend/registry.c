@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pools of this process. A pool's name is the operator's word for it and a part of topology
- * keys; its identity is its filesystem's. Two names for one filesystem would count its free space
- * twice, so the second is refused.
+ * keys; its identity is its own. Two pools on one filesystem would count its free space twice, so
+ * the second is refused.
  */
 #include "backend/registry.h"
 
@@ -121,6 +121,19 @@ struct backend *registry_find_identity(const struct registry *r, const struct uu
 {
 	for (size_t i = 0; i < r->backends.n; i++) {
 		if (memcmp(r->backends.v[i]->identity.b, id->b, sizeof(id->b)) == 0)
+			return r->backends.v[i];
+	}
+	return NULL;
+}
+
+struct backend *registry_find_filesystem(const struct registry *r, const struct uuid *fs)
+{
+	static const struct uuid none;
+
+	if (memcmp(fs, &none, sizeof(none)) == 0)
+		return NULL;
+	for (size_t i = 0; i < r->backends.n; i++) {
+		if (memcmp(r->backends.v[i]->filesystem.b, fs->b, sizeof(fs->b)) == 0)
 			return r->backends.v[i];
 	}
 	return NULL;

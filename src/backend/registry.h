@@ -18,8 +18,10 @@ void registry_free(struct registry *r); /* closes every backend */
 /* What the command line asks for: --pool=NAME=DIR, --pool-image=FILE --pool-size=BYTES,
  * --backend=mem. */
 struct backend_config {
-	const char *kind; /* "pool" or "mem" */
-	const char *name; /* pool name; "" gives "default" */
+	const char *kind;    /* "pool" or "mem" */
+	const char *name;    /* pool name; "" gives "default" */
+	const char *node_id; /* of this node; NULL or "": not known, and not recorded in pools */
+	bool may_init; /* pool: a directory that is not the root of its filesystem may become one */
 	const char *dir; /* pool: directory on the suitable filesystem, or where image is mounted */
 	const char *image;    /* pool: image file that cleat makes and mounts itself; NULL: none */
 	uint64_t image_bytes; /* size for a new image; 0: the image must exist */
@@ -30,8 +32,8 @@ struct backend_config {
 
 /*
  * Opens and adds. INVALID_ARGUMENT: name taken or malformed ([a-z0-9-]{1,63}). FAILED_PRECONDITION:
- * not a suitable pool (says the path, what was found, how to make a right one). ALREADY_EXISTS: the
- * same filesystem under another name.
+ * not a suitable pool (says the path, what was found, how to make a right one), or not where it was
+ * (and both ways out). ALREADY_EXISTS: the same filesystem or identity under another name.
  */
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
 		  struct err *err);
@@ -44,5 +46,7 @@ struct backend *registry_at(const struct registry *r, size_t i);
 struct backend *registry_find_name(const struct registry *r, const char *name); /* NULL if none */
 struct backend *registry_find_identity(const struct registry *r,
 				       const struct uuid *id); /* NULL if none */
+struct backend *registry_find_filesystem(const struct registry *r,
+					 const struct uuid *fs); /* NULL if none, or fs is zero */
 
 #endif

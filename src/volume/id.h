@@ -9,9 +9,9 @@
 
 /*
  * A volume id as the CO sees it: "<version>-<pool identity>-<token>", opaque to everyone else, ≤128
- * bytes. The pool identity is the UUID of the pool's filesystem (32 hex digits), so a volume
- * belongs to a pool and not to a node. The token is made from the name that CreateVolume was given,
- * always the same for the same name, and is also the name of the volume's file:
+ * bytes. The pool identity is the pool's own (32 hex digits, src/backend/pool), so a
+ * volume belongs to a pool and not to a node. The token is made from the name that CreateVolume was
+ * given, always the same for the same name, and is also the name of the volume's file:
  * [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot.
  */
 #define VOL_ID_MAX 129

@@ -58,19 +58,30 @@ static int check_found(struct ctx *ctx, const struct pool_check *what,
 	return 0;
 }
 
-int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_checked *ret,
-	       struct err *err)
+/* As much of a pool as finding a volume needs. */
+static int open_beside(struct pool *p, struct err *err)
 {
-	autofree char *dir = xstrdup(what->dir);
-	autohostfd int dir_fd = -1;
-	struct pool pool = { .dir = dir };
+	struct pool_identity id;
+	autohostfd int meta_fd = -1;
+
+	if (host_dir_open(p->dir, &p->dir_fd, err) < 0)
+		return -1;
+	if (host_dir_open_at(p->dir_fd, ".cleat", &meta_fd, err) < 0 ||
+	    pool_identity_read(meta_fd, &id, err) < 0)
+		return err->code == ERR_NOT_FOUND
+			       ? err_set(err, ERR_NOT_FOUND, "'%s' is no pool", p->dir)
+			       : err_wrap(err, "the pool at '%s'", p->dir);
+	p->base.identity = id.identity;
+	return 0;
+}
+
+static int check_named(struct pool *p, struct ctx *ctx, const struct pool_check *what,
+		       struct pool_checked *ret, struct err *err)
+{
 	struct pool_volume found;
 	int rc;
 
-	if (host_dir_open(what->dir, &dir_fd, err) < 0)
-		return -1;
-	pool.dir_fd = dir_fd;
-	if (pool_find(&pool, what->token, !what->repair, &found, err) < 0)
+	if (pool_find(p, what->token, !what->repair, &found, err) < 0)
 		return err->code == ERR_NOT_FOUND
 			       ? err_set(err, ERR_NOT_FOUND, "there is no volume '%s' in '%s'",
 					 what->token, what->dir)
@@ -82,4 +93,20 @@ int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_check
 		rc = check_found(ctx, what, &found, ret, err);
 	host_fd_close(found.fd);
 	return rc < 0 ? err_wrap(err, "check volume '%s'", what->token) : 0;
+}
+
+int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_checked *ret,
+	       struct err *err)
+{
+	autofree char *dir = xstrdup(what->dir);
+	struct pool pool = { .dir = dir, .dir_fd = -1 };
+	int rc;
+
+	if (open_beside(&pool, err) < 0) {
+		host_fd_close(pool.dir_fd);
+		return -1;
+	}
+	rc = check_named(&pool, ctx, what, ret, err);
+	host_fd_close(pool.dir_fd);
+	return rc;
 }

@@ -77,14 +77,15 @@ static int fill(struct pool *p, struct ctx *ctx, int fd, const struct backend_sp
 	return 0;
 }
 
-static int write_record(int fd, const struct backend_spec *spec, const struct uuid *uuid,
-			struct err *err)
+static int write_record(const struct pool *p, int fd, const struct backend_spec *spec,
+			const struct uuid *uuid, struct err *err)
 {
 	struct record record = {
 		.bytes = spec->bytes,
 		.allow_buffered = spec->allow_buffered,
 		.created_ns = clock_wall_ns(),
 		.uuid = *uuid,
+		.pool = p->base.identity,
 	};
 	char text[RECORD_MAX];
 
@@ -109,7 +110,7 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 	rc = host_file_allocate(fd, spec->bytes, err);
 	pool_promise_end(p, spec->bytes);
 	if (rc < 0 || fill(p, ctx, fd, spec, &uuid, err) < 0 ||
-	    write_record(fd, spec, &uuid, err) < 0 || host_file_sync(fd, err) < 0)
+	    write_record(p, fd, spec, &uuid, err) < 0 || host_file_sync(fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;

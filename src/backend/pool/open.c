@@ -7,6 +7,11 @@
  * which the kernel drops with its holder however that died; the pid inside is only for the words of
  * the refusal. Everything that cleat keeps beside volumes is below .cleat (0700); the volumes are
  * files of mode 0600 at the top.
+ *
+ * Which pool it is stands in .cleat/pool (identity.c). A directory that has none becomes a pool
+ * only if it is the root of its filesystem: else a disk that is not mounted would quietly become a
+ * pool on the disk below. What is looked at is looked at before the first change, so a directory
+ * that is refused stays as it was.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -77,57 +82,170 @@ static int check_fs(const struct pool *p, struct host_fs *ret_fs, struct err *er
 	return 0;
 }
 
-static int take_lock(struct pool *p, struct err *err)
+int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *err)
 {
+	autohostfd int fd = -1;
 	char text[32] = "";
 
-	if (host_file_open_or_make(p->meta_fd, "lock", &p->lock_fd, err) < 0)
+	if (host_file_open_or_make(meta_fd, "lock", &fd, err) < 0)
 		return -1;
-	if (host_file_lock(p->lock_fd, err) < 0) {
+	if (host_file_lock(fd, err) < 0) {
 		struct err read_err;
 
 		if (err->code != ERR_ABORTED)
 			return -1;
-		if (host_file_get_text(p->lock_fd, text, sizeof(text), &read_err) < 0)
+		if (host_file_get_text(fd, text, sizeof(text), &read_err) < 0)
 			text[0] = '\0';
 		text[strspn(text, "0123456789")] = '\0';
 		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "'%s' is in use by another cleat, process %s; end it first", p->dir,
+			       "'%s' is in use by another cleat, process %s; end it first", dir,
 			       str_or(text, "unknown"));
 	}
 	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	/* a full pool must still open; the number is only for people */
-	if (host_file_set_text(p->lock_fd, text, err) < 0 && err->code != ERR_RESOURCE_EXHAUSTED)
+	if (host_file_set_text(fd, text, err) < 0 && err->code != ERR_RESOURCE_EXHAUSTED)
 		return -1;
+	*ret_lock_fd = fd;
+	fd = -1;
 	return 0;
 }
 
-static int open_all(struct pool *p, const struct registry *others, struct err *err)
+int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err)
 {
-	const struct backend *same;
+	struct pool_identity seen = { 0 };
+	struct host_file dir;
 	struct host_fs fs;
 
-	if (host_dir_open(p->dir, &p->dir_fd, err) < 0) {
-		if (err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION) {
-			err->code = ERR_FAILED_PRECONDITION;
-			return err_wrap(err, "a pool is a directory on XFS with reflink (" RIGHT_WAY
-					     ")");
-		}
+	if (!line_can_hold(str_or(node_id, ""), sizeof(seen.node)))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "the node id '%.80s' is longer than %zu bytes or has control "
+			       "characters",
+			       node_id, sizeof(seen.node) - 1);
+	if (host_fs_look(dir_fd, &fs, err) < 0 || host_file_look(dir_fd, &dir, err) < 0)
 		return -1;
+	seen.filesystem = fs.uuid;
+	seen.inode = dir.inode;
+	(void)snprintf(seen.node, sizeof(seen.node), "%s", str_or(node_id, ""));
+	*ret_seen = seen;
+	return 0;
+}
+
+static int check_may_be_made(const struct pool *p, const struct backend_config *config,
+			     struct err *err)
+{
+	bool is_root;
+
+	if (config->image || config->may_init)
+		return 0;
+	if (host_dir_is_fs_root(p->dir_fd, &is_root, err) < 0)
+		return -1;
+	if (is_root)
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "'%s' is no pool yet and no mounted filesystem of its own, but a directory "
+		       "of another: is its disk not mounted? Mount it, or say --pool-init to make "
+		       "a pool in this very directory",
+		       p->dir);
+}
+
+/* The identity that is there: 1 if it is this place's, 0 if there is none. Changes nothing. */
+static int find_identity(const struct pool *p, int meta_fd, const struct pool_identity *seen,
+			 struct pool_identity *ret_id, struct err *err)
+{
+	struct pool_identity id;
+
+	if (pool_identity_read(meta_fd, &id, err) < 0) {
+		if (err->code == ERR_NOT_FOUND)
+			return 0;
+		return err_wrap(err, "the pool at '%s'", p->dir);
 	}
-	if (check_fs(p, &fs, err) < 0)
+	if (pool_identity_compare(&id, seen, p->dir, err) < 0)
 		return -1;
-	p->base.identity = fs.uuid;
-	same = registry_find_identity(others, &fs.uuid);
+	*ret_id = id;
+	return 1;
+}
+
+/* Before the first change: whether this place is a pool already, and may be one. */
+static int check_place(const struct pool *p, const struct backend_config *config,
+		       const struct pool_identity *seen, struct err *err)
+{
+	struct pool_identity id;
+	autohostfd int meta_fd = -1;
+	int rc = 0;
+
+	if (host_dir_open_at(p->dir_fd, ".cleat", &meta_fd, err) == 0)
+		rc = find_identity(p, meta_fd, seen, &id, err);
+	else if (err->code != ERR_NOT_FOUND)
+		return -1;
+	return rc == 0 ? check_may_be_made(p, config, err) : rc < 0 ? -1 : 0;
+}
+
+/* With the lock held. A killed process may have left anything up to the identity's own name. */
+static int take_identity(struct pool *p, const struct pool_identity *seen, struct err *err)
+{
+	struct pool_identity id = *seen;
+	int rc = find_identity(p, p->meta_fd, seen, &id, err);
+	bool is_recorded = rc > 0 && (str_is_equal(id.node, seen->node) || !seen->node[0]);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		uuid_make(&id.identity);
+	(void)snprintf(id.node, sizeof(id.node), "%s", str_or(seen->node, id.node));
+	if (!is_recorded && pool_identity_write(p->meta_fd, &id, rc > 0, err) < 0)
+		return err_wrap(err, "write the identity of '%s'", p->dir);
+	/* whoever linked it may have been killed before the directory was synced */
+	if (is_recorded && host_dir_sync(p->meta_fd, err) < 0)
+		return -1;
+	p->base.identity = id.identity;
+	return 0;
+}
+
+static int check_others(const struct pool *p, const struct registry *others, struct err *err)
+{
+	const struct backend *same = registry_find_filesystem(others, &p->base.filesystem);
+
 	if (same)
 		return err_set(err, ERR_ALREADY_EXISTS,
-			       "'%s' lies on the same filesystem as pool '%s'; one directory of it "
-			       "can be a pool",
+			       "'%s' lies on the same filesystem as pool '%s', or on a copy of "
+			       "it; one directory of it can be a pool",
 			       p->dir, same->pool_name);
+	same = registry_find_identity(others, &p->base.identity);
+	if (same)
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "'%s' has the same identity as pool '%s', so one is a copy: cleat "
+			       "ctl pool adopt --copy",
+			       p->dir, same->pool_name);
+	return 0;
+}
+
+static int open_dir(struct pool *p, struct err *err)
+{
+	if (host_dir_open(p->dir, &p->dir_fd, err) == 0)
+		return 0;
+	if (err->code != ERR_NOT_FOUND && err->code != ERR_FAILED_PRECONDITION)
+		return -1;
+	err->code = ERR_FAILED_PRECONDITION;
+	return err_wrap(err, "a pool is a directory on XFS with reflink (" RIGHT_WAY ")");
+}
+
+static int open_all(struct pool *p, const struct backend_config *config,
+		    const struct registry *others, struct err *err)
+{
+	struct pool_identity seen;
+	struct host_fs fs;
+
+	if (open_dir(p, err) < 0 || check_fs(p, &fs, err) < 0 ||
+	    pool_see(p->dir_fd, config->node_id, &seen, err) < 0)
+		return -1;
+	p->base.filesystem = fs.uuid;
+	if (check_others(p, others, err) < 0 || check_place(p, config, &seen, err) < 0)
+		return -1;
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0)
 		return err_wrap(err, "prepare '%s/.cleat'", p->dir);
-	if (take_lock(p, err) < 0)
+	if (pool_take_lock(p->meta_fd, p->dir, &p->lock_fd, err) < 0 ||
+	    take_identity(p, &seen, err) < 0 || check_others(p, others, err) < 0)
 		return -1;
 	return pool_scan(p, err);
 }
@@ -149,8 +267,12 @@ int pool_open(struct ctx *ctx, const struct backend_config *config, const struct
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)
 		goto fail;
 	p->is_image = config->image;
-	if (open_all(p, others, err) < 0)
+	if (open_all(p, config, others, err) < 0) {
+		if (config->image)
+			err_wrap(err, "pool image '%s' (for adopt, mount it at '%s' yourself)",
+				 config->image, p->dir);
 		goto fail;
+	}
 	*ret_backend = &p->base;
 	return 0;
 fail:

@@ -3,6 +3,8 @@
 #define BACKEND_POOL_POOL_INTERNAL_H
 
 #include "backend/loop.h"
+#include "backend/pool/identity.h"
+#include "backend/pool/lines.h"
 #include "backend/pool/pool.h"
 #include "backend/pool/record.h"
 
@@ -31,6 +33,12 @@ struct pool {
 };
 
 struct pool *pool_from(struct backend *b);
+
+/* open.c: .cleat/lock, for as long as ret_lock_fd is open. FAILED_PRECONDITION names the process
+ * that has it. */
+int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *err);
+/* What is recorded of a pool, as it is now; the identity is left zero. */
+int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err);
 
 /* volume.c */
 enum pool_file {

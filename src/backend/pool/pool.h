@@ -6,10 +6,11 @@
 #include "host/repair.h"
 
 /*
- * Opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not suitable, or another
- * living process has it; says what was found and the way out. ALREADY_EXISTS: others has a pool on
- * the same filesystem. Nothing but ".cleat" is made in the directory, and not even that when it is
- * refused.
+ * Opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not suitable, not where
+ * it was when it was last served, no pool yet and not the root of its filesystem (unless
+ * config->may_init), or another living process has it; says what was found and the way out.
+ * ALREADY_EXISTS: others has a pool on the same filesystem, or one of the same identity. Nothing
+ * but ".cleat" is made in the directory, and not even that when it is refused.
  */
 int pool_open(struct ctx *ctx, const struct backend_config *config, const struct registry *others,
 	      struct backend **ret_backend, struct err *err);
@@ -32,5 +33,22 @@ struct pool_checked {
 };
 int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_checked *ret,
 	       struct err *err);
+
+/*
+ * A person's word for a pool that is not where it was: moved (it keeps its identity, and what is
+ * seen now is recorded), or a copy (a new identity; the volumes in it were made for the old one
+ * and are reported, not served). Nothing but .cleat/pool is changed, at once and durably.
+ * FAILED_PRECONDITION: no pool, or a living process serves it.
+ */
+struct pool_adopt {
+	const char *dir;
+	bool is_copy;
+	const char *node_id; /* NULL or "": the next node that serves it is recorded then */
+};
+struct pool_adopted {
+	struct uuid before; /* zero if it could not be read */
+	struct uuid identity;
+};
+int pool_adopt(const struct pool_adopt *how, struct pool_adopted *ret, struct err *err);
 
 #endif

@@ -47,12 +47,37 @@ static uint64_t available_in(const struct pool *p, const struct host_fs *fs)
 	return left - left % VOL_SIZE_UNIT;
 }
 
-static int look(struct pool *p, struct host_fs *ret_fs, struct err *err)
+static int look_at_fs(const struct pool *p, struct host_fs *ret_fs, struct err *err)
 {
 	if (host_fs_look(p->dir_fd, ret_fs, err) < 0) {
 		err->code = ERR_UNAVAILABLE;
 		return err_wrap(err, "the pool at '%s' is gone", p->dir);
 	}
+	return 0;
+}
+
+/* A disk that was mounted over the directory since it was opened is the one the operator means;
+ * going on with what is below would fill the wrong disk. */
+static int check_place(const struct pool *p, struct err *err)
+{
+	bool is_covered;
+
+	if (host_dir_is_covered(p->dir_fd, p->dir, &is_covered, err) < 0) {
+		err->code = ERR_UNAVAILABLE;
+		return err_wrap(err, "the pool at '%s' is gone", p->dir);
+	}
+	if (is_covered)
+		return err_set(err, ERR_UNAVAILABLE,
+			       "something was mounted at '%s' since the pool there was opened; "
+			       "unmount it, or restart cleat to serve what is there now",
+			       p->dir);
+	return 0;
+}
+
+static int look(struct pool *p, struct host_fs *ret_fs, struct err *err)
+{
+	if (look_at_fs(p, ret_fs, err) < 0 || check_place(p, err) < 0)
+		return -1;
 	if (ret_fs->is_read_only)
 		return err_set(err, ERR_UNAVAILABLE,
 			       "the filesystem of '%s' became read-only (see dmesg); mount it "

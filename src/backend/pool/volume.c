@@ -35,8 +35,8 @@ static int damaged(struct backend_volume *vol, const char *token, const char *wh
 	return 0;
 }
 
-static int judge(const char *token, const char *text, const struct host_file *file,
-		 struct backend_volume *vol)
+static int judge(const struct pool *p, const char *token, const char *text,
+		 const struct host_file *file, struct backend_volume *vol)
 {
 	struct record record;
 	struct err err;
@@ -50,7 +50,15 @@ static int judge(const char *token, const char *text, const struct host_file *fi
 	memcpy(vol->fs, record.fs, sizeof(vol->fs));
 	vol->allow_buffered = record.allow_buffered;
 	vol->created_ns = record.created_ns;
-	if (file->bytes != record.bytes) {
+	if (memcmp(&record.pool, &p->base.identity, sizeof(record.pool)) != 0) {
+		char born[UUID_TEXT_MAX];
+
+		uuid_format(&record.pool, born);
+		(void)snprintf(why, sizeof(why), "made for pool %s", born);
+		return damaged(vol, token, why);
+	}
+	/* larger is whole: a kill in mid-growth leaves it so */
+	if (file->bytes < record.bytes) {
 		(void)snprintf(why, sizeof(why), "the file has %llu bytes, its record says %llu",
 			       (unsigned long long)file->bytes, (unsigned long long)record.bytes);
 		return damaged(vol, token, why);
@@ -87,7 +95,7 @@ int pool_find(struct pool *p, const char *token, bool read_only, struct pool_vol
 		if (found.kind == POOL_FILE_DAMAGED)
 			(void)damaged(&found.vol, token, err->msg);
 	} else {
-		(void)judge(token, text, &found.file, &found.vol);
+		(void)judge(p, token, text, &found.file, &found.vol);
 		found.kind = found.vol.is_damaged ? POOL_FILE_DAMAGED : POOL_FILE_VOLUME;
 	}
 	found.fd = fd;

@@ -189,6 +189,7 @@ TEST(lists_damaged_volumes_and_neither_serves_nor_deletes_them)
 	ASSERT_OK(create(&e, "good", 4 * MIB, ""), &e.err);
 	fake_host_set_attr("a", RECORD_ATTR, "cleat 9\n");
 	fake_host_set_size("b", 3 * MIB);
+	fake_host_set_size("good", 5 * MIB); /* killed in mid-growth: whole */
 	fake_host_rename("c", "d");
 	assert_damaged(&e, "a", "version");
 	assert_damaged(&e, "b", "3145728");

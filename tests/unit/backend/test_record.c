@@ -17,6 +17,7 @@ TEST(reads_what_it_writes)
 	struct err err;
 
 	memset(r.uuid.b, 0x5a, sizeof(r.uuid.b));
+	memset(r.pool.b, 0xa5, sizeof(r.pool.b));
 	record_format(&r, text);
 	ASSERT_OK(record_parse(text, &back, &err), &err);
 	ASSERT_EQ(back.bytes, r.bytes);
@@ -25,6 +26,22 @@ TEST(reads_what_it_writes)
 	ASSERT_EQ(back.created_ns, r.created_ns);
 	ASSERT_STR(back.name, "a\nb=c ü");
 	ASSERT_EQ(memcmp(&back.uuid, &r.uuid, sizeof(r.uuid)), 0);
+	ASSERT_EQ(memcmp(&back.pool, &r.pool, sizeof(r.pool)), 0);
+}
+
+#define GOOD "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\npool=" UUID "\n"
+
+TEST(passes_over_what_it_does_not_know_and_refuses_what_it_must_know)
+{
+	struct record r;
+	struct err err;
+
+	ASSERT_OK(record_parse(GOOD "colour=green\n=\nneeds=\nname=v", &r, &err), &err);
+	ASSERT_STR(r.name, "v");
+	ASSERT_ERR(record_parse(GOOD "needs=thin,keys\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "'thin', which this cleat lacks: a newer one made it");
+	ASSERT_ERR(record_parse(GOOD "colour\nname=v", &r, &err), &err, ERR_FAILED_PRECONDITION,
+		   "name");
 }
 
 TEST(fits_the_longest_name)
@@ -60,9 +77,11 @@ TEST(refuses_everything_else)
 		{ "cleat 1\nbytes=4096\nfs=\nbuffered=2\n", "mode" },
 		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=x\n", "time" },
 		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=1\n", "UUID" },
-		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\n", "name" },
-		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\nname=", "name" },
-		{ "cleat 1\nfs=\nbytes=4096\n", "size" },
+		{ "cleat 1\nbytes=4096\nfs=\nbuffered=0\ncreated=1\nuuid=" UUID "\nname=v",
+		  "pool" },
+		{ GOOD, "name" },
+		{ GOOD "name=", "name" },
+		{ "cleat 1\nfs=\nbytes=4096\n", "mode" }, /* in any order */
 	};
 	struct record r;
 	struct err err;
@@ -72,4 +91,6 @@ TEST(refuses_everything_else)
 			   cases[i].part);
 }
 
-RUN_TESTS(UNIT(reads_what_it_writes), UNIT(fits_the_longest_name), UNIT(refuses_everything_else))
+RUN_TESTS(UNIT(reads_what_it_writes),
+	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
+	  UNIT(fits_the_longest_name), UNIT(refuses_everything_else))
