@@ -62,6 +62,12 @@ static const struct opt options[] = {
 	  .help = "The pool's directory, as the driver on this node sees it." },
 	{ .name = "repair", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, repair),
 	  .help = "Let the tool mend what it finds; without it nothing is changed." },
+	{ .name = "pool adopt", .type = OPT_GROUP },
+	{ .name = "moved", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, moved),
+	  .help = "It was moved here (other directory, disk or node): its volumes go on being served." },
+	{ .name = "copy", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, copy),
+	  .help = "It is a copy of a pool that may still be served: it becomes a pool of its own, and the volumes in it "
+		  "are reported, not served." },
 	CMD_COMMON_OPTIONS(struct ctl_options),
 	{ .type = OPT_END },
 };
@@ -74,36 +80,43 @@ static const struct ctl_verb info_verb = { .group = "",
 
 static const struct ctl_verb *find_verb(const char *group, const char *name)
 {
+	const struct ctl_verb *const tables[] = { ctl_volume_verbs, ctl_pool_verbs };
+
 	if (strcmp(group, "info") == 0)
 		return &info_verb;
-	for (const struct ctl_verb *v = ctl_volume_verbs; v->name; v++) {
-		if (strcmp(v->group, group) == 0 && strcmp(v->name, name) == 0)
-			return v;
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		for (const struct ctl_verb *v = tables[i]; v->name; v++) {
+			if (strcmp(v->group, group) == 0 && strcmp(v->name, name) == 0)
+				return v;
+		}
 	}
 	return NULL;
 }
 
 static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
 {
-	static const char *const groups[] = { "volume", "info" };
+	static const char *const groups[] = { "volume", "pool", "info" };
+	const struct ctl_verb *verbs = ctl_volume_verbs;
 	autostr struct str all = STR_INIT;
 	const char *names[16], *near;
 	size_t n = 0;
 
-	if (strcmp(group, "volume") != 0) {
+	if (strcmp(group, "pool") == 0)
+		verbs = ctl_pool_verbs;
+	else if (strcmp(group, "volume") != 0) {
 		near = opt_nearest(group, groups, ARRAY_LEN(groups));
 		return cmd_usage(cmd, "unknown word '%s'; %s%s", group,
-				 near ? "did you mean " : "there are: volume, info",
+				 near ? "did you mean " : "there are: volume, pool, info",
 				 str_or(near, ""));
 	}
-	for (const struct ctl_verb *v = ctl_volume_verbs; v->name && n < ARRAY_LEN(names); v++) {
+	for (const struct ctl_verb *v = verbs; v->name && n < ARRAY_LEN(names); v++) {
 		str_appendf(&all, "%s%s", n ? ", " : "", v->name);
 		names[n++] = v->name;
 	}
 	if (!name[0])
-		return cmd_usage(cmd, "volume: what to do is missing: %s", str_get(&all));
+		return cmd_usage(cmd, "%s: what to do is missing: %s", group, str_get(&all));
 	near = opt_nearest(name, names, n);
-	return cmd_usage(cmd, "unknown word 'volume %s'; %s%s", name,
+	return cmd_usage(cmd, "unknown word '%s %s'; %s%s", group, name,
 			 near ? "did you mean " : "there are: ", near ? near : str_get(&all));
 }
 
@@ -146,7 +159,7 @@ static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 		return cmd_usage(cmd, "--limit is below --size");
 	if (cmd_tls_check(&opts->tls, &err) < 0 ||
 	    address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, &err) < 0 ||
-	    ctl_volume_check(opts, &err) < 0)
+	    ctl_volume_check(opts, &err) < 0 || (verb->check && verb->check(opts, &err) < 0))
 		return cmd_usage(cmd, "%s", err.msg);
 	return CMD_OK;
 }
@@ -345,7 +358,7 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
 				      "create|list|show|delete|stage|publish|unpublish|"
-				      "unstage|check, or info");
+				      "unstage|check, pool adopt, or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -377,7 +390,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume VERB [NAME|ID] | info",
+	.synopsis = "cleat ctl [option...] volume VERB [NAME|ID] | pool adopt DIR | info",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume list\n"
 		 "  volume show ID\n"
@@ -387,6 +400,7 @@ const struct cmd cmd_ctl = {
 		 "  volume unstage ID --staging=DIR\n"
 		 "  volume delete ID\n"
 		 "  volume check ID --pool=DIR [--repair]\n"
+		 "  pool adopt DIR --moved | --copy\n"
 		 "  info\n"
 		 "\n"
 		 "An ID may be the name that the volume was made with. 'cleat ctl volume create "

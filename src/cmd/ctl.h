@@ -27,6 +27,8 @@ struct ctl_options {
 	bool read_only;
 	const char *pool;
 	bool repair;
+	bool moved;
+	bool copy;
 };
 
 enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
@@ -43,17 +45,21 @@ struct ctl {
 
 /* A verb does its call and appends the answer to ctl->out. */
 struct ctl_verb {
-	const char *group; /* "volume", "" for none */
+	const char *group; /* "volume", "pool", "" for none */
 	const char *name;
-	const char *argument; /* "NAME", or "ID", for which a name does too; NULL for none */
+	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; NULL for none */
 	const char *needs;    /* options that must be there, comma-separated; NULL for none */
 	const char *takes;    /* further options of this verb, for its help */
 	const char *summary;
 	bool is_local; /* asks no driver; ctl->id is as it was given, and nothing ends it but it */
+	/* what only this verb can judge of the options; INVALID_ARGUMENT; may be NULL */
+	int (*check)(const struct ctl_options *opts, struct err *err);
 	int (*run)(struct ctl *ctl, struct err *err);
 };
 
-extern const struct ctl_verb ctl_volume_verbs[]; /* ends with a NULL name */
+/* Both end with a NULL name. */
+extern const struct ctl_verb ctl_volume_verbs[];
+extern const struct ctl_verb ctl_pool_verbs[];
 
 /* Whether the values that only a verb can judge are good: INVALID_ARGUMENT names the option. */
 int ctl_volume_check(const struct ctl_options *opts, struct err *err);

@@ -92,7 +92,7 @@ static int check_together(const struct pools_options *opts, struct err *err)
 	return 0;
 }
 
-int pools_configure(struct arena *a, const struct pools_options *opts,
+int pools_configure(struct arena *a, const struct pools_options *opts, const char *node_id,
 		    struct backend_config **ret_configs, size_t *ret_n, struct err *err)
 {
 	struct backend_config *configs;
@@ -104,7 +104,9 @@ int pools_configure(struct arena *a, const struct pools_options *opts,
 		return -1;
 	configs = arena_array(a, opts->pool.n + opts->image.n, sizeof(*configs));
 	for (size_t i = 0; i < opts->pool.n; i++) {
-		struct backend_config config = { .kind = "pool", .reserve_bytes = opts->reserve };
+		struct backend_config config = { .kind = "pool",
+						 .may_init = opts->init,
+						 .reserve_bytes = opts->reserve };
 
 		if (split_value(a, "pool", opts->pool.v[i], &config.name, &config.dir, err) < 0 ||
 		    add_config(configs, &n, "pool", &config, err) < 0)
@@ -123,6 +125,8 @@ int pools_configure(struct arena *a, const struct pools_options *opts,
 			return -1;
 		configs[n - 1].dir = arena_printf(a, "%s.pool", config.image);
 	}
+	for (size_t i = 0; i < n; i++)
+		configs[i].node_id = node_id;
 	*ret_configs = configs;
 	*ret_n = n;
 	return 0;

@@ -12,6 +12,7 @@ struct pools_options {
 	struct opt_list image;
 	uint64_t image_size;
 	uint64_t reserve;
+	bool init;
 	const char *backend;
 	uint64_t mem_size;
 };
@@ -30,6 +31,9 @@ struct pools_options {
 	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(T, member.reserve),                \
 	  .arg = "BYTES", .help = "Bytes of each pool that no volume may take. Otherwise 5 %, at least 1 GiB, "\
 				  "and at most a quarter of the pool." },                                     \
+	{ .name = "pool-init", .type = OPT_BOOL, .offset = offsetof(T, member.init),                       \
+	  .help = "Make a pool also in a directory that is not the root of its filesystem; without it, one "  \
+		  "whose disk is not mounted is refused." },                                          \
 	{ .name = "backend", .type = OPT_CHOICE, .offset = offsetof(T, member.backend), .arg = "KIND",     \
 	  .fallback = "pool", .choices = "pool|mem",                                                          \
 	  .help = "mem keeps volumes in memory, for tests of a cluster's wiring: its volumes cannot be staged." },\
@@ -41,7 +45,7 @@ struct pools_options {
  * The options as configurations for registry_open, in the arena. INVALID_ARGUMENT names the option
  * that is missing, malformed or contradicts another.
  */
-int pools_configure(struct arena *a, const struct pools_options *opts,
+int pools_configure(struct arena *a, const struct pools_options *opts, const char *node_id,
 		    struct backend_config **ret_configs, size_t *ret_n, struct err *err);
 
 /* Opens them all; each is logged with what it holds. */

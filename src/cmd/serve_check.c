@@ -52,7 +52,7 @@ int serve_check(const struct serve_options *opts, struct arena *a,
 	if (require(opts->node_id, "node-id", "the name of this node", err) < 0 ||
 	    cmd_tls_check(&opts->tls, err) < 0 ||
 	    http_check(opts->http_endpoint, opts->metrics_path, err) < 0 ||
-	    pools_configure(a, &opts->pools, ret_configs, ret_n, err) < 0)
+	    pools_configure(a, &opts->pools, opts->node_id, ret_configs, ret_n, err) < 0)
 		return -1;
 	if (opts->is_node) {
 		if (check_node(opts, err) < 0)

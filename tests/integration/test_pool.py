@@ -7,7 +7,7 @@ import subprocess
 
 import grpc
 import pytest
-from harness import (GIB, MIB, Code, Driver, Pool, Process, Volume, block_cap, csi, fails, mount_cap, mountinfo, sh,
+from harness import (CLEAT, GIB, MIB, Code, Driver, Pool, Process, Volume, block_cap, csi, fails, mount_cap, mountinfo, sh,
                      wait_until)
 
 
@@ -67,8 +67,8 @@ def test_read_only_pool(own_pool, work):
 def test_same_filesystem_twice(own_pool, work):
     (own_pool.dir / 'a').mkdir()
     (own_pool.dir / 'b').mkdir()
-    said = refused(work, f'--pool=a={own_pool.dir}/a', f'--pool=b={own_pool.dir}/b')
-    assert 'a' in said
+    said = refused(work, '--pool-init', f'--pool=a={own_pool.dir}/a', f'--pool=b={own_pool.dir}/b')
+    assert "as pool 'a'" in said
 
 
 def test_pool_of_a_living_process(driver, pool, work):
@@ -315,19 +315,31 @@ def test_reboot(own_pool, work):
         d.end()
 
 
+def adopt(how, directory, status=0):
+    done = subprocess.run([CLEAT, 'ctl', 'pool', 'adopt', how, directory], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
 def test_pool_moved_to_another_path_and_node(own_pool, work):
-    """A volume belongs to its pool's filesystem: under another path and name of node it is the same."""
+    """A volume belongs to its pool: adopted under another path and name of node, it is the same, and so is its segment."""
     d = Driver(work, own_pool).start()
     try:
         v = Volume(d, work).up()
         (v.target / 'x').write_text('moved')
         segments = dict(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments)
         v.unpublish().unstage()
+        assert 'in use by another cleat' in adopt('--moved', own_pool.dir, status=1)
         d.stop()
         own_pool.unmount()
         own_pool.dir = work / 'elsewhere'
         own_pool.dir.mkdir()
         own_pool.mount()
+        p = Process(work / 'refused.log', 'driver', f'--endpoint=unix://{work}/refused.sock', '--node-id=n2',
+                    f'--pool={own_pool.dir}')
+        assert p.wait() == 1
+        assert "served by node 'n1', now by 'n2'" in p.text() and f'adopt --copy {own_pool.dir}' in p.text()
+        adopt('--moved', own_pool.dir)
         d = Driver(work, own_pool, node='n2').start()
         v.driver = d
         assert dict(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == segments
@@ -337,6 +349,87 @@ def test_pool_moved_to_another_path_and_node(own_pool, work):
         d.stop()
     finally:
         d.end()
+
+
+def test_pool_moved_to_another_directory_of_its_filesystem(own_pool, work):
+    """With the filesystem's UUID as identity, DeleteVolume of what is now elsewhere answered OK."""
+    first, second = own_pool.dir / 'first', own_pool.dir / 'second'
+    first.mkdir()
+    d = Driver(work, None, f'--pool={first}', '--pool-init').start()
+    try:
+        made = d.calls.create('v')
+        d.stop()
+        second.mkdir()
+        d = Driver(work, None, f'--pool={second}', '--pool-init').start()
+        with fails(Code.FAILED_PRECONDITION):
+            d.calls.delete(made.volume_id)
+        assert (first / 'v').exists()
+        d.stop()
+        shutil.rmtree(second)
+        first.rename(second)
+        d = Driver(work, None, f'--pool={second}').start()
+        d.calls.delete(made.volume_id)
+        assert not (second / 'v').exists()
+        d.stop()
+    finally:
+        d.end()
+
+
+def test_copy_of_a_pool(own_pool, work):
+    """Files copied to another disk: refused; as --copy a pool of its own, whose old volumes are reported, not served."""
+    other = Pool(work, size=GIB, name='other')
+    d = Driver(work, own_pool).start()
+    try:
+        made = d.calls.create('v')
+        d.stop()
+        sh('cp', '-a', f'{own_pool.dir}/.', other.dir)
+        assert 'filesystem' in refused(work, f'--pool={other.dir}')
+        adopt('--copy', other.dir)
+        d = Driver(work, None, f'--pool=a={own_pool.dir}', f'--pool=b={other.dir}').start()
+        assert [v.volume_id for v in d.calls.volumes()] == [made.volume_id]
+        assert 'made for pool' in d.process.text()
+        d.calls.delete(made.volume_id)
+        assert own_pool.files() == [] and other.files() == ['v']
+        d.stop()
+    finally:
+        d.end()
+        other.unmount()
+
+
+def test_directory_whose_disk_is_not_mounted(own_pool, work):
+    """A directory on another filesystem is made a pool only when told; a bind mount of one is such a directory too."""
+    (own_pool.dir / 'deep').mkdir()
+    said = refused(work, f'--pool={own_pool.dir}/deep')
+    assert '--pool-init' in said and 'not mounted' in said
+    assert os.listdir(own_pool.dir / 'deep') == []
+    (work / 'bound').mkdir()
+    sh('mount', '--bind', own_pool.dir / 'deep', work / 'bound')
+    try:
+        assert '--pool-init' in refused(work, f'--pool={work}/bound')
+    finally:
+        sh('umount', work / 'bound')
+    sh('mount', '--bind', own_pool.dir, work / 'bound')
+    try:
+        Driver(work, None, f'--pool={work}/bound').start().stop()
+    finally:
+        sh('umount', work / 'bound')
+
+
+def test_disk_mounted_over_the_pool_later(own_pool, work):
+    (own_pool.dir / 'p').mkdir()
+    other = Pool(work, size=GIB, name='other')
+    d = Driver(work, None, f'--pool={own_pool.dir}/p', '--pool-init').start()
+    try:
+        sh('mount', '--bind', other.dir, own_pool.dir / 'p')
+        with fails(Code.UNAVAILABLE, 'something was mounted at'):
+            d.calls.create('v')
+        assert other.files() == []
+        sh('umount', own_pool.dir / 'p')
+        d.calls.delete(d.calls.create('v').volume_id)
+        d.stop()
+    finally:
+        d.end()
+        sh('umount', other.dir)
 
 
 def test_image_pool_is_made_used_and_found_again(work):

@@ -112,7 +112,7 @@ TEST(pools_become_configurations)
 	struct err err;
 	size_t n;
 
-	ASSERT_OK(pools_configure(a, &opts, &c, &n, &err), &err);
+	ASSERT_OK(pools_configure(a, &opts, "n1", &c, &n, &err), &err);
 	ASSERT_EQ(n, 4);
 	ASSERT_STR(c[0].name, "default");
 	ASSERT_STR(c[0].dir, "/a");
@@ -151,7 +151,7 @@ TEST(contradicting_pools_are_refused)
 		struct err err;
 		size_t n;
 
-		ASSERT_ERR(pools_configure(a, &cases[i].opts, &c, &n, &err), &err,
+		ASSERT_ERR(pools_configure(a, &cases[i].opts, "n1", &c, &n, &err), &err,
 			   ERR_INVALID_ARGUMENT, cases[i].named);
 	}
 }

@@ -158,10 +158,10 @@ TEST(a_pool_without_its_name_is_refused)
 		struct err err;
 		size_t n;
 
-		ASSERT_ERR(pools_configure(a, &pool, &c, &n, &err), &err, ERR_INVALID_ARGUMENT,
-			   cases[i].says);
-		ASSERT_ERR(pools_configure(a, &image, &c, &n, &err), &err, ERR_INVALID_ARGUMENT,
-			   "--pool-image=");
+		ASSERT_ERR(pools_configure(a, &pool, "n1", &c, &n, &err), &err,
+			   ERR_INVALID_ARGUMENT, cases[i].says);
+		ASSERT_ERR(pools_configure(a, &image, "n1", &c, &n, &err), &err,
+			   ERR_INVALID_ARGUMENT, "--pool-image=");
 	}
 }
 
