@@ -14,6 +14,9 @@ static const struct opt options[] = {
 	  .env = "CSI_ENDPOINT", .help = "unix:///path.sock, or tcp://host[:10000] with mutual TLS. Required." },
 	{ .name = "node-id", .type = OPT_STRING, .offset = offsetof(struct serve_options, node_id), .arg = "ID",
 	  .env = "NODE_NAME", .help = "This node's name, at most 256 bytes. Required." },
+	{ .name = "kubelet-dir", .type = OPT_STRING, .offset = offsetof(struct serve_options, kubelet_dir),
+	  .arg = "DIR", .help = "Under kubelet: its root directory, such as /var/lib/kubelet. Staging and target paths "
+				"must lie below it; they may be anywhere unless given." },
 	SERVE_DRIVER_OPTIONS,
 	{ .name = "Safety of tcp://", .type = OPT_GROUP },
 	TLS_OPTIONS(struct serve_options, tls),

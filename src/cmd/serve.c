@@ -104,7 +104,7 @@ static int make_services(struct serve *s, struct err *err)
 {
 	const struct serve_options *o = s->opts;
 	const struct csi_driver_options options = {
-		.path_root = s->opts->is_node ? s->opts->kubelet_dir : NULL,
+		.path_root = o->kubelet_dir,
 		.name = o->driver_name,
 		.version = CMD_VERSION_TEXT,
 		.node_id = o->node_id,

@@ -15,12 +15,16 @@ static int require(const char *value, const char *option, const char *what, stru
 	return err_set(err, ERR_INVALID_ARGUMENT, "--%s is missing: %s", option, what);
 }
 
+static int check_kubelet_dir(const struct serve_options *opts, struct err *err)
+{
+	if ((!opts->is_node && str_is_empty(opts->kubelet_dir)) || path_is_clean(opts->kubelet_dir))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT, "--kubelet-dir=%s is not an absolute, clean path",
+		       opts->kubelet_dir);
+}
+
 static int check_node(const struct serve_options *opts, struct err *err)
 {
-	if (!path_is_clean(opts->kubelet_dir))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--kubelet-dir=%s is not an absolute, clean path",
-			       opts->kubelet_dir);
 	if (!str_is_empty(opts->endpoint) && !address_is_unix(opts->endpoint))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "--endpoint=%s: kubelet speaks to a socket; tcp:// goes to "
@@ -50,7 +54,7 @@ int serve_check(const struct serve_options *opts, struct arena *a,
 	const struct cmd_tls none = { 0 };
 
 	if (require(opts->node_id, "node-id", "the name of this node", err) < 0 ||
-	    cmd_tls_check(&opts->tls, err) < 0 ||
+	    cmd_tls_check(&opts->tls, err) < 0 || check_kubelet_dir(opts, err) < 0 ||
 	    http_check(opts->http_endpoint, opts->metrics_path, err) < 0 ||
 	    pools_configure(a, &opts->pools, opts->node_id, ret_configs, ret_n, err) < 0)
 		return -1;

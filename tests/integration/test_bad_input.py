@@ -7,7 +7,7 @@ import socket
 
 import grpc
 import pytest
-from harness import (GIB, MIB, Code, Mode, block_cap, csi, fails, mount_cap, sh)
+from harness import (GIB, MIB, Code, Driver, Mode, Volume, block_cap, csi, fails, mount_cap, sh)
 
 LONG = 'x' * 129
 UNKNOWN = 'v1-00000000000000000000000000000000-nothing'
@@ -386,3 +386,26 @@ def test_mount_that_fails_undoes_everything(volume, pool):
     assert e.value.code() in (Code.INTERNAL, Code.FAILED_PRECONDITION, Code.DATA_LOSS)
     assert not os.path.ismount(v.staging)
     assert pool.loops() == {}
+
+
+def test_a_driver_that_knows_kubelet_stays_below_its_directory(work, pool):
+    kubelet = work / 'kubelet'
+    (kubelet / 'pods').mkdir(parents=True)
+    (kubelet / 'out').symlink_to(work)
+    d = Driver(work, pool, f'--kubelet-dir={kubelet}').start()
+    try:
+        v = Volume(d, work).create()
+        for place in (work / 'staging', kubelet / 'out' / 'staging'):
+            place.mkdir(exist_ok=True)
+            with fails(Code.INVALID_ARGUMENT, 'staging_target_path', str(kubelet)):
+                v.calls.stage(v.id, place)
+        inside = kubelet / 'pods' / 'staging'
+        inside.mkdir()
+        v.calls.stage(v.id, inside)
+        with fails(Code.INVALID_ARGUMENT, 'target_path'):
+            v.calls.publish(v.id, inside, work / 'target')
+        v.calls.unstage(v.id, inside)
+        v.delete()
+        d.stop()
+    finally:
+        d.end()

@@ -46,6 +46,17 @@ TEST(the_documented_command_line_is_fine)
 	ASSERT_OK(check(&o, &err), &err);
 }
 
+TEST(a_driver_may_be_told_of_kubelet)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	o.kubelet_dir = NULL;
+	ASSERT_OK(check(&o, &err), &err);
+	o.kubelet_dir = "/var/lib/../lib/kubelet";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--kubelet-dir");
+}
+
 TEST(what_is_missing_is_named)
 {
 	struct serve_options o = good();
@@ -208,8 +219,9 @@ TEST(the_controllers_times_must_fit_each_other)
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
 }
 
-RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(what_is_missing_is_named),
-	  UNIT(tls_is_all_or_nothing), UNIT(open_tcp_needs_tls_or_a_clear_word),
-	  UNIT(pools_become_configurations), UNIT(contradicting_pools_are_refused),
+RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(a_driver_may_be_told_of_kubelet),
+	  UNIT(what_is_missing_is_named), UNIT(tls_is_all_or_nothing),
+	  UNIT(open_tcp_needs_tls_or_a_clear_word), UNIT(pools_become_configurations),
+	  UNIT(contradicting_pools_are_refused),
 	  UNIT(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp),
 	  UNIT(the_controllers_times_must_fit_each_other))

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loop devices over files in memory, as root: by inode, and by what sysfs alone tells. */
+#include "base/mem.h"
+#include "base/num.h"
+#include "check.h"
+#include "host/blockdev.h"
+#include "host/fs.h"
+#include "host/loopdev.h"
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct bound {
+	char name[40];
+	char file_name[48]; /* as loopdev.h wants it of a memfd */
+	int fd;
+	int hold;
+	struct host_file file;
+	struct host_loop loop;
+	struct ctx ctx;
+	struct err err;
+};
+
+static void bind_file(struct bound *b)
+{
+	const struct host_loop_options opts = { .allow_buffered = true };
+
+	ctx_init(&b->ctx, 0);
+	(void)snprintf(b->name, sizeof(b->name), "cleat-test-%d", (int)getpid());
+	(void)snprintf(b->file_name, sizeof(b->file_name), "memfd:%s", b->name);
+	ASSERT_OK(host_file_make_memory(b->name, 4 * MIB, &b->fd, &b->err), &b->err);
+	ASSERT_OK(host_file_look(b->fd, &b->file, &b->err), &b->err);
+	ASSERT_OK(host_loop_attach(&b->ctx, b->fd, &opts, &b->loop, &b->hold, &b->err), &b->err);
+}
+
+static int bind_reader(struct bound *b, struct host_loop *loop, int *hold)
+{
+	const struct host_loop_options opts = { .allow_buffered = true,
+						.read_only = true,
+						.reader = true };
+
+	return host_loop_attach(&b->ctx, b->fd, &opts, loop, hold, &b->err);
+}
+
+static void done(struct bound *b)
+{
+	host_fd_close(b->hold);
+	host_fd_close(b->fd);
+	ctx_done(&b->ctx);
+}
+
+static int keep_seen(void *arg, const struct host_loop_seen *seen)
+{
+	struct host_loop_seen *last = arg;
+
+	*last = *seen;
+	return 0;
+}
+
+TEST(a_device_is_seen_by_the_name_of_its_file)
+{
+	struct host_loop_seen seen = { .devno = 0 };
+	struct bound b;
+
+	bind_file(&b);
+	ASSERT_OK(host_loop_each_named(b.name, keep_seen, &seen, &b.err), &b.err);
+	ASSERT_TRUE(seen.devno == b.loop.devno && seen.is_deleted);
+	ASSERT_STR(seen.path, b.loop.path);
+	assert_non_null(strstr(seen.file, b.name));
+	seen.devno = 0;
+	ASSERT_OK(host_loop_each_named("another", keep_seen, &seen, &b.err), &b.err);
+	ASSERT_TRUE(seen.devno == 0);
+	done(&b);
+}
+
+/* A person's, over a file that has the name of one of ours. */
+TEST(a_device_with_small_sectors_is_not_seen)
+{
+	const char name[] = "cleat-test-small";
+	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct host_loop_seen seen = { .devno = 0 };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	char path[64];
+	struct err err;
+	int file;
+	int fd;
+
+	ASSERT_OK(host_file_make_memory(name, MIB, &file, &err), &err);
+	config.fd = (uint32_t)file;
+	(void)snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_EQ(ioctl(fd, LOOP_CONFIGURE, &config), 0);
+	ASSERT_OK(host_loop_each_named(name, keep_seen, &seen, &err), &err);
+	ASSERT_TRUE(seen.devno == 0);
+	(void)close(fd);
+	(void)close(control);
+	host_fd_close(file);
+}
+
+TEST(a_device_is_let_go_by_its_name_and_only_by_it)
+{
+	struct host_loop_seen seen;
+	struct host_loop found;
+	struct bound b;
+
+	bind_file(&b);
+	ASSERT_OK(host_loop_keep(b.hold, &b.err), &b.err);
+	host_fd_close(b.hold);
+	b.hold = -1;
+	ASSERT_OK(host_loop_each_named(b.name, keep_seen, &seen, &b.err), &b.err);
+	ASSERT_OK(host_loop_let_go(&seen, "another", &b.err), &b.err);
+	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
+		  1);
+	ASSERT_OK(host_loop_let_go(&seen, b.name, &b.err), &b.err);
+	for (int i = 0; i < 1000 && host_loop_find(b.file.device, b.file.inode, b.file_name, &found,
+						   NULL, &b.err) > 0;
+	     i++)
+		;
+	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
+		  0);
+	ASSERT_OK(host_loop_let_go(&seen, b.name, &b.err), &b.err);
+	done(&b);
+}
+
+TEST(an_unlinked_file_is_found_on_its_filesystem)
+{
+	struct host_loop_seen seen;
+	struct bound b;
+
+	bind_file(&b);
+	ASSERT_EQ(host_loop_find_unlinked(b.file.device, b.name, &seen, &b.err), 1);
+	ASSERT_TRUE(seen.devno == b.loop.devno);
+	ASSERT_EQ(host_loop_find_unlinked(b.file.device + 1, b.name, &seen, &b.err), 0);
+	ASSERT_EQ(host_loop_find_unlinked(b.file.device, "another", &seen, &b.err), 0);
+	done(&b);
+}
+
+TEST(a_reader_is_another_device_that_refuses_writes)
+{
+	struct host_loop reader;
+	struct host_loop found;
+	char bytes[4096] = "written";
+	struct bound b;
+	int hold;
+	int fd;
+
+	bind_file(&b);
+	ASSERT_OK(bind_reader(&b, &reader, &hold), &b.err);
+	ASSERT_TRUE(reader.is_reader && reader.is_read_only && reader.devno != b.loop.devno);
+	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
+		  1);
+	ASSERT_TRUE(found.devno == b.loop.devno && !found.is_reader);
+	ASSERT_EQ(host_loop_find_reader(b.file.device, b.file.inode, b.file_name, &found, NULL,
+					&b.err),
+		  1);
+	ASSERT_TRUE(found.devno == reader.devno);
+	fd = open(b.loop.path, O_WRONLY | O_CLOEXEC);
+	ASSERT_EQ(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ASSERT_EQ(close(fd), 0);
+	fd = open(reader.path, O_WRONLY | O_CLOEXEC);
+	ASSERT_TRUE(fd < 0 || pwrite(fd, bytes, sizeof(bytes), 0) < 0);
+	if (fd >= 0)
+		(void)close(fd);
+	ASSERT_OK(host_block_flush(b.loop.path, &b.err), &b.err);
+	ASSERT_OK(host_block_flush(reader.path, &b.err), &b.err);
+	memset(bytes, 0, sizeof(bytes));
+	fd = open(reader.path, O_RDONLY | O_CLOEXEC);
+	ASSERT_EQ(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ASSERT_STR(bytes, "written");
+	ASSERT_EQ(close(fd), 0);
+	host_fd_close(hold);
+	done(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		UNIT(a_device_is_seen_by_the_name_of_its_file),
+		UNIT(a_device_with_small_sectors_is_not_seen),
+		UNIT(a_device_is_let_go_by_its_name_and_only_by_it),
+		UNIT(an_unlinked_file_is_found_on_its_filesystem),
+		UNIT(a_reader_is_another_device_that_refuses_writes),
+	};
+
+	if (geteuid() != 0 || access("/dev/loop-control", R_OK | W_OK) < 0) {
+		print_message("SKIPPED: loop devices need root\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
