@@ -26,6 +26,7 @@
 #include "csi/codec.h"
 #include "event/sync.h"
 #include "grpc/server.h"
+#include "host/fs.h"
 #include "host/mount.h"
 
 #include "pluginregistration.pb-c.h"
@@ -136,16 +137,16 @@ bool csi_registration_is_registered(const struct csi_registration *r)
 static int check_is_dir(const char *kubelet_dir, const char *name, struct err *err)
 {
 	autofree char *path = path_join(kubelet_dir, name);
-	struct host_mount_at at;
+	autohostfd int fd = -1;
 
-	if (host_mount_look(path, &at, err) < 0)
-		return -1;
-	if (!at.exists || !at.is_dir)
+	if (host_dir_open(path, &fd, err) == 0)
+		return 0;
+	if (err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "'%.300s' is no directory, so '%.100s' is not kubelet's root "
 			       "directory; set --kubelet-dir to what kubelet has as --root-dir",
 			       path, kubelet_dir);
-	return 0;
+	return -1;
 }
 
 /* The optional fields stand between the sixth field and " - ". */

@@ -43,13 +43,13 @@ static bool has_option(const char *options, const char *option)
 
 int host_condition_of_mount(const char *path, struct host_condition *ret, struct err *err)
 {
-	autofd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	autofd int fd = host_open_real(path, 0);
 	char options[HOST_SUPER_OPTIONS_MAX];
 	struct host_mount_at at;
 	int rc;
 
 	if (fd < 0)
-		return host_err(err, errno, "look at '%s'", path);
+		return host_err(err, -fd, "look at '%s'", path);
 	rc = host_mount_super_options(fd, path, options, err);
 	if (rc < 0 || host_mount_look(path, &at, err) < 0)
 		return -1;

@@ -8,14 +8,15 @@
  * moment. Why not libmount: it brings /etc/fstab, helpers and utab, none of which may play a part
  * in a volume, and walks mountinfo (561 us with 500 mounts) for what statx answers in 0.5 us.
  *
- * Targets are opened by O_PATH | O_NOFOLLOW and mounts are moved onto that fd, so what was looked
- * at is what is used. UMOUNT_NOFOLLOW, never MNT_DETACH: a lazy unmount only hides that the volume
- * is still written to.
+ * Targets are opened by O_PATH | O_NOFOLLOW, without a symlink anywhere on the way, and mounts are
+ * moved onto that fd, so what was looked at is what is used. UMOUNT_NOFOLLOW, never MNT_DETACH: a
+ * lazy unmount only hides that the volume is still written to.
  */
 #include "host/mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -85,17 +86,17 @@ static void collect_flags(const char *const *flags, size_t n, bool read_only,
 
 int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *err)
 {
-	autofd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	autofd int fd = host_open_real(path, 0);
 	struct statx st;
 	struct statfs fs;
 	int rc;
 
-	if (fd < 0 && errno == ENOENT) {
+	if (fd == -ENOENT) {
 		*ret_at = (struct host_mount_at){ 0 };
 		return 0;
 	}
 	if (fd < 0)
-		return host_err(err, errno, "look at '%s'", path);
+		return host_err(err, -fd, "look at '%s'", path);
 	if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MODE, &st) < 0 ||
 	    fstatfs(fd, &fs) < 0) {
 		rc = errno;
@@ -122,14 +123,15 @@ int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *
 
 static int open_target(const char *target, int flags, int *ret_fd, struct err *err)
 {
-	int fd = open(target, O_PATH | O_NOFOLLOW | O_CLOEXEC | flags);
+	int fd = host_open_real(target, flags);
 	struct stat st;
 
-	if (fd < 0 && errno == ENOTDIR)
-		return err_os(err, ERR_FAILED_PRECONDITION, errno,
-			      "'%s' must be a directory, and no symlink", target);
+	if (fd == -ENOTDIR || fd == -ELOOP)
+		return err_os(err, ERR_FAILED_PRECONDITION, -fd,
+			      "'%s' must be a %s, with no symlink on the way", target,
+			      flags & O_DIRECTORY ? "directory" : "place");
 	if (fd < 0)
-		return host_err(err, errno, "open '%s'", target);
+		return host_err(err, -fd, "open '%s'", target);
 	if (fstat(fd, &st) == 0 && S_ISLNK(st.st_mode)) {
 		(void)close(fd);
 		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is a symlink", target);
@@ -292,9 +294,19 @@ int host_mount_bind(struct ctx *ctx, const char *source, const char *target, boo
 
 int host_mount_umount(struct ctx *ctx, const char *target, struct err *err)
 {
+	char path[PATH_MAX + 64];
+	const char *name;
+	autofd int fd = -1;
+
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	if (umount2(target, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
+	fd = host_open_real_parent(target, &name);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return host_err(err, -fd, "unmount '%s'", target);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", fd, name);
+	if (umount2(path, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
 		return 0;
 	if (errno == EBUSY)
 		return err_os(err, ERR_FAILED_PRECONDITION, errno,
@@ -304,20 +316,35 @@ int host_mount_umount(struct ctx *ctx, const char *target, struct err *err)
 	return host_err(err, errno, "unmount '%s'", target);
 }
 
+static int make_at(int dir_fd, const char *name, bool is_dir)
+{
+	int fd;
+
+	if (is_dir)
+		return mkdirat(dir_fd, name, 0750) < 0 ? -errno : 0;
+	fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0600);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
 int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct err *err)
 {
-	int fd = is_dir ? mkdir(path, 0750)
-			: open(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0600);
+	const char *name;
+	autofd int dir_fd = host_open_real_parent(path, &name);
 	struct host_mount_at at;
+	int rc;
 
-	if (fd >= 0) {
-		if (!is_dir)
-			(void)close(fd);
+	if (dir_fd < 0)
+		return host_err(err, -dir_fd, "make '%s'", path);
+	rc = make_at(dir_fd, name, is_dir);
+	if (rc == 0) {
 		*ret_made = true;
 		return 0;
 	}
-	if (errno != EEXIST)
-		return host_err(err, errno, "make '%s'", path);
+	if (rc != -EEXIST)
+		return host_err(err, -rc, "make '%s'", path);
 	if (host_mount_look(path, &at, err) < 0)
 		return -1;
 	if (!at.exists || at.is_symlink || at.is_dir != is_dir)
@@ -334,25 +361,30 @@ int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct
 int host_mount_remove_target(const char *path, struct err *err)
 {
 	struct host_mount_at at;
+	autofd int dir_fd = -1;
+	const char *name;
 	struct stat st;
 
 	if (host_mount_look(path, &at, err) < 0)
 		return -1;
 	if (!at.exists)
 		return 0;
+	dir_fd = host_open_real_parent(path, &name);
+	if (dir_fd < 0)
+		return host_err(err, -dir_fd, "look at '%s'", path);
 	if (at.is_mount_root)
 		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is still a mount point", path);
 	if (at.is_dir) {
-		if (rmdir(path) == 0 || errno == ENOENT)
+		if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
 			return 0;
 		return host_err(err, errno, "remove directory '%s'", path);
 	}
-	if (lstat(path, &st) < 0)
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : host_err(err, errno, "look at '%s'", path);
 	if (at.is_symlink || at.is_block_device || !S_ISREG(st.st_mode) || st.st_size)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "'%s' is not the empty file that a mount was on", path);
-	if (unlink(path) < 0 && errno != ENOENT)
+	if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
 		return host_err(err, errno, "remove '%s'", path);
 	return 0;
 }

@@ -12,9 +12,10 @@
 
 /*
  * Mounts by the new mount API (fsopen … move_mount, Linux ≥5.2; mount_setattr ≥5.12), never by a
- * tool. Paths are clean and absolute; their last component is opened with O_NOFOLLOW, so a symlink
- * there is FAILED_PRECONDITION. Everything is a step of its own and idempotence is the caller's,
- * who asks host_mount_look() first.
+ * tool. Paths are clean, absolute and as the kernel names them (host_path_resolve): a symlink in
+ * one is refused wherever it is, FAILED_PRECONDITION, since it came after the caller looked.
+ * Everything is a step of its own and idempotence is the caller's, who asks host_mount_look()
+ * first.
  */
 
 /* What is at a path. All of it from one O_PATH fd: statx, fstatfs; mountinfo is read only when the

@@ -3,7 +3,9 @@
  * Which place a path means. Mounts are listed by the kernel under the one name that has no symlink
  * in it; comparing that with the text of a caller who came through a link would find a staged
  * volume unstaged and let a second writer in. So a path gets the kernel's name first: its parent
- * directory is opened, and the kernel is asked what it calls it (/proc/self/fd).
+ * directory is opened, and the kernel is asked what it calls it (/proc/self/fd). Whoever then opens
+ * that name lets no symlink be on the way (host_open_real): what was looked at is what is used,
+ * also if a component was swapped in between.
  */
 #include "host/resolve.h"
 
@@ -52,62 +54,95 @@ static const char *below(const char *path, const char *dir)
 	return *path == '/' ? path + 1 : path;
 }
 
-/* ret_fd: the parent, or -errno. */
-static int open_below(int root_fd, const char *root, const char *path, int *ret_fd, struct err *err)
+static long open_how(int at_fd, const char *path, int flags, uint64_t resolve)
 {
 	const struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+		.flags = (uint64_t)(O_PATH | O_CLOEXEC | flags),
+		.resolve = resolve | RESOLVE_NO_SYMLINKS,
 	};
-	char real_root[PATH_MAX];
-	const char *rest;
-	const char *slash;
-	autofree char *dir = NULL;
-	long fd;
+	long fd = syscall(SYS_openat2, at_fd, path, &how, sizeof(how));
 
-	if (name_of(root_fd, real_root, err) < 0)
-		return -1;
-	rest = below(path, root);
-	if (!rest)
-		rest = below(path, real_root);
-	if (!rest)
-		return err_set(err, ERR_INVALID_ARGUMENT, "'%.300s' is not below '%.200s'", path,
-			       root);
-	slash = strrchr(rest, '/');
-	dir = slash ? xstrndup(rest, (size_t)(slash - rest)) : xstrdup(".");
-	fd = syscall(SYS_openat2, root_fd, dir, &how, sizeof(how));
-	if (fd < 0 && (errno == ELOOP || errno == EXDEV))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "'%.300s' goes through a symbolic link below '%.200s'", path, root);
-	*ret_fd = fd < 0 ? -errno : (int)fd;
-	return 0;
+	return fd < 0 ? -errno : fd;
 }
 
-int host_path_resolve(int root_fd, const char *root, const char *path, char ret_path[PATH_MAX],
-		      struct err *err)
+int host_open_real(const char *path, int flags)
+{
+	return (int)open_how(AT_FDCWD, path, flags | O_NOFOLLOW, 0);
+}
+
+int host_open_real_parent(const char *path, const char **ret_name)
 {
 	autofree char *parent = path_parent(path);
+
+	*ret_name = path_last(path);
+	return host_open_real(parent ? parent : "/", O_DIRECTORY);
+}
+
+struct root {
+	int fd; /* -1: none */
+	const char *name;
+	char real[PATH_MAX];
+};
+
+/* The directory's fd, or -errno: -EXDEV if it is not below the root, whose own fd it may be. */
+static int open_dir(const struct root *root, const char *dir)
+{
+	const char *rest;
+	int fd;
+
+	if (root->fd < 0) {
+		fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return fd < 0 ? -errno : fd;
+	}
+	if (str_is_equal(dir, root->name) || str_is_equal(dir, root->real))
+		rest = ".";
+	else if (!(rest = below(dir, root->name)) && !(rest = below(dir, root->real)))
+		return -EXDEV;
+	return (int)open_how(root->fd, rest, O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+}
+
+/* The deepest directory on the way that there is: its fd, or -errno. ret_n: its length in path. */
+static int open_deepest(const struct root *root, const char *path, size_t *ret_n)
+{
+	autofree char *dir = xstrdup(path);
+
+	for (;;) {
+		char *slash = strrchr(dir, '/');
+		int fd;
+
+		*slash = '\0';
+		fd = open_dir(root, slash == dir ? "/" : dir);
+		if (slash == dir || (fd != -ENOENT && fd != -ENOTDIR)) {
+			*ret_n = (size_t)(slash - dir);
+			return fd;
+		}
+	}
+}
+
+int host_path_resolve(int root_fd, const char *root_name, const char *path, char ret_path[PATH_MAX],
+		      struct err *err)
+{
+	struct root root = { .fd = root_fd, .name = root_name };
 	char real[PATH_MAX];
 	autofd int fd = -1;
-	int n;
+	size_t n = 0;
 
-	if (root_fd >= 0 && open_below(root_fd, root, path, &fd, err) < 0)
+	if (root_fd >= 0 && name_of(root_fd, root.real, err) < 0)
 		return -1;
-	if (root_fd < 0) {
-		fd = open(parent ? parent : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		fd = fd < 0 ? -errno : fd;
-	}
-	if (fd < 0 && fd != -ENOENT && fd != -ENOTDIR)
-		return host_err(err, -fd, "open directory '%s'", parent ? parent : "/");
-	if (fd < 0) {
-		(void)snprintf(ret_path, PATH_MAX, "%s", path);
-		return 0;
-	}
+	if (root_fd >= 0 && !below(path, root_name) && !below(path, root.real))
+		return err_set(err, ERR_INVALID_ARGUMENT, "'%.300s' is not below '%.200s'", path,
+			       root_name);
+	fd = open_deepest(&root, path, &n);
+	if (root_fd >= 0 && (fd == -ELOOP || fd == -EXDEV))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "'%.300s' goes through a symbolic link below '%.200s'", path,
+			       root_name);
+	if (fd < 0)
+		return host_err(err, -fd, "open a directory of '%.300s'", path);
 	if (name_of(fd, real, err) < 0)
 		return -1;
-	n = snprintf(ret_path, PATH_MAX, "%s/%s", str_is_equal(real, "/") ? "" : real,
-		     path_last(path));
-	if (n >= PATH_MAX)
+	if ((size_t)snprintf(ret_path, PATH_MAX, "%s%s", str_is_equal(real, "/") ? "" : real,
+			     path + n) >= PATH_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT, "'%.300s' means a path that is too long",
 			       path);
 	return 0;

@@ -12,8 +12,7 @@ int host_root_open(const char *dir, int *ret_fd, struct err *err);
 
 /*
  * The path as the kernel names it in mountinfo: no symlink in it but, perhaps, its last component,
- * which is not looked at. path is clean and absolute. A path whose parent does not exist is given
- * back as it is.
+ * which is not looked at. path is clean and absolute. What of it does not exist is left as it is.
  *
  * With root_fd ≥0 and the root's name, the path has to begin with that name or with what the kernel
  * calls it, and below it there may be no symlink at all (openat2, RESOLVE_BENEATH and

@@ -16,11 +16,13 @@
 
 int host_usage_look(const char *path, struct host_usage *ret_usage, struct err *err)
 {
-	autofd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	autofd int fd = host_open_real(path, 0);
 	struct statvfs fs;
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0)
+	if (fd < 0)
+		return host_err(err, -fd, "look at the usage of '%s'", path);
+	if (fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0)
 		return host_err(err, errno, "look at the usage of '%s'", path);
 	if (S_ISLNK(st.st_mode))
 		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is a symlink", path);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fake host's answers to where a directory is: root of its filesystem, still at its path.
+ * The fake host's answers to where a directory is: root of its filesystem, still at its path; and
+ * to what a path means.
  */
+#include "base/mem.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "fake/host-internal.h"
 #include "fake/host.h"
 #include "host/fs.h"
+#include "host/resolve.h"
 
 int host_dir_open_at(int dirfd, const char *name, int *ret_fd, struct err *err)
 {
@@ -96,4 +100,33 @@ void fake_host_root_is_xfs(void)
 void fake_host_copy_to_another_disk(void)
 {
 	uuid_make(&world.pool->uuid);
+}
+
+int host_root_open(const char *dir, int *ret_fd, struct err *err)
+{
+	return host_dir_open(dir, ret_fd, err);
+}
+
+/* The links that fake_host_add_link made; only the first on the way is followed. */
+int host_path_resolve(int root_fd, const char *root, const char *path, char ret_path[PATH_MAX],
+		      struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	(void)snprintf(ret_path, PATH_MAX, "%s", path);
+	if (root_fd >= 0 && (!path_is_below(path, root) || str_is_equal(path, root)))
+		return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is not below '%s'", path, root);
+	for (size_t n = 1; path[n]; n++) {
+		autofree char *prefix = xstrndup(path, n);
+		const struct fake_inode *inode = path[n] == '/' ? fake_lookup(prefix, NULL) : NULL;
+
+		if (!inode || inode->kind != FAKE_SYMLINK)
+			continue;
+		if (root_fd >= 0)
+			return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is a symbolic link",
+				       prefix);
+		(void)snprintf(ret_path, PATH_MAX, "%s%s", inode->text, path + n);
+		return 0;
+	}
+	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host/usage.h, host/blockdev.h, host/condition.h and host/resolve.h on the fake host: a filesystem
+ * host/usage.h, host/blockdev.h and host/condition.h on the fake host: a filesystem
  * is as big as its file, and a tenth of it is used.
  */
 #include "fake/host_usage.h"
@@ -10,13 +10,10 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "base/mem.h"
-#include "base/path.h"
 #include "base/str.h"
 #include "host/blockdev.h"
 #include "host/condition.h"
 #include "host/fs.h"
-#include "host/resolve.h"
 #include "host/usage.h"
 
 #include "fake/host-internal.h"
@@ -111,34 +108,5 @@ int host_condition_of_device(const char *device, const char *fs, bool *ret_has_e
 	if (!str_is_equal(backing->fs, fs))
 		return err_set(err, ERR_DATA_LOSS, "there is no %s superblock on '%s'", fs, device);
 	*ret_has_errors = backing->has_errors;
-	return 0;
-}
-
-int host_root_open(const char *dir, int *ret_fd, struct err *err)
-{
-	return host_dir_open(dir, ret_fd, err);
-}
-
-/* The links that fake_host_add_link made; only the first on the way is followed. */
-int host_path_resolve(int root_fd, const char *root, const char *path, char ret_path[PATH_MAX],
-		      struct err *err)
-{
-	if (fake_step(err) < 0)
-		return -1;
-	(void)snprintf(ret_path, PATH_MAX, "%s", path);
-	if (root_fd >= 0 && (!path_is_below(path, root) || str_is_equal(path, root)))
-		return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is not below '%s'", path, root);
-	for (size_t n = 1; path[n]; n++) {
-		autofree char *prefix = xstrndup(path, n);
-		const struct fake_inode *inode = path[n] == '/' ? fake_lookup(prefix, NULL) : NULL;
-
-		if (!inode || inode->kind != FAKE_SYMLINK)
-			continue;
-		if (root_fd >= 0)
-			return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is a symbolic link",
-				       prefix);
-		(void)snprintf(ret_path, PATH_MAX, "%s%s", inode->text, path + n);
-		return 0;
-	}
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "host/loopdev.h"
 #include "host/mkfs.h"
 #include "host/mount.h"
+#include "host/resolve.h"
 
 #define LOG_ROOM "backend"
 #include "base/log.h"
@@ -178,6 +179,7 @@ int pool_image_mount(struct ctx *ctx, const struct backend_config *config, char 
 	autohostfd int fd = -1;
 	autohostfd int hold_fd = -1;
 	autofree char *dir = NULL;
+	char real[PATH_MAX];
 	const char *name = strrchr(config->image, '/');
 	struct host_loop loop;
 
@@ -191,9 +193,10 @@ int pool_image_mount(struct ctx *ctx, const struct backend_config *config, char 
 	} else {
 		dir = xstrdup(config->dir);
 	}
-	if (attach_image(ctx, fd, name, &loop, &hold_fd, err) < 0 ||
-	    mount_image(ctx, dir, &loop, err) < 0)
+	if (host_path_resolve(-1, "", dir, real, err) < 0 ||
+	    attach_image(ctx, fd, name, &loop, &hold_fd, err) < 0 ||
+	    mount_image(ctx, real, &loop, err) < 0)
 		return err_wrap(err, "pool image '%s'", config->image);
-	*ret_dir = TAKE_PTR(dir);
+	*ret_dir = xstrdup(real);
 	return 0;
 }

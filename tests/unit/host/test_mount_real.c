@@ -176,6 +176,31 @@ TEST(never_mounts_through_a_symlink)
 	place_done(&p);
 }
 
+/* s/link → s, so that s/link/a is s/a. */
+TEST(never_mounts_through_a_symlink_on_the_way)
+{
+	const struct host_mount_options opts = { .fs = "tmpfs" };
+	struct place p;
+
+	place_init(&p);
+	autofree char *link = path_join(p.s.path, "link");
+	autofree char *a = path_join(link, "a");
+
+	ASSERT_EQ(symlink(".", link), 0);
+	ASSERT_ERR(host_mount_device(&p.ctx, "cleat-test", a, &opts, &p.err), &p.err,
+		   ERR_FAILED_PRECONDITION, "symlink");
+	ASSERT_ERR(host_mount_bind(&p.ctx, p.b, a, false, NULL, 0, &p.err), &p.err,
+		   ERR_FAILED_PRECONDITION, "symlink");
+	ASSERT_ERR(host_mount_bind(&p.ctx, a, p.b, false, NULL, 0, &p.err), &p.err,
+		   ERR_FAILED_PRECONDITION, "symlink");
+	ASSERT_OK(mount_tmpfs(&p, NULL, 0, false), &p.err);
+	ASSERT_ERR(host_mount_umount(&p.ctx, a, &p.err), &p.err, ERR_FAILED_PRECONDITION, a);
+	ASSERT_OK(host_mount_look(p.a, &p.at, &p.err), &p.err);
+	ASSERT_TRUE(p.at.is_mount_root);
+	ASSERT_EQ(unlink(link), 0);
+	place_done(&p);
+}
+
 TEST(binds_a_device_node_onto_a_file_and_finds_it)
 {
 	struct host_mount_at null;
@@ -262,6 +287,7 @@ int main(void)
 		UNIT(finds_every_mount_of_a_filesystem),
 		UNIT(does_not_unmount_what_is_busy),
 		UNIT(never_mounts_through_a_symlink),
+		UNIT(never_mounts_through_a_symlink_on_the_way),
 		UNIT(binds_a_device_node_onto_a_file_and_finds_it),
 		UNIT(tells_the_root_of_a_filesystem_from_a_bind_of_something_deeper),
 	};

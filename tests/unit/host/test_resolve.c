@@ -70,6 +70,8 @@ TEST(a_path_through_a_link_gets_the_name_without)
 	ASSERT_STR(got, at(&t, "k/link"));
 	ASSERT_OK(resolve(&t, "k/absent/x", got), &t.err);
 	ASSERT_STR(got, at(&t, "k/absent/x"));
+	ASSERT_OK(resolve(&t, "top/link/absent/y/x", got), &t.err); /* as far as it is there */
+	ASSERT_STR(got, at(&t, "k/a/absent/y/x"));
 	ASSERT_OK(host_path_resolve(-1, "", "/x", got, &t.err), &t.err);
 	ASSERT_STR(got, "/x");
 	end(&t);
@@ -88,6 +90,10 @@ TEST(the_root_may_be_a_link_and_nothing_below_it)
 	ASSERT_STR(got, at(&t, "k/a/x"));
 	ASSERT_OK(resolve(&t, "top/x", got), &t.err);
 	ASSERT_STR(got, at(&t, "k/x"));
+	ASSERT_OK(resolve(&t, "top/absent/y/x", got), &t.err);
+	ASSERT_STR(got, at(&t, "k/absent/y/x"));
+	ASSERT_ERR(resolve(&t, "top/out/absent/y/x", got), &t.err, ERR_INVALID_ARGUMENT,
+		   "symbolic link");
 	ASSERT_ERR(resolve(&t, "top/link/x", got), &t.err, ERR_INVALID_ARGUMENT, "symbolic link");
 	ASSERT_ERR(resolve(&t, "top/out/etc/x", got), &t.err, ERR_INVALID_ARGUMENT,
 		   "symbolic link");

@@ -106,6 +106,39 @@ TEST(unmounting_what_is_not_mounted_is_done_already)
 	scratch_done(&s);
 }
 
-RUN_TESTS(UNIT(looks_without_following), UNIT(makes_and_removes_targets),
-	  UNIT(removes_nothing_that_holds_something),
+/* As if a component had been swapped for one after the caller looked. */
+TEST(a_symlink_on_the_way_is_refused)
+{
+	struct host_mount_at at;
+	struct scratch s;
+	struct ctx ctx;
+	struct err err;
+	bool is_made;
+
+	scratch_init(&s);
+	ctx_init(&ctx, 0);
+	autofree char *link = path_join(s.path, "link");
+	autofree char *real = path_join(s.path, "real");
+	autofree char *below = path_join(link, "x");
+	autofree char *there = path_join(real, "x");
+
+	ASSERT_EQ(mkdir(real, 0700), 0);
+	ASSERT_EQ(symlink("real", link), 0);
+	ASSERT_ERR(host_mount_look(below, &at, &err), &err, ERR_FAILED_PRECONDITION, below);
+	ASSERT_ERR(host_mount_make_target(below, true, &is_made, &err), &err,
+		   ERR_FAILED_PRECONDITION, below);
+	ASSERT_ERR(host_mount_make_target(below, false, &is_made, &err), &err,
+		   ERR_FAILED_PRECONDITION, below);
+	ASSERT_OK(host_mount_make_target(there, true, &is_made, &err), &err);
+	ASSERT_ERR(host_mount_remove_target(below, &err), &err, ERR_FAILED_PRECONDITION, below);
+	ASSERT_ERR(host_mount_umount(&ctx, below, &err), &err, ERR_FAILED_PRECONDITION, below);
+	ASSERT_OK(host_mount_remove_target(there, &err), &err);
+	ASSERT_EQ(unlink(link), 0);
+	ASSERT_EQ(rmdir(real), 0);
+	ctx_done(&ctx);
+	scratch_done(&s);
+}
+
+RUN_TESTS(UNIT(a_symlink_on_the_way_is_refused), UNIT(looks_without_following),
+	  UNIT(makes_and_removes_targets), UNIT(removes_nothing_that_holds_something),
 	  UNIT(unmounting_what_is_not_mounted_is_done_already))
