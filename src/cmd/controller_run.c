@@ -28,6 +28,7 @@
 
 #define PROBE_INTERVAL_NS NS_PER_S
 #define SPARE_THREADS 4
+#define LEASE_NAME_MAX 280
 
 struct controller {
 	const struct controller_options *opts;
@@ -173,10 +174,31 @@ static const char *identity(struct controller *c)
 	return c->host;
 }
 
+/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. */
+static void format_lease_name(const char *driver, char name[static LEASE_NAME_MAX])
+{
+	snprintf(name, LEASE_NAME_MAX, "cleat-%s", driver);
+	for (char *p = name; *p; p++) {
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		      (*p >= '0' && *p <= '9')))
+			*p = '-';
+	}
+}
+
+/* Of the election's Lease and the journal's. */
+static const char *lease_namespace(const struct controller *c)
+{
+	return str_or(str_or(c->opts->election_ns, c->config.namespace_name), "default");
+}
+
 static int start_provisioner(struct controller *c, struct err *err)
 {
 	const struct controller_options *o = c->opts;
+	char lease[LEASE_NAME_MAX];
+	autofree char *journal = NULL;
 
+	format_lease_name(c->driver_name, lease);
+	journal = xasprintf("%s-intents", lease);
 	c->caches = (struct control_caches){
 		.pvcs = add_informer(c, KUBE_PVC),
 		.pvs = add_informer(c, KUBE_PV),
@@ -199,6 +221,9 @@ static int start_provisioner(struct controller *c, struct err *err)
 			    .recorder = c->recorder,
 			    .service = c->service,
 			    .driver_name = c->driver_name,
+			    .journal_ns = lease_namespace(c),
+			    .journal_name = journal,
+			    .holder = identity(c),
 			    .volume_name_prefix = o->prefix,
 			    .default_fs = str_or(o->fs, ""),
 			    .extra_create_metadata = o->extra_metadata,
@@ -232,21 +257,10 @@ static void on_lost(void *arg)
 	provisioner_pause(c->provisioner);
 }
 
-/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. */
-static void format_lease_name(const char *driver, char name[static 280])
-{
-	snprintf(name, 280, "cleat-%s", driver);
-	for (char *p = name; *p; p++) {
-		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-		      (*p >= '0' && *p <= '9')))
-			*p = '-';
-	}
-}
-
 static void start_work(struct controller *c)
 {
 	const struct controller_options *o = c->opts;
-	char name[280];
+	char name[LEASE_NAME_MAX];
 
 	if (!o->election) {
 		fence_open(c->fence, FENCE_NO_LIMIT);
@@ -256,7 +270,7 @@ static void start_work(struct controller *c)
 	format_lease_name(c->driver_name, name);
 	c->lease = lease_new(c->loop, c->client,
 			     &(struct lease_options){
-				     .ns = str_or(o->election_ns, c->config.namespace_name),
+				     .ns = lease_namespace(c),
 				     .name = name,
 				     .identity = identity(c),
 				     .duration_ns = o->lease_ns,

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reconcile of a claim: from what the API server says to one next act.
+ * The reconcile of a claim: from what the cache and the journal say to one next act.
  *
- *   look ── nothing to do ───────────────────────────────────────────────────► done
- *    ├─── wants a volume:  build request → record intent → CreateVolume → save PV
- *    ├─── bound, intent still recorded:  take it off
- *    └─── deleted, or bound elsewhere, intent recorded:
- *              PV saved:  take it off
- *              else:      CreateVolume → DeleteVolume → take it off
+ *   look ── nothing to do ──────────────────────────────────────────────────────► done
+ *    ├─── wants a volume:  build request → journal → CreateVolume → save PV → out of the journal
+ *    ├─── wants one, in the journal:       the request on record, the same way
+ *    ├─── has its PV, in the journal:      out of the journal
+ *    └─── deleted, or bound elsewhere, in the journal:
+ *              PV saved:  out of the journal
+ *              else:      CreateVolume as on record → DeleteVolume → out of the journal
  *
- * It looks twice: at the cache, to let the many claims that need nothing go by, then at the API
- * server, because a cache may show a claim that was deleted, bound and cleaned up long ago. Every
- * step may be the last one of this process: the next one begins at the top, and each step finds
- * what it did before (intent.c says why nothing is lost).
+ * The cache is enough, though it may show a claim that was deleted, bound and cleaned up long ago:
+ * what is then made gets a PV for a claim that is no more, which is Released at once and goes the
+ * way of all such. Only before a volume in doubt is deleted for want of its claim is the API server
+ * asked. Every step may be the last one of this process: the next one begins at the top, and each
+ * step finds what it did before (journal.c says why nothing is lost).
  *
  * What a driver's error means is external-provisioner's table, with more doubts, since forgetting
  * the intent is what leaks: ALREADY_EXISTS says that a volume with our name and other properties
@@ -25,12 +27,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "kube/client.h"
 #include "kube/informer.h"
 #include "kube/recorder.h"
 
 #define UNDO_TRIES 5
+#define JOURNAL_WAIT_NS (50 * NS_PER_MS)
 
 enum claim_need {
 	NEED_NOTHING,
@@ -53,7 +58,7 @@ static bool is_pv_cached(const struct attempt *a)
 {
 	autokobj const struct kube_object *o = informer_get(a->p->caches.pvs, "", a->pv_name);
 
-	return o && str_is_equal(kube_as_pv(o)->claim_uid, a->obj->uid);
+	return o && str_is_equal(kube_as_pv(o)->claim_uid, a->uid);
 }
 
 static void find_class(struct attempt *a)
@@ -69,6 +74,8 @@ static bool may_start(const struct attempt *a)
 	const struct kube_storage_class *class = attempt_class(a);
 	const char *node = strmap_find(&a->obj->annotations, ANN_SELECTED_NODE);
 
+	if (a->was_in_doubt)
+		return true;
 	return class && str_is_equal(class->provisioner, a->p->driver) &&
 	       !(class->is_wait_for_first_consumer && str_is_empty(node)) && !is_pv_cached(a);
 }
@@ -76,24 +83,23 @@ static bool may_start(const struct attempt *a)
 static enum claim_need look(struct attempt *a)
 {
 	const struct kube_pvc *claim = attempt_claim(a);
-	bool is_recorded = intent_is_recorded(a->obj);
 	bool is_over = a->obj->is_deleting || *claim->volume_name;
 
-	if (!is_ours(a->p, a->obj) || (is_over && !is_recorded))
+	if (!a->was_in_doubt && (is_over || !is_ours(a->p, a->obj)))
 		return NEED_NOTHING;
-	a->pv_name = arena_printf(a->ctx->arena, "%s-%s", a->p->prefix, a->obj->uid);
+	a->pv_name = arena_printf(a->ctx->arena, "%s-%s", a->p->prefix, a->uid);
 	find_class(a);
-	if (str_is_equal(claim->volume_name, a->pv_name))
-		return a->obj->is_deleting || str_is_equal(claim->phase, "Bound") ? NEED_SETTLE
-										  : NEED_NOTHING;
-	if (is_over)
+	if (a->was_in_doubt && (str_is_equal(claim->volume_name, a->pv_name) || is_pv_cached(a)))
+		return NEED_SETTLE;
+	if (is_over || !is_ours(a->p, a->obj))
 		return NEED_CLEANUP;
 	return may_start(a) ? NEED_VOLUME : NEED_NOTHING;
 }
 
 static enum attempt_state classify(const struct attempt *a, enum err_code code)
 {
-	bool has_node = !str_is_empty(strmap_find(&a->obj->annotations, ANN_SELECTED_NODE));
+	bool has_node =
+		a->obj && !str_is_empty(strmap_find(&a->obj->annotations, ANN_SELECTED_NODE));
 
 	switch (code) {
 	case ERR_CANCELLED:
@@ -128,12 +134,13 @@ static int undo_volume(struct attempt *a, const struct csi_volume *volume, struc
 	int r = -1;
 
 	for (int i = 0; i < UNDO_TRIES && r < 0; i++)
-		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->req.secrets, &why);
+		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->it.request.secrets,
+					    &why);
 	a->state = r < 0 ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
 	return err_set(err, ERR_OUT_OF_RANGE,
 		       "created volume capacity %llu less than requested capacity %llu%s%s",
 		       (unsigned long long)volume->capacity_bytes,
-		       (unsigned long long)a->req.capacity_range.required_bytes,
+		       (unsigned long long)a->it.request.capacity_range.required_bytes,
 		       r < 0 ? "; it is still there: " : "", r < 0 ? why.msg : "");
 }
 
@@ -145,8 +152,8 @@ static int check_volume(struct attempt *a, struct csi_volume *volume, struct err
 			       "the driver answered CreateVolume without a volume_id");
 	}
 	if (volume->capacity_bytes == 0)
-		volume->capacity_bytes = a->req.capacity_range.required_bytes;
-	if (volume->capacity_bytes < a->req.capacity_range.required_bytes && !a->is_cleanup)
+		volume->capacity_bytes = a->it.request.capacity_range.required_bytes;
+	if (volume->capacity_bytes < a->it.request.capacity_range.required_bytes && !a->is_cleanup)
 		return undo_volume(a, volume, err);
 	return 0;
 }
@@ -160,7 +167,7 @@ static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struc
 	if (provision_may_act(a->p, err) < 0)
 		return -1;
 	deadline_ns = provision_limit(a->p, a->ctx);
-	r = csi_create_volume(&a->p->service, a->ctx, &a->req, &volume, err);
+	r = csi_create_volume(&a->p->service, a->ctx, &a->it.request, &volume, err);
 	a->ctx->deadline_ns = deadline_ns;
 	if (r < 0) {
 		a->state = classify(a, err->code);
@@ -191,28 +198,31 @@ static enum queue_verdict retry_later(const struct attempt *a, const struct err 
 	return QUEUE_RETRY;
 }
 
-static enum queue_verdict settle(struct attempt *a, bool drop, bool unselect,
-				 enum queue_verdict verdict)
+/* Of the claim, or as on record if that is gone. */
+static const char *class_name(const struct attempt *a)
 {
-	struct err err;
-
-	if (intent_settle(a, drop, unselect, &err) < 0)
-		return retry_later(a, &err);
-	return verdict;
+	return a->obj ? attempt_claim(a)->class_name : str_or(a->it.class_name, "");
 }
 
 static void report_failure(const struct attempt *a, const struct err *err)
 {
-	const char *class = attempt_claim(a)->class_name;
 	const char *what =
 		a->state == ATTEMPT_INFEASIBLE ? "infeasible, tried again in 5 minutes: " : "";
 
-	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class, ""));
+	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class_name(a), ""));
 	log_warn("volume not provisioned", log_str("claim", a->key), log_str("volume", a->pv_name),
 		 log_err(err));
-	recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "ProvisioningFailed",
-		       "failed to provision volume with StorageClass \"%s\": %s%s", class, what,
-		       err->msg);
+	if (a->obj)
+		recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "ProvisioningFailed",
+			       "failed to provision volume with StorageClass \"%s\": %s%s",
+			       class_name(a), what, err->msg);
+}
+
+static enum queue_verdict give_back(struct attempt *a)
+{
+	struct err err;
+
+	return intent_unselect(a, &err) < 0 ? retry_later(a, &err) : QUEUE_DONE;
 }
 
 static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
@@ -228,15 +238,20 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 	case ATTEMPT_IN_BACKGROUND:
 		break;
 	case ATTEMPT_FINISHED:
-		return settle(a, true, false, QUEUE_RETRY);
+		intent_drop(a);
+		break;
 	case ATTEMPT_RESCHEDULE:
 		/* Said by the driver it also is final; said by us (no such node) an older doubt
 		 * stays. */
-		return settle(a, err->code == ERR_RESOURCE_EXHAUSTED, true, QUEUE_DONE);
+		if (err->code == ERR_RESOURCE_EXHAUSTED)
+			intent_drop(a);
+		return give_back(a);
 	case ATTEMPT_INFEASIBLE:
-		note_infeasible(a->p, a->obj->uid, a->class_obj->uid);
+		note_infeasible(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		*ret_after_ns = INFEASIBLE_REST_NS;
-		return settle(a, !a->was_in_doubt, false, QUEUE_RETRY_AFTER);
+		if (!a->was_in_doubt)
+			intent_drop(a);
+		return QUEUE_RETRY_AFTER;
 	}
 	return QUEUE_RETRY;
 }
@@ -254,24 +269,50 @@ static bool has_foreign_source(const struct kube_pvc *claim)
 static enum queue_verdict finish(struct attempt *a, const struct csi_volume *volume,
 				 int64_t began_ns)
 {
-	const char *class = attempt_claim(a)->class_name;
 	int64_t took_ns = clock_now_ns() - began_ns;
 
-	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS(class, ""));
+	intent_drop(a);
+	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS(class_name(a), ""));
 	metric_observe(METRIC_PROVISION_SECONDS, (double)took_ns / NS_PER_S,
-		       METRIC_ARGS(class, ""));
+		       METRIC_ARGS(class_name(a), ""));
 	log_info("volume provisioned", log_str("claim", a->key), log_str("pv", a->pv_name),
 		 log_str("volume", volume->volume_id), log_u64("bytes", volume->capacity_bytes),
 		 log_duration("took", took_ns));
 	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "ProvisioningSucceeded",
 		       "Successfully provisioned volume %s", a->pv_name);
-	note_forget(a->p, a->obj->uid);
+	note_forget(a->p, a->uid);
 	return QUEUE_DONE;
+}
+
+/* a->it: as on record, or built and then recorded. -1: *ret_verdict says what comes next. */
+static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict *ret_verdict)
+{
+	struct err err;
+
+	a->state = ATTEMPT_NO_CHANGE;
+	if (a->was_in_doubt) {
+		if (provision_caps(a->p, a->ctx, &a->caps, &err) == 0 && intent_load(a, &err) == 0)
+			return 0;
+		*ret_verdict = fail_attempt(a, &err, ret_after_ns);
+		return -1;
+	}
+	if (build(a, &err) < 0) {
+		*ret_verdict = fail_attempt(a, &err, ret_after_ns);
+		return -1;
+	}
+	intent_fill(a);
+	if (journal_put(a->p->journal, a->ctx, &a->it, &err) == 0)
+		return 0;
+	a->state = ATTEMPT_NO_CHANGE;
+	*ret_verdict = err.code == ERR_RESOURCE_EXHAUSTED ? fail_attempt(a, &err, ret_after_ns)
+							  : retry_later(a, &err);
+	return -1;
 }
 
 static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 {
-	int64_t began_ns = note_first_attempt(a->p, a->obj->uid);
+	int64_t began_ns = note_first_attempt(a->p, a->uid);
+	enum queue_verdict verdict = QUEUE_RETRY;
 	struct csi_volume volume;
 	struct err err;
 
@@ -282,10 +323,8 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 	}
 	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "Provisioning",
 		       "External provisioner is provisioning volume for claim \"%s\"", a->key);
-	if (build(a, &err) < 0)
-		return fail_attempt(a, &err, ret_after_ns);
-	if (intent_record(a, &err) < 0)
-		return err.code == ERR_NOT_FOUND ? QUEUE_DONE : retry_later(a, &err);
+	if (prepare(a, ret_after_ns, &verdict) < 0)
+		return verdict;
 	if (create_volume(a, &volume, &err) < 0)
 		return fail_attempt(a, &err, ret_after_ns);
 	if (pv_save(a, &volume, &err) < 0) {
@@ -297,65 +336,59 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 
 static enum queue_verdict fail_cleanup(struct attempt *a, const struct err *err)
 {
-	if (a->state == ATTEMPT_FINISHED || a->state == ATTEMPT_RESCHEDULE)
-		return settle(a, true, false, QUEUE_DONE);
-	report_failure(a, err);
-	return QUEUE_RETRY;
+	if (a->state != ATTEMPT_FINISHED && a->state != ATTEMPT_RESCHEDULE) {
+		report_failure(a, err);
+		return QUEUE_RETRY;
+	}
+	intent_drop(a);
+	return QUEUE_DONE;
 }
 
-/* The claim needs no volume any more, but one may have been made: ask for it by name, so as to
- * delete it. */
+/* Nobody needs the volume any more, but one may have been made: ask for it, by the very request
+ * that may have made it, so as to delete it. */
 static enum queue_verdict clean_up(struct attempt *a)
 {
 	struct csi_volume volume;
 	struct err err;
-	int saved = pv_is_saved(a, NULL, &err);
+	int saved;
 
+	a->state = ATTEMPT_NO_CHANGE;
+	a->is_cleanup = true;
+	if (provision_caps(a->p, a->ctx, &a->caps, &err) < 0 || intent_load(a, &err) < 0)
+		return fail_cleanup(a, &err);
+	saved = pv_is_saved(a, NULL, &err);
 	if (saved < 0)
 		return retry_later(a, &err);
-	if (saved)
-		return settle(a, true, false, QUEUE_DONE);
-	a->is_cleanup = true;
-	if (!a->class_obj) {
-		a->state = ATTEMPT_NO_CHANGE;
-		(void)err_set(&err, ERR_FAILED_PRECONDITION,
-			      "a volume %s may have been made and cannot be deleted without the "
-			      "class's parameters",
-			      a->pv_name);
-		return fail_cleanup(a, &err);
+	if (saved) {
+		intent_drop(a);
+		return QUEUE_DONE;
 	}
-	if (build(a, &err) < 0 || create_volume(a, &volume, &err) < 0)
+	if (create_volume(a, &volume, &err) < 0)
 		return fail_cleanup(a, &err);
-	if (provision_delete_volume(a->p, a->ctx, volume.volume_id, &a->req.secrets, &err) < 0) {
+	if (provision_delete_volume(a->p, a->ctx, volume.volume_id, &a->it.request.secrets, &err) <
+	    0) {
 		a->state = ATTEMPT_IN_BACKGROUND;
 		return fail_cleanup(a, &err);
 	}
 	log_info("volume of a claim that is gone deleted", log_str("claim", a->key),
 		 log_str("volume", volume.volume_id));
-	return settle(a, true, false, QUEUE_DONE);
+	intent_drop(a);
+	return QUEUE_DONE;
 }
 
 static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)
 {
 	enum claim_need need = look(a);
-	struct err err;
 
-	if (need == NEED_VOLUME)
-		*ret_after_ns = note_rest_ns(a->p, a->obj->uid, a->class_obj->uid);
-	if (need == NEED_VOLUME && *ret_after_ns > 0)
-		return QUEUE_RETRY_AFTER;
-	if (need == NEED_NOTHING)
-		return QUEUE_DONE;
-	if (intent_read(a, &err) < 0)
-		return err.code == ERR_NOT_FOUND ? QUEUE_DONE : retry_later(a, &err);
-	a->was_in_doubt = intent_is_recorded(a->obj);
-	switch (look(a)) {
+	switch (need) {
 	case NEED_NOTHING:
 		break;
 	case NEED_VOLUME:
-		return provision(a, ret_after_ns);
+		*ret_after_ns = note_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
+		return *ret_after_ns > 0 ? QUEUE_RETRY_AFTER : provision(a, ret_after_ns);
 	case NEED_SETTLE:
-		return settle(a, true, false, QUEUE_DONE);
+		intent_drop(a);
+		break;
 	case NEED_CLEANUP:
 		return clean_up(a);
 	}
@@ -371,17 +404,92 @@ static const struct kube_object *find_cached(struct provisioner *p, struct ctx *
 	return informer_get(p->caches.pvcs, ns, slash + 1);
 }
 
-enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
-				   int64_t *ret_after_ns)
+/* 1 if the API server has no such claim any more, 0 if it has; the cache may be behind. */
+static int is_gone(struct provisioner *p, struct ctx *ctx, const char *key, const char *uid,
+		   struct err *err)
 {
-	struct attempt a = { .p = arg, .ctx = ctx, .key = key };
-	enum queue_verdict verdict = QUEUE_DONE;
+	const char *slash = strchr(key, '/');
+	const char *ns = arena_strndup(ctx->arena, key, (size_t)(slash - key));
+	autofree char *path = kube_object_path(KUBE_PVC, ns, slash + 1);
+	autojson struct json_doc *doc = NULL;
 
-	a.obj = find_cached(a.p, ctx, key);
-	if (a.obj)
-		verdict = reconcile(&a, ret_after_ns);
+	if (kube_get(p->client, ctx, path, &doc, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 1 : -1;
+	return !str_is_equal(json_path_string(json_root(doc), "metadata.uid"), uid);
+}
+
+/* An intent for a claim that the cache does not have. */
+static enum queue_verdict reconcile_orphan(struct provisioner *p, struct ctx *ctx, const char *key,
+					   const char *uid)
+{
+	struct attempt a = { .p = p, .ctx = ctx, .key = key, .uid = uid, .was_in_doubt = true };
+	struct err err;
+	int gone = is_gone(p, ctx, key, uid, &err);
+
+	a.pv_name = arena_printf(ctx->arena, "%s-%s", p->prefix, uid);
+	if (gone == 0)
+		(void)err_set(&err, ERR_ABORTED, "the cache does not have the claim yet");
+	return gone > 0 ? clean_up(&a) : retry_later(&a, &err);
+}
+
+static enum queue_verdict reconcile_journal(struct provisioner *p, struct ctx *ctx)
+{
+	bool is_open = journal_is_open(p->journal);
+	struct intent_strings uids;
+	struct err err;
+
+	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
+	    0) {
+		if (!ctx_is_cancelled(ctx))
+			log_warn("journal not written", log_err(&err));
+		return QUEUE_RETRY;
+	}
+	if (is_open)
+		return QUEUE_DONE;
+	uids = journal_uids(p->journal, ctx->arena, NULL);
+	log_info("journal is open", log_u64("intents", uids.n));
+	for (size_t i = 0; i < uids.n; i++)
+		queue_add(p->claims, journal_key(p->journal, ctx->arena, uids.v[i]));
+	return QUEUE_DONE;
+}
+
+static enum queue_verdict reconcile_cached(struct provisioner *p, struct ctx *ctx, const char *key,
+					   const struct kube_object *obj, int64_t *ret_after_ns)
+{
+	struct attempt a = { .p = p, .ctx = ctx, .key = key, .obj = kube_object_ref(obj) };
+	enum queue_verdict verdict;
+
+	a.uid = arena_strdup(ctx->arena, obj->uid);
+	a.was_in_doubt = journal_has(p->journal, a.uid);
+	verdict = reconcile(&a, ret_after_ns);
 	kube_object_unref(a.obj);
 	kube_object_unref(a.class_obj);
 	json_free(a.doc);
+	return verdict;
+}
+
+enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
+				   int64_t *ret_after_ns)
+{
+	struct provisioner *p = arg;
+	autokobj const struct kube_object *obj = NULL;
+	enum queue_verdict verdict = QUEUE_DONE;
+	struct intent_strings uids;
+
+	if (str_is_equal(key, JOURNAL_KEY))
+		return reconcile_journal(p, ctx);
+	if (!journal_is_open(p->journal)) {
+		queue_add(p->claims, JOURNAL_KEY);
+		*ret_after_ns = JOURNAL_WAIT_NS;
+		return QUEUE_RETRY_AFTER;
+	}
+	obj = find_cached(p, ctx, key);
+	if (obj)
+		verdict = reconcile_cached(p, ctx, key, obj, ret_after_ns);
+	uids = journal_uids(p->journal, ctx->arena, key);
+	for (size_t i = 0; i < uids.n; i++)
+		if (!obj || !str_is_equal(uids.v[i], obj->uid))
+			if (reconcile_orphan(p, ctx, key, uids.v[i]) != QUEUE_DONE)
+				verdict = QUEUE_RETRY;
 	return verdict;
 }

@@ -2,8 +2,8 @@
 /*
  * What the provisioner remembers of a claim between its reconciles: when it began, and whether the
  * driver called it infeasible. Memory only, by UID: after a restart the clock begins anew and an
- * infeasible claim is asked about once more. Whatever must survive a restart is on the claim itself
- * (intent.c). Entries go when the claim gets its volume or disappears, so the map never outgrows
+ * infeasible claim is asked about once more. Whatever must survive a restart is in the journal.
+ * Entries go when the claim gets its volume or disappears, so the map never outgrows
  * the claims that wait.
  */
 #include "control/provision-internal.h"

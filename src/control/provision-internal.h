@@ -6,6 +6,8 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "control/intent.h"
+#include "control/journal.h"
 #include "control/secrets.h"
 #include "csi/service.h"
 #include "kube/object.h"
@@ -16,8 +18,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* On a claim: a CreateVolume may have taken effect and no PV says so yet. See intent.c. */
-#define INTENT_FINALIZER "cleat.csi/provisioning"
 /* On a PV: DeleteVolume comes before the object goes. */
 #define PV_FINALIZER "external-provisioner.volume.kubernetes.io/finalizer"
 
@@ -32,6 +32,9 @@
 #define ANN_MODIFY_SECRET_NS "volume.kubernetes.io/controller-modify-secret-namespace"
 
 #define PARAM_PREFIX "csi.storage.k8s.io/"
+
+/* Among the keys of claims: the journal itself, which is to be opened or written out. */
+#define JOURNAL_KEY ""
 
 /* How long an infeasible claim (INVALID_ARGUMENT) rests, unless its StorageClass is made anew. */
 #define INFEASIBLE_REST_NS (300 * INT64_C(1000000000))
@@ -65,7 +68,8 @@ struct provisioner {
 	char *identity; /* csiProvisionerIdentity of this process */
 	bool extra_create_metadata, strict_topology, no_immediate_topology;
 	int64_t timeout_ns;
-	struct queue *claims;        /* keys "ns/name" */
+	struct journal *journal;
+	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *volumes;       /* keys: names of PVs */
 	struct ev_timer *sync_timer; /* the loop's */
 
@@ -92,17 +96,16 @@ struct attempt {
 	struct provisioner *p;
 	struct ctx *ctx;
 	const char *key;
-	const struct kube_object *obj;       /* the claim as the API server has it; owned */
-	struct json_doc *doc;                /* the same, whole; owned */
+	const char *uid;                     /* the claim's */
+	const struct kube_object *obj;       /* the claim; owned; NULL: it is gone */
+	struct json_doc *doc;                /* the same, whole, once it was read; owned */
 	const struct kube_object *class_obj; /* owned; NULL if the class is gone */
 	const char *pv_name;                 /* also the volume's name */
-	bool was_in_doubt;                   /* an earlier call's end is unknown */
+	bool was_in_doubt;                   /* on record: an earlier call's end is unknown */
 	bool is_cleanup;                     /* the volume is asked for only to be deleted */
 	enum attempt_state state;            /* read after a failure */
 	struct driver_caps caps;
-	struct csi_create_volume req;
-	const char *fs_type;
-	struct secret_ref refs[SECRET_KINDS];
+	struct intent it; /* what is asked for: built from claim and class, or as recorded */
 };
 
 static inline const struct kube_pvc *attempt_claim(const struct attempt *a)
@@ -146,20 +149,19 @@ enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
 
 /*
  * intent.c. _read: the claim from the API server into a->obj and a->doc; NOT_FOUND if it is gone.
- * _record: our finalizer is on the claim as last read, or ABORTED if the claim changed since.
- * _settle: takes it off again (drop), and the selected node too (unselect), reading anew on
- * conflict; 0 also when the claim is gone.
+ * _fill: all of a->it but what request_build() does. _load: a->it from the journal, with its
+ * Secrets. _unselect: takes the selected node off the claim, reading anew on conflict; 0 also when
+ * the claim is gone.
  */
 int intent_read(struct attempt *a, struct err *err);
-int intent_record(struct attempt *a, struct err *err);
-int intent_settle(struct attempt *a, bool drop, bool unselect, struct err *err);
-static inline bool intent_is_recorded(const struct kube_object *claim)
-{
-	return kube_object_has_finalizer(claim, INTENT_FINALIZER);
-}
+void intent_fill(struct attempt *a);
+int intent_load(struct attempt *a, struct err *err);
+int intent_unselect(struct attempt *a, struct err *err);
+/* It is settled; the journal is written out soon. */
+void intent_drop(struct attempt *a);
 
-/* request.c: a->req, a->fs_type and a->refs from claim, class and caches. On failure a->state says
- * what it means. */
+/* request.c: request, filesystem and Secrets of a->it from claim, class and caches. On failure
+ * a->state says what it means. */
 int request_build(struct attempt *a, struct err *err);
 /* Parameters as the driver gets them. INVALID_ARGUMENT for unknown keys with Kubernetes' prefix. */
 int request_strip_parameters(struct arena *arena, const struct strmap *params,
@@ -171,7 +173,8 @@ int request_fs_type(const struct strmap *params, const char *fallback, const cha
 int request_access_mode(const char *mode, bool has_multi_writer, enum vol_mode *ret_mode,
 			struct err *err);
 
-/* topology.c: a->req.requisite and .preferred. RESCHEDULE if the selected node is not there. */
+/* topology.c: the request's requisite and preferred. RESCHEDULE if the selected node is not there.
+ */
 int topology_require(struct attempt *a, struct err *err);
 /* FNV-1 over the claim's name plus its ordinal: where in n sorted terms a claim without a node
  * begins. */

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The provisioner's frame: changes in the caches become keys, keys become reconciles on workers
- * (claim.c, release.c). No state that matters is kept here: what is under way stands in the API
- * (intent.c), so a new leader, or this process after a crash, goes on from the objects alone.
+ * (claim.c, release.c). No state that matters is kept here: what is under way stands in the
+ * journal, so a new leader, or this process after a crash, goes on from the API alone.
  *
- * Our own writes to a claim come back as changes too. They must not wake the claim, or a refused
- * one (finalizer on, CreateVolume, finalizer off) would be asked for again at once and for ever; so
- * a change counts only if it touches what a reconcile decides by.
+ * Changes of a claim that no reconcile decides by do not wake it, or a refused one would be asked
+ * for again at each of them.
  *
  * A reconcile that is under way when the lease is lost is cancelled by the fence, which also
  * refuses its writes; is_active and the fence's clock are asked before each CSI call.
@@ -126,6 +125,8 @@ static void on_claim(void *arg, const struct kube_object *old_obj,
 
 	if (old_obj && (!new_obj || !str_is_equal(old_obj->uid, new_obj->uid)))
 		note_forget(p, old_obj->uid);
+	if (!new_obj && journal_has(p->journal, old_obj->uid))
+		add_claim(p, old_obj->ns, old_obj->name);
 	if (new_obj && (!old_obj || is_claim_changed(old_obj, new_obj)))
 		add_claim(p, new_obj->ns, new_obj->name);
 }
@@ -291,6 +292,12 @@ int provisioner_new(const struct provision_options *opts, struct provisioner **r
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.notes = map_new(),
 	};
+	p->journal = journal_new(&(struct journal_options){
+		.client = opts->client,
+		.ns = str_or(opts->journal_ns, "default"),
+		.name = str_or(opts->journal_name, "cleat-intents"),
+		.holder = str_or(opts->holder, "cleat"),
+	});
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
 	p->volumes = make_queue(p, opts, "volumes", volume_reconcile);
 	ev_call(p->loop, make_timer, p);
@@ -305,6 +312,7 @@ int provisioner_new(const struct provision_options *opts, struct provisioner **r
 void provisioner_start(struct provisioner *p)
 {
 	atomic_store(&p->is_active, true);
+	queue_add(p->claims, JOURNAL_KEY); /* before the caches bring claims */
 	ev_call(p->loop, start_on_loop, p);
 }
 
@@ -313,6 +321,7 @@ void provisioner_pause(struct provisioner *p)
 	atomic_store(&p->is_active, false);
 	queue_pause(p->claims);
 	queue_pause(p->volumes);
+	journal_close(p->journal);
 }
 
 void provisioner_free(struct provisioner *p)
@@ -324,6 +333,7 @@ void provisioner_free(struct provisioner *p)
 	ev_call(p->loop, free_timer, p);
 	queue_free(p->claims);
 	queue_free(p->volumes);
+	journal_free(p->journal);
 	note_free_all(p);
 	pthread_mutex_destroy(&p->lock);
 	free(p->driver);

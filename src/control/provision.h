@@ -23,11 +23,12 @@ struct control_caches {
 /*
  * The provisioner: claims to volumes and PVs, released PVs to nothing, by the contract of
  * external-provisioner. Safe to kill at any step: the volume's name comes from the claim's UID, and
- * before CreateVolume the finalizer "cleat.csi/provisioning" on the claim says that a volume may
- * come to be; it goes when the claim is bound or the driver has said finally that there is none.
+ * before CreateVolume the whole request is in the journal (journal.h), where it stays until the PV
+ * is saved or the driver has said finally that there is no volume.
  *
  * It needs the caches of claims, PVs and classes, with topology also of nodes and CSINodes, and
- * with attaching drivers of attachments. The rights are those of external-provisioner.
+ * with attaching drivers of attachments. The rights are those of external-provisioner, with get,
+ * create and update of leases in the journal's namespace.
  */
 struct provisioner;
 
@@ -38,8 +39,11 @@ struct provision_options {
 	struct fence *fence; /* borrowed; the client's own. NULL: whoever asks leads */
 	struct control_caches caches;
 	struct recorder *recorder;
-	struct csi_service service;     /* copied; what it points to must outlive the provisioner */
-	const char *driver_name;        /* copied */
+	struct csi_service service; /* copied; what it points to must outlive the provisioner */
+	const char *driver_name;    /* copied */
+	const char *journal_ns;     /* of its Leases; NULL: "default". Copied, as the two below */
+	const char *journal_name;   /* NULL: "cleat-intents" */
+	const char *holder;         /* this process, for people; NULL: "cleat" */
 	const char *volume_name_prefix; /* "" = "pvc" */
 	const char *default_fs;         /* "" = none */
 	bool extra_create_metadata;

@@ -21,15 +21,15 @@
 
 static void write_meta(struct json_writer *w, const struct attempt *a)
 {
-	const struct secret_ref *provisioner = &a->refs[SECRET_PROVISIONER];
-	const struct secret_ref *modify = &a->refs[SECRET_CONTROLLER_MODIFY];
+	const struct secret_ref *provisioner = &a->it.refs[SECRET_PROVISIONER];
+	const struct secret_ref *modify = &a->it.refs[SECRET_CONTROLLER_MODIFY];
 
 	json_key(w, "metadata");
 	json_begin_object(w);
 	json_field_string(w, "name", a->pv_name);
 	json_key(w, "annotations");
 	json_begin_object(w);
-	json_field_string(w, ANN_PROVISIONED_BY, attempt_class(a)->provisioner);
+	json_field_string(w, ANN_PROVISIONED_BY, a->it.provisioner);
 	json_field_string(w, ANN_DELETE_SECRET_NAME, str_or(provisioner->name, ""));
 	json_field_string(w, ANN_DELETE_SECRET_NS, str_or(provisioner->ns, ""));
 	if (secret_ref_is_set(modify)) {
@@ -44,8 +44,7 @@ static void write_meta(struct json_writer *w, const struct attempt *a)
 	json_end_object(w);
 }
 
-static void write_strings(struct json_writer *w, const char *key,
-			  const struct kube_string_list *list)
+static void write_strings(struct json_writer *w, const char *key, const struct intent_strings *list)
 {
 	json_key(w, key);
 	json_begin_array(w);
@@ -60,10 +59,10 @@ static void write_claim_ref(struct json_writer *w, const struct attempt *a)
 	json_begin_object(w);
 	json_field_string(w, "kind", "PersistentVolumeClaim");
 	json_field_string(w, "apiVersion", "v1");
-	json_field_string(w, "namespace", a->obj->ns);
-	json_field_string(w, "name", a->obj->name);
-	json_field_string(w, "uid", a->obj->uid);
-	json_field_string(w, "resourceVersion", a->obj->resource_version);
+	json_field_string(w, "namespace", a->it.ns);
+	json_field_string(w, "name", a->it.claim);
+	json_field_string(w, "uid", a->uid);
+	json_field_string(w, "resourceVersion", a->it.claim_version);
 	json_end_object(w);
 }
 
@@ -88,15 +87,15 @@ static void write_csi(struct json_writer *w, const struct attempt *a,
 	json_begin_object(w);
 	json_field_string(w, "driver", a->p->driver);
 	json_field_string(w, "volumeHandle", volume->volume_id);
-	if (!str_is_equal(attempt_claim(a)->volume_mode, "Block") && !str_is_empty(a->fs_type))
-		json_field_string(w, "fsType", a->fs_type);
+	if (!str_is_equal(a->it.volume_mode, "Block") && !str_is_empty(a->it.fs_type))
+		json_field_string(w, "fsType", a->it.fs_type);
 	json_key(w, "volumeAttributes");
 	json_put_strmap(w, &attributes);
-	write_secret_ref(w, "controllerPublishSecretRef", &a->refs[SECRET_CONTROLLER_PUBLISH]);
-	write_secret_ref(w, "nodeStageSecretRef", &a->refs[SECRET_NODE_STAGE]);
-	write_secret_ref(w, "nodePublishSecretRef", &a->refs[SECRET_NODE_PUBLISH]);
-	write_secret_ref(w, "controllerExpandSecretRef", &a->refs[SECRET_CONTROLLER_EXPAND]);
-	write_secret_ref(w, "nodeExpandSecretRef", &a->refs[SECRET_NODE_EXPAND]);
+	write_secret_ref(w, "controllerPublishSecretRef", &a->it.refs[SECRET_CONTROLLER_PUBLISH]);
+	write_secret_ref(w, "nodeStageSecretRef", &a->it.refs[SECRET_NODE_STAGE]);
+	write_secret_ref(w, "nodePublishSecretRef", &a->it.refs[SECRET_NODE_PUBLISH]);
+	write_secret_ref(w, "controllerExpandSecretRef", &a->it.refs[SECRET_CONTROLLER_EXPAND]);
+	write_secret_ref(w, "nodeExpandSecretRef", &a->it.refs[SECRET_NODE_EXPAND]);
 	json_end_object(w);
 }
 
@@ -139,8 +138,7 @@ static void write_affinity(struct json_writer *w, const struct vol_topologies *p
 static void write_spec(struct json_writer *w, const struct attempt *a,
 		       const struct csi_volume *volume)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct intent *it = &a->it;
 	char capacity[KUBE_QUANTITY_MAX];
 
 	kube_quantity_format(volume->capacity_bytes, capacity);
@@ -150,14 +148,14 @@ static void write_spec(struct json_writer *w, const struct attempt *a,
 	json_begin_object(w);
 	json_field_string(w, "storage", capacity);
 	json_end_object(w);
-	write_strings(w, "accessModes", &claim->access_modes);
-	if (class->mount_options.n)
-		write_strings(w, "mountOptions", &class->mount_options);
-	json_field_string(w, "persistentVolumeReclaimPolicy", class->reclaim_policy);
-	json_field_string(w, "volumeMode", claim->volume_mode);
-	json_field_string(w, "storageClassName", class->meta.name);
-	if (*claim->attributes_class)
-		json_field_string(w, "volumeAttributesClassName", claim->attributes_class);
+	write_strings(w, "accessModes", &it->access_modes);
+	if (it->mount_options.n)
+		write_strings(w, "mountOptions", &it->mount_options);
+	json_field_string(w, "persistentVolumeReclaimPolicy", it->reclaim_policy);
+	json_field_string(w, "volumeMode", it->volume_mode);
+	json_field_string(w, "storageClassName", it->class_name);
+	if (*it->attributes_class)
+		json_field_string(w, "volumeAttributesClassName", it->attributes_class);
 	write_claim_ref(w, a);
 	write_affinity(w, &volume->accessible_topology);
 	write_csi(w, a, volume);
@@ -187,7 +185,7 @@ int pv_is_saved(struct attempt *a, const char *handle, struct err *err)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	o = kube_object_decode(KUBE_PV, json_root(doc));
 	pv = kube_as_pv(o);
-	if (!pv || !str_is_equal(pv->claim_uid, a->obj->uid) ||
+	if (!pv || !str_is_equal(pv->claim_uid, a->uid) ||
 	    !str_is_equal(pv->driver, a->p->driver) ||
 	    (handle && !str_is_equal(pv->handle, handle)))
 		return err_set(err, ERR_ALREADY_EXISTS,

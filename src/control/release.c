@@ -26,8 +26,6 @@
 #include "kube/informer.h"
 #include "kube/recorder.h"
 
-#define WRITE_TRIES 3
-
 /* The PV as the API server has it. Both are the caller's. */
 struct fresh_pv {
 	struct json_doc *doc;
@@ -178,26 +176,51 @@ static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct fre
 	return 0;
 }
 
-/* The object goes first and the finalizer last, each by the newest version. */
+/* By name and UID, whatever version it has come to: the binder writes to it at the same time. */
+static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *path, const char *uid,
+			  struct err *err)
+{
+	autostr struct str body = STR_INIT;
+	autojson struct json_doc *doc = NULL;
+	autokobj const struct kube_object *o = NULL;
+	struct json_writer w = JSON_WRITER(&body);
+
+	json_begin_object(&w);
+	json_key(&w, "metadata");
+	json_begin_object(&w);
+	json_field_string(&w, "uid", uid);
+	json_key(&w, "$deleteFromPrimitiveList/finalizers");
+	json_begin_array(&w);
+	json_put_string(&w, PV_FINALIZER);
+	json_end_array(&w);
+	json_end_object(&w);
+	json_end_object(&w);
+	if (kube_patch(p->client, ctx, path, KUBE_PATCH_STRATEGIC, str_get(&body), &doc, err) ==
+	    0) {
+		/* so that our own DELETE, when the watch tells of it, is not looked at again */
+		o = kube_object_decode(KUBE_PV, json_root(doc));
+		if (o)
+			informer_note_write(p->caches.pvs, o);
+		return 0;
+	}
+	/* gone, or another object's name by now */
+	return err->code == ERR_NOT_FOUND || err->code == ERR_ABORTED ? 0 : -1;
+}
+
+/* The object goes first and the finalizer last. */
 static int remove_object(struct provisioner *p, struct ctx *ctx, const char *name,
-			 struct fresh_pv *f, struct err *err)
+			 const struct fresh_pv *f, struct err *err)
 {
 	autofree char *path = kube_object_path(KUBE_PV, "", name);
-	autofree char *uid = xstrdup(f->obj->uid);
 
-	if (provision_may_act(p, err) < 0 || kube_delete(p->client, ctx, path, uid, err) < 0)
+	if (provision_may_act(p, err) < 0 ||
+	    kube_delete(p->client, ctx, path, f->obj->uid, err) < 0)
 		return -1;
-	for (unsigned tries = 1;; tries++) {
-		if (read_pv(p, ctx, name, f, err) < 0)
-			return err->code == ERR_NOT_FOUND ? 0 : -1;
-		if (!str_is_equal(uid, f->obj->uid) ||
-		    !kube_object_has_finalizer(f->obj, PV_FINALIZER))
-			return 0;
-		if (write_finalizer(p, ctx, f->obj, false, err) == 0)
-			return 0;
-		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
-			return -1;
-	}
+	if (!kube_object_has_finalizer(f->obj, PV_FINALIZER))
+		return 0;
+	if (provision_may_act(p, err) < 0)
+		return -1;
+	return drop_finalizer(p, ctx, path, f->obj->uid, err);
 }
 
 static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fresh_pv *f,

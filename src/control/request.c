@@ -100,7 +100,7 @@ static int build_capabilities(struct attempt *a, struct err *err)
 	if (claim->access_modes.n == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "the claim has no access mode");
 	if (request_fs_type(&attempt_class(a)->parameters, is_block ? "" : a->p->default_fs,
-			    &a->fs_type, err) < 0)
+			    &a->it.fs_type, err) < 0)
 		return -1;
 	for (size_t i = 0; i < claim->access_modes.n; i++) {
 		caps[i] = (struct vol_capability){ .access = VOL_ACCESS_BLOCK,
@@ -108,7 +108,7 @@ static int build_capabilities(struct attempt *a, struct err *err)
 						   .mount_group = "" };
 		if (!is_block) {
 			caps[i].access = VOL_ACCESS_MOUNT;
-			caps[i].fs_type = a->fs_type;
+			caps[i].fs_type = a->it.fs_type;
 			caps[i].mount_flags = options->v;
 			caps[i].n_mount_flags = options->n;
 		}
@@ -117,8 +117,8 @@ static int build_capabilities(struct attempt *a, struct err *err)
 					&caps[i].mode, err) < 0)
 			return -1;
 	}
-	a->req.capabilities = caps;
-	a->req.n_capabilities = claim->access_modes.n;
+	a->it.request.capabilities = caps;
+	a->it.request.n_capabilities = claim->access_modes.n;
 	return 0;
 }
 
@@ -168,8 +168,17 @@ static int build_parameters(struct attempt *a, struct err *err)
 		params = strmap_with(arena, &params, PARAM_PREFIX "pvc/namespace", a->obj->ns);
 		params = strmap_with(arena, &params, PARAM_PREFIX "pv/name", a->pv_name);
 	}
-	a->req.parameters = params;
+	a->it.request.parameters = params;
 	return 0;
+}
+
+/* The cache keeps few annotations; a template may ask for any. */
+static bool needs_annotations(const struct strmap *params)
+{
+	for (size_t i = 0; i < params->n; i++)
+		if (strstr(params->v[i].value, "${pvc.annotations["))
+			return true;
+	return false;
 }
 
 static int build_secrets(struct attempt *a, struct err *err)
@@ -181,12 +190,17 @@ static int build_secrets(struct attempt *a, struct err *err)
 		.annotations = json_path(json_root(a->doc), "metadata.annotations"),
 	};
 
+	if (!a->doc && needs_annotations(&attempt_class(a)->parameters)) {
+		if (intent_read(a, err) < 0)
+			return -1;
+		return build_secrets(a, err);
+	}
 	for (int kind = 0; kind < SECRET_KINDS; kind++)
 		if (secret_ref_resolve(a->ctx->arena, &attempt_class(a)->parameters,
-				       (enum secret_kind)kind, &vars, &a->refs[kind], err) < 0)
+				       (enum secret_kind)kind, &vars, &a->it.refs[kind], err) < 0)
 			return -1;
-	return secret_fetch(a->p->client, a->ctx, &a->refs[SECRET_PROVISIONER], &a->req.secrets,
-			    err);
+	return secret_fetch(a->p->client, a->ctx, &a->it.refs[SECRET_PROVISIONER],
+			    &a->it.request.secrets, err);
 }
 
 static int build_mutable_parameters(struct attempt *a, struct err *err)
@@ -205,14 +219,14 @@ static int build_mutable_parameters(struct attempt *a, struct err *err)
 	if (!str_is_equal(driver, a->p->driver))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "volumeAttributesClass %s is of driver '%s'", name, driver);
-	a->req.mutable_parameters =
+	a->it.request.mutable_parameters =
 		json_strmap(a->ctx->arena, json_get(json_root(doc), "parameters"));
 	return 0;
 }
 
 int request_build(struct attempt *a, struct err *err)
 {
-	a->req = (struct csi_create_volume){
+	a->it.request = (struct csi_create_volume){
 		.name = a->pv_name,
 		.capacity_range = { .required_bytes = attempt_claim(a)->request_bytes },
 		.content_source = { .kind = CSI_SOURCE_NONE, .id = "" },

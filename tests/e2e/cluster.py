@@ -283,9 +283,9 @@ def build_image(program, folder):
     return archive, tag
 
 
-def open_cluster(program, audit=False):
+def open_cluster(program, **options):
     """A cluster with the chart installed from an image of the program; the caller takes it down by bed.down()."""
-    bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"), audit)
+    bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"), **options)
     bed.up()
     try:
         archive, tag = build_image(program, bed.run)

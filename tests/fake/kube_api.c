@@ -337,16 +337,62 @@ int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const 
 	return reply(path, is_lost, ret, err);
 }
 
+/* Of a strategic merge patch what this project uses: names taken off the list of finalizers. */
+static char *without_finalizers(const char *text, const struct json *patch)
+{
+	autojson struct json_doc *doc = parse(text);
+	const struct json *gone =
+		json_get(json_get(patch, "metadata"), "$deleteFromPrimitiveList/finalizers");
+	const struct json *value, *other;
+	struct str out = STR_INIT;
+	struct json_writer w = JSON_WRITER(&out);
+	const char *none;
+
+	str_append(&out, "{\"metadata\":{\"finalizers\":");
+	json_begin_array(&w);
+	for (struct json_it it = json_each(json_path(json_root(doc), "metadata.finalizers"));
+	     json_next(&it, &none, &value);) {
+		bool is_gone = false;
+
+		for (struct json_it jt = json_each(gone); json_next(&jt, &none, &other);)
+			is_gone |= str_is_equal(json_string(value), json_string(other));
+		if (!is_gone)
+			json_put_value(&w, value);
+	}
+	json_end_array(&w);
+	str_append(&out, "}}");
+	return str_take(&out);
+}
+
+static int check_uid(const char *text, const struct json *patch, struct err *err)
+{
+	autojson struct json_doc *doc = parse(text);
+	const char *uid = json_path_string(patch, "metadata.uid");
+
+	if (!uid || str_is_equal(uid, json_path_string(json_root(doc), "metadata.uid")))
+		return 0;
+	return err_set(err, ERR_ABORTED, "the object has another UID");
+}
+
 int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
 	       const char *body, struct json_doc **ret, struct err *err)
 {
 	autojson struct json_doc *doc = parse(body);
 	bool is_lost;
 
-	assert(type == KUBE_PATCH_MERGE);
+	assert(type == KUBE_PATCH_MERGE || type == KUBE_PATCH_STRATEGIC);
 	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
 		return -1;
-	fake_merge(path, body);
+	if (type == KUBE_PATCH_STRATEGIC) {
+		autofree char *patch = NULL;
+
+		if (check_uid(fake_text(path), json_root(doc), err) < 0)
+			return -1;
+		patch = without_finalizers(fake_text(path), json_root(doc));
+		fake_merge(path, patch);
+	} else {
+		fake_merge(path, body);
+	}
 	return reply(path, is_lost, ret, err);
 }
 

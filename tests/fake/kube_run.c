@@ -19,6 +19,7 @@
 
 struct item {
 	int64_t due_ns; /* INT64_MAX: not waiting */
+	size_t turn;    /* of those that are due, the first to come is the first */
 	unsigned failures;
 	bool is_at_work;
 };
@@ -43,6 +44,7 @@ static struct {
 	struct queue *queues;
 	struct ev_timer *timers;
 	size_t reconciles;
+	size_t turns;
 	int64_t now_ns;
 	bool has_manager;
 } run;
@@ -142,8 +144,10 @@ void queue_add_after(struct queue *q, const char *key, int64_t delay_ns)
 {
 	struct item *item = get_item(q, key);
 
-	if (run.now_ns + delay_ns < item->due_ns)
-		item->due_ns = run.now_ns + delay_ns;
+	if (run.now_ns + delay_ns >= item->due_ns)
+		return;
+	item->due_ns = run.now_ns + delay_ns;
+	item->turn = ++run.turns;
 }
 
 void queue_add(struct queue *q, const char *key)
@@ -170,7 +174,7 @@ static void work_off(struct queue *q, const char *key, struct item *item)
 
 	item->due_ns = INT64_MAX;
 	item->is_at_work = true;
-	run.reconciles++;
+	run.reconciles += *key != '\0'; /* the provisioner's own housekeeping does not count */
 	ctx_init(&ctx, q->opts.timeout_ns);
 	switch (q->fn(q->arg, &ctx, key, &after_ns)) {
 	case QUEUE_DONE:
@@ -189,25 +193,33 @@ static void work_off(struct queue *q, const char *key, struct item *item)
 	item->is_at_work = false;
 }
 
+static bool is_due(const struct item *item)
+{
+	return item->due_ns <= run.now_ns && !item->is_at_work;
+}
+
 /* One key that is due now, of any queue. */
 static bool run_one(void)
 {
 	for (struct queue *q = run.queues; q; q = q->next) {
+		autofree char *first = NULL;
+		struct item *found = NULL;
 		const char *key;
 		void *item;
 
 		if (!q->is_running)
 			continue;
 		for (size_t it = 0; map_next(q->items, &it, &key, &item);) {
-			autofree char *copy = NULL;
-
-			if (((struct item *)item)->due_ns > run.now_ns ||
-			    ((struct item *)item)->is_at_work)
+			if (!is_due(item) || (found && found->turn < ((struct item *)item)->turn))
 				continue;
-			copy = xstrdup(key);
-			work_off(q, copy, item);
-			return true;
+			found = item;
+			free(first);
+			first = xstrdup(key);
 		}
+		if (!found)
+			continue;
+		work_off(q, first, found);
+		return true;
 	}
 	return false;
 }

@@ -41,10 +41,10 @@ def tool(name):
 
 
 class Bed:
-    def __init__(self, run, audit=False):
-        """audit: the API server writes every request down, in log/audit.log."""
+    def __init__(self, run, audit=False, manager_qps=100):
+        """audit: the API server writes every request down, in log/audit.log. manager_qps: of the controller manager."""
         self.run = Path(run).resolve()
-        self.audit = audit
+        self.audit, self.manager_qps = audit, manager_qps
         self.state_file = self.run / "state.json"
         self.state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
         self.cgroup = "cleat-testbed-" + self.run.name

@@ -61,7 +61,7 @@ def kube_controller_manager(bed):
             f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
             f"--service-account-private-key-file={pki}/accounts.key", f"--root-ca-file={pki}/ca.crt",
             "--use-service-account-credentials=true", "--leader-elect=false", "--bind-address=127.0.0.1",
-            "--kube-api-qps=100", "--kube-api-burst=200", "--v=1"]
+            f"--kube-api-qps={bed.manager_qps}", f"--kube-api-burst={2 * bed.manager_qps}", "--v=1"]
 
 
 def kube_scheduler(bed):

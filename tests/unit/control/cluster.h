@@ -19,6 +19,7 @@
 #define CSI_NODE1 "/apis/storage.k8s.io/v1/csinodes/n1"
 #define PV_NAME "pvc-c1a1"
 #define PV "/api/v1/persistentvolumes/" PV_NAME
+#define JOURNAL "/apis/coordination.k8s.io/v1/namespaces/default/leases/cleat-intents"
 #define MINUTE (60 * NS_PER_S)
 
 void cluster_begin(void);
@@ -34,6 +35,9 @@ void process_stop(struct process *p);
 
 /* One process from start to end of `limit_ns`. */
 void cluster_run(int64_t limit_ns);
+
+/* An intent for the claim stands in the journal, as the API server has it. */
+bool is_on_record(void);
 
 bool contains(const char *text, const char *part);
 

@@ -14,7 +14,7 @@
 static void assert_bound(void)
 {
 	assert_true(contains(fake_text(CLAIM), "\"phase\":\"Bound\""));
-	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	ASSERT_FALSE(is_on_record());
 	assert_true(contains(fake_text(CLAIM), "kubernetes.io/pvc-protection"));
 	ASSERT_EQ(fake_service.n_volumes, 1);
 	ASSERT_EQ(fake_count(KUBE_PV), 1);
@@ -29,7 +29,7 @@ static void assert_refused(const char *text)
 	assert_true(contains(fake_events(), text));
 	ASSERT_EQ(fake_service.n_volumes, 0);
 	ASSERT_EQ(fake_count(KUBE_PV), 0);
-	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	ASSERT_FALSE(is_on_record());
 }
 
 TEST(a_claim_is_bound_to_a_new_volume)
@@ -200,7 +200,8 @@ TEST(classes_of_others_are_left_alone)
 	cluster_begin();
 	fake_merge(CLASS, "{\"provisioner\":\"other\"}");
 	cluster_run(MINUTE);
-	ASSERT_EQ(fake_steps(), 0);
+	ASSERT_EQ(fake_steps(), 3); /* the journal was opened */
+	ASSERT_EQ(fake_service.n_created, 0);
 }
 
 TEST(a_class_that_comes_later_wakes_its_claims)
@@ -318,8 +319,7 @@ TEST(error_codes_decide_what_comes_next)
 		(void)snprintf(text, sizeof(text), "rpc error: code = %s desc = the driver says no",
 			       err_code_camel(cases[i].code));
 		assert_true(contains(fake_events(), text));
-		ASSERT_EQ(strstr(fake_text(CLAIM), INTENT_FINALIZER) != NULL,
-			  cases[i].stays_in_doubt);
+		ASSERT_EQ(is_on_record(), cases[i].stays_in_doubt);
 		/* 1 + 2 + 4 + … + 128 s: eight retries, each on its own backoff and none because of
 		 * our own writes. */
 		ASSERT_EQ(fake_reconciles(), cases[i].is_repeated ? 8 : 1);
@@ -341,10 +341,10 @@ TEST(an_error_that_says_nothing_of_existence_settles_no_older_doubt)
 		fake_settle();
 		fake_service.create_error = vague[i];
 		fake_run(10 * NS_PER_S);
-		assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+		ASSERT_TRUE(is_on_record());
 		fake_service.create_error = ERR_RESOURCE_EXHAUSTED;
 		fake_run(10 * MINUTE);
-		assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+		ASSERT_FALSE(is_on_record());
 		process_stop(&p);
 	}
 }
@@ -355,7 +355,7 @@ TEST(a_volume_in_doubt_outlives_a_refusal_of_its_parameters)
 	struct process p;
 
 	cluster_begin();
-	fake_set_plan((struct fake_plan){ .at = 5, .fault = FAKE_LOSE });
+	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_LOSE });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
 	ASSERT_EQ(fake_service.n_volumes, 1);
@@ -461,7 +461,7 @@ TEST(a_volume_too_small_that_stays_is_on_record)
 	cluster_run(NS_PER_S / 2);
 	assert_true(contains(fake_events(), "it is still there: delete volume id-" PV_NAME
 					    ": the driver says no"));
-	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+	ASSERT_TRUE(is_on_record());
 }
 
 TEST(a_foreign_pv_of_the_name_is_not_taken)
@@ -473,7 +473,7 @@ TEST(a_foreign_pv_of_the_name_is_not_taken)
 	cluster_run(NS_PER_S / 2);
 	assert_true(contains(fake_events(),
 			     "persistentvolume " PV_NAME " exists and is not this claim's"));
-	assert_true(contains(fake_text(CLAIM), INTENT_FINALIZER));
+	ASSERT_TRUE(is_on_record());
 }
 
 TEST(a_saved_pv_is_waited_for_and_made_again_if_it_goes)
@@ -500,7 +500,8 @@ TEST(a_saved_pv_is_waited_for_and_made_again_if_it_goes)
 	assert_bound();
 }
 
-TEST(a_stale_cache_makes_nothing)
+/* Bound, used, deleted and its PV gone, while the cache still shows a new claim. */
+TEST(what_a_stale_cache_makes_is_unmade)
 {
 	struct process p;
 
@@ -508,12 +509,94 @@ TEST(a_stale_cache_makes_nothing)
 	process_start(&p, (struct provision_options){ 0 });
 	fake_sync();
 	fake_freeze(true);
-	/* Bound, used, deleted and its PV gone, while the cache still shows a new claim. */
 	fake_merge(CLAIM, "{\"metadata\":{\"finalizers\":[]}}");
 	fake_delete(CLAIM);
 	fake_settle();
+	ASSERT_EQ(fake_service.n_created, 1);
+	fake_freeze(false);
+	fake_run(MINUTE);
 	process_stop(&p);
-	ASSERT_EQ(fake_service.n_created, 0);
+	ASSERT_EQ(fake_service.n_volumes, 0);
+	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_FALSE(is_on_record());
+}
+
+/* The class is gone and so is the claim: what was asked for stands in the journal. */
+TEST(a_volume_in_doubt_is_settled_without_class_and_claim)
+{
+	struct process p;
+	char asked[4096];
+
+	cluster_begin();
+	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_KILL_AFTER });
+	process_start(&p, (struct provision_options){ 0 });
+	fake_settle();
+	process_stop(&p);
+	ASSERT_EQ(fake_service.n_volumes, 1);
+	(void)snprintf(asked, sizeof(asked), "%s", fake_service.last_request);
+	fake_set_plan((struct fake_plan){ 0 });
+	fake_delete(CLASS);
+	fake_merge(CLAIM, "{\"metadata\":{\"finalizers\":[]}}");
+	fake_delete(CLAIM);
+	cluster_run(MINUTE);
+	ASSERT_STR(fake_service.last_request, asked);
+	ASSERT_EQ(fake_service.n_volumes, 0);
+	ASSERT_FALSE(is_on_record());
+}
+
+/* An unsettled claim is never tried elsewhere, nor with other words. */
+TEST(a_claim_in_doubt_is_asked_for_as_on_record)
+{
+	struct process p;
+	char asked[4096];
+
+	cluster_begin();
+	cluster_use_wait_for_consumer();
+	fake_service.create_error = ERR_DEADLINE_EXCEEDED;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_settle();
+	(void)snprintf(asked, sizeof(asked), "%s", fake_service.last_request);
+	process_stop(&p);
+	fake_merge(CLAIM, "{\"metadata\":{\"annotations\":{\"volume.kubernetes.io/"
+			  "selected-node\":\"n1\"}}}");
+	fake_delete(CLASS);
+	fake_service.create_error = ERR_OK;
+	cluster_run(MINUTE);
+	ASSERT_STR(fake_service.last_request, asked);
+	assert_bound();
+	assert_true(contains(fake_text(PV), "\"storageClassName\":\"fast\""));
+	assert_true(contains(fake_text(PV), "\"mountOptions\":[\"noatime\"]"));
+}
+
+/* What the binder writes to at the same time is left to it; cleat leaves nothing on a claim. */
+TEST(a_claim_is_not_written_to)
+{
+	cluster_begin();
+	fake_employ_manager(false);
+	{
+		autofree char *before = xstrdup(fake_text(CLAIM));
+
+		cluster_run(MINUTE);
+		ASSERT_TRUE(fake_has(PV));
+		ASSERT_STR(fake_text(CLAIM), before);
+	}
+}
+
+/* Opening: 3; capabilities, once a process: 2; intent, CreateVolume, PV, intent out: 4. */
+TEST(a_claim_alone_takes_four_requests_and_its_end_five)
+{
+	struct process p;
+
+	cluster_begin();
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	ASSERT_EQ(fake_steps(), 3 + 2 + 4);
+	fake_set_plan((struct fake_plan){ 0 });
+	fake_delete(CLAIM);
+	fake_run(MINUTE);
+	process_stop(&p);
+	/* GET PV, GET claim, DeleteVolume, DELETE and PATCH the PV */
+	ASSERT_EQ(fake_steps(), 5);
 	ASSERT_EQ(fake_count(KUBE_PV), 0);
 }
 
@@ -539,8 +622,9 @@ static void lose_lease(void *arg)
 
 TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 {
-	/* 1 GET claim, 2 and 3 capabilities, 4 PUT claim, 5 CreateVolume, 6 POST PV. */
-	for (unsigned at = 1; at <= 6; at++) {
+	/* 1, 2, 3 journal opened, 4 and 5 capabilities, 6 PUT journal, 7 CreateVolume, 8 POST PV.
+	 */
+	for (unsigned at = 1; at <= 8; at++) {
 		struct process p;
 		unsigned steps;
 
@@ -551,7 +635,7 @@ TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 		fake_settle();
 		steps = fake_steps();
 		assert_null(strstr(fake_events(), "Warning"));
-		ASSERT_TRUE(steps >= at && (at > 3 ? steps == at : steps <= 3));
+		ASSERT_TRUE(steps >= at && (at > 5 ? steps == at : steps <= 5));
 		process_stop(&p);
 		cluster_run(MINUTE);
 		assert_bound();
@@ -607,6 +691,10 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(a_volume_too_small_that_stays_is_on_record),
 	  UNIT(a_foreign_pv_of_the_name_is_not_taken),
 	  UNIT(a_saved_pv_is_waited_for_and_made_again_if_it_goes),
-	  UNIT(a_stale_cache_makes_nothing), UNIT(nothing_is_written_after_the_lease_is_lost),
+	  UNIT(what_a_stale_cache_makes_is_unmade),
+	  UNIT(a_volume_in_doubt_is_settled_without_class_and_claim),
+	  UNIT(a_claim_in_doubt_is_asked_for_as_on_record), UNIT(a_claim_is_not_written_to),
+	  UNIT(a_claim_alone_takes_four_requests_and_its_end_five),
+	  UNIT(nothing_is_written_after_the_lease_is_lost),
 	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost),
 	  UNIT(no_call_may_take_longer_than_told), UNIT(metrics_count_both_ends))

@@ -48,7 +48,7 @@ static void delete_claim(void *arg)
 static void assert_bound(void)
 {
 	assert_true(contains(fake_text(CLAIM), "\"phase\":\"Bound\""));
-	assert_null(strstr(fake_text(CLAIM), INTENT_FINALIZER));
+	ASSERT_FALSE(is_on_record());
 	assert_true(contains(fake_text(PV), "\"phase\":\"Bound\""));
 	ASSERT_EQ(fake_count(KUBE_PV), 1);
 	ASSERT_EQ(fake_service.n_volumes, 1);
@@ -145,7 +145,7 @@ static void die_and_delete(void)
 {
 	struct process p;
 
-	fake_set_plan((struct fake_plan){ .at = 5, .fault = FAKE_KILL_AFTER });
+	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_KILL_AFTER });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
 	process_stop(&p);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_JOURNAL_H
+#define CONTROL_JOURNAL_H
+
+#include "base/ctx.h"
+#include "base/err.h"
+#include "control/intent.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct kube_client;
+
+/*
+ * struct journal - the intents of the leader, kept in annotations of Lease objects of its own
+ *
+ * An intent says that a volume may come to be which no PV tells of. It is durable before
+ * CreateVolume begins, and stays until the volume has its PV or is known not to exist. Puts of many
+ * threads go together in one write; one that comes alone is written at once. Every write is
+ * conditional on the version of the object, into which journal_open() wrote this process's term; so
+ * one that was deposed meanwhile fails with ABORTED, and its caller makes nothing.
+ *
+ * Where Leases may not be written the journal keeps intents in memory only, as external-provisioner
+ * does, and says so in the log and by journal_is_durable().
+ */
+struct journal;
+
+struct journal_options {
+	struct kube_client *client;
+	const char *ns, *name; /* of the first object; later ones are NAME-2, NAME-3 … Copied */
+	const char *holder;    /* this process, for people. Copied */
+	size_t object_bytes;   /* of intents in one object; 0: 240 KiB (annotations end at 256) */
+	unsigned objects_max;  /* 0: 16. A place may fill half of all */
+};
+
+/* NAME of a journal beside the lease of that name. */
+struct journal *journal_new(const struct journal_options *opts);
+void journal_free(struct journal *j); /* nobody may be in a call; NULL is fine */
+
+/*
+ * For a new leader: forgets everything, writes its term into each object and takes over what stands
+ * there, which journal_uids() then tells. Until it has succeeded, puts fail.
+ */
+int journal_open(struct journal *j, struct ctx *ctx, struct err *err);
+void journal_close(struct journal *j); /* the lease is lost: puts fail from now on. Any thread */
+bool journal_is_open(struct journal *j);
+bool journal_is_durable(struct journal *j);
+
+/*
+ * 0: durable. ABORTED: not open, or deposed. RESOURCE_EXHAUSTED: the journal, or the share of the
+ * intent's place in it, is full. After any failure nothing may be made; should the write have got
+ * through nevertheless, it is taken out with the next one, or settled by the next leader. Any
+ * thread; blocks.
+ */
+int journal_put(struct journal *j, struct ctx *ctx, const struct intent *it, struct err *err);
+/* Goes out with the next write; without one, by journal_flush. Any thread. */
+void journal_drop(struct journal *j, const char *uid);
+/* Writes what is not written yet. Any thread; blocks. */
+int journal_flush(struct journal *j, struct ctx *ctx, struct err *err);
+
+bool journal_has(struct journal *j, const char *uid); /* durable, and not dropped */
+/* 1 and *ret_it, in the arena; 0: none. -1: one that this version cannot read, and so leaves. */
+int journal_find(struct journal *j, struct arena *arena, const char *uid, struct intent *ret_it,
+		 struct err *err);
+/* The UIDs of intents for claims of this "namespace/name", all if key is NULL; in the arena. */
+struct intent_strings journal_uids(struct journal *j, struct arena *arena, const char *key);
+/* "namespace/name" of an intent's claim, in the arena; NULL: no such intent, or it cannot be read.
+ */
+const char *journal_key(struct journal *j, struct arena *arena, const char *uid);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Lease objects of a journal: their text, and the requests. What others wrote into them
+ * (labels, annotations of other prefixes) stays.
+ */
+#include "control/journal-internal.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "kube/client.h"
+
+#define PREFIX JOURNAL_PREFIX
+#define TERM_KEY PREFIX "term"
+#define WRITE_TRIES 5
+
+struct journal_object *journal_object_add(struct journal *j)
+{
+	struct journal_object *o = &j->objects[j->n_objects++];
+
+	o->name = j->n_objects == 1 ? xstrdup(j->name) : xasprintf("%s-%u", j->name, j->n_objects);
+	o->path = xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s", j->ns, o->name);
+	return o;
+}
+
+/* ---- the object's text; under the lock ---- */
+
+static void put_annotations(const struct journal *j, unsigned object, struct json_writer *w)
+{
+	const struct json *old =
+		json_path(json_root(j->objects[object].doc), "metadata.annotations");
+	const struct json *value;
+	const char *key;
+	void *v;
+
+	json_begin_object(w);
+	for (struct json_it it = json_each(old); json_next(&it, &key, &value);) {
+		if (str_has_prefix(key, PREFIX))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	json_field_string(w, TERM_KEY, j->term);
+	for (size_t it = 0; map_next(j->entries, &it, NULL, &v);) {
+		const struct journal_entry *e = v;
+		autofree char *name = xasprintf(PREFIX "%s", e->uid);
+
+		if (e->object == object && journal_is_kept(e))
+			json_field_string(w, name, e->text);
+	}
+	json_end_object(w);
+}
+
+static void put_metadata(const struct journal *j, unsigned object, struct json_writer *w)
+{
+	const struct journal_object *o = &j->objects[object];
+	const struct json *value;
+	const char *key;
+
+	json_begin_object(w);
+	for (struct json_it it = json_each(json_get(json_root(o->doc), "metadata"));
+	     json_next(&it, &key, &value);) {
+		if (str_is_equal(key, "annotations") || str_is_equal(key, "managedFields"))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	if (!o->doc) {
+		json_field_string(w, "name", o->name);
+		json_field_string(w, "namespace", j->ns);
+	}
+	json_key(w, "annotations");
+	put_annotations(j, object, w);
+	json_end_object(w);
+}
+
+static void put_object(const struct journal *j, unsigned object, struct str *out)
+{
+	struct json_writer w = JSON_WRITER(out);
+	char now[CLOCK_TEXT_MAX];
+
+	clock_format_micro(clock_wall_ns(), now);
+	json_begin_object(&w);
+	json_field_string(&w, "apiVersion", "coordination.k8s.io/v1");
+	json_field_string(&w, "kind", "Lease");
+	json_key(&w, "metadata");
+	put_metadata(j, object, &w);
+	json_key(&w, "spec");
+	json_begin_object(&w);
+	json_field_string(&w, "holderIdentity", j->holder);
+	json_field_string(&w, "renewTime", now);
+	json_end_object(&w);
+	json_end_object(&w);
+}
+
+/* ---- requests; not under the lock ---- */
+
+static int send_object(struct journal *j, struct ctx *ctx, unsigned object, const char *body,
+		       struct json_doc **ret_doc, struct err *err)
+{
+	autofree char *collection =
+		xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases", j->ns);
+
+	if (j->objects[object].doc)
+		return kube_update(j->client, ctx, j->objects[object].path, body, ret_doc, err);
+	return kube_create(j->client, ctx, collection, body, ret_doc, err);
+}
+
+static const char *term_of(const struct json_doc *doc)
+{
+	const struct json *annotations = json_path(json_root(doc), "metadata.annotations");
+
+	return str_or(json_get_string(annotations, TERM_KEY), "");
+}
+
+/* After a conflict: the object as it is, if the term in it is still ours. */
+static int read_again(struct journal *j, struct ctx *ctx, struct journal_object *o, struct err *err)
+{
+	struct json_doc *doc = NULL;
+
+	if (kube_get(j->client, ctx, o->path, &doc, err) < 0)
+		return -1;
+	if (!str_is_equal(term_of(doc), j->term)) {
+		json_free(doc);
+		return err_set(err, ERR_ABORTED, "another process leads now: %s is in its term",
+			       o->name);
+	}
+	json_free(o->doc);
+	o->doc = doc;
+	return 0;
+}
+
+static bool is_conflict(const struct err *err)
+{
+	return err->code == ERR_ABORTED || err->code == ERR_ALREADY_EXISTS;
+}
+
+/* Until it is written, or cannot be. Only the one thread that writes touches doc meanwhile. */
+int journal_object_write(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
+{
+	struct journal_object *o = &j->objects[object];
+
+	for (unsigned tries = 1;; tries++) {
+		autostr struct str body = STR_INIT;
+		struct json_doc *doc = NULL;
+
+		pthread_mutex_lock(&j->lock);
+		put_object(j, object, &body);
+		pthread_mutex_unlock(&j->lock);
+		if (send_object(j, ctx, object, str_get(&body), &doc, err) == 0) {
+			json_free(o->doc);
+			o->doc = doc;
+			return 0;
+		}
+		if (!is_conflict(err) || tries == WRITE_TRIES || read_again(j, ctx, o, err) < 0)
+			return err_wrap(err, "write lease %s", o->name);
+	}
+}
+
+/* ---- taking over ---- */
+
+static void take_over(struct journal *j, unsigned object)
+{
+	const struct json *annotations =
+		json_path(json_root(j->objects[object].doc), "metadata.annotations");
+	const struct json *value;
+	const char *key;
+
+	for (struct json_it it = json_each(annotations); json_next(&it, &key, &value);) {
+		autoarena struct arena *arena = NULL;
+		const char *text = json_string(value);
+		struct intent intent;
+		struct err err;
+
+		if (!text || !str_has_prefix(key, PREFIX) || str_is_equal(key, TERM_KEY))
+			continue;
+		arena = arena_new();
+		key += strlen(PREFIX);
+		if (map_find(j->entries, key))
+			continue;
+		if (intent_parse(arena, key, text, &intent, &err) == 0) {
+			journal_add(j, &intent, key, text, object, DURABLE);
+			continue;
+		}
+		log_warn("an intent of another version is left alone",
+			 log_str("lease", j->objects[object].name), log_err(&err));
+		journal_add(j, NULL, key, text, object, DURABLE);
+	}
+}
+
+/* Reads the object and writes the term into it: 1; 0: there is no such object. */
+static int claim_object(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
+{
+	struct journal_object *o = &j->objects[object];
+
+	for (unsigned tries = 1;; tries++) {
+		autostr struct str body = STR_INIT;
+		struct json_doc *doc = NULL;
+
+		json_free(TAKE_PTR(o->doc));
+		if (kube_get(j->client, ctx, o->path, &o->doc, err) < 0) {
+			if (err->code != ERR_NOT_FOUND || object > 0)
+				return err->code == ERR_NOT_FOUND ? 0 : -1;
+		}
+		take_over(j, object);
+		put_object(j, object, &body);
+		if (send_object(j, ctx, object, str_get(&body), &doc, err) == 0) {
+			json_free(o->doc);
+			o->doc = doc;
+			return 1;
+		}
+		if (!is_conflict(err) || tries == WRITE_TRIES)
+			return -1;
+		/* The one before us wrote once more: what it wrote is ours too. */
+	}
+}
+
+int journal_object_claim_all(struct journal *j, struct ctx *ctx, struct err *err)
+{
+	while (j->n_objects < j->objects_max) {
+		int r;
+
+		(void)journal_object_add(j);
+		r = claim_object(j, ctx, j->n_objects - 1, err);
+		if (r < 0)
+			return err_wrap(err, "open the journal, lease %s",
+					j->objects[j->n_objects - 1].name);
+		if (r == 0) {
+			struct journal_object *o = &j->objects[--j->n_objects];
+
+			free(o->path);
+			free(o->name);
+			*o = (struct journal_object){ 0 };
+			break;
+		}
+	}
+	return 0;
+}
