@@ -244,9 +244,10 @@ int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
 static int check_unpublished(struct ctx *ctx, const struct down *down, const char *except,
 			     struct err *err)
 {
+	bool has_note = !down->is_blind && down->state.note.is_staged;
 	const char *target;
 
-	if (node_find_mount(&down->state, ctx, down->is_blind ? NODE_MOUNT_ANY : NODE_MOUNT_TARGET,
+	if (node_find_mount(&down->state, ctx, has_note ? NODE_MOUNT_TARGET : NODE_MOUNT_ANY,
 			    except, &target, err) < 0)
 		return -1;
 	if (target)

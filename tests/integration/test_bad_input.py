@@ -409,3 +409,24 @@ def test_a_driver_that_knows_kubelet_stays_below_its_directory(work, pool):
         d.stop()
     finally:
         d.end()
+
+
+@pytest.mark.parametrize('cap', [mount_cap(), block_cap()], ids=['ext4', 'block'])
+def test_unstage_while_published_and_the_note_is_lost(volume, pool, cap):
+    v = volume(cap=cap).up()
+    os.removexattr(pool.dir / v.name, 'user.cleat.note')
+    with fails(Code.FAILED_PRECONDITION, str(v.target)):
+        v.unstage()
+    v.unpublish().unstage()
+    assert pool.loops() == {}
+
+
+def test_layers_of_one_volume_go_together(volume, pool):
+    v = volume().up()
+    for place in (v.staging, v.staging, v.target):
+        sh('mount', '--bind', v.staging, place)
+    v.unpublish()
+    assert not v.target.exists()
+    v.unstage()
+    assert not os.path.ismount(v.staging)
+    assert pool.loops() == {}
