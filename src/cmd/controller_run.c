@@ -340,7 +340,7 @@ static int serve(struct controller *c, struct err *err)
 		return -1;
 	start_work(c);
 	set_waiting(c, "");
-	process_rest();
+	(void)process_wait(INT64_MAX);
 	return 0;
 }
 

@@ -20,11 +20,6 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cmd/cmd.h"
-#include "host/memory.h"
-
-/* Seconds after a start all is quiet; later it is about what rare calls left behind. */
-#define TRIM_FIRST_NS (5 * NS_PER_S)
-#define TRIM_AGAIN_NS (3600 * NS_PER_S)
 
 static void end_at_once(int signum)
 {
@@ -76,13 +71,4 @@ bool process_wait(int64_t timeout_ns)
 	(void)sigaction(SIGINT, &end, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	return true;
-}
-
-void process_rest(void)
-{
-	if (process_wait(TRIM_FIRST_NS))
-		return;
-	do
-		(void)host_memory_trim(); /* how much is of no interest */
-	while (!process_wait(TRIM_AGAIN_NS));
 }

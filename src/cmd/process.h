@@ -30,9 +30,6 @@ void process_begin(void);
 /* True: SIGTERM or SIGINT came. False: timeout_ns passed (INT64_MAX: never). From the first signal
  * on a second one ends the process at once with CMD_FAILED. */
 bool process_wait(int64_t timeout_ns);
-/* Waits for the signal like that, without end, and gives memory that only starting needed back
- * meanwhile (host/memory.h). */
-void process_rest(void);
 
 /*
  * /healthz, /readyz and metrics over HTTP. /healthz is answered by the I/O thread, so it tells that

@@ -452,7 +452,7 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 							  : cmd_failed(cmd, &err);
 	} else {
 		log_start(&s);
-		process_rest();
+		(void)process_wait(INT64_MAX);
 		status = stop(&s);
 	}
 	take_down(&s);

@@ -3,19 +3,17 @@
  * The server of tests/perf/rpc: perf_rpc_server SOCKET. The product's own way from bytes to a
  * handler and back (net/h2, grpc/server, the codec of csi/server with its checks and its
  * histogram, worker lanes as in cleat driver), with handlers that only answer; go/server does the
- * same on grpc-go. Lines of the log are off, as there. Memory is set up and given back as the
- * program does it (cmd/process). Ends by SIGTERM.
+ * same on grpc-go. Lines of the log are off, as there. Memory is set up as the program
+ * does it (cmd/process). Ends by SIGTERM.
  */
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "csi/server.h"
 #include "event/loop.h"
 #include "grpc/server.h"
-#include "host/memory.h"
 
 static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
 {
@@ -49,12 +47,6 @@ static const struct csi_service_ops ops = {
 	.create_volume = create_volume,
 };
 
-static void trim(void *arg)
-{
-	(void)arg;
-	(void)host_memory_trim();
-}
-
 static void stop(void *arg, int signum)
 {
 	(void)signum;
@@ -67,7 +59,6 @@ int main(int argc, char **argv)
 	struct grpc_server *grpc = NULL;
 	struct csi_server *csi = NULL;
 	struct ev_signal *term = NULL;
-	struct ev_timer *timer = NULL;
 	struct ev_loop *loop = NULL;
 	struct net_addr addr = { 0 };
 	struct work *work = NULL;
@@ -88,10 +79,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;
 	}
-	timer = ev_timer_new(loop, trim, NULL);
-	ev_timer_start(timer, 5 * NS_PER_S, 0);
 	ev_loop_run(loop);
-	ev_timer_free(timer);
 	work_free(work);
 	grpc_server_free(grpc);
 	csi_server_free(csi);

@@ -34,7 +34,7 @@ import (
 
 const (
 	target = 0.25
-	idle   = 7 * time.Second // from the start to what counts as idle: our program gives memory back after 5
+	idle   = 2 * time.Second // from the start to what counts as idle
 )
 
 type server struct {
@@ -47,7 +47,7 @@ type server struct {
 	rate      map[load][]float64 // calls a second
 }
 
-type memory struct{ rss, anonymous int } // KiB
+type memory struct{ pss, anonymous int } // KiB
 
 type load struct {
 	method   string
@@ -148,8 +148,8 @@ func (s *server) memory() (m memory, err error) {
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch fields[0] {
-		case "Rss:":
-			m.rss, _ = strconv.Atoi(fields[1])
+		case "Pss:":
+			m.pss, _ = strconv.Atoi(fields[1])
 		case "Anonymous:":
 			m.anonymous, _ = strconv.Atoi(fields[1])
 		}
@@ -249,27 +249,27 @@ func verdict(what string, value float64) {
 func report(a, b *server, rounds int, size int) {
 	fmt.Printf("gRPC over a unix socket, grpc-go client, median [least] of %d rounds; CreateVolume's request: %d bytes\n\n",
 		rounds, size)
-	fmt.Printf("  %-26s %18s %18s %7s %19s\n", "server CPU us a call", a.name, b.name, "ratio", "calls/s (noisy)")
+	fmt.Printf("  %-30s %18s %18s %7s %19s\n", "server CPU us a call", a.name, b.name, "ratio", "calls/s (noisy)")
 	for _, l := range loads() {
 		x, y := a.cost[l], b.cost[l]
 		fmt.Printf("  %-12s %2d in flight  %9.1f [%6.1f] %9.1f [%6.1f] %7.2f %9.0f %9.0f\n", l.method, l.inFlight,
 			median(x), slices.Min(x), median(y), slices.Min(y), ratio(x, y), median(a.rate[l]), median(b.rate[l]))
 	}
 	row := func(what string, x, y int) {
-		fmt.Printf("  %-26s %18d %18d %7.2f\n", what, x, y, float64(x)/float64(y))
+		fmt.Printf("  %-30s %18d %18d %7.2f\n", what, x, y, float64(x)/float64(y))
 	}
 	fmt.Println()
-	row("RSS idle, KiB", a.idle.rss, b.idle.rss)
-	row("  of it anonymous", a.idle.anonymous, b.idle.anonymous)
-	row("RSS after the load, KiB", a.afterLoad.rss, b.afterLoad.rss)
-	row("  of it anonymous", a.afterLoad.anonymous, b.afterLoad.anonymous)
+	row("anonymous memory at rest, KiB", a.idle.anonymous, b.idle.anonymous)
+	row("  after the load", a.afterLoad.anonymous, b.afterLoad.anonymous)
+	row("PSS at rest, KiB", a.idle.pss, b.idle.pss)
+	row("  after the load", a.afterLoad.pss, b.afterLoad.pss)
 	fmt.Println()
 	for _, l := range loads() {
 		if l.inFlight == 16 {
 			verdict("CPU a "+l.method+", 16 in flight, against "+b.name, ratio(a.cost[l], b.cost[l]))
 		}
 	}
-	verdict("idle RSS against "+b.name, float64(a.idle.rss)/float64(b.idle.rss))
+	verdict("anonymous memory after the load against "+b.name, float64(a.afterLoad.anonymous)/float64(b.afterLoad.anonymous))
 }
 
 func run() error {
