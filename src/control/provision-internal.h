@@ -78,6 +78,7 @@ struct provisioner {
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
 	struct map *notes;    /* claim UID → struct claim_note */
 	bool has_caps;
+	uint64_t caps_link; /* csi_link_changes() when they were asked for */
 	struct driver_caps caps;
 };
 

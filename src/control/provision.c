@@ -45,29 +45,46 @@ int64_t provision_limit(const struct provisioner *p, struct ctx *ctx)
 	return deadline_ns;
 }
 
+/* The driver's name, which must still be ours, and what it can. */
+static int ask_driver(struct provisioner *p, struct ctx *ctx, struct driver_caps *caps,
+		      struct err *err)
+{
+	struct csi_plugin_info info;
+
+	if (csi_get_plugin_info(&p->service, ctx, &info, err) < 0 ||
+	    csi_get_plugin_capabilities(&p->service, ctx, &caps->plugin, err) < 0 ||
+	    csi_controller_get_capabilities(&p->service, ctx, &caps->controller, err) < 0)
+		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
+	if (str_is_equal(info.name, p->driver))
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "the driver behind the address is '%s' now, and was '%s'", info.name,
+		       p->driver);
+}
+
 int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
 		   struct err *err)
 {
+	uint64_t link = csi_link_changes(&p->service);
 	struct driver_caps caps = { 0 };
 	int64_t deadline_ns;
 	int r;
 
 	{
 		LOCK_SCOPE(&p->lock);
-		if (p->has_caps) {
+		if (p->has_caps && p->caps_link == link) {
 			*ret_caps = p->caps;
 			return 0;
 		}
 	}
 	deadline_ns = provision_limit(p, ctx);
-	r = csi_get_plugin_capabilities(&p->service, ctx, &caps.plugin, err);
-	if (r == 0)
-		r = csi_controller_get_capabilities(&p->service, ctx, &caps.controller, err);
+	r = ask_driver(p, ctx, &caps, err);
 	ctx->deadline_ns = deadline_ns;
 	if (r < 0)
-		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
+		return -1;
 	LOCK_SCOPE(&p->lock);
 	p->caps = caps;
+	p->caps_link = link;
 	p->has_caps = true;
 	*ret_caps = caps;
 	return 0;
@@ -138,6 +155,8 @@ static void on_volume(void *arg, const struct kube_object *old_obj,
 	struct provisioner *p = arg;
 	const struct kube_pv *gone = new_obj ? NULL : kube_as_pv(old_obj);
 
+	if (gone)
+		note_forget(p, gone->meta.uid);
 	if (new_obj)
 		queue_add(p->volumes, new_obj->name);
 	else if (gone && str_is_equal(gone->driver, p->driver) && *gone->claim_name)

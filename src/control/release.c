@@ -26,6 +26,10 @@
 #include "kube/informer.h"
 #include "kube/recorder.h"
 
+/* How long a volume may be in use without anybody being told, and how soon it is tried again. */
+#define IN_USE_GRACE_NS (30 * NS_PER_S)
+#define IN_USE_RETRY_NS (NS_PER_S / 2)
+
 /* The PV as the API server has it. Both are the caller's. */
 struct fresh_pv {
 	struct json_doc *doc;
@@ -233,13 +237,31 @@ static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fr
 	return provision_delete_volume(p, ctx, kube_as_pv(f->obj)->handle, &secrets, err);
 }
 
+/* A volume whose pod goes at the same moment is still being unmounted: nobody need be told, and
+ * nobody should wait for a backoff's next turn. True while that may be all. */
+static bool is_moment(struct provisioner *p, const struct kube_object *o, const struct err *err,
+		      int64_t *ret_after_ns)
+{
+	int64_t since_ns = clock_now_ns() - note_first_attempt(p, o->uid);
+
+	if ((err->code != ERR_ABORTED && err->code != ERR_FAILED_PRECONDITION) ||
+	    since_ns >= IN_USE_GRACE_NS)
+		return false;
+	*ret_after_ns = since_ns < IN_USE_RETRY_NS ? IN_USE_RETRY_NS : since_ns;
+	log_debug("volume not deleted yet", log_str("pv", o->name), log_err(err));
+	return true;
+}
+
 static enum queue_verdict fail_delete(struct provisioner *p, const struct kube_object *o,
-				      bool is_attached, const struct err *err)
+				      bool is_attached, const struct err *err,
+				      int64_t *ret_after_ns)
 {
 	struct err lost;
 
 	if (provision_may_act(p, &lost) < 0)
 		return QUEUE_RETRY;
+	if (!is_attached && is_moment(p, o, err, ret_after_ns))
+		return QUEUE_RETRY_AFTER;
 	metric_add(METRIC_DELETE_FAILED, 1, METRIC_ARGS(kube_as_pv(o)->class_name));
 	log_warn("volume not deleted", log_str("pv", o->name),
 		 log_str("volume", kube_as_pv(o)->handle), log_err(err));
@@ -252,11 +274,12 @@ static enum queue_verdict fail_delete(struct provisioner *p, const struct kube_o
 }
 
 static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const char *name,
-				  struct fresh_pv *f)
+				  struct fresh_pv *f, int64_t *ret_after_ns)
 {
 	int64_t began_ns = clock_now_ns();
 	const char *class = arena_strdup(ctx->arena, kube_as_pv(f->obj)->class_name);
 	const char *handle = arena_strdup(ctx->arena, kube_as_pv(f->obj)->handle);
+	const char *uid = arena_strdup(ctx->arena, f->obj->uid);
 	int64_t took_ns;
 	struct err err;
 	int gone = is_claim_gone(p, ctx, kube_as_pv(f->obj), &err);
@@ -269,14 +292,15 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 		return QUEUE_RETRY;
 	}
 	if (check_attachments(p, ctx, f->obj, &err) < 0)
-		return fail_delete(p, f->obj, true, &err);
+		return fail_delete(p, f->obj, true, &err, ret_after_ns);
 	if (delete_volume(p, ctx, f, &err) < 0)
-		return fail_delete(p, f->obj, false, &err);
+		return fail_delete(p, f->obj, false, &err, ret_after_ns);
 	if (remove_object(p, ctx, name, f, &err) < 0) {
 		log_warn("volume deleted, its persistentvolume not yet", log_str("pv", name),
 			 log_err(&err));
 		return QUEUE_RETRY;
 	}
+	note_forget(p, uid);
 	took_ns = clock_now_ns() - began_ns;
 	metric_add(METRIC_DELETE_TOTAL, 1, METRIC_ARGS(class));
 	metric_observe(METRIC_DELETE_SECONDS, (double)took_ns / NS_PER_S, METRIC_ARGS(class));
@@ -285,7 +309,8 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 	return QUEUE_DONE;
 }
 
-static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, const char *name)
+static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, const char *name,
+				     int64_t *ret_after_ns)
 {
 	struct fresh_pv f = { 0 };
 	enum queue_verdict verdict = QUEUE_DONE;
@@ -293,7 +318,7 @@ static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, con
 
 	if (read_pv(p, ctx, name, &f, &err) == 0) {
 		if (is_to_be_deleted(p, f.obj))
-			verdict = release(p, ctx, name, &f);
+			verdict = release(p, ctx, name, &f, ret_after_ns);
 	} else if (err.code != ERR_NOT_FOUND) {
 		log_warn("persistentvolume not read", log_str("pv", name), log_err(&err));
 		verdict = QUEUE_RETRY;
@@ -328,7 +353,7 @@ enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
 	if (!o)
 		return QUEUE_DONE;
 	if (is_to_be_deleted(p, o))
-		return look_again(p, ctx, key);
+		return look_again(p, ctx, key, ret_after_ns);
 	if (!is_finalizer_due(p, o, &is_wanted))
 		return QUEUE_DONE;
 	if (write_finalizer(p, ctx, o, is_wanted, &err) == 0)

@@ -127,8 +127,16 @@ static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
 	return 0;
 }
 
+static uint64_t link_changes(void *impl)
+{
+	const struct csi_client *c = impl;
+
+	return grpc_channel_changes(c->channel);
+}
+
 /* clang-format off */
 static const struct csi_service_ops client_ops = {
+	.link_changes                 = link_changes,
 	.get_plugin_info              = get_plugin_info,
 	.get_plugin_capabilities      = get_plugin_capabilities,
 	.probe                        = probe,

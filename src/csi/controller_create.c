@@ -54,6 +54,20 @@ static int choose_fs(const struct csi_create_volume *req, const char **ret_fs, s
 	return 0;
 }
 
+/* A provisioner that reads the old key has put it into the capability; one that does not, or a
+ * person, is told the new one. */
+static int check_legacy_fs(const struct plan *plan, struct err *err)
+{
+	const char *legacy = plan->params.legacy_fs;
+
+	if (!*legacy || !*plan->fs || str_is_equal(vol_fs_resolve(legacy), plan->fs))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: fstype: '%.64s', but the capability asks for %s; the key is "
+		       "csi.storage.k8s.io/fstype",
+		       legacy, plan->fs);
+}
+
 static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *name,
 			    struct err *err)
 {
@@ -80,6 +94,7 @@ static int make_plan(struct csi_driver *d, struct ctx *ctx, const struct csi_cre
 			       "mutable_parameters: not supported by this driver");
 	if (choose_fs(req, &plan.fs, err) < 0 ||
 	    vol_params_parse(&req->parameters, &plan.params, err) < 0 ||
+	    check_legacy_fs(&plan, err) < 0 ||
 	    vol_size_choose(&req->capacity_range, plan.fs, &plan.bytes, err) < 0)
 		return -1;
 	if (*plan.params.pool && !registry_find_name(d->pools, plan.params.pool))

@@ -8,6 +8,11 @@ static int unimplemented(const char *method, struct err *err)
 	return err_set(err, ERR_UNIMPLEMENTED, "%s is not offered by this driver", method);
 }
 
+uint64_t csi_link_changes(const struct csi_service *s)
+{
+	return s->ops->link_changes ? s->ops->link_changes(s->impl) : 0;
+}
+
 int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret,
 			struct err *err)
 {

@@ -174,6 +174,8 @@ struct csi_node_info {
 };
 
 struct csi_service_ops {
+	/* Not of CSI: see csi_link_changes. */
+	uint64_t (*link_changes)(void *impl);
 	/* Identity */
 	int (*get_plugin_info)(void *impl, struct ctx *ctx, struct csi_plugin_info *ret,
 			       struct err *err);
@@ -219,6 +221,10 @@ struct csi_service {
 	const struct csi_service_ops *ops;
 	void *impl;
 };
+
+/* As long as it answers the same, the process behind the service is the same; 0 for one in this
+ * process. What was asked of it before another answer (name, capabilities) is to be asked again. */
+uint64_t csi_link_changes(const struct csi_service *s);
 
 /* The calls; each answers UNIMPLEMENTED where the table has NULL. */
 int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret,

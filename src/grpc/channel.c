@@ -55,6 +55,7 @@ struct grpc_channel {
 	struct tls *tls;
 	char target[NET_ADDR_TEXT_MAX];
 	atomic_bool connected;
+	atomic_uint changes; /* of connected */
 	/* I/O thread only */
 	enum channel_state state;
 	struct conn *conn;        /* CONNECTING */
@@ -305,6 +306,7 @@ static void leave(struct session *ss)
 		return;
 	ch->current = NULL;
 	atomic_store(&ch->connected, false);
+	atomic_fetch_add(&ch->changes, 1);
 	if (clock_now_ns() - ss->opened_ns < BACKOFF_MAX_NS) {
 		back_off(ch);
 		return;
@@ -357,6 +359,7 @@ static void conn_open(void *arg)
 	ch->sessions = ch->current = ss;
 	ch->state = READY;
 	atomic_store(&ch->connected, true);
+	atomic_fetch_add(&ch->changes, 1);
 	open_waiting(ch);
 }
 
@@ -485,6 +488,11 @@ void grpc_channel_free(struct grpc_channel *ch)
 	ev_call(ch->loop, free_on_loop, ch);
 	tls_unref(ch->tls);
 	free(ch);
+}
+
+unsigned grpc_channel_changes(const struct grpc_channel *ch)
+{
+	return atomic_load(&ch->changes);
 }
 
 bool grpc_channel_is_connected(const struct grpc_channel *ch)

@@ -33,6 +33,9 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
  */
 void grpc_channel_free(struct grpc_channel *ch);
 bool grpc_channel_is_connected(const struct grpc_channel *ch); /* any thread */
+/* How often a connection was made or lost: as long as it is the same number, the other side is the
+ * same process. Any thread. */
+unsigned grpc_channel_changes(const struct grpc_channel *ch);
 
 /*
  * Unary call from a worker: blocks until reply, deadline (sent along as grpc-timeout) or

@@ -205,6 +205,18 @@ static void decode_meta(struct packer *p, const struct json *item, struct kube_o
 		o->labels = pack_map(p, json_get(meta, "labels"), false);
 }
 
+/* The annotation that came before the field still goes before it, as for Kubernetes' own
+ * controllers. */
+static const char *pack_class(struct packer *p, const struct json *item)
+{
+	static const char key[] = "volume.beta.kubernetes.io/storage-class";
+	const struct json *annotations = json_path(item, "metadata.annotations");
+
+	if (json_get_string(annotations, key))
+		return pack_get(p, annotations, key);
+	return pack_get(p, json_get(item, "spec"), "storageClassName");
+}
+
 static void decode_pvc(struct packer *p, const struct json *item, struct kube_object *o)
 {
 	struct kube_pvc *c = (struct kube_pvc *)o;
@@ -215,7 +227,7 @@ static void decode_pvc(struct packer *p, const struct json *item, struct kube_ob
 	if (!json_is_object(source))
 		source = json_get(spec, "dataSourceRef");
 	c->volume_name = pack_get(p, spec, "volumeName");
-	c->class_name = pack_get(p, spec, "storageClassName");
+	c->class_name = pack_class(p, item);
 	c->volume_mode = pack_string(p, str_or(mode, "Filesystem"));
 	c->access_modes = pack_strings(p, json_get(spec, "accessModes"));
 	c->has_bad_request =
@@ -238,7 +250,7 @@ static void decode_pv(struct packer *p, const struct json *item, struct kube_obj
 
 	v->driver = pack_get(p, csi, "driver");
 	v->handle = pack_get(p, csi, "volumeHandle");
-	v->class_name = pack_get(p, spec, "storageClassName");
+	v->class_name = pack_class(p, item);
 	v->reclaim_policy = pack_get(p, spec, "persistentVolumeReclaimPolicy");
 	v->claim_ns = pack_get(p, claim, "namespace");
 	v->claim_name = pack_get(p, claim, "name");

@@ -10,6 +10,7 @@
 #include "volume/params.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "base/opt.h"
@@ -54,6 +55,14 @@ static int parse_direct_io(const char *value, struct vol_params *params, struct 
 	return 0;
 }
 
+static int parse_legacy_fs(const char *value, struct vol_params *params, struct err *err)
+{
+	params->legacy_fs = value;
+	return 0;
+}
+
+static const struct param param_legacy_fs = { "fstype", parse_legacy_fs };
+
 static const struct param params_known[] = {
 	{ "pool", parse_pool },
 	{ "directIO", parse_direct_io },
@@ -65,7 +74,7 @@ static const struct param *find_param(const char *key)
 		if (str_is_equal(params_known[i].key, key))
 			return &params_known[i];
 	}
-	return NULL;
+	return strcasecmp(key, param_legacy_fs.key) == 0 ? &param_legacy_fs : NULL;
 }
 
 static int refuse_key(const char *key, struct err *err)
@@ -85,7 +94,7 @@ static int refuse_key(const char *key, struct err *err)
 
 int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, struct err *err)
 {
-	struct vol_params params = { .pool = "", .allow_buffered = false };
+	struct vol_params params = { .pool = "", .allow_buffered = false, .legacy_fs = "" };
 
 	for (size_t i = 0; i < map->n; i++) {
 		const struct strpair *pair = &map->v[i];

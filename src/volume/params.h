@@ -15,10 +15,13 @@
  *   pool       name of the pool; absent: the one with the most room
  *   directIO   "required" (default): a volume whose loop device cannot do direct I/O is refused;
  * "preferred": it is used
+ *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
+ * it along, so it must agree with the capability
  */
 struct vol_params {
-	const char *pool;    /* "" = any; borrowed from the map */
-	bool allow_buffered; /* directIO=preferred */
+	const char *pool;      /* "" = any; borrowed from the map */
+	bool allow_buffered;   /* directIO=preferred */
+	const char *legacy_fs; /* "" = not given; borrowed from the map */
 };
 
 /* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */

@@ -18,6 +18,7 @@ void fake_service_reset(void)
 	volumes = map_new();
 	fake_service = (struct fake_service){
 		.has_topology = true,
+		.name = "pool.cleat.csi",
 		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME),
 		.free_bytes = UINT64_MAX,
 	};
@@ -38,6 +39,24 @@ static int begin(const struct ctx *ctx, bool *ret_lost, struct err *err)
 	if (ctx_remaining_ns(ctx) > fake_service.longest_ns)
 		fake_service.longest_ns = ctx_remaining_ns(ctx);
 	return fake_step(ret_lost, err);
+}
+
+uint64_t csi_link_changes(const struct csi_service *s)
+{
+	return fake_service.link_changes;
+}
+
+int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret,
+			struct err *err)
+{
+	bool is_lost;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	*ret = (struct csi_plugin_info){ .name = fake_service.name, .vendor_version = "1" };
+	return 0;
 }
 
 int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,

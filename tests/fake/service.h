@@ -12,6 +12,8 @@ struct fake_service {
 	/* Knobs; fake_service_reset() sets what a plain topology-aware driver has. */
 	bool has_topology;
 	uint64_t caps;
+	uint64_t link_changes;
+	const char *name;
 	uint64_t free_bytes;   /* less: RESOURCE_EXHAUSTED */
 	uint64_t answer_bytes; /* capacity in the answer, if ≠ 0 */
 	bool answers_no_capacity;

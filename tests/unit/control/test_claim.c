@@ -292,6 +292,31 @@ TEST(a_driver_that_cannot_create_is_named)
 	assert_refused("driver " DRIVER " does not create volumes");
 }
 
+/* C3: another version of the driver, or another driver, behind the same address. */
+TEST(a_driver_is_asked_again_after_a_new_connection)
+{
+	struct process p;
+
+	cluster_begin();
+	fake_merge(CLASS, "{\"parameters\":{\"csi.storage.k8s.io/fstype\":null}}");
+	fake_merge(CLAIM, "{\"spec\":{\"volumeMode\":\"Block\"}}");
+	fake_service.create_error = ERR_INTERNAL;
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(NS_PER_S / 2);
+	assert_true(contains(fake_service.last_request, "caps=[block:1:]"));
+	fake_service.caps |= CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER);
+	fake_service.link_changes = 2;
+	fake_run(MINUTE);
+	assert_true(contains(fake_service.last_request, "caps=[block:7:]"));
+	fake_service.create_error = ERR_OK;
+	fake_service.link_changes = 4;
+	fake_service.name = "other.example";
+	fake_run(5 * MINUTE);
+	process_stop(&p);
+	assert_true(contains(fake_events(), "is 'other.example' now, and was '" DRIVER "'"));
+	ASSERT_EQ(fake_service.n_created, 0);
+}
+
 /* What external-provisioner does with each code: is the intent still on record, how often is it
  * asked in four minutes. */
 TEST(error_codes_decide_what_comes_next)
@@ -355,7 +380,7 @@ TEST(a_volume_in_doubt_outlives_a_refusal_of_its_parameters)
 	struct process p;
 
 	cluster_begin();
-	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_LOSE });
+	fake_set_plan((struct fake_plan){ .at = 8, .fault = FAKE_LOSE });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
 	ASSERT_EQ(fake_service.n_volumes, 1);
@@ -528,7 +553,7 @@ TEST(a_volume_in_doubt_is_settled_without_class_and_claim)
 	char asked[4096];
 
 	cluster_begin();
-	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_KILL_AFTER });
+	fake_set_plan((struct fake_plan){ .at = 8, .fault = FAKE_KILL_AFTER });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
 	process_stop(&p);
@@ -582,7 +607,8 @@ TEST(a_claim_is_not_written_to)
 	}
 }
 
-/* Opening: 3; capabilities, once a process: 2; intent, CreateVolume, PV, intent out: 4. */
+/* Opening: 3; name and capabilities, once a connection: 3; intent, CreateVolume, PV, intent out: 4.
+ */
 TEST(a_claim_alone_takes_four_requests_and_its_end_five)
 {
 	struct process p;
@@ -590,7 +616,7 @@ TEST(a_claim_alone_takes_four_requests_and_its_end_five)
 	cluster_begin();
 	process_start(&p, (struct provision_options){ 0 });
 	fake_run(MINUTE);
-	ASSERT_EQ(fake_steps(), 3 + 2 + 4);
+	ASSERT_EQ(fake_steps(), 3 + 3 + 4);
 	fake_set_plan((struct fake_plan){ 0 });
 	fake_delete(CLAIM);
 	fake_run(MINUTE);
@@ -622,9 +648,10 @@ static void lose_lease(void *arg)
 
 TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 {
-	/* 1, 2, 3 journal opened, 4 and 5 capabilities, 6 PUT journal, 7 CreateVolume, 8 POST PV.
+	/* 1, 2, 3 journal opened, 4, 5, 6 name and capabilities, 7 PUT journal, 8 CreateVolume, 9
+	 * POST PV.
 	 */
-	for (unsigned at = 1; at <= 8; at++) {
+	for (unsigned at = 1; at <= 9; at++) {
 		struct process p;
 		unsigned steps;
 
@@ -635,7 +662,7 @@ TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 		fake_settle();
 		steps = fake_steps();
 		assert_null(strstr(fake_events(), "Warning"));
-		ASSERT_TRUE(steps >= at && (at > 5 ? steps == at : steps <= 5));
+		ASSERT_TRUE(steps >= at && (at > 6 ? steps == at : steps <= 6));
 		process_stop(&p);
 		cluster_run(MINUTE);
 		assert_bound();
@@ -681,7 +708,9 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(attributes_class_gives_mutable_parameters), UNIT(claims_of_others_are_left_alone),
 	  UNIT(classes_of_others_are_left_alone), UNIT(a_class_that_comes_later_wakes_its_claims),
 	  UNIT(late_binding_waits_for_a_node), UNIT(wrong_wishes_are_refused_by_name),
-	  UNIT(a_driver_that_cannot_create_is_named), UNIT(error_codes_decide_what_comes_next),
+	  UNIT(a_driver_that_cannot_create_is_named),
+	  UNIT(a_driver_is_asked_again_after_a_new_connection),
+	  UNIT(error_codes_decide_what_comes_next),
 	  UNIT(an_error_that_says_nothing_of_existence_settles_no_older_doubt),
 	  UNIT(a_volume_in_doubt_outlives_a_refusal_of_its_parameters),
 	  UNIT(an_infeasible_claim_rests_five_minutes), UNIT(a_class_made_anew_lifts_the_rest),

@@ -145,7 +145,7 @@ static void die_and_delete(void)
 {
 	struct process p;
 
-	fake_set_plan((struct fake_plan){ .at = 7, .fault = FAKE_KILL_AFTER });
+	fake_set_plan((struct fake_plan){ .at = 8, .fault = FAKE_KILL_AFTER });
 	process_start(&p, (struct provision_options){ 0 });
 	fake_settle();
 	process_stop(&p);

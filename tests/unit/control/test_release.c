@@ -149,6 +149,28 @@ TEST(a_failing_driver_is_reported_and_asked_again)
 	ASSERT_FALSE(fake_has(HAND_MADE));
 }
 
+/* G2: pod and claim deleted together; NodeUnstage is at the volume, or comes in a moment. */
+TEST(a_volume_in_use_for_a_moment_is_nobodys_warning)
+{
+	static const enum err_code codes[] = { ERR_ABORTED, ERR_FAILED_PRECONDITION };
+
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+		struct process p;
+
+		cluster_begin();
+		put_by_hand("Delete", "Released", "\"" PV_FINALIZER "\"");
+		fake_service.delete_error = codes[i];
+		process_start(&p, (struct provision_options){ 0 });
+		fake_run(3 * NS_PER_S);
+		assert_null(strstr(fake_events(), "VolumeFailedDelete"));
+		fake_service.delete_error = ERR_OK;
+		fake_run(5 * NS_PER_S);
+		process_stop(&p);
+		ASSERT_FALSE(fake_has(HAND_MADE));
+		assert_null(strstr(fake_events(), "VolumeFailedDelete"));
+	}
+}
+
 TEST(secrets_for_deletion_come_from_the_pv)
 {
 	cluster_begin();
@@ -267,6 +289,7 @@ RUN_TESTS(UNIT(a_deleted_claim_takes_its_volume_along),
 	  UNIT(a_pv_deleted_by_a_user_waits_for_its_claim),
 	  UNIT(finalizer_follows_policy_and_phase), UNIT(pvs_of_others_are_left_alone),
 	  UNIT(an_attachment_keeps_the_volume), UNIT(a_failing_driver_is_reported_and_asked_again),
+	  UNIT(a_volume_in_use_for_a_moment_is_nobodys_warning),
 	  UNIT(secrets_for_deletion_come_from_the_pv),
 	  UNIT(secrets_for_deletion_come_from_the_class_if_the_pv_has_no_note),
 	  UNIT(a_missing_secret_does_not_keep_the_volume),

@@ -255,6 +255,22 @@ TEST(what_is_not_supported_is_refused_by_field)
 	fixture_end(f);
 }
 
+/* F7: as provisioners send it. */
+TEST(the_filesystem_under_its_old_key_must_agree)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair pair = { "fsType", "xfs" };
+	struct csi_volume vol;
+
+	req.parameters = (struct strmap){ &pair, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT,
+		   "the key is csi.storage.k8s.io/fstype");
+	pair.value = "ext4";
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	fixture_end(f);
+}
+
 TEST(capabilities_decide_what_is_inside)
 {
 	struct fixture *f = fixture_begin();
@@ -436,8 +452,9 @@ RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_t
 	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
 	  UNIT(a_term_with_several_pools_reaches_each),
 	  UNIT(what_does_not_fit_is_resource_exhausted),
-	  UNIT(what_is_not_supported_is_refused_by_field), UNIT(capabilities_decide_what_is_inside),
-	  UNIT(deleting_what_is_not_there_is_fine),
+	  UNIT(what_is_not_supported_is_refused_by_field),
+	  UNIT(the_filesystem_under_its_old_key_must_agree),
+	  UNIT(capabilities_decide_what_is_inside), UNIT(deleting_what_is_not_there_is_fine),
 	  UNIT(a_volume_of_a_pool_that_is_not_here_is_not_called_deleted),
 	  UNIT(damaged_volumes_are_neither_deleted_nor_listed),
 	  UNIT(lists_come_in_pages_over_all_pools), UNIT(a_bad_token_is_aborted),

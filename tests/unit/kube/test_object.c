@@ -128,6 +128,25 @@ TEST(a_volume_keeps_what_is_used)
 	ASSERT_EQ(v->capacity_bytes, UINT64_C(1536) << 20);
 }
 
+/* F8: as kube-controller-manager reads it, also when it is empty. */
+TEST(the_beta_annotation_of_a_class_goes_before_the_field)
+{
+	static const enum kube_kind kinds[] = { KUBE_PVC, KUBE_PV };
+	static const char *const names[] = { "old", "" };
+
+	for (size_t i = 0; i < 4; i++) {
+		autofree char *text = xasprintf(
+			"{\"metadata\":{\"name\":\"x\",\"annotations\":{\"volume.beta.kubernetes."
+			"io/"
+			"storage-class\":\"%s\"}},\"spec\":{\"storageClassName\":\"new\"}}",
+			names[i / 2]);
+		autokobj const struct kube_object *o = decode(kinds[i % 2], text);
+
+		ASSERT_STR(i % 2 ? kube_as_pv(o)->class_name : kube_as_pvc(o)->class_name,
+			   names[i / 2]);
+	}
+}
+
 TEST(a_class_keeps_parameters_and_topologies)
 {
 	autokobj const struct kube_object *o = decode(
@@ -232,8 +251,9 @@ TEST(versions_compare_as_numbers_of_any_length)
 
 RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defaults_are_filled_in),
 	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
-	  UNIT(a_volume_keeps_what_is_used), UNIT(a_class_keeps_parameters_and_topologies),
-	  UNIT(nodes_keep_labels_drivers_and_keys), UNIT(an_attachment_names_its_volume),
-	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
+	  UNIT(a_volume_keeps_what_is_used),
+	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
+	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
+	  UNIT(an_attachment_names_its_volume), UNIT(fields_of_the_wrong_type_are_as_if_absent),
 	  UNIT(an_object_lives_until_its_last_reference_goes), UNIT(paths_are_those_of_the_api),
 	  UNIT(versions_compare_as_numbers_of_any_length))

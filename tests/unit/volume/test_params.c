@@ -36,6 +36,20 @@ TEST(known_keys_are_read)
 	ASSERT_FALSE(params.allow_buffered);
 }
 
+TEST(the_filesystem_under_its_old_key_is_read_in_any_case)
+{
+	static const char *const keys[] = { "fstype", "fsType", "FSTYPE" };
+	struct vol_params params;
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		ASSERT_OK(parse_one(keys[i], "xfs", &params, &err), &err);
+		ASSERT_STR(params.legacy_fs, "xfs");
+	}
+	ASSERT_OK(parse_one("pool", "p", &params, &err), &err);
+	ASSERT_STR(params.legacy_fs, "");
+}
+
 TEST(keys_of_kubernetes_are_let_through)
 {
 	struct vol_params params;
@@ -70,4 +84,5 @@ TEST(bad_ones_are_named)
 }
 
 RUN_TESTS(UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
+	  UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
 	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))
