@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from cluster import DRIVER, SYSTEM, claim, machine, pod, storage_class
+from cluster import DRIVER, POOL, SYSTEM, claim, machine, pod, storage_class, wait
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,23 @@ def test_raw_block(cluster, space):
     cluster.apply(space, pod("second", "device", block=True))
     cluster.wait_running(space, "second")
     assert cluster.run_in(space, "second", "dd if=/dev/data bs=4096 count=64 2>/dev/null | sha256sum") == checksum
+
+
+def test_filesystems_are_checked_in_the_agents_container(cluster, space, classes):
+    """The image has the checkers; a volume that a pod uses is left alone."""
+    cluster.apply(space, claim("four"), pod("user-four", "four"), claim("ex", "xfs", size="320Mi"), pod("user-ex", "ex"))
+    (agent,) = cluster.pods_of("node")
+    for name, fs in ("four", "ext4"), ("ex", "xfs"):
+        cluster.wait_running(space, f"user-{name}")
+        volume = cluster.get(space, "pvc", name)["spec"]["volumeName"]
+        check = ["--namespace", SYSTEM, "exec", agent["metadata"]["name"], "--",
+                 "cleat", "ctl", "volume", "check", f"--pool={POOL}", volume]
+        with pytest.raises(AssertionError, match="is attached"):
+            cluster.kubectl(*check)
+        cluster.delete(space, "pod", f"user-{name}")
+        cluster.wait_gone(space, "pod", f"user-{name}")
+        wait("the volume is down", lambda left=2 if name == "four" else 1: len(cluster.loops()) < left)
+        assert f"{fs} clean" in cluster.kubectl(*check)
 
 
 def test_fs_group(cluster, space):
