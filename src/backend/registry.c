@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pools of this process. A pool's name is the operator's word for it and a part of topology
- * keys; its identity is its own. Two pools on one filesystem would count its free space twice, so
- * the second is refused.
+ * The pools of this process. A pool's name is the operator's word for its kind; its identity is its
+ * own, and ids and topology are made of it. Two pools on one filesystem would count its free space
+ * twice, so the second is refused.
+ *
+ * Pools come while the process runs (a disk that was missing at the start), and none goes before
+ * the end: so a backend that a call has found stays, and walking needs no more than a copy of the
+ * list.
  */
 #include "backend/registry.h"
 
 #include <assert.h>
+#include <pthread.h>
 
 #include "backend/mem/mem.h"
 #include "backend/pool/pool.h"
@@ -16,13 +21,45 @@
 
 #define NAME_MAX_BYTES 63
 
+struct missing {
+	char *name;
+	char *where;
+	char *why;
+};
+
 struct registry {
+	pthread_mutex_t lock; /* guards both; never held across a call to a backend */
 	VEC(struct backend *) backends;
+	VEC(struct missing) missing;
 };
 
 struct registry *registry_new(void)
 {
-	return xcalloc(1, sizeof(struct registry));
+	struct registry *r = xcalloc(1, sizeof(struct registry));
+
+	pthread_mutex_init(&r->lock, NULL);
+	return r;
+}
+
+/* Readers lock too. */
+static struct registry *lock(const struct registry *r)
+{
+	struct registry *shared = (struct registry *)(uintptr_t)r;
+
+	pthread_mutex_lock(&shared->lock);
+	return shared;
+}
+
+static void unlock(struct registry *r)
+{
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void free_missing(struct missing *m)
+{
+	free(m->name);
+	free(m->where);
+	free(m->why);
 }
 
 void registry_free(struct registry *r)
@@ -32,6 +69,10 @@ void registry_free(struct registry *r)
 	for (size_t i = r->backends.n; i > 0; i--)
 		backend_close(r->backends.v[i - 1]);
 	vec_done(&r->backends);
+	for (size_t i = 0; i < r->missing.n; i++)
+		free_missing(&r->missing.v[i]);
+	vec_done(&r->missing);
+	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
 
@@ -45,16 +86,6 @@ int registry_check_name(const char *name, struct err *err)
 			       "'%.80s' cannot be a pool's name: 1 to 63 of a-z, 0-9 and '-', not "
 			       "at an end",
 			       name);
-	return 0;
-}
-
-static int check_name(const struct registry *r, const char *name, struct err *err)
-{
-	if (registry_check_name(name, err) < 0)
-		return -1;
-	if (registry_find_name(r, name))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "two pools are called '%s'; name them, as in --pool=NAME=DIR", name);
 	return 0;
 }
 
@@ -73,6 +104,62 @@ static void assert_ops(const struct backend_ops *ops)
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
 }
 
+static const char *where_of(const struct backend_config *config)
+{
+	return str_or(config->image, str_or(config->dir, ""));
+}
+
+/* With the lock. */
+static void forget_missing(struct registry *r, const char *where)
+{
+	for (size_t i = r->missing.n; i > 0; i--) {
+		if (!str_is_equal(r->missing.v[i - 1].where, where))
+			continue;
+		free_missing(&r->missing.v[i - 1]);
+		r->missing.v[i - 1] = r->missing.v[--r->missing.n];
+	}
+}
+
+void registry_miss(struct registry *r, const struct backend_config *config, const char *why)
+{
+	(void)lock(r);
+	forget_missing(r, where_of(config));
+	vec_push(&r->missing, ((struct missing){ .name = xstrdup(str_or(config->name, "default")),
+						 .where = xstrdup(where_of(config)),
+						 .why = xstrdup(why) }));
+	unlock(r);
+}
+
+size_t registry_missing(const struct registry *r, struct arena *a,
+			const struct registry_missing **ret_missing)
+{
+	struct registry *shared = lock(r);
+	size_t n = shared->missing.n;
+	struct registry_missing *v = arena_array(a, n, sizeof(*v));
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = (struct registry_missing){
+			.name = arena_strdup(a, shared->missing.v[i].name),
+			.where = arena_strdup(a, shared->missing.v[i].where),
+			.why = arena_strdup(a, shared->missing.v[i].why),
+		};
+	unlock(shared);
+	*ret_missing = v;
+	return n;
+}
+
+struct registry_pools registry_pools(const struct registry *r, struct arena *a)
+{
+	struct registry *shared = lock(r);
+	size_t n = shared->backends.n;
+	struct registry_pools pools = { .n = n };
+
+	if (n)
+		pools.v = arena_memdup(a, shared->backends.v, n * sizeof(*pools.v));
+	unlock(shared);
+	return pools;
+}
+
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
 		  struct err *err)
 {
@@ -81,7 +168,7 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	int rc;
 
 	named.name = str_or(config->name, "default");
-	if (check_name(r, named.name, err) < 0)
+	if (registry_check_name(named.name, err) < 0)
 		return -1;
 	if (str_is_equal(config->kind, "pool"))
 		rc = pool_open(ctx, &named, r, &b, err);
@@ -93,48 +180,76 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	if (rc < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b->ops);
+	(void)lock(r);
 	vec_push(&r->backends, b);
+	forget_missing(r, where_of(config));
+	unlock(r);
 	return 0;
 }
 
 size_t registry_count(const struct registry *r)
 {
-	return r->backends.n;
+	struct registry *shared = lock(r);
+	size_t n = shared->backends.n;
+
+	unlock(shared);
+	return n;
 }
 
 struct backend *registry_at(const struct registry *r, size_t i)
 {
-	assert(i < r->backends.n);
-	return r->backends.v[i];
+	struct registry *shared = lock(r);
+	struct backend *b;
+
+	assert(i < shared->backends.n);
+	b = shared->backends.v[i];
+	unlock(shared);
+	return b;
+}
+
+typedef bool (*match_fn)(const struct backend *b, const void *what);
+
+static struct backend *find(const struct registry *r, match_fn matches, const void *what)
+{
+	struct registry *shared = lock(r);
+	struct backend *found = NULL;
+
+	for (size_t i = 0; i < shared->backends.n && !found; i++) {
+		if (matches(shared->backends.v[i], what))
+			found = shared->backends.v[i];
+	}
+	unlock(shared);
+	return found;
+}
+
+static bool has_name(const struct backend *b, const void *name)
+{
+	return str_is_equal(b->pool_name, name);
+}
+
+static bool has_identity(const struct backend *b, const void *id)
+{
+	return memcmp(&b->identity, id, sizeof(b->identity)) == 0;
+}
+
+static bool has_filesystem(const struct backend *b, const void *fs)
+{
+	return memcmp(&b->filesystem, fs, sizeof(b->filesystem)) == 0;
 }
 
 struct backend *registry_find_name(const struct registry *r, const char *name)
 {
-	for (size_t i = 0; i < r->backends.n; i++) {
-		if (str_is_equal(r->backends.v[i]->pool_name, name))
-			return r->backends.v[i];
-	}
-	return NULL;
+	return find(r, has_name, name);
 }
 
 struct backend *registry_find_identity(const struct registry *r, const struct uuid *id)
 {
-	for (size_t i = 0; i < r->backends.n; i++) {
-		if (memcmp(r->backends.v[i]->identity.b, id->b, sizeof(id->b)) == 0)
-			return r->backends.v[i];
-	}
-	return NULL;
+	return find(r, has_identity, id);
 }
 
 struct backend *registry_find_filesystem(const struct registry *r, const struct uuid *fs)
 {
 	static const struct uuid none;
 
-	if (memcmp(fs, &none, sizeof(none)) == 0)
-		return NULL;
-	for (size_t i = 0; i < r->backends.n; i++) {
-		if (memcmp(r->backends.v[i]->filesystem.b, fs->b, sizeof(fs->b)) == 0)
-			return r->backends.v[i];
-	}
-	return NULL;
+	return memcmp(fs, &none, sizeof(none)) == 0 ? NULL : find(r, has_filesystem, fs);
 }

@@ -3,12 +3,13 @@
 #define BACKEND_REGISTRY_H
 
 #include "backend/backend.h"
+#include "base/arena.h"
 
 #include <stddef.h>
 
 /*
- * The pools of one process. Filled at start, read-only afterwards (so no lock): several pools, each
- * with a name that is unique here and an identity that is unique in the world.
+ * The pools of one process: several, each with a name, which is its kind and may be borne by others
+ * too, and an identity that is unique in the world. Any thread; one at a time opens.
  */
 struct registry;
 
@@ -31,7 +32,7 @@ struct backend_config {
 };
 
 /*
- * Opens and adds. INVALID_ARGUMENT: name taken or malformed ([a-z0-9-]{1,63}). FAILED_PRECONDITION:
+ * Opens and adds. INVALID_ARGUMENT: malformed name ([a-z0-9-]{1,63}). FAILED_PRECONDITION:
  * not a suitable pool (says the path, what was found, how to make a right one), or not where it was
  * (and both ways out). ALREADY_EXISTS: the same filesystem or identity under another name.
  */
@@ -41,9 +42,33 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 /* Whether a pool may be called so; for those who want to know before one is opened. */
 int registry_check_name(const char *name, struct err *err);
 
+/*
+ * The open pools as they are now, in the arena, in the order in which they were opened; whoever
+ * walks over them while others may be opened does it over this. A backend stays until
+ * registry_free().
+ */
+struct registry_pools {
+	struct backend **v;
+	size_t n;
+};
+struct registry_pools registry_pools(const struct registry *r, struct arena *a);
+
+/* Pools that are configured and not open: noted with the reason (in the place of an older one), and
+ * forgotten when registry_open() opens the same directory or image. */
+struct registry_missing {
+	const char *name;
+	const char *where; /* directory or image */
+	const char *why;
+};
+void registry_miss(struct registry *r, const struct backend_config *config, const char *why);
+/* In the arena. */
+size_t registry_missing(const struct registry *r, struct arena *a,
+			const struct registry_missing **ret_missing);
+
 size_t registry_count(const struct registry *r);
 struct backend *registry_at(const struct registry *r, size_t i);
-struct backend *registry_find_name(const struct registry *r, const char *name); /* NULL if none */
+/* The first of this name; several pools may bear one, which is their kind. NULL if none. */
+struct backend *registry_find_name(const struct registry *r, const char *name);
 struct backend *registry_find_identity(const struct registry *r,
 				       const struct uuid *id); /* NULL if none */
 struct backend *registry_find_filesystem(const struct registry *r,

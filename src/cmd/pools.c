@@ -45,15 +45,20 @@ static int split_value(struct arena *a, const char *option, const char *value,
 	return 0;
 }
 
+static const char *place_of(const struct backend_config *config)
+{
+	return config->image ? config->image : config->dir;
+}
+
 static int add_config(struct backend_config *configs, size_t *n, const char *option,
 		      const struct backend_config *config, struct err *err)
 {
 	for (size_t i = 0; i < *n; i++) {
-		if (strcmp(configs[i].name, config->name) == 0)
+		if (strcmp(place_of(&configs[i]), place_of(config)) == 0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-				       "--%s: a second pool of the name '%s'; give each one its "
-				       "own: --%s=NAME=PATH",
-				       option, config->name, option);
+				       "--%s: '%s' is given twice; several pools may have one "
+				       "name, each is a place of its own",
+				       option, place_of(config));
 	}
 	configs[(*n)++] = *config;
 	return 0;

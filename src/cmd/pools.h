@@ -22,7 +22,7 @@ struct pools_options {
 	{ .name = "Pools", .type = OPT_GROUP },                                                               \
 	{ .name = "pool", .type = OPT_LIST, .offset = offsetof(T, member.pool), .arg = "[NAME=]DIR",       \
 	  .help = "A directory on XFS with reflink that holds the volumes. Without NAME it is "   \
-		  "called default." },                                                                        \
+		  "called default; several may have one name." },                                                                        \
 	{ .name = "pool-image", .type = OPT_LIST, .offset = offsetof(T, member.image),                     \
 	  .arg = "[NAME=]FILE", .help = "For trying out: an image file that cleat makes (--pool-size), "      \
 					"mounts and uses as a pool." },                           \
@@ -48,7 +48,11 @@ struct pools_options {
 int pools_configure(struct arena *a, const struct pools_options *opts, const char *node_id,
 		    struct backend_config **ret_configs, size_t *ret_n, struct err *err);
 
-/* Opens them all; each is logged with what it holds. */
+/* Opens one and logs what it holds. */
+int pools_try(struct registry *registry, struct ctx *ctx, const struct backend_config *config,
+	      struct err *err);
+/* Opens all that can be opened; the others are noted as missing and logged. Fails if none can be,
+ * or if one contradicts another (INVALID_ARGUMENT, ALREADY_EXISTS). */
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
 	       size_t n, struct err *err);
 

@@ -2,8 +2,9 @@
 /*
  * pools_open - from configurations to an opened registry, and its figures
  *
- * A pool that cannot be served ends the process with the reason: a driver that quietly serves the
- * rest would make volumes vanish from the cluster. Damaged files in a pool are told and left alone.
+ * A pool that cannot be served does not keep the others from it: it is named, and tried again while
+ * the process lives (pools_watch.c). Only when none can be served, or when two contradict each
+ * other, the process ends with the reason. Damaged files in a pool are told and left alone.
  */
 #include <errno.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/str.h"
 #include "cmd/pools.h"
 
 static void log_pool(const struct backend_config *config, const struct backend_info *info)
@@ -34,20 +36,37 @@ static int make_mount_point(const struct backend_config *config, struct err *err
 		      config->dir, config->image);
 }
 
+int pools_try(struct registry *registry, struct ctx *ctx, const struct backend_config *config,
+	      struct err *err)
+{
+	struct backend_info info;
+	struct err info_err;
+
+	if (make_mount_point(config, err) < 0 || registry_open(registry, ctx, config, err) < 0)
+		return -1;
+	if (backend_info(registry_at(registry, registry_count(registry) - 1), ctx, &info,
+			 &info_err) == 0)
+		log_pool(config, &info);
+	else
+		log_warn("pool opened, but it does not answer", log_str("pool", config->name),
+			 log_err(&info_err));
+	return 0;
+}
+
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
 	       size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct backend_info info;
-
-		if (make_mount_point(&configs[i], err) < 0 ||
-		    registry_open(registry, ctx, &configs[i], err) < 0 ||
-		    backend_info(registry_find_name(registry, configs[i].name), ctx, &info, err) <
-			    0)
+		if (pools_try(registry, ctx, &configs[i], err) == 0)
+			continue;
+		if (n == 1 || err->code == ERR_INVALID_ARGUMENT || err->code == ERR_ALREADY_EXISTS)
 			return -1;
-		log_pool(&configs[i], &info);
+		log_error("pool cannot be served; it is tried again until it can",
+			  log_str("pool", configs[i].name), log_str("path", configs[i].dir),
+			  log_err(err));
+		registry_miss(registry, &configs[i], err->msg);
 	}
-	return 0;
+	return registry_count(registry) > 0 ? 0 : -1;
 }
 
 void pools_forget_mount_points(const struct backend_config *configs, size_t n)
@@ -60,24 +79,45 @@ void pools_forget_mount_points(const struct backend_config *configs, size_t n)
 	}
 }
 
+/* Added to what others of the name have. */
+static void add_info(struct backend *b, struct backend_info *sum)
+{
+	struct backend_info info;
+	struct ctx ctx;
+	struct err err;
+
+	ctx_init(&ctx, NS_PER_S);
+	if (backend_info(b, &ctx, &info, &err) == 0) {
+		sum->total_bytes += info.total_bytes;
+		sum->available_bytes += info.available_bytes;
+		sum->n_volumes += info.n_volumes;
+		sum->n_damaged += info.n_damaged;
+		sum->name = b->pool_name;
+	}
+	ctx_done(&ctx);
+}
+
+/* The label is the pool's name, and several may have one. */
 void pools_set_gauges(void *arg)
 {
-	struct registry *registry = arg;
+	autoarena struct arena *a = arena_new();
+	const struct registry_pools pools = registry_pools(arg, a);
 
-	for (size_t i = 0; i < registry_count(registry); i++) {
-		struct backend_info info;
-		struct ctx ctx;
-		struct err err;
+	for (size_t i = 0; i < pools.n; i++) {
+		const char *const labels[] = { pools.v[i]->pool_name };
+		struct backend_info sum = { 0 };
 
-		ctx_init(&ctx, NS_PER_S);
-		if (backend_info(registry_at(registry, i), &ctx, &info, &err) == 0) {
-			const char *const labels[] = { info.name };
-
-			metric_set(METRIC_POOL_CAPACITY, (double)info.total_bytes, labels);
-			metric_set(METRIC_POOL_AVAILABLE, (double)info.available_bytes, labels);
-			metric_set(METRIC_POOL_VOLUMES, (double)info.n_volumes, labels);
-			metric_set(METRIC_POOL_DAMAGED, (double)info.n_damaged, labels);
+		if (registry_find_name(arg, labels[0]) != pools.v[i])
+			continue;
+		for (size_t k = i; k < pools.n; k++) {
+			if (str_is_equal(pools.v[k]->pool_name, labels[0]))
+				add_info(pools.v[k], &sum);
 		}
-		ctx_done(&ctx);
+		if (!sum.name)
+			continue;
+		metric_set(METRIC_POOL_CAPACITY, (double)sum.total_bytes, labels);
+		metric_set(METRIC_POOL_AVAILABLE, (double)sum.available_bytes, labels);
+		metric_set(METRIC_POOL_VOLUMES, (double)sum.n_volumes, labels);
+		metric_set(METRIC_POOL_DAMAGED, (double)sum.n_damaged, labels);
 	}
 }

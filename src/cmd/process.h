@@ -33,8 +33,9 @@ bool process_wait(int64_t timeout_ns);
 
 /*
  * /healthz, /readyz and metrics over HTTP. /healthz is answered by the I/O thread, so it tells that
- * the loop turns. is_ready is called on a worker and says why not (one line) in why. Start before
- * the loop runs.
+ * the loop turns. is_ready is called on a worker and says in why
+ * why not (one line), or what is not as it should be although it is ready (whole lines). Start
+ * before the loop runs.
  */
 struct ev_loop;
 struct work;

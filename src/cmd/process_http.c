@@ -34,7 +34,7 @@ static unsigned answer_ready(void *arg, struct str *body)
 	autostr struct str why = STR_INIT;
 
 	if (h->is_ready(h->arg, &why)) {
-		str_append(body, "ok\n");
+		str_appendf(body, "ok\n%s", str_get(&why));
 		return 200;
 	}
 	str_appendf(body, "not ready: %s\n", str_get(&why));

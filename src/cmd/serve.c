@@ -5,9 +5,10 @@
  *   look at the machine -> CSI services -> HTTP port -> pools -> listeners -> kubelet -> event loop
  *
  * The order is that of who may see what: whatever may be wrong with names, ports, certificates and
- * directories is found before a pool is touched, a pool that cannot be served ends the process
+ * directories is found before a pool is touched, having no pool to serve ends the process
  * before a CSI endpoint listens, and kubelet, which calls as soon as it sees the registration
- * socket, is shown it last. Nothing is restored at the start, since there is no state but the files
+ * socket, is shown it last. Pools that are missing among several are tried again meanwhile
+ * (pools_watch). Nothing is restored at the start, since there is no state but the files
  * and the kernel's own; so a SIGKILL at any time is an ordinary end.
  *
  * A socket's file may be removed under us (kubelet clears its plugin directory when it starts,
@@ -29,6 +30,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
+#include "cmd/pools_watch.h"
 #include "cmd/process.h"
 #include "csi/driver.h"
 #include "csi/registration.h"
@@ -42,6 +44,9 @@
 
 #define OPEN_TIMEOUT_NS (60 * NS_PER_S)
 #define HTTP_CLOSE_NS (2 * NS_PER_S)
+#define POOLS_STOP_NS (2 * NS_PER_S)
+#define POOLS_EVERY_NS (5 * NS_PER_S)
+#define REGISTER_CALM_NS (60 * NS_PER_S)
 #define N_SERVERS 3
 
 /* One gRPC server and the directory of its socket. */
@@ -66,11 +71,13 @@ struct serve {
 	struct ev_loop *loop;
 	struct tls *tls;
 	struct csi_server *csi;
-	struct csi_server *fleet;              /* NULL without --fleet-endpoint */
-	struct csi_registration *registration; /* NULL unless is_node */
-	struct endpoint endpoints[N_SERVERS];  /* CSI, the fleet's, kubelet's registration */
+	struct csi_server *fleet;               /* NULL without --fleet-endpoint */
+	struct csi_registration *registration;  /* NULL unless is_node */
+	struct endpoint *registration_endpoint; /* one of endpoints; NULL unless is_node */
+	struct endpoint endpoints[N_SERVERS];   /* CSI, the fleet's, kubelet's registration */
 	size_t n_endpoints;
 	struct process_http *http;
+	struct pools_watch *pools_watch;
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
@@ -273,12 +280,44 @@ static int open_registration(struct serve *s, struct err *err)
 		return -1;
 	options.endpoint = str_or(o->registration_path, csi.path);
 	e = add_endpoint(s, "kubelet registration");
+	s->registration_endpoint = e;
 	if (csi_registration_new(e->server, &options, &s->registration, err) < 0)
 		return -1;
 	return listen_at(s, e,
 			 arena_printf(s->arena, "unix://%s/plugins_registry/%s-reg.sock",
 				      o->kubelet_dir, o->driver_name),
 			 err);
+}
+
+/* kubelet asks for the node's topology when a driver registers, and a socket that is made anew is a
+ * driver that does. On the loop. */
+static void register_again(void *arg)
+{
+	struct serve *s = arg;
+	struct endpoint *e = s->registration_endpoint;
+	struct err err;
+
+	if (!e)
+		return;
+	if (grpc_server_rebind(e->server, &err) < 0)
+		log_error("pools changed, and kubelet cannot be told", log_err(&err));
+	else
+		log_info("pools changed; registering with kubelet again");
+}
+
+static void watch_pools(struct serve *s)
+{
+	const struct pools_watch_options options = {
+		.registry = s->registry,
+		.configs = s->configs,
+		.n_configs = s->n_configs,
+		.every_ns = POOLS_EVERY_NS,
+		.calm_ns = REGISTER_CALM_NS,
+		.changed = register_again,
+		.arg = s,
+	};
+
+	s->pools_watch = pools_watch_new(s->loop, s->work, &options);
 }
 
 /* On a worker. */
@@ -288,6 +327,9 @@ static bool is_ready(void *arg, struct str *why)
 	bool ready = false;
 	struct ctx ctx;
 	struct err err;
+
+	if (!pools_watch_report(s->pools_watch, why))
+		return false;
 
 	ctx_init(&ctx, NS_PER_S);
 	if (csi_probe(&s->service, &ctx, &ready, &err) < 0)
@@ -315,6 +357,7 @@ static int start(struct serve *s, struct err *err)
 	if (open_pools(s, err) < 0 || open_csi(s, err) < 0 || open_fleet(s, err) < 0 ||
 	    open_registration(s, err) < 0)
 		return -1;
+	watch_pools(s);
 	metric_on_render(pools_set_gauges, s->registry);
 	r = ev_loop_spawn(s->loop);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start the event loop") : 0;
@@ -397,6 +440,7 @@ static void take_down(struct serve *s)
 		csi_registration_free(s->registration);
 	csi_server_free(s->fleet);
 	csi_server_free(s->csi);
+	pools_watch_free(s->pools_watch);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -419,6 +463,7 @@ static int stop(struct serve *s)
 	drain(s);
 	/* Only a page that reads a dead disk hangs so long. */
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
+	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
 	busy = count_busy(s);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the

@@ -88,7 +88,7 @@ static int add_to_page(void *arg, const struct backend_volume *vol)
 }
 
 /* Where a token says to go on: the index of its pool and the volume token after which to begin. */
-static int parse_list_token(struct csi_driver *d, const char *token, size_t *ret_pool,
+static int parse_list_token(const struct registry_pools *pools, const char *token, size_t *ret_pool,
 			    struct vol_id *ret_id, struct err *err)
 {
 	struct err why;
@@ -98,10 +98,10 @@ static int parse_list_token(struct csi_driver *d, const char *token, size_t *ret
 	if (str_is_empty(token))
 		return 0;
 	if (vol_id_parse(token, ret_id, &why) == 0) {
-		for (size_t i = 0; i < registry_count(d->pools); i++) {
+		for (size_t i = 0; i < pools->n; i++) {
 			*ret_pool = i;
-			if (memcmp(&registry_at(d->pools, i)->identity, &ret_id->pool,
-				   sizeof(ret_id->pool)) == 0)
+			if (memcmp(&pools->v[i]->identity, &ret_id->pool, sizeof(ret_id->pool)) ==
+			    0)
 				return 0;
 		}
 	}
@@ -110,18 +110,25 @@ static int parse_list_token(struct csi_driver *d, const char *token, size_t *ret
 		       token);
 }
 
-static int fill_page(struct page *page, struct ctx *ctx, size_t first_pool, const char *after,
-		     struct err *err)
+/* A pool that does not answer is left out while another does (the process says which,
+ * cmd/pools_watch); that a volume is not listed never means that it is gone. */
+static int fill_page(struct page *page, struct ctx *ctx, const struct registry_pools *pools,
+		     size_t first_pool, const char *after, struct err *err)
 {
-	struct registry *pools = page->d->pools;
+	bool has_failed = false;
+	bool has_answered = false;
 
-	for (size_t i = first_pool; i < registry_count(pools) && !page->is_full; i++) {
-		page->pool = registry_at(pools, i);
+	for (size_t i = first_pool; i < pools->n && !page->is_full; i++) {
+		page->pool = pools->v[i];
 		if (backend_each(page->pool, ctx, i == first_pool ? after : "", add_to_page, page,
-				 err) < 0)
-			return err_wrap(err, "pool '%s'", page->pool->pool_name);
+				 err) == 0)
+			has_answered = true;
+		else
+			has_failed = true;
+		if (ctx_check(ctx, err) < 0)
+			return -1;
 	}
-	return 0;
+	return has_failed && !has_answered ? -1 : 0;
 }
 
 int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
@@ -130,16 +137,17 @@ int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
 {
 	struct csi_driver *d = impl;
 	struct page page = { .d = d, .a = ctx->arena, .max = LIST_PAGE_MAX };
+	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
 	struct vol_id from;
 	size_t pool;
 	int r;
 
 	if (validate_list_volumes(starting_token, err) < 0 ||
-	    parse_list_token(d, starting_token, &pool, &from, err) < 0)
+	    parse_list_token(&pools, starting_token, &pool, &from, err) < 0)
 		return -1;
 	if (max_entries > 0 && max_entries < page.max)
 		page.max = max_entries;
-	r = fill_page(&page, ctx, pool, from.token, err);
+	r = fill_page(&page, ctx, &pools, pool, from.token, err);
 	if (r == 0) {
 		ret->n = page.entries.n;
 		ret->v = page.entries.n ? arena_memdup(ctx->arena, page.entries.v,
@@ -219,6 +227,32 @@ static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct ba
 	return vol_topology_allows(&wanted, &place);
 }
 
+/* Of the pools that are asked and answer; fails if some are and none does. */
+static int add_capacities(struct csi_driver *d, struct ctx *ctx, const struct csi_get_capacity *req,
+			  const struct vol_params *params, struct csi_capacity *capacity,
+			  struct err *err)
+{
+	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
+	bool has_failed = false;
+	bool has_answered = false;
+
+	for (size_t i = 0; i < pools.n; i++) {
+		struct backend_info info;
+
+		if (!is_pool_asked(d, ctx->arena, pools.v[i], req, params))
+			continue;
+		if (backend_info(pools.v[i], ctx, &info, err) < 0) {
+			has_failed = true;
+			continue;
+		}
+		has_answered = true;
+		capacity->available_bytes += info.available_bytes;
+		if (info.max_volume_bytes > capacity->maximum_volume_bytes)
+			capacity->maximum_volume_bytes = info.max_volume_bytes;
+	}
+	return has_failed && !has_answered ? -1 : 0;
+}
+
 int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
 			    struct csi_capacity *ret, struct err *err)
 {
@@ -235,18 +269,8 @@ int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_ca
 		return 0;
 	}
 	capacity.minimum_volume_bytes = vol_size_min(fs);
-	for (size_t i = 0; i < registry_count(d->pools); i++) {
-		struct backend *pool = registry_at(d->pools, i);
-		struct backend_info info;
-
-		if (!is_pool_asked(d, ctx->arena, pool, req, &params))
-			continue;
-		if (backend_info(pool, ctx, &info, err) < 0)
-			return err_wrap(err, "pool '%s'", pool->pool_name);
-		capacity.available_bytes += info.available_bytes;
-		if (info.max_volume_bytes > capacity.maximum_volume_bytes)
-			capacity.maximum_volume_bytes = info.max_volume_bytes;
-	}
+	if (add_capacities(d, ctx, req, &params, &capacity, err) < 0)
+		return -1;
 	*ret = capacity;
 	return 0;
 }

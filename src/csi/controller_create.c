@@ -2,10 +2,12 @@
 /*
  * CreateVolume and DeleteVolume.
  *
- * CreateVolume is idempotent by name: first every pool is asked for the token that the name gives,
- * and only if none has it a pool is chosen. So a retry never makes a second volume in another pool
- * because that one has more room now. The volume is whole or absent when the backend returns, so
- * there is nothing to undo here.
+ * CreateVolume is idempotent by name: first every open pool is asked for the token that the name
+ * gives, and only if none has it a pool is chosen. So a retry never makes a second volume in
+ * another pool because that one has more room now. A pool that does not answer cannot be asked, and
+ * must not stop the others: who repeats a call names one place (requisite), and then its silence is
+ * the answer. The volume is whole or absent when the backend returns, so there is nothing to undo
+ * here.
  *
  * DeleteVolume of a volume that is mounted on this node is refused with the place; a device that a
  * killed NodeStage left attached without a mount is in nobody's use and is detached first.
@@ -71,11 +73,18 @@ static int check_legacy_fs(const struct plan *plan, struct err *err)
 static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *name,
 			    struct err *err)
 {
+	const struct registry_pools pools = registry_pools(d->pools, a);
+	const struct registry_missing *missing;
+	size_t n_missing = registry_missing(d->pools, a, &missing);
 	const char *known = "";
 
-	for (size_t i = 0; i < registry_count(d->pools); i++)
-		known = arena_printf(a, "%s%s%s", known, i ? ", " : "",
-				     registry_at(d->pools, i)->pool_name);
+	for (size_t i = 0; i < n_missing; i++) {
+		if (str_is_equal(missing[i].name, name))
+			return err_set(err, ERR_UNAVAILABLE, "pool '%s' is not served now: %s",
+				       name, missing[i].why);
+	}
+	for (size_t i = 0; i < pools.n; i++)
+		known = arena_printf(a, "%s%s%s", known, i ? ", " : "", pools.v[i]->pool_name);
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		       "parameters: pool: no pool '%s' here; there are: %s", name, known);
 }
@@ -123,22 +132,34 @@ static const struct vol_topologies *binding_topologies(const struct csi_create_v
 	return req->requisite.n > 0 ? &req->requisite : &anywhere;
 }
 
-/* The pool that has the token already, or NULL. */
+/* The pool that has the token already, or NULL. Fails if no allowed pool could be asked. */
 static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct plan *plan,
-			 struct backend **ret_pool, struct backend_volume *ret_vol, struct err *err)
+			 const struct vol_topologies *wanted, struct backend **ret_pool,
+			 struct backend_volume *ret_vol, struct err *err)
 {
-	for (size_t i = 0; i < registry_count(d->pools); i++) {
-		struct backend *pool = registry_at(d->pools, i);
+	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
+	bool has_failed = false;
+	bool has_answered = false;
 
-		if (backend_stat(pool, ctx, plan->token, ret_vol, err) == 0) {
-			*ret_pool = pool;
+	*ret_pool = NULL;
+	for (size_t i = 0; i < pools.n; i++) {
+		bool is_allowed = is_pool_allowed(d, ctx->arena, pools.v[i], plan, wanted);
+		struct err why;
+
+		if (backend_stat(pools.v[i], ctx, plan->token, ret_vol, &why) == 0) {
+			*ret_pool = pools.v[i];
 			return 0;
 		}
-		if (err->code != ERR_NOT_FOUND)
-			return err_wrap(err, "pool '%s'", pool->pool_name);
+		if (!is_allowed)
+			continue;
+		if (why.code == ERR_NOT_FOUND) {
+			has_answered = true;
+		} else {
+			has_failed = true;
+			*err = why;
+		}
 	}
-	*ret_pool = NULL;
-	return 0;
+	return has_failed && !has_answered ? -1 : 0;
 }
 
 static int check_existing(struct csi_driver *d, struct ctx *ctx,
@@ -170,18 +191,18 @@ static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct p
 			   const struct vol_topologies *wanted, struct backend **ret_pool,
 			   uint64_t *ret_room, struct err *err)
 {
+	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
 	struct backend *best = NULL;
 	bool has_failed = false;
 
 	*ret_room = 0;
-	for (size_t i = 0; i < registry_count(d->pools); i++) {
-		struct backend *pool = registry_at(d->pools, i);
+	for (size_t i = 0; i < pools.n; i++) {
+		struct backend *pool = pools.v[i];
 		struct backend_info info;
 
 		if (!is_pool_allowed(d, ctx->arena, pool, plan, wanted))
 			continue;
 		if (backend_info(pool, ctx, &info, err) < 0) {
-			err_wrap(err, "pool '%s'", pool->pool_name);
 			has_failed = true;
 			continue;
 		}
@@ -194,11 +215,19 @@ static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct p
 	return !best && has_failed ? -1 : 0;
 }
 
-static int refuse_topology(struct csi_driver *d, const struct vol_topologies *wanted,
-			   struct err *err)
+/* RESOURCE_EXHAUSTED says that no volume was made and sends the caller elsewhere: only where no
+ * pool is missing that might be the one that is asked. */
+static int refuse_topology(struct csi_driver *d, struct arena *a,
+			   const struct vol_topologies *wanted, struct err *err)
 {
 	const char *foreign = vol_topology_foreign_key(wanted, d->name);
+	const struct registry_missing *missing;
 
+	if (!foreign && registry_missing(d->pools, a, &missing) > 0)
+		return err_set(err, ERR_UNAVAILABLE,
+			       "accessibility_requirements: the pool that is asked is not served "
+			       "here now; not served is '%s' at '%s': %s",
+			       missing[0].name, missing[0].where, missing[0].why);
 	if (foreign)
 		return err_set(
 			err, ERR_RESOURCE_EXHAUSTED,
@@ -231,7 +260,7 @@ static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_c
 	if (choose_roomiest(d, ctx, plan, binding_topologies(req), &pool, &room, err) < 0)
 		return -1;
 	if (!pool)
-		return refuse_topology(d, binding_topologies(req), err);
+		return refuse_topology(d, ctx->arena, binding_topologies(req), err);
 	*ret_pool = pool;
 	return 0;
 }
@@ -249,7 +278,7 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 	struct backend_volume vol;
 	struct backend *pool = NULL;
 
-	if (find_existing(d, ctx, plan, &pool, &vol, err) < 0)
+	if (find_existing(d, ctx, plan, binding_topologies(req), &pool, &vol, err) < 0)
 		return -1;
 	if (pool && check_existing(d, ctx, req, plan, pool, &vol, err) < 0)
 		return -1;
@@ -324,10 +353,7 @@ int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
 	if (vol_id_parse(volume_id, &id, err) < 0)
 		return 0; /* this driver cannot have made it: gone, as the contract has it */
 	if (driver_find_pool(d, volume_id, &ref, err) < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "volume '%s': its pool is not on this node, so it cannot be deleted "
-			       "here; bring the disk back or ask the node that has it",
-			       volume_id);
+		return -1;
 	if (inflight_begin(d->inflight, ref.id.token, "DeleteVolume", err) < 0)
 		return -1;
 	r = delete_in_pool(d, ctx, &ref, err);

@@ -31,7 +31,7 @@ struct csi_ref {
 	struct backend *pool;
 };
 
-/* NOT_FOUND: no id of ours, or of a pool that is not here. */
+/* NOT_FOUND: no id of ours. UNAVAILABLE: of a pool that is not here. */
 int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
 		     struct err *err);
 /* The same, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */

@@ -47,6 +47,23 @@ static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
 	return 0;
 }
 
+/* Nobody here can tell whether the volume exists: its pool may come (back), so this is for another
+ * time and never an end. */
+static int refuse_pool(struct csi_driver *d, const char *volume_id, struct err *err)
+{
+	autoarena struct arena *a = arena_new();
+	const struct registry_missing *missing;
+
+	if (registry_missing(d->pools, a, &missing) == 0)
+		return err_set(err, ERR_UNAVAILABLE,
+			       "volume '%s': its pool is not on this node; ask the node that has "
+			       "it, or bring the disk back",
+			       volume_id);
+	return err_set(err, ERR_UNAVAILABLE,
+		       "volume '%s': its pool is not here now; not served is '%s' at '%s': %s",
+		       volume_id, missing[0].name, missing[0].where, missing[0].why);
+}
+
 int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
 		     struct err *err)
 {
@@ -56,8 +73,7 @@ int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref
 		return -1;
 	ref.pool = registry_find_identity(d->pools, &ref.id.pool);
 	if (!ref.pool)
-		return err_set(err, ERR_NOT_FOUND, "volume_id '%s': its pool is not on this node",
-			       volume_id);
+		return refuse_pool(d, volume_id, err);
 	*ret_ref = ref;
 	return 0;
 }

@@ -26,14 +26,18 @@ int node_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struc
 int node_get_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	size_t n = registry_count(d->pools);
-	struct strpair *pairs = arena_array(ctx->arena, n, sizeof(*pairs));
+	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
+	struct strpair *pairs = arena_array(ctx->arena, pools.n, sizeof(*pairs));
+	size_t n = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		struct vol_topology one =
-			driver_pool_topology(d, ctx->arena, registry_at(d->pools, i));
+	for (size_t i = 0; i < pools.n; i++) {
+		struct backend_info info;
+		struct err why;
 
-		pairs[i] = one.segments.v[0];
+		/* a pool that does not answer is not where new volumes can be made */
+		if (backend_info(pools.v[i], ctx, &info, &why) < 0)
+			continue;
+		pairs[n++] = driver_pool_topology(d, ctx->arena, pools.v[i]).segments.v[0];
 	}
 	*ret = (struct csi_node_info){ .node_id = d->node_id,
 				       .max_volumes_per_node = d->max_volumes,

@@ -46,8 +46,10 @@ static bool is_of_another_pool(const struct look_for *look, dev_t devno)
 	struct backend_device dev;
 	struct err why;
 
-	for (size_t i = 0; i < registry_count(look->d->pools); i++) {
-		struct backend *pool = registry_at(look->d->pools, i);
+	const struct registry_pools pools = registry_pools(look->d->pools, look->ctx->arena);
+
+	for (size_t i = 0; i < pools.n; i++) {
+		struct backend *pool = pools.v[i];
 
 		if (!(pool->ops->caps & BACKEND_ATTACH) ||
 		    memcmp(&pool->identity, &look->id->pool, sizeof(pool->identity)) == 0)

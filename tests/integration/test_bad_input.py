@@ -141,31 +141,34 @@ def test_delete_of_what_cannot_be_ours_is_fine(driver):
 
 
 def test_delete_of_a_volume_whose_pool_is_elsewhere_is_not_claimed_done(driver):
-    with fails(Code.FAILED_PRECONDITION, 'pool'):
+    with fails(Code.UNAVAILABLE, 'pool'):
         driver.calls.delete(UNKNOWN)
 
 
-@pytest.mark.parametrize('volume_id', [UNKNOWN, NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128])
+@pytest.mark.parametrize('volume_id,code', [(UNKNOWN, Code.UNAVAILABLE), *((i, Code.NOT_FOUND) for i in (
+    NOT_OURS, 'v9-0-x', '../../etc/passwd', 'x' * 128))])
 class TestUnknownVolume:
-    def test_stage(self, driver, work, volume_id):
-        with fails(Code.NOT_FOUND):
+    """Of a pool that is not here nobody can tell whether the volume exists."""
+
+    def test_stage(self, driver, work, volume_id, code):
+        with fails(code):
             driver.calls.stage(volume_id, work)
 
-    def test_publish(self, driver, work, volume_id):
-        with fails(Code.NOT_FOUND):
+    def test_publish(self, driver, work, volume_id, code):
+        with fails(code):
             driver.calls.publish(volume_id, work / 'staging', work / 'target')
         assert not (work / 'target').exists()
 
-    def test_stats(self, driver, work, volume_id):
-        with fails(Code.NOT_FOUND):
+    def test_stats(self, driver, work, volume_id, code):
+        with fails(code):
             driver.calls.stats(volume_id, work)
 
-    def test_get(self, driver, volume_id):
-        with fails(Code.NOT_FOUND):
+    def test_get(self, driver, volume_id, code):
+        with fails(code):
             driver.calls.controller.ControllerGetVolume(csi.ControllerGetVolumeRequest(volume_id=volume_id))
 
-    def test_validate(self, driver, volume_id):
-        with fails(Code.NOT_FOUND):
+    def test_validate(self, driver, volume_id, code):
+        with fails(code):
             driver.calls.controller.ValidateVolumeCapabilities(csi.ValidateVolumeCapabilitiesRequest(
                 volume_id=volume_id, volume_capabilities=[mount_cap()]))
 

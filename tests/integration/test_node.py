@@ -6,7 +6,7 @@ import os
 import grpc
 import pytest
 from certs import Authority
-from harness import (DRIVER, PATIENCE, Calls, Code, Driver, Process, Volume, csi, fails, registration,
+from harness import (DRIVER, MIB, PATIENCE, Calls, Code, Driver, Pool, Process, Volume, csi, fails, registration,
                      registration_grpc, sh, wait_until)
 from test_endpoint import free_port
 from test_process import get
@@ -110,6 +110,23 @@ def test_readyz_tells_whether_kubelet_took_it(work, pool, kubelet):
         n.stop()
     finally:
         n.end()
+
+
+def test_pool_that_comes_later_is_told_to_kubelet(work, pool, kubelet):
+    """kubelet reads a node's topology when the driver registers, so the registration socket is made anew."""
+    second = Pool(work, size=320 * MIB, name='second')
+    second.unmount()
+    n = Node(work, pool, kubelet, f'--pool=two={second.dir}').start()
+    try:
+        before = kubelet.socket.stat().st_ino
+        second.mount()
+        wait_until('the socket is another', lambda: kubelet.socket.exists() and kubelet.socket.stat().st_ino != before)
+        assert kubelet.get_info().name == DRIVER
+        assert len(n.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == 2
+        n.stop()
+    finally:
+        n.end()
+        second.unmount()
 
 
 def refused(work, pool, kubelet_dir, *more):

@@ -9,6 +9,8 @@ import grpc
 import pytest
 from harness import (CLEAT, GIB, MIB, Code, Driver, Pool, Process, Volume, block_cap, csi, fails, mount_cap, mountinfo, sh,
                      wait_until)
+from test_endpoint import free_port
+from test_process import get
 
 
 def refused(work, *words, status=1):
@@ -361,7 +363,7 @@ def test_pool_moved_to_another_directory_of_its_filesystem(own_pool, work):
         d.stop()
         second.mkdir()
         d = Driver(work, None, f'--pool={second}', '--pool-init').start()
-        with fails(Code.FAILED_PRECONDITION):
+        with fails(Code.UNAVAILABLE):
             d.calls.delete(made.volume_id)
         assert (first / 'v').exists()
         d.stop()
@@ -500,3 +502,56 @@ def test_what_goes_down_needs_no_file(work, own_pool, cap):
         d.stop()
     finally:
         d.end()
+
+
+def test_missing_pool_among_several(own_pool, work):
+    """The others are served, it is named, and it is served as soon as it is there; its volumes are nobody's meanwhile."""
+    port = free_port()
+    second = Pool(work, size=GIB, name='second')
+    words = (f'--pool=one={own_pool.dir}', f'--pool=two={second.dir}', f'--http-endpoint=127.0.0.1:{port}')
+    d = Driver(work, None, *words).start()
+    try:
+        volume = Volume(d, work, parameters={'pool': 'two'}).up()
+        d.kill()
+        volume_id = volume.id
+        sh('umount', '-l', second.dir)
+        d.start()
+        with fails(Code.UNAVAILABLE, str(second.dir)):
+            d.calls.delete(volume_id)
+        with fails(Code.UNAVAILABLE, str(second.dir)):
+            d.calls.stage(volume_id, volume.staging)
+        with fails(Code.UNAVAILABLE, 'two'):
+            d.calls.create('x', parameters={'pool': 'two'})
+        volume.unpublish().unstage()
+        assert d.calls.create('v').volume_id in [v.volume_id for v in d.calls.volumes()]
+        assert len(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == 1
+        status, text = get(port, '/readyz')
+        assert status == 200 and str(second.dir) in text
+        assert 'cleat_pools_missing 1' in get(port, '/metrics')[1]
+        second.mount()
+        wait_until('it is served', lambda: get(port, '/readyz')[1] == 'ok\n')
+        assert len(d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == 2
+        assert 'cleat_pools_missing 0' in get(port, '/metrics')[1]
+        d.calls.delete(volume_id)
+        assert second.files() == []
+        d.stop()
+    finally:
+        d.end()
+        second.unmount()
+
+
+def test_several_pools_of_one_name(own_pool, work):
+    """A name is a kind: the roomiest takes a volume, a repeated call finds it where it is."""
+    second = Pool(work, size=3 * GIB, name='second')
+    d = Driver(work, None, f'--pool={own_pool.dir}', f'--pool={second.dir}').start()
+    try:
+        made = d.calls.create('v', size=GIB, parameters={'pool': 'default'})
+        assert own_pool.files() == [] and second.files() == ['v']
+        assert d.calls.create('v', size=GIB, parameters={'pool': 'default'}).volume_id == made.volume_id
+        capacity = d.calls.controller.GetCapacity(csi.GetCapacityRequest(parameters={'pool': 'default'}))
+        assert 0 < capacity.maximum_volume_size.value < capacity.available_capacity
+        d.calls.delete(made.volume_id)
+        d.stop()
+    finally:
+        d.end()
+        second.unmount()

@@ -39,7 +39,7 @@ USAGE = [
     ([*GOOD, '--backend=mem'], '--pool'),
     ([*GOOD, '--backend=zfs'], 'pool|mem'),
     ([*GOOD, '--mem-size=1Gi'], '--backend=mem'),
-    ([*GOOD, '--pool=/q'], "'default'"),
+    ([*GOOD, '--pool=again=/p'], "'/p' is given twice"),
     ([*GOOD, '--pool=x=relative'], '--pool'),
     ([*GOOD, '--pool=x=/a/../b'], '--pool'),
     ([*GOOD, '--pool==/q'], '--pool==/q'),

@@ -111,7 +111,8 @@ TEST(refuses_names_that_cannot_be_a_pool)
 		ASSERT_ERR(open_pool(&e, bad[i], "/pool", 0), &e.err, ERR_INVALID_ARGUMENT, bad[i]);
 	ASSERT_OK(open_pool(&e, "", "/pool", 0), &e.err);
 	ASSERT_STR(e.b->pool_name, "default");
-	ASSERT_ERR(open_pool(&e, "default", "/pool", 0), &e.err, ERR_INVALID_ARGUMENT, "two pools");
+	ASSERT_ERR(open_pool(&e, "default", "/pool", 0), &e.err, ERR_ALREADY_EXISTS,
+		   "same filesystem as pool 'default'");
 	teardown(&e);
 }
 

@@ -110,10 +110,10 @@ TEST(open_tcp_needs_tls_or_a_clear_word)
 TEST(pools_become_configurations)
 {
 	autoarena struct arena *a = arena_new();
-	const char *pools[] = { "/a", "fast=/b", "eq=/c=d" };
+	const char *pools[] = { "/a", "fast=/b", "eq=/c=d", "fast=/e" };
 	const char *images[] = { "try=/var/tmp/x.img" };
 	const struct pools_options opts = {
-		.pool = { pools, 3 },
+		.pool = { pools, 4 },
 		.image = { images, 1 },
 		.image_size = GIB,
 		.reserve = MIB,
@@ -124,30 +124,32 @@ TEST(pools_become_configurations)
 	size_t n;
 
 	ASSERT_OK(pools_configure(a, &opts, "n1", &c, &n, &err), &err);
-	ASSERT_EQ(n, 4);
+	ASSERT_EQ(n, 5);
 	ASSERT_STR(c[0].name, "default");
 	ASSERT_STR(c[0].dir, "/a");
 	ASSERT_STR(c[1].name, "fast");
 	ASSERT_STR(c[1].dir, "/b");
 	ASSERT_STR(c[2].dir, "/c=d");
-	ASSERT_STR(c[3].name, "try");
-	ASSERT_STR(c[3].image, "/var/tmp/x.img");
-	ASSERT_STR(c[3].dir, "/var/tmp/x.img.pool");
-	ASSERT_EQ(c[3].image_bytes, GIB);
+	ASSERT_STR(c[3].name, "fast");
+	ASSERT_STR(c[3].dir, "/e");
+	ASSERT_STR(c[4].name, "try");
+	ASSERT_STR(c[4].image, "/var/tmp/x.img");
+	ASSERT_STR(c[4].dir, "/var/tmp/x.img.pool");
+	ASSERT_EQ(c[4].image_bytes, GIB);
 	ASSERT_EQ(c[0].image_bytes, 0);
 	ASSERT_EQ(c[0].reserve_bytes, MIB);
 }
 
 TEST(contradicting_pools_are_refused)
 {
-	const char *twice[] = { "/a", "/b" }, *relative[] = { "x=a/b" }, *dots[] = { "/a/../b" };
+	const char *twice[] = { "/a", "x=/a" }, *relative[] = { "x=a/b" }, *dots[] = { "/a/../b" };
 	static const char *const no = "--pool";
 	const struct {
 		struct pools_options opts;
 		const char *named;
 	} cases[] = {
 		{ { .backend = "pool" }, no },
-		{ { .pool = { twice, 2 }, .backend = "pool" }, "'default'" },
+		{ { .pool = { twice, 2 }, .backend = "pool" }, "'/a' is given twice" },
 		{ { .pool = { relative, 1 }, .backend = "pool" }, no },
 		{ { .pool = { dots, 1 }, .backend = "pool" }, no },
 		{ { .pool = { twice, 1 }, .backend = "mem" }, "--backend=mem" },

@@ -307,7 +307,98 @@ TEST(a_volume_of_a_pool_that_is_not_here_is_not_called_deleted)
 	struct fixture *f = fixture_begin();
 
 	f->id = "v1-00112233445566778899aabbccddeeff-v";
-	ASSERT_ERR(do_delete(f), &f->err, ERR_FAILED_PRECONDITION, "not on this node");
+	ASSERT_ERR(do_delete(f), &f->err, ERR_UNAVAILABLE, "not on this node");
+	fixture_end(f);
+}
+
+TEST(what_may_be_in_a_missing_pool_is_for_another_time)
+{
+	struct fixture *f = fixture_begin();
+	const struct backend_config gone = { .kind = "pool", .name = "gone", .dir = "/gone" };
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair pool = { "pool", "gone" };
+	struct strpair elsewhere = { "d.test/00112233445566778899aabbccddeeff", "here" };
+	struct vol_topology other = { { &elsewhere, 1 } };
+	struct csi_volume_status status;
+	struct csi_volume vol;
+
+	registry_miss(f->pools, &gone, "no such disk");
+	f->id = "v1-00112233445566778899aabbccddeeff-v";
+	ASSERT_ERR(do_delete(f), &f->err, ERR_UNAVAILABLE, "'gone' at '/gone': no such disk");
+	ASSERT_ERR(do_stage(f, "/s1", &cap_mount), &f->err, ERR_UNAVAILABLE, "no such disk");
+	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
+		   ERR_UNAVAILABLE, "no such disk");
+	req.parameters = (struct strmap){ &pool, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_UNAVAILABLE, "no such disk");
+	req = request("v", &cap_mount);
+	req.requisite = (struct vol_topologies){ &other, 1 };
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_UNAVAILABLE, "no such disk");
+	req = request("v", &cap_mount);
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "disk");
+	fixture_end(f);
+}
+
+TEST(a_dead_pool_takes_nothing_else_along)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume req = request("on-disk", &cap_mount);
+	struct csi_get_capacity asked = { 0 };
+	struct vol_topology disk;
+	struct csi_capacity capacity;
+	struct csi_volume_list list;
+	struct csi_node_info info;
+	struct csi_volume vol;
+
+	fixture_add_mem(f, GIB);
+	disk.segments = segments_of(f, "disk");
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "disk");
+	fake_host_kill_disk();
+	req = request("v", &cap_mount);
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "ram");
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
+	ASSERT_EQ(list.n, 1);
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
+	ASSERT_TRUE(capacity.available_bytes > 0 && capacity.available_bytes < GIB);
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_EQ(info.accessible_topology.segments.n, 1);
+	/* who asks for that place alone gets its own answer, and never a second volume */
+	req = request("on-disk", &cap_mount);
+	req.requisite = (struct vol_topologies){ &disk, 1 };
+	assert_int_equal(create(f, &req, &vol), -1);
+	asked = (struct csi_get_capacity){ .has_topology = true, .accessible_topology = disk };
+	assert_int_equal(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), -1);
+	fixture_end(f);
+}
+
+TEST(several_pools_may_have_one_name)
+{
+	struct fixture *f = fixture_begin();
+	const struct backend_config more = { .kind = "mem", .name = "disk", .mem_bytes = 20 * GIB };
+	struct csi_create_volume req = request("v", &cap_mount);
+	struct strpair pool = { "pool", "disk" };
+	struct csi_get_capacity asked = { .parameters = { &pool, 1 } };
+	struct csi_capacity capacity;
+	struct csi_volume first, again;
+
+	fixture_add_mem(f, 40 * GIB);
+	ASSERT_OK(registry_open(f->pools, &f->ctx, &more, &f->err), &f->err);
+	req.parameters = (struct strmap){ &pool, 1 };
+	req.capacity_range.required_bytes = 15 * GIB;
+	ASSERT_OK(create(f, &req, &first), &f->err);
+	ASSERT_STR(pool_of(f, &first), "disk");
+	/* found where it is, although the other one has more room now */
+	ASSERT_OK(create(f, &req, &again), &f->err);
+	ASSERT_STR(first.volume_id, again.volume_id);
+	req.name = "w";
+	req.capacity_range.required_bytes = 6 * GIB;
+	ASSERT_OK(create(f, &req, &again), &f->err);
+	ASSERT_TRUE(strncmp(first.volume_id, again.volume_id, 35) != 0);
+	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
+	ASSERT_TRUE(capacity.maximum_volume_bytes == 5 * GIB);
+	ASSERT_TRUE(capacity.available_bytes > 5 * GIB && capacity.available_bytes < 8 * GIB);
 	fixture_end(f);
 }
 
@@ -451,6 +542,8 @@ RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_t
 	  UNIT(a_retry_stays_in_the_pool_that_has_the_volume),
 	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
 	  UNIT(a_term_with_several_pools_reaches_each),
+	  UNIT(what_may_be_in_a_missing_pool_is_for_another_time),
+	  UNIT(a_dead_pool_takes_nothing_else_along), UNIT(several_pools_may_have_one_name),
 	  UNIT(what_does_not_fit_is_resource_exhausted),
 	  UNIT(what_is_not_supported_is_refused_by_field),
 	  UNIT(the_filesystem_under_its_old_key_must_agree),
