@@ -3,8 +3,8 @@
  * Errors as values. Messages travel far: into gRPC trailers, which want UTF-8,
  * into events of the Kubernetes API, into log lines that must stay one line.
  * So each message is made fit for all of them here, once: control characters
- * become blanks, bytes that are no UTF-8 become '?', and what does not fit is
- * cut between two characters.
+ * and marks that turn the reading order become blanks, bytes that are no UTF-8
+ * become '?', and what does not fit is cut between two characters.
  *
  * A text is formatted into a buffer of its own first, so that err->msg may be
  * one of the arguments.
@@ -55,8 +55,8 @@ static void clean(char *buf, bool cut)
 		}
 		if (len == 0)
 			buf[at] = '?';
-		else if ((unsigned char)buf[at] < ' ' || buf[at] == 0x7f)
-			buf[at] = ' ';
+		else if (str_is_control(str_utf8_point(buf + at, len)))
+			memset(buf + at, ' ', len);
 		at += len ? len : 1;
 	}
 }

@@ -327,8 +327,8 @@ static void append_escaped(struct str *out, const char *s)
 			str_appendf(out, "\\%c", c);
 		else if (c >= 8 && c <= 13 && c != 11)
 			str_appendf(out, "\\%c", short_form[c - 8]);
-		else if (c < ' ')
-			str_appendf(out, "\\u%04x", c);
+		else if (str_is_control(str_utf8_point(s + at, len)))
+			str_appendf(out, "\\u%04x", (unsigned)str_utf8_point(s + at, len));
 		else
 			str_append_n(out, s + at, len);
 		at += len ? len : 1;

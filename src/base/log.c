@@ -82,8 +82,10 @@ static void append_quoted(struct str *out, const char *s)
 			str_appendf(out, "\\%c", c);
 		else if (c == '\n' || c == '\t' || c == '\r')
 			str_append(out, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
-		else if (len == 0 || c < ' ' || c == 0x7f)
+		else if (len == 0 || (len == 1 && str_is_control(c)))
 			str_appendf(out, "\\x%02x", c);
+		else if (str_is_control(str_utf8_point(s + at, len)))
+			str_appendf(out, "\\u%04x", (unsigned)str_utf8_point(s + at, len));
 		else
 			str_append_n(out, s + at, len);
 		at += len ? len : 1;

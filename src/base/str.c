@@ -191,6 +191,23 @@ size_t str_utf8_len(const char *s, size_t n)
 	return len;
 }
 
+uint32_t str_utf8_point(const char *s, size_t len)
+{
+	static const unsigned char first[] = { 0, 0x7f, 0x1f, 0x0f, 0x07 };
+	uint32_t point = (unsigned char)s[0] & first[len];
+
+	for (size_t i = 1; i < len; i++)
+		point = point << 6 | ((unsigned char)s[i] & 0x3f);
+	return point;
+}
+
+bool str_is_control(uint32_t point)
+{
+	return point < ' ' || (point >= 0x7f && point <= 0x9f) || point == 0x61c ||
+	       point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+	       (point >= 0x2066 && point <= 0x2069);
+}
+
 /* Eight bytes of which none is NUL or beyond ASCII. */
 static bool is_plain(const char *s)
 {

@@ -43,6 +43,11 @@ bool str_is_utf8(const char *s, size_t n);
 /* Length of the valid UTF-8 sequence that the n bytes at s begin with (1..4), 0 if they begin with
  * none. */
 size_t str_utf8_len(const char *s, size_t n);
+/* The code point of the sequence of len bytes (1..4, from str_utf8_len) at s. */
+uint32_t str_utf8_point(const char *s, size_t len);
+/* Whether it would act on a terminal or on the reading order instead of being seen: controls (C0,
+ * DEL, C1), line separators, marks that turn the direction of text. */
+bool str_is_control(uint32_t point);
 
 /* Decimal digits only, whole string, no sign, no blanks. 0, or -EINVAL, or -ERANGE. */
 int str_parse_u64(const char *s, uint64_t *ret_value);

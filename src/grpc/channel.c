@@ -205,8 +205,7 @@ static void read_status(struct rpc *r, const struct h2_header *h, size_t n)
 	}
 	if (status) {
 		r->has_status = true;
-		r->status.code = grpc_status_parse(status);
-		grpc_message_decode(message, r->status.msg, sizeof(r->status.msg));
+		grpc_message_decode(grpc_status_parse(status), message, &r->status);
 	} else if (http && !str_is_equal(http, "200")) {
 		r->has_status = true;
 		err_set(&r->status, grpc_status_from_http(http),

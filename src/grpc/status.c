@@ -19,22 +19,27 @@ void grpc_message_encode(const char *text, struct str *out)
 	}
 }
 
-void grpc_message_decode(const char *text, char *ret_text, size_t size)
+/* More than this err_set would cut off again. */
+#define DECODE_MAX (2 * ERR_MSG_MAX)
+
+void grpc_message_decode(enum err_code code, const char *text, struct err *ret_status)
 {
+	char plain[DECODE_MAX];
 	size_t n = 0;
 
-	for (const char *p = text; *p && n + 1 < size; p++) {
+	for (const char *p = text; *p && n + 1 < sizeof(plain); p++) {
 		int high = -1, low = -1;
 
 		if (*p == '%' && (high = str_hex_digit(p[1])) >= 0 &&
 		    (low = str_hex_digit(p[2])) >= 0 && high + low > 0) {
-			ret_text[n++] = (char)(high << 4 | low);
+			plain[n++] = (char)(high << 4 | low);
 			p += 2;
 		} else {
-			ret_text[n++] = *p;
+			plain[n++] = *p;
 		}
 	}
-	ret_text[n] = '\0';
+	plain[n] = '\0';
+	(void)err_set(ret_status, code, "%s", plain);
 }
 
 static const struct {

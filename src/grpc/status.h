@@ -11,8 +11,9 @@
 
 /* grpc-message: bytes outside 0x20–0x7e and '%' become %XX. Appends. */
 void grpc_message_encode(const char *text, struct str *out);
-/* Broken escapes stay as they are; ret_text is always NUL-terminated and cut at size. */
-void grpc_message_decode(const char *text, char *ret_text, size_t size);
+/* A peer's grpc-message as an error of that code, as clean as one of err_set. Broken escapes stay
+ * as they are. */
+void grpc_message_decode(enum err_code code, const char *text, struct err *ret_status);
 
 /* grpc-timeout: 1–8 digits and a unit H M S m u n. 0 or -EINVAL. */
 int grpc_timeout_parse(const char *text, int64_t *ret_ns);

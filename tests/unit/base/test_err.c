@@ -59,6 +59,10 @@ TEST(control_characters_and_broken_utf8_are_made_harmless)
 	ASSERT_STR(err.msg, "a b c d  ");
 	(void)err_set(&err, ERR_INTERNAL, "%s", "x\xff\xc0\xafy\xe2\x82");
 	ASSERT_STR(err.msg, "x???y??");
+	(void)err_set(&err, ERR_INTERNAL, "%s",
+		      "\xc2\x9b"
+		      "2J\xe2\x80\xaetxt\xe2\x81\xa9");
+	ASSERT_STR(err.msg, "  2J   txt   ");
 	(void)err_set(&err, ERR_INTERNAL, "%s", "Größe €");
 	ASSERT_STR(err.msg, "Größe €");
 }

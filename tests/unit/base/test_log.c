@@ -85,6 +85,20 @@ TEST(outside_text_cannot_break_the_line)
 	teardown();
 }
 
+/* U+009B is CSI in one character; U+202E turns what follows it around. */
+TEST(what_acts_on_a_terminal_or_on_the_reading_order_is_escaped)
+{
+	setup(LOG_TEXT, 2, NULL);
+	log_info("m", log_str("a", "\xc2\x9b"
+				   "2J\xe2\x80\xaetxt\xe2\x81\xa6\xe2\x80\xa8\xc2\xa0 ü"));
+	ASSERT_TRUE(strstr(last, "a=\"\\u009b2J\\u202etxt\\u2066\\u2028\xc2\xa0 ü\"") != NULL);
+	setup(LOG_JSON, 2, NULL);
+	log_info("m", log_str("a", "\xc2\x9b"
+				   "2J\xe2\x80\xaetxt\x7f ü"));
+	ASSERT_TRUE(strstr(last, "\"a\":\"\\u009b2J\\u202etxt\\u007f ü\"") != NULL);
+	teardown();
+}
+
 TEST(a_json_line_has_the_keys_of_kubernetes)
 {
 	struct json_doc *doc = NULL;
@@ -200,6 +214,8 @@ TEST(lines_of_threads_do_not_mix)
 }
 
 RUN_TESTS(UNIT(a_text_line_is_as_klog_writes_it), UNIT(levels_have_letters),
-	  UNIT(outside_text_cannot_break_the_line), UNIT(a_json_line_has_the_keys_of_kubernetes),
-	  UNIT(json_error_lines_are_those_without_v), UNIT(verbosity_0_is_warnings_and_errors),
-	  UNIT(debug_is_by_verbosity_or_by_room), UNIT(lines_of_threads_do_not_mix))
+	  UNIT(outside_text_cannot_break_the_line),
+	  UNIT(what_acts_on_a_terminal_or_on_the_reading_order_is_escaped),
+	  UNIT(a_json_line_has_the_keys_of_kubernetes), UNIT(json_error_lines_are_those_without_v),
+	  UNIT(verbosity_0_is_warnings_and_errors), UNIT(debug_is_by_verbosity_or_by_room),
+	  UNIT(lines_of_threads_do_not_mix))

@@ -13,44 +13,59 @@ TEST(messages_are_percent_encoded_and_come_back)
 	static const struct {
 		const char *text, *wire;
 	} cases[] = {
-		{ "", "" },
-		{ "plain text, with ~ and \"", "plain text, with ~ and \"" },
-		{ "100%", "100%25" },
-		{ "größe", "gr%C3%B6%C3%9Fe" },
-		{ "two\nlines\t\x7f", "two%0Alines%09%7F" },
+		{ "", "" },           { "plain text, with ~ and \"", "plain text, with ~ and \"" },
+		{ "100%", "100%25" }, { "größe", "gr%C3%B6%C3%9Fe" },
 		{ "%41", "%2541" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		autostr struct str wire = STR_INIT;
-		char text[64] = "";
+		struct err err;
 
 		grpc_message_encode(cases[i].text, &wire);
 		ASSERT_STR(str_get(&wire), cases[i].wire);
-		grpc_message_decode(cases[i].wire, text, sizeof(text));
-		ASSERT_STR(text, cases[i].text);
+		grpc_message_decode(ERR_ABORTED, cases[i].wire, &err);
+		ASSERT_STR(err.msg, cases[i].text);
+		ASSERT_EQ(err.code, ERR_ABORTED);
 	}
 }
 
-TEST(broken_escapes_stay_and_long_messages_are_cut)
+/* What a peer sends gets into logs, events and terminals by way of err.msg. */
+TEST(a_peers_message_is_one_clean_line_however_it_is_escaped)
+{
+	autostr struct str wire = STR_INIT;
+	char want[ERR_MSG_MAX] = "";
+	struct err err;
+
+	grpc_message_encode("two\nlines\t\x7f", &wire);
+	ASSERT_STR(str_get(&wire), "two%0Alines%09%7F");
+	grpc_message_decode(ERR_INTERNAL,
+			    "line one%0AI1123 10:00:00 forged%1B[2J%C2%9B1m %E2%80%AEcilbup %FF",
+			    &err);
+	ASSERT_STR(err.msg, "line one I1123 10:00:00 forged [2J  1m    cilbup ?");
+	str_reset(&wire);
+	for (size_t i = 0; i < ERR_MSG_MAX - 2; i++)
+		str_append_char(&wire, 'a');
+	memcpy(want, wire.buf, ERR_MSG_MAX - 2);
+	str_append(&wire, "%C3%BC and more");
+	grpc_message_decode(ERR_INTERNAL, wire.buf, &err);
+	ASSERT_STR(err.msg, want);
+}
+
+TEST(broken_escapes_stay)
 {
 	static const struct {
 		const char *wire, *text;
 	} cases[] = {
-		{ "%", "%" },
-		{ "%4", "%4" },
-		{ "%zz", "%zz" },
-		{ "a%4gb", "a%4gb" },
-		{ "%c3%B6", "ö" },
-		{ "%00x", "%00x" },
-		{ "0123456789abcdef", "0123456789a" },
+		{ "%", "%" },         { "%4", "%4" },    { "%zz", "%zz" },
+		{ "a%4gb", "a%4gb" }, { "%c3%B6", "ö" }, { "%00x", "%00x" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		char text[12] = "";
+		struct err err;
 
-		grpc_message_decode(cases[i].wire, text, sizeof(text));
-		ASSERT_STR(text, cases[i].text);
+		grpc_message_decode(ERR_INTERNAL, cases[i].wire, &err);
+		ASSERT_STR(err.msg, cases[i].text);
 	}
 }
 
@@ -158,7 +173,7 @@ TEST(http_statuses_mean_what_grpc_says)
 }
 
 RUN_TESTS(UNIT(messages_are_percent_encoded_and_come_back),
-	  UNIT(broken_escapes_stay_and_long_messages_are_cut),
+	  UNIT(a_peers_message_is_one_clean_line_however_it_is_escaped), UNIT(broken_escapes_stay),
 	  UNIT(timeouts_are_up_to_eight_digits_and_a_unit),
 	  UNIT(timeouts_are_written_never_shorter_than_they_are),
 	  UNIT(statuses_are_numbers_up_to_16), UNIT(http_statuses_mean_what_grpc_says))
