@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "grpc/call.h"
 #include "grpc/server.h"
+#include "net/conn.h"
 #include "net/h2.h"
 
 struct ev_timer;
@@ -23,7 +24,7 @@ struct grpc_call {
 	struct grpc_server *server;
 	const struct grpc_method *method;
 	void *method_arg;
-	char peer[160];
+	char peer[CONN_PEER_MAX];
 
 	/* I/O thread only */
 	struct h2_stream *stream;

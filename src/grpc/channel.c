@@ -54,6 +54,7 @@ struct grpc_channel {
 	struct net_addr addr;
 	struct tls *tls;
 	char target[NET_ADDR_TEXT_MAX];
+	char authority[NET_ADDR_TEXT_MAX]; /* of the requests: "host:port", "[::1]:port" */
 	atomic_bool connected;
 	atomic_uint changes; /* of connected */
 	/* I/O thread only */
@@ -142,15 +143,13 @@ static void fail_waiting(struct grpc_channel *ch, const struct err *why)
 static bool open_stream(struct session *ss, struct rpc *r)
 {
 	struct grpc_channel *ch = ss->ch;
-	const char *authority =
-		ch->addr.kind == NET_ADDR_TCP ? str_or(ch->addr.host, "localhost") : "localhost";
 	char timeout[GRPC_TIMEOUT_MAX] = "";
 	struct err ignored = { 0 };
 	struct h2_header h[8] = {
 		{ ":method", "POST", 0, false },
 		{ ":scheme", ch->tls ? "https" : "http", 0, false },
 		{ ":path", r->path, 0, false },
-		{ ":authority", authority, 0, false },
+		{ ":authority", ch->authority, 0, false },
 		{ "content-type", "application/grpc", 0, false },
 		{ "te", "trailers", 0, false },
 		{ "user-agent", "cleat", 0, false },
@@ -449,6 +448,14 @@ static void make_on_loop(void *arg)
 	ch->backoff = ev_timer_new(ch->loop, backoff_over, ch);
 }
 
+static void format_authority(struct grpc_channel *ch)
+{
+	if (ch->addr.kind == NET_ADDR_UNIX || ch->addr.host[0] == '\0')
+		snprintf(ch->authority, sizeof(ch->authority), "localhost");
+	else
+		snprintf(ch->authority, sizeof(ch->authority), "%s", ch->target + strlen("tcp://"));
+}
+
 struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_addr *addr,
 				      struct tls *tls)
 {
@@ -459,6 +466,7 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 	ch->tls = tls ? tls_ref(tls) : NULL;
 	ch->waiting_tail = &ch->waiting;
 	net_addr_format(addr, ch->target);
+	format_authority(ch);
 	ev_post(loop, make_on_loop, ch);
 	return ch;
 }

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "event/loop.h"
 #include "net/conn-internal.h"
 #include "net/tls-internal.h"
@@ -52,7 +53,7 @@ struct conn {
 	bool reopening; /* between two addresses: the old socket is being closed */
 	uint16_t port;
 	struct err why;
-	char peer[160];
+	char peer[CONN_PEER_MAX];
 };
 
 struct write_req {
@@ -175,18 +176,21 @@ static void send_tls_output(struct conn *c)
 	BIO_reset(SSL_get_wbio(c->ssl));
 }
 
+/* Names that do not all fit are left out from the first that does not: half a name is another. */
 static void name_tls_peer(struct conn *c)
 {
-	X509 *cert = SSL_get1_peer_certificate(c->ssl);
-	char cn[64] = "";
-	size_t used = strlen(c->peer);
+	autostr struct str names = STR_INIT;
+	size_t used = strlen(c->peer), n;
 
-	if (!cert)
-		return;
-	if (X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn)) >
-	    0)
-		snprintf(c->peer + used, sizeof(c->peer) - used, " CN=%s", cn);
-	X509_free(cert);
+	tls_name_peer(c->ssl, &names);
+	n = names.len;
+	if (used + n >= sizeof(c->peer)) {
+		n = sizeof(c->peer) - used - 1;
+		while (n > 0 && names.buf[n] != ' ')
+			n--;
+	}
+	memcpy(c->peer + used, str_get(&names), n);
+	c->peer[used + n] = '\0';
 }
 
 static void open_done(struct conn *c)

@@ -53,8 +53,9 @@ void conn_close(struct conn *c);
 /* Closes at once, dropping what is queued. */
 void conn_abort(struct conn *c);
 
-/* "unix pid 4711 uid 0" or "10.0.0.1:4242" (+ " CN=…" of a verified client certificate); lives with
- * the conn. */
+#define CONN_PEER_MAX 320
+/* "unix pid 4711 uid 0" or "10.0.0.1:4242", and of a verified certificate its names: " DNS:a URI:b
+ * CN=c", the alternative ones first. A name has no blank in it. Lives with the conn. */
 const char *conn_peer(const struct conn *c);
 
 #endif

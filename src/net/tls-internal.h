@@ -5,10 +5,15 @@
 #include <openssl/ssl.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "net/tls.h"
 
 /* A session over memory BIOs, ready for its handshake. host: what was dialled, NULL for servers. */
 SSL *tls_session_new(struct tls *t, const char *host, struct err *err);
+
+/* After the handshake: appends " DNS:a URI:b IP:c CN=d" of the peer's certificate, nothing without
+ * one. */
+void tls_name_peer(const SSL *ssl, struct str *out);
 
 /* The oldest reason in OpenSSL's queue in words, and empties the queue. Static storage a thread. */
 const char *tls_reason(void);

@@ -312,18 +312,28 @@ static void reload_if_changed(struct tls *t)
 		 log_str("cert", t->cert_file ? t->cert_file : t->ca_file));
 }
 
-static void expect_name(SSL *ssl, const char *name)
+/* Whom the certificate must name. A name that is not taken would mean that none is checked, and so
+ * would an empty one. The subject's common name does not count (RFC 9525 §2). */
+static int expect_name(SSL *ssl, const char *name, struct err *err)
 {
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
 	unsigned char ip[16];
+	bool is_set = name[0] != '\0';
 
-	if (inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1) {
-		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name);
-		return;
-	}
-	/* What SSL_set_tlsext_host_name is, but for its cast that drops const. */
-	SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-		 (void *)(uintptr_t)name);
-	SSL_set1_host(ssl, name);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+						       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	if (inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1)
+		is_set = X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
+	else if (is_set)
+		/* What SSL_set_tlsext_host_name is, but for its cast that drops const. */
+		is_set = SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+				  (void *)(uintptr_t)name) == 1 &&
+			 SSL_set1_host(ssl, name) == 1;
+	ERR_clear_error();
+	if (is_set)
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "'%s' is no name or address that a server's certificate can have", name);
 }
 
 SSL *tls_session_new(struct tls *t, const char *host, struct err *err)
@@ -346,7 +356,10 @@ SSL *tls_session_new(struct tls *t, const char *host, struct err *err)
 		return ssl;
 	}
 	SSL_set_connect_state(ssl);
-	if (t->server_name || host)
-		expect_name(ssl, t->server_name ? t->server_name : host);
+	if ((t->server_name || host) &&
+	    expect_name(ssl, t->server_name ? t->server_name : host, err) < 0) {
+		SSL_free(ssl);
+		return NULL;
+	}
 	return ssl;
 }

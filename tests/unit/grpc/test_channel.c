@@ -33,7 +33,8 @@ struct fixture {
 	struct grpc_server *servers[2];
 	struct err err;
 	int listened;
-	pthread_mutex_t lock; /* below */
+	char authority[NET_ADDR_TEXT_MAX]; /* of the last request that the odd server had */
+	pthread_mutex_t lock;              /* below */
 	pthread_cond_t cond;
 	bool is_held, may_go, is_drained, all_call;
 	unsigned n_callers;
@@ -156,6 +157,9 @@ static void odd_headers(void *arg, struct h2_stream *s, const struct h2_header *
 	(void)arg;
 	(void)is_trailers;
 	(void)end;
+	for (size_t i = 0; i < n; i++)
+		if (str_is_equal(h[i].name, ":authority"))
+			snprintf(fix->authority, sizeof(fix->authority), "%s", h[i].value);
 	for (size_t i = 0; i < n && !r; i++)
 		for (size_t k = 0; k < ARRAY_LEN(odd_replies) && !r; k++)
 			if (str_is_equal(h[i].name, ":path") &&
@@ -248,6 +252,40 @@ TEST(refused_stream_is_sent_once_more_and_then_unavailable)
 
 	ev_call(fix->loop, odd_listen, fix);
 	ASSERT_ERR(call("/refuse", &err), &err, ERR_UNAVAILABLE, "HTTP/2 error 7");
+}
+
+static void odd_take_port(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->addr.port = listener_port(f->listener);
+}
+
+/* RFC 3986 §3.2.2: an address with colons stands in brackets; a server may refuse what is no
+ * authority. */
+TEST(requests_name_the_server_as_uris_do)
+{
+	static const char *const hosts[] = { "127.0.0.1", "::1" };
+	struct err err = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		char want[64] = "";
+
+		if (i == 1 && access("/proc/net/if_inet6", F_OK) != 0)
+			continue;
+		grpc_channel_free(fix->channel);
+		ev_call(fix->loop, free_on_loop, fix);
+		fix->odd = NULL;
+		fix->addr = (struct net_addr){ .kind = NET_ADDR_TCP };
+		snprintf(fix->addr.host, sizeof(fix->addr.host), "%s", hosts[i]);
+		ev_call(fix->loop, odd_listen, fix);
+		ASSERT_OK(fix->listened, &fix->err);
+		ev_call(fix->loop, odd_take_port, fix);
+		fix->channel = grpc_channel_new(fix->loop, &fix->addr, NULL);
+		ASSERT_ERR(call("/503", &err), &err, ERR_UNAVAILABLE, "HTTP status 503");
+		snprintf(want, sizeof(want), i == 1 ? "[::1]:%u" : "127.0.0.1:%u", fix->addr.port);
+		ASSERT_STR(fix->authority, want);
+	}
 }
 
 /* ---- servers that come and go ---- */
@@ -367,5 +405,6 @@ TEST(calls_beyond_the_limit_of_streams_wait_for_their_turn)
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(T(odd_answers_become_errors_that_say_so),
 	  T(refused_stream_is_sent_once_more_and_then_unavailable),
+	  T(requests_name_the_server_as_uris_do),
 	  T(calls_go_to_the_next_server_while_the_last_one_finishes_its_own),
 	  T(calls_beyond_the_limit_of_streams_wait_for_their_turn))

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "event/loop.h"
 #include "event/work.h"
 #include "net/conn.h"
@@ -45,8 +46,10 @@ static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(ext);
 }
 
-/* Signed by issuer, by itself if NULL; good from a day ago for that many seconds from now. */
-static struct identity make_identity(const char *cn, const struct identity *issuer, long seconds)
+/* Signed by issuer, by itself if NULL; good from a day ago for that many seconds from now. names:
+ * alternative ones, NULL for none. */
+static struct identity make_named(const char *cn, const char *names, const struct identity *issuer,
+				  long seconds)
 {
 	static long serial;
 	struct identity id = { EVP_EC_gen("P-256"), X509_new() };
@@ -60,12 +63,17 @@ static struct identity make_identity(const char *cn, const struct identity *issu
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
 	X509_set_issuer_name(id.cert, X509_get_subject_name(by));
 	X509_set_pubkey(id.cert, id.key);
-	if (issuer)
-		add_extension(id.cert, by, NID_subject_alt_name, "DNS:node-1.cleat,IP:127.0.0.1");
-	else
+	if (names)
+		add_extension(id.cert, by, NID_subject_alt_name, names);
+	if (!issuer)
 		add_extension(id.cert, by, NID_basic_constraints, "critical,CA:TRUE");
 	assert_true(X509_sign(id.cert, issuer ? issuer->key : id.key, EVP_sha256()) > 0);
 	return id;
+}
+
+static struct identity make_identity(const char *cn, const struct identity *issuer, long seconds)
+{
+	return make_named(cn, issuer ? "DNS:node-1.cleat,IP:127.0.0.1" : NULL, issuer, seconds);
 }
 
 static void free_identity(struct identity *id)
@@ -96,7 +104,7 @@ static void write_pem(const char *path, const struct identity *id, bool is_key)
 struct side {
 	struct conn *conn;
 	bool is_open, has_heard, has_ended;
-	char peer[160];
+	char peer[CONN_PEER_MAX];
 	struct err why;
 };
 
@@ -302,8 +310,39 @@ TEST(both_sides_verify_each_other_and_the_server_knows_the_name)
 	converse_once(f, &server, &client);
 	expect_heard(f);
 	assert_non_null(strstr(f->server.peer, "127.0.0.1:"));
-	assert_non_null(strstr(f->server.peer, " CN=cleat-controller"));
+	assert_non_null(
+		strstr(f->server.peer, " DNS:node-1.cleat IP:127.0.0.1 CN=cleat-controller"));
 	assert_non_null(strstr(f->client.peer, " CN=cleat-node"));
+}
+
+static void use_client(struct fixture *f, const char *cn, const char *names)
+{
+	struct identity id = make_named(cn, names, &f->root, 86400);
+
+	write_pem(f->client_cert, &id, false);
+	write_pem(f->client_key, &id, true);
+	free_identity(&id);
+}
+
+TEST(a_peers_names_cannot_be_mistaken_for_others)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+	autostr struct str many = STR_INIT;
+
+	use_client(f, "x", "DNS:a DNS:admin");
+	converse_once(f, &server, &client);
+	expect_heard(f);
+	assert_non_null(strstr(f->server.peer, " DNS:a?DNS:admin CN=x"));
+	str_append(&many, "URI:spiffe://cluster/ns/a/sa/b,IP:::1");
+	use_client(f, "x", many.buf);
+	converse_once(f, &server, &client);
+	assert_non_null(strstr(f->server.peer, " URI:spiffe://cluster/ns/a/sa/b IP:::1 CN=x"));
+	for (int i = 0; i < 10; i++)
+		str_append(&many, ",DNS:a-name-of-thirty-letters.cleat");
+	use_client(f, "x", many.buf);
+	converse_once(f, &server, &client);
+	ASSERT_STR(strrchr(f->server.peer, ' '), " DNS:a-name-of-thirty-letters.cleat");
 }
 
 TEST(certificates_from_memory_do_as_well)
@@ -386,6 +425,43 @@ TEST(a_server_must_have_the_name_that_is_asked_for)
 	client.server_name = "127.0.0.2";
 	converse_once(f, &server, &client);
 	expect_refused(f, "peer's certificate");
+}
+
+TEST(a_common_name_is_no_name_of_a_server)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+	struct identity old = make_named("node-1.cleat", NULL, &f->root, 86400);
+
+	write_pem(f->cert, &old, false);
+	write_pem(f->key, &old, true);
+	free_identity(&old);
+	client.server_name = "node-1.cleat";
+	converse_once(f, &server, &client);
+	expect_refused(f, "peer's certificate");
+}
+
+/* OpenSSL takes an empty name for "check none", and of one that is too long says so only in its
+ * result. */
+TEST(a_name_that_cannot_be_checked_is_refused)
+{
+	struct fixture *f = *state;
+	struct tls_options client = client_options(f);
+	struct net_addr addr = { .kind = NET_ADDR_TCP, .host = "127.0.0.1", .port = 1 };
+	char longest[300] = "";
+
+	memset(longest, 'a', sizeof(longest) - 1);
+	for (int i = 0; i < 2; i++) {
+		struct conn *conn = NULL;
+		struct tls *tls = NULL;
+
+		client.server_name = i == 0 ? "" : longest;
+		tls = make_tls(f, &client);
+		ASSERT_ERR(conn_connect(f->loop, &addr, tls, NS_PER_S, &side_ops, &f->client, &conn,
+					&f->err),
+			   &f->err, ERR_INVALID_ARGUMENT, "no name or address");
+		tls_unref(tls);
+	}
 }
 
 TEST(skip_verify_takes_any_server)
@@ -587,12 +663,15 @@ TEST(only_alpn_h2_is_taken)
 
 #define TLS_UNIT(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(TLS_UNIT(both_sides_verify_each_other_and_the_server_knows_the_name),
+	  TLS_UNIT(a_peers_names_cannot_be_mistaken_for_others),
 	  TLS_UNIT(certificates_from_memory_do_as_well),
 	  TLS_UNIT(a_client_refuses_a_server_of_another_ca),
 	  TLS_UNIT(a_server_refuses_a_client_of_another_ca),
 	  TLS_UNIT(a_server_refuses_a_client_without_a_certificate),
 	  TLS_UNIT(a_server_without_ca_asks_for_no_certificate),
 	  TLS_UNIT(a_server_must_have_the_name_that_is_asked_for),
+	  TLS_UNIT(a_common_name_is_no_name_of_a_server),
+	  TLS_UNIT(a_name_that_cannot_be_checked_is_refused),
 	  TLS_UNIT(skip_verify_takes_any_server),
 	  TLS_UNIT(what_cannot_be_used_is_refused_with_its_name),
 	  TLS_UNIT(a_key_behind_a_passphrase_is_refused),
