@@ -248,8 +248,14 @@ void call_watch_deadline(struct grpc_call *c)
 static void run_handler(void *arg)
 {
 	struct grpc_call *c = arg;
+	struct err err;
 
-	c->method->fn(c, c->method_arg);
+	/* Nobody waits for what waited too long for a worker, and the caller's next try may be on
+	 * its way: it must not find this one begun. */
+	if (ctx_check(&c->ctx, &err) < 0)
+		grpc_call_fail(c, &err);
+	else
+		c->method->fn(c, c->method_arg);
 	if (c->method->is_inline) {
 		answer(c);
 		call_unref(c);

@@ -90,11 +90,22 @@ static void count_up(struct grpc_call *call, void *arg)
 	grpc_call_finish(call);
 }
 
+static void touch(struct grpc_call *call, void *arg)
+{
+	struct fixture *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	f->is_running = true;
+	pthread_mutex_unlock(&f->lock);
+	grpc_call_reply(call, "", 0);
+}
+
 static const struct grpc_method methods[] = {
 	{ .path = "/t.T/Echo", .fn = echo, .is_inline = true },
 	{ .path = "/t.T/EchoPooled", .fn = echo, .lane = WORK_HOST },
 	{ .path = "/t.T/Refuse", .fn = refuse, .lane = WORK_HOST },
 	{ .path = "/t.T/Wait", .fn = wait_cancel, .lane = WORK_HOST },
+	{ .path = "/t.T/Touch", .fn = touch, .lane = WORK_STORE },
 	{ .path = "/t.T/Count", .fn = count_up, .lane = WORK_STORE },
 };
 
@@ -216,6 +227,37 @@ TEST(deadline_ends_the_call_on_both_sides)
 						      clock_now_ns() + 10 * NS_PER_S),
 				 0);
 	pthread_mutex_unlock(&fix->lock);
+}
+
+static void hold_worker(void *arg)
+{
+	struct fixture *f = arg;
+
+	LOCK_SCOPE(&f->lock);
+	while (!f->may_go)
+		(void)sync_cond_wait_until(&f->cond, &f->lock, INT64_MAX);
+}
+
+TEST(a_call_that_waited_beyond_its_deadline_does_not_start)
+{
+	const unsigned all = 4; /* threads of the lane, as in event/work.h */
+	const uint8_t *got = NULL;
+	struct err err = { 0 };
+	struct ctx ctx;
+	size_t n = 0;
+
+	for (unsigned i = 0; i < all; i++)
+		assert_int_equal(work_submit(fix->work, WORK_STORE, hold_worker, fix), 0);
+	ASSERT_ERR(call("/t.T/Touch", "", 0, 30 * NS_PER_MS, &got, &n, &ctx, &err), &err,
+		   ERR_DEADLINE_EXCEEDED, "");
+	ctx_done(&ctx);
+	pthread_mutex_lock(&fix->lock);
+	fix->may_go = true;
+	pthread_cond_broadcast(&fix->cond);
+	pthread_mutex_unlock(&fix->lock);
+	work_free(TAKE_PTR(fix->work)); /* runs what is queued */
+	assert_false(fix->is_running);
+	assert_int_equal(work_new(NULL, &fix->work), 0);
 }
 
 static void *cancel_when_running(void *arg)
@@ -421,7 +463,8 @@ TEST(drain_ends_when_connections_are_gone)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(T(reply_comes_back_whole), T(status_and_message_arrive_unchanged),
-	  T(deadline_ends_the_call_on_both_sides), T(cancel_reaches_the_handler),
+	  T(deadline_ends_the_call_on_both_sides),
+	  T(a_call_that_waited_beyond_its_deadline_does_not_start), T(cancel_reaches_the_handler),
 	  T(stream_of_500_messages_arrives_in_order),
 	  T(caller_who_leaves_a_stream_stops_its_producer),
 	  T(socket_has_mode_0600_and_goes_with_the_server),
