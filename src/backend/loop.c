@@ -2,9 +2,9 @@
 /*
  * Volumes that are files, as block devices.
  *
- * A device that is there already is taken as it is, whoever bound it: it is over our inode, so it
- * is ours; an earlier life of this process made it. It is held again, so that the user who just now
- * unmounts it cannot take it from under us.
+ * A device that is there already is taken, whoever bound it, since two over one file would be two
+ * filesystems: most often an earlier life of this process made it. It is checked like a new one,
+ * and held again, so that the user who just now unmounts it cannot take it from under us.
  *
  * Order for raw volumes (opts.hold): the device is bound with AUTOCLEAR and held, everything is
  * checked, and only the last step drops AUTOCLEAR. A process killed before that leaves nothing;
@@ -22,13 +22,23 @@
 #define GONE_WAIT_MS 2
 
 /* host_loop_find or host_loop_find_reader */
-typedef int (*find_fn)(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
+typedef int (*find_fn)(const struct host_loop_file *file, struct host_loop *ret_loop,
 		       int *ret_hold_fd, struct err *err);
+
+static struct host_loop_file file_of(int fd, const struct host_file *file, const char *name)
+{
+	return (struct host_loop_file){ .fd = fd,
+					.device = file->device,
+					.inode = file->inode,
+					.bytes = file->bytes,
+					.name = name };
+}
 
 void loop_holds_init(struct loop_holds *h)
 {
 	pthread_mutex_init(&h->lock, NULL);
 	h->fds = map_new();
+	host_loop_sweep();
 }
 
 void loop_holds_done(struct loop_holds *h)
@@ -42,6 +52,7 @@ void loop_holds_done(struct loop_holds *h)
 	}
 	map_free(h->fds);
 	pthread_mutex_destroy(&h->lock);
+	host_loop_sweep();
 }
 
 /* Puts fd in the token's place (-1: empties it) and closes what was there. */
@@ -74,21 +85,6 @@ static void fill_device(const struct host_loop *loop, struct backend_device *dev
 	memcpy(dev->path, loop->path, sizeof(dev->path));
 }
 
-static int check_found(const struct host_loop *loop, const struct loop_attach *what,
-		       struct err *err)
-{
-	if (loop->is_read_only != what->opts.read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "it is attached %s as '%s'; detach it first",
-			       loop->is_read_only ? "read-only" : "for writing", loop->path);
-	if (!loop->is_direct && !what->allow_buffered)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "it is attached as '%s' without direct I/O; detach it first "
-			       "(losetup --detach)",
-			       loop->path);
-	return 0;
-}
-
 int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
 		struct backend_device *ret_dev, struct err *err)
 {
@@ -98,16 +94,18 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 		.keep_allocated = what->keep_allocated,
 		.reader = what->opts.reader,
 	};
+	const struct host_loop_file file =
+		file_of(what->is_shared ? -1 : what->fd, &what->file, what->name);
 	autohostfd int hold_fd = -1;
 	struct host_loop loop;
-	int rc = (opts.reader ? host_loop_find_reader : host_loop_find)(
-		what->file.device, what->file.inode, what->name, &loop, &hold_fd, err);
+	int rc =
+		(opts.reader ? host_loop_find_reader : host_loop_find)(&file, &loop, &hold_fd, err);
 
 	if (rc < 0)
 		return -1;
 	if (rc == 0 && host_loop_attach(ctx, what->fd, &opts, &loop, &hold_fd, err) < 0)
 		return -1;
-	if (check_found(&loop, what, err) < 0)
+	if (rc > 0 && host_loop_check(&loop, hold_fd, &opts, err) < 0)
 		return -1;
 	if (what->opts.hold && host_loop_keep(hold_fd, err) < 0)
 		return -1;
@@ -119,22 +117,24 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 	return 0;
 }
 
-int loop_find(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-	      struct err *err)
+int loop_find(int fd, const struct host_file *file, const char *name,
+	      struct backend_device *ret_dev, struct err *err)
 {
+	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
-	int rc = host_loop_find(file->device, file->inode, name, &loop, NULL, err);
+	int rc = host_loop_find(&what, &loop, NULL, err);
 
 	if (rc > 0)
 		fill_device(&loop, ret_dev);
 	return rc;
 }
 
-int loop_find_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-		     struct err *err)
+int loop_find_reader(int fd, const struct host_file *file, const char *name,
+		     struct backend_device *ret_dev, struct err *err)
 {
+	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
-	int rc = host_loop_find_reader(file->device, file->inode, name, &loop, NULL, err);
+	int rc = host_loop_find_reader(&what, &loop, NULL, err);
 
 	if (rc > 0)
 		fill_device(&loop, ret_dev);
@@ -159,13 +159,13 @@ int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_de
  * use. One that is really in use stays, as the contract says; nothing in the kernel tells when it
  * goes.
  */
-static int wait_gone(find_fn find, const struct host_file *file, const char *name,
-		     struct host_loop *ret_loop, struct err *err)
+static int wait_gone(find_fn find, const struct host_loop_file *file, struct host_loop *ret_loop,
+		     struct err *err)
 {
 	int rc = 1;
 
 	for (unsigned i = 0; rc > 0 && i < GONE_TRIES; i++) {
-		rc = find(file->device, file->inode, name, ret_loop, NULL, err);
+		rc = find(file, ret_loop, NULL, err);
 		if (rc > 0)
 			(void)poll(NULL, 0, GONE_WAIT_MS);
 	}
@@ -173,34 +173,37 @@ static int wait_gone(find_fn find, const struct host_file *file, const char *nam
 }
 
 /* 0: there is none, or none any more; 1: it is in use. */
-static int let_go(find_fn find, const struct host_file *file, const char *name,
-		  struct host_loop *ret_loop, struct err *err)
+static int let_go(find_fn find, const struct host_loop_file *file, struct host_loop *ret_loop,
+		  struct err *err)
 {
-	int rc = find(file->device, file->inode, name, ret_loop, NULL, err);
+	int rc = find(file, ret_loop, NULL, err);
 
 	if (rc <= 0)
 		return rc;
 	if (host_loop_detach(ret_loop, file->device, file->inode, err) < 0)
 		return -1;
-	return wait_gone(find, file, name, ret_loop, err);
+	return wait_gone(find, file, ret_loop, err);
 }
 
-int loop_detach(struct loop_holds *h, const char *token, const char *name,
+int loop_detach(struct loop_holds *h, const char *token, const char *name, int fd,
 		const struct host_file *file, struct err *err)
 {
+	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
 
 	loop_release(h, token);
-	if (let_go(host_loop_find_reader, file, name, &loop, err) < 0)
+	/* the reader last: once nobody has the file open, there is no need to look for one */
+	if (let_go(host_loop_find, &what, &loop, err) < 0)
 		return -1;
-	return let_go(host_loop_find, file, name, &loop, err) < 0 ? -1 : 0;
+	return let_go(host_loop_find_reader, &what, &loop, err) < 0 ? -1 : 0;
 }
 
-int loop_drop_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-		     struct err *err)
+int loop_drop_reader(int fd, const struct host_file *file, const char *name,
+		     struct backend_device *ret_dev, struct err *err)
 {
+	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
-	int rc = let_go(host_loop_find_reader, file, name, &loop, err);
+	int rc = let_go(host_loop_find_reader, &what, &loop, err);
 
 	if (rc > 0)
 		fill_device(&loop, ret_dev);

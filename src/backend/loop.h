@@ -24,6 +24,7 @@ struct loop_attach {
 	const char *token;
 	const char *name; /* of the file, as host_loop_find wants it */
 	int fd;           /* of the volume's file, open for writing unless opts.read_only */
+	bool is_shared;   /* fd may be the very one that a device was bound with */
 	struct host_file file;
 	struct backend_attach_options opts;
 	bool allow_buffered;
@@ -33,17 +34,17 @@ struct loop_attach {
 /* As backend_ops.attach. */
 int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
 		struct backend_device *ret_dev, struct err *err);
-/* 1 and ret_dev, or 0. */
-int loop_find(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-	      struct err *err);
-int loop_detach(struct loop_holds *h, const char *token, const char *name,
+/* 1 and ret_dev, or 0. fd: as in struct host_loop_file. */
+int loop_find(int fd, const struct host_file *file, const char *name,
+	      struct backend_device *ret_dev, struct err *err);
+int loop_detach(struct loop_holds *h, const char *token, const char *name, int fd,
 		const struct host_file *file, struct err *err);
 /* The second, read-only device (backend_ops.find_reader): 1 and ret_dev, or 0. */
-int loop_find_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-		     struct err *err);
+int loop_find_reader(int fd, const struct host_file *file, const char *name,
+		     struct backend_device *ret_dev, struct err *err);
 /* 0: there is none, or none any more; 1: somebody has it open. */
-int loop_drop_reader(const struct host_file *file, const char *name, struct backend_device *ret_dev,
-		     struct err *err);
+int loop_drop_reader(int fd, const struct host_file *file, const char *name,
+		     struct backend_device *ret_dev, struct err *err);
 /* 1 and ret_dev if a device keeps the bytes of a file of this name that was unlinked (by a person),
  * on the filesystem of the number; or 0. */
 int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev, struct err *err);

@@ -6,12 +6,9 @@
  * shares blocks (XFS after a reflink), and the flag must be read back because the ioctl succeeds
  * either way.
  *
- * LOOP_CTL_GET_FREE only tells a number that was free a moment ago, so a race lost to another
- * process (EBUSY) asks again. Threads of this process must not race at all: the loser's open fd
- * would keep the winner's device alive past its detach, and a delete right after would find the
- * volume "in use". So each number is claimed while it is being bound; the claim is a short list,
- * and under its lock there is only the ioctl on loop-control, which waits for no device. In a
- * container whose /dev is its own the node of a new device is missing and is made here.
+ * The number is one of our own (loopnum.c), so threads of this process do not race for it. If
+ * another process was quicker (EBUSY, or the device is gone), the next is tried. In a container
+ * whose /dev is its own the node of a new device is missing and is made here.
  *
  * A reader is one more device over the same file, bound read-only: the kernel then refuses writes
  * whatever is done to the device or its node. It bears a mark in the one field of a loop device
@@ -23,60 +20,49 @@
  * mkfs from punching a thick file; it is only ever lowered, as the kernel refuses to raise it
  * again.
  *
- * Finding: /sys/block/loopN/loop/backing_file says which name is behind a device without taking its
- * locks; only one with the right name is opened and asked for its inode (LOOP_GET_STATUS64), which
- * decides. Opening all of them would be eight times quicker with 500 devices (1.8 against 14 ms),
- * but open(2) waits for a device that is being set up or torn down (47 ms were seen, and a dead
- * disk is for ever), so one hung volume would stop every other.
+ * A device that is there already, whoever bound it, is held to the same: block size, direct I/O,
+ * the whole file, discard; host_loop_check is for both. loopfind.c finds it.
  */
 #include "host/loopdev.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/fd.h"
-#include "base/str.h"
 #include "host/host-internal.h"
+#include "host/loop-internal.h"
 
-#define LOOP_MAJOR_NUMBER 7
 #define BLOCK_SIZE_BYTES 4096
-#define LOOP_MINOR_MAX ((1u << 20) - 1)
 #define ATTACH_TRIES 64
 #define READER_MARK "cleat-reader"
 
-/* A minor that a thread is binding now; on that thread's stack. */
-struct claim {
-	int minor;
-	struct claim *next;
-};
-static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER; /* guards claims */
-static struct claim *claims;
-
-static int open_loop(unsigned minor, int flags, char *path, size_t cap)
+int loop_open(unsigned minor, int flags, char *path, size_t cap)
 {
 	int fd;
 
 	(void)snprintf(path, cap, "/dev/loop%u", minor);
 	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		if (mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, minor)) < 0 &&
-		    errno != EEXIST)
-			return -errno;
-		fd = open(path, flags | O_CLOEXEC);
-	}
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0 || errno != ENOENT)
+		return fd < 0 ? -errno : fd;
+	if (mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, minor)) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	/* there is no such device: leave no node that outlives all that could use it */
+	fd = -errno;
+	(void)unlink(path);
+	return fd;
 }
 
-static void fill_loop(unsigned minor, const char *path, const struct loop_info64 *info,
-		      struct host_loop *loop)
+void loop_fill(unsigned minor, const char *path, const struct loop_info64 *info,
+	       struct host_loop *loop)
 {
 	*loop = (struct host_loop){
 		.devno = makedev(LOOP_MAJOR_NUMBER, minor),
@@ -84,119 +70,9 @@ static void fill_loop(unsigned minor, const char *path, const struct loop_info64
 		.is_read_only = info->lo_flags & LO_FLAGS_READ_ONLY,
 		.is_autoclear = info->lo_flags & LO_FLAGS_AUTOCLEAR,
 		.is_reader = strcmp((const char *)info->lo_file_name, READER_MARK) == 0,
+		.is_whole = info->lo_offset == 0 && info->lo_sizelimit == 0,
 	};
 	(void)snprintf(loop->path, sizeof(loop->path), "%s", path);
-}
-
-/* Which of the devices over a file. */
-struct look_for {
-	dev_t device;
-	uint64_t inode;
-	const char *name;
-	bool is_reader;
-};
-
-/* 1 if the minor is the one, 0 if not or if it is free or gone. */
-static int is_over_inode(unsigned minor, const struct look_for *look, struct host_loop *ret_loop,
-			 int *ret_fd)
-{
-	struct loop_info64 info = { 0 };
-	struct host_loop loop;
-	char path[64];
-	autofd int fd = open_loop(minor, O_RDONLY, path, sizeof(path));
-
-	if (fd < 0)
-		return fd == -ENXIO || fd == -ENOENT || fd == -ENODEV ? 0 : fd;
-	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
-		return errno == ENXIO ? 0 : -errno;
-	if (info.lo_device != (uint64_t)look->device || info.lo_inode != look->inode)
-		return 0;
-	fill_loop(minor, path, &info, &loop);
-	if (loop.is_reader != look->is_reader)
-		return 0;
-	*ret_loop = loop;
-	if (ret_fd)
-		*ret_fd = TAKE_FD(fd);
-	return 1;
-}
-
-/* Whether the path that sysfs gives ends in this name; files that are unlinked have " (deleted)"
- * behind. */
-static bool has_name(char *path, const char *name)
-{
-	static const char deleted[] = " (deleted)";
-	const char *last;
-	size_t n;
-
-	path[strcspn(path, "\n")] = '\0';
-	n = strlen(path);
-	if (str_has_suffix(path, deleted) && !str_has_suffix(name, deleted))
-		path[n - strlen(deleted)] = '\0';
-	last = strrchr(path, '/');
-	return str_is_equal(last ? last + 1 : path, name);
-}
-
-/* 1 if the minor is over a file of this name, 0 if not or if it is free. */
-static int is_over_name(int dirfd, const char *entry, const char *name)
-{
-	char path[80];
-	autofd int fd = -1;
-	char text[4097];
-	ssize_t n;
-
-	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", entry);
-	fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return errno == ENOENT || errno == ENODEV || errno == ENXIO ? 0 : -errno;
-	text[n] = '\0';
-	return has_name(text, name);
-}
-
-static int find_loop(const struct look_for *look, struct host_loop *ret_loop, int *ret_hold_fd,
-		     struct err *err)
-{
-	autodir DIR *dir = opendir("/sys/devices/virtual/block");
-	const struct dirent *entry;
-
-	if (!dir)
-		return host_err(err, errno, "list '/sys/devices/virtual/block'; is sysfs mounted?");
-	for (;;) {
-		uint64_t minor;
-		int rc;
-
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry)
-			break;
-		if (!str_has_prefix(entry->d_name, "loop") ||
-		    str_parse_u64(entry->d_name + 4, &minor) < 0 || minor > LOOP_MINOR_MAX)
-			continue;
-		rc = is_over_name(dirfd(dir), entry->d_name, look->name);
-		if (rc > 0)
-			rc = is_over_inode((unsigned)minor, look, ret_loop, ret_hold_fd);
-		if (rc < 0)
-			return host_err(err, -rc, "ask '/dev/%s' what is behind it", entry->d_name);
-		if (rc > 0)
-			return 1;
-	}
-	if (errno)
-		return host_err(err, errno, "list '/sys/devices/virtual/block'");
-	return 0;
-}
-
-int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
-		   int *ret_hold_fd, struct err *err)
-{
-	return find_loop(&(struct look_for){ device, inode, name, false }, ret_loop, ret_hold_fd,
-			 err);
-}
-
-int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
-			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
-{
-	return find_loop(&(struct look_for){ device, inode, name, true }, ret_loop, ret_hold_fd,
-			 err);
 }
 
 /* What someone else's BLKROSET left on the minor: it would make a mount fail with EACCES. */
@@ -211,7 +87,7 @@ static int make_writable(int fd, const char *path, struct err *err)
 	return 0;
 }
 
-static int turn_off_discard(unsigned minor, struct err *err)
+int loop_turn_off_discard(unsigned minor, struct err *err)
 {
 	char path[64];
 	autofd int fd = -1;
@@ -239,40 +115,8 @@ static int turn_off_discard(unsigned minor, struct err *err)
 	return 0;
 }
 
-/* A free device that no other thread of this process is binding; -errno. Ended by claim_end. */
-static int claim_free_minor(int control_fd, struct claim *claim)
-{
-	pthread_mutex_lock(&claims_lock);
-	claim->minor = ioctl(control_fd, LOOP_CTL_GET_FREE);
-	for (const struct claim *c = claims; c && claim->minor >= 0; c = c->next) {
-		if (c->minor == claim->minor) {
-			claim->minor = ioctl(control_fd, LOOP_CTL_ADD, -1);
-			break;
-		}
-	}
-	if (claim->minor < 0)
-		claim->minor = -errno;
-	claim->next = claims;
-	claims = claim;
-	pthread_mutex_unlock(&claims_lock);
-	return claim->minor;
-}
-
-static void claim_end(const struct claim *claim)
-{
-	pthread_mutex_lock(&claims_lock);
-	for (struct claim **c = &claims; *c; c = &(*c)->next) {
-		if (*c == claim) {
-			*c = claim->next;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&claims_lock);
-}
-
-/* Binds the file to the minor: 1 and its fd, or 0 when another process was quicker. */
-static int bind_minor(unsigned minor, int backing_fd, const struct host_loop_options *opts,
-		      char *path, size_t cap, int *ret_fd, struct err *err)
+int loop_bind(unsigned minor, int backing_fd, const struct host_loop_options *opts, char *path,
+	      size_t cap, int *ret_fd, struct err *err)
 {
 	struct loop_config config = {
 		.fd = (uint32_t)backing_fd,
@@ -280,11 +124,11 @@ static int bind_minor(unsigned minor, int backing_fd, const struct host_loop_opt
 		.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR |
 				 (opts->read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
-	autofd int fd = open_loop(minor, opts->read_only ? O_RDONLY : O_RDWR, path, cap);
+	autofd int fd = loop_open(minor, opts->read_only ? O_RDONLY : O_RDWR, path, cap);
 
 	if (opts->reader)
 		memcpy(config.info.lo_file_name, READER_MARK, sizeof(READER_MARK));
-	if (fd == -ENXIO || fd == -ENODEV)
+	if (fd == -ENXIO || fd == -ENODEV || fd == -ENOENT)
 		return 0;
 	if (fd < 0)
 		return host_err(err, -fd, "open '%s'", path);
@@ -297,68 +141,102 @@ static int bind_minor(unsigned minor, int backing_fd, const struct host_loop_opt
 	return 1;
 }
 
-static int bind_free_device(int control_fd, int backing_fd, const struct host_loop_options *opts,
-			    unsigned *ret_minor, char *path, size_t cap, int *ret_fd,
-			    struct err *err)
+int host_loop_check(const struct host_loop *loop, int hold_fd, const struct host_loop_options *opts,
+		    struct err *err)
 {
-	struct claim claim;
-	int minor = claim_free_minor(control_fd, &claim);
-	int rc;
+	int block_size = 0;
 
-	if (minor < 0)
-		rc = host_err(err, -minor, "ask for a free loop device");
-	else
-		rc = bind_minor((unsigned)minor, backing_fd, opts, path, cap, ret_fd, err);
-	claim_end(&claim);
-	if (rc > 0)
-		*ret_minor = (unsigned)minor;
-	return rc;
+	if (ioctl(hold_fd, BLKSSZGET, &block_size) < 0)
+		return host_err(err, errno, "ask '%s' for its block size", loop->path);
+	if (block_size != BLOCK_SIZE_BYTES || !loop->is_whole)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"somebody attached it as '%s' with blocks of %d bytes and %s; it must "
+			"be all of it with blocks of %d: detach that (losetup --detach %s)",
+			loop->path, block_size,
+			loop->is_whole ? "all of the file" : "a part of the file", BLOCK_SIZE_BYTES,
+			loop->path);
+	if (loop->is_read_only != opts->read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached %s as '%s'; detach it first",
+			       loop->is_read_only ? "read-only" : "for writing", loop->path);
+	if (!loop->is_direct && !opts->allow_buffered)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "'%s' over this file has no direct I/O (directIO=preferred would "
+			       "accept that; if somebody attached it so: losetup --detach %s)",
+			       loop->path, loop->path);
+	if (opts->read_only)
+		return 0;
+	if (make_writable(hold_fd, loop->path, err) < 0)
+		return -1;
+	return opts->keep_allocated ? loop_turn_off_discard(minor(loop->devno), err) : 0;
 }
 
-int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
-		     struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+/* Binds a free device: its number, or -1. */
+static int bind_free(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
+		     char *path, size_t cap, int *ret_fd, struct err *err)
 {
 	autofd int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	struct loop_info64 info = { 0 };
-	autofd int fd = -1;
-	autofd int hold_fd = -1;
-	char path[64] = "";
-	unsigned minor = 0;
-	int rc = 0;
 
 	if (control_fd < 0)
 		return err_os(err, ERR_FAILED_PRECONDITION, errno,
 			      "open '/dev/loop-control' (modprobe loop; a container needs the "
 			      "host's /dev)");
-	for (unsigned i = 0; rc == 0 && i < ATTACH_TRIES; i++) {
+	for (unsigned i = 0; i < ATTACH_TRIES; i++) {
+		int number;
+		int rc;
+
 		if (ctx_check(ctx, err) < 0)
 			return -1;
-		rc = bind_free_device(control_fd, backing_fd, opts, &minor, path, sizeof(path), &fd,
-				      err);
+		number = loop_number_take(control_fd, opts->keep_allocated);
+		if (number < 0)
+			return host_err(err, -number, "add a loop device");
+		rc = loop_bind((unsigned)number, backing_fd, opts, path, cap, ret_fd, err);
+		if (rc > 0)
+			return number;
+		if (rc < 0) {
+			loop_number_end((unsigned)number);
+			return -1;
+		}
 	}
-	if (rc < 0)
-		return -1;
-	if (rc == 0)
-		return err_set(err, ERR_UNAVAILABLE,
-			       "other processes took every free loop device, %d tries",
-			       ATTACH_TRIES);
-	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
-		return host_err(err, errno, "ask '%s' for its flags", path);
-	if (!(info.lo_flags & LO_FLAGS_DIRECT_IO) && !opts->allow_buffered)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the kernel gives '%s' no direct I/O over this file "
-			       "(directIO=preferred would accept that)",
-			       path);
-	if (!opts->read_only && make_writable(fd, path, err) < 0)
-		return -1;
-	if (opts->keep_allocated && !opts->read_only && turn_off_discard(minor, err) < 0)
-		return -1;
-	hold_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return err_set(err, ERR_UNAVAILABLE,
+		       "other processes took every free loop device, %d tries", ATTACH_TRIES);
+}
+
+static int take_bound(unsigned number, const char *path, int fd,
+		      const struct host_loop_options *opts, struct host_loop *ret_loop,
+		      int *ret_hold_fd, struct err *err)
+{
+	struct loop_info64 info = { 0 };
+	autofd int hold_fd = open(path, O_RDONLY | O_CLOEXEC);
+
 	if (hold_fd < 0)
 		return host_err(err, errno, "hold '%s'", path);
-	fill_loop(minor, path, &info, ret_loop);
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+		return host_err(err, errno, "ask '%s' for its flags", path);
+	loop_fill(number, path, &info, ret_loop);
+	if (host_loop_check(ret_loop, hold_fd, opts, err) < 0)
+		return -1;
+	loop_index_put(&info, ret_loop->is_reader, number);
 	*ret_hold_fd = TAKE_FD(hold_fd);
 	return 0;
+}
+
+int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
+		     struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+{
+	char path[64] = "";
+	int fd = -1;
+	int number = bind_free(ctx, backing_fd, opts, path, sizeof(path), &fd, err);
+	int rc;
+
+	if (number < 0)
+		return -1;
+	rc = take_bound((unsigned)number, path, fd, opts, ret_loop, ret_hold_fd, err);
+	(void)close(fd); /* and so it is unbound, if it is not held */
+	if (rc < 0)
+		loop_number_end((unsigned)number);
+	return rc;
 }
 
 int host_loop_keep(int hold_fd, struct err *err)

@@ -21,6 +21,7 @@ struct host_loop {
 	bool is_read_only;
 	bool is_autoclear;
 	bool is_reader;
+	bool is_whole; /* no offset, no limit */
 };
 
 struct host_loop_options {
@@ -32,16 +33,25 @@ struct host_loop_options {
 			      */
 };
 
+struct host_loop_file {
+	int fd; /* open, but not the very one that a device was bound with; -1: none, which is
+		   slower */
+	dev_t device;
+	uint64_t inode;
+	uint64_t bytes;
+	const char *name; /* last path component ("memfd:x" for a memfd x) */
+};
+
 /*
- * The device whose backing file is this inode: 1 and ret_loop, or 0. With ret_hold_fd (may be NULL)
- * it is also held. name is the file's last path component ("memfd:x" for a memfd x): only devices
- * over a file of that name are opened at all, so that a device of others, or a dead one, cannot
- * make this wait. Readers are not found by this, only by host_loop_find_reader.
+ * The device whose backing file is this inode, whatever name it had when it was bound: 1 and
+ * ret_loop, or 0. With ret_hold_fd (may be NULL) it is also held. Readers are not found by this,
+ * only by host_loop_find_reader. loopfind.c says how, and that it does not depend on the number of
+ * devices.
  */
-int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
-		   int *ret_hold_fd, struct err *err);
-int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
-			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err);
+int host_loop_find(const struct host_loop_file *file, struct host_loop *ret_loop, int *ret_hold_fd,
+		   struct err *err);
+int host_loop_find_reader(const struct host_loop_file *file, struct host_loop *ret_loop,
+			  int *ret_hold_fd, struct err *err);
 
 /*
  * A new device over the file, block size 4096, direct I/O, AUTOCLEAR. It lives as long as
@@ -49,9 +59,19 @@ int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
  * the mount leaves nothing. The hold is a read-only fd: kernels that forbid writers beside a mount
  * (BLK_DEV_WRITE_MOUNTED=n) do not mind it. FAILED_PRECONDITION: no direct I/O and not
  * allow_buffered, or discard could not be turned off; UNAVAILABLE: no free device after many tries.
+ * Its number is one of ours (loopnum.c) and goes when it is found that the device was unbound.
  */
 int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
 		     struct host_loop *ret_loop, int *ret_hold_fd, struct err *err);
+
+/* Whether a device that was found is as host_loop_attach would have made it; FAILED_PRECONDITION
+ * names it. What can be set on it (discard) is set. */
+int host_loop_check(const struct host_loop *loop, int hold_fd, const struct host_loop_options *opts,
+		    struct err *err);
+
+/* Removes devices of our numbers that are bound to nothing: what killed processes left, and the
+ * spares of this one. At start and end. */
+void host_loop_sweep(void);
 
 /* Drops AUTOCLEAR: the device stays until host_loop_detach, whoever dies. */
 int host_loop_keep(int hold_fd, struct err *err);

@@ -10,17 +10,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 #include "host/host-internal.h"
-#include "host/loopdev.h"
+#include "host/loop-internal.h"
 
-#define LOOP_MAJOR_NUMBER 7
-#define LOOP_MINOR_MAX ((1u << 20) - 1)
 #define OUR_SECTOR_SIZE "4096"
 #define DELETED " (deleted)"
 #define MEMFD "memfd:"
@@ -138,5 +135,7 @@ int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct
 		return 0;
 	if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
 		return host_err(err, errno, "unbind '%s'", seen->path);
+	(void)close(TAKE_FD(fd));
+	loop_number_end(minor(seen->devno));
 	return 0;
 }

@@ -68,18 +68,20 @@ static int loop_of(const char *path)
 	return (int)minor;
 }
 
-static int find_loop(dev_t device, uint64_t inode, bool is_reader, struct host_loop *ret_loop,
+static int find_loop(const struct host_loop_file *file, bool is_reader, struct host_loop *ret_loop,
 		     int *ret_hold_fd, struct err *err)
 {
+	if (file->fd >= 0)
+		assert(fake_fd_get(file->fd)->inode->number == file->inode);
 	if (fake_step(err) < 0)
 		return -1;
-	if (world.is_pool_dead && device == world.pool->device)
+	if (world.is_pool_dead && file->device == world.pool->device)
 		return err_set(err, ERR_INTERNAL, "the disk of this file is dead");
 	for (int i = 0; i < FAKE_N_LOOPS; i++) {
 		struct fake_loop *loop = &world.loops[i];
 
-		if (!loop->backing || loop->backing->on->device != device ||
-		    loop->backing->number != inode || loop->is_reader != is_reader)
+		if (!loop->backing || loop->backing->on->device != file->device ||
+		    loop->backing->number != file->inode || loop->is_reader != is_reader)
 			continue;
 		fill_loop(i, ret_loop);
 		if (ret_hold_fd) {
@@ -91,18 +93,16 @@ static int find_loop(dev_t device, uint64_t inode, bool is_reader, struct host_l
 	return 0;
 }
 
-int host_loop_find(dev_t device, uint64_t inode, const char *name, struct host_loop *ret_loop,
-		   int *ret_hold_fd, struct err *err)
+int host_loop_find(const struct host_loop_file *file, struct host_loop *ret_loop, int *ret_hold_fd,
+		   struct err *err)
 {
-	(void)name;
-	return find_loop(device, inode, false, ret_loop, ret_hold_fd, err);
+	return find_loop(file, false, ret_loop, ret_hold_fd, err);
 }
 
-int host_loop_find_reader(dev_t device, uint64_t inode, const char *name,
-			  struct host_loop *ret_loop, int *ret_hold_fd, struct err *err)
+int host_loop_find_reader(const struct host_loop_file *file, struct host_loop *ret_loop,
+			  int *ret_hold_fd, struct err *err)
 {
-	(void)name;
-	return find_loop(device, inode, true, ret_loop, ret_hold_fd, err);
+	return find_loop(file, true, ret_loop, ret_hold_fd, err);
 }
 
 int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_options *opts,
@@ -136,6 +136,26 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 		return 0;
 	}
 	return err_set(err, ERR_UNAVAILABLE, "no free loop device");
+}
+
+int host_loop_check(const struct host_loop *loop, int hold_fd, const struct host_loop_options *opts,
+		    struct err *err)
+{
+	(void)hold_fd;
+	if (fake_step(err) < 0)
+		return -1;
+	if (loop->is_read_only != opts->read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "it is attached %s as '%s'; detach it first",
+			       loop->is_read_only ? "read-only" : "for writing", loop->path);
+	if (!loop->is_direct && !opts->allow_buffered)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "'%s' over this file has no direct I/O", loop->path);
+	return 0;
+}
+
+void host_loop_sweep(void)
+{
 }
 
 int host_loop_keep(int hold_fd, struct err *err)

@@ -227,7 +227,7 @@ static int look_device(const struct mem_volume *v, struct host_file *ret_file,
 {
 	if (host_file_look(v->fd, ret_file, err) < 0)
 		return -1;
-	return loop_find(ret_file, v->file_name, ret_dev, err);
+	return loop_find(-1, ret_file, v->file_name, ret_dev, err);
 }
 
 static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -246,7 +246,7 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, str
 	loop_release(&m->readers, token);
 	rc = look_device(v, &file, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
-		rc = loop_drop_reader(&file, v->file_name, &dev, err);
+		rc = loop_drop_reader(-1, &file, v->file_name, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -318,6 +318,7 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 		return -1;
 	what.name = v->file_name;
 	what.fd = v->fd;
+	what.is_shared = true;
 	return loop_attach(opts->reader ? &m->readers
 			   : opts->hold ? &m->kept
 					: &m->holds,
@@ -351,7 +352,7 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 		return -1;
 	loop_release(&m->kept, token);
 	loop_release(&m->readers, token);
-	return loop_detach(&m->holds, token, v->file_name, &file, err);
+	return loop_detach(&m->holds, token, v->file_name, -1, &file, err);
 }
 
 static int mem_find_reader(struct backend *b, struct ctx *ctx, const char *token,
@@ -363,7 +364,7 @@ static int mem_find_reader(struct backend *b, struct ctx *ctx, const char *token
 
 	if (!v || host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	rc = loop_find_reader(&file, v->file_name, ret_dev, err);
+	rc = loop_find_reader(-1, &file, v->file_name, ret_dev, err);
 	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
 }
 
@@ -381,7 +382,7 @@ static int mem_drop_reader(struct backend *b, struct ctx *ctx, const char *token
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
 	loop_release(&m->readers, token);
-	return loop_drop_reader(&file, v->file_name, &dev, err) < 0 ? -1 : 0;
+	return loop_drop_reader(-1, &file, v->file_name, &dev, err) < 0 ? -1 : 0;
 }
 
 static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,

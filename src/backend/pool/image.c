@@ -110,7 +110,12 @@ static int attach_image(struct ctx *ctx, int fd, const char *name, struct host_l
 
 	if (host_file_look(fd, &file, err) < 0)
 		return -1;
-	rc = host_loop_find(file.device, file.inode, name, ret_loop, ret_hold_fd, err);
+	rc = host_loop_find(&(struct host_loop_file){ .fd = fd,
+						      .device = file.device,
+						      .inode = file.inode,
+						      .bytes = file.bytes,
+						      .name = name },
+			    ret_loop, ret_hold_fd, err);
 	if (rc == 0)
 		rc = host_loop_attach(ctx, fd,
 				      &(struct host_loop_options){ .allow_buffered = true },

@@ -19,6 +19,7 @@
 #include "backend/pool/pool-internal.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "host/loopdev.h"
 #include "host/mount.h"
 
 #define RIGHT_WAY "mkfs.xfs -m reflink=1 DEVICE and mount it, or try --pool-image=FILE"
@@ -54,6 +55,7 @@ static void pool_close(struct backend *b)
 		 * the next process */
 		ctx_init(&ctx, 0);
 		(void)host_mount_umount(&ctx, p->dir, &err);
+		host_loop_sweep(); /* the image's device */
 		ctx_done(&ctx);
 	}
 	pthread_mutex_destroy(&p->lock);

@@ -242,9 +242,9 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	int rc;
 
 	loop_release(&p->holds, token);
-	rc = loop_find(&found->file, token, &dev, err);
+	rc = loop_find(found->fd, &found->file, token, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
-		rc = loop_drop_reader(&found->file, token, &dev, err);
+		rc = loop_drop_reader(found->fd, &found->file, token, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -331,8 +331,8 @@ int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
 
 	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
 		return -1;
+	rc = loop_find(found.fd, &found.file, token, ret_dev, err);
 	host_fd_close(found.fd);
-	rc = loop_find(&found.file, token, ret_dev, err);
 	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
 }
 
@@ -340,6 +340,7 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 {
 	struct pool *p = pool_from(b);
 	struct pool_volume found;
+	int rc;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
@@ -347,8 +348,9 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 		loop_release(&p->holds, token);
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	}
+	rc = loop_detach(&p->holds, token, token, found.fd, &found.file, err);
 	host_fd_close(found.fd);
-	return loop_detach(&p->holds, token, token, &found.file, err);
+	return rc;
 }
 
 int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
@@ -359,8 +361,8 @@ int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 
 	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
 		return -1;
+	rc = loop_find_reader(found.fd, &found.file, token, ret_dev, err);
 	host_fd_close(found.fd);
-	rc = loop_find_reader(&found.file, token, ret_dev, err);
 	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
 }
 
@@ -368,13 +370,15 @@ int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, stru
 {
 	struct backend_device dev;
 	struct pool_volume found;
+	int rc;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	if (find_ours(pool_from(b), token, true, &found, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	rc = loop_drop_reader(found.fd, &found.file, token, &dev, err);
 	host_fd_close(found.fd);
-	return loop_drop_reader(&found.file, token, &dev, err) < 0 ? -1 : 0;
+	return rc < 0 ? -1 : 0;
 }
 
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,

@@ -108,7 +108,13 @@ void contract_close(struct registry *r)
 	ASSERT_OK(host_mount_look(mount_dir, &at, &err), &err);
 	ASSERT_FALSE(at.is_mount_root);
 	if (stat(image, &st) == 0) {
-		ASSERT_EQ(host_loop_find(st.st_dev, st.st_ino, "pool.img", &loop, NULL, &err), 0);
+		ASSERT_EQ(host_loop_find(&(struct host_loop_file){ .fd = -1,
+								   .device = st.st_dev,
+								   .inode = st.st_ino,
+								   .bytes = (uint64_t)st.st_size,
+								   .name = "pool.img" },
+					 &loop, NULL, &err),
+			  0);
 		ASSERT_EQ(unlink(image), 0);
 	}
 }

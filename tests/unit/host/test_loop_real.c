@@ -51,6 +51,21 @@ static void done(struct bound *b)
 	ctx_done(&b->ctx);
 }
 
+static int find(struct bound *b,
+		int (*fn)(const struct host_loop_file *file, struct host_loop *ret_loop,
+			  int *ret_hold_fd, struct err *err),
+		struct host_loop *ret_loop)
+{
+	/* -1: b->fd is the very one that the device was bound with */
+	const struct host_loop_file file = { .fd = -1,
+					     .device = b->file.device,
+					     .inode = b->file.inode,
+					     .bytes = b->file.bytes,
+					     .name = b->file_name };
+
+	return fn(&file, ret_loop, NULL, &b->err);
+}
+
 static int keep_seen(void *arg, const struct host_loop_seen *seen)
 {
 	struct host_loop_seen *last = arg;
@@ -111,15 +126,11 @@ TEST(a_device_is_let_go_by_its_name_and_only_by_it)
 	b.hold = -1;
 	ASSERT_OK(host_loop_each_named(b.name, keep_seen, &seen, &b.err), &b.err);
 	ASSERT_OK(host_loop_let_go(&seen, "another", &b.err), &b.err);
-	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
-		  1);
+	ASSERT_EQ(find(&b, host_loop_find, &found), 1);
 	ASSERT_OK(host_loop_let_go(&seen, b.name, &b.err), &b.err);
-	for (int i = 0; i < 1000 && host_loop_find(b.file.device, b.file.inode, b.file_name, &found,
-						   NULL, &b.err) > 0;
-	     i++)
+	for (int i = 0; i < 1000 && find(&b, host_loop_find, &found) > 0; i++)
 		;
-	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
-		  0);
+	ASSERT_EQ(find(&b, host_loop_find, &found), 0);
 	ASSERT_OK(host_loop_let_go(&seen, b.name, &b.err), &b.err);
 	done(&b);
 }
@@ -149,12 +160,9 @@ TEST(a_reader_is_another_device_that_refuses_writes)
 	bind_file(&b);
 	ASSERT_OK(bind_reader(&b, &reader, &hold), &b.err);
 	ASSERT_TRUE(reader.is_reader && reader.is_read_only && reader.devno != b.loop.devno);
-	ASSERT_EQ(host_loop_find(b.file.device, b.file.inode, b.file_name, &found, NULL, &b.err),
-		  1);
+	ASSERT_EQ(find(&b, host_loop_find, &found), 1);
 	ASSERT_TRUE(found.devno == b.loop.devno && !found.is_reader);
-	ASSERT_EQ(host_loop_find_reader(b.file.device, b.file.inode, b.file_name, &found, NULL,
-					&b.err),
-		  1);
+	ASSERT_EQ(find(&b, host_loop_find_reader, &found), 1);
 	ASSERT_TRUE(found.devno == reader.devno);
 	fd = open(b.loop.path, O_WRONLY | O_CLOEXEC);
 	ASSERT_EQ(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
