@@ -181,6 +181,9 @@ int topology_require(struct attempt *a, struct err *err);
  * begins. */
 size_t topology_offset(const char *claim_name, size_t n);
 
+/* place.c: of a list of pools (vol_segment_is_pool) exactly one. Needs the whole request. */
+void place_choose(struct attempt *a);
+
 /* pv.c: the PV's JSON, appended. */
 void pv_write(const struct attempt *a, const struct csi_volume *volume, struct str *out);
 /* 0 once the PV is saved, by us now or before. ALREADY_EXISTS if another claim's or another

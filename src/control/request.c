@@ -237,5 +237,6 @@ int request_build(struct attempt *a, struct err *err)
 		return -1;
 	if (build_secrets(a, err) < 0 || build_parameters(a, err) < 0)
 		return -1;
+	place_choose(a);
 	return build_mutable_parameters(a, err);
 }

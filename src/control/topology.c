@@ -13,6 +13,11 @@
  * Terms are sorted and rotated rather than shuffled: the same claim asks the same question again,
  * and the claims of a StatefulSet go round the terms one by one.
  *
+ * A driver whose keys are single pools (volume/topology.h) has terms that no one can write into a
+ * class before the pool is there, so its allowedTopologies are read as what a node must bear: any
+ * labels (hostname, zone, a pool), and stand for the pools of the nodes that bear them. With a
+ * selected node only that node's pools are left, and place.c chooses one.
+ *
  * A node whose labels lack a key is left out, unless it is the selected one: one half-registered
  * node must not stop all provisioning. For a cleanup nothing is required: the volume is found by
  * its name wherever it is.
@@ -22,6 +27,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "kube/informer.h"
+#include "volume/topology.h"
 
 #define TERMS_MAX 4096
 
@@ -194,10 +200,112 @@ static int add_product(struct arena *arena, const struct kube_topology_terms *al
 	return 0;
 }
 
-static int add_allowed(struct attempt *a, struct terms *terms, struct err *err)
+static bool has_pool_keys(const struct attempt *a, const struct kube_string_list *keys)
+{
+	for (size_t i = 0; i < keys->n; i++)
+		if (vol_segment_is_pool(keys->v[i], a->p->driver))
+			return true;
+	return false;
+}
+
+static bool bears(const struct kube_object *node, const struct kube_topology_term *wanted)
+{
+	const char *value = strmap_find(&node->labels, wanted->key);
+
+	return value && has_key(&wanted->values, value);
+}
+
+/* The node's segments that a class's term leaves: of pools that the term names, else all. */
+static struct strmap allowed_segments(const struct attempt *a,
+				      const struct kube_topology_terms *allowed,
+				      const struct strmap *all)
+{
+	struct strpair *pairs = arena_array(a->ctx->arena, allowed->n, sizeof(*pairs));
+	size_t n = 0;
+
+	for (size_t i = 0; i < allowed->n; i++) {
+		const char *value = strmap_find(all, allowed->v[i].key);
+
+		if (value && vol_segment_is_pool(allowed->v[i].key, a->p->driver))
+			pairs[n++] = (struct strpair){ allowed->v[i].key, value };
+	}
+	return n ? strmap_from(a->ctx->arena, pairs, n) : *all;
+}
+
+/* One node into terms, if it bears all that one of the class's terms asks for. known[i][k]: some
+ * node has the label at all. */
+static void add_bearer(struct attempt *a, const struct kube_object *node,
+		       const struct kube_string_list *keys, bool **known, struct terms *terms)
+{
+	const struct kube_storage_class *class = attempt_class(a);
+	struct strmap all;
+
+	if (read_term(a->ctx->arena, node, keys, &all))
+		return;
+	for (size_t i = 0; i < class->n_allowed; i++) {
+		const struct kube_topology_terms *allowed = &class->allowed[i];
+		size_t n_borne = 0;
+
+		for (size_t k = 0; k < allowed->n; k++) {
+			known[i][k] |= strmap_find(&node->labels, allowed->v[k].key) != NULL;
+			n_borne += bears(node, &allowed->v[k]);
+		}
+		if (n_borne == allowed->n)
+			add_term(terms, allowed_segments(a, allowed, &all));
+	}
+}
+
+static int refuse_allowed(const struct attempt *a, bool *const *known, struct err *err)
 {
 	const struct kube_storage_class *class = attempt_class(a);
 
+	for (size_t i = 0; i < class->n_allowed; i++)
+		for (size_t k = 0; k < class->allowed[i].n; k++)
+			if (!known[i][k])
+				return err_set(err, ERR_FAILED_PRECONDITION,
+					       "allowedTopologies: no node with driver %s has the "
+					       "label '%s'",
+					       a->p->driver, class->allowed[i].v[k].key);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "no node with driver %s is in the class's allowedTopologies", a->p->driver);
+}
+
+/* 1: the driver's places are pools, and terms are those of the nodes that the class allows; 0: it
+ * is another kind of driver. */
+static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct err *err)
+{
+	const struct kube_storage_class *class = attempt_class(a);
+	struct csi_node_list nodes = { .objects = VEC_INIT };
+	bool **known = arena_array(a->ctx->arena, class->n_allowed, sizeof(*known));
+	bool is_pools = false;
+
+	for (size_t i = 0; i < class->n_allowed; i++)
+		known[i] = arena_array(a->ctx->arena, class->allowed[i].n, sizeof(**known));
+	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
+	for (size_t i = 0; i < nodes.objects.n; i++) {
+		const struct kube_object *o = nodes.objects.v[i];
+		const struct kube_string_list *keys = find_keys(kube_as_csi_node(o), a->p->driver);
+		autokobj const struct kube_object *node =
+			informer_get(a->p->caches.nodes, "", o->name);
+
+		if (!node || !keys || !has_pool_keys(a, keys))
+			continue;
+		is_pools = true;
+		add_bearer(a, node, keys, known, terms);
+	}
+	csi_node_list_done(&nodes);
+	if (is_pools && terms->list.n == 0)
+		return refuse_allowed(a, known, err);
+	return is_pools;
+}
+
+static int add_allowed(struct attempt *a, struct terms *terms, struct err *err)
+{
+	const struct kube_storage_class *class = attempt_class(a);
+	int r = class->n_allowed ? add_pools_of_allowed(a, terms, err) : 0;
+
+	if (r != 0)
+		return r < 0 ? -1 : 0;
 	for (size_t i = 0; i < class->n_allowed; i++)
 		if (add_product(a->ctx->arena, &class->allowed[i], terms, err) < 0)
 			return -1;
@@ -297,7 +405,11 @@ static int require_node(struct attempt *a, const char *node_name, struct terms *
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "selected node '%s' is in none of the class's allowedTopologies",
 			       node_name);
-	if (a->p->strict_topology) {
+	if (has_pool_keys(a, &keys)) {
+		terms->list.v[0] = terms->list.v[at];
+		terms->list.n = 1;
+		at = 0;
+	} else if (a->p->strict_topology) {
 		terms->list.v[0].segments = own;
 		terms->list.n = 1;
 		at = 0;

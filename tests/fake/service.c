@@ -161,6 +161,23 @@ int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
 	return 0;
 }
 
+int csi_get_capacity(const struct csi_service *s, struct ctx *ctx,
+		     const struct csi_get_capacity *req, struct csi_capacity *ret, struct err *err)
+{
+	bool is_lost, is_roomy;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	fake_service.n_asked_room++;
+	if (is_lost || !fake_service.roomy_key)
+		return err_set(err, ERR_UNAVAILABLE, "the agent of the node is away");
+	is_roomy = strmap_find(&req->accessible_topology.segments, fake_service.roomy_key);
+	*ret = (struct csi_capacity){ .available_bytes = is_roomy ? UINT64_C(9) << 30 : 1 << 30,
+				      .maximum_volume_bytes =
+					      is_roomy ? UINT64_C(8) << 30 : 1 << 29 };
+	return 0;
+}
+
 int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
 		      const struct secrets *secrets, struct err *err)
 {

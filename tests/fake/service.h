@@ -12,6 +12,8 @@ struct fake_service {
 	/* Knobs; fake_service_reset() sets what a plain topology-aware driver has. */
 	bool has_topology;
 	uint64_t caps;
+	const char *roomy_key; /* GetCapacity: the segment with the most room; NULL: UNAVAILABLE */
+	unsigned n_asked_room; /* calls of GetCapacity */
 	uint64_t link_changes;
 	const char *name;
 	uint64_t free_bytes;   /* less: RESOURCE_EXHAUSTED */
