@@ -31,7 +31,7 @@ static const struct opt options[] = {
 	  .arg = "TIME", .fallback = "10s", .help = "How long one CSI call may take before it is repeated." },
 	{ .name = "The cluster", .type = OPT_GROUP },
 	{ .name = "kubeconfig", .type = OPT_STRING, .offset = offsetof(struct controller_options, kubeconfig),
-	  .arg = "FILE", .help = "Unless given: the pod's service account, else $KUBECONFIG, else ~/.kube/config." },
+	  .arg = "FILE", .help = "Unless given: $KUBECONFIG, else the pod's service account, else ~/.kube/config." },
 	{ .name = "context", .type = OPT_STRING, .offset = offsetof(struct controller_options, context),
 	  .arg = "NAME", .help = "Context in it; the current one unless given." },
 	{ .name = "kube-api-qps", .type = OPT_UINT, .offset = offsetof(struct controller_options, qps), .arg = "N",

@@ -135,6 +135,7 @@ static bool is_token_due(struct kube_client *c)
 /* Reads the token file again if it is due. Without a token so far that must succeed. */
 static int refresh_token(struct kube_client *c, struct err *err)
 {
+	const char *problem = NULL;
 	char *text;
 	size_t n;
 	int r;
@@ -142,15 +143,23 @@ static int refresh_token(struct kube_client *c, struct err *err)
 	if (!is_token_due(c))
 		return 0;
 	r = fd_read_file(AT_FDCWD, c->token_file, TOKEN_MAX, &text, &n);
+	if (r == 0)
+		problem = kube_token_problem(text, kube_token_trim(text, n));
 	LOCK_SCOPE(&c->lock);
-	if (r < 0 && c->token)
+	if (r == 0 && !problem) {
+		wipe(c->token);
+		c->token = text;
+		return 0;
+	}
+	if (r == 0) {
+		explicit_bzero(text, n);
+		free(text);
+	}
+	if (c->token)
 		return 0; /* the old one may still be good; the server will say if not */
 	if (r < 0)
 		return err_os(err, ERR_FAILED_PRECONDITION, r, "token file '%s'", c->token_file);
-	wipe(c->token);
-	text[strcspn(text, " \t\r\n")] = '\0';
-	c->token = text;
-	return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION, "token file '%s' %s", c->token_file, problem);
 }
 
 /* "Bearer …", to be wiped; NULL if there is no token. */

@@ -68,21 +68,57 @@ int kube_config_set_server(struct kube_config *c, const char *url, struct err *e
 	return 0;
 }
 
+const char *kube_token_problem(const char *text, size_t n)
+{
+	if (n == 0)
+		return "is empty";
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] <= ' ' || (unsigned char)text[i] >= 0x7f)
+			return "has a blank, or a byte that no token has";
+	return NULL;
+}
+
+size_t kube_token_trim(char *text, size_t n)
+{
+	static const char blanks[] = " \t\r\n";
+	size_t begin = 0;
+
+	while (n > 0 && strchr(blanks, text[n - 1]) && text[n - 1])
+		n--;
+	while (begin < n && text[begin] && strchr(blanks, text[begin]))
+		begin++;
+	memmove(text, text + begin, n - begin);
+	text[n - begin] = '\0';
+	return n - begin;
+}
+
+/* Looks at the token file now, so that a bad one is named at start and not by a 401. */
+static int try_token_file(const char *path, struct err *err)
+{
+	const char *problem;
+	char *text;
+	size_t n;
+	int r = fd_read_file(AT_FDCWD, path, FILE_MAX, &text, &n);
+
+	if (r < 0)
+		return err_os(err, ERR_FAILED_PRECONDITION, r, "token file '%s'", path);
+	problem = kube_token_problem(text, kube_token_trim(text, n));
+	explicit_bzero(text, n);
+	free(text);
+	return problem ? err_set(err, ERR_FAILED_PRECONDITION, "token file '%s' %s", path, problem)
+		       : 0;
+}
+
 static int load_in_cluster(const char *host, const char *port, struct kube_config *c,
 			   struct err *err)
 {
-	autofree char *token = NULL;
 	autofree char *ns = NULL;
 	size_t n;
-	int r;
 
 	if (parse_port(port, &c->port, err) < 0)
 		return err_wrap(err, "KUBERNETES_SERVICE_PORT");
-	r = fd_read_file(AT_FDCWD, SERVICE_ACCOUNT "token", FILE_MAX, &token, &n);
-	if (r < 0)
-		return err_os(err, ERR_FAILED_PRECONDITION, r,
-			      "in-cluster configuration: read '" SERVICE_ACCOUNT "token'");
-	explicit_bzero(token, n); /* only looked whether it is there */
+	if (try_token_file(SERVICE_ACCOUNT "token", err) < 0)
+		return err_wrap(err, "in-cluster configuration");
 	if (fd_read_file(AT_FDCWD, SERVICE_ACCOUNT "namespace", FILE_MAX, &ns, &n) == 0)
 		c->namespace_name = xstrndup(ns, strcspn(ns, " \r\n"));
 	c->host = xstrdup(host);
@@ -92,37 +128,96 @@ static int load_in_cluster(const char *host, const char *port, struct kube_confi
 	return 0;
 }
 
-static int load_file(const char *path, const char *context, struct kube_config *c, struct err *err)
-{
+struct source {
+	char *path;
 	char *text;
 	size_t n;
-	int r;
+};
 
-	r = fd_read_file(AT_FDCWD, path, FILE_MAX, &text, &n);
-	if (r < 0)
-		return err_os(err, ERR_FAILED_PRECONDITION, r, "kubeconfig '%s'", path);
-	r = kubeconfig_parse(path, text, n, context, c, err);
-	explicit_bzero(text, n);
-	free(text);
+static int parse_sources(const struct source *v, size_t n, const char *context,
+			 struct kube_config *c, struct err *err)
+{
+	autofree struct kubeconfig_text *texts = xcalloc(n, sizeof(*texts));
+
+	for (size_t i = 0; i < n; i++)
+		texts[i] = (struct kubeconfig_text){ v[i].path, v[i].text, v[i].n };
+	return kubeconfig_parse(texts, n, context, c, err);
+}
+
+static void free_sources(struct source *v)
+{
+	for (size_t i = 0; v[i].path; i++) {
+		if (v[i].text)
+			explicit_bzero(v[i].text, v[i].n);
+		free(v[i].text);
+		free(v[i].path);
+	}
+	free(v);
+}
+
+/* Reads and parses the files of paths with separator ("": one file) between them; those that are
+ * not there are left out, as kubectl does. *ret_found: false, and nothing else, if none of them is.
+ */
+static int load_files(const char *paths, const char *separator, const char *context,
+		      bool *ret_found, struct kube_config *c, struct err *err)
+{
+	struct source *v = xcalloc(strlen(paths) + 2, sizeof(*v));
+	const char *at = paths + strspn(paths, separator);
+	size_t n = 0;
+	int r = 0;
+
+	for (; r == 0 && *at; at += strspn(at, separator)) {
+		size_t len = strcspn(at, separator);
+
+		v[n].path = xstrndup(at, len);
+		at += len;
+		r = fd_read_file(AT_FDCWD, v[n].path, FILE_MAX, &v[n].text, &v[n].n);
+		if (r == 0) {
+			n++;
+		} else if (r == -ENOENT) {
+			r = 0;
+			free(TAKE_PTR(v[n].path));
+		} else {
+			err_os(err, ERR_FAILED_PRECONDITION, r, "kubeconfig '%s'", v[n].path);
+		}
+	}
+	*ret_found = n > 0;
+	if (r == 0 && n > 0)
+		r = parse_sources(v, n, context, c, err);
+	free_sources(v);
 	return r;
 }
 
-/* Whatever path leaves open: variables of a pod, $KUBECONFIG, the home directory. */
+static int load_file(const char *path, const char *context, struct kube_config *c, struct err *err)
+{
+	bool is_found = false;
+
+	if (load_files(path, "", context, &is_found, c, err) < 0)
+		return -1;
+	if (is_found)
+		return 0;
+	return err_os(err, ERR_FAILED_PRECONDITION, -ENOENT, "kubeconfig '%s'", path);
+}
+
+/* Whatever path leaves open: $KUBECONFIG, variables of a pod, the home directory. */
 static int load_default(const char *context, struct kube_config *c, struct err *err)
 {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");
 	const char *port = getenv("KUBERNETES_SERVICE_PORT");
-	const char *path = getenv("KUBECONFIG");
+	const char *paths = getenv("KUBECONFIG");
 	const char *home = getenv("HOME");
 	autofree char *in_home = NULL;
+	bool is_pod = !str_is_empty(host) && !str_is_empty(port);
+	bool is_found = false;
 
-	if (!str_is_empty(host) && !str_is_empty(port))
+	if (!str_is_empty(paths) && load_files(paths, ":", context, &is_found, c, err) < 0)
+		return -1;
+	if (is_found)
+		return 0;
+	if (is_pod)
 		return load_in_cluster(host, port, c, err);
-	if (!str_is_empty(path) && strchr(path, ':'))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "KUBECONFIG names several files ('%s'): give the one to use", path);
-	if (!str_is_empty(path))
-		return load_file(path, context, c, err);
+	if (!str_is_empty(paths))
+		return err_os(err, ERR_FAILED_PRECONDITION, -ENOENT, "KUBECONFIG '%s'", paths);
 	if (str_is_empty(home))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "no kubeconfig given, not in a pod, KUBECONFIG and HOME not set");
@@ -163,7 +258,8 @@ int kube_config_load(const char *path, const char *context, struct kube_config *
 
 	r = str_is_empty(path) ? load_default(str_or(context, ""), &c, err)
 			       : load_file(path, str_or(context, ""), &c, err);
-	if (r == 0 && try_certificates(&c, err) < 0)
+	if (r == 0 && (try_certificates(&c, err) < 0 ||
+		       (c.token_file && try_token_file(c.token_file, err) < 0)))
 		r = str_is_empty(path) ? -1 : err_wrap(err, "kubeconfig '%s'", path);
 	if (r < 0) {
 		kube_config_done(&c);

@@ -28,10 +28,11 @@ struct kube_config {
 };
 
 /*
- * path: a kubeconfig; "" means in-cluster if the variables are there, else $KUBECONFIG, else
- * ~/.kube/config. context: "" = current-context. FAILED_PRECONDITION names the file, the line and
- * the field (missing file, broken YAML, unknown context, unsupported exec/auth-provider plugin,
- * unreadable or expired certificate).
+ * path: a kubeconfig; "" means the files of $KUBECONFIG that are there (with colons between them;
+ * the first to name an entry or a current context wins, as with kubectl), else in-cluster if the
+ * variables are there, else ~/.kube/config. context: "" = current-context. FAILED_PRECONDITION
+ * names the file, the line and the field (missing file, broken YAML, unknown context, unsupported
+ * exec/auth-provider plugin, unreadable or expired certificate, a token that is empty or none).
  */
 int kube_config_load(const char *path, const char *context, struct kube_config *ret_config,
 		     struct err *err);

@@ -18,7 +18,8 @@
 static int parse(const char *text, const char *context, struct kube_config *c, struct err *err)
 {
 	*c = (struct kube_config){ 0 };
-	return kubeconfig_parse("/etc/kube/config", text, strlen(text), context, c, err);
+	return kubeconfig_parse(&(struct kubeconfig_text){ "/etc/kube/config", text, strlen(text) },
+				1, context, c, err);
 }
 
 TEST(the_current_context_is_used)
@@ -94,6 +95,18 @@ TEST(what_is_wrong_is_named_with_its_line)
 		{ HEAD CLUSTER
 		  "    certificate-authority: ca\n    insecure-skip-tls-verify: true\n" USERS,
 		  "", "contradicts" },
+		{ HEAD CLUSTER "    insecure-skip-tls-verify: maybe\n" USERS, "",
+		  "line 15: insecure-skip-tls-verify: true or false" },
+		{ HEAD CLUSTER "    insecure-skip-tls-verify: 'true'\n" USERS, "",
+		  "insecure-skip-tls-verify: true or false" },
+		{ HEAD CLUSTER "users: [{name: u, user: {token: ''}}]\n", "",
+		  "line 15: token: is empty" },
+		{ HEAD CLUSTER "users: [{name: u, user: {token: 'a b'}}]\n", "",
+		  "token: has a blank" },
+		{ HEAD CLUSTER "users: [{name: u, user: {token: \"a\\n\"}}]\n", "",
+		  "token: has a blank" },
+		{ HEAD CLUSTER "users: [{name: u, user: {token: [a]}}]\n", "",
+		  "token: a text is expected" },
 		{ HEAD CLUSTER "users: [{name: u, user: {exec: {command: x}}}]\n", "",
 		  "exec: is not supported" },
 		{ HEAD CLUSTER "users: [{name: u, user: {auth-provider: {name: x}}}]\n", "",
@@ -159,6 +172,126 @@ TEST(no_word_of_a_secret_is_in_a_message)
 	kube_config_done(&c);
 }
 
+/* However null is spelled, the field is not there; YAML 1.1 has more booleans than two. */
+TEST(null_is_unset_and_a_boolean_has_many_words)
+{
+	static const char *const nulls[] = { "", "~", "null", "Null", "NULL" };
+	static const char *const yes[] = { "true", "True", "TRUE", "yes", "Yes", "on", "y", "Y" };
+	static const char *const no[] = { "false", "False", "no", "NO", "off", "n", "null" };
+
+	for (size_t i = 0; i < ARRAY_LEN(nulls); i++) {
+		struct kube_config c;
+		struct err err;
+		autofree char *text = xasprintf(
+			HEAD CLUSTER "    proxy-url: %1$s\n    certificate-authority: %1$s\n"
+				     "    insecure-skip-tls-verify: %1$s\nusers:\n- name: u\n"
+				     "  user:\n    exec: %1$s\n    auth-provider: %1$s\n"
+				     "    token: %1$s\n    as-groups: []\n    as-user-extra: {}\n"
+				     "    client-key: %1$s\n    username: ''\n",
+			nulls[i]);
+
+		ASSERT_OK(parse(text, "", &c, &err), &err);
+		assert_null(c.token);
+		assert_null(c.ca_file);
+		ASSERT_FALSE(c.insecure_skip_verify);
+		kube_config_done(&c);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(yes) + ARRAY_LEN(no); i++) {
+		bool is_yes = i < ARRAY_LEN(yes);
+		struct kube_config c;
+		struct err err;
+		autofree char *text =
+			xasprintf(HEAD CLUSTER "    insecure-skip-tls-verify: %s\n" USERS,
+				  is_yes ? yes[i] : no[i - ARRAY_LEN(yes)]);
+
+		ASSERT_OK(parse(text, "", &c, &err), &err);
+		ASSERT_EQ(c.insecure_skip_verify, is_yes);
+		kube_config_done(&c);
+	}
+}
+
+/* As kubectl merges: the first file to name an entry has it whole; paths go by the entry's file. */
+TEST(of_several_files_the_first_to_say_something_counts)
+{
+	static const char first[] = "contexts:\n- name: one\n  context: {cluster: c, user: u}\n"
+				    "users: [{name: v, user: {token: first}}]\n";
+	static const char second[] =
+		"current-context: one\ncontexts:\n- name: one\n  context: {cluster: no, user: no}\n"
+		"clusters: [{name: c, cluster: {server: 'https://second',"
+		" certificate-authority: ca.crt}}]\nusers: null\n";
+	static const char third[] = "current-context: two\n"
+				    "clusters: [{name: c, cluster: {server: 'https://third'}}]\n"
+				    "users: [{name: u, user: {tokenFile: t}}]\n";
+	const struct kubeconfig_text texts[] = {
+		{ "/one/config", first, sizeof(first) - 1 },
+		{ "/empty/config", "", 0 },
+		{ "/two/config", second, sizeof(second) - 1 },
+		{ "/three/config", third, sizeof(third) - 1 },
+	};
+	struct kube_config c = { 0 };
+	struct err err;
+
+	ASSERT_OK(kubeconfig_parse(texts, ARRAY_LEN(texts), "", &c, &err), &err);
+	ASSERT_STR(c.host, "second");
+	ASSERT_STR(c.ca_file, "/two/ca.crt");
+	ASSERT_STR(c.token_file, "/three/t");
+	assert_null(c.token);
+	kube_config_done(&c);
+	ASSERT_ERR(kubeconfig_parse(texts, 2, "one", &c, &err), &err, ERR_FAILED_PRECONDITION,
+		   "clusters has no 'c', nor have the other files");
+	kube_config_done(&c);
+	ASSERT_ERR(kubeconfig_parse(texts, 2, "", &c, &err), &err, ERR_FAILED_PRECONDITION,
+		   "current-context: is not set");
+	kube_config_done(&c);
+}
+
+TEST(a_token_file_is_trimmed_and_judged)
+{
+	static const struct {
+		const char *text;
+		const char *token; /* NULL: none */
+	} cases[] = {
+		{ "abc", "abc" }, { "abc\n", "abc" }, { "\n abc\r\n", "abc" }, { "", NULL },
+		{ " \n", NULL },  { "a b", NULL },    { "a\nb\n", NULL },      { "\x7f", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *text = xstrdup(cases[i].text);
+		size_t n = kube_token_trim(text, strlen(text));
+
+		ASSERT_EQ(n, strlen(text));
+		ASSERT_EQ(kube_token_problem(text, n) == NULL, cases[i].token != NULL);
+		if (cases[i].token)
+			ASSERT_STR(text, cases[i].token);
+	}
+}
+
+static int write_temp(char *path, const char *text)
+{
+	autofd int fd = mkstemp(path);
+
+	return fd < 0 ? -1 : fd_write_all(fd, text, strlen(text));
+}
+
+TEST(an_empty_token_file_is_named_at_load)
+{
+	char token[] = "/tmp/cleat-test-token-XXXXXX";
+	char path[] = "/tmp/cleat-test-kubeconfig-XXXXXX";
+	autofree char *text = NULL;
+	struct kube_config c;
+	struct err err;
+	int r;
+
+	ASSERT_EQ(write_temp(token, "\n"), 0);
+	text = xasprintf(HEAD CLUSTER "users: [{name: u, user: {tokenFile: '%s'}}]\n", token);
+	ASSERT_EQ(write_temp(path, text), 0);
+	r = kube_config_load(path, "", &c, &err);
+	(void)unlink(path);
+	(void)unlink(token);
+	ASSERT_ERR(r, &err, ERR_FAILED_PRECONDITION, token);
+	ASSERT_TRUE(strstr(err.msg, "is empty") && strstr(err.msg, path));
+}
+
 static int clear_env(void **state)
 {
 	(void)unsetenv("KUBERNETES_SERVICE_HOST");
@@ -179,14 +312,41 @@ TEST(without_a_path_the_environment_decides)
 	(void)setenv("KUBECONFIG", "/nonexistent/a", 1);
 	ASSERT_ERR(kube_config_load("", "", &c, &err), &err, ERR_FAILED_PRECONDITION,
 		   "'/nonexistent/a': No such file");
-	(void)setenv("KUBECONFIG", "/a:/b", 1);
+	(void)setenv("KUBECONFIG", "/nonexistent/a::/nonexistent/b", 1);
 	ASSERT_ERR(kube_config_load("", "", &c, &err), &err, ERR_FAILED_PRECONDITION,
-		   "several files");
+		   "'/nonexistent/a::/nonexistent/b': No such file");
 	(void)setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1", 1);
 	(void)setenv("KUBERNETES_SERVICE_PORT", "https", 1);
 	ASSERT_ERR(kube_config_load("", "", &c, &err), &err, ERR_FAILED_PRECONDITION,
 		   "KUBERNETES_SERVICE_PORT: 'https' is no port");
 	(void)clear_env(NULL);
+}
+
+/* A list is one configuration, also inside a pod; what is not there is left out. */
+TEST(the_list_of_KUBECONFIG_is_merged)
+{
+	char one[] = "/tmp/cleat-test-kubeconfig-XXXXXX";
+	char two[] = "/tmp/cleat-test-kubeconfig-XXXXXX";
+	autofree char *list = NULL;
+	struct kube_config c;
+	struct err err;
+	int r;
+
+	ASSERT_EQ(write_temp(one, HEAD), 0);
+	ASSERT_EQ(write_temp(two, CLUSTER USERS), 0);
+	list = xasprintf("/nonexistent/a:%s::%s", one, two);
+	(void)clear_env(NULL);
+	(void)setenv("KUBECONFIG", list, 1);
+	(void)setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1", 1);
+	(void)setenv("KUBERNETES_SERVICE_PORT", "443", 1);
+	r = kube_config_load("", "", &c, &err);
+	(void)clear_env(NULL);
+	(void)unlink(one);
+	(void)unlink(two);
+	ASSERT_OK(r, &err);
+	ASSERT_STR(c.host, "10.0.0.1");
+	ASSERT_STR(c.token, "secret");
+	kube_config_done(&c);
 }
 
 /* Certificates are looked at when the configuration is read, not at the first connection. */
@@ -210,5 +370,8 @@ TEST(a_broken_certificate_is_found_at_once)
 
 RUN_TESTS(UNIT(the_current_context_is_used), UNIT(another_context_can_be_asked_for),
 	  UNIT(what_is_wrong_is_named_with_its_line), UNIT(server_addresses_of_all_kinds),
-	  UNIT(no_word_of_a_secret_is_in_a_message), UNIT(without_a_path_the_environment_decides),
-	  UNIT(a_broken_certificate_is_found_at_once))
+	  UNIT(null_is_unset_and_a_boolean_has_many_words),
+	  UNIT(of_several_files_the_first_to_say_something_counts),
+	  UNIT(a_token_file_is_trimmed_and_judged), UNIT(an_empty_token_file_is_named_at_load),
+	  UNIT(the_list_of_KUBECONFIG_is_merged), UNIT(no_word_of_a_secret_is_in_a_message),
+	  UNIT(without_a_path_the_environment_decides), UNIT(a_broken_certificate_is_found_at_once))
