@@ -26,6 +26,7 @@
 #include "kube/client-internal.h"
 #include "kube/config-internal.h"
 #include "kube/fence.h"
+#include "kube/health.h"
 #include "net/addr.h"
 #include "net/tls.h"
 
@@ -51,7 +52,8 @@ struct kube_client {
 	char *token_file;    /* NULL: the token never changes */
 	char host[300];      /* label of metrics */
 	struct fence *fence; /* NULL: none */
-	double qps;          /* 0: no bound */
+	struct health *health;
+	double qps; /* 0: no bound */
 	double burst;
 
 	pthread_mutex_t lock; /* all below */
@@ -60,8 +62,6 @@ struct kube_client {
 	int64_t token_ns;     /* when it was read */
 	double tokens;        /* in the bucket; negative: promised to waiting calls */
 	int64_t bucket_ns;
-	bool is_healthy;
-	char why[ERR_MSG_MAX];
 };
 
 struct call {
@@ -78,11 +78,11 @@ struct call {
 static void note(struct kube_client *c, const char *method, const char *code, const char *problem)
 {
 	metric_add(METRIC_REST_REQUESTS, 1, METRIC_ARGS(code, method, c->host));
+	health_note(c->health, problem);
+	if (strcmp(code, "401") != 0)
+		return;
 	LOCK_SCOPE(&c->lock);
-	if (strcmp(code, "401") == 0)
-		c->token_ns = TOKEN_STALE_NS;
-	c->is_healthy = !problem;
-	(void)snprintf(c->why, sizeof(c->why), "%s", problem ? problem : "");
+	c->token_ns = TOKEN_STALE_NS;
 }
 
 void kube_client_note_reply(struct kube_client *c, const char *method, int status,
@@ -102,10 +102,7 @@ void kube_client_note_failure(struct kube_client *c, const char *method, const s
 
 bool kube_client_is_healthy(struct kube_client *c, char *ret_why)
 {
-	LOCK_SCOPE(&c->lock);
-	if (ret_why)
-		memcpy(ret_why, c->why, ERR_MSG_MAX);
-	return c->is_healthy;
+	return health_is_good(c->health, ret_why);
 }
 
 /* ---- credentials ---- */
@@ -158,8 +155,11 @@ static int refresh_token(struct kube_client *c, struct err *err)
 	if (c->token)
 		return 0; /* the old one may still be good; the server will say if not */
 	if (r < 0)
-		return err_os(err, ERR_FAILED_PRECONDITION, r, "token file '%s'", c->token_file);
-	return err_set(err, ERR_FAILED_PRECONDITION, "token file '%s' %s", c->token_file, problem);
+		err_os(err, ERR_FAILED_PRECONDITION, r, "token file '%s'", c->token_file);
+	else
+		err_set(err, ERR_FAILED_PRECONDITION, "token file '%s' %s", c->token_file, problem);
+	health_note(c->health, err->msg);
+	return -1;
 }
 
 /* "Bearer …", to be wiped; NULL if there is no token. */
@@ -521,7 +521,7 @@ int kube_client_new(struct ev_loop *loop, const struct kube_config *config,
 	c->burst = opts->burst > 0 ? opts->burst : c->qps;
 	c->tokens = c->burst;
 	c->bucket_ns = clock_now_ns();
-	(void)snprintf(c->why, sizeof(c->why), "no request to %s has been answered yet", c->host);
+	c->health = health_new(loop, c->host);
 	pthread_mutex_init(&c->lock, NULL);
 	sync_cond_init(&c->pause);
 	*ret_client = c;
@@ -532,6 +532,7 @@ static void destroy(void *arg)
 {
 	struct kube_client *c = arg;
 
+	health_free(c->health);
 	wipe(c->token);
 	tls_unref(c->tls);
 	pthread_cond_destroy(&c->pause);

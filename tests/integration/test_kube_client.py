@@ -126,6 +126,10 @@ def test_missing_rights_name_verb_and_resource(connect):
     assert nobody.ask(f'synced {VOLUMES}') == 'ok 0'
 
 
+def wait_for_line(p, *words):
+    wait_until(f'the log says {words}', lambda: any(all(w in line for w in words) for line in p.stderr.read_text().split('\n')), 10)
+
+
 def test_client_certificate_and_bad_token(connect, cluster):
     cert, key = cluster.user_cert
     answer = connect({'client-certificate': str(cert), 'client-key': str(key)}).ask(f'get /api/v1/{VOLUMES}')
@@ -133,6 +137,7 @@ def test_client_certificate_and_bad_token(connect, cluster):
     stranger = connect({'token': 'wrong'})
     assert stranger.ask(f'get /api/v1/{VOLUMES}').startswith(f'err UNAUTHENTICATED get {VOLUMES}: ')
     assert stranger.ask('health').startswith('ok 0 get')
+    wait_for_line(stranger, 'trouble with the API server', 'Unauthorized')
 
 
 def test_a_rotated_token_file_is_read_again(connect, cluster):
@@ -153,6 +158,7 @@ def test_a_certificate_by_another_authority_is_refused(connect, cluster):
     stranger = apiserver.Probe(cluster, config, cluster.dir / 'other.log')
     answer = stranger.ask(f'get /api/v1/{VOLUMES}')
     assert answer.startswith('err UNAVAILABLE') and 'certificate' in answer
+    wait_for_line(stranger, 'trouble with the API server', 'certificate', 'age=')
     stranger.close()
 
 
@@ -209,6 +215,7 @@ def test_a_killed_server_comes_back(probe, cluster):
     answer = probe.ask(f'get {CLAIM_PATH}/{gone}')
     assert answer.startswith(f'err UNAVAILABLE get {CLAIMS}: '), answer
     assert probe.ask('health').startswith('ok 0 ')
+    wait_for_line(probe, 'trouble with the API server', 'connect')
     wait_until('the informer says so', lambda: probe.ask(f'trouble {CLAIMS}').startswith(f'ok watch {CLAIMS}: '))
     try:
         with cluster.another(OTHER):
@@ -222,6 +229,7 @@ def test_a_killed_server_comes_back(probe, cluster):
     probe.wait_change(f'gone {CLAIMS} default/{gone} ', 90)
     wait_until('the trouble is over', lambda: probe.ask(f'trouble {CLAIMS}') == 'ok ')
     assert probe.ask('health') == 'ok 1 '
+    wait_for_line(probe, 'the API server is well again')
     probe.call(f'delete {CLAIM_PATH}/{name}')
     probe.wait_change(f'gone {CLAIMS} default/{name} ')
 
