@@ -204,8 +204,8 @@ static void run_job(void *arg)
 	pthread_mutex_lock(&q->lock);
 	if (key)
 		finish_key(q, key, verdict, after_ns);
+	q->running--; /* its place is free for the next key */
 	n = claim_jobs(q);
-	q->running--;
 	if (q->running == 0)
 		pthread_cond_broadcast(&q->idle);
 	pthread_mutex_unlock(&q->lock);

@@ -204,6 +204,20 @@ TEST(one_key_is_never_at_work_twice)
 	ASSERT_EQ(read_count(f, &f->overlaps), 0);
 }
 
+TEST(one_worker_works_off_all_keys)
+{
+	struct fixture *f = *state;
+	struct queue_options opts = { .name = "alone", .workers = 1 };
+	struct queue *q = queue_new(f->loop, f->work, &opts, reconcile, f);
+
+	queue_add(q, "1");
+	queue_add(q, "2");
+	queue_add(q, "3");
+	queue_resume(q);
+	wait_for(f, &f->ran[3], 1);
+	queue_free(q);
+}
+
 /* A reconcile that the end of a term cut off has not failed, and its key is not lost. */
 TEST(the_end_of_a_term_cancels_and_the_next_one_goes_on)
 {
@@ -239,6 +253,6 @@ TEST(freeing_with_keys_left_is_fine)
 RUN_TESTS(QUEUE(a_new_queue_waits_and_coalesces), QUEUE(added_while_at_work_it_runs_again),
 	  QUEUE(failures_grow_and_success_forgets), QUEUE(a_delayed_key_comes_by_itself),
 	  QUEUE(different_keys_run_at_once_and_pause_holds_the_rest),
-	  QUEUE(one_key_is_never_at_work_twice),
+	  QUEUE(one_key_is_never_at_work_twice), QUEUE(one_worker_works_off_all_keys),
 	  QUEUE(the_end_of_a_term_cancels_and_the_next_one_goes_on),
 	  QUEUE(freeing_with_keys_left_is_fine))
