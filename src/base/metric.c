@@ -37,7 +37,8 @@ static const struct declaration {
 #undef METRIC
 };
 
-static const double buckets[] = { 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600 };
+static const double buckets[] = { 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+				  2.5,   5,     10,   15,    25,   50,  120,  300, 600 };
 
 struct series {
 	struct series *next;

@@ -9,6 +9,7 @@
  */
 #include "kube/backlog.h"
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/vec.h"
@@ -20,6 +21,7 @@ enum place { NOWHERE, READY, DELAYED, AT_WORK };
 struct item {
 	enum place place;
 	unsigned failures;
+	int64_t ready_ns;  /* since when it is, or was when it was taken */
 	int64_t due_ns;    /* DELAYED: when; AT_WORK: when again, or BACKLOG_NEVER */
 	size_t slot;       /* DELAYED: index in the heap */
 	struct item *next; /* READY */
@@ -102,8 +104,9 @@ static void heap_remove(struct backlog *b, struct item *i)
 	heap_sink(b, last);
 }
 
-static void make_ready(struct backlog *b, struct item *i)
+static void make_ready(struct backlog *b, struct item *i, int64_t now_ns)
 {
+	i->ready_ns = now_ns;
 	i->place = READY;
 	i->next = NULL;
 	*b->last = i;
@@ -135,7 +138,7 @@ static struct item *get_item(struct backlog *b, const char *key)
 static void place(struct backlog *b, struct item *i, int64_t due_ns)
 {
 	if (due_ns <= 0)
-		make_ready(b, i);
+		make_ready(b, i, clock_now_ns());
 	else
 		make_delayed(b, i, due_ns);
 }
@@ -171,7 +174,7 @@ static void promote(struct backlog *b, int64_t now_ns)
 		struct item *i = b->heap.v[0];
 
 		heap_remove(b, i);
-		make_ready(b, i);
+		make_ready(b, i, i->due_ns);
 	}
 }
 
@@ -190,6 +193,13 @@ const char *backlog_take(struct backlog *b, int64_t now_ns)
 	i->place = AT_WORK;
 	i->due_ns = BACKLOG_NEVER;
 	return i->key;
+}
+
+int64_t backlog_ready_ns(const struct backlog *b, const char *key)
+{
+	const struct item *i = map_find(b->items, key);
+
+	return i ? i->ready_ns : 0;
 }
 
 void backlog_finish(struct backlog *b, const char *key, unsigned failures, int64_t again_ns)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /*
- * struct backlog - which key comes next; the queue without threads, clock and timers
+ * struct backlog - which key comes next; the queue without threads and timers
  *
  * A key is ready (first come, first served), or delayed to a time, or at work, and at work it may
  * have been asked for again. Nothing is kept of a key that is none of these and has no failures.
@@ -26,6 +26,9 @@ bool backlog_add(struct backlog *b, const char *key, int64_t due_ns);
 /* The next key, now at work until backlog_finish; NULL if none is ready. The key is borrowed until
  * then. */
 const char *backlog_take(struct backlog *b, int64_t now_ns);
+
+/* Since when a key that was taken had been ready: from when it was added, or due. */
+int64_t backlog_ready_ns(const struct backlog *b, const char *key);
 
 /* How the work on it ended. failures: the new count; again_ns: when it is due once more, or
  * BACKLOG_NEVER. */

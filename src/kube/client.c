@@ -281,11 +281,15 @@ static int send_once(struct kube_client *c, struct ctx *ctx, const struct call *
 		.body = call->body,
 		.body_len = call->body ? strlen(call->body) : 0,
 	};
+	int64_t begin_ns = clock_now_ns();
 	int64_t timeout_ns = 0;
 	int r = pass_fence(c, ctx, call, &timeout_ns, err);
 
-	if (r == 0)
+	if (r == 0) {
 		r = http_call(c->http, ctx, &req, timeout_ns, ret_reply, err);
+		metric_observe(METRIC_REST_SECONDS, (double)(clock_now_ns() - begin_ns) / NS_PER_S,
+			       METRIC_ARGS(call->method, c->host));
+	}
 	wipe(authorization);
 	if (r == 0)
 		return 0;

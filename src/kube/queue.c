@@ -28,7 +28,14 @@
 #define FENCE_RETRY_NS (100 * NS_PER_MS) /* the fence closed before the queue was paused */
 #define JITTER 0.1
 
+/* A key at work. */
+struct labour {
+	struct labour *next;
+	int64_t since_ns;
+};
+
 struct queue {
+	struct queue *next; /* of all, under queues_lock */
 	struct ev_loop *loop;
 	struct work *work;
 	char *name;
@@ -40,6 +47,7 @@ struct queue {
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t idle;  /* running became 0 */
 	struct backlog *backlog;
+	struct labour *labours;
 	unsigned running;  /* jobs that may still touch this */
 	unsigned starting; /* of these, not yet at a key */
 	bool paused;
@@ -48,7 +56,96 @@ struct queue {
 	int64_t timer_ns; /* when the timer fires; BACKLOG_NEVER */
 };
 
+/* For the gauges that are only read. A lock of its own, taken before a queue's. */
+static pthread_mutex_t queues_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct queue *queues;
+
 static void run_job(void *arg);
+
+static double in_seconds(int64_t ns)
+{
+	return ns > 0 ? (double)ns / NS_PER_S : 0;
+}
+
+static void render_queue(struct queue *q)
+{
+	int64_t now_ns = clock_now_ns();
+	int64_t longest_ns = 0;
+	int64_t sum_ns = 0;
+
+	LOCK_SCOPE(&q->lock);
+	for (const struct labour *l = q->labours; l; l = l->next) {
+		int64_t age_ns = now_ns - l->since_ns;
+
+		sum_ns += age_ns;
+		if (age_ns > longest_ns)
+			longest_ns = age_ns;
+	}
+	metric_set(METRIC_WORKQUEUE_UNFINISHED, in_seconds(sum_ns), METRIC_ARGS(q->name));
+	metric_set(METRIC_WORKQUEUE_LONGEST, in_seconds(longest_ns), METRIC_ARGS(q->name));
+	metric_set(METRIC_WORKQUEUE_DEPTH, (double)backlog_ready(q->backlog, now_ns),
+		   METRIC_ARGS(q->name));
+}
+
+static void render_all(void *arg)
+{
+	(void)arg;
+	LOCK_SCOPE(&queues_lock);
+	for (struct queue *q = queues; q; q = q->next)
+		render_queue(q);
+}
+
+static void hook_render(void)
+{
+	metric_on_render(render_all, NULL);
+}
+
+/* Its series are there from now on. */
+static void enlist(struct queue *q)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, hook_render);
+	metric_add(METRIC_WORKQUEUE_ADDS, 0, METRIC_ARGS(q->name));
+	metric_add(METRIC_WORKQUEUE_RETRIES, 0, METRIC_ARGS(q->name));
+	LOCK_SCOPE(&queues_lock);
+	q->next = queues;
+	queues = q;
+}
+
+/* Its gauges stay as they are then: nothing at work. */
+static void delist(struct queue *q)
+{
+	LOCK_SCOPE(&queues_lock);
+	render_queue(q);
+	for (struct queue **at = &queues; *at; at = &(*at)->next) {
+		if (*at != q)
+			continue;
+		*at = q->next;
+		return;
+	}
+}
+
+static void begin_labour(struct queue *q, struct labour *l, const char *key)
+{
+	l->since_ns = clock_now_ns();
+	l->next = q->labours;
+	q->labours = l;
+	metric_observe(METRIC_WORKQUEUE_QUEUE_SECONDS,
+		       in_seconds(l->since_ns - backlog_ready_ns(q->backlog, key)),
+		       METRIC_ARGS(q->name));
+}
+
+static void end_labour(struct queue *q, const struct labour *l)
+{
+	struct labour **at = &q->labours;
+
+	while (*at != l)
+		at = &(*at)->next;
+	*at = l->next;
+	metric_observe(METRIC_WORKQUEUE_WORK_SECONDS, in_seconds(clock_now_ns() - l->since_ns),
+		       METRIC_ARGS(q->name));
+}
 
 /* How many jobs to submit now; they are counted as running already. */
 static unsigned claim_jobs(struct queue *q)
@@ -190,6 +287,7 @@ static void run_job(void *arg)
 {
 	struct queue *q = arg;
 	enum queue_verdict verdict = QUEUE_DONE;
+	struct labour labour;
 	int64_t after_ns = 0;
 	const char *key = NULL;
 	unsigned n;
@@ -198,12 +296,16 @@ static void run_job(void *arg)
 	q->starting--;
 	if (!q->paused && !q->closed)
 		key = backlog_take(q->backlog, clock_now_ns());
+	if (key)
+		begin_labour(q, &labour, key);
 	pthread_mutex_unlock(&q->lock);
 	if (key)
 		verdict = reconcile(q, key, &after_ns);
 	pthread_mutex_lock(&q->lock);
-	if (key)
+	if (key) {
+		end_labour(q, &labour);
 		finish_key(q, key, verdict, after_ns);
+	}
 	q->running--; /* its place is free for the next key */
 	n = claim_jobs(q);
 	if (q->running == 0)
@@ -233,6 +335,7 @@ struct queue *queue_new(struct ev_loop *loop, struct work *work, const struct qu
 	q->opts.backoff_max_ns = opts->backoff_max_ns ? opts->backoff_max_ns : 300 * NS_PER_S;
 	pthread_mutex_init(&q->lock, NULL);
 	sync_cond_init(&q->idle);
+	enlist(q);
 	return q;
 }
 
@@ -257,6 +360,7 @@ void queue_free(struct queue *q)
 	while (q->running > 0)
 		(void)sync_cond_wait_until(&q->idle, &q->lock, INT64_MAX);
 	pthread_mutex_unlock(&q->lock);
+	delist(q);
 	ev_post(q->loop, destroy, q); /* behind every move_timer */
 }
 

@@ -54,6 +54,7 @@ TEST(a_histogram_has_cumulative_buckets_sum_and_count)
 	metric_observe(METRIC_DELETE_SECONDS, 0.1, METRIC_ARGS("c"));
 	metric_observe(METRIC_DELETE_SECONDS, 3, METRIC_ARGS("c"));
 	metric_observe(METRIC_DELETE_SECONDS, 1000, METRIC_ARGS("c"));
+	assert_has("_duration_seconds_bucket{class=\"c\",le=\"0.05\"} 0\n");
 	assert_has("_duration_seconds_bucket{class=\"c\",le=\"0.1\"} 1\n");
 	assert_has("_duration_seconds_bucket{class=\"c\",le=\"2.5\"} 1\n");
 	assert_has("_duration_seconds_bucket{class=\"c\",le=\"5\"} 2\n");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "kube/backlog.h"
 
@@ -44,6 +45,24 @@ TEST(added_at_work_it_runs_once_more_afterwards)
 	expect_take(b, 0, "a");
 	backlog_finish(b, "a", 0, BACKLOG_NEVER);
 	expect_take(b, 0, NULL);
+	backlog_free(b);
+}
+
+/* By the clock if it was added for now, else by the time that it was due. */
+TEST(since_when_a_key_was_ready_is_known)
+{
+	struct backlog *b = backlog_new();
+
+	clock_fake_set(50);
+	backlog_add(b, "a", 0);
+	backlog_add(b, "b", 70);
+	clock_fake_set(90);
+	backlog_add(b, "a", 0); /* is ready already */
+	expect_take(b, 90, "a");
+	expect_take(b, 90, "b");
+	ASSERT_EQ(backlog_ready_ns(b, "a"), 50);
+	ASSERT_EQ(backlog_ready_ns(b, "b"), 70);
+	clock_fake_set(-1);
 	backlog_free(b);
 }
 
@@ -128,5 +147,6 @@ TEST(it_agrees_with_a_plain_table)
 }
 
 RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(added_at_work_it_runs_once_more_afterwards),
+	  UNIT(since_when_a_key_was_ready_is_known),
 	  UNIT(delayed_keys_come_in_the_order_of_their_times), UNIT(the_earlier_of_two_times_wins),
 	  UNIT(failures_are_kept_until_success), UNIT(it_agrees_with_a_plain_table))

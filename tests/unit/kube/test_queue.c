@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metric.h"
+#include "base/str.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "kube/fence.h"
@@ -204,6 +206,48 @@ TEST(one_key_is_never_at_work_twice)
 	ASSERT_EQ(read_count(f, &f->overlaps), 0);
 }
 
+/* The value of a series of the queue "figures", -1 if there is none. */
+static double figure(const char *name)
+{
+	autofree char *head = xasprintf("\nworkqueue_%s{name=\"figures\"} ", name);
+	autostr struct str page = STR_INIT;
+	const char *at;
+
+	metric_render(&page);
+	at = strstr(str_get(&page), head);
+	return at ? strtod(at + strlen(head), NULL) : -1;
+}
+
+TEST(figures_are_there_from_the_start_and_tell_what_is_stuck)
+{
+	struct fixture *f = *state;
+	struct queue_options opts = { .name = "figures", .workers = 1 };
+	struct queue *q = queue_new(f->loop, f->work, &opts, reconcile, f);
+
+	ASSERT_TRUE(figure("adds_total") == 0 && figure("retries_total") == 0 &&
+		    figure("depth") == 0 && figure("unfinished_work_seconds") == 0 &&
+		    figure("longest_running_processor_seconds") == 0);
+	f->held = true;
+	queue_resume(q);
+	queue_add(q, "1");
+	queue_add(q, "2");
+	wait_for(f, &f->holding, 1);
+	ASSERT_TRUE(figure("unfinished_work_seconds") > 0);
+	ASSERT_TRUE(figure("longest_running_processor_seconds") > 0);
+	ASSERT_TRUE(figure("depth") == 1 && figure("adds_total") == 2);
+	ASSERT_TRUE(figure("queue_duration_seconds_count") == 1);
+	ASSERT_TRUE(figure("work_duration_seconds_count") == -1);
+	pthread_mutex_lock(&f->lock);
+	f->held = false;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	wait_for(f, &f->ran[2], 1);
+	queue_free(q);
+	ASSERT_TRUE(figure("unfinished_work_seconds") == 0 && figure("depth") == 0);
+	ASSERT_TRUE(figure("queue_duration_seconds_count") == 2 &&
+		    figure("work_duration_seconds_count") == 2);
+}
+
 TEST(one_worker_works_off_all_keys)
 {
 	struct fixture *f = *state;
@@ -254,5 +298,6 @@ RUN_TESTS(QUEUE(a_new_queue_waits_and_coalesces), QUEUE(added_while_at_work_it_r
 	  QUEUE(failures_grow_and_success_forgets), QUEUE(a_delayed_key_comes_by_itself),
 	  QUEUE(different_keys_run_at_once_and_pause_holds_the_rest),
 	  QUEUE(one_key_is_never_at_work_twice), QUEUE(one_worker_works_off_all_keys),
+	  QUEUE(figures_are_there_from_the_start_and_tell_what_is_stuck),
 	  QUEUE(the_end_of_a_term_cancels_and_the_next_one_goes_on),
 	  QUEUE(freeing_with_keys_left_is_fine))
