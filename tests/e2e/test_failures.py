@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from cluster import claim, pod, storage_class, wait
+from cluster import SYSTEM, claim, pod, storage_class, wait
 from daemons import NODE
 
 WRITER = "while sleep 0.1; do date >> /data/log || echo failed >> /tmp/failures; done &"
@@ -99,21 +99,31 @@ def test_pod_deleted_while_kubelet_is_away(cluster, space):
     cluster.wait_running(space, "next")
 
 
+def intents(cluster):
+    """What the controller has on record of volumes that may be made."""
+    lease = cluster.get(SYSTEM, "lease", "cleat-pool-cleat-csi-intents")
+    notes = lease["metadata"].get("annotations", {}) if lease else {}
+    return [key for key in notes if key.startswith("intents.cleat.csi/") and not key.endswith("/term")]
+
+
 def test_claim_deleted_while_its_volume_is_made(cluster, space):
     """The agent hangs in the middle of CreateVolume and the claim goes; the volume must go too."""
+    cluster.apply(space, claim("before", "now"))
+    cluster.wait_bound(space, "before")
     agent = cluster.kill("node", signal.SIGSTOP)
     try:
         cluster.apply(space, claim("brief", "now"))
-        cluster.wait_event(space, "brief", "Provisioning")
+        wait("the intent on record", lambda: intents(cluster))
         cluster.delete(space, "pvc", "brief")
-        # Held as long as nobody knows whether there is a volume.
-        assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
+        cluster.wait_gone(space, "pvc", "brief")
         killed = cluster.kill("controller")
         wait("the controller's next life", lambda: not killed.alive() and cluster.process_of("controller"))
-        assert "deletionTimestamp" in cluster.get(space, "pvc", "brief")["metadata"]
+        # Held as long as nobody knows whether there is a volume.
+        assert len(intents(cluster)) == 1
     finally:
         agent.send(signal.SIGCONT)
-    cluster.wait_gone(space, "pvc", "brief")
+    wait("the intent settled", lambda: not intents(cluster))
+    cluster.delete(space, "pvc", "before")
     cluster.wait_nothing_left()
 
 
