@@ -34,6 +34,16 @@ static void reserve(struct str *s, size_t n)
 	s->cap = cap;
 }
 
+void str_reserve(struct str *s, size_t n)
+{
+	if (n < s->cap)
+		return;
+	if (n > SIZE_MAX / 4)
+		abort();
+	s->buf = xrealloc(s->buf, n + 1);
+	s->cap = n + 1;
+}
+
 void str_done(struct str *s)
 {
 	free(s->buf);

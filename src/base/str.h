@@ -18,6 +18,8 @@ struct str {
 
 void str_done(struct str *s);
 void str_reset(struct str *s); /* length 0, memory kept */
+/* Room for n bytes in all and no more, so that a string whose length is known grows once. */
+void str_reserve(struct str *s, size_t n);
 void str_append(struct str *s, const char *text);
 void str_append_n(struct str *s, const void *bytes, size_t n);
 void str_append_char(struct str *s, char c);

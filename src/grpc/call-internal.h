@@ -12,6 +12,7 @@
 #include "net/h2.h"
 
 struct ev_timer;
+struct session;
 
 /*
  * Held by the stream (I/O thread) and by the handler (worker), freed by whoever lets go last. The
@@ -29,7 +30,12 @@ struct grpc_call {
 	/* I/O thread only */
 	struct h2_stream *stream;
 	struct ev_timer *deadline;
-	struct str in;      /* request as it arrives: 5 bytes of prefix, then the message */
+	struct str in; /* request as it arrives: 5 bytes of prefix, then the message */
+	struct session *session;
+	struct grpc_call *older, *newer; /* among the server's unfinished requests */
+	bool is_unfinished;              /* is in that list */
+	int64_t begun_ns;
+	size_t counted;     /* bytes of it in the budgets */
 	bool is_dispatched; /* the handler was started */
 	bool is_answered;   /* a status was sent */
 	bool has_head;      /* response headers were sent */

@@ -18,40 +18,18 @@
 #include "base/vec.h"
 #include "event/loop.h"
 #include "grpc/call-internal.h"
+#include "grpc/server-internal.h"
 #include "grpc/status.h"
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls.h"
 
 #define PREFIX 5
+#define LARGE_REQUEST (64u << 10)
 
 struct method_row {
 	const struct grpc_method *method;
 	void *arg;
-};
-
-struct endpoint {
-	struct net_addr addr;
-	struct tls *tls;
-	struct listener *listener;
-};
-
-struct session {
-	struct grpc_server *server;
-	struct h2 *h2;
-	struct session *prev, *next;
-};
-
-struct grpc_server {
-	struct ev_loop *loop;
-	struct work *work;
-	struct map *methods;
-	VEC(struct endpoint) endpoints;
-	struct session *sessions;
-	bool draining;
-	struct ev_timer *drain_timer;
-	void (*drain_done)(void *arg);
-	void *drain_arg;
 };
 
 /* ---- a request ---- */
@@ -140,6 +118,9 @@ static bool check_prefix(struct grpc_call *c)
 	} else if (c->in.len > PREFIX + n) {
 		call_refuse(c, "200", ERR_INTERNAL, "more than one message in a unary request");
 	} else {
+		/* Large: at once, so that it is never copied; its pages come as its bytes do. */
+		if (n >= LARGE_REQUEST)
+			str_reserve(&c->in, PREFIX + n);
 		return true;
 	}
 	str_done(&c->in);
@@ -150,6 +131,7 @@ static void request_over(struct grpc_server *s, struct grpc_call *c)
 {
 	const uint8_t *p = (const uint8_t *)c->in.buf;
 
+	budget_end_request(c);
 	if (c->is_answered || c->is_dispatched)
 		return;
 	if (c->in.len < PREFIX || c->in.len - PREFIX != ((size_t)p[1] << 24 | (size_t)p[2] << 16 |
@@ -172,8 +154,10 @@ static void on_headers(void *arg, struct h2_stream *stream, const struct h2_head
 		read_head(h, n, &head);
 		c = call_new(ss->server, ss->server->loop, stream, h2_peer(ss->h2));
 		h2_stream_set_user(stream, c);
-		if (!accept_head(ss->server, c, &head))
+		if (!budget_begin_call(ss) || !accept_head(ss->server, c, &head))
 			return;
+		if (!end)
+			budget_begin_request(ss, c);
 	}
 	if (c && end)
 		request_over(ss->server, c);
@@ -188,7 +172,10 @@ static void on_data(void *arg, struct h2_stream *stream, const uint8_t *bytes, s
 	if (!c || c->is_answered || c->is_dispatched)
 		return;
 	str_append_n(&c->in, bytes, n);
-	(void)check_prefix(c);
+	if (check_prefix(c))
+		budget_count_request(c, n);
+	else
+		budget_end_request(c);
 }
 
 static void on_end(void *arg, struct h2_stream *stream)
@@ -213,10 +200,12 @@ static void on_stream_close(void *arg, struct h2_stream *stream, uint32_t error)
 {
 	struct grpc_call *c = h2_stream_user(stream);
 
-	(void)arg;
 	(void)error;
-	if (c)
-		call_stream_gone(c);
+	budget_end_call(arg);
+	if (!c)
+		return;
+	budget_end_request(c);
+	call_stream_gone(c);
 }
 
 static void drained_if_empty(struct grpc_server *s)
@@ -242,6 +231,7 @@ static void on_session_close(void *arg, const struct err *why)
 		s->sessions = ss->next;
 	if (ss->next)
 		ss->next->prev = ss->prev;
+	s->n_sessions--;
 	h2_free(ss->h2);
 	free(ss);
 	drained_if_empty(s);
@@ -262,12 +252,15 @@ static void on_accept(void *arg, struct conn *conn)
 	struct session *ss = xcalloc(1, sizeof(*ss));
 
 	ss->server = s;
+	ss->since_ns = clock_now_ns();
 	ss->next = s->sessions;
 	if (ss->next)
 		ss->next->prev = ss;
 	s->sessions = ss;
+	s->n_sessions++;
 	ss->h2 = h2_new(s->loop, conn,
 			&(struct h2_options){ .is_server = true, .ops = &session_ops, .arg = ss });
+	budget_make_room(s, ss);
 }
 
 /* ---- door ---- */
@@ -288,6 +281,7 @@ struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work)
 	s->work = work;
 	s->methods = map_new();
 	s->drain_timer = ev_timer_new(loop, cut_off, s);
+	budget_init(s);
 	return s;
 }
 
@@ -319,6 +313,7 @@ void grpc_server_free(struct grpc_server *s)
 	vec_done(&s->endpoints);
 	map_free(s->methods);
 	ev_timer_free(s->drain_timer);
+	ev_timer_free(s->sweep_timer);
 	free(s);
 }
 

@@ -34,7 +34,25 @@ struct grpc_method {
 	bool is_inline; /* must not block, nor take longer than some microseconds */
 };
 
+/*
+ * What peers may take of us. Beyond it a newcomer takes the place of the oldest in the lowest state
+ * (silent: has asked nothing yet; idle: has no call under way), never of one with a call under way;
+ * and the oldest unfinished request goes first. All 0: what is in the comments.
+ */
+struct grpc_limits {
+	unsigned connections;         /* 128 */
+	unsigned silent_connections;  /* 64 */
+	size_t unfinished_bytes;      /* 6 MiB of requests that are still coming, all together */
+	size_t unfinished_bytes_each; /* 5 MiB, of one connection */
+	size_t unsent_bytes;          /* 1 MiB of replies that a connection does not read */
+	int64_t silent_ns;            /* 60 s until the first request */
+	int64_t request_ns;           /* 30 s until a request is whole */
+	int64_t stalled_ns;           /* 30 s in which none of what waits is read */
+};
+
 struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work);
+/* Before it listens. */
+void grpc_server_limit(struct grpc_server *s, const struct grpc_limits *limits);
 /* All calls must be over: drain first, or stop the workers. */
 void grpc_server_free(struct grpc_server *s);
 

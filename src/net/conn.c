@@ -44,6 +44,7 @@ struct conn {
 	struct tls *tls;
 	char *read_buf;
 	size_t backlog;
+	int64_t moved_ns; /* when something of the backlog went out last, or it began */
 	bool is_unix, is_open, is_high;
 	bool user_closed; /* no callbacks any more */
 	bool closing;     /* uv_close was called */
@@ -120,6 +121,7 @@ static void written(uv_write_t *req, int status)
 	struct conn *c = w->conn;
 
 	c->backlog -= w->n;
+	c->moved_ns = clock_now_ns();
 	free(w);
 	if (c->closing)
 		return;
@@ -161,6 +163,8 @@ static void send_raw(struct conn *c, const char *bytes, size_t n)
 		fail(c, sent, "write");
 		return;
 	}
+	if (c->backlog == 0)
+		c->moved_ns = clock_now_ns();
 	c->backlog += w->n;
 	c->is_high |= c->backlog > CONN_BACKLOG_HIGH;
 }
@@ -265,6 +269,7 @@ static void receive_tls(struct conn *c, const char *bytes, size_t n)
 	}
 }
 
+/* Only while it is read into: a thousand connections that say nothing shall not have one each. */
 static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
 	struct conn *c = handle->data;
@@ -275,10 +280,20 @@ static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf
 	*ret_buf = uv_buf_init(c->read_buf, READ_SIZE);
 }
 
-static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+/* OpenSSL's part of a session is 50 times the rest of a connection, so it waits for the first bytes
+ * of who connected. */
+static bool begin_tls(struct conn *c)
 {
-	struct conn *c = stream->data;
+	if (!c->tls || c->ssl)
+		return true;
+	c->ssl = tls_session_new(c->tls, NULL, &c->why);
+	if (!c->ssl)
+		close_now(c);
+	return c->ssl != NULL;
+}
 
+static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
+{
 	if (n == 0 || c->closing || c->user_closed)
 		return;
 	if (n == UV_EOF) {
@@ -289,11 +304,21 @@ static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 		close_now(c);
 	} else if (n < 0) {
 		fail(c, (int)n, "read");
+	} else if (!begin_tls(c)) {
+		return;
 	} else if (c->ssl) {
 		receive_tls(c, buf->base, (size_t)n);
 	} else {
 		c->ops->on_data(c->arg, (const uint8_t *)buf->base, (size_t)n);
 	}
+}
+
+static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+	struct conn *c = stream->data;
+
+	take_bytes(c, n, buf);
+	free(TAKE_PTR(c->read_buf));
 }
 
 static void name_peer(struct conn *c)
@@ -354,7 +379,7 @@ static void begin(struct conn *c)
 	}
 	if (c->ssl)
 		finish_handshake(c);
-	else
+	else if (!c->tls)
 		open_done(c);
 }
 
@@ -418,7 +443,7 @@ static void time_out(void *arg)
 	if (c->user_closed)
 		close_now(c);
 	else
-		fail(c, UV_ETIMEDOUT, c->ssl ? "connect and TLS handshake" : "connect");
+		fail(c, UV_ETIMEDOUT, c->tls ? "connect and TLS handshake" : "connect");
 }
 
 static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *info)
@@ -533,11 +558,6 @@ int conn_accept(struct ev_loop *loop, uv_stream_t *server, bool is_unix, struct 
 		err_os(err, ERR_UNAVAILABLE, r, "accept");
 		return discard(c);
 	}
-	if (tls) {
-		c->ssl = tls_session_new(tls, NULL, err);
-		if (!c->ssl)
-			return discard(c);
-	}
 	ev_timer_start(c->timer, HANDSHAKE_NS, 0);
 	*ret_conn = c;
 	begin(c);
@@ -569,6 +589,11 @@ size_t conn_write(struct conn *c, const void *bytes, size_t n)
 size_t conn_backlog(const struct conn *c)
 {
 	return c->backlog;
+}
+
+int64_t conn_stalled_ns(const struct conn *c)
+{
+	return c->backlog > 0 ? clock_now_ns() - c->moved_ns : 0;
 }
 
 void conn_close(struct conn *c)

@@ -47,6 +47,8 @@ void conn_set_ops(struct conn *c, const struct conn_ops *ops,
  * dropped. */
 size_t conn_write(struct conn *c, const void *bytes, size_t n);
 size_t conn_backlog(const struct conn *c);
+/* How long the peer has taken nothing of what waits for it; 0 if nothing waits. */
+int64_t conn_stalled_ns(const struct conn *c);
 
 /* Sends what is queued (for at most a second), then closes; no callback follows. */
 void conn_close(struct conn *c);

@@ -37,6 +37,7 @@ struct h2 {
 	size_t list_size; /* of that block */
 	struct h2_stream *streams;
 	size_t n_streams;
+	size_t queued; /* of all streams' out */
 	struct ev_timer *ping_timer, *later;
 	struct ev_turn *flush;
 	int64_t ping_interval_ns, ping_timeout_ns, heard_ns, pinged_ns;

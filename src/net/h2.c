@@ -452,6 +452,16 @@ size_t h2_stream_count(const struct h2 *h)
 	return h->n_streams;
 }
 
+size_t h2_unsent(const struct h2 *h)
+{
+	return h->queued + (h->conn ? conn_backlog(h->conn) : 0);
+}
+
+int64_t h2_stalled_ns(const struct h2 *h)
+{
+	return h->conn ? conn_stalled_ns(h->conn) : 0;
+}
+
 const char *h2_peer(const struct h2 *h)
 {
 	return h->conn ? conn_peer(h->conn) : "";

@@ -102,6 +102,10 @@ void h2_stream_set_user(struct h2_stream *s, void *user);
 struct h2 *h2_stream_session(const struct h2_stream *s);
 int32_t h2_stream_id(const struct h2_stream *s);
 size_t h2_stream_count(const struct h2 *h);
+/* Bytes that wait for the peer to read, in streams and on the conn; and for how long it has read
+ * nothing of them. */
+size_t h2_unsent(const struct h2 *h);
+int64_t h2_stalled_ns(const struct h2 *h);
 const char *h2_peer(const struct h2 *h); /* conn_peer */
 /* Why the session is over, for on_stream_close of the streams that die with it; NULL while it
  * lives. */

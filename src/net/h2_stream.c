@@ -43,6 +43,7 @@ void h2_stream_free(struct h2_stream *s)
 	if (s->next)
 		s->next->prev = s->prev;
 	h->n_streams--;
+	h->queued -= s->out.len - s->out_pos;
 	str_done(&s->out);
 	str_done(&s->trailers);
 	free(s);
@@ -80,6 +81,7 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t s
 	if (n > 0)
 		memcpy(buf, s->out.buf + s->out_pos, n);
 	s->out_pos += n;
+	h->queued -= n;
 	if (s->out_pos == s->out.len) {
 		str_reset(&s->out);
 		s->out_pos = 0;
@@ -174,6 +176,7 @@ size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 	}
 	if (n > 0)
 		str_append_n(&s->out, bytes, n);
+	s->h->queued += n;
 	s->end_queued |= end;
 	waiting = s->out.len - s->out_pos;
 	s->was_high |= waiting > H2_SEND_HIGH;

@@ -232,12 +232,29 @@ static const struct conn_ops request_ops = {
 	.on_close = on_close,
 };
 
+/* The one that has said nothing, or not all, for longest: a probe of kubelet's must get in among
+ * any number of those. */
+static bool evict_oldest(struct httpd *h)
+{
+	struct request *oldest = NULL;
+
+	for (struct request *r = h->requests; r; r = r->next)
+		if (!r->at_work)
+			oldest = r;
+	if (!oldest)
+		return false;
+	if (oldest->conn)
+		conn_abort(TAKE_PTR(oldest->conn));
+	free_request(oldest);
+	return true;
+}
+
 static void on_accept(void *arg, struct conn *conn)
 {
 	struct httpd *h = arg;
 	struct request *r = NULL;
 
-	if (h->n_requests >= REQUESTS_MAX) {
+	if (h->n_requests >= REQUESTS_MAX && !evict_oldest(h)) {
 		conn_abort(conn);
 		return;
 	}

@@ -15,7 +15,7 @@ struct ev_loop;
 /*
  * struct httpd - answers GET of a few fixed paths over HTTP/1.1, for metrics and probes. Plain
  * text, no TLS, one request a connection, request heads up to 4 KiB within 10 s, at most 64
- * connections.
+ * connections: a newcomer takes the place of the oldest that has not asked yet.
  */
 struct httpd;
 

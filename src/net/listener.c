@@ -53,7 +53,8 @@ struct listener {
 	void *arg;
 	dev_t dev;
 	ino_t ino;
-	struct pending *pending; /* TLS handshakes under way */
+	struct pending *pending; /* TLS handshakes under way, the last to come first */
+	unsigned n_pending;
 };
 
 static void unlink_pending(struct pending *p)
@@ -65,6 +66,18 @@ static void unlink_pending(struct pending *p)
 	for (at = &p->listener->pending; *at != p; at = &(*at)->next)
 		;
 	*at = p->next;
+	p->listener->n_pending--;
+}
+
+static void evict_oldest(struct listener *l)
+{
+	struct pending *p = l->pending;
+
+	while (p->next)
+		p = p->next;
+	unlink_pending(p);
+	conn_abort(p->conn);
+	free(p);
 }
 
 static void pending_open(void *arg)
@@ -100,9 +113,12 @@ static void connection_waits(uv_stream_t *server, int status)
 
 	if (status < 0)
 		return;
+	if (l->n_pending >= LISTENER_HANDSHAKES_MAX)
+		evict_oldest(l);
 	p = xcalloc(1, sizeof(*p));
 	*p = (struct pending){ .listener = l, .next = l->pending };
 	l->pending = p;
+	l->n_pending++;
 	/* Without TLS on_open runs inside: p is then gone when this returns. */
 	if (conn_accept(l->loop, server, l->addr.kind == NET_ADDR_UNIX, l->tls, &pending_ops, p,
 			&p->conn, &err) < 0) {

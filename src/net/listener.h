@@ -19,7 +19,11 @@ struct tls;
  * one is FAILED_PRECONDITION and names its holder's pid; anything that is no socket is never
  * touched. At close the file is removed only if it still is the one we made (device and inode).
  * tcp: SO_REUSEADDR, dual stack for ":port".
+ *
+ * Handshakes are for 10 s and LISTENER_HANDSHAKES_MAX at once: a newcomer takes the place of the
+ * one that has been at it for longest.
  */
+#define LISTENER_HANDSHAKES_MAX 64u
 struct listener;
 
 /* The connection is open (TLS done); it must get its ops by conn_set_ops inside the callback, or be

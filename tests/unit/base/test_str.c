@@ -236,9 +236,27 @@ TEST(distance_counts_edits)
 	ASSERT_TRUE(str_distance("x", longest) == SIZE_MAX);
 }
 
+TEST(reserved_room_is_used_before_more_is_taken)
+{
+	struct str s = STR_INIT;
+	const char *buf;
+
+	str_append(&s, "ab");
+	str_reserve(&s, 1000);
+	buf = s.buf;
+	for (int i = 0; i < 998; i++)
+		str_append_char(&s, 'x');
+	ASSERT_TRUE(s.buf == buf && s.len == 1000 && s.cap == 1001);
+	str_reserve(&s, 10);
+	ASSERT_EQ(s.cap, 1001);
+	str_append_char(&s, 'y');
+	ASSERT_EQ(strlen(str_get(&s)), 1001);
+	str_done(&s);
+}
+
 RUN_TESTS(UNIT(appending_grows_and_terminates), UNIT(formats_of_any_length_are_whole),
 	  UNIT(numbers_are_written_short), UNIT(the_front_is_consumed),
 	  UNIT(take_hands_the_buffer_over), UNIT(questions_about_strings_are_answered),
 	  UNIT(utf8_is_strict), UNIT(utf8_is_strict_at_every_place_of_a_long_text),
 	  UNIT(numbers_are_digits_only_and_fit), UNIT(signed_numbers_reach_both_ends),
-	  UNIT(distance_counts_edits))
+	  UNIT(distance_counts_edits), UNIT(reserved_room_is_used_before_more_is_taken))
