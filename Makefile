@@ -7,12 +7,14 @@ TIME ?= 60
 # More options of meson setup, for instance --werror.
 MESON ?=
 CLANG_FORMAT ?= clang-format-14
+# Where tools/deps puts what the system does not have.
+export PATH := $(CURDIR)/build/deps/bin:$(PATH)
 # Debian 12 has no yyjson: tools/deps unpacks it below build/deps and says there where its .pc file is.
 PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_CONFIG_PATH:-}"
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image cluster-demo \
+.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -83,6 +85,7 @@ bench-cluster: all ## claims beside upstream's external-provisioner on one real 
 	@tests/perf/cluster $(BUILD)/cleat
 
 fmt: ## lay out every .c and .h
+	@tools/deps lint
 	@git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' | grep -v '^tests/lint/' | xargs $(CLANG_FORMAT) -i
 
 lint: all ## directions of includes, source checks, layout, spelling, scripts
@@ -94,6 +97,10 @@ cover: ## line coverage of the unit tests
 	@$(call setup,build-cover,-Db_coverage=true)
 	@meson test -C build-cover --suite unit
 	@gcovr -r . --object-directory build-cover --filter src/ --print-summary
+
+fresh: ## every target on a Debian 12 and a 13 that never saw cleat (root; an hour)
+	@tools/deps debian
+	@tools/fresh
 
 image: all ## an OCI archive of the container image, offline, at build/cleat-image.tar
 	@tools/deps image
