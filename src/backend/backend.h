@@ -47,6 +47,15 @@ struct backend_info {
 };
 
 /* What CreateVolume asks for. Borrowed for the call. */
+/* Whom a volume was made for; each NULL or "" if it is not known. What another cluster owns is
+ * nobody's orphan. */
+struct backend_owner {
+	const char *cluster; /* uid of its namespace kube-system */
+	const char *claim_namespace;
+	const char *claim_name;
+	const char *claim_uid;
+};
+
 struct backend_spec {
 	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
 	const char *token;   /* vol_token_from_name(name) */
@@ -54,6 +63,7 @@ struct backend_spec {
 	const char *fs;      /* "ext4", "xfs", or "" for raw bytes */
 	bool allow_buffered; /* attach may fall back to buffered I/O */
 	const struct secrets *secrets;
+	struct backend_owner owner;
 };
 
 struct backend_volume {

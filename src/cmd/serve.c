@@ -115,6 +115,7 @@ static int make_services(struct serve *s, struct err *err)
 		.name = o->driver_name,
 		.version = CMD_VERSION_TEXT,
 		.node_id = o->node_id,
+		.cluster_id = o->cluster_id,
 		.serve_controller = true,
 		.serve_node = true,
 		.max_volumes = o->max_volumes,

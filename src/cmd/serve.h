@@ -15,6 +15,7 @@ struct serve_options {
 	const char *endpoint;
 	const char *driver_name;
 	const char *node_id;
+	const char *cluster_id;
 	struct pools_options pools;
 	struct cmd_tls tls;
 	bool insecure;
@@ -37,6 +38,9 @@ struct serve_options {
 	{ .name = "max-volumes-per-node", .type = OPT_UINT,                                                   \
 	  .offset = offsetof(struct serve_options, max_volumes), .arg = "N", .fallback = "0",                 \
 	  .help = "How many volumes the scheduler may bring here; 0: as many as it likes." },                 \
+	{ .name = "cluster-id", .type = OPT_STRING, .offset = offsetof(struct serve_options, cluster_id),     \
+	  .arg = "UID", .help = "The cluster's uid (that of its namespace kube-system), kept with each volume, "\
+				"so that another cluster never takes it for its own." },                      \
 	POOLS_OPTIONS(struct serve_options, pools)
 #define SERVE_PROCESS_OPTIONS                                                                                 \
 	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct serve_options, insecure),           \

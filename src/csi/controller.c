@@ -7,13 +7,16 @@
  * volume is deleted, and no list has to be remembered between pages. Damaged volumes are left out:
  * they cannot be served, and the CO would only try to; the metrics and `cleat ctl` show them.
  */
+#define LOG_ROOM "csi"
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
+#include "event/sync.h"
 #include "volume/params.h"
 #include "volume/size.h"
 #include "volume/topology.h"
@@ -198,22 +201,52 @@ int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	return 0;
 }
 
-/* The filesystem that decides the least size; false if no volume could be made for these
- * capabilities. */
-static bool find_capacity_fs(const struct csi_get_capacity *req, const char **ret_fs)
+/*
+ * The filesystem that decides the least size; fails if no volume could be made for what is asked.
+ * Provisioners ask for a class without capabilities, and then its parameters say the filesystem.
+ */
+static int find_capacity_fs(const struct csi_get_capacity *req, const struct vol_params *params,
+			    const char **ret_fs, struct err *err)
 {
-	struct err why;
+	const char *wanted = str_or(params->fs, params->legacy_fs);
 
-	*ret_fs = req->n_capabilities > 0 ? "" : VOL_FS_DEFAULT;
+	*ret_fs = req->n_capabilities > 0 ? "" : vol_fs_resolve(wanted);
+	if (!*ret_fs)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: fstype: '%.64s' is not supported; use ext4 or xfs",
+			       wanted);
 	for (size_t i = 0; i < req->n_capabilities; i++) {
 		const struct vol_capability *cap = &req->capabilities[i];
 
-		if (vol_capability_check(cap, &why) < 0)
-			return false;
+		if (vol_capability_check(cap, err) < 0)
+			return -1;
 		if (cap->access == VOL_ACCESS_MOUNT)
 			*ret_fs = vol_fs_resolve(cap->fs_type);
 	}
+	return 0;
+}
+
+static bool is_said_first(struct said *said, const char *text)
+{
+	LOCK_SCOPE(&said->lock);
+	size_t at = said->next % SAID_MAX;
+
+	for (size_t i = 0; i < SAID_MAX; i++) {
+		if (str_is_equal(said->texts[i], text))
+			return false;
+	}
+	free(said->texts[at]);
+	said->texts[at] = xstrdup(text);
+	said->next++;
 	return true;
+}
+
+/* Provisioners ask again every minute: one line for each reason. */
+static void say_once(struct csi_driver *d, const struct err *why)
+{
+	if (is_said_first(&d->said, why->msg))
+		log_warn("there is no capacity for a class that no volume can be made for",
+			 log_err(why));
 }
 
 static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct backend *pool,
@@ -259,12 +292,14 @@ int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_ca
 	struct csi_driver *d = impl;
 	struct csi_capacity capacity = { 0 };
 	struct vol_params params;
+	struct err why;
 	const char *fs;
 
-	if (validate_get_capacity(req, err) < 0 ||
-	    vol_params_parse(&req->parameters, &params, err) < 0)
+	if (validate_get_capacity(req, err) < 0)
 		return -1;
-	if (!find_capacity_fs(req, &fs)) {
+	if (vol_params_parse(&req->parameters, &params, &why) < 0 ||
+	    find_capacity_fs(req, &params, &fs, &why) < 0) {
+		say_once(d, &why);
 		*ret = capacity;
 		return 0;
 	}

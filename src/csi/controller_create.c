@@ -274,7 +274,11 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 				     .bytes = plan->bytes,
 				     .fs = plan->fs,
 				     .allow_buffered = plan->params.allow_buffered,
-				     .secrets = &req->secrets };
+				     .secrets = &req->secrets,
+				     .owner = { .cluster = d->cluster_id,
+						.claim_namespace = plan->params.claim_namespace,
+						.claim_name = plan->params.claim_name,
+						.claim_uid = plan->params.claim_uid } };
 	struct backend_volume vol;
 	struct backend *pool = NULL;
 

@@ -9,11 +9,20 @@
 #include "host/mount.h"
 #include "volume/id.h"
 
-/* Read-only after csi_driver_new, but for inflight, which locks itself. */
+/* What the log was told once already (controller.c). */
+#define SAID_MAX 16
+struct said {
+	pthread_mutex_t lock; /* guards both */
+	char *texts[SAID_MAX];
+	size_t next;
+};
+
+/* Read-only after csi_driver_new, but for inflight and said, which lock themselves. */
 struct csi_driver {
 	char *name;
 	char *version;
 	char *node_id;
+	char *cluster_id; /* "": not told */
 	char boot_id[UUID_TEXT_MAX];
 	bool serve_controller;
 	bool serve_node;
@@ -22,6 +31,7 @@ struct csi_driver {
 	char *path_root; /* "": paths may be anywhere */
 	int path_root_fd;
 	struct inflight *inflight;
+	struct said said;
 	struct csi_service_ops ops; /* service.h's table without what this driver does not serve */
 };
 

@@ -233,6 +233,8 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 	d->name = xstrdup(opts->name);
 	d->version = xstrdup(opts->version);
 	d->node_id = xstrdup(str_or(opts->node_id, ""));
+	d->cluster_id = xstrdup(str_or(opts->cluster_id, ""));
+	pthread_mutex_init(&d->said.lock, NULL);
 	memcpy(d->boot_id, boot_id, sizeof(boot_id));
 	d->serve_controller = opts->serve_controller;
 	d->serve_node = opts->serve_node;
@@ -254,6 +256,10 @@ void csi_driver_free(struct csi_driver *d)
 	host_fd_close(d->path_root_fd);
 	free(d->path_root);
 	free(d->node_id);
+	free(d->cluster_id);
+	for (size_t i = 0; i < SAID_MAX; i++)
+		free(d->said.texts[i]);
+	pthread_mutex_destroy(&d->said.lock);
 	free(d->version);
 	free(d->name);
 	free(d);

@@ -21,6 +21,8 @@ struct csi_driver_options {
 	uint64_t max_volumes; /* 0: the CO decides */
 	const char
 		*path_root; /* staging and target paths have to lie below; NULL or "": anywhere */
+	const char
+		*cluster_id; /* whose volumes they are, for their records; NULL or "": not told */
 	struct registry *pools; /* borrowed; must outlive the driver */
 };
 

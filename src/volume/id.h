@@ -17,6 +17,10 @@
 #define VOL_ID_MAX 129
 #define VOL_TOKEN_MAX 91
 #define VOL_ID_VERSION "v1"
+/* What ids of snapshots and of groups of them will begin with; reserved, so that none is ever taken
+ * for a volume's. */
+#define VOL_SNAPSHOT_ID_VERSION "s1"
+#define VOL_GROUP_ID_VERSION "g1"
 
 struct vol_id {
 	struct uuid pool;

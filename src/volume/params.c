@@ -92,16 +92,41 @@ static int refuse_key(const char *key, struct err *err)
 		       nearest ? "'" : "");
 }
 
+static void read_kubernetes(const struct strpair *pair, struct vol_params *params)
+{
+	const struct {
+		const char *key;
+		const char **value;
+	} read[] = {
+		{ "fstype", &params->fs },
+		{ "pvc/namespace", &params->claim_namespace },
+		{ "pvc/name", &params->claim_name },
+		{ "pvc/uid", &params->claim_uid },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(read); i++) {
+		if (str_is_equal(pair->key + strlen(KUBERNETES_PREFIX), read[i].key))
+			*read[i].value = pair->value;
+	}
+}
+
 int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, struct err *err)
 {
-	struct vol_params params = { .pool = "", .allow_buffered = false, .legacy_fs = "" };
+	struct vol_params params = { .pool = "",
+				     .legacy_fs = "",
+				     .fs = "",
+				     .claim_namespace = "",
+				     .claim_name = "",
+				     .claim_uid = "" };
 
 	for (size_t i = 0; i < map->n; i++) {
 		const struct strpair *pair = &map->v[i];
 		const struct param *param = find_param(pair->key);
 
-		if (str_has_prefix(pair->key, KUBERNETES_PREFIX))
+		if (str_has_prefix(pair->key, KUBERNETES_PREFIX)) {
+			read_kubernetes(pair, &params);
 			continue;
+		}
 		if (!param)
 			return refuse_key(pair->key, err);
 		if (param->parse(pair->value, &params, err) < 0)

@@ -9,7 +9,8 @@
 
 /*
  * StorageClass parameters that CreateVolume takes. Keys that begin with "csi.storage.k8s.io/" are
- * Kubernetes' own (pvc/name and so on) and are let through unread; every other key must be in the
+ * Kubernetes' own and are let through, of which the claim that a volume is made for (pvc/namespace,
+ * pvc/name, pvc/uid, which provisioners add) and fstype are read; every other key must be in the
  * table of params.c.
  *
  *   pool       name of the pool; absent: the one with the most room
@@ -22,6 +23,11 @@ struct vol_params {
 	const char *pool;      /* "" = any; borrowed from the map */
 	bool allow_buffered;   /* directIO=preferred */
 	const char *legacy_fs; /* "" = not given; borrowed from the map */
+	const char
+		*fs; /* csi.storage.k8s.io/fstype, for calls without capabilities; "" = not given */
+	const char *claim_namespace; /* "" = not told, as the next two */
+	const char *claim_name;
+	const char *claim_uid;
 };
 
 /* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */

@@ -555,3 +555,24 @@ def test_several_pools_of_one_name(own_pool, work):
     finally:
         d.end()
         second.unmount()
+
+
+def test_a_volume_keeps_whose_it_is(own_pool, work):
+    d = Driver(work, own_pool, '--cluster-id=c-1').start()
+    try:
+        d.calls.create('v', parameters={'csi.storage.k8s.io/pvc/name': 'data', 'csi.storage.k8s.io/pvc/namespace': 'shop',
+                                        'csi.storage.k8s.io/pv/name': 'v'})
+        record = os.getxattr(own_pool.dir / 'v', 'user.cleat.volume').decode()
+        assert {'cluster=c-1', 'claim-namespace=shop', 'claim-name=data'} <= set(record.splitlines())
+        os.setxattr(own_pool.dir / 'v', 'user.cleat.volume', record.replace('cleat 1\n', 'cleat 1\nneeds=wings\n').encode())
+        with fails(Code.FAILED_PRECONDITION, "'wings'"):
+            d.calls.delete(volume_id_of(d, 'v'))
+        assert (own_pool.dir / 'v').exists()
+        d.stop()
+    finally:
+        d.end()
+
+
+def volume_id_of(d, name):
+    (key,) = d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments
+    return f'v1-{key.split("/")[1]}-{name}'

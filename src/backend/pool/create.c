@@ -91,6 +91,7 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 
 	(void)snprintf(record.fs, sizeof(record.fs), "%s", spec->fs);
 	(void)snprintf(record.name, sizeof(record.name), "%s", spec->name);
+	record_set_owner(&record, &spec->owner);
 	record_format(&record, text);
 	return host_file_set_attr(fd, RECORD_ATTR, text, err);
 }

@@ -2,10 +2,11 @@
 /*
  * The record is written once, before the file has a name, and never changed. Keys that are not
  * known are passed over, since a newer cleat may have written them; a known one that is wrong or
- * not there means damage, and the volume is listed as damaged instead of guessed at. Under 300
- * bytes it stays inside XFS's inode, so reading it costs no extra block.
+ * not there means damage, and the volume is listed as damaged instead of guessed at.
  */
 #include "backend/pool/record.h"
+
+#include <stddef.h>
 
 #include "backend/pool/lines.h"
 #include "base/mem.h"
@@ -15,19 +16,54 @@
 #define VERSION_LINE "cleat 1\n"
 #define NAME_KEY "name="
 
+static const struct owner_key {
+	const char *key;
+	size_t offset;
+} owner_keys[] = {
+	{ "cluster", offsetof(struct record, cluster) },
+	{ "claim-namespace", offsetof(struct record, claim_namespace) },
+	{ "claim-name", offsetof(struct record, claim_name) },
+	{ "claim-uid", offsetof(struct record, claim_uid) },
+};
+
+static char *owner_at(struct record *r, size_t i)
+{
+	return (char *)r + owner_keys[i].offset;
+}
+
+void record_set_owner(struct record *r, const struct backend_owner *owner)
+{
+	const char *const values[] = { owner->cluster, owner->claim_namespace, owner->claim_name,
+				       owner->claim_uid };
+
+	for (size_t i = 0; i < ARRAY_LEN(owner_keys); i++) {
+		const char *value = str_or(values[i], "");
+
+		if (line_can_hold(value, RECORD_OWNER_MAX))
+			(void)snprintf(owner_at(r, i), RECORD_OWNER_MAX, "%s", value);
+	}
+}
+
 void record_format(const struct record *r, char ret_text[RECORD_MAX])
 {
+	struct record lent = *r;
 	char uuid[UUID_TEXT_MAX];
 	char pool[UUID_TEXT_MAX];
+	size_t n;
 
 	uuid_format(&r->uuid, uuid);
 	uuid_format(&r->pool, pool);
-	(void)snprintf(ret_text, RECORD_MAX,
-		       VERSION_LINE
-		       "bytes=%llu\nfs=%s\nbuffered=%d\ncreated=%lld\nuuid=%s\npool=%s\n" NAME_KEY
-		       "%s",
-		       (unsigned long long)r->bytes, r->fs, r->allow_buffered,
-		       (long long)r->created_ns, uuid, pool, r->name);
+	n = (size_t)snprintf(ret_text, RECORD_MAX,
+			     VERSION_LINE
+			     "bytes=%llu\nfs=%s\nbuffered=%d\ncreated=%lld\nuuid=%s\npool=%s\n",
+			     (unsigned long long)r->bytes, r->fs, r->allow_buffered,
+			     (long long)r->created_ns, uuid, pool);
+	for (size_t i = 0; i < ARRAY_LEN(owner_keys); i++) {
+		if (owner_at(&lent, i)[0])
+			n += (size_t)snprintf(ret_text + n, RECORD_MAX - n, "%s=%s\n",
+					      owner_keys[i].key, owner_at(&lent, i));
+	}
+	(void)snprintf(ret_text + n, RECORD_MAX - n, NAME_KEY "%s", r->name);
 }
 
 static int parse_bytes(const char *value, struct record *r)
@@ -92,6 +128,11 @@ static int parse_line(const struct line *line, struct record *r, struct err *err
 
 	if (line_is(line, "needs"))
 		return line_check_needs(line, err);
+	for (size_t i = 0; i < ARRAY_LEN(owner_keys); i++) {
+		/* no owner is better than a volume that is not served for one */
+		if (line_is(line, owner_keys[i].key))
+			(void)line_copy(line, owner_at(r, i), RECORD_OWNER_MAX);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		if (!line_is(line, keys[i].key))
 			continue;
@@ -130,5 +171,44 @@ int record_parse(const char *text, struct record *ret_record, struct err *err)
 		return bad(err, "name");
 	(void)snprintf(r.name, sizeof(r.name), "%s", at);
 	*ret_record = r;
+	return 0;
+}
+
+#define STATE_VERSION_LINE "cleat state 1\n"
+
+static int parse_state_line(const struct line *line, struct state *state, struct err *err)
+{
+	struct record r = { 0 };
+	char value[48];
+
+	if (line_is(line, "needs"))
+		return line_check_needs(line, err);
+	if (!line_is(line, "bytes"))
+		return 0;
+	if (line_copy(line, value, sizeof(value)) < 0 || parse_bytes(value, &r) < 0)
+		return err_set(err, ERR_FAILED_PRECONDITION, "its state has no valid size");
+	state->bytes = r.bytes;
+	return 0;
+}
+
+int state_parse(const char *text, struct state *ret_state, struct err *err)
+{
+	struct state state = { 0 };
+	const char *at = text;
+	struct line line;
+	int rc;
+
+	if (!str_has_prefix(at, STATE_VERSION_LINE))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "its state has no valid version (this cleat knows version 1)");
+	at += strlen(STATE_VERSION_LINE);
+	while ((rc = line_next(&at, &line)) > 0) {
+		if (parse_state_line(&line, &state, err) < 0)
+			return -1;
+	}
+	if (rc < 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "its state has no valid line at its end");
+	*ret_state = state;
 	return 0;
 }

@@ -12,6 +12,8 @@
 #define RECORD_ATTR "user.cleat.volume"
 #define RECORD_MAX 2048
 
+#define RECORD_OWNER_MAX 254
+
 struct record {
 	uint64_t bytes; /* at its birth */
 	char fs[8];
@@ -19,11 +21,32 @@ struct record {
 	int64_t created_ns;
 	struct uuid uuid; /* of the filesystem inside; zero for raw volumes */
 	struct uuid pool; /* the identity of the pool that it was made in */
+	/* the owner; each "" if it is not known, and then not written */
+	char cluster[RECORD_OWNER_MAX];
+	char claim_namespace[RECORD_OWNER_MAX];
+	char claim_name[RECORD_OWNER_MAX];
+	char claim_uid[RECORD_OWNER_MAX];
 	char name[129];
 };
+
+/* Takes what a record can hold; the rest is left out, since a volume is worth more than the word
+ * whose it is. */
+void record_set_owner(struct record *r, const struct backend_owner *owner);
 
 void record_format(const struct record *r, char ret_text[RECORD_MAX]);
 /* FAILED_PRECONDITION says which part is wrong, or what a newer cleat's record needs. */
 int record_parse(const char *text, struct record *ret_record, struct err *err);
+
+/*
+ * What changes in a volume's life, in an attribute of its own, user.cleat.state; nothing writes it
+ * yet, and one that is not there says nothing. FAILED_PRECONDITION as record_parse.
+ */
+#define STATE_ATTR "user.cleat.state"
+
+struct state {
+	uint64_t bytes; /* after growth; 0: as at its birth */
+};
+
+int state_parse(const char *text, struct state *ret_state, struct err *err);
 
 #endif

@@ -35,18 +35,48 @@ static int damaged(struct backend_volume *vol, const char *token, const char *wh
 	return 0;
 }
 
-static int judge(const struct pool *p, const char *token, const char *text,
-		 const struct host_file *file, struct backend_volume *vol)
+static int judge_size(const char *token, uint64_t wanted, const struct host_file *file,
+		      struct backend_volume *vol)
+{
+	char why[96];
+
+	/* larger is whole: a kill in mid-growth leaves it so */
+	if (file->bytes >= wanted)
+		return 0;
+	(void)snprintf(why, sizeof(why), "the file has %llu bytes, its record says %llu",
+		       (unsigned long long)file->bytes, (unsigned long long)wanted);
+	return damaged(vol, token, why);
+}
+
+/* What was read of one file: state is NULL if it has none. */
+struct judged {
+	const char *record;
+	const char *state;
+	const struct host_file *file;
+};
+
+static int read_texts(const struct judged *of, struct record *record, struct state *state,
+		      struct err *err)
+{
+	*state = (struct state){ 0 };
+	if (record_parse(of->record, record, err) < 0)
+		return -1;
+	return of->state ? state_parse(of->state, state, err) : 0;
+}
+
+static int judge(const struct pool *p, const char *token, const struct judged *of,
+		 struct backend_volume *vol)
 {
 	struct record record;
+	struct state state;
 	struct err err;
 	char right[VOL_TOKEN_MAX];
 	char why[96];
 
-	if (record_parse(text, &record, &err) < 0)
+	if (read_texts(of, &record, &state, &err) < 0)
 		return damaged(vol, token, err.msg);
 	(void)snprintf(vol->name, sizeof(vol->name), "%s", record.name);
-	vol->bytes = record.bytes;
+	vol->bytes = state.bytes ? state.bytes : record.bytes;
 	memcpy(vol->fs, record.fs, sizeof(vol->fs));
 	vol->allow_buffered = record.allow_buffered;
 	vol->created_ns = record.created_ns;
@@ -57,16 +87,13 @@ static int judge(const struct pool *p, const char *token, const char *text,
 		(void)snprintf(why, sizeof(why), "made for pool %s", born);
 		return damaged(vol, token, why);
 	}
-	/* larger is whole: a kill in mid-growth leaves it so */
-	if (file->bytes < record.bytes) {
-		(void)snprintf(why, sizeof(why), "the file has %llu bytes, its record says %llu",
-			       (unsigned long long)file->bytes, (unsigned long long)record.bytes);
-		return damaged(vol, token, why);
-	}
-	if (file->n_links != 1) {
+	(void)judge_size(token, vol->bytes, of->file, vol);
+	if (vol->is_damaged)
+		return 0;
+	if (of->file->n_links != 1) {
 		(void)snprintf(why, sizeof(why),
 			       "the file has %llu names (hard links); remove all but this one",
-			       (unsigned long long)file->n_links);
+			       (unsigned long long)of->file->n_links);
 		return damaged(vol, token, why);
 	}
 	vol_token_from_name(record.name, right);
@@ -75,6 +102,21 @@ static int judge(const struct pool *p, const char *token, const char *text,
 		return damaged(vol, token, why);
 	}
 	(void)snprintf(vol->token, sizeof(vol->token), "%s", token);
+	return 0;
+}
+
+/* NULL in *ret_state if there is none. A state too long to be read is one that is wrong. */
+static int get_state(int fd, char text[RECORD_MAX], const char **ret_state, struct err *err)
+{
+	*ret_state = NULL;
+	if (host_file_get_attr(fd, STATE_ATTR, text, RECORD_MAX, err) < 0) {
+		if (err->code == ERR_NOT_FOUND)
+			return 0;
+		if (err->code != ERR_FAILED_PRECONDITION)
+			return -1;
+		text[0] = '\0';
+	}
+	*ret_state = text;
 	return 0;
 }
 
@@ -95,7 +137,12 @@ int pool_find(struct pool *p, const char *token, bool read_only, struct pool_vol
 		if (found.kind == POOL_FILE_DAMAGED)
 			(void)damaged(&found.vol, token, err->msg);
 	} else {
-		(void)judge(p, token, text, &found.file, &found.vol);
+		char state_text[RECORD_MAX];
+		struct judged of = { .record = text, .file = &found.file };
+
+		if (get_state(fd, state_text, &of.state, err) < 0)
+			return -1;
+		(void)judge(p, token, &of, &found.vol);
 		found.kind = found.vol.is_damaged ? POOL_FILE_DAMAGED : POOL_FILE_VOLUME;
 	}
 	found.fd = fd;

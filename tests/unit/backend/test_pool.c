@@ -200,6 +200,24 @@ TEST(lists_damaged_volumes_and_neither_serves_nor_deletes_them)
 	teardown(&e);
 }
 
+TEST(a_grown_volume_is_as_large_as_its_state_says)
+{
+	struct env e;
+
+	setup(&e, GIB);
+	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+	ASSERT_OK(create(&e, "a", 4 * MIB, ""), &e.err);
+	fake_host_set_attr("a", STATE_ATTR, "cleat state 1\nbytes=8388608\n");
+	assert_damaged(&e, "a", "its record says 8388608");
+	fake_host_set_size("a", 8 * MIB);
+	ASSERT_OK(stat_volume(&e, "a"), &e.err);
+	ASSERT_FALSE(e.vol.is_damaged);
+	ASSERT_EQ(e.vol.bytes, 8 * MIB);
+	fake_host_set_attr("a", STATE_ATTR, "cleat state 1\nneeds=keys\n");
+	assert_damaged(&e, "a", "'keys', which this cleat lacks");
+	teardown(&e);
+}
+
 TEST(a_file_with_two_names_is_damaged_until_one_is_left)
 {
 	struct env e;
@@ -510,6 +528,7 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(refuses_names_that_cannot_be_a_pool), UNIT(is_opened_by_one_living_process_only),
 	  UNIT(takes_one_directory_of_a_filesystem), UNIT(leaves_foreign_files_alone),
 	  UNIT(lists_damaged_volumes_and_neither_serves_nor_deletes_them),
+	  UNIT(a_grown_volume_is_as_large_as_its_state_says),
 	  UNIT(a_file_with_two_names_is_damaged_until_one_is_left),
 	  UNIT(does_not_empty_a_file_that_was_linked_in_the_last_moment),
 	  UNIT(finds_its_volumes_after_a_restart), UNIT(sees_that_a_person_removed_a_file),

@@ -44,6 +44,45 @@ TEST(passes_over_what_it_does_not_know_and_refuses_what_it_must_know)
 		   "name");
 }
 
+TEST(keeps_the_owner_that_it_can_hold)
+{
+	static const struct backend_owner owner = { .cluster = "c-1",
+						    .claim_namespace = "two\nlines",
+						    .claim_name = "data=x" };
+	struct record r = { .bytes = 4096, .name = "v" };
+	struct record back;
+	char text[RECORD_MAX];
+	struct err err;
+
+	record_set_owner(&r, &owner);
+	record_format(&r, text);
+	ASSERT_OK(record_parse(text, &back, &err), &err);
+	ASSERT_STR(back.cluster, "c-1");
+	ASSERT_STR(back.claim_namespace, "");
+	ASSERT_STR(back.claim_name, "data=x");
+	ASSERT_STR(back.claim_uid, "");
+	ASSERT_STR(back.name, "v");
+}
+
+TEST(a_state_is_read_and_what_it_needs_refused)
+{
+	struct state now;
+	struct err err;
+
+	ASSERT_OK(state_parse("cleat state 1\n", &now, &err), &err);
+	ASSERT_EQ(now.bytes, 0);
+	ASSERT_OK(state_parse("cleat state 1\nlimit=5\nbytes=8192\n", &now, &err), &err);
+	ASSERT_EQ(now.bytes, 8192);
+	ASSERT_ERR(state_parse("cleat state 1\nneeds=thin\n", &now, &err), &err,
+		   ERR_FAILED_PRECONDITION, "'thin'");
+	ASSERT_ERR(state_parse("cleat state 2\n", &now, &err), &err, ERR_FAILED_PRECONDITION,
+		   "version");
+	ASSERT_ERR(state_parse("cleat state 1\nbytes=1\n", &now, &err), &err,
+		   ERR_FAILED_PRECONDITION, "size");
+	ASSERT_ERR(state_parse("cleat state 1\nbytes=4096", &now, &err), &err,
+		   ERR_FAILED_PRECONDITION, "end");
+}
+
 TEST(fits_the_longest_name)
 {
 	struct record r = { .bytes = UINT64_C(1) << 50, .fs = "ext4", .created_ns = INT64_MAX };
@@ -52,9 +91,14 @@ TEST(fits_the_longest_name)
 	struct err err;
 
 	memset(r.name, 'n', sizeof(r.name) - 1);
+	memset(r.cluster, 'c', sizeof(r.cluster) - 1);
+	memset(r.claim_namespace, 's', sizeof(r.claim_namespace) - 1);
+	memset(r.claim_name, 'd', sizeof(r.claim_name) - 1);
+	memset(r.claim_uid, 'u', sizeof(r.claim_uid) - 1);
 	record_format(&r, text);
 	ASSERT_OK(record_parse(text, &back, &err), &err);
 	ASSERT_STR(back.name, r.name);
+	ASSERT_STR(back.claim_uid, r.claim_uid);
 }
 
 TEST(refuses_everything_else)
@@ -91,6 +135,7 @@ TEST(refuses_everything_else)
 			   cases[i].part);
 }
 
-RUN_TESTS(UNIT(reads_what_it_writes),
+RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_it_needs_refused),
+	  UNIT(reads_what_it_writes),
 	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
 	  UNIT(fits_the_longest_name), UNIT(refuses_everything_else))

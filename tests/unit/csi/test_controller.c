@@ -473,6 +473,9 @@ TEST(capacity_is_of_the_pools_that_are_asked)
 	struct fixture *f = fixture_begin();
 	struct vol_capability shared = cap_mount;
 	struct strpair pool = { "pool", "ram" };
+	struct strpair useless[] = { { "csi.storage.k8s.io/fstype", "btrfs" },
+				     { "fsType", "zfs" },
+				     { "colour", "green" } };
 	struct strpair elsewhere = { "d.test/ffffffffffffffffffffffffffffffff", "here" };
 	struct csi_get_capacity req = { 0 };
 	struct csi_capacity all, one;
@@ -492,6 +495,12 @@ TEST(capacity_is_of_the_pools_that_are_asked)
 	req.accessible_topology.segments = (struct strmap){ &elsewhere, 1 };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
 	ASSERT_TRUE(one.available_bytes == 0 && one.maximum_volume_bytes == 0);
+	/* a class that no volume can be made for has no capacity, and that is no error */
+	for (size_t i = 0; i < ARRAY_LEN(useless); i++) {
+		req = (struct csi_get_capacity){ .parameters = { &useless[i], 1 } };
+		ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
+		ASSERT_TRUE(one.available_bytes == 0 && one.maximum_volume_bytes == 0);
+	}
 	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
 	req = (struct csi_get_capacity){ .capabilities = &shared, .n_capabilities = 1 };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);

@@ -86,6 +86,8 @@ TEST(what_this_version_cannot_have_made_is_not_found)
 		{ "fake-vol-id", "not an id" },
 		{ "v2-" POOL_HEX "-pvc-1", "another version" },
 		{ "v10-" POOL_HEX "-pvc-1", "another version" },
+		{ VOL_SNAPSHOT_ID_VERSION "-" POOL_HEX "-pvc-1", "not an id" },
+		{ VOL_GROUP_ID_VERSION "-" POOL_HEX "-pvc-1", "not an id" },
 		{ "v1-", "not an id" },
 		{ "v1-" POOL_HEX, "not an id" },
 		{ "v1-" POOL_HEX "-", "not an id" },

@@ -36,6 +36,28 @@ TEST(known_keys_are_read)
 	ASSERT_FALSE(params.allow_buffered);
 }
 
+TEST(kubernetes_own_keys_tell_the_claim_and_the_filesystem)
+{
+	struct strpair pairs[] = {
+		{ "csi.storage.k8s.io/fstype", "btrfs" },
+		{ "csi.storage.k8s.io/pv/name", "pvc-1" },
+		{ "csi.storage.k8s.io/pvc/name", "data" },
+		{ "csi.storage.k8s.io/pvc/namespace", "shop" },
+		{ "csi.storage.k8s.io/pvc/uid", "u-1" },
+	};
+	struct vol_params params;
+	struct err err;
+
+	ASSERT_OK(vol_params_parse(&STRMAP_EMPTY, &params, &err), &err);
+	ASSERT_STR(params.claim_name, "");
+	ASSERT_OK(vol_params_parse(&(struct strmap){ pairs, ARRAY_LEN(pairs) }, &params, &err),
+		  &err);
+	ASSERT_STR(params.fs, "btrfs");
+	ASSERT_STR(params.claim_namespace, "shop");
+	ASSERT_STR(params.claim_name, "data");
+	ASSERT_STR(params.claim_uid, "u-1");
+}
+
 TEST(the_filesystem_under_its_old_key_is_read_in_any_case)
 {
 	static const char *const keys[] = { "fstype", "fsType", "FSTYPE" };
@@ -83,6 +105,7 @@ TEST(bad_ones_are_named)
 	}
 }
 
-RUN_TESTS(UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
+RUN_TESTS(UNIT(kubernetes_own_keys_tell_the_claim_and_the_filesystem),
+	  UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
 	  UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
 	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))
