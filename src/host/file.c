@@ -297,15 +297,6 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
 	return 0;
 }
 
-int host_file_lock(int fd, struct err *err)
-{
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno == EWOULDBLOCK)
-		return err_os(err, ERR_ABORTED, errno, "locked by another process");
-	return host_err(err, errno, "lock file");
-}
-
 int host_file_claim(int fd, bool alone, struct err *err)
 {
 	if (flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)

@@ -98,7 +98,7 @@ void host_fd_close(int fd)
 {
 	int saved = errno;
 
-	if (fd >= 0)
+	if (fd >= 0 && !host_lock_close(fd))
 		(void)close(fd); /* nothing to do about an error: the data was synced before if it
 				    mattered */
 	errno = saved;

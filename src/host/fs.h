@@ -98,9 +98,10 @@ int host_file_touch(int fd, struct err *err);
 int host_file_get_attr(int fd, const char *name, char *ret_text, size_t cap, struct err *err);
 int host_file_set_attr(int fd, const char *name, const char *text, struct err *err);
 
-/* flock, exclusive, not waiting; released when fd closes or the process dies. ABORTED: someone else
- * has it. */
-int host_file_lock(int fd, struct err *err);
+/* Locks the file, made if absent, for this process alone, not waiting, until ret_fd is closed or
+ * the process dies; no child has it. ABORTED: someone else has it, or this process; ret_holder is
+ * the process, 0 when the kernel cannot say. */
+int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err);
 /*
  * A claim on the file's content that goes with this opening of it: a loop device that is bound with
  * the fd keeps it until it is gone. Many may share one; alone: nobody else may have any. ABORTED:

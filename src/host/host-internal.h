@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 /* The code that an errno has everywhere in this room (fs.h); errnum is positive. */
 enum err_code host_code(int errnum);
 
@@ -19,5 +21,8 @@ int host_open_real_parent(const char *path, const char **ret_name);
 
 /* Writes a small text to an existing file below /sys or /proc. 0 or -errno. */
 int host_sysfs_write(const char *path, const char *text);
+
+/* lock.c: closes the fd if it is a lock's. */
+bool host_lock_close(int fd);
 
 #endif

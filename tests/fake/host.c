@@ -549,15 +549,21 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
 	return 0;
 }
 
-int host_file_lock(int fd, struct err *err)
+int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err)
 {
-	struct fake_inode *inode = inode_of(fd);
+	struct fake_inode *inode;
+	int fd;
 
-	if (fake_step(err) < 0)
+	if (host_file_open_or_make(dirfd, name, &fd, err) < 0)
 		return -1;
-	if (inode->locked_by)
+	inode = inode_of(fd);
+	if (inode->locked_by) {
+		host_fd_close(fd);
+		*ret_holder = 4711;
 		return err_set(err, ERR_ABORTED, "locked by another process");
+	}
 	inode->locked_by = fd;
+	*ret_fd = fd;
 	return 0;
 }
 

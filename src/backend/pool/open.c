@@ -86,30 +86,18 @@ static int check_fs(const struct pool *p, struct host_fs *ret_fs, struct err *er
 
 int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *err)
 {
-	autohostfd int fd = -1;
-	char text[32] = "";
+	char holder_text[32] = "unknown (of another container?)";
+	int holder = 0;
 
-	if (host_file_open_or_make(meta_fd, "lock", &fd, err) < 0)
+	if (host_lock_take(meta_fd, "lock", ret_lock_fd, &holder, err) == 0)
+		return 0;
+	if (err->code != ERR_ABORTED)
 		return -1;
-	if (host_file_lock(fd, err) < 0) {
-		struct err read_err;
-
-		if (err->code != ERR_ABORTED)
-			return -1;
-		if (host_file_get_text(fd, text, sizeof(text), &read_err) < 0)
-			text[0] = '\0';
-		text[strspn(text, "0123456789")] = '\0';
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "'%s' is in use by another cleat, process %s; end it first", dir,
-			       str_or(text, "unknown"));
-	}
-	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	/* a full pool must still open; the number is only for people */
-	if (host_file_set_text(fd, text, err) < 0 && err->code != ERR_RESOURCE_EXHAUSTED)
-		return -1;
-	*ret_lock_fd = fd;
-	fd = -1;
-	return 0;
+	if (holder)
+		(void)snprintf(holder_text, sizeof(holder_text), "%d", holder);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "'%s' is in use by another cleat, process %s; end it first", dir,
+		       holder_text);
 }
 
 int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err)

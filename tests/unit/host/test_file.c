@@ -5,7 +5,10 @@
 #include "scratch.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 TEST(a_nameless_file_appears_whole_or_not_at_all)
 {
@@ -145,20 +148,70 @@ TEST(locks_against_others)
 {
 	struct scratch s;
 	struct err err;
-	char text[32];
-	int fd, other;
+	int fd, other, holder;
 
 	scratch_init(&s);
-	ASSERT_OK(host_file_open_or_make(s.fd, "lock", &fd, &err), &err);
-	ASSERT_OK(host_file_lock(fd, &err), &err);
-	ASSERT_OK(host_file_set_text(fd, "4711\n", &err), &err);
-	ASSERT_OK(host_file_open_or_make(s.fd, "lock", &other, &err), &err);
-	ASSERT_ERR(host_file_lock(other, &err), &err, ERR_ABORTED, "locked");
-	ASSERT_OK(host_file_get_text(other, text, sizeof(text), &err), &err);
-	ASSERT_STR(text, "4711\n");
+	ASSERT_OK(host_lock_take(s.fd, "lock", &fd, &holder, &err), &err);
+	for (int i = 0; i < 2; i++) {
+		holder = 0;
+		ASSERT_ERR(host_lock_take(s.fd, "lock", &other, &holder, &err), &err, ERR_ABORTED,
+			   "locked");
+		ASSERT_EQ(holder, getpid());
+	}
 	host_fd_close(fd);
-	ASSERT_OK(host_file_lock(other, &err), &err);
+	ASSERT_OK(host_lock_take(s.fd, "lock", &other, &holder, &err), &err);
 	host_fd_close(other);
+	ASSERT_OK(host_file_unlink(s.fd, "lock", &err), &err);
+	scratch_done(&s);
+}
+
+/* As fork: what the tools' processes are until they execute the tool. */
+static pid_t copy_process(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+/* Takes the lock, has a child that never executes anything, says the child's number, waits to be
+ * killed. */
+static void hold_with_child(const struct scratch *s, int to_fd)
+{
+	struct err err;
+	int fd, holder;
+	pid_t child = -1;
+
+	if (host_lock_take(s->fd, "lock", &fd, &holder, &err) == 0)
+		child = copy_process();
+	if (child != 0 && write(to_fd, &child, sizeof(child)) != sizeof(child))
+		_exit(1);
+	for (;;)
+		(void)pause();
+}
+
+TEST(a_child_that_outlives_us_has_no_lock)
+{
+	struct scratch s;
+	struct err err;
+	pid_t parent, child;
+	int fds[2];
+	int fd, holder;
+
+	scratch_init(&s);
+	ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+	parent = copy_process();
+	if (parent == 0)
+		hold_with_child(&s, fds[1]);
+	ASSERT_TRUE(parent > 0);
+	ASSERT_EQ(read(fds[0], &child, sizeof(child)), sizeof(child));
+	ASSERT_TRUE(child > 0);
+	ASSERT_ERR(host_lock_take(s.fd, "lock", &fd, &holder, &err), &err, ERR_ABORTED, "locked");
+	ASSERT_EQ(holder, parent);
+	ASSERT_EQ(kill(parent, SIGKILL), 0);
+	ASSERT_EQ(waitpid(parent, NULL, 0), parent);
+	ASSERT_OK(host_lock_take(s.fd, "lock", &fd, &holder, &err), &err);
+	host_fd_close(fd);
+	ASSERT_EQ(kill(child, SIGKILL), 0);
+	host_fd_close(fds[0]);
+	host_fd_close(fds[1]);
 	ASSERT_OK(host_file_unlink(s.fd, "lock", &err), &err);
 	scratch_done(&s);
 }
@@ -220,4 +273,5 @@ RUN_TESTS(UNIT(a_rename_takes_the_place_of_what_was_there),
 	  UNIT(a_directory_below_is_opened_and_nothing_else),
 	  UNIT(a_nameless_file_appears_whole_or_not_at_all), UNIT(opens_regular_files_only),
 	  UNIT(allocates_all_blocks), UNIT(copies_what_is_not_zero_and_nothing_else),
-	  UNIT(keeps_text_beside_a_file), UNIT(locks_against_others))
+	  UNIT(keeps_text_beside_a_file), UNIT(locks_against_others),
+	  UNIT(a_child_that_outlives_us_has_no_lock))
