@@ -32,6 +32,7 @@
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
+#include "kube/quantity.h"
 #include "kube/recorder.h"
 
 #define UNDO_TRIES 5
@@ -130,6 +131,7 @@ static enum attempt_state classify(const struct attempt *a, enum err_code code)
 /* A volume that must not be handed out: deleted at once; what remains in doubt stays on record. */
 static int undo_volume(struct attempt *a, const struct csi_volume *volume, struct err *err)
 {
+	char got[KUBE_QUANTITY_MAX], wanted[KUBE_QUANTITY_MAX];
 	struct err why;
 	int r = -1;
 
@@ -137,11 +139,11 @@ static int undo_volume(struct attempt *a, const struct csi_volume *volume, struc
 		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->it.request.secrets,
 					    &why);
 	a->state = r < 0 ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
+	kube_quantity_format(volume->capacity_bytes, got);
+	kube_quantity_format(a->it.request.capacity_range.required_bytes, wanted);
 	return err_set(err, ERR_OUT_OF_RANGE,
-		       "created volume capacity %llu less than requested capacity %llu%s%s",
-		       (unsigned long long)volume->capacity_bytes,
-		       (unsigned long long)a->it.request.capacity_range.required_bytes,
-		       r < 0 ? "; it is still there: " : "", r < 0 ? why.msg : "");
+		       "created volume capacity %s less than requested capacity %s%s%s", got,
+		       wanted, r < 0 ? "; it is still there: " : "", r < 0 ? why.msg : "");
 }
 
 static int check_volume(struct attempt *a, struct csi_volume *volume, struct err *err)
@@ -376,12 +378,34 @@ static enum queue_verdict clean_up(struct attempt *a)
 	return QUEUE_DONE;
 }
 
+/* A bound claim that asks for more, of a driver that cannot give it: nobody else would say so. */
+static void tell_growth(struct attempt *a)
+{
+	const struct kube_pvc *claim = attempt_claim(a);
+	autokobj const struct kube_object *o =
+		*claim->volume_name ? informer_get(a->p->caches.pvs, "", claim->volume_name) : NULL;
+	const struct kube_pv *pv = kube_as_pv(o);
+	char text[KUBE_QUANTITY_MAX];
+	struct err err;
+
+	if (!pv || a->obj->is_deleting || claim->has_bad_request || !pv->capacity_bytes ||
+	    claim->request_bytes <= pv->capacity_bytes || !str_is_equal(pv->driver, a->p->driver) ||
+	    provision_caps(a->p, a->ctx, &a->caps, &err) < 0 ||
+	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
+		return;
+	kube_quantity_format(pv->capacity_bytes, text);
+	recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "VolumeResizeFailed",
+		       "driver %s does not expand volumes: the volume keeps its %s", a->p->driver,
+		       text);
+}
+
 static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)
 {
 	enum claim_need need = look(a);
 
 	switch (need) {
 	case NEED_NOTHING:
+		tell_growth(a);
 		break;
 	case NEED_VOLUME:
 		*ret_after_ns = note_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");

@@ -119,7 +119,7 @@ static bool is_claim_changed(const struct kube_object *a, const struct kube_obje
 
 	return !str_is_equal(a->uid, b->uid) || a->is_deleting != b->is_deleting ||
 	       !str_is_equal(old->volume_name, new->volume_name) ||
-	       !str_is_equal(old->phase, new->phase) ||
+	       !str_is_equal(old->phase, new->phase) || old->request_bytes != new->request_bytes ||
 	       !str_is_equal(old->class_name, new->class_name) ||
 	       !str_is_equal(old->attributes_class, new->attributes_class) ||
 	       !is_same_annotation(a, b, ANN_PROVISIONER) ||

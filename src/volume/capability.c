@@ -173,6 +173,14 @@ static int check_flags(const struct vol_capability *cap, const char *fs, struct 
 	return 0;
 }
 
+/* For people who wrote a claim and not a CSI message. */
+static const char *kubernetes_mode(enum vol_mode mode)
+{
+	if (mode == VOL_MODE_MULTI_NODE_READER_ONLY)
+		return "ReadOnlyMany";
+	return "ReadWriteMany";
+}
+
 int vol_capability_check(const struct vol_capability *cap, struct err *err)
 {
 	const char *fs;
@@ -181,12 +189,12 @@ int vol_capability_check(const struct vol_capability *cap, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "volume_capability.access_mode: required and must not be UNKNOWN");
 	if (!vol_mode_is_single_node(cap->mode))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "volume_capability.access_mode: %s is not supported, a volume lives "
-			       "on the disk of one node; use one of SINGLE_NODE_WRITER, "
-			       "SINGLE_NODE_READER_ONLY, SINGLE_NODE_SINGLE_WRITER, "
-			       "SINGLE_NODE_MULTI_WRITER",
-			       vol_mode_name(cap->mode));
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"access mode %s is not supported (volume_capability.access_mode %s): "
+			"a volume lives on the disk of one node; use ReadWriteOnce or "
+			"ReadWriteOncePod",
+			kubernetes_mode(cap->mode), vol_mode_name(cap->mode));
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return 0;
 	fs = vol_fs_resolve(cap->fs_type);

@@ -7,7 +7,9 @@
 #include "volume/size.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "base/str.h"
 
@@ -20,13 +22,39 @@ uint64_t vol_size_min(const char *fs)
 	return VOL_SIZE_MIN_RAW;
 }
 
+void vol_size_format(uint64_t bytes, char ret_text[VOL_SIZE_TEXT_MAX])
+{
+	static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi" };
+	size_t unit = 0;
+
+	while (bytes && bytes % 1024 == 0 && unit < ARRAY_LEN(units) - 1) {
+		bytes /= 1024;
+		unit++;
+	}
+	(void)snprintf(ret_text, VOL_SIZE_TEXT_MAX, "%" PRIu64 "%s", bytes, units[unit]);
+}
+
 static int refuse_small_limit(const char *fs, uint64_t limit, uint64_t min, struct err *err)
 {
+	char limit_text[VOL_SIZE_TEXT_MAX], min_text[VOL_SIZE_TEXT_MAX];
+
+	vol_size_format(limit, limit_text);
+	vol_size_format(min, min_text);
 	return err_set(err, ERR_OUT_OF_RANGE,
-		       "capacity_range.limit_bytes: %" PRIu64
-		       " is less than the least size of a %s "
-		       "volume, %" PRIu64,
-		       limit, str_or(fs, "raw"), min);
+		       "capacity_range.limit_bytes: %s is less than the least size of a %s volume, "
+		       "%s",
+		       limit_text, str_or(fs, "raw"), min_text);
+}
+
+static int refuse_large(uint64_t required, struct err *err)
+{
+	char text[VOL_SIZE_TEXT_MAX], max_text[VOL_SIZE_TEXT_MAX];
+
+	vol_size_format(required, text);
+	vol_size_format(VOL_SIZE_MAX, max_text);
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "capacity_range.required_bytes: %s is more than a volume can have, %s", text,
+		       max_text);
 }
 
 /* Only a limit is given, or nothing: the default size, or as much of it as the limit allows. */
@@ -60,11 +88,7 @@ int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret
 	if (!required)
 		return choose_default(limit, fs, min, ret_bytes, err);
 	if (!num_round_up_u64(required, VOL_SIZE_UNIT, &bytes) || bytes > VOL_SIZE_MAX)
-		return err_set(err, ERR_OUT_OF_RANGE,
-			       "capacity_range.required_bytes: %" PRIu64
-			       " is more than a volume can "
-			       "have, %" PRIu64,
-			       required, VOL_SIZE_MAX);
+		return refuse_large(required, err);
 	if (bytes < min)
 		bytes = min;
 	if (limit && bytes > limit) {

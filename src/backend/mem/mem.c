@@ -143,6 +143,7 @@ static int take_existing(const struct mem_volume *v, const struct backend_spec *
 
 static int take_space(struct mem *m, uint64_t bytes, struct err *err)
 {
+	char text[VOL_SIZE_TEXT_MAX], total[VOL_SIZE_TEXT_MAX];
 	uint64_t left;
 
 	pthread_mutex_lock(&m->lock);
@@ -152,9 +153,10 @@ static int take_space(struct mem *m, uint64_t bytes, struct err *err)
 	pthread_mutex_unlock(&m->lock);
 	if (bytes <= left)
 		return 0;
-	return err_set(err, ERR_RESOURCE_EXHAUSTED, "%llu bytes do not fit: %llu of %llu are left",
-		       (unsigned long long)bytes, (unsigned long long)left,
-		       (unsigned long long)m->total_bytes);
+	vol_size_format(bytes, text);
+	vol_size_format(m->total_bytes, total);
+	return err_set(err, ERR_RESOURCE_EXHAUSTED, "%s do not fit into what is left of %s", text,
+		       total);
 }
 
 static void give_space(struct mem *m, uint64_t bytes)

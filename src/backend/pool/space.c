@@ -104,6 +104,7 @@ static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err
 
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 {
+	char text[VOL_SIZE_TEXT_MAX];
 	struct host_fs fs;
 	uint64_t available;
 
@@ -115,11 +116,14 @@ int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 	pthread_mutex_unlock(&p->lock);
 	if (bytes <= available)
 		return 0;
+	/* Without the numbers of the moment, by which Events of the same trouble would not be
+	 * counted together. */
+	log_debug("no room", log_str("pool", p->dir), log_u64("bytes", bytes),
+		  log_u64("free", fs.free_bytes), log_u64("available", available));
+	vol_size_format(bytes, text);
 	return err_set(err, ERR_RESOURCE_EXHAUSTED,
-		       "%llu bytes do not fit: %llu are free in '%s', %llu of them for new volumes "
-		       "beside the reserve",
-		       (unsigned long long)bytes, (unsigned long long)fs.free_bytes, p->dir,
-		       (unsigned long long)available);
+		       "%s do not fit into what the pool at '%s' has free beside its reserve", text,
+		       p->dir);
 }
 
 void pool_promise_end(struct pool *p, uint64_t bytes)

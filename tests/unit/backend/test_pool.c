@@ -352,8 +352,7 @@ TEST(keeps_a_reserve)
 	ASSERT_EQ(info(&e).max_volume_bytes, available);
 	ASSERT_OK(create(&e, "all", available, ""), &e.err);
 	ASSERT_EQ(info(&e).available_bytes, 0);
-	ASSERT_ERR(create(&e, "more", MIB, ""), &e.err, ERR_RESOURCE_EXHAUSTED,
-		   "1048576 bytes do not fit");
+	ASSERT_ERR(create(&e, "more", MIB, ""), &e.err, ERR_RESOURCE_EXHAUSTED, "1Mi do not fit");
 	teardown(&e);
 }
 

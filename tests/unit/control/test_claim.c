@@ -469,12 +469,36 @@ TEST(a_larger_volume_says_so)
 	assert_true(contains(fake_text(PV), "\"storage\":\"1536Mi\""));
 }
 
+/* G4: else nobody says anything, and the claim waits for ever. */
+TEST(a_claim_that_would_grow_is_told_when_the_driver_cannot)
+{
+	for (int can_expand = 0; can_expand < 2; can_expand++) {
+		struct process p;
+		bool is_told;
+
+		cluster_begin();
+		if (can_expand)
+			fake_service.caps |= CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME);
+		process_start(&p, (struct provision_options){ 0 });
+		fake_run(MINUTE);
+		assert_null(strstr(fake_events(), "VolumeResizeFailed"));
+		fake_merge(CLAIM,
+			   "{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}");
+		fake_settle();
+		process_stop(&p);
+		is_told = strstr(fake_events(),
+				 "Warning VolumeResizeFailed: driver " DRIVER
+				 " does not expand volumes: the volume keeps its 1Gi\n");
+		ASSERT_EQ(is_told, !can_expand);
+	}
+}
+
 TEST(a_volume_too_small_is_deleted_again)
 {
 	cluster_begin();
 	fake_service.answer_bytes = 1000;
 	cluster_run(NS_PER_S / 2);
-	assert_refused("created volume capacity 1000 less than requested capacity 1073741824");
+	assert_refused("created volume capacity 1000 less than requested capacity 1Gi");
 	ASSERT_EQ(fake_service.n_deleted, 1);
 }
 
@@ -716,6 +740,7 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(an_infeasible_claim_rests_five_minutes), UNIT(a_class_made_anew_lifts_the_rest),
 	  UNIT(a_full_node_gives_the_claim_back_to_the_scheduler),
 	  UNIT(a_volume_of_unknown_size_counts_as_asked), UNIT(a_larger_volume_says_so),
+	  UNIT(a_claim_that_would_grow_is_told_when_the_driver_cannot),
 	  UNIT(a_volume_too_small_is_deleted_again),
 	  UNIT(a_volume_too_small_that_stays_is_on_record),
 	  UNIT(a_foreign_pv_of_the_name_is_not_taken),

@@ -247,7 +247,8 @@ TEST(what_is_not_supported_is_refused_by_field)
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "one filesystem");
 	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
 	req = request("v", &shared);
-	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "MULTI_NODE_MULTI_WRITER");
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT,
+		   "access mode ReadWriteMany");
 	req = request("v", &cap_mount);
 	req.capacity_range = (struct vol_range){ 0, 1 * MIB };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_OUT_OF_RANGE, "limit_bytes");

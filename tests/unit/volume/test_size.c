@@ -53,6 +53,29 @@ TEST(sizes_are_chosen_within_the_range)
 	}
 }
 
+TEST(sizes_are_written_with_units)
+{
+	static const struct {
+		uint64_t bytes;
+		const char *text;
+	} cases[] = {
+		{ 0, "0" },
+		{ 1000, "1000" },
+		{ GIB, "1Gi" },
+		{ 1536 * MIB, "1536Mi" },
+		{ GIB + 1, "1073741825" },
+		{ VOL_SIZE_MAX, "1Pi" },
+		{ VOL_SIZE_MAX * 1024, "1024Pi" },
+		{ UINT64_MAX, "18446744073709551615" },
+	};
+	char text[VOL_SIZE_TEXT_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		vol_size_format(cases[i].bytes, text);
+		ASSERT_STR(text, cases[i].text);
+	}
+}
+
 TEST(an_existing_size_is_compared_with_the_range)
 {
 	ASSERT_TRUE(vol_size_is_within(GIB, &(struct vol_range){ 0, 0 }));
@@ -61,5 +84,5 @@ TEST(an_existing_size_is_compared_with_the_range)
 	ASSERT_FALSE(vol_size_is_within(GIB, &(struct vol_range){ 0, GIB - 1 }));
 }
 
-RUN_TESTS(UNIT(sizes_are_chosen_within_the_range),
+RUN_TESTS(UNIT(sizes_are_chosen_within_the_range), UNIT(sizes_are_written_with_units),
 	  UNIT(an_existing_size_is_compared_with_the_range))
