@@ -2,6 +2,11 @@
 /*
  * The Lease objects of a journal: their text, and the requests. What others wrote into them
  * (labels, annotations of other prefixes) stays.
+ *
+ * A further object is made only after the first one says how many there are: one who was deposed
+ * and then makes it, behind the back of a leader that found none, would have an intent that nobody
+ * reads. To say so he must write into the first, where he meets the leader's term; and a leader who
+ * reads it there makes the object himself.
  */
 #include "control/journal-internal.h"
 
@@ -14,6 +19,7 @@
 
 #define PREFIX JOURNAL_PREFIX
 #define TERM_KEY PREFIX "term"
+#define COUNT_KEY PREFIX "leases"
 #define WRITE_TRIES 5
 
 struct journal_object *journal_object_add(struct journal *j)
@@ -27,10 +33,24 @@ struct journal_object *journal_object_add(struct journal *j)
 
 /* ---- the object's text; under the lock ---- */
 
+/* How many objects the first one says there are. */
+static unsigned count_of(const struct journal *j)
+{
+	const struct json *annotations =
+		json_path(json_root(j->objects[0].doc), "metadata.annotations");
+	const char *text = json_get_string(annotations, COUNT_KEY);
+	uint64_t n = 1;
+
+	if (!text || str_parse_u64(text, &n) < 0)
+		return 1;
+	return n > j->objects_max ? j->objects_max : (unsigned)n;
+}
+
 static void put_annotations(const struct journal *j, unsigned object, struct json_writer *w)
 {
 	const struct json *old =
 		json_path(json_root(j->objects[object].doc), "metadata.annotations");
+	unsigned n = count_of(j) > j->n_objects ? count_of(j) : j->n_objects;
 	const struct json *value;
 	const char *key;
 	void *v;
@@ -43,6 +63,11 @@ static void put_annotations(const struct journal *j, unsigned object, struct jso
 		json_put_value(w, value);
 	}
 	json_field_string(w, TERM_KEY, j->term);
+	if (object == 0 && n > 1) {
+		autofree char *count = xasprintf("%u", n);
+
+		json_field_string(w, COUNT_KEY, count);
+	}
 	for (size_t it = 0; map_next(j->entries, &it, NULL, &v);) {
 		const struct journal_entry *e = v;
 		autofree char *name = xasprintf(PREFIX "%s", e->uid);
@@ -132,13 +157,19 @@ static int read_again(struct journal *j, struct ctx *ctx, struct journal_object 
 	return 0;
 }
 
+static bool is_about_journal(const char *key)
+{
+	return str_is_equal(key, TERM_KEY) || str_is_equal(key, COUNT_KEY);
+}
+
 static bool is_conflict(const struct err *err)
 {
 	return err->code == ERR_ABORTED || err->code == ERR_ALREADY_EXISTS;
 }
 
-/* Until it is written, or cannot be. Only the one thread that writes touches doc meanwhile. */
-int journal_object_write(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
+/* Until it is written, or cannot be. Only the one thread that writes touches doc meanwhile. One
+ * that was removed by hand is made anew, with all that is known to have been in it. */
+static int write_until(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
 {
 	struct journal_object *o = &j->objects[object];
 
@@ -154,9 +185,22 @@ int journal_object_write(struct journal *j, struct ctx *ctx, unsigned object, st
 			o->doc = doc;
 			return 0;
 		}
+		if (o->doc && err->code == ERR_NOT_FOUND && tries < WRITE_TRIES) {
+			log_warn("a lease of the journal was removed, made anew",
+				 log_str("lease", o->name));
+			json_free(TAKE_PTR(o->doc));
+			continue;
+		}
 		if (!is_conflict(err) || tries == WRITE_TRIES || read_again(j, ctx, o, err) < 0)
 			return err_wrap(err, "write lease %s", o->name);
 	}
+}
+
+int journal_object_write(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
+{
+	if (object > 0 && !j->objects[object].doc && write_until(j, ctx, 0, err) < 0)
+		return -1;
+	return write_until(j, ctx, object, err);
 }
 
 /* ---- taking over ---- */
@@ -174,7 +218,7 @@ static void take_over(struct journal *j, unsigned object)
 		struct intent intent;
 		struct err err;
 
-		if (!text || !str_has_prefix(key, PREFIX) || str_is_equal(key, TERM_KEY))
+		if (!text || !str_has_prefix(key, PREFIX) || is_about_journal(key))
 			continue;
 		arena = arena_new();
 		key += strlen(PREFIX);
@@ -190,10 +234,12 @@ static void take_over(struct journal *j, unsigned object)
 	}
 }
 
-/* Reads the object and writes the term into it: 1; 0: there is no such object. */
+/* Reads the object, or makes it if the first one tells of it, and writes the term into it: 1; 0:
+ * there is no such object. */
 static int claim_object(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
 {
 	struct journal_object *o = &j->objects[object];
+	unsigned n_told = object > 0 ? count_of(j) : 1;
 
 	for (unsigned tries = 1;; tries++) {
 		autostr struct str body = STR_INIT;
@@ -201,7 +247,7 @@ static int claim_object(struct journal *j, struct ctx *ctx, unsigned object, str
 
 		json_free(TAKE_PTR(o->doc));
 		if (kube_get(j->client, ctx, o->path, &o->doc, err) < 0) {
-			if (err->code != ERR_NOT_FOUND || object > 0)
+			if (err->code != ERR_NOT_FOUND || object >= n_told)
 				return err->code == ERR_NOT_FOUND ? 0 : -1;
 		}
 		take_over(j, object);

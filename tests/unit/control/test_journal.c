@@ -379,6 +379,67 @@ TEST(past_one_object_there_are_more_and_an_end)
 	journal_free(next);
 }
 
+/* How many intents one object of 800 bytes takes. */
+static unsigned fill_one(struct journal *j)
+{
+	unsigned n = 0;
+
+	while (!map_find(api.objects, FIRST "-2")) {
+		autofree char *uid = xasprintf("u%u", n);
+
+		if (put(j, uid, "") < 0)
+			break;
+		n++;
+	}
+	return n;
+}
+
+/* The leader found one object; whoever was deposed must not make a second that nobody reads. */
+TEST(the_deposed_one_makes_no_further_object)
+{
+	struct journal *old = open_journal(800, 1);
+	unsigned n = fill_one(old);
+	struct journal *new;
+
+	journal_free(old);
+	old = open_journal(800, 3); /* with all that, it is full */
+	ASSERT_TRUE(n > 0);
+	new = open_journal(800, 3);
+	ASSERT_ERR(put(old, "late", ""), &err, ERR_ABORTED, "another process leads");
+	ASSERT_FALSE(map_find(api.objects, FIRST "-2"));
+	ASSERT_OK(put(new, "next", ""), &err);
+	ASSERT_TRUE(is_stored(FIRST "-2", "next"));
+	journal_free(old);
+	journal_free(new);
+}
+
+/* Killed between telling of an object and making it. */
+TEST(an_object_that_was_told_of_is_made_by_the_next_leader)
+{
+	struct journal *j;
+
+	(void)map_put(api.objects, FIRST,
+		      xstrdup("{\"metadata\":{\"name\":\"j\",\"resourceVersion\":\"1\","
+			      "\"annotations\":{\"intents.cleat.csi/leases\":\"2\"}}}"));
+	j = open_journal(800, 3);
+	ASSERT_TRUE(is_stored(FIRST "-2", "intents.cleat.csi/term"));
+	ASSERT_TRUE(is_stored(FIRST, "\"intents.cleat.csi/leases\":\"2\""));
+	ASSERT_FALSE(map_find(api.objects, FIRST "-3"));
+	journal_free(j);
+}
+
+/* kubectl delete lease */
+TEST(an_object_removed_by_hand_is_made_anew)
+{
+	struct journal *j = open_journal(0, 0);
+
+	ASSERT_OK(put(j, "u1", ""), &err);
+	free(map_take(api.objects, FIRST));
+	ASSERT_OK(put(j, "u2", ""), &err);
+	ASSERT_TRUE(is_stored(FIRST, "u1") && is_stored(FIRST, "u2"));
+	journal_free(j);
+}
+
 TEST(a_dead_place_leaves_room_for_the_others)
 {
 	struct journal *j = open_journal(1600, 2);
@@ -435,6 +496,8 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
 	  J(a_write_that_may_have_got_through_is_taken_back),
 	  J(nothing_is_taken_while_it_is_closed), J(past_one_object_there_are_more_and_an_end),
-	  J(a_dead_place_leaves_room_for_the_others),
+	  J(the_deposed_one_makes_no_further_object),
+	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
+	  J(an_object_removed_by_hand_is_made_anew), J(a_dead_place_leaves_room_for_the_others),
 	  J(where_leases_are_forbidden_it_is_memory_and_says_so),
 	  J(what_a_later_version_wrote_is_left_alone))
