@@ -206,8 +206,10 @@ static struct journal *open_journal(size_t object_bytes, unsigned objects_max)
 
 static bool is_stored(const char *path, const char *uid)
 {
-	const char *text = map_find(api.objects, path);
+	const char *text;
 
+	LOCK_SCOPE(&api.lock);
+	text = map_find(api.objects, path);
 	return text && strstr(text, uid);
 }
 
