@@ -7,7 +7,9 @@
  * the current one goes on being filled.
  *
  * Memory is zeroed when handed out, not when the chunk is made: after a reset
- * the first chunk is used again.
+ * the first chunk is used again. What was used is zeroed again when it is given
+ * back: a call's arena has its secrets in every form they went through, and a
+ * rule for which arenas have some would be forgotten one day.
  */
 #include "base/arena.h"
 
@@ -74,6 +76,7 @@ void arena_reset(struct arena *a)
 	for (struct chunk *c = a->current; c;) {
 		struct chunk *next = c->next;
 
+		explicit_bzero(c->data, c->used);
 		if (c != a->first)
 			free(c);
 		c = next;

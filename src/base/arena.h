@@ -7,8 +7,8 @@
 
 /*
  * Memory that lives as long as one call: allocated singly, freed together. Not thread-safe: one
- * thread at a time. Out of memory aborts. Sizes that come from outside are bounded by the caller
- * before they get here.
+ * thread at a time. Out of memory aborts. What was in it is zeroed when it is given back. Sizes
+ * that come from outside are bounded by the caller before they get here.
  */
 struct arena;
 

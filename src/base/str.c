@@ -71,6 +71,29 @@ void str_append_n(struct str *s, const void *bytes, size_t n)
 	s->buf[s->len] = '\0';
 }
 
+void str_append_wiping(struct str *s, const void *bytes, size_t n)
+{
+	struct str grown = STR_INIT;
+
+	if (n < s->cap && s->len < s->cap - n) {
+		str_append_n(s, bytes, n);
+		return;
+	}
+	grown.cap = s->cap; /* so that it doubles */
+	reserve(&grown, s->len + n);
+	str_append_n(&grown, s->buf, s->len);
+	str_append_n(&grown, bytes, n);
+	str_wipe(s);
+	*s = grown;
+}
+
+void str_wipe(struct str *s)
+{
+	if (s->buf)
+		explicit_bzero(s->buf, s->cap);
+	str_done(s);
+}
+
 void str_append_char(struct str *s, char c)
 {
 	str_append_n(s, &c, 1);

@@ -25,6 +25,11 @@ void str_append_n(struct str *s, const void *bytes, size_t n);
 void str_append_char(struct str *s, char c);
 void str_appendf(struct str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vappendf(struct str *s, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+/* For what may hold secrets: as str_append_n and str_done, and the memory that is given back is
+ * zeroed first, also the smaller one that a string grows out of. */
+void str_append_wiping(struct str *s, const void *bytes, size_t n);
+void str_wipe(struct str *s);
+#define autowipe __attribute__((cleanup(str_wipe)))
 /* Decimal text: whole numbers below 2^53 exactly, 15 digits of others; "NaN", "+Inf", "-Inf". */
 void str_append_double(struct str *s, double v);
 /* Drops n bytes from the front. */

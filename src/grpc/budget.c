@@ -133,7 +133,7 @@ static void refuse_request(struct grpc_call *c, enum err_code code, const char *
 
 	budget_end_request(c);
 	call_refuse(c, "200", code, text);
-	str_done(&c->in);
+	call_drop_request(c);
 	h2_flush_soon(h2);
 }
 

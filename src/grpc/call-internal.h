@@ -61,6 +61,10 @@ void call_unref(struct grpc_call *call);
 
 /* I/O thread: headers-only answer; http is ":status", normally "200". */
 void call_refuse(struct grpc_call *call, const char *http, enum err_code code, const char *message);
+/* I/O thread: the request will have n bytes. */
+void call_expect_request(struct grpc_call *call, size_t n);
+/* Forgets and zeroes what came of the request. */
+void call_drop_request(struct grpc_call *call);
 /* I/O thread: starts the handler (inline or on its lane). */
 void call_dispatch(struct grpc_call *call, struct work *work);
 /* I/O thread: the stream is gone. Drops the stream's reference. */

@@ -65,13 +65,31 @@ static struct grpc_call *call_ref(struct grpc_call *c)
 	return c;
 }
 
+void call_drop_request(struct grpc_call *c)
+{
+	/* No more than came: memory that was only reserved has no pages yet. */
+	if (c->in.buf)
+		explicit_bzero(c->in.buf, c->in.len);
+	str_done(&c->in);
+}
+
+void call_expect_request(struct grpc_call *c, size_t n)
+{
+	struct str all = STR_INIT;
+
+	str_reserve(&all, n);
+	str_append_n(&all, str_get(&c->in), c->in.len);
+	call_drop_request(c);
+	c->in = all;
+}
+
 void call_unref(struct grpc_call *c)
 {
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	ctx_done(&c->ctx);
-	str_done(&c->in);
-	str_done(&c->out);
+	call_drop_request(c);
+	str_wipe(&c->out);
 	pthread_cond_destroy(&c->writable);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
@@ -329,7 +347,7 @@ int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err 
 		(void)sync_cond_wait_until(&c->writable, &c->lock, INT64_MAX);
 	if (!c->is_gone) {
 		str_append_n(&c->out, prefix, PREFIX);
-		str_append_n(&c->out, bytes, n);
+		str_append_wiping(&c->out, bytes, n);
 		post = !c->is_posted;
 		c->is_posted = true;
 	}

@@ -235,7 +235,7 @@ static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t
 
 	(void)arg;
 	pthread_mutex_lock(&r->lock);
-	str_append_n(&r->in, bytes, n);
+	str_append_wiping(&r->in, bytes, n);
 	/* A whole message of the largest size always fits; a caller who is slower than that stalls
 	 * the server. */
 	if (r->in.len <= GRPC_MESSAGE_MAX + PREFIX)

@@ -50,8 +50,8 @@ void rpc_unref(struct rpc *r)
 	if (atomic_fetch_sub(&r->refs, 1) != 1)
 		return;
 	free(r->path);
-	str_done(&r->request);
-	str_done(&r->in);
+	str_wipe(&r->request);
+	str_wipe(&r->in);
 	pthread_mutex_destroy(&r->lock);
 	if (r->wake_fd >= 0)
 		close(r->wake_fd);
@@ -84,8 +84,8 @@ static bool take_arrived(struct rpc *r, struct inbox *box)
 	str_consume(&box->bytes, box->at);
 	box->at = 0;
 	pthread_mutex_lock(&r->lock);
-	str_append_n(&box->bytes, str_get(&r->in), r->in.len);
-	str_reset(&r->in);
+	str_append_wiping(&box->bytes, str_get(&r->in), r->in.len);
+	str_wipe(&r->in);
 	must_consume = r->owed > 0;
 	is_done = r->is_done;
 	pthread_mutex_unlock(&r->lock);
@@ -171,7 +171,7 @@ int grpc_channel_stream(struct grpc_channel *ch, struct ctx *ctx, const char *pa
 	}
 	ev_post(channel_loop(ch), channel_start_rpc, r);
 	result = receive(r, ctx, &box, fn, arg, err);
-	str_done(&box.bytes);
+	str_wipe(&box.bytes);
 	/* The caller's reference goes with it. */
 	ev_post(channel_loop(ch), channel_end_rpc, r);
 	return result;

@@ -120,10 +120,10 @@ static bool check_prefix(struct grpc_call *c)
 	} else {
 		/* Large: at once, so that it is never copied; its pages come as its bytes do. */
 		if (n >= LARGE_REQUEST)
-			str_reserve(&c->in, PREFIX + n);
+			call_expect_request(c, PREFIX + n);
 		return true;
 	}
-	str_done(&c->in);
+	call_drop_request(c);
 	return false;
 }
 
@@ -171,7 +171,7 @@ static void on_data(void *arg, struct h2_stream *stream, const uint8_t *bytes, s
 	h2_consume(stream, n);
 	if (!c || c->is_answered || c->is_dispatched)
 		return;
-	str_append_n(&c->in, bytes, n);
+	str_append_wiping(&c->in, bytes, n);
 	if (check_prefix(c))
 		budget_count_request(c, n);
 	else

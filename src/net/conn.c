@@ -122,6 +122,7 @@ static void written(uv_write_t *req, int status)
 
 	c->backlog -= w->n;
 	c->moved_ns = clock_now_ns();
+	explicit_bzero(w->bytes, w->n);
 	free(w);
 	if (c->closing)
 		return;
@@ -253,6 +254,7 @@ static void receive_tls(struct conn *c, const char *bytes, size_t n)
 		if (got <= 0)
 			break;
 		c->ops->on_data(c->arg, plain, (size_t)got);
+		explicit_bzero(plain, (size_t)got);
 	}
 	got = SSL_get_error(c->ssl, got);
 	send_tls_output(c);
@@ -310,6 +312,7 @@ static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
 		receive_tls(c, buf->base, (size_t)n);
 	} else {
 		c->ops->on_data(c->arg, (const uint8_t *)buf->base, (size_t)n);
+		explicit_bzero(buf->base, (size_t)n);
 	}
 }
 

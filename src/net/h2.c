@@ -10,6 +10,8 @@
  * memory.
  * - A server that answers before the request's body ended follows its END_STREAM with
  * RST_STREAM(NO_ERROR) (RFC 9113 §8.1), or the peer would send on into the void.
+ * - Bodies may hold secrets: nghttp2's own copy of a DATA frame is zeroed as soon as it is on its
+ * way.
  * - Sessions end by a timer of zero delay, so that no on_close runs inside a caller's h2_close.
  */
 #include "net/h2.h"
@@ -28,6 +30,7 @@
 #define CONN_WINDOW (4 << 20)
 #define HEADERS_MAX (64u << 10) /* counted as RFC 9113 §6.5.2 does */
 #define HEADER_COST 32
+#define FRAME_HEAD 9u /* RFC 9113 §4.1 */
 #define WRITE_BATCH (64u << 10)
 #define DRAIN_GRACE_NS (100 * NS_PER_MS)
 
@@ -194,16 +197,24 @@ static int stream_closed(nghttp2_session *ng, int32_t id, uint32_t error, void *
 
 /* ---- the session ---- */
 
+static void gather(struct str *batch, const uint8_t *frame, size_t n)
+{
+	str_append_wiping(batch, frame, n);
+	/* nghttp2 writes its buffer anew for the next frame and reads nothing of this one again. */
+	if (n > FRAME_HEAD && frame[3] == NGHTTP2_DATA)
+		explicit_bzero((void *)(uintptr_t)(frame + FRAME_HEAD), n - FRAME_HEAD);
+}
+
 /* Gives what nghttp2 wants sent to the conn, as long as that is not choked. */
 static void send_frames(struct h2 *h)
 {
-	autostr struct str batch = STR_INIT;
+	autowipe struct str batch = STR_INIT;
 	const uint8_t *frame = NULL;
 	ssize_t n = 0;
 
 	while (conn_backlog(h->conn) < CONN_BACKLOG_HIGH &&
 	       (n = nghttp2_session_mem_send(h->ng, &frame)) > 0) {
-		str_append_n(&batch, frame, (size_t)n);
+		gather(&batch, frame, (size_t)n);
 		if (batch.len >= WRITE_BATCH) {
 			conn_write(h->conn, batch.buf, batch.len);
 			str_reset(&batch);

@@ -44,7 +44,7 @@ void h2_stream_free(struct h2_stream *s)
 		s->next->prev = s->prev;
 	h->n_streams--;
 	h->queued -= s->out.len - s->out_pos;
-	str_done(&s->out);
+	str_wipe(&s->out);
 	str_done(&s->trailers);
 	free(s);
 }
@@ -175,7 +175,7 @@ size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 		s->out_pos = 0;
 	}
 	if (n > 0)
-		str_append_n(&s->out, bytes, n);
+		str_append_wiping(&s->out, bytes, n);
 	s->h->queued += n;
 	s->end_queued |= end;
 	waiting = s->out.len - s->out_pos;

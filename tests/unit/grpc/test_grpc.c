@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -292,6 +294,81 @@ TEST(cancel_reaches_the_handler)
 	ctx_done(&ctx);
 }
 
+#define SECRET_LEN 32
+#define MAP_LARGEST (64u << 20) /* larger ones are a sanitizer's */
+
+/* The secret's byte i: nowhere in memory unless a message puts it there. */
+static uint8_t secret_byte(size_t i)
+{
+	return (uint8_t)((i + 3) * 151 ^ (i * i * 29) ^ 0xa5);
+}
+
+__attribute__((no_sanitize("address", "thread"))) static unsigned
+count_in(const volatile uint8_t *p, size_t n)
+{
+	unsigned found = 0;
+
+	for (size_t at = 0; at + SECRET_LEN <= n; at++) {
+		size_t same = 0;
+
+		while (same < SECRET_LEN && p[at + same] == secret_byte(same))
+			same++;
+		found += same == SECRET_LEN;
+	}
+	return found;
+}
+
+/* Copies of the secret in all memory that this process can write. */
+static unsigned count_secrets(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long from = 0, to = 0;
+	unsigned found = 0;
+	char line[512] = "";
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx rw-p", &from, &to) == 2 && strstr(line, " rw-p ") &&
+		    to - from <= MAP_LARGEST)
+			found += count_in((const volatile uint8_t *)from, to - from);
+	fclose(maps);
+	return found;
+}
+
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* CSI secrets are in requests, and whatever has memory of this process (a core, a swapped page)
+ * should not have those of calls that are over. */
+TEST(no_copy_of_a_message_outlives_its_call)
+{
+	static const size_t sizes[] = { 100, 5000, 300000 };
+	const uint8_t *got = NULL;
+	struct err err = { 0 };
+	struct ctx ctx;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		uint8_t *message = xcalloc(1, sizes[i]);
+
+		for (size_t k = 0; k < SECRET_LEN; k++)
+			message[sizes[i] / 2 + k] = secret_byte(k);
+		assert_true(count_secrets() > 0);
+		ASSERT_OK(call("/t.T/EchoPooled", message, sizes[i], 0, &got, &n, &ctx, &err),
+			  &err);
+		ctx_done(&ctx);
+		explicit_bzero(message, sizes[i]);
+		free(message);
+	}
+	/* The server's side lets go a little later than it answers. */
+	work_free(TAKE_PTR(fix->work));
+	ev_call(fix->loop, do_nothing, NULL);
+	ASSERT_EQ(count_secrets(), 0);
+	assert_int_equal(work_new(NULL, &fix->work), 0);
+}
+
 static int take_number(void *arg, const uint8_t *message, size_t n)
 {
 	unsigned *next = arg, got = 0;
@@ -465,7 +542,7 @@ TEST(drain_ends_when_connections_are_gone)
 RUN_TESTS(T(reply_comes_back_whole), T(status_and_message_arrive_unchanged),
 	  T(deadline_ends_the_call_on_both_sides),
 	  T(a_call_that_waited_beyond_its_deadline_does_not_start), T(cancel_reaches_the_handler),
-	  T(stream_of_500_messages_arrives_in_order),
+	  T(no_copy_of_a_message_outlives_its_call), T(stream_of_500_messages_arrives_in_order),
 	  T(caller_who_leaves_a_stream_stops_its_producer),
 	  T(socket_has_mode_0600_and_goes_with_the_server),
 	  T(living_socket_is_refused_and_its_holder_named),
