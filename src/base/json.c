@@ -97,7 +97,12 @@ int json_parse(const char *text, size_t n, struct json_doc **ret_doc, struct err
 
 void json_free(struct json_doc *doc)
 {
-	yyjson_doc_free((yyjson_doc *)doc);
+	yyjson_doc *d = (yyjson_doc *)doc;
+
+	/* The copy of the text that strings point into; it may be a Secret. */
+	if (d && d->str_pool)
+		explicit_bzero(d->str_pool, d->dat_read);
+	yyjson_doc_free(d);
 }
 
 void json_freep(struct json_doc **doc)

@@ -67,7 +67,7 @@ static void on_call_data(void *arg, const uint8_t *bytes, size_t n)
 
 	pthread_mutex_lock(&call->lock);
 	if (call->reply.body.len + n <= HTTP_BODY_MAX) {
-		str_append_n(&call->reply.body, bytes, n);
+		str_append_wiping(&call->reply.body, bytes, n);
 		pthread_mutex_unlock(&call->lock);
 		return;
 	}
@@ -157,7 +157,7 @@ int http_call(struct http *c, struct ctx *ctx, const struct http_request *req, i
 void http_reply_done(struct http_reply *r)
 {
 	str_done(&r->headers);
-	str_done(&r->body);
+	str_wipe(&r->body);
 	r->status = 0;
 }
 

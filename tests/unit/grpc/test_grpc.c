@@ -20,6 +20,7 @@
 #include "event/sync.h"
 #include "grpc/client.h"
 #include "grpc/server.h"
+#include "secret_scan.h"
 
 struct fixture {
 	char dir[32];
@@ -292,47 +293,6 @@ TEST(cancel_reaches_the_handler)
 				 0);
 	pthread_mutex_unlock(&fix->lock);
 	ctx_done(&ctx);
-}
-
-#define SECRET_LEN 32
-#define MAP_LARGEST (64u << 20) /* larger ones are a sanitizer's */
-
-/* The secret's byte i: nowhere in memory unless a message puts it there. */
-static uint8_t secret_byte(size_t i)
-{
-	return (uint8_t)((i + 3) * 151 ^ (i * i * 29) ^ 0xa5);
-}
-
-__attribute__((no_sanitize("address", "thread"))) static unsigned
-count_in(const volatile uint8_t *p, size_t n)
-{
-	unsigned found = 0;
-
-	for (size_t at = 0; at + SECRET_LEN <= n; at++) {
-		size_t same = 0;
-
-		while (same < SECRET_LEN && p[at + same] == secret_byte(same))
-			same++;
-		found += same == SECRET_LEN;
-	}
-	return found;
-}
-
-/* Copies of the secret in all memory that this process can write. */
-static unsigned count_secrets(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned long from = 0, to = 0;
-	unsigned found = 0;
-	char line[512] = "";
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx rw-p", &from, &to) == 2 && strstr(line, " rw-p ") &&
-		    to - from <= MAP_LARGEST)
-			found += count_in((const volatile uint8_t *)from, to - from);
-	fclose(maps);
-	return found;
 }
 
 static void do_nothing(void *arg)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP client against a server made of this room's own listener and sessions, in plain text on
  * a port of the system's choice. The path of a request says what the server does with it. */
-#include "check.h"
+#include "secret_scan.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/work.h"
@@ -45,6 +46,21 @@ static void respond(struct h2_stream *s, const char *status, const char *body, s
 	(void)h2_send(s, body, n, true);
 }
 
+/* As the API server answers for a Secret, large enough that the reply's buffer grows. */
+static void respond_secret(struct h2_stream *s)
+{
+	autowipe struct str body = STR_INIT;
+
+	str_append_wiping(&body, "{\"data\":\"", 9);
+	for (size_t i = 0; i < SECRET_LEN; i++)
+		str_append_wiping(&body, (char[]){ secret_byte(i) }, 1);
+	str_append_wiping(&body, "\",\"more\":\"", 10);
+	for (size_t i = 0; i < 100000; i++)
+		str_append_wiping(&body, "x", 1);
+	str_append_wiping(&body, "\"}", 2);
+	respond(s, "200", body.buf, body.len);
+}
+
 static void respond_big(struct h2_stream *s)
 {
 	const struct h2_header header = { .name = ":status", .value = "200" };
@@ -70,6 +86,8 @@ static void answer(struct session *session, struct h2_stream *s, const char *pat
 
 	if (strcmp(path, "/refuse") == 0) {
 		refuse_once(f, s);
+	} else if (strcmp(path, "/secret") == 0) {
+		respond_secret(s);
 	} else if (strcmp(path, "/big") == 0) {
 		respond_big(s);
 	} else if (strcmp(path, "/hang") == 0) {
@@ -244,6 +262,28 @@ TEST(headers_of_the_reply_can_be_looked_up)
 	assert_null(http_reply_header(&HTTP_REPLY_INIT, "retry-after"));
 }
 
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+TEST(no_copy_of_a_reply_outlives_it)
+{
+	struct fixture *f = *state;
+	struct http_reply reply = HTTP_REPLY_INIT;
+	struct json_doc *doc = NULL;
+	struct err err;
+
+	ASSERT_OK(call(f, "/secret", &reply, &err), &err);
+	ASSERT_OK(json_parse(reply.body.buf, reply.body.len, &doc, &err), &err);
+	ASSERT_EQ(strlen(json_get_string(json_root(doc), "data")), SECRET_LEN);
+	assert_true(count_secrets() > 0);
+	json_free(doc);
+	http_reply_done(&reply);
+	ev_call(f->loop, do_nothing, NULL);
+	ASSERT_EQ(count_secrets(), 0);
+}
+
 TEST(a_stream_refused_unseen_is_sent_again)
 {
 	expect(*state, "/refuse", 200, "taken");
@@ -353,7 +393,7 @@ TEST(closing_ends_what_is_under_way)
 
 #define HTTP(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(HTTP(requests_share_one_connection), HTTP(headers_of_the_reply_can_be_looked_up),
-	  HTTP(a_stream_refused_unseen_is_sent_again),
+	  HTTP(no_copy_of_a_reply_outlives_it), HTTP(a_stream_refused_unseen_is_sent_again),
 	  HTTP(a_reply_over_the_limit_is_given_up_and_the_connection_lives_on),
 	  HTTP(no_reply_in_time_is_an_error_and_resets_the_stream), HTTP(a_cancelled_call_returns),
 	  HTTP(a_reply_that_breaks_off_is_told_with_its_reason),
