@@ -43,6 +43,8 @@ struct informer {
 	unsigned timeout_s;   /* of a watch, told to the server */
 	int64_t opened_ns;
 	int64_t backoff_ns;
+	int64_t denied_ns; /* since when the server will not let us watch; 0: it does */
+	int64_t told_ns;   /* when that was last said */
 };
 
 /* informer_stream.c; I/O thread. After stop nothing of it runs any more. */

@@ -40,7 +40,8 @@
 #define PAGE_LIMIT 500
 #define WATCH_MIN_S 300
 #define WATCH_SPREAD_S 300
-#define ANSWER_NS (60 * NS_PER_S)    /* without a byte of a list; and past a watch's own end */
+#define ANSWER_NS (60 * NS_PER_S) /* without a byte of a list; and past a watch's own end */
+#define DENIED_AGAIN_NS (60 * NS_PER_S)
 #define SOUND_LIFE_NS (5 * NS_PER_S) /* a watch that lived so long may be followed at once */
 #define BODY_MAX (64u << 10)
 
@@ -117,11 +118,33 @@ static void close_stream(struct informer *i)
 	ev_timer_stop(i->sound);
 }
 
+/* The server answers, but not this (a right that is missing, mostly): nobody else would say so.
+ * Once a minute at most; the next attempt is never that far. */
+static void tell_denied(struct informer *i, const struct err *why)
+{
+	int64_t now_ns = clock_now_ns();
+
+	if (i->denied_ns == 0)
+		i->denied_ns = now_ns;
+	else if (now_ns - i->told_ns < DENIED_AGAIN_NS)
+		return;
+	i->told_ns = now_ns;
+	log_warn("the API server does not let us watch",
+		 log_str("resource", kube_kind_resource(i->kind)), log_err(why),
+		 log_duration("age", now_ns - i->denied_ns));
+}
+
 /* The stream has proved good. */
 static void is_well(struct informer *i)
 {
 	i->backoff_ns = BACKOFF_MIN_NS;
 	set_trouble(i, "");
+	if (i->denied_ns == 0)
+		return;
+	log_info("the API server lets us watch again",
+		 log_str("resource", kube_kind_resource(i->kind)),
+		 log_duration("after", clock_now_ns() - i->denied_ns));
+	i->denied_ns = 0;
 }
 
 static void on_sound(void *arg)
@@ -187,6 +210,8 @@ static void give_up(struct informer *i, const struct err *why)
 		i->lacks_watch_list = true;
 	else if (how != GONE)
 		set_trouble(i, why->msg);
+	if (how == BROKE && (i->status == 403 || i->status == 404))
+		tell_denied(i, why);
 	end_stream(i, how);
 }
 

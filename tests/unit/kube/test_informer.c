@@ -9,6 +9,7 @@
 #include "check.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/loop.h"
@@ -658,7 +659,42 @@ TEST(nothing_is_a_list_too)
 	}
 }
 
-RUN_TESTS(UNIT(lists_and_watches), UNIT(a_list_may_break_at_every_byte_of_every_page),
+static unsigned n_warnings, n_infos;
+static char last_line[1024];
+
+static void take_line(void *arg, const char *line)
+{
+	n_warnings += line[0] == 'W';
+	n_infos += line[0] == 'I';
+	(void)snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+/* A right that is missing is no trouble of the server's, and nobody else tells people of it. */
+TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
+{
+	static const char status[] = "{\"kind\":\"Status\",\"message\":\"forbidden: u\"}";
+
+	begin(true);
+	n_warnings = n_infos = 0;
+	log_set_sink(take_line, NULL);
+	while (clock_now_ns() < 125 * NS_PER_S) {
+		go_on();
+		reply_with(403, status, sizeof(status) - 1);
+		end_stream(ERR_OK);
+	}
+	ASSERT_TRUE(n_warnings >= 2 && n_warnings <= 3);
+	ASSERT_TRUE(strstr(last_line, "persistentvolumes") && strstr(last_line, "forbidden: u") &&
+		    strstr(last_line, "age="));
+	ASSERT_EQ(n_infos, 0);
+	settle();
+	ASSERT_EQ(n_infos, 1);
+	ASSERT_TRUE(strstr(last_line, "lets us watch again") != NULL);
+	log_set_sink(NULL, NULL);
+	end();
+}
+
+RUN_TESTS(UNIT(lists_and_watches), UNIT(a_watch_that_is_not_allowed_is_said_once_a_minute),
+	  UNIT(a_list_may_break_at_every_byte_of_every_page),
 	  UNIT(a_streaming_list_may_break_at_every_byte), UNIT(a_watch_may_break_at_every_byte),
 	  UNIT(what_changes_between_two_pages_is_found),
 	  UNIT(a_token_that_expired_begins_the_list_anew),
