@@ -118,9 +118,10 @@ def test_pool_that_comes_later_is_told_to_kubelet(work, pool, kubelet):
     second.unmount()
     n = Node(work, pool, kubelet, f'--pool=two={second.dir}').start()
     try:
-        before = kubelet.socket.stat().st_ino
+        before = kubelet.socket.stat().st_ctime_ns  # not the inode: its number may be given to the next socket
         second.mount()
-        wait_until('the socket is another', lambda: kubelet.socket.exists() and kubelet.socket.stat().st_ino != before)
+        wait_until('the socket is another', lambda: kubelet.socket.exists() and
+                   kubelet.socket.stat().st_ctime_ns != before)
         assert kubelet.get_info().name == DRIVER
         assert len(n.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments) == 2
         n.stop()
