@@ -74,6 +74,7 @@ extern const struct cmd cmd_node;
 extern const struct cmd cmd_controller;
 extern const struct cmd cmd_driver;
 extern const struct cmd cmd_ctl;
+extern const struct cmd cmd_completion;
 extern const struct cmd cmd_version;
 
 #define CMD_VERSION_TEXT CLEAT_VERSION

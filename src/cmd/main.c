@@ -22,7 +22,7 @@ static const struct cmd cmd_help = {
 };
 
 static const struct cmd *const commands[] = {
-	&cmd_node, &cmd_controller, &cmd_driver, &cmd_ctl, &cmd_version, &cmd_help,
+	&cmd_node, &cmd_controller, &cmd_driver, &cmd_ctl, &cmd_completion, &cmd_version, &cmd_help,
 };
 
 static const struct cmd *find_command(const char *name)

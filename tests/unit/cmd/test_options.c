@@ -9,8 +9,8 @@
 
 #define OPTIONS_MAX 4096 /* more than any program's struct of options */
 
-static const struct cmd *const programs[] = { &cmd_node, &cmd_controller, &cmd_driver, &cmd_ctl,
-					      &cmd_version };
+static const struct cmd *const programs[] = { &cmd_node, &cmd_controller, &cmd_driver,
+					      &cmd_ctl,  &cmd_completion, &cmd_version };
 
 /* A value that the option takes. */
 static const char *good_value(const struct opt *o)
