@@ -13,8 +13,10 @@ import apiserver
 from harness import wait_until
 
 SERVER, ETCD = apiserver.find_programs()
-pytestmark = pytest.mark.skipif(
-    not (SERVER and ETCD), reason='SKIPPED: no kube-apiserver (CLEAT_TEST_APISERVER_BIN_DIR, CLEAT_CACHE/bin) or no etcd')
+MISSING = '; '.join(why for is_there, why in (
+    (SERVER, 'not built yet: kube-apiserver (tests/tools/build kubernetes, 10 minutes once; make e2e does it)'),
+    (ETCD, 'the machine lacks etcd (tools/deps e2e)')) if not is_there)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f'SKIPPED: {MISSING}')
 
 MAIN, OTHER = 6443, 6444
 CLAIMS, VOLUMES, CLASSES = 'persistentvolumeclaims', 'persistentvolumes', 'storageclasses'
