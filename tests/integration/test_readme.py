@@ -23,7 +23,7 @@ def blocks(heading):
 
 @pytest.fixture
 def tree(work):
-    """A folder like the source tree after `make all`, with the program under test; /run, /mnt and /var/tmp of its own."""
+    """A folder like the source tree after `make all`, with the program under test; /run, /mnt and /var/tmp/ of its own."""
     (work / 'tree/build').mkdir(parents=True)
     (work / 'tree/build/cleat').symlink_to(harness.CLEAT)
     for name in ('run', 'mnt', 'var-tmp'):
@@ -33,9 +33,11 @@ def tree(work):
 
 def paste(tree, text):
     """As a whole into one shell, in a mount namespace of its own. make has been there: it made the program."""
-    script = ('set -e\nmount --bind ../run /run\nmount --bind ../mnt /mnt\nmount --bind ../var-tmp /var/tmp\n'
+    # Not mounted over: the tree, and the program's libraries, may lie there.
+    text = text.replace('/var/tmp/', f'{tree.parent}/var-tmp/')
+    script = ('set -e\nmount --bind ../run /run\nmount --bind ../mnt /mnt\n'
               f'set +e\nmake() {{ :; }}\n{text}\n'
-              'echo "left mounted: $(findmnt -rno TARGET | grep -cE "^/mnt/(data|stage)|^/var/tmp/pool.img")"\n')
+              'echo "left mounted: $(findmnt -rno TARGET | grep -cE "^/mnt/(data|stage)|/var-tmp/pool.img")"\n')
     return subprocess.run(['unshare', '--mount', '--propagation', 'private', 'bash', '-c', script], check=False,
                           cwd=tree, capture_output=True, text=True, timeout=120, env={**os.environ, 'CSI_ENDPOINT': ''})
 
