@@ -44,12 +44,17 @@
 
 int loop_open(unsigned minor, int flags, char *path, size_t cap)
 {
+	char in_sysfs[64];
 	int fd;
 
 	(void)snprintf(path, cap, "/dev/loop%u", minor);
 	fd = open(path, flags | O_CLOEXEC);
 	if (fd >= 0 || errno != ENOENT)
 		return fd < 0 ? -errno : fd;
+	/* opening the node of a device that is gone would make it anew */
+	(void)snprintf(in_sysfs, sizeof(in_sysfs), "/sys/block/loop%u", minor);
+	if (access(in_sysfs, F_OK) < 0)
+		return -ENOENT;
 	if (mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, minor)) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, flags | O_CLOEXEC);

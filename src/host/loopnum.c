@@ -121,22 +121,27 @@ static void note_used(unsigned minor)
 	vec_push(&used, minor);
 }
 
-static void remove_used(int control_fd)
+/* How many are gone. */
+static size_t remove_used(int control_fd)
 {
 	unsigned now[REMOVES_AT_ONCE];
 	size_t n = 0;
+	size_t n_gone = 0;
 
 	pthread_mutex_lock(&lock);
 	while (used.n && n < REMOVES_AT_ONCE)
 		now[n++] = used.v[--used.n];
 	pthread_mutex_unlock(&lock);
 	for (size_t i = 0; i < n; i++) {
-		if (remove_number(control_fd, now[i]))
+		if (remove_number(control_fd, now[i])) {
+			n_gone++;
 			continue;
+		}
 		pthread_mutex_lock(&lock);
 		note_used(now[i]);
 		pthread_mutex_unlock(&lock);
 	}
+	return n_gone;
 }
 
 /* Whether there is room for one more spare; it is taken at once, by one that has no device yet. */
@@ -196,7 +201,7 @@ void loop_number_end(unsigned minor)
 	pthread_mutex_unlock(&lock);
 	control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (control_fd >= 0)
-		remove_used(control_fd);
+		(void)remove_used(control_fd);
 }
 
 static void drop_spares(void)
@@ -243,5 +248,6 @@ void host_loop_sweep(void)
 		return;
 	while ((entry = readdir(dir)))
 		collect(entry->d_name);
-	remove_used(control_fd);
+	while (remove_used(control_fd))
+		;
 }

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import re
 import subprocess
 import threading
 
@@ -52,12 +53,21 @@ def test_read_only_sysfs_is_named_with_the_way_out(driver, work):
 
 
 def our_devices():
-    """{number: whether it is bound} of the devices with numbers of cleat's own."""
+    """{number: whether it is bound} of the devices with numbers of cleat's own, but for those that somebody else was
+    given because they were free: `mount -o loop` for the pool, say."""
     found = {}
     for entry in pathlib.Path('/sys/block').glob('loop*'):
-        if int(entry.name[4:]) in OURS:
+        if int(entry.name[4:]) in OURS and not is_somebody_elses(entry):
             found[int(entry.name[4:])] = (entry / 'loop').exists()
     return found
+
+
+def is_somebody_elses(entry):
+    """Ours lie over a volume's file or over one in memory."""
+    with contextlib.suppress(OSError):
+        file = (entry / 'loop/backing_file').read_text().strip()
+        return not file.startswith('/memfd:') and not re.search(r'/pvc-[-0-9a-f]{36}( |$)', file)
+    return False
 
 
 @contextlib.contextmanager

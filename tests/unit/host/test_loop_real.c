@@ -182,6 +182,31 @@ TEST(a_reader_is_another_device_that_refuses_writes)
 	done(&b);
 }
 
+static bool exists(const struct host_loop *loop)
+{
+	char path[80];
+
+	(void)snprintf(path, sizeof(path), "/sys/block/%s", loop->path + strlen("/dev/"));
+	return access(path, F_OK) == 0;
+}
+
+TEST(a_sweep_removes_all_and_a_search_brings_none_back)
+{
+	struct bound b[6];
+	struct host_loop found;
+
+	for (size_t i = 0; i < ARRAY_LEN(b); i++)
+		bind_file(&b[i]);
+	for (size_t i = 0; i < ARRAY_LEN(b); i++)
+		done(&b[i]);
+	host_loop_sweep();
+	for (size_t i = 0; i < ARRAY_LEN(b); i++) {
+		ASSERT_FALSE(exists(&b[i].loop));
+		ASSERT_EQ(find(&b[i], host_loop_find, &found), 0);
+		ASSERT_FALSE(exists(&b[i].loop));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,11 +215,15 @@ int main(void)
 		UNIT(a_device_is_let_go_by_its_name_and_only_by_it),
 		UNIT(an_unlinked_file_is_found_on_its_filesystem),
 		UNIT(a_reader_is_another_device_that_refuses_writes),
+		UNIT(a_sweep_removes_all_and_a_search_brings_none_back),
 	};
+	int rc;
 
 	if (geteuid() != 0 || access("/dev/loop-control", R_OK | W_OK) < 0) {
 		print_message("SKIPPED: loop devices need root\n");
 		return 77;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	host_loop_sweep();
+	return rc;
 }
