@@ -8,6 +8,7 @@
 #include "base/uuid.h"
 #include "volume/id.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,8 @@ struct backend_info {
 	uint64_t max_volume_bytes; /* the largest single volume now */
 	uint64_t n_volumes;
 	uint64_t n_damaged;
+	bool is_dead; /* also where the call fails, and the only thing set then: what lies under the
+			 pool answers with errors and will not come back to this instance */
 };
 
 /* What CreateVolume asks for. Borrowed for the call. */
@@ -105,6 +108,9 @@ struct backend_ops {
 	int lane; /* enum work_lane that its calls may block; BACKEND_LANE_HOST */
 
 	void (*close)(struct backend *b);
+	/* NULL: nothing to do. Lets go of all that keeps the place busy, so that it can be
+	 * unmounted. Once, when no call runs; none but close comes after it. */
+	void (*let_go)(struct backend *b);
 
 	/* Cheap enough for each scrape and each placement decision. UNAVAILABLE if the pool is
 	 * gone. */
@@ -191,10 +197,19 @@ struct backend {
 	char *pool_name;
 	struct uuid identity;
 	struct uuid filesystem; /* that it lies on; zero: on none that another could share */
+	char *where;            /* registry.c's */
+
+	pthread_mutex_t use_lock; /* guard.c's, as what follows */
+	unsigned n_calls;
+	bool is_retired;
+	bool is_let_go;
 };
 
 /* guard.c: the calls, with the contracts above. */
 void backend_close(struct backend *b);
+/* Ends the service of a dead instance: from now on every call is UNAVAILABLE, and when those that
+ * run have ended (the last of them does it) the place is let go of. Any thread; once. */
+void backend_retire(struct backend *b);
 int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 		 struct err *err);
 int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,

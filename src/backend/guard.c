@@ -3,6 +3,9 @@
  * Every call to a backend passes here. Callers' mistakes (an unknown capability, a malformed token)
  * are asserted or refused once and not in each backend; the words "pool 'x': create 'y'" are put
  * before each error once; and a backend that fails must have said why.
+ *
+ * Calls are counted, so that a pool whose disk died can be let go of while others are served: a
+ * caller may hold a struct backend for as long as the registry lives, but nothing behind it.
  */
 #include "backend/backend.h"
 
@@ -12,10 +15,43 @@
 #include "base/log.h"
 #include "volume/size.h"
 
-/* A failing backend that forgot its code would be taken for success by retry policy. */
-static int finish(const struct backend *b, const char *verb, const char *token, int rc,
-		  struct err *err)
+static int begin(struct backend *b, struct err *err)
 {
+	bool is_retired;
+
+	pthread_mutex_lock(&b->use_lock);
+	b->n_calls++;
+	is_retired = b->is_retired;
+	pthread_mutex_unlock(&b->use_lock);
+	return is_retired ? err_set(err, ERR_UNAVAILABLE, "it is not served any more: it died") : 0;
+}
+
+static void end(struct backend *b)
+{
+	bool is_last;
+
+	pthread_mutex_lock(&b->use_lock);
+	is_last = --b->n_calls == 0 && b->is_retired && !b->is_let_go;
+	b->is_let_go |= is_last;
+	pthread_mutex_unlock(&b->use_lock);
+	if (is_last && b->ops->let_go)
+		b->ops->let_go(b);
+}
+
+void backend_retire(struct backend *b)
+{
+	pthread_mutex_lock(&b->use_lock);
+	b->n_calls++;
+	b->is_retired = true;
+	pthread_mutex_unlock(&b->use_lock);
+	end(b);
+}
+
+/* Ends the call. A failing backend that forgot its code would be taken for success by retry policy.
+ */
+static int finish(struct backend *b, const char *verb, const char *token, int rc, struct err *err)
+{
+	end(b);
 	if (rc >= 0) {
 		log_debug("backend call", log_str("pool", b->pool_name), log_str("call", verb),
 			  log_str("volume", token));
@@ -64,28 +100,39 @@ void backend_close(struct backend *b)
 
 int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err)
 {
-	return finish(b, "info", "", b->ops->info(b, ctx, ret_info, err), err);
+	int rc;
+
+	*ret_info = (struct backend_info){ 0 };
+	rc = begin(b, err) < 0 ? -1 : b->ops->info(b, ctx, ret_info, err);
+	return finish(b, "info", "", rc, err);
 }
 
 int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		   struct backend_volume *ret_vol, struct err *err)
 {
-	int rc = check_spec(spec, err) < 0 ? -1 : b->ops->create(b, ctx, spec, ret_vol, err);
+	int rc = begin(b, err) < 0 || check_spec(spec, err) < 0
+			 ? -1
+			 : b->ops->create(b, ctx, spec, ret_vol, err);
 
 	return finish(b, "create", spec->token, rc, err);
 }
 
 int backend_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
 {
+	int rc;
+
 	if (!vol_token_is_valid(token))
 		return 0;
-	return finish(b, "remove", token, b->ops->remove(b, ctx, token, err), err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->remove(b, ctx, token, err);
+	return finish(b, "remove", token, rc, err);
 }
 
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 		 struct backend_volume *ret_vol, struct err *err)
 {
-	int rc = check_token(token, err) < 0 ? -1 : b->ops->stat(b, ctx, token, ret_vol, err);
+	int rc = begin(b, err) < 0 || check_token(token, err) < 0
+			 ? -1
+			 : b->ops->stat(b, ctx, token, ret_vol, err);
 
 	return finish(b, "look up", token, rc, err);
 }
@@ -93,7 +140,9 @@ int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
 		 void *arg, struct err *err)
 {
-	return finish(b, "list", "", b->ops->each(b, ctx, after, fn, arg, err), err);
+	int rc = begin(b, err) < 0 ? -1 : b->ops->each(b, ctx, after, fn, arg, err);
+
+	return finish(b, "list", "", rc, err);
 }
 
 int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
@@ -104,7 +153,9 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 
 	assert(b->ops->caps & BACKEND_ATTACH);
 	assert(!opts->reader || (opts->read_only && opts->hold));
-	rc = check_token(token, err) < 0 ? -1 : b->ops->attach(b, ctx, token, opts, ret_dev, err);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->attach(b, ctx, token, opts, ret_dev, err);
 	return finish(b, "attach", token, rc, err);
 }
 
@@ -114,16 +165,21 @@ int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->ops->caps & BACKEND_ATTACH);
-	rc = check_token(token, err) < 0 ? -1 : b->ops->find_device(b, ctx, token, ret_dev, err);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->find_device(b, ctx, token, ret_dev, err);
 	return finish(b, "find the device of", token, rc, err);
 }
 
 int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
 {
+	int rc;
+
 	assert(b->ops->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
-	return finish(b, "detach", token, b->ops->detach(b, ctx, token, err), err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->detach(b, ctx, token, err);
+	return finish(b, "detach", token, rc, err);
 }
 
 int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
@@ -132,16 +188,21 @@ int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->ops->caps & BACKEND_ATTACH);
-	rc = check_token(token, err) < 0 ? -1 : b->ops->find_reader(b, ctx, token, ret_dev, err);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->find_reader(b, ctx, token, ret_dev, err);
 	return finish(b, "find the reader of", token, rc, err);
 }
 
 int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
 {
+	int rc;
+
 	assert(b->ops->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
-	return finish(b, "drop the reader of", token, b->ops->drop_reader(b, ctx, token, err), err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->drop_reader(b, ctx, token, err);
+	return finish(b, "drop the reader of", token, rc, err);
 }
 
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
@@ -150,7 +211,9 @@ int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char
 	int rc;
 
 	assert(b->ops->caps & BACKEND_NOTES);
-	rc = check_token(token, err) < 0 ? -1 : b->ops->note_get(b, ctx, token, ret_note, err);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->note_get(b, ctx, token, ret_note, err);
 	return finish(b, "read the note of", token, rc, err);
 }
 
@@ -160,7 +223,9 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 	int rc;
 
 	assert(b->ops->caps & BACKEND_NOTES);
-	if (strlen(note) > BACKEND_NOTE_MAX)
+	if (begin(b, err) < 0)
+		rc = -1;
+	else if (strlen(note) > BACKEND_NOTE_MAX)
 		rc = err_set(err, ERR_RESOURCE_EXHAUSTED, "the note is longer than %d bytes",
 			     BACKEND_NOTE_MAX);
 	else
@@ -171,8 +236,11 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		   struct err *err)
 {
+	int rc;
+
 	assert(b->ops->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
-	return finish(b, "settle", token, b->ops->settle(b, ctx, token, mount_path, err), err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->settle(b, ctx, token, mount_path, err);
+	return finish(b, "settle", token, rc, err);
 }

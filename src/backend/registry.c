@@ -4,9 +4,9 @@
  * own, and ids and topology are made of it. Two pools on one filesystem would count its free space
  * twice, so the second is refused.
  *
- * Pools come while the process runs (a disk that was missing at the start), and none goes before
- * the end: so a backend that a call has found stays, and walking needs no more than a copy of the
- * list.
+ * Pools come while the process runs (a disk that was missing at the start) and are retired (a disk
+ * that died), but no struct backend goes before the end: so one that a call has found stays, and
+ * walking needs no more than a copy of the list.
  */
 #include "backend/registry.h"
 
@@ -30,6 +30,7 @@ struct missing {
 struct registry {
 	pthread_mutex_t lock; /* guards both; never held across a call to a backend */
 	VEC(struct backend *) backends;
+	VEC(struct backend *) retired;
 	VEC(struct missing) missing;
 };
 
@@ -62,13 +63,23 @@ static void free_missing(struct missing *m)
 	free(m->why);
 }
 
+static void close_one(struct backend *b)
+{
+	free(b->where);
+	pthread_mutex_destroy(&b->use_lock);
+	backend_close(b);
+}
+
 void registry_free(struct registry *r)
 {
 	if (!r)
 		return;
 	for (size_t i = r->backends.n; i > 0; i--)
-		backend_close(r->backends.v[i - 1]);
+		close_one(r->backends.v[i - 1]);
 	vec_done(&r->backends);
+	for (size_t i = r->retired.n; i > 0; i--)
+		close_one(r->retired.v[i - 1]);
+	vec_done(&r->retired);
 	for (size_t i = 0; i < r->missing.n; i++)
 		free_missing(&r->missing.v[i]);
 	vec_done(&r->missing);
@@ -120,14 +131,37 @@ static void forget_missing(struct registry *r, const char *where)
 	}
 }
 
+/* With the lock. */
+static void note_missing(struct registry *r, const char *name, const char *where, const char *why)
+{
+	forget_missing(r, where);
+	vec_push(&r->missing,
+		 ((struct missing){
+			 .name = xstrdup(name), .where = xstrdup(where), .why = xstrdup(why) }));
+}
+
 void registry_miss(struct registry *r, const struct backend_config *config, const char *why)
 {
 	(void)lock(r);
-	forget_missing(r, where_of(config));
-	vec_push(&r->missing, ((struct missing){ .name = xstrdup(str_or(config->name, "default")),
-						 .where = xstrdup(where_of(config)),
-						 .why = xstrdup(why) }));
+	note_missing(r, str_or(config->name, "default"), where_of(config), why);
 	unlock(r);
+}
+
+void registry_retire(struct registry *r, struct backend *b, const char *why)
+{
+	(void)lock(r);
+	for (size_t i = 0; i < r->backends.n; i++) {
+		if (r->backends.v[i] != b)
+			continue;
+		memmove(&r->backends.v[i], &r->backends.v[i + 1],
+			(r->backends.n - i - 1) * sizeof(b));
+		r->backends.n--;
+		vec_push(&r->retired, b);
+		note_missing(r, b->pool_name, b->where, why);
+		break;
+	}
+	unlock(r);
+	backend_retire(b);
 }
 
 size_t registry_missing(const struct registry *r, struct arena *a,
@@ -180,6 +214,8 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	if (rc < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b->ops);
+	b->where = xstrdup(where_of(config));
+	pthread_mutex_init(&b->use_lock, NULL);
 	(void)lock(r);
 	vec_push(&r->backends, b);
 	forget_missing(r, where_of(config));

@@ -44,8 +44,8 @@ int registry_check_name(const char *name, struct err *err);
 
 /*
  * The open pools as they are now, in the arena, in the order in which they were opened; whoever
- * walks over them while others may be opened does it over this. A backend stays until
- * registry_free().
+ * walks over them while others may be opened does it over this. A struct backend stays until
+ * registry_free(), also when it is retired; calls to it then fail.
  */
 struct registry_pools {
 	struct backend **v;
@@ -61,6 +61,9 @@ struct registry_missing {
 	const char *why;
 };
 void registry_miss(struct registry *r, const struct backend_config *config, const char *why);
+/* A pool that died (backend_info: is_dead) is missing from now on, and its place let go of; what is
+ * there later is opened by registry_open() again. Once; whoever opens does it. */
+void registry_retire(struct registry *r, struct backend *b, const char *why);
 /* In the arena. */
 size_t registry_missing(const struct registry *r, struct arena *a,
 			const struct registry_missing **ret_missing);

@@ -107,8 +107,8 @@ static size_t ask_all(struct pools_watch *w, struct ctx *ctx, struct identities 
 {
 	const struct registry_pools pools = registry_pools(w->opts.registry, ctx->arena);
 	const struct registry_missing *missing;
-	size_t n_missing = registry_missing(w->opts.registry, ctx->arena, &missing);
-	size_t n = n_missing;
+	size_t n_missing;
+	size_t n = 0;
 
 	for (size_t i = 0; i < pools.n; i++) {
 		struct backend_info info;
@@ -118,13 +118,18 @@ static size_t ask_all(struct pools_watch *w, struct ctx *ctx, struct identities 
 			vec_push(&answering->list, pools.v[i]->identity);
 			continue;
 		}
+		if (info.is_dead) {
+			registry_retire(w->opts.registry, pools.v[i], err.msg);
+			continue;
+		}
 		str_appendf(report, "%s\n", err.msg);
 		n++;
 	}
+	n_missing = registry_missing(w->opts.registry, ctx->arena, &missing);
 	for (size_t i = 0; i < n_missing; i++)
 		str_appendf(report, "pool '%s' at '%s': %s\n", missing[i].name, missing[i].where,
 			    missing[i].why);
-	return n;
+	return n + n_missing;
 }
 
 static void log_change(const struct str *before, const struct str *now)

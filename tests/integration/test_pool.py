@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 
 import grpc
 import pytest
@@ -534,6 +535,39 @@ def test_missing_pool_among_several(own_pool, work):
         assert 'cleat_pools_missing 0' in get(port, '/metrics')[1]
         d.calls.delete(volume_id)
         assert second.files() == []
+        d.stop()
+    finally:
+        d.end()
+        second.unmount()
+
+
+@pytest.mark.parametrize('is_alone', [True, False], ids=['alone', 'among several'])
+def test_pool_that_dies_and_comes_back(own_pool, work, is_alone):
+    """Its place is let go of, so that it can be unmounted and mounted again; then it is served without a restart."""
+    port = free_port()
+    second = Pool(work, size=GIB, name='second')
+    words = [] if is_alone else [f'--pool=one={own_pool.dir}']
+    d = Driver(work, None, *words, f'--pool=two={second.dir}', f'--http-endpoint=127.0.0.1:{port}').start()
+    try:
+        volume = Volume(d, work, parameters={'pool': 'two'}).up()
+        (volume.target / 'file').write_text('kept')
+        sh('sync', '-f', volume.target)
+        sh('xfs_io', '-x', '-c', 'shutdown -f', second.dir)
+        wait_until('it is named', lambda: str(second.dir) in get(port, '/readyz')[1])
+        assert get(port, '/readyz')[0] == (503 if is_alone else 200)
+        for call in (lambda: d.calls.delete(volume.id), lambda: d.calls.create('x', parameters={'pool': 'two'}),
+                     lambda: d.calls.stage(volume.id, work)):
+            with fails(Code.UNAVAILABLE, str(second.dir)):
+                call()
+        volume.unpublish().unstage()
+        sh('umount', second.dir)
+        time.sleep(1.5)  # a look at the bare directory, which must not become a pool
+        assert os.listdir(second.dir) == []
+        second.mount()
+        wait_until('it is served', lambda: get(port, '/readyz')[1] == 'ok\n')
+        volume.stage().publish()
+        assert (volume.target / 'file').read_text() == 'kept'
+        volume.down()
         d.stop()
     finally:
         d.end()

@@ -42,7 +42,7 @@ static void close_fds(struct pool *p)
 	}
 }
 
-static void pool_close(struct backend *b)
+static void pool_let_go(struct backend *b)
 {
 	struct pool *p = pool_from(b);
 	struct ctx ctx;
@@ -58,6 +58,14 @@ static void pool_close(struct backend *b)
 		host_loop_sweep(); /* the image's device */
 		ctx_done(&ctx);
 	}
+}
+
+static void pool_close(struct backend *b)
+{
+	struct pool *p = pool_from(b);
+
+	if (!b->is_let_go)
+		pool_let_go(b);
 	pthread_mutex_destroy(&p->lock);
 	map_free(p->known);
 	free(p->base.pool_name);
@@ -275,6 +283,7 @@ const struct backend_ops backend_pool = {
 	.caps = BACKEND_ATTACH | BACKEND_NOTES,
 	.lane = BACKEND_LANE_HOST,
 	.close = pool_close,
+	.let_go = pool_let_go,
 	.info = pool_info,
 	.create = pool_create,
 	.remove = pool_remove,

@@ -221,7 +221,13 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 	struct host_fs fs;
 	bool is_current;
 
-	if (ctx_check(ctx, err) < 0 || host_file_look(p->dir_fd, &dir, err) < 0)
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (look_at_fs(p, &fs, err) < 0) {
+		ret_info->is_dead = true;
+		return -1;
+	}
+	if (host_file_look(p->dir_fd, &dir, err) < 0)
 		return -1;
 	pthread_mutex_lock(&p->lock);
 	is_current = p->seen_ns == dir.changed_ns;

@@ -89,7 +89,9 @@ class Loop:
 def loop_devices():
     text = subprocess.run(["losetup", "--list", "--json", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"],
                           check=True, text=True, stdout=subprocess.PIPE).stdout
-    return [Loop(row) for row in json.loads(text)["loopdevices"]] if text.strip() else []
+    rows = json.loads(text)["loopdevices"] if text.strip() else []
+    # one that goes while losetup looks has a name and nothing behind it
+    return [Loop(row) for row in rows if row["back-maj:min"] and row["back-ino"] is not None]
 
 
 def device_number(path):

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool that died: let go of by the last call, missing meanwhile, and opened again. */
+#include "backend/registry.h"
+#include "base/num.h"
+#include "check.h"
+#include "fake/host.h"
+
+static const struct backend_config config = {
+	.kind = "pool", .name = "disk", .dir = "/pool", .reserve_bytes = 64 * MIB
+};
+
+struct env {
+	struct registry *r;
+	struct backend *b;
+	struct ctx ctx;
+	struct err err;
+};
+
+static void setup(struct env *e)
+{
+	fake_host_reset(4 * GIB);
+	ctx_init(&e->ctx, 0);
+	e->r = registry_new();
+	ASSERT_OK(registry_open(e->r, &e->ctx, &config, &e->err), &e->err);
+	e->b = registry_at(e->r, 0);
+}
+
+static void teardown(struct env *e)
+{
+	registry_free(e->r);
+	ctx_done(&e->ctx);
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	fake_host_reset(0);
+}
+
+static void create(struct env *e, const char *name)
+{
+	const struct backend_spec spec = {
+		.name = name, .token = name, .bytes = 64 * MIB, .fs = "ext4"
+	};
+	struct backend_volume vol;
+
+	ASSERT_OK(backend_create(registry_at(e->r, 0), &e->ctx, &spec, &vol, &e->err), &e->err);
+}
+
+static int retire_in_call(void *arg, const struct backend_volume *vol)
+{
+	struct env *e = arg;
+	struct backend_volume again;
+
+	registry_retire(e->r, e->b, "its disk died");
+	ASSERT_TRUE(fake_host_n_fds() > 0); /* this very call still uses them */
+	ASSERT_TRUE(backend_stat(e->b, &e->ctx, vol->token, &again, &e->err) < 0);
+	ASSERT_EQ(e->err.code, ERR_UNAVAILABLE);
+	ASSERT_TRUE(fake_host_n_fds() > 0);
+	return 1;
+}
+
+TEST(the_last_call_lets_go)
+{
+	struct env e;
+
+	setup(&e);
+	create(&e, "v");
+	ASSERT_OK(backend_each(e.b, &e.ctx, "", retire_in_call, &e, &e.err), &e.err);
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	teardown(&e);
+}
+
+TEST(calls_to_a_retired_pool_are_unavailable_not_done)
+{
+	struct backend_info info;
+	struct env e;
+
+	setup(&e);
+	create(&e, "v");
+	registry_retire(e.r, e.b, "its disk died");
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	ASSERT_TRUE(backend_remove(e.b, &e.ctx, "v", &e.err) < 0);
+	ASSERT_EQ(e.err.code, ERR_UNAVAILABLE);
+	ASSERT_TRUE(backend_detach(e.b, &e.ctx, "v", &e.err) < 0);
+	ASSERT_EQ(e.err.code, ERR_UNAVAILABLE);
+	ASSERT_TRUE(backend_info(e.b, &e.ctx, &info, &e.err) < 0);
+	ASSERT_FALSE(info.is_dead); /* which would retire it once more */
+	teardown(&e);
+}
+
+TEST(it_is_missing_until_it_is_opened_again)
+{
+	autoarena struct arena *a = arena_new();
+	const struct registry_missing *missing;
+	struct backend_volume vol;
+	struct uuid identity;
+	struct env e;
+
+	setup(&e);
+	create(&e, "v");
+	identity = e.b->identity;
+	registry_retire(e.r, e.b, "its disk died");
+	ASSERT_EQ(registry_count(e.r), 0);
+	ASSERT_EQ(registry_missing(e.r, a, &missing), 1);
+	ASSERT_STR(missing[0].name, "disk");
+	ASSERT_STR(missing[0].where, "/pool");
+	ASSERT_STR(missing[0].why, "its disk died");
+	ASSERT_OK(registry_open(e.r, &e.ctx, &config, &e.err), &e.err);
+	ASSERT_EQ(registry_missing(e.r, a, &missing), 0);
+	ASSERT_TRUE(registry_find_identity(e.r, &identity) == registry_at(e.r, 0));
+	ASSERT_OK(backend_stat(registry_at(e.r, 0), &e.ctx, "v", &vol, &e.err), &e.err);
+	ASSERT_STR(e.b->pool_name, "disk"); /* who still has it may still name it */
+	teardown(&e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		UNIT(the_last_call_lets_go),
+		UNIT(calls_to_a_retired_pool_are_unavailable_not_done),
+		UNIT(it_is_missing_until_it_is_opened_again),
+	};
+
+	return cmocka_run_group_tests_name("retire", tests, NULL, NULL);
+}
