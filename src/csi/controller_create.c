@@ -354,8 +354,8 @@ int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
 
 	if (validate_delete_volume(volume_id, secrets, err) < 0)
 		return -1;
-	if (vol_id_parse(volume_id, &id, err) < 0)
-		return 0; /* this driver cannot have made it: gone, as the contract has it */
+	if (vol_id_parse(volume_id, &id, err) < 0) /* no driver of ours made it: it is gone */
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	if (driver_find_pool(d, volume_id, &ref, err) < 0)
 		return -1;
 	if (inflight_begin(d->inflight, ref.id.token, "DeleteVolume", err) < 0)

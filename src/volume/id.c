@@ -104,10 +104,12 @@ void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX])
 	memcpy(ret_text + version + 2 + HEX_POOL, id->token, strlen(id->token) + 1);
 }
 
-/* "v" and digits: an id that another version of cleat made, or will make. */
+/* A kind (volume, snapshot, group) and digits: an id that another version of cleat will make. */
 static bool has_other_version(const char *text)
 {
-	size_t n = text[0] == 'v' ? strspn(text + 1, "0123456789") : 0;
+	bool has_kind = text[0] == VOL_ID_VERSION[0] || text[0] == VOL_SNAPSHOT_ID_VERSION[0] ||
+			text[0] == VOL_GROUP_ID_VERSION[0];
+	size_t n = has_kind ? strspn(text + 1, "0123456789") : 0;
 
 	return n > 0 && text[1 + n] == '-' && !str_has_prefix(text, VOL_ID_VERSION "-");
 }
@@ -119,9 +121,9 @@ int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err)
 
 	if (has_other_version(text))
 		return err_set(
-			err, ERR_NOT_FOUND,
+			err, ERR_FAILED_PRECONDITION,
 			"volume_id '%.128s': made by another version of cleat, this one knows "
-			"ids of version %s",
+			"ids of version %s; let that version handle it",
 			text, VOL_ID_VERSION);
 	if (!str_has_prefix(text, VOL_ID_VERSION "-") || !parse_pool(pool, &id.pool) ||
 	    pool[HEX_POOL] != '-' || !vol_token_is_valid(pool + HEX_POOL + 1))

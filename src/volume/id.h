@@ -38,9 +38,10 @@ bool vol_token_is_valid(const char *token);
 void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX]);
 
 /*
- * NOT_FOUND for anything that this version cannot have made, with the reason in words (another
- * version, no id of ours): the CSI conformance suite demands NOT_FOUND, not INVALID_ARGUMENT, for
- * ids that name nothing.
+ * NOT_FOUND for what is no id of ours: the CSI conformance suite demands that, not
+ * INVALID_ARGUMENT, for ids that name nothing. FAILED_PRECONDITION for an id of another version (or
+ * of a kind that this one does not know): what it names may well be there, so it must not be taken
+ * for gone.
  */
 int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err);
 
