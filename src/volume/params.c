@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/str.h"
+#include "base/uuid.h"
 
 #define KUBERNETES_PREFIX "csi.storage.k8s.io/"
 #define POOL_NAME_MAX 63
@@ -92,7 +93,19 @@ static int refuse_key(const char *key, struct err *err)
 		       nearest ? "'" : "");
 }
 
-static void read_kubernetes(const struct strpair *pair, struct vol_params *params)
+/* Provisioners tell the claim's name and not its uid, but call the PV after it: pvc-<uid>, or
+ * another prefix. "" if this one is called otherwise. */
+static const char *uid_in_pv_name(const char *name)
+{
+	size_t n = strlen(name);
+	const char *uid = n > UUID_TEXT_MAX ? name + n - (UUID_TEXT_MAX - 1) : "";
+	struct uuid ignored;
+
+	return *uid && uid[-1] == '-' && uuid_parse(uid, &ignored) == 0 ? uid : "";
+}
+
+static void read_kubernetes(const struct strpair *pair, const char **pv_name,
+			    struct vol_params *params)
 {
 	const struct {
 		const char *key;
@@ -102,6 +115,7 @@ static void read_kubernetes(const struct strpair *pair, struct vol_params *param
 		{ "pvc/namespace", &params->claim_namespace },
 		{ "pvc/name", &params->claim_name },
 		{ "pvc/uid", &params->claim_uid },
+		{ "pv/name", pv_name },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(read); i++) {
@@ -118,13 +132,14 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 				     .claim_namespace = "",
 				     .claim_name = "",
 				     .claim_uid = "" };
+	const char *pv_name = "";
 
 	for (size_t i = 0; i < map->n; i++) {
 		const struct strpair *pair = &map->v[i];
 		const struct param *param = find_param(pair->key);
 
 		if (str_has_prefix(pair->key, KUBERNETES_PREFIX)) {
-			read_kubernetes(pair, &params);
+			read_kubernetes(pair, &pv_name, &params);
 			continue;
 		}
 		if (!param)
@@ -132,6 +147,8 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 		if (param->parse(pair->value, &params, err) < 0)
 			return -1;
 	}
+	if (*params.claim_name && !*params.claim_uid)
+		params.claim_uid = uid_in_pv_name(pv_name);
 	*ret_params = params;
 	return 0;
 }

@@ -208,6 +208,12 @@ class Cluster:
         listed = self.bed.inside("find", POOL, "-type", "f", stdout=subprocess.PIPE).stdout.split()
         return sorted(path for path in listed if "/.cleat/" not in path)
 
+    def record_of(self, path):
+        """{key: value} of what a volume's file says of itself."""
+        seen_from_here = f"/proc/{self.bed.process('init').pid}/root{path}"
+        text = os.getxattr(seen_from_here, "user.cleat.volume").decode()
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
     def mounts(self):
         """Mount points of our volumes in the node's namespace."""
         table = Path(f"/proc/{self.bed.process('init').pid}/mountinfo").read_text().splitlines()

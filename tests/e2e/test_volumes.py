@@ -24,6 +24,10 @@ def test_whole_path(cluster, space):
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
     assert volume["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] == DRIVER
     assert len(cluster.volume_files()) == 1 and len(cluster.loops()) == 1
+    record = cluster.record_of(*cluster.volume_files())
+    assert record["claim-namespace"] == space and record["claim-name"] == "notes"
+    assert record["claim-uid"] == bound["metadata"]["uid"]
+    assert record["cluster"] == cluster.get("kube-system", "namespace", "kube-system")["metadata"]["uid"]
 
     cluster.delete(space, "pod", "writer")
     cluster.wait_gone(space, "pod", "writer")

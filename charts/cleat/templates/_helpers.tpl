@@ -31,6 +31,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Asked of the cluster that is installed to, if it is not given; a chart that is only rendered has none. */}}
+{{- define "cleat.clusterID" -}}
+{{- $system := lookup "v1" "Namespace" "" "kube-system" | default dict -}}
+{{- default (dig "metadata" "uid" "" $system) .Values.driver.clusterID -}}
+{{- end -}}
+
 {{- define "cleat.nodeAccount" -}}
 {{- default (printf "%s-node" (include "cleat.fullname" .)) .Values.node.serviceAccountName -}}
 {{- end -}}

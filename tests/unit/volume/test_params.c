@@ -58,6 +58,37 @@ TEST(kubernetes_own_keys_tell_the_claim_and_the_filesystem)
 	ASSERT_STR(params.claim_uid, "u-1");
 }
 
+TEST(the_claims_uid_is_read_from_the_name_of_its_pv)
+{
+	static const struct {
+		const char *pv, *uid;
+	} cases[] = {
+		{ "pvc-0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e",
+		  "0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e" },
+		{ "k-8s-0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e",
+		  "0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e" },
+		{ "0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e", "" },
+		{ "pvc_0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e", "" },
+		{ "pvc-0b5e0b5e-0b5e-4b5e-8b5e", "" },
+		{ "pvc-1", "" },
+		{ "", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct strpair pairs[] = {
+			{ "csi.storage.k8s.io/pv/name", cases[i].pv },
+			{ "csi.storage.k8s.io/pvc/name", "data" },
+		};
+		struct vol_params params;
+		struct err err;
+
+		ASSERT_OK(vol_params_parse(&(struct strmap){ pairs, ARRAY_LEN(pairs) }, &params,
+					   &err),
+			  &err);
+		ASSERT_STR(params.claim_uid, cases[i].uid);
+	}
+}
+
 TEST(the_filesystem_under_its_old_key_is_read_in_any_case)
 {
 	static const char *const keys[] = { "fstype", "fsType", "FSTYPE" };
@@ -106,6 +137,7 @@ TEST(bad_ones_are_named)
 }
 
 RUN_TESTS(UNIT(kubernetes_own_keys_tell_the_claim_and_the_filesystem),
+	  UNIT(the_claims_uid_is_read_from_the_name_of_its_pv),
 	  UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
 	  UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
 	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))
