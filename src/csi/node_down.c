@@ -111,27 +111,28 @@ static int find_by_kernel(struct csi_driver *d, struct ctx *ctx, const char *pat
 	return host_loop_each_named(down->state.ref.id.token, see_brother, down, err);
 }
 
+/* ret is too big for a copy of it on the stack. */
 static int down_load(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
 		     struct down *ret, struct err *err)
 {
-	struct down down = { 0 };
 	struct csi_ref ref;
 	struct err why;
 
-	if (vol_id_parse(volume_id, &down.state.ref.id, err) < 0)
+	memset(ret, 0, sizeof(*ret));
+	if (vol_id_parse(volume_id, &ret->state.ref.id, err) < 0)
 		return -1;
 	if (driver_find_pool(d, volume_id, &ref, &why) < 0) {
 		log_warn("taking a volume down whose pool is not here",
 			 log_str("volume", volume_id), log_err(&why));
-	} else if (node_state_load(d, ctx, &ref, &down.state, &why) < 0) {
-		down.state = (struct node_state){ .ref = ref };
+	} else if (node_state_load(d, ctx, &ref, &ret->state, &why) < 0) {
+		memset(&ret->state, 0, sizeof(ret->state));
+		ret->state.ref = ref;
 		log_warn("taking a volume down whose pool does not answer",
 			 log_str("volume", volume_id), log_err(&why));
 	}
 	if (ctx_check(ctx, err) < 0 ||
-	    (!down.state.is_attached && find_by_kernel(d, ctx, path, &down, err) < 0))
+	    (!ret->state.is_attached && find_by_kernel(d, ctx, path, ret, err) < 0))
 		return -1;
-	*ret = down;
 	return 0;
 }
 

@@ -8,13 +8,15 @@ class Authority:
         self.dir, self.name = directory, name
         self.key, self.cert = directory / f'{name}.key', directory / f'{name}.crt'
         sh('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30',
-           '-subj', f'/CN={name}', '-keyout', self.key, '-out', self.cert)
+           '-subj', f'/CN={name}', '-addext', 'keyUsage=critical,keyCertSign,cRLSign', '-keyout', self.key,
+           '-out', self.cert)
 
     def issue(self, name, host='node.cleat.test', is_expired=False):
         """(certificate, key) for server and client use."""
         key, request, cert = (self.dir / f'{self.name}-{name}.{x}' for x in ('key', 'csr', 'crt'))
         extensions = self.dir / f'{self.name}-{name}.ext'
-        extensions.write_text(f'subjectAltName=DNS:{host},IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n')
+        extensions.write_text(f'subjectAltName=DNS:{host},IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n'
+                              'subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n')
         sh('openssl', 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', f'/CN={name}',
            '-keyout', key, '-out', request)
         if is_expired:
