@@ -50,13 +50,13 @@ static void sip_round(uint64_t v[4])
 	v[2] = rotate(v[2], 32);
 }
 
-static uint64_t hash_key(const struct map *m, const char *key)
+uint64_t map_hash(const uint64_t seed[2], const char *key)
 {
 	size_t n = strlen(key);
-	uint64_t v[4] = { m->seed[0] ^ UINT64_C(0x736f6d6570736575),
-			  m->seed[1] ^ UINT64_C(0x646f72616e646f6d),
-			  m->seed[0] ^ UINT64_C(0x6c7967656e657261),
-			  m->seed[1] ^ UINT64_C(0x7465646279746573) };
+	uint64_t v[4] = { seed[0] ^ UINT64_C(0x736f6d6570736575),
+			  seed[1] ^ UINT64_C(0x646f72616e646f6d),
+			  seed[0] ^ UINT64_C(0x6c7967656e657261),
+			  seed[1] ^ UINT64_C(0x7465646279746573) };
 
 	/* Eight bytes a word; the last word holds the rest and the length. */
 	for (size_t at = 0; at <= n; at += 8) {
@@ -120,17 +120,17 @@ void map_free(struct map *m)
 
 void *map_find(const struct map *m, const char *key)
 {
-	return m->n ? find_slot(m, key, hash_key(m, key))->value : NULL;
+	return m->n ? find_slot(m, key, map_hash(m->seed, key))->value : NULL;
 }
 
 const char *map_key(const struct map *m, const char *key)
 {
-	return m->n ? find_slot(m, key, hash_key(m, key))->key : NULL;
+	return m->n ? find_slot(m, key, map_hash(m->seed, key))->key : NULL;
 }
 
 void *map_put(struct map *m, const char *key, void *value)
 {
-	uint64_t hash = hash_key(m, key);
+	uint64_t hash = map_hash(m->seed, key);
 	struct entry *e;
 	void *old;
 
@@ -151,7 +151,7 @@ void *map_put(struct map *m, const char *key, void *value)
 
 void *map_take(struct map *m, const char *key)
 {
-	struct entry *e = m->n ? find_slot(m, key, hash_key(m, key)) : NULL;
+	struct entry *e = m->n ? find_slot(m, key, map_hash(m->seed, key)) : NULL;
 	size_t mask = m->cap - 1;
 	size_t gap;
 	void *value;

@@ -4,12 +4,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * String → pointer, open addressing, keys copied. Seeded hash (getrandom), so keys may come from
  * outside. Not thread-safe. Values are borrowed: the owner of the map frees them.
  */
 struct map;
+
+/* The hash of a key under a seed: for tables of fixed size that need no map. */
+uint64_t map_hash(const uint64_t seed[2], const char *key);
 
 struct map *map_new(void);
 void map_free(struct map *m);                         /* NULL is fine; values are left alone */

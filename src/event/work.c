@@ -8,8 +8,10 @@
  * the job. Each thread waits on a flag of its own and the last to come is
  * called first, as its caches are warm; a condition variable would also leave
  * the lane's lock marked as contended after every wait, which costs a system
- * call at the next unlock. A thread that waited a minute in vain ends, so an idle process
- * is one thread again.
+ * call at the next unlock. A thread that waited 15 seconds in vain ends, so an idle process
+ * is one thread again. When a lane has had nothing to do for two seconds, what its jobs allocated
+ * and freed is given back to the system, once: malloc keeps it otherwise, for as long as anything
+ * that lives lies behind it.
  *
  * Threads are detached and counted. Leaving the count is the last thing that
  * a thread does under the lane's lock, and work_free waits for the count to
@@ -29,10 +31,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define NAME_BYTES 16
+#define REST_NS (2 * NS_PER_S)
 
 struct job {
 	struct job *next;
@@ -60,7 +66,8 @@ struct lane {
 	unsigned n_threads;
 	unsigned n_waiting;
 	unsigned n_busy;
-	bool is_waking; /* a thread was called and has not looked yet */
+	bool is_waking;  /* a thread was called and has not looked yet */
+	bool is_trimmed; /* since its last job */
 	bool closed;
 };
 
@@ -161,17 +168,58 @@ static bool remove_waiter(struct lane *lane, struct waiter *w)
 	return false;
 }
 
+/* Whether this thread is the one to do it. */
+static bool take_trim(struct lane *lane)
+{
+	LOCK_SCOPE(&lane->lock);
+	bool is_mine = !lane->is_trimmed && lane->n_waiting == lane->n_threads;
+
+	lane->is_trimmed |= is_mine;
+	return is_mine;
+}
+
+/* What deeper calls touched of this thread's stack; a thread that ends does not do it for the last
+ * 16 KiB, which glibc keeps for the next. */
+static void trim_stack(void)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t top = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - page;
+	pthread_attr_t attr;
+	void *bottom;
+	size_t bytes;
+
+	if (pthread_getattr_np(pthread_self(), &attr) != 0)
+		return;
+	if (pthread_attr_getstack(&attr, &bottom, &bytes) == 0 && (uintptr_t)bottom < top)
+		(void)madvise(bottom, top - (uintptr_t)bottom, MADV_DONTNEED);
+	pthread_attr_destroy(&attr);
+}
+
+/* Not under the lock. <0: nobody called for idle_ns. */
+static int sleep_until_called(struct lane *lane, struct waiter *w)
+{
+	int64_t now_ns = clock_now_ns();
+	int64_t rest_ns = REST_NS < lane->idle_ns ? REST_NS : lane->idle_ns;
+	int r = sync_flag_wait_until(&w->called, now_ns + rest_ns);
+
+	if (r == 0)
+		return 0;
+	trim_stack();
+	if (take_trim(lane))
+		mem_trim();
+	return sync_flag_wait_until(&w->called, now_ns + lane->idle_ns);
+}
+
 /* Under the lock, which it gives up meanwhile. False: nobody called for idle_ns. */
 static bool wait_for_call(struct lane *lane, struct waiter *w)
 {
-	int64_t deadline = clock_now_ns() + lane->idle_ns;
 	int r;
 
 	w->next = lane->waiting;
 	lane->waiting = w;
 	lane->n_waiting++;
 	pthread_mutex_unlock(&lane->lock);
-	r = sync_flag_wait_until(&w->called, deadline);
+	r = sleep_until_called(lane, w);
 	pthread_mutex_lock(&lane->lock);
 	if (r < 0 && remove_waiter(lane, w))
 		return false;
@@ -196,6 +244,7 @@ static struct job *next_job(struct lane *lane, struct waiter *w)
 	if (!lane->first)
 		lane->last = &lane->first;
 	lane->n_jobs--;
+	lane->is_trimmed = false;
 	return job;
 }
 
@@ -231,7 +280,7 @@ static void init_lane(struct lane *lane, enum work_lane id, const struct work_op
 	lane->id = id;
 	lane->max_threads = opts->threads[id] ? opts->threads[id] : defaults[id].threads;
 	lane->max_jobs = opts->queue[id] ? opts->queue[id] : 1024;
-	lane->idle_ns = opts->idle_ns ? opts->idle_ns : 60 * NS_PER_S;
+	lane->idle_ns = opts->idle_ns ? opts->idle_ns : 15 * NS_PER_S;
 	lane->last = &lane->first;
 	pthread_mutex_init(&lane->lock, NULL);
 	sync_cond_init(&lane->gone);

@@ -7,10 +7,10 @@
 /*
  * struct work - bounded worker lanes for code that blocks
  *
- * Each lane has its own threads (started on demand, ended after a minute idle) and its own bounded
- * queue, so that four mounts hung in the kernel stop four slots of HOST and nothing else. libuv's
- * global pool is not used for this: it is one pool of four threads for everything. SLOW never has
- * more threads than half of the others' sum. A stuck worker costs its slot and is counted
+ * Each lane has its own threads (started on demand, ended after 15 s without work) and its own
+ * bounded queue, so that four mounts hung in the kernel stop four slots of HOST and nothing else.
+ * libuv's global pool is not used for this: it is one pool of four threads for everything. SLOW
+ * never has more threads than half of the others' sum. A stuck worker costs its slot and is counted
  * (cleat_workers_busy).
  *
  * All threads made here have 256 KiB of stack and block every signal: signals are the I/O thread's.
@@ -30,7 +30,7 @@ typedef void (*work_fn)(void *arg);
 struct work_options {
 	unsigned threads[WORK_LANES]; /* 0: default (API 4, HOST 8, STORE 4, SLOW 2) */
 	unsigned queue[WORK_LANES];   /* 0: default 1024 */
-	int64_t idle_ns;              /* a thread without work ends after it; 0: a minute */
+	int64_t idle_ns;              /* a thread without work ends after it; 0: 15 s */
 };
 
 int work_new(const struct work_options *opts, struct work **ret_work); /* opts may be NULL */

@@ -6,7 +6,9 @@
  * Two small tables of fixed size, least recently used goes first: series (the
  * same event again is a PATCH of its count) and budgets (25 events an object,
  * one more each 300 s). Both may forget at any time: then an event is written
- * anew, which is what happens after a restart, too.
+ * anew, which is what happens after a restart, too. They keep hashes and no
+ * text: small blocks that live long, made in a storm, would hold a page each of
+ * what the storm allocated.
  *
  * Written are 25 at once, then 25 a second: what people read may come late, what
  * pods wait for may not.
@@ -19,9 +21,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/str.h"
-#include "base/uuid.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
@@ -51,13 +54,13 @@ struct event {
 	char *message;
 };
 
-/* One line of a table; key NULL: free. */
+/* One line of a table; key 0: free. */
 struct known {
-	char *key;
+	uint64_t key;
 	int64_t used_ns;
 	double tokens;     /* budgets */
 	int64_t filled_ns; /* budgets */
-	char *path;        /* series: of the Event */
+	uint64_t stamp;    /* series: what the Event's name ends with; 0: not written yet */
 	unsigned count;    /* series */
 };
 
@@ -66,6 +69,7 @@ struct recorder {
 	struct kube_client *client;
 	char *component;
 	char *instance;
+	uint64_t seed[2];
 	struct known series[KNOWN_MAX]; /* of the one job */
 
 	pthread_mutex_t lock; /* all below */
@@ -81,30 +85,25 @@ struct recorder {
 
 /* ---- tables ---- */
 
-static void forget(struct known *k)
-{
-	free(k->key);
-	free(k->path);
-	*k = (struct known){ 0 };
-}
-
 /* The line with that key, or a fresh one in place of the least recently used. */
-static struct known *find_known(struct known *table, const char *key)
+static struct known *find_known(const struct recorder *r, struct known *table, const char *text)
 {
+	uint64_t key = map_hash(r->seed, text);
 	struct known *oldest = &table[0];
+	int64_t now_ns = clock_now_ns();
 
+	key += key == 0;
 	for (size_t i = 0; i < KNOWN_MAX; i++) {
-		if (table[i].key && strcmp(table[i].key, key) == 0) {
-			table[i].used_ns = clock_now_ns();
+		if (table[i].key == key) {
+			table[i].used_ns = now_ns;
 			return &table[i];
 		}
 		if (!table[i].key || (oldest->key && table[i].used_ns < oldest->used_ns))
 			oldest = &table[i];
 	}
-	forget(oldest);
-	oldest->key = xstrdup(key);
-	oldest->used_ns = oldest->filled_ns = clock_now_ns();
-	oldest->tokens = BUDGET;
+	*oldest = (struct known){
+		.key = key, .used_ns = now_ns, .filled_ns = now_ns, .tokens = BUDGET
+	};
 	return oldest;
 }
 
@@ -151,18 +150,16 @@ static void put_about(struct json_writer *w, const struct kube_object *o)
 	json_end_object(w);
 }
 
-static char *make_name(const struct event *e)
+static char *make_name(const struct event *e, uint64_t stamp)
 {
-	autofree char *name =
-		xasprintf("%s.%016" PRIx64, e->about->name, (uint64_t)clock_wall_ns());
-	char text[UUID_TEXT_MAX];
-	struct uuid uuid;
+	bool is_long = strlen(e->about->name) + strlen(".0123456789abcdef") > NAME_MAX_BYTES;
 
-	if (strlen(name) <= NAME_MAX_BYTES)
-		return TAKE_PTR(name);
-	uuid_make(&uuid);
-	uuid_format(&uuid, text);
-	return xstrdup(text);
+	return xasprintf("%s.%016" PRIx64, is_long ? e->about->uid : e->about->name, stamp);
+}
+
+static char *make_path(const struct event *e)
+{
+	return xasprintf("/api/v1/namespaces/%s/events", str_or(e->about->ns, "default"));
 }
 
 static void put_body(struct recorder *r, struct json_writer *w, const struct event *e,
@@ -198,24 +195,27 @@ static void put_body(struct recorder *r, struct json_writer *w, const struct eve
 static int write_first(struct recorder *r, struct ctx *ctx, struct known *series,
 		       const struct event *e, struct err *err)
 {
-	const char *ns = str_or(e->about->ns, "default");
-	autofree char *name = make_name(e);
-	autofree char *path = xasprintf("/api/v1/namespaces/%s/events", ns);
+	uint64_t stamp = (uint64_t)clock_wall_ns();
+	autofree char *name = make_name(e, stamp);
+	autofree char *path = make_path(e);
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 
-	put_body(r, &w, e, ns, name);
+	put_body(r, &w, e, str_or(e->about->ns, "default"), name);
 	if (kube_write_unfenced(r->client, ctx, "POST", path, "application/json", str_get(&body),
 				err) < 0)
 		return -1;
-	free(series->path);
-	series->path = xasprintf("%s/%s", path, name);
+	series->stamp = stamp;
 	series->count = 1;
 	return 0;
 }
 
-static int write_again(struct recorder *r, struct ctx *ctx, struct known *series, struct err *err)
+static int write_again(struct recorder *r, struct ctx *ctx, struct known *series,
+		       const struct event *e, struct err *err)
 {
+	autofree char *name = make_name(e, series->stamp);
+	autofree char *all = make_path(e);
+	autofree char *path = xasprintf("%s/%s", all, name);
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 	char now[CLOCK_TEXT_MAX];
@@ -225,8 +225,8 @@ static int write_again(struct recorder *r, struct ctx *ctx, struct known *series
 	json_field_u64(&w, "count", series->count + 1);
 	json_field_string(&w, "lastTimestamp", now);
 	json_end_object(&w);
-	if (kube_write_unfenced(r->client, ctx, "PATCH", series->path,
-				"application/merge-patch+json", str_get(&body), err) < 0)
+	if (kube_write_unfenced(r->client, ctx, "PATCH", path, "application/merge-patch+json",
+				str_get(&body), err) < 0)
 		return -1;
 	series->count++;
 	return 0;
@@ -237,20 +237,20 @@ static void write_event(struct recorder *r, const struct event *e)
 	const struct kube_object *o = e->about;
 	autofree char *key = xasprintf("%d/%s/%s/%s/%d/%s/%s", o->kind, o->ns, o->name, o->uid,
 				       e->type, e->reason, e->message);
-	struct known *series = find_known(r->series, key);
+	struct known *series = find_known(r, r->series, key);
 	struct ctx ctx;
 	struct err err;
 	int result = -1;
 
 	ctx_init(&ctx, WRITE_TIMEOUT_NS);
 	err.code = ERR_NOT_FOUND;
-	if (series->path)
-		result = write_again(r, &ctx, series, &err);
+	if (series->stamp)
+		result = write_again(r, &ctx, series, e, &err);
 	if (result < 0 && err.code == ERR_NOT_FOUND) /* new, or its time to live was over */
 		result = write_first(r, &ctx, series, e, &err);
 	if (result < 0) {
 		log_debug("event not written", log_str("reason", e->reason), log_err(&err));
-		forget(series);
+		*series = (struct known){ 0 };
 	}
 	ctx_done(&ctx);
 }
@@ -310,6 +310,7 @@ struct recorder *recorder_new(struct ev_loop *loop, struct work *work, struct ku
 	r->component = xstrdup(component);
 	r->instance = xstrdup(instance);
 	r->last = &r->first;
+	random_bytes(r->seed, sizeof(r->seed));
 	pthread_mutex_init(&r->lock, NULL);
 	sync_cond_init(&r->idle);
 	return r;
@@ -330,10 +331,6 @@ void recorder_free(struct recorder *r)
 
 		r->first = e->next;
 		free_event(e);
-	}
-	for (size_t i = 0; i < KNOWN_MAX; i++) {
-		forget(&r->series[i]);
-		forget(&r->budgets[i]);
 	}
 	pthread_cond_destroy(&r->idle);
 	pthread_mutex_destroy(&r->lock);
@@ -376,7 +373,7 @@ static bool queue_event(struct recorder *r, struct event *e)
 	bool is_first;
 
 	LOCK_SCOPE(&r->lock);
-	if (r->closed || r->n_pending == PENDING_MAX || !spend(find_known(r->budgets, key))) {
+	if (r->closed || r->n_pending == PENDING_MAX || !spend(find_known(r, r->budgets, key))) {
 		free_event(e);
 		return false;
 	}

@@ -5,6 +5,8 @@ own and nobody else's, and PSS, in which a page of a file that others map too co
 import pathlib
 import time
 
+REST = 60
+
 
 def measure(pid):
     """(anonymous, PSS)"""
@@ -20,6 +22,12 @@ def settled(pid, patience=30):
         time.sleep(1)
         seen.append(measure(pid))
     return seen[-1]
+
+
+def at_rest(pid):
+    """After a load: once idle threads have ended and what is written behind it (Events) is written."""
+    time.sleep(REST)
+    return settled(pid)
 
 
 def heading(*columns):
