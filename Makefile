@@ -25,6 +25,7 @@ deps: ## install what building and testing need (Debian 12 and 13; as root, or S
 
 all: ## build build/cleat and all tests
 	@tools/deps build test
+	@[ -e $(BUILD)/cleat ] || echo 'building cleat and its tests, a minute or two the first time'
 	@$(call setup,$(BUILD))
 
 demo: all ## a volume's life on this machine, without Kubernetes, told step by step (root)

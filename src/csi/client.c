@@ -20,29 +20,45 @@
 #include "event/sync.h"
 #include "grpc/client.h"
 
-int client_call(struct csi_client *c, struct ctx *ctx, const char *path, const void *request,
-		const ProtobufCMessageDescriptor *reply_type, void *ret_reply, struct err *err)
+/* A driver that never said its name has no series: one under a made-up name would stay for ever. */
+static void observe(struct csi_client *c, const char *path, int64_t begin_ns, enum err_code code)
 {
-	struct wire_bytes out = wire_pack(ctx->arena, request);
-	int64_t begin_ns = clock_now_ns();
-	struct wire_bytes in = { 0 };
-	ProtobufCMessage *reply = NULL;
 	char name[DRIVER_NAME_MAX];
-	int r = grpc_channel_call(c->channel, ctx, path, out.data, out.n, &in.data, &in.n, err);
 
-	if (r == 0 && wire_unpack(ctx->arena, reply_type, &in, WIRE_FIELDS_REPLY, &reply, err) < 0)
-		r = client_refuse_reply(path, err);
 	{
 		LOCK_SCOPE(&c->lock);
 		memcpy(name, c->driver_name, sizeof(name));
 	}
-	metric_observe(METRIC_SIDECAR_OPERATIONS,
-		       (double)(clock_now_ns() - begin_ns) / (double)NS_PER_S,
-		       METRIC_ARGS(name, path, err_code_camel(r < 0 ? err->code : ERR_OK)));
-	if (r < 0)
+	if (*name)
+		metric_observe(METRIC_SIDECAR_OPERATIONS,
+			       (double)(clock_now_ns() - begin_ns) / (double)NS_PER_S,
+			       METRIC_ARGS(name, path, err_code_camel(code)));
+}
+
+static int call_unobserved(struct csi_client *c, struct ctx *ctx, const char *path,
+			   const void *request, const ProtobufCMessageDescriptor *reply_type,
+			   void *ret_reply, struct err *err)
+{
+	struct wire_bytes out = wire_pack(ctx->arena, request);
+	struct wire_bytes in = { 0 };
+	ProtobufCMessage *reply = NULL;
+
+	if (grpc_channel_call(c->channel, ctx, path, out.data, out.n, &in.data, &in.n, err) < 0)
 		return -1;
+	if (wire_unpack(ctx->arena, reply_type, &in, WIRE_FIELDS_REPLY, &reply, err) < 0)
+		return client_refuse_reply(path, err);
 	memcpy(ret_reply, &reply, sizeof(reply));
 	return 0;
+}
+
+int client_call(struct csi_client *c, struct ctx *ctx, const char *path, const void *request,
+		const ProtobufCMessageDescriptor *reply_type, void *ret_reply, struct err *err)
+{
+	int64_t begin_ns = clock_now_ns();
+	int r = call_unobserved(c, ctx, path, request, reply_type, ret_reply, err);
+
+	observe(c, path, begin_ns, r < 0 ? err->code : ERR_OK);
+	return r;
 }
 
 int client_refuse_reply(const char *path, struct err *err)
@@ -54,14 +70,18 @@ int client_refuse_reply(const char *path, struct err *err)
 static int get_plugin_info(void *impl, struct ctx *ctx, struct csi_plugin_info *ret,
 			   struct err *err)
 {
+	const char *path = "/csi.v1.Identity/GetPluginInfo";
 	struct csi_client *c = impl;
 	struct arena *a = ctx->arena;
+	int64_t begin_ns = clock_now_ns();
 	Csi__V1__GetPluginInfoResponse *out;
 
-	if (client_call(c, ctx, "/csi.v1.Identity/GetPluginInfo",
-			wire_new(a, &csi__v1__get_plugin_info_request__descriptor),
-			&csi__v1__get_plugin_info_response__descriptor, &out, err) < 0)
+	if (call_unobserved(c, ctx, path,
+			    wire_new(a, &csi__v1__get_plugin_info_request__descriptor),
+			    &csi__v1__get_plugin_info_response__descriptor, &out, err) < 0) {
+		observe(c, path, begin_ns, err->code);
 		return -1;
+	}
 	*ret = (struct csi_plugin_info){
 		.name = out->name,
 		.vendor_version = out->vendor_version,
@@ -71,6 +91,7 @@ static int get_plugin_info(void *impl, struct ctx *ctx, struct csi_plugin_info *
 		LOCK_SCOPE(&c->lock);
 		memcpy(c->driver_name, out->name, strlen(out->name) + 1);
 	}
+	observe(c, path, begin_ns, ERR_OK);
 	return 0;
 }
 
@@ -163,7 +184,6 @@ struct csi_client *csi_client_new(struct grpc_channel *channel)
 
 	c->channel = channel;
 	pthread_mutex_init(&c->lock, NULL);
-	memcpy(c->driver_name, "unknown-driver", sizeof("unknown-driver"));
 	return c;
 }
 

@@ -542,7 +542,28 @@ TEST(calls_are_counted_by_method_and_code)
 			   "method_name=\"/csi.v1.Node/NodeUnpublishVolume\","
 			   "grpc_status_code=\"OK\"}") != NULL);
 	ASSERT_TRUE(strstr(str_get(&text), "grpc_status_code=\"NotFound\"") != NULL);
-	ASSERT_TRUE(strstr(str_get(&text), "csi_sidecar_operations_seconds_count") != NULL);
+	end(f);
+}
+
+TEST(a_clients_calls_are_counted_once_the_driver_said_its_name)
+{
+	autostr struct str before = STR_INIT;
+	autostr struct str after = STR_INIT;
+	struct csi_plugin_info info;
+	struct fixture *f = begin();
+	bool is_ready;
+
+	ASSERT_OK(csi_probe(&f->remote, &f->ctx, &is_ready, &f->err), &f->err);
+	metric_render(&before);
+	ASSERT_TRUE(strstr(str_get(&before), "unknown-driver") == NULL);
+	ASSERT_TRUE(strstr(str_get(&before),
+			   "csi_sidecar_operations_seconds_count{driver_name=\"\"") == NULL);
+	ASSERT_OK(csi_get_plugin_info(&f->remote, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_OK(csi_probe(&f->remote, &f->ctx, &is_ready, &f->err), &f->err);
+	metric_render(&after);
+	ASSERT_TRUE(strstr(str_get(&after), "/csi.v1.Identity/GetPluginInfo") != NULL);
+	ASSERT_TRUE(strstr(str_get(&after), "csi_sidecar_operations_seconds_count{driver_name=") !=
+		    NULL);
 	end(f);
 }
 
@@ -579,5 +600,6 @@ RUN_TESTS(UNIT(identity_goes_there_and_back), UNIT(create_and_delete_go_there_an
 	  UNIT(capability_bits_go_there_and_back), UNIT(errors_arrive_with_code_and_words),
 	  UNIT(bad_requests_are_named_by_field), UNIT(bad_replies_are_the_other_sides_fault),
 	  UNIT(secrets_never_reach_the_log), UNIT(calls_are_counted_by_method_and_code),
+	  UNIT(a_clients_calls_are_counted_once_the_driver_said_its_name),
 	  UNIT(constant_answers_are_inline_and_the_rest_has_a_lane),
 	  UNIT(what_a_service_lacks_is_unimplemented))
