@@ -111,6 +111,13 @@ void metric_add(enum metric_id id, double by, const char *const labels[])
 	pthread_mutex_unlock(&lock);
 }
 
+void metric_expect(enum metric_id id, const char *const labels[])
+{
+	pthread_mutex_lock(&lock);
+	(void)get_series(id, declarations[id].type, labels);
+	pthread_mutex_unlock(&lock);
+}
+
 void metric_set(enum metric_id id, double value, const char *const labels[])
 {
 	pthread_mutex_lock(&lock);

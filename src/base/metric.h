@@ -6,9 +6,9 @@
 
 /*
  * Counters, gauges and histograms in Prometheus text format 0.0.4, declared once in metrics.def.
- * Thread-safe. A series exists from its first use; a metric may have at most 512 series, further
- * ones are folded into the label value "other". labels[] has exactly as many values as the
- * declaration has names.
+ * Thread-safe. A series exists from its first use or metric_expect(); a metric may have at most 512
+ * series, further ones are folded into the label value "other". labels[] has exactly as many values
+ * as the declaration has names.
  */
 #define METRIC_LABELS_MAX 4
 
@@ -22,6 +22,10 @@ enum metric_id {
 void metric_add(enum metric_id id, double by, const char *const labels[]);          /* counter */
 void metric_set(enum metric_id id, double value, const char *const labels[]);       /* gauge */
 void metric_observe(enum metric_id id, double seconds, const char *const labels[]); /* histogram */
+
+/* The series exists from now on, with nothing counted: what is counted first is then seen as an
+ * increase. Any type. */
+void metric_expect(enum metric_id id, const char *const labels[]);
 
 #define METRIC_ARGS(...) ((const char *const[]){ __VA_ARGS__ })
 

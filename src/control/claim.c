@@ -323,6 +323,8 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 			       "Assuming an external populator will provision the volume");
 		return QUEUE_DONE;
 	}
+	metric_expect(METRIC_PROVISION_TOTAL, METRIC_ARGS(class_name(a), ""));
+	metric_expect(METRIC_PROVISION_FAILED, METRIC_ARGS(class_name(a), ""));
 	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "Provisioning",
 		       "External provisioner is provisioning volume for claim \"%s\"", a->key);
 	if (prepare(a, ret_after_ns, &verdict) < 0)

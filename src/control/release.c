@@ -291,6 +291,8 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 		log_warn("released persistentvolume kept", log_str("pv", name), log_err(&err));
 		return QUEUE_RETRY;
 	}
+	metric_expect(METRIC_DELETE_TOTAL, METRIC_ARGS(class));
+	metric_expect(METRIC_DELETE_FAILED, METRIC_ARGS(class));
 	if (check_attachments(p, ctx, f->obj, &err) < 0)
 		return fail_delete(p, f->obj, true, &err, ret_after_ns);
 	if (delete_volume(p, ctx, f, &err) < 0)

@@ -146,6 +146,9 @@ static void bind_methods(struct csi_server *s, struct grpc_server *grpc,
 				  .lane = codec[i].is_node ? WORK_HOST : WORK_STORE,
 				  .is_inline = is_refused || codec[i].kind == CODEC_ASKS },
 		};
+		metric_expect(
+			METRIC_PLUGIN_OPERATIONS,
+			METRIC_ARGS(s->driver_name, bound->codec->path, err_code_camel(ERR_OK)));
 		grpc_server_add(grpc, &bound->grpc, 1, bound);
 	}
 }

@@ -106,8 +106,10 @@ static void enlist(struct queue *q)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	(void)pthread_once(&once, hook_render);
-	metric_add(METRIC_WORKQUEUE_ADDS, 0, METRIC_ARGS(q->name));
-	metric_add(METRIC_WORKQUEUE_RETRIES, 0, METRIC_ARGS(q->name));
+	metric_expect(METRIC_WORKQUEUE_ADDS, METRIC_ARGS(q->name));
+	metric_expect(METRIC_WORKQUEUE_RETRIES, METRIC_ARGS(q->name));
+	metric_expect(METRIC_WORKQUEUE_QUEUE_SECONDS, METRIC_ARGS(q->name));
+	metric_expect(METRIC_WORKQUEUE_WORK_SECONDS, METRIC_ARGS(q->name));
 	LOCK_SCOPE(&queues_lock);
 	q->next = queues;
 	queues = q;

@@ -38,6 +38,24 @@ TEST(a_metric_is_silent_until_first_used)
 		   "workqueue_depth{name=\"claims\"} 0\n");
 }
 
+TEST(what_is_expected_is_there_with_nothing_counted)
+{
+	autostr struct str s = STR_INIT;
+
+	metric_expect(METRIC_DELETE_FAILED, METRIC_ARGS("expected"));
+	metric_expect(METRIC_DELETE_SECONDS, METRIC_ARGS("expected"));
+	metric_add(METRIC_DELETE_TOTAL, 2, METRIC_ARGS("expected"));
+	metric_expect(METRIC_DELETE_TOTAL, METRIC_ARGS("expected"));
+	metric_render(&s);
+	assert_non_null(
+		strstr(str_get(&s),
+		       "controller_persistentvolume_delete_failed_total{class=\"expected\"} 0\n"));
+	assert_non_null(strstr(str_get(&s), "controller_persistentvolume_delete_duration_seconds_"
+					    "count{class=\"expected\"} 0\n"));
+	assert_non_null(strstr(str_get(&s),
+			       "controller_persistentvolume_delete_total{class=\"expected\"} 2\n"));
+}
+
 TEST(counters_add_up_by_series)
 {
 	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS("fast", "snapshot"));
@@ -129,7 +147,8 @@ TEST(the_process_is_described)
 	assert_has("\ncleat_build_info{version=\"");
 }
 
-RUN_TESTS(UNIT(a_metric_is_silent_until_first_used), UNIT(counters_add_up_by_series),
+RUN_TESTS(UNIT(a_metric_is_silent_until_first_used),
+	  UNIT(what_is_expected_is_there_with_nothing_counted), UNIT(counters_add_up_by_series),
 	  UNIT(a_histogram_has_cumulative_buckets_sum_and_count), UNIT(label_values_are_escaped),
 	  UNIT(series_beyond_512_become_other), UNIT(hooks_run_before_each_render),
 	  UNIT(threads_lose_no_count), UNIT(the_process_is_described))
