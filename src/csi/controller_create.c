@@ -12,7 +12,6 @@
  * DeleteVolume of a volume that is mounted on this node is refused with the place; a device that a
  * killed NodeStage left attached without a mount is in nobody's use and is detached first.
  */
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -167,6 +166,8 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			  const struct backend *pool, const struct backend_volume *vol,
 			  struct err *err)
 {
+	char text[VOL_SIZE_TEXT_MAX];
+
 	if (vol->is_damaged)
 		return 0; /* backend_create says so in its own words */
 	if (!is_pool_allowed(d, ctx->arena, pool, plan, binding_topologies(req)))
@@ -175,11 +176,12 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			"name '%s': the volume exists in pool '%s', which is not where it is "
 			"wanted now",
 			req->name, pool->pool_name);
+	vol_size_format(vol->bytes, text);
 	if (!vol_size_is_within(vol->bytes, &req->capacity_range))
 		return err_set(err, ERR_ALREADY_EXISTS,
-			       "name '%s': the volume exists with %" PRIu64
-			       " bytes, outside the capacity_range of now",
-			       req->name, vol->bytes);
+			       "name '%s': the volume exists with %s, outside the capacity_range "
+			       "of now",
+			       req->name, text);
 	return 0;
 }
 
@@ -290,8 +292,10 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 		return -1;
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	if (backend_create(pool, ctx, &spec, &vol, err) < 0)
-		return err_wrap(err, "create '%s' in pool '%s'", plan->name, pool->pool_name);
+	if (backend_create(pool, ctx, &spec, &vol, err) < 0) /* it names the pool and the token */
+		return str_is_equal(plan->name, plan->token)
+			       ? -1
+			       : err_wrap(err, "create '%s'", plan->name);
 	driver_fill_volume(d, ctx->arena, pool, &vol, ret);
 	return 0;
 }

@@ -119,10 +119,12 @@ TEST(the_same_name_with_other_wishes_is_refused)
 	fixture_add_mem(f, GIB);
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	req.capacity_range.required_bytes = 128 * MIB;
-	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "67108864 bytes");
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS,
+		   "the volume exists with 64Mi");
 	req = request("v", &cap_mount);
 	req.capacity_range = (struct vol_range){ 0, 32 * MIB };
-	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "67108864 bytes");
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS,
+		   "the volume exists with 64Mi");
 	req = request("v", &cap_block);
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "ext4");
 	req = request("v", &cap_mount);
