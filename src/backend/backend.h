@@ -49,7 +49,6 @@ struct backend_info {
 			 pool answers with errors and will not come back to this instance */
 };
 
-/* What CreateVolume asks for. Borrowed for the call. */
 /* Whom a volume was made for; each NULL or "" if it is not known. What another cluster owns is
  * nobody's orphan. */
 struct backend_owner {
@@ -59,6 +58,7 @@ struct backend_owner {
 	const char *claim_uid;
 };
 
+/* What CreateVolume asks for. Borrowed for the call. */
 struct backend_spec {
 	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
 	const char *token;   /* vol_token_from_name(name) */

@@ -28,7 +28,7 @@ struct missing {
 };
 
 struct registry {
-	pthread_mutex_t lock; /* guards both; never held across a call to a backend */
+	pthread_mutex_t lock; /* guards all; never held across a call to a backend */
 	VEC(struct backend *) backends;
 	VEC(struct backend *) retired;
 	VEC(struct missing) missing;

@@ -11,8 +11,7 @@
  * StorageClass parameters that CreateVolume takes. Keys that begin with "csi.storage.k8s.io/" are
  * Kubernetes' own and are let through, of which the claim that a volume is made for (pvc/namespace,
  * pvc/name, pvc/uid, which provisioners add; without the uid, the one that pv/name ends with) and
- * fstype are read; every other key must be in the
- * table of params.c.
+ * fstype are read; every other key must be in the table of params.c.
  *
  *   pool       name of the pool; absent: the one with the most room
  *   directIO   "required" (default): a volume whose loop device cannot do direct I/O is refused;
