@@ -7,6 +7,8 @@
 #include "base/num.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 bool num_add_u64(uint64_t a, uint64_t b, uint64_t *ret)
 {
@@ -37,4 +39,16 @@ bool num_round_up_u64(uint64_t a, uint64_t unit, uint64_t *ret)
 		return false;
 	*ret = sum & ~(unit - 1);
 	return true;
+}
+
+void num_format_quantity(uint64_t value, char ret_text[NUM_QUANTITY_MAX])
+{
+	static const char *const suffixes[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
+	size_t i = 0;
+
+	while (value && value % 1024 == 0) {
+		value /= 1024;
+		i++;
+	}
+	(void)snprintf(ret_text, NUM_QUANTITY_MAX, "%" PRIu64 "%s", value, suffixes[i]);
 }

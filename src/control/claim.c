@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/num.h"
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
@@ -131,7 +132,7 @@ static enum attempt_state classify(const struct attempt *a, enum err_code code)
 /* A volume that must not be handed out: deleted at once; what remains in doubt stays on record. */
 static int undo_volume(struct attempt *a, const struct csi_volume *volume, struct err *err)
 {
-	char got[KUBE_QUANTITY_MAX], wanted[KUBE_QUANTITY_MAX];
+	char got[NUM_QUANTITY_MAX], wanted[NUM_QUANTITY_MAX];
 	struct err why;
 	int r = -1;
 
@@ -139,8 +140,8 @@ static int undo_volume(struct attempt *a, const struct csi_volume *volume, struc
 		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->it.request.secrets,
 					    &why);
 	a->state = r < 0 ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
-	kube_quantity_format(volume->capacity_bytes, got);
-	kube_quantity_format(a->it.request.capacity_range.required_bytes, wanted);
+	num_format_quantity(volume->capacity_bytes, got);
+	num_format_quantity(a->it.request.capacity_range.required_bytes, wanted);
 	return err_set(err, ERR_OUT_OF_RANGE,
 		       "created volume capacity %s less than requested capacity %s%s%s", got,
 		       wanted, r < 0 ? "; it is still there: " : "", r < 0 ? why.msg : "");
@@ -387,7 +388,7 @@ static void tell_growth(struct attempt *a)
 	autokobj const struct kube_object *o =
 		*claim->volume_name ? informer_get(a->p->caches.pvs, "", claim->volume_name) : NULL;
 	const struct kube_pv *pv = kube_as_pv(o);
-	char text[KUBE_QUANTITY_MAX];
+	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
 	if (!pv || a->obj->is_deleting || claim->has_bad_request || !pv->capacity_bytes ||
@@ -395,7 +396,7 @@ static void tell_growth(struct attempt *a)
 	    provision_caps(a->p, a->ctx, &a->caps, &err) < 0 ||
 	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
 		return;
-	kube_quantity_format(pv->capacity_bytes, text);
+	num_format_quantity(pv->capacity_bytes, text);
 	recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "VolumeResizeFailed",
 		       "driver %s does not expand volumes: the volume keeps its %s", a->p->driver,
 		       text);

@@ -12,6 +12,7 @@
 #include "control/provision-internal.h"
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
@@ -139,9 +140,9 @@ static void write_spec(struct json_writer *w, const struct attempt *a,
 		       const struct csi_volume *volume)
 {
 	const struct intent *it = &a->it;
-	char capacity[KUBE_QUANTITY_MAX];
+	char capacity[NUM_QUANTITY_MAX];
 
-	kube_quantity_format(volume->capacity_bytes, capacity);
+	num_format_quantity(volume->capacity_bytes, capacity);
 	json_key(w, "spec");
 	json_begin_object(w);
 	json_key(w, "capacity");

@@ -14,6 +14,7 @@
  */
 #include <string.h>
 
+#include "base/num.h"
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
@@ -166,7 +167,7 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			  const struct backend *pool, const struct backend_volume *vol,
 			  struct err *err)
 {
-	char text[VOL_SIZE_TEXT_MAX];
+	char text[NUM_QUANTITY_MAX];
 
 	if (vol->is_damaged)
 		return 0; /* backend_create says so in its own words */
@@ -176,7 +177,7 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			"name '%s': the volume exists in pool '%s', which is not where it is "
 			"wanted now",
 			req->name, pool->pool_name);
-	vol_size_format(vol->bytes, text);
+	num_format_quantity(vol->bytes, text);
 	if (!vol_size_is_within(vol->bytes, &req->capacity_range))
 		return err_set(err, ERR_ALREADY_EXISTS,
 			       "name '%s': the volume exists with %s, outside the capacity_range "

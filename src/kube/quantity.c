@@ -196,15 +196,3 @@ int kube_quantity_parse(const char *text, uint64_t *ret_value)
 	*ret_value = read_binary(&number, unit.power);
 	return 0;
 }
-
-void kube_quantity_format(uint64_t value, char ret_text[KUBE_QUANTITY_MAX])
-{
-	static const char *const suffixes[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
-	size_t i = 0;
-
-	while (value && value % 1024 == 0) {
-		value /= 1024;
-		i++;
-	}
-	(void)snprintf(ret_text, KUBE_QUANTITY_MAX, "%" PRIu64 "%s", value, suffixes[i]);
-}

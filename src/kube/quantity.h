@@ -11,8 +11,4 @@
  * INT64_MAX in the decimal family; the binary family is capped there, as the API server does). */
 int kube_quantity_parse(const char *text, uint64_t *ret_value);
 
-/* Canonical in the binary family: "1Gi", "1536Mi", "1073741825". */
-#define KUBE_QUANTITY_MAX 24
-void kube_quantity_format(uint64_t value, char ret_text[KUBE_QUANTITY_MAX]);
-
 #endif

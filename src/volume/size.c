@@ -22,24 +22,12 @@ uint64_t vol_size_min(const char *fs)
 	return VOL_SIZE_MIN_RAW;
 }
 
-void vol_size_format(uint64_t bytes, char ret_text[VOL_SIZE_TEXT_MAX])
-{
-	static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi" };
-	size_t unit = 0;
-
-	while (bytes && bytes % 1024 == 0 && unit < ARRAY_LEN(units) - 1) {
-		bytes /= 1024;
-		unit++;
-	}
-	(void)snprintf(ret_text, VOL_SIZE_TEXT_MAX, "%" PRIu64 "%s", bytes, units[unit]);
-}
-
 static int refuse_small_limit(const char *fs, uint64_t limit, uint64_t min, struct err *err)
 {
-	char limit_text[VOL_SIZE_TEXT_MAX], min_text[VOL_SIZE_TEXT_MAX];
+	char limit_text[NUM_QUANTITY_MAX], min_text[NUM_QUANTITY_MAX];
 
-	vol_size_format(limit, limit_text);
-	vol_size_format(min, min_text);
+	num_format_quantity(limit, limit_text);
+	num_format_quantity(min, min_text);
 	return err_set(err, ERR_OUT_OF_RANGE,
 		       "capacity_range.limit_bytes: %s is less than the least size of a %s volume, "
 		       "%s",
@@ -48,10 +36,10 @@ static int refuse_small_limit(const char *fs, uint64_t limit, uint64_t min, stru
 
 static int refuse_large(uint64_t required, struct err *err)
 {
-	char text[VOL_SIZE_TEXT_MAX], max_text[VOL_SIZE_TEXT_MAX];
+	char text[NUM_QUANTITY_MAX], max_text[NUM_QUANTITY_MAX];
 
-	vol_size_format(required, text);
-	vol_size_format(VOL_SIZE_MAX, max_text);
+	num_format_quantity(required, text);
+	num_format_quantity(VOL_SIZE_MAX, max_text);
 	return err_set(err, ERR_OUT_OF_RANGE,
 		       "capacity_range.required_bytes: %s is more than a volume can have, %s", text,
 		       max_text);

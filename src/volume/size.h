@@ -31,8 +31,4 @@ int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret
 /* Whether an existing volume of this size satisfies the range (idempotence of CreateVolume). */
 bool vol_size_is_within(uint64_t bytes, const struct vol_range *range);
 
-/* "1Gi", "1536Mi", "1073741825": as Kubernetes writes sizes. */
-#define VOL_SIZE_TEXT_MAX 24
-void vol_size_format(uint64_t bytes, char ret_text[VOL_SIZE_TEXT_MAX]);
-
 #endif

@@ -143,7 +143,7 @@ static int take_existing(const struct mem_volume *v, const struct backend_spec *
 
 static int take_space(struct mem *m, uint64_t bytes, struct err *err)
 {
-	char text[VOL_SIZE_TEXT_MAX], total[VOL_SIZE_TEXT_MAX];
+	char text[NUM_QUANTITY_MAX], total[NUM_QUANTITY_MAX];
 	uint64_t left;
 
 	pthread_mutex_lock(&m->lock);
@@ -153,8 +153,8 @@ static int take_space(struct mem *m, uint64_t bytes, struct err *err)
 	pthread_mutex_unlock(&m->lock);
 	if (bytes <= left)
 		return 0;
-	vol_size_format(bytes, text);
-	vol_size_format(m->total_bytes, total);
+	num_format_quantity(bytes, text);
+	num_format_quantity(m->total_bytes, total);
 	return err_set(err, ERR_RESOURCE_EXHAUSTED, "%s do not fit into what is left of %s", text,
 		       total);
 }

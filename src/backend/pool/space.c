@@ -104,7 +104,7 @@ static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err
 
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 {
-	char text[VOL_SIZE_TEXT_MAX];
+	char text[NUM_QUANTITY_MAX];
 	struct host_fs fs;
 	uint64_t available;
 
@@ -120,7 +120,7 @@ int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 	 * counted together. */
 	log_debug("no room", log_str("pool", p->dir), log_u64("bytes", bytes),
 		  log_u64("free", fs.free_bytes), log_u64("available", available));
-	vol_size_format(bytes, text);
+	num_format_quantity(bytes, text);
 	return err_set(err, ERR_RESOURCE_EXHAUSTED,
 		       "%s do not fit into what the pool at '%s' has free beside its reserve", text,
 		       p->dir);

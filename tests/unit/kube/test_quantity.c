@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/num.h"
 #include "check.h"
 
 #include "kube/quantity.h"
@@ -114,10 +115,10 @@ TEST(writes_the_canonical_form)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char text[KUBE_QUANTITY_MAX];
+		char text[NUM_QUANTITY_MAX];
 		uint64_t back;
 
-		kube_quantity_format(cases[i].value, text);
+		num_format_quantity(cases[i].value, text);
 		ASSERT_STR(text, cases[i].text);
 		if (cases[i].value <= INT64_MAX) {
 			ASSERT_EQ(kube_quantity_parse(text, &back), 0);

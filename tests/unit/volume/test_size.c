@@ -65,13 +65,13 @@ TEST(sizes_are_written_with_units)
 		{ 1536 * MIB, "1536Mi" },
 		{ GIB + 1, "1073741825" },
 		{ VOL_SIZE_MAX, "1Pi" },
-		{ VOL_SIZE_MAX * 1024, "1024Pi" },
+		{ VOL_SIZE_MAX * 1024, "1Ei" },
 		{ UINT64_MAX, "18446744073709551615" },
 	};
-	char text[VOL_SIZE_TEXT_MAX];
+	char text[NUM_QUANTITY_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		vol_size_format(cases[i].bytes, text);
+		num_format_quantity(cases[i].bytes, text);
 		ASSERT_STR(text, cases[i].text);
 	}
 }
