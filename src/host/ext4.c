@@ -53,44 +53,58 @@ static void put32(uint8_t *sb, size_t at, uint32_t value)
 		sb[at + i] = (uint8_t)(value >> (8 * i));
 }
 
-/* CRC-32C as ext4 uses it: start ~0, not inverted at the end. 1 KiB a superblock: a table would not
- * pay. */
-static uint32_t checksum(const uint8_t *sb)
+struct stamp {
+	int fd;
+	const struct uuid *uuid;
+	uint8_t hash_seed[16];
+	uint32_t crc_of_byte[256];
+};
+
+static void init_crc(struct stamp *stamp)
+{
+	for (uint32_t byte = 0; byte < 256; byte++) {
+		uint32_t crc = byte;
+
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
+		stamp->crc_of_byte[byte] = crc;
+	}
+}
+
+/* CRC-32C as ext4 uses it: start ~0, not inverted at the end. */
+static uint32_t checksum(const struct stamp *stamp, const uint8_t *sb)
 {
 	uint32_t crc = UINT32_MAX;
 
-	for (size_t i = 0; i < OFF_CHECKSUM; i++) {
-		crc ^= sb[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
-	}
+	for (size_t i = 0; i < OFF_CHECKSUM; i++)
+		crc = crc >> 8 ^ stamp->crc_of_byte[(crc ^ sb[i]) & 0xff];
 	return crc;
 }
 
-static int read_super(int fd, uint64_t at, uint32_t group, uint8_t sb[SB_BYTES], struct err *err)
+static int read_super(const struct stamp *stamp, uint64_t at, uint32_t group, uint8_t sb[SB_BYTES],
+		      struct err *err)
 {
-	ssize_t n = pread(fd, sb, SB_BYTES, (off_t)at);
+	ssize_t n = pread(stamp->fd, sb, SB_BYTES, (off_t)at);
 
 	if (n < 0)
 		return host_err(err, errno, "read the ext4 superblock of group %u", group);
 	if (n != SB_BYTES || (get32(sb, OFF_MAGIC) & 0xffff) != SB_MAGIC ||
-	    get32(sb, OFF_CHECKSUM) != checksum(sb) ||
+	    get32(sb, OFF_CHECKSUM) != checksum(stamp, sb) ||
 	    (get32(sb, OFF_GROUP) & 0xffff) != (group & 0xffff))
 		return err_set(err, ERR_INTERNAL, "no whole ext4 superblock in group %u", group);
 	return 0;
 }
 
-static int stamp_super(int fd, uint64_t at, uint32_t group, const struct uuid *uuid,
-		       const uint8_t seed[16], struct err *err)
+static int stamp_super(const struct stamp *stamp, uint64_t at, uint32_t group, struct err *err)
 {
 	uint8_t sb[SB_BYTES];
 
-	if (read_super(fd, at, group, sb, err) < 0)
+	if (read_super(stamp, at, group, sb, err) < 0)
 		return -1;
-	memcpy(sb + OFF_UUID, uuid->b, sizeof(uuid->b));
-	memcpy(sb + OFF_HASH_SEED, seed, 16);
-	put32(sb, OFF_CHECKSUM, checksum(sb));
-	if (pwrite(fd, sb, SB_BYTES, (off_t)at) != SB_BYTES)
+	memcpy(sb + OFF_UUID, stamp->uuid->b, sizeof(stamp->uuid->b));
+	memcpy(sb + OFF_HASH_SEED, stamp->hash_seed, sizeof(stamp->hash_seed));
+	put32(sb, OFF_CHECKSUM, checksum(stamp, sb));
+	if (pwrite(stamp->fd, sb, SB_BYTES, (off_t)at) != SB_BYTES)
 		return host_err(err, errno ? errno : EIO, "write the ext4 superblock of group %u",
 				group);
 	return 0;
@@ -115,12 +129,13 @@ static bool has_backup(uint64_t group)
 
 int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
 {
+	struct stamp stamp = { .fd = fd, .uuid = uuid };
 	uint8_t sb[SB_BYTES];
-	uint8_t seed[16];
 	uint64_t n_blocks;
 	uint64_t group_blocks;
 
-	if (read_super(fd, SB_PRIMARY_AT, 0, sb, err) < 0)
+	init_crc(&stamp);
+	if (read_super(&stamp, SB_PRIMARY_AT, 0, sb, err) < 0)
 		return -1;
 	if (get32(sb, OFF_LOG_BLOCK_SIZE) != 2 ||
 	    !(get32(sb, OFF_INCOMPAT) & SB_INCOMPAT_CSUM_SEED) ||
@@ -128,11 +143,11 @@ int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
 		return err_set(err, ERR_INTERNAL, "this ext4 was not made by cleat's mkfs");
 	n_blocks = get32(sb, OFF_BLOCKS_LO) | (uint64_t)get32(sb, OFF_BLOCKS_HI) << 32;
 	group_blocks = get32(sb, OFF_BLOCKS_PER_GROUP);
-	random_bytes(seed, sizeof(seed));
+	random_bytes(stamp.hash_seed, sizeof(stamp.hash_seed));
 	for (uint64_t group = 1; group * group_blocks < n_blocks; group++) {
-		if (has_backup(group) && stamp_super(fd, group * group_blocks * SB_BLOCK_SIZE,
-						     (uint32_t)group, uuid, seed, err) < 0)
+		if (has_backup(group) && stamp_super(&stamp, group * group_blocks * SB_BLOCK_SIZE,
+						     (uint32_t)group, err) < 0)
 			return -1;
 	}
-	return stamp_super(fd, SB_PRIMARY_AT, 0, uuid, seed, err);
+	return stamp_super(&stamp, SB_PRIMARY_AT, 0, err);
 }

@@ -90,6 +90,15 @@ int host_file_resize(int fd, uint64_t bytes, struct err *err);
 int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret_digest,
 			  struct err *err);
 int host_file_sync(int fd, struct err *err);
+/*
+ * Half of a sync, for what gets its name next: the bytes are on the disk or in its cache, and what
+ * the filesystem says of them comes in its log before any later change. So once a later change (the
+ * name) is durable by host_dir_sync, the bytes are too; before that nothing is. XFS alone promises
+ * it: its log holds changes in their order and is written after a flush of the disk's cache
+ * (kernel, Documentation/filesystems/xfs/xfs-delayed-logging-design.rst; proven by
+ * test_pool_cut.c).
+ */
+int host_file_write_out(int fd, struct err *err);
 /* Sets mtime to now. */
 int host_file_touch(int fd, struct err *err);
 

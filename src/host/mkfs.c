@@ -12,10 +12,11 @@
  * not, over blocks that read as zero already. What no option says (default mount options, hash)
  * comes from mke2fs.conf, so it gets one of ours. Errors make the filesystem read-only: to go on
  * writing by metadata that is wrong spoils the rest, and the node refuses such a volume. Descriptor
- * blocks are reserved for growth to 16 times the size and not to 1024 times: they are most of what
- * a template holds (4 of 5 MiB for 100 GiB), and beyond them the kernel grows by meta_bg. -m 0: no
- * blocks reserved for root, the volume is a tenant's. XFS: sector size 4096 as its loop device has;
- * -K: nothing to discard in a fresh file, and discarding would punch its blocks away.
+ * blocks are reserved for growth to 16 times the size (beyond 512 GiB, to 4 times) and not to 1024
+ * times: they are most of what a template holds (4 of 5 MiB for 100 GiB, which each volume copies),
+ * and beyond them the kernel grows by meta_bg. -m 0: no blocks reserved for root, the volume is a
+ * tenant's. XFS: sector size 4096 as its loop device has; -K: nothing to discard in a fresh file,
+ * and discarding would punch its blocks away.
  */
 #include "host/mkfs.h"
 
@@ -31,6 +32,8 @@
 #define MKFS_TIMEOUT_NS (120 * NS_PER_S)
 #define EXT4_BLOCK 4096
 #define EXT4_GROWTH 16
+#define EXT4_GROWTH_LARGE 4
+#define EXT4_GROWTH_TO (512 * GIB)
 #define EXT4_SETTING "MKE2FS_CONFIG=" HOST_SPAWN_INPUT_PATH
 
 static const char ext4_config[] = "[defaults]\n"
@@ -51,9 +54,18 @@ static const char *ext4_inode_ratio(uint64_t bytes)
 	return bytes < 16384 * GIB ? "32768" : "65536";
 }
 
+/* To what size descriptor blocks are reserved. */
+static uint64_t ext4_grown_bytes(uint64_t bytes)
+{
+	if (bytes * EXT4_GROWTH <= EXT4_GROWTH_TO)
+		return bytes * EXT4_GROWTH;
+	return bytes * EXT4_GROWTH_LARGE < EXT4_GROWTH_TO ? EXT4_GROWTH_TO
+							  : bytes * EXT4_GROWTH_LARGE;
+}
+
 int host_mkfs_ext4(struct ctx *ctx, int fd, uint64_t bytes, struct err *err)
 {
-	uint64_t grown_blocks = bytes / EXT4_BLOCK * EXT4_GROWTH;
+	uint64_t grown_blocks = ext4_grown_bytes(bytes) / EXT4_BLOCK;
 	char extended[96] = "nodiscard,assume_storage_prezeroed=1";
 	size_t n = strlen(extended);
 

@@ -45,6 +45,7 @@ struct fake_inode {
 	uint64_t bytes;
 	uint64_t allocated_bytes;
 	int64_t changed_ns;
+	bool is_written; /* its bytes: the next sync of a directory makes it durable as well */
 	bool is_synced;
 	bool is_foreign;
 	char text[1024];

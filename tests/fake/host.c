@@ -365,6 +365,10 @@ int host_dir_sync(int dirfd, struct err *err)
 	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
 	sync_entries(inode_of(dirfd));
+	for (size_t i = 0; i < world.inodes.n; i++) {
+		if (world.inodes.v[i]->is_written && world.inodes.v[i]->on == inode_of(dirfd)->on)
+			world.inodes.v[i]->is_synced = true;
+	}
 	return 0;
 }
 
@@ -435,7 +439,7 @@ static struct fake_inode *change(int fd)
 
 	assert(!fake_fd_get(fd)->is_read_only);
 	world.n_touched += inode->is_foreign;
-	inode->is_synced = false;
+	inode->is_written = inode->is_synced = false;
 	inode->changed_ns = ++world.time_ns;
 	return inode;
 }
@@ -495,6 +499,14 @@ int host_file_sync(int fd, struct err *err)
 	return 0;
 }
 
+int host_file_write_out(int fd, struct err *err)
+{
+	if (fake_step_on(inode_of(fd), err) < 0)
+		return -1;
+	inode_of(fd)->is_written = true;
+	return 0;
+}
+
 int host_file_touch(int fd, struct err *err)
 {
 	if (fake_step_on(inode_of(fd), err) < 0)
@@ -545,7 +557,7 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
 	world.n_touched += inode_of(fd)->is_foreign;
 	fake_attr_put(inode_of(fd), name, text);
 	if (!inode_of(fd)->n_links)
-		inode_of(fd)->is_synced = false;
+		inode_of(fd)->is_written = inode_of(fd)->is_synced = false;
 	return 0;
 }
 

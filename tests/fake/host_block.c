@@ -274,7 +274,7 @@ static int make_fs(struct ctx *ctx, int fd, const char *fs, struct err *err)
 	assert(!inode->n_links && "mkfs only ever on a file without a name");
 	(void)snprintf(inode->fs, sizeof(inode->fs), "%s", fs);
 	memset(&inode->fs_uuid, 0x11, sizeof(inode->fs_uuid));
-	inode->is_synced = false;
+	inode->is_written = inode->is_synced = false;
 	if (inode->allocated_bytes)
 		inode->allocated_bytes -= 4096;
 	return 0;
@@ -307,7 +307,7 @@ int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
 		return -1;
 	assert(!inode->n_links && str_is_equal(inode->fs, "ext4"));
 	inode->fs_uuid = *uuid;
-	inode->is_synced = false;
+	inode->is_written = inode->is_synced = false;
 	return 0;
 }
 

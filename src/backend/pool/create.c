@@ -2,13 +2,14 @@
 /*
  * The birth of a volume:
  *
- *   O_TMPFILE → fallocate → filesystem → record → fsync → linkat(token) → fsync(directory)
+ *   O_TMPFILE → fallocate → filesystem → record → write out → linkat(token) → fsync(directory)
  *
  * Up to linkat the file has no name: a failure or SIGKILL anywhere before leaves nothing to clean
  * up, not even after a power cut. linkat is the one moment at which the volume exists, and then it
- * is whole. If it fails with EEXIST, another volume was quicker; ours evaporates and the other one
- * is compared. The last fsync is done also when the volume was there already: whoever made it may
- * have been killed before its own.
+ * is whole: its bytes were written out before, and XFS never has the later change without the
+ * earlier ones, so one fsync at the end is enough. If linkat fails with EEXIST, another volume was
+ * quicker; ours evaporates and the other one is compared. The last fsync is done also when the
+ * volume was there already: whoever made it may have been killed before its own.
  *
  * A mkfs may punch out blocks that it finds useless, and mkfs.xfs may round the size down: what is
  * missing after it is allocated again.
@@ -111,7 +112,7 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 	rc = host_file_allocate(fd, spec->bytes, err);
 	pool_promise_end(p, spec->bytes);
 	if (rc < 0 || fill(p, ctx, fd, spec, &uuid, err) < 0 ||
-	    write_record(p, fd, spec, &uuid, err) < 0 || host_file_sync(fd, err) < 0)
+	    write_record(p, fd, spec, &uuid, err) < 0 || host_file_write_out(fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;

@@ -28,7 +28,7 @@
 #define TEMPLATE_BYTES_MAX (4096 * GIB)
 
 /* The number is the version of host_mkfs_ext4's options: change both together. */
-#define TEMPLATE_FORMAT "ext4-2-%llu"
+#define TEMPLATE_FORMAT "ext4-3-%llu"
 #define DIGEST_ATTR "user.cleat.template"
 
 struct oldest {
