@@ -10,8 +10,9 @@
  * text: small blocks that live long, made in a storm, would hold a page each of
  * what the storm allocated.
  *
- * Written are 25 at once, then 25 a second: what people read may come late, what
- * pods wait for may not.
+ * Written are 10 at once, then 25 a second; but while more than 10 wait and others
+ * keep coming, none before it is 5 s old: what people read may come late, what pods
+ * wait for may not.
  *
  * An API server that is away must cost neither memory nor workers: what does
  * not fit into the list is dropped, and so is what could not be written.
@@ -41,10 +42,13 @@
 #define BUDGET 25
 #define BUDGET_REFILL_NS (300 * NS_PER_S)
 #define WRITE_TIMEOUT_NS (10 * NS_PER_S)
-/* An Event is two of the four or five writes that a claim costs the API server. In a storm of
- * claims they wait for the work that they tell of. */
-#define PACE_BURST 25
+/* Events are two of the four or five writes that a claim costs the API server. In a storm of claims
+ * they wait for the work that they tell of: until it is quiet, or they are late. */
+#define PACE_BURST 10
 #define PACE_NS (NS_PER_S / 25)
+#define STORM 10
+#define QUIET_NS (NS_PER_S / 2)
+#define LATE_NS (5 * NS_PER_S)
 
 struct event {
 	struct event *next;
@@ -52,6 +56,7 @@ struct event {
 	enum recorder_type type;
 	char *reason;
 	char *message;
+	int64_t recorded_ns;
 };
 
 /* One line of a table; key 0: free. */
@@ -78,7 +83,8 @@ struct recorder {
 	struct event *first;
 	struct event **last;
 	unsigned n_pending;
-	int64_t pace_ns; /* lock: when the next one may be written */
+	int64_t pace_ns;     /* when the next one may be written */
+	int64_t recorded_ns; /* the last one */
 	bool at_work;
 	bool closed;
 };
@@ -255,7 +261,19 @@ static void write_event(struct recorder *r, const struct event *e)
 	ctx_done(&ctx);
 }
 
-/* Under the lock: until the pace allows one more, or the recorder is closed. */
+/* Under the lock: when the first one may be written. */
+static int64_t due_ns(const struct recorder *r)
+{
+	int64_t late_ns = r->first->recorded_ns + LATE_NS;
+	int64_t quiet_ns = r->recorded_ns + QUIET_NS;
+	int64_t calm_ns = quiet_ns < late_ns ? quiet_ns : late_ns;
+
+	if (r->n_pending <= STORM || r->n_pending > PENDING_MAX / 2 || calm_ns < r->pace_ns)
+		return r->pace_ns;
+	return calm_ns;
+}
+
+/* Under the lock: until the first one may be written, or the recorder is closed. */
 static void keep_pace(struct recorder *r)
 {
 	int64_t now_ns = clock_now_ns();
@@ -263,8 +281,8 @@ static void keep_pace(struct recorder *r)
 	if (r->pace_ns < now_ns - PACE_BURST * PACE_NS)
 		r->pace_ns = now_ns - PACE_BURST * PACE_NS;
 	r->pace_ns += PACE_NS;
-	while (!r->closed && clock_now_ns() < r->pace_ns)
-		(void)sync_cond_wait_until(&r->idle, &r->lock, r->pace_ns);
+	while (!r->closed && clock_now_ns() < due_ns(r))
+		(void)sync_cond_wait_until(&r->idle, &r->lock, due_ns(r));
 }
 
 static struct event *take_event(struct recorder *r)
@@ -377,6 +395,7 @@ static bool queue_event(struct recorder *r, struct event *e)
 		free_event(e);
 		return false;
 	}
+	e->recorded_ns = r->recorded_ns = clock_now_ns();
 	*r->last = e;
 	r->last = &e->next;
 	r->n_pending++;
