@@ -160,7 +160,7 @@ static bool open_stream(struct session *ss, struct rpc *r)
 		int64_t left = r->deadline_ns - clock_now_ns();
 
 		grpc_timeout_format(left > 1 ? left : 1, timeout);
-		h[n++] = (struct h2_header){ "grpc-timeout", timeout, 0, false };
+		h[n++] = (struct h2_header){ "grpc-timeout", timeout, 0, true };
 	}
 	r->stream = h2_request(ss->h2, h, n, false, r, &ignored);
 	if (!r->stream)

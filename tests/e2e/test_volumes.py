@@ -2,6 +2,7 @@
 """What a user of the cluster does with volumes, and what is on the node afterwards."""
 import json
 import re
+from pathlib import Path
 
 import pytest
 from cluster import DRIVER, POOL, SYSTEM, claim, machine, pod, storage_class, wait
@@ -95,6 +96,13 @@ def test_raw_block(cluster, space):
     cluster.apply(space, pod("second", "device", block=True))
     cluster.wait_running(space, "second")
     assert cluster.run_in(space, "second", "dd if=/dev/data bs=4096 count=64 2>/dev/null | sha256sum") == checksum
+
+
+@pytest.mark.parametrize("component", ["node", "controller"])
+def test_image_keeps_the_allocator_small(cluster, component):
+    """What tests/perf/memory measures with."""
+    environ = Path(f"/proc/{cluster.process_of(component).pid}/environ").read_text()
+    assert "GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=1" in environ.split("\0")
 
 
 def test_filesystems_are_checked_in_the_agents_container(cluster, space, classes):
