@@ -9,6 +9,7 @@
  * The creating process is a child that is stopped at its n-th system call. As root.
  */
 #include "backend/registry.h"
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/str.h"
 #include "check.h"
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
@@ -199,6 +201,18 @@ static bool is_there(const struct shape *shape)
 	return true;
 }
 
+/* A mkfs that the child had started may still be ending, with the file in its hands. */
+static void umount_pool(void)
+{
+	int64_t end_ns = clock_now_ns() + 10 * NS_PER_S;
+
+	while (umount2(contract_pool_dir(), UMOUNT_NOFOLLOW) < 0) {
+		ASSERT_EQ(errno, EBUSY);
+		ASSERT_TRUE(clock_now_ns() < end_ns);
+		(void)poll(NULL, 0, 1);
+	}
+}
+
 /* One birth, cut at its n-th call: false when it has fewer. */
 static bool cut_at(const struct shape *shape, unsigned n, bool is_log_written, bool *ret_was_there)
 {
@@ -213,7 +227,7 @@ static bool cut_at(const struct shape *shape, unsigned n, bool is_log_written, b
 		ASSERT_EQ(kill(pid, SIGKILL), 0);
 		ASSERT_EQ(waitpid(pid, NULL, 0), pid);
 	}
-	ASSERT_EQ(umount2(contract_pool_dir(), UMOUNT_NOFOLLOW), 0);
+	umount_pool();
 	r = open_pool(contract_pool_dir());
 	ASSERT_TRUE(r);
 	*ret_was_there = is_there(shape);
