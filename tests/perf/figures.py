@@ -13,7 +13,7 @@ REST = 60
 def environment():
     """What the image sets for the C library's allocator, from here on set for programs that are started."""
     text = (pathlib.Path(__file__).resolve().parents[2] / 'Containerfile').read_text()
-    name, value = re.search(r'(GLIBC_TUNABLES)=(\S+)', text).groups()
+    name, value = re.search(r'^ENV (GLIBC_TUNABLES)="([^"]+)"$', text, re.M).groups()
     os.environ[name] = value
 
 
