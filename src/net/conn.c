@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A byte connection on libuv, with TLS through memory BIOs so that OpenSSL never sees the socket:
- * bytes come in by uv_read, go through SSL_read, and what SSL_write leaves in its BIO goes out by
- * uv_write.
+ * A byte connection on libuv; conn_tls.c is its TLS.
  *
  * Life: made by conn_connect or conn_accept, ended by uv_close alone. Every failure becomes
  * uv_close, whose callback runs in a later turn of the loop; it reports on_close (unless the user
@@ -15,10 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <uv.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -28,34 +22,6 @@
 
 #define READ_SIZE (32u << 10)
 #define LINGER_NS NS_PER_S
-
-struct conn {
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} uv;
-	struct ev_loop *loop;
-	struct ev_timer *timer; /* connect timeout, then linger at close */
-	const struct conn_ops *ops;
-	void *arg;
-	SSL *ssl;
-	struct tls *tls;
-	char *read_buf;
-	size_t backlog;
-	int64_t moved_ns; /* when something of the backlog went out last, or it began */
-	bool is_unix, is_open, is_high;
-	bool user_closed; /* no callbacks any more */
-	bool closing;     /* uv_close was called */
-	uv_connect_t connect_req;
-	uv_getaddrinfo_t *resolve; /* under way; its arg is cleared when we go first */
-	struct addrinfo *addrs, *next_addr;
-	bool reopening; /* between two addresses: the old socket is being closed */
-	uint16_t port;
-	struct err why;
-	char peer[CONN_PEER_MAX];
-};
 
 struct write_req {
 	uv_write_t req;
@@ -77,7 +43,7 @@ static void handle_closed(uv_handle_t *handle)
 	free(c);
 }
 
-static void close_now(struct conn *c)
+void conn_end(struct conn *c)
 {
 	if (c->closing)
 		return;
@@ -97,22 +63,7 @@ static void fail(struct conn *c, int uv_error, const char *what)
 	if (c->closing)
 		return;
 	err_os(&c->why, ERR_UNAVAILABLE, uv_error, "%s", what);
-	close_now(c);
-}
-
-static void fail_tls(struct conn *c)
-{
-	long verify = SSL_get_verify_result(c->ssl);
-
-	if (c->closing)
-		return;
-	if (verify != X509_V_OK && SSL_get_verify_mode(c->ssl) != SSL_VERIFY_NONE)
-		err_set(&c->why, ERR_UNAVAILABLE, "TLS: peer's certificate: %s",
-			X509_verify_cert_error_string(verify));
-	else
-		err_set(&c->why, ERR_UNAVAILABLE, "TLS: %s", tls_reason());
-	ERR_clear_error();
-	close_now(c);
+	conn_end(c);
 }
 
 static void written(uv_write_t *req, int status)
@@ -130,14 +81,14 @@ static void written(uv_write_t *req, int status)
 		fail(c, status, "write");
 	} else if (c->user_closed) {
 		if (c->backlog == 0)
-			close_now(c);
+			conn_end(c);
 	} else if (c->is_high && c->backlog < CONN_BACKLOG_LOW) {
 		c->is_high = false;
 		c->ops->on_drained(c->arg);
 	}
 }
 
-static void send_raw(struct conn *c, const char *bytes, size_t n)
+void conn_send_raw(struct conn *c, const char *bytes, size_t n)
 {
 	uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)n);
 	struct write_req *w = NULL;
@@ -170,105 +121,11 @@ static void send_raw(struct conn *c, const char *bytes, size_t n)
 	c->is_high |= c->backlog > CONN_BACKLOG_HIGH;
 }
 
-static void send_tls_output(struct conn *c)
-{
-	char *bytes = NULL;
-	long n = BIO_get_mem_data(SSL_get_wbio(c->ssl), &bytes);
-
-	if (n <= 0)
-		return;
-	send_raw(c, bytes, (size_t)n);
-	BIO_reset(SSL_get_wbio(c->ssl));
-}
-
-/* Names that do not all fit are left out from the first that does not: half a name is another. */
-static void name_tls_peer(struct conn *c)
-{
-	autostr struct str names = STR_INIT;
-	size_t used = strlen(c->peer), n;
-
-	tls_name_peer(c->ssl, &names);
-	n = names.len;
-	if (used + n >= sizeof(c->peer)) {
-		n = sizeof(c->peer) - used - 1;
-		while (n > 0 && names.buf[n] != ' ')
-			n--;
-	}
-	memcpy(c->peer + used, str_get(&names), n);
-	c->peer[used + n] = '\0';
-}
-
-static void open_done(struct conn *c)
+void conn_opened(struct conn *c)
 {
 	c->is_open = true;
 	ev_timer_stop(c->timer);
 	c->ops->on_open(c->arg);
-}
-
-static bool finish_handshake(struct conn *c)
-{
-	const unsigned char *alpn = NULL;
-	unsigned alpn_len = 0;
-	int r = 0;
-
-	/* SSL_get_error looks at the thread's queue of errors, which is shared by all connections.
-	 */
-	ERR_clear_error();
-	r = SSL_do_handshake(c->ssl);
-
-	if (r == 1) {
-		SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
-		send_tls_output(c);
-		if (c->closing)
-			return false;
-		if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
-			err_set(&c->why, ERR_UNAVAILABLE,
-				"TLS: peer does not speak HTTP/2 (no ALPN h2)");
-			close_now(c);
-			return false;
-		}
-		name_tls_peer(c);
-		open_done(c);
-		return true;
-	}
-	r = SSL_get_error(c->ssl, r);
-	send_tls_output(c);
-	if (r != SSL_ERROR_WANT_READ && r != SSL_ERROR_WANT_WRITE)
-		fail_tls(c);
-	return false;
-}
-
-static void receive_tls(struct conn *c, const char *bytes, size_t n)
-{
-	uint8_t plain[8192];
-	int got = 0;
-
-	BIO_write(SSL_get_rbio(c->ssl), bytes, (int)n);
-	if (!c->is_open && !finish_handshake(c))
-		return;
-	for (;;) {
-		if (c->closing || c->user_closed)
-			return;
-		ERR_clear_error();
-		got = SSL_read(c->ssl, plain, sizeof(plain));
-		if (got <= 0)
-			break;
-		c->ops->on_data(c->arg, plain, (size_t)got);
-		explicit_bzero(plain, (size_t)got);
-	}
-	got = SSL_get_error(c->ssl, got);
-	send_tls_output(c);
-	switch (got) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		break;
-	case SSL_ERROR_ZERO_RETURN:
-		c->why = (struct err){ .msg = "peer closed" };
-		close_now(c);
-		break;
-	default:
-		fail_tls(c);
-	}
 }
 
 /* Only while it is read into: a thousand connections that say nothing shall not have one each. */
@@ -282,18 +139,6 @@ static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf
 	*ret_buf = uv_buf_init(c->read_buf, READ_SIZE);
 }
 
-/* OpenSSL's part of a session is 50 times the rest of a connection, so it waits for the first bytes
- * of who connected. */
-static bool begin_tls(struct conn *c)
-{
-	if (!c->tls || c->ssl)
-		return true;
-	c->ssl = tls_session_new(c->tls, NULL, &c->why);
-	if (!c->ssl)
-		close_now(c);
-	return c->ssl != NULL;
-}
-
 static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
 {
 	if (n == 0 || c->closing || c->user_closed)
@@ -303,13 +148,13 @@ static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
 			c->why = (struct err){ .msg = "peer closed" };
 		else
 			err_set(&c->why, ERR_UNAVAILABLE, "peer closed during the TLS handshake");
-		close_now(c);
+		conn_end(c);
 	} else if (n < 0) {
 		fail(c, (int)n, "read");
-	} else if (!begin_tls(c)) {
+	} else if (!conn_tls_begin(c)) {
 		return;
 	} else if (c->ssl) {
-		receive_tls(c, buf->base, (size_t)n);
+		conn_tls_receive(c, buf->base, (size_t)n);
 	} else {
 		c->ops->on_data(c->arg, (const uint8_t *)buf->base, (size_t)n);
 		explicit_bzero(buf->base, (size_t)n);
@@ -381,9 +226,9 @@ static void begin(struct conn *c)
 		return;
 	}
 	if (c->ssl)
-		finish_handshake(c);
+		(void)conn_tls_handshake(c);
 	else if (!c->tls)
-		open_done(c);
+		conn_opened(c);
 }
 
 static void try_address(struct conn *c);
@@ -444,7 +289,7 @@ static void time_out(void *arg)
 	struct conn *c = arg;
 
 	if (c->user_closed)
-		close_now(c);
+		conn_end(c);
 	else
 		fail(c, UV_ETIMEDOUT, c->tls ? "connect and TLS handshake" : "connect");
 }
@@ -517,7 +362,7 @@ static struct conn *new_conn(struct ev_loop *loop, bool is_unix, struct tls *tls
 static int discard(struct conn *c)
 {
 	c->user_closed = true;
-	close_now(c);
+	conn_end(c);
 	return -1;
 }
 
@@ -578,14 +423,10 @@ size_t conn_write(struct conn *c, const void *bytes, size_t n)
 	if (c->closing || c->user_closed || n == 0)
 		return c->backlog;
 	if (!c->ssl) {
-		send_raw(c, bytes, n);
+		conn_send_raw(c, bytes, n);
 		return c->backlog;
 	}
-	ERR_clear_error();
-	if (SSL_write(c->ssl, bytes, (int)n) <= 0)
-		fail_tls(c);
-	else
-		send_tls_output(c);
+	conn_tls_write(c, bytes, n);
 	return c->backlog;
 }
 
@@ -603,17 +444,14 @@ void conn_close(struct conn *c)
 {
 	if (c->user_closed)
 		return;
-	if (c->ssl && c->is_open && !c->closing) {
-		SSL_shutdown(c->ssl);
-		ERR_clear_error();
-		send_tls_output(c);
-	}
+	if (c->ssl && c->is_open && !c->closing)
+		conn_tls_shutdown(c);
 	c->user_closed = true;
 	if (c->closing)
 		return;
 	uv_read_stop(&c->uv.stream);
 	if (c->backlog == 0 || !c->is_open)
-		close_now(c);
+		conn_end(c);
 	else
 		ev_timer_start(c->timer, LINGER_NS, 0);
 }
@@ -621,7 +459,7 @@ void conn_close(struct conn *c)
 void conn_abort(struct conn *c)
 {
 	c->user_closed = true;
-	close_now(c);
+	conn_end(c);
 }
 
 const char *conn_peer(const struct conn *c)
