@@ -44,7 +44,7 @@ struct h2_header {
 	const char *name; /* lower case; ":path" and so on for pseudo-headers */
 	const char *value;
 	size_t value_len;  /* 0 in what is sent: strlen; in what came it is exact */
-	bool is_sensitive; /* never indexed (authorization) */
+	bool is_sensitive; /* never indexed: a secret, or another one in each call */
 };
 
 struct h2_ops {

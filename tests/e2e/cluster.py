@@ -289,9 +289,19 @@ def build_image(program, folder):
     return archive, tag
 
 
+def sweep_abandoned(where):
+    """Takes down the clusters whose owner was killed before it did so."""
+    for run in Path(where).glob("cleat-e2e-*"):
+        bed = Bed(run)
+        if bed.is_abandoned():
+            bed.say(f"{run} is taken down: who made it was killed")
+            bed.down()
+
+
 def open_cluster(program, **options):
     """A cluster with the chart installed from an image of the program; the caller takes it down by bed.down()."""
-    bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"), **options)
+    sweep_abandoned("/var/tmp")
+    bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"), owner=Process(os.getpid()), **options)
     bed.up()
     try:
         archive, tag = build_image(program, bed.run)

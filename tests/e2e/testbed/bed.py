@@ -41,9 +41,10 @@ def tool(name):
 
 
 class Bed:
-    def __init__(self, run, audit=False, manager_qps=100):
-        """audit: the API server writes every request down, in log/audit.log. manager_qps: of the controller manager."""
-        self.run = Path(run).resolve()
+    def __init__(self, run, owner=None, audit=False, manager_qps=100):
+        """owner: a Process without which the cluster is nobody's. audit: the API server writes every request down, in
+        log/audit.log. manager_qps: of the controller manager."""
+        self.run, self.owner = Path(run).resolve(), owner
         self.audit, self.manager_qps = audit, manager_qps
         self.state_file = self.run / "state.json"
         self.state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
@@ -71,6 +72,10 @@ class Bed:
     @property
     def kubeconfig(self):
         return self.run / "conf/admin.kubeconfig"
+
+    def is_abandoned(self):
+        owner = self.process("owner")
+        return owner is not None and not owner.alive()
 
     def is_up(self):
         holder = self.process("init")
@@ -257,7 +262,7 @@ class Bed:
             raise Failure(f"{self.run} is not empty")
         self.run.mkdir(parents=True, exist_ok=True)
         self.began = time.monotonic()
-        self.remember(programs=str(programs))
+        self.remember(programs=str(programs), **({"owner": [self.owner.pid, self.owner.born]} if self.owner else {}))
         try:
             self.bring_up()
         except BaseException:
