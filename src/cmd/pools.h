@@ -51,10 +51,11 @@ int pools_configure(struct arena *a, const struct pools_options *opts, const cha
 /* Opens one and logs what it holds. */
 int pools_try(struct registry *registry, struct ctx *ctx, const struct backend_config *config,
 	      struct err *err);
-/* Opens all that can be opened; the others are noted as missing and logged. Fails if none can be,
- * or if one contradicts another (INVALID_ARGUMENT, ALREADY_EXISTS). */
+/* Opens all that can be opened; the others are noted as missing and logged. Fails if one
+ * contradicts another (INVALID_ARGUMENT, ALREADY_EXISTS), or if none can be opened, unless
+ * may_be_none. */
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
-	       size_t n, struct err *err);
+	       size_t n, bool may_be_none, struct err *err);
 
 /* After the registry was closed: removes the directories that images were mounted on, where nothing
  * is any more. */

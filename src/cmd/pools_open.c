@@ -3,8 +3,9 @@
  * pools_open - from configurations to an opened registry, and its figures
  *
  * A pool that cannot be served does not keep the others from it: it is named, and tried again while
- * the process lives (pools_watch.c). Only when none can be served, or when two contradict each
- * other, the process ends with the reason. Damaged files in a pool are told and left alone.
+ * the process lives (pools_watch.c). The process ends with the reason when two contradict each
+ * other, or when none can be served and it has nothing else to do: a node still takes down what is
+ * mounted there. Damaged files in a pool are told and left alone.
  */
 #include <errno.h>
 #include <sys/stat.h>
@@ -54,19 +55,20 @@ int pools_try(struct registry *registry, struct ctx *ctx, const struct backend_c
 }
 
 int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_config *configs,
-	       size_t n, struct err *err)
+	       size_t n, bool may_be_none, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (pools_try(registry, ctx, &configs[i], err) == 0)
 			continue;
-		if (n == 1 || err->code == ERR_INVALID_ARGUMENT || err->code == ERR_ALREADY_EXISTS)
+		if ((n == 1 && !may_be_none) || err->code == ERR_INVALID_ARGUMENT ||
+		    err->code == ERR_ALREADY_EXISTS)
 			return -1;
 		log_error("pool cannot be served; it is tried again until it can",
 			  log_str("pool", configs[i].name), log_str("path", configs[i].dir),
 			  log_err(err));
 		registry_miss(registry, &configs[i], err->msg);
 	}
-	return registry_count(registry) > 0 ? 0 : -1;
+	return may_be_none || registry_count(registry) > 0 ? 0 : -1;
 }
 
 void pools_forget_mount_points(const struct backend_config *configs, size_t n)

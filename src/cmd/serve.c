@@ -5,10 +5,10 @@
  *   look at the machine -> CSI services -> HTTP port -> pools -> listeners -> kubelet -> event loop
  *
  * The order is that of who may see what: whatever may be wrong with names, ports, certificates and
- * directories is found before a pool is touched, having no pool to serve ends the process
- * before a CSI endpoint listens, and kubelet, which calls as soon as it sees the registration
- * socket, is shown it last. Pools that are missing among several are tried again meanwhile
- * (pools_watch). Nothing is restored at the start, since there is no state but the files
+ * directories is found before a pool is touched, having no pool to serve ends a driver before a CSI
+ * endpoint listens (a node goes on: pods wait for what it takes down), and kubelet, which calls as
+ * soon as it sees the registration socket, is shown it last. Pools that are missing are tried again
+ * meanwhile (pools_watch). Nothing is restored at the start, since there is no state but the files
  * and the kernel's own; so a SIGKILL at any time is an ordinary end.
  *
  * A socket's file may be removed under us (kubelet clears its plugin directory when it starts,
@@ -102,7 +102,7 @@ static int open_pools(struct serve *s, struct err *err)
 	int r;
 
 	ctx_init(&ctx, OPEN_TIMEOUT_NS);
-	r = pools_open(s->registry, &ctx, s->configs, s->n_configs, err);
+	r = pools_open(s->registry, &ctx, s->configs, s->n_configs, s->opts->is_node, err);
 	ctx_done(&ctx);
 	return r;
 }

@@ -242,10 +242,13 @@ class Driver:
         self.env, self.process, self.calls = env, None, None
         self.n_starts = 0
 
-    def start(self):
+    def spawn(self):
         self.n_starts += 1
         self.process = Process(self.dir / f'cleat-{self.n_starts}.log', *self.words, env=self.env)
         self.connect()
+
+    def start(self):
+        self.spawn()
         self.wait_ready()
         return self
 

@@ -6,8 +6,8 @@ import os
 import grpc
 import pytest
 from certs import Authority
-from harness import (DRIVER, MIB, PATIENCE, Calls, Code, Driver, Pool, Process, Volume, csi, fails, registration,
-                     registration_grpc, sh, wait_until)
+from harness import (DRIVER, MIB, PATIENCE, Calls, Code, Driver, Pool, Process, Volume, csi, fails, mountinfo,
+                     registration, registration_grpc, sh, wait_until)
 from test_endpoint import free_port
 from test_process import get
 
@@ -128,6 +128,34 @@ def test_pool_that_comes_later_is_told_to_kubelet(work, pool, kubelet):
     finally:
         n.end()
         second.unmount()
+
+
+def test_without_its_only_pool_it_takes_down_what_is_mounted(work, own_pool, kubelet):
+    """Its disk is away when it starts: pods' targets are not kept for it, and it is served once it is there."""
+    port = free_port()
+    n = Node(work, own_pool, kubelet, f'--http-endpoint=127.0.0.1:{port}').start()
+    try:
+        kubelet.notify(True)
+        volume = Volume(n, kubelet.dir / 'pods', size=64 * MIB).up()
+        n.kill()
+        sh('umount', '-l', own_pool.dir)
+        n.spawn()
+        wait_until('it answers', lambda: get(port, '/readyz')[0] == 503)
+        assert str(own_pool.dir) in get(port, '/readyz')[1]
+        assert 'cleat_pools_missing 1' in get(port, '/metrics')[1]
+        assert kubelet.get_info().name == DRIVER
+        assert not n.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments
+        with fails(Code.UNAVAILABLE, str(own_pool.dir)):
+            n.calls.delete(volume.id)
+        volume.unpublish().unstage()
+        assert not [m for m in mountinfo() if m[0].startswith(str(volume.dir))]
+        own_pool.mount()
+        kubelet.notify(True)
+        wait_until('it is served', lambda: get(port, '/readyz')[0] == 200)
+        n.calls.delete(volume.id)
+        n.stop()
+    finally:
+        n.end()
 
 
 def refused(work, pool, kubelet_dir, *more):

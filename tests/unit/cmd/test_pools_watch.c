@@ -108,7 +108,7 @@ TEST(a_missing_pool_among_several_is_served_when_it_comes)
 
 	setup(&e);
 	fake_host_unmount_pool();
-	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, &e.err), &e.err);
+	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err);
 	ASSERT_EQ(registry_count(e.r), 1);
 	ASSERT_EQ(registry_missing(e.r, e.ctx.arena, &missing), 1);
 	ASSERT_STR(missing[0].name, "disk");
@@ -131,7 +131,7 @@ TEST(a_pool_that_dies_is_named_and_told_of_no_more_often_than_calm_allows)
 
 	setup(&e);
 	fake_host_unmount_pool();
-	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, &e.err), &e.err);
+	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err);
 	watch(&e, HOUR);
 	fake_host_mount_pool();
 	run_until(&e, "");
@@ -146,7 +146,7 @@ TEST(a_change_is_told_when_there_was_calm)
 	struct env e;
 
 	setup(&e);
-	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, &e.err), &e.err);
+	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err);
 	watch(&e, 0);
 	fake_host_kill_disk();
 	run_until(&e, "pool 'disk'");
@@ -160,22 +160,33 @@ TEST(no_pool_at_all_and_contradictions_end_the_start)
 
 	setup(&e);
 	fake_host_unmount_pool();
-	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs + 1, 1, &e.err), &e.err,
+	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs + 1, 1, false, &e.err), &e.err,
 		   ERR_FAILED_PRECONDITION, "/pool");
 	e.configs[0] = (struct backend_config){ .kind = "pool", .name = "a", .dir = "/pool" };
 	e.configs[1] = (struct backend_config){ .kind = "pool", .name = "b", .dir = "/nowhere" };
-	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs, 2, &e.err), &e.err, ERR_FAILED_PRECONDITION,
-		   "/nowhere");
+	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err,
+		   ERR_FAILED_PRECONDITION, "/nowhere");
 	fake_host_mount_pool();
 	fake_host_add_dir("/pool/sub");
 	e.configs[1] = (struct backend_config){ .kind = "pool", .name = "b", .dir = "/pool/sub" };
-	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs, 2, &e.err), &e.err, ERR_ALREADY_EXISTS,
+	ASSERT_ERR(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err, ERR_ALREADY_EXISTS,
 		   "same filesystem");
 	watch(&e, 0);
+	teardown(&e);
+}
+
+TEST(a_node_starts_without_a_pool)
+{
+	struct env e;
+
+	setup(&e);
+	fake_host_unmount_pool();
+	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs + 1, 1, true, &e.err), &e.err);
+	ASSERT_EQ(registry_count(e.r), 0);
 	teardown(&e);
 }
 
 RUN_TESTS(UNIT(a_missing_pool_among_several_is_served_when_it_comes),
 	  UNIT(a_pool_that_dies_is_named_and_told_of_no_more_often_than_calm_allows),
 	  UNIT(a_change_is_told_when_there_was_calm),
-	  UNIT(no_pool_at_all_and_contradictions_end_the_start))
+	  UNIT(no_pool_at_all_and_contradictions_end_the_start), UNIT(a_node_starts_without_a_pool))
