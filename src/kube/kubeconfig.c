@@ -6,7 +6,8 @@
  * several files, as kubectl has it, the first that has an entry (whole, under
  * its name) or a current context is the one that counts.
  *
- * Null, however it is spelled, is a field that is not there.
+ * Null, however it is spelled, is a field that is not there; aliases and merge
+ * keys are followed.
  *
  * What this client cannot do is refused by name instead of being passed over:
  * a kubeconfig with an exec plugin would otherwise end in a puzzling 401. Each
@@ -19,6 +20,8 @@
 
 #include <strings.h>
 #include <yaml.h>
+
+#define MERGES_MAX 64
 
 struct file {
 	const char *path;
@@ -57,19 +60,52 @@ static const char *scalar_text(const yaml_node_t *node)
 	return (const char *)node->data.scalar.value;
 }
 
+static yaml_node_t *find_at(struct file *f, const yaml_node_t *map, const char *key,
+			    unsigned *left);
+
+/* In what a merge key ("<<") names: a mapping, or mappings of which the first counts. */
+static yaml_node_t *find_merged(struct file *f, const yaml_node_t *from, const char *key,
+				unsigned *left)
+{
+	yaml_node_t *value = NULL;
+
+	if (from->type != YAML_SEQUENCE_NODE)
+		return find_at(f, from, key, left);
+	for (const yaml_node_item_t *i = from->data.sequence.items.start;
+	     !value && i < from->data.sequence.items.top; i++)
+		value = find_at(f, yaml_document_get_node(&f->doc, *i), key, left);
+	return value;
+}
+
+/* Its own fields go before merged ones. An alias may name what it lies in, so the mappings that are
+ * looked into are counted. */
+static yaml_node_t *find_at(struct file *f, const yaml_node_t *map, const char *key, unsigned *left)
+{
+	const yaml_node_pair_t *end = map->data.mapping.pairs.top;
+	yaml_node_t *value = NULL;
+
+	if (map->type != YAML_MAPPING_NODE || *left == 0)
+		return NULL;
+	--*left;
+	for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < end; p++) {
+		if (str_is_equal(scalar_text(yaml_document_get_node(&f->doc, p->key)), key))
+			return yaml_document_get_node(&f->doc, p->value);
+	}
+	for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; !value && p < end; p++) {
+		if (str_is_equal(scalar_text(yaml_document_get_node(&f->doc, p->key)), "<<"))
+			value = find_merged(f, yaml_document_get_node(&f->doc, p->value), key,
+					    left);
+	}
+	return value;
+}
+
 /* The value of a field; NULL if it is absent or null. */
 static yaml_node_t *find(struct file *f, const yaml_node_t *map, const char *key)
 {
-	if (!map || map->type != YAML_MAPPING_NODE)
-		return NULL;
-	for (const yaml_node_pair_t *p = map->data.mapping.pairs.start;
-	     p < map->data.mapping.pairs.top; p++) {
-		yaml_node_t *value = yaml_document_get_node(&f->doc, p->value);
+	unsigned left = MERGES_MAX;
+	yaml_node_t *value = map ? find_at(f, map, key, &left) : NULL;
 
-		if (str_is_equal(scalar_text(yaml_document_get_node(&f->doc, p->key)), key))
-			return is_null(value) ? NULL : value;
-	}
-	return NULL;
+	return value && !is_null(value) ? value : NULL;
 }
 
 /* The text of a field, malloc'ed; NULL if it is absent or empty. */

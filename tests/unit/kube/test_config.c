@@ -211,6 +211,27 @@ TEST(null_is_unset_and_a_boolean_has_many_words)
 }
 
 /* As kubectl merges: the first file to name an entry has it whole; paths go by the entry's file. */
+TEST(merge_keys_are_followed)
+{
+	struct kube_config c;
+	struct err err;
+
+	ASSERT_OK(parse("current-context: one\n"
+			"contexts:\n- name: one\n  context: {cluster: c, user: u}\n"
+			"base: &base {insecure-skip-tls-verify: true, tls-server-name: base}\n"
+			"more: &more {tls-server-name: more, server: \"https://10.0.0.9:1\"}\n"
+			"clusters:\n- name: c\n  cluster:\n    <<: [*base, *more]\n"
+			"    server: https://10.0.0.1:6443\n"
+			"users:\n- name: u\n  user: &user {<<: *user, token: secret}\n",
+			"", &c, &err),
+		  &err);
+	ASSERT_STR(c.host, "10.0.0.1");
+	ASSERT_STR(c.server_name, "base");
+	ASSERT_TRUE(c.insecure_skip_verify);
+	ASSERT_STR(c.token, "secret");
+	kube_config_done(&c);
+}
+
 TEST(of_several_files_the_first_to_say_something_counts)
 {
 	static const char first[] = "contexts:\n- name: one\n  context: {cluster: c, user: u}\n"
@@ -370,7 +391,7 @@ TEST(a_broken_certificate_is_found_at_once)
 
 RUN_TESTS(UNIT(the_current_context_is_used), UNIT(another_context_can_be_asked_for),
 	  UNIT(what_is_wrong_is_named_with_its_line), UNIT(server_addresses_of_all_kinds),
-	  UNIT(null_is_unset_and_a_boolean_has_many_words),
+	  UNIT(null_is_unset_and_a_boolean_has_many_words), UNIT(merge_keys_are_followed),
 	  UNIT(of_several_files_the_first_to_say_something_counts),
 	  UNIT(a_token_file_is_trimmed_and_judged), UNIT(an_empty_token_file_is_named_at_load),
 	  UNIT(the_list_of_KUBECONFIG_is_merged), UNIT(no_word_of_a_secret_is_in_a_message),
