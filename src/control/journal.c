@@ -196,29 +196,37 @@ static int check_open(const struct journal *j, struct err *err)
 			  : err_set(err, ERR_ABORTED, "the journal is not open: another leads now");
 }
 
-static size_t place_bytes(const struct journal *j, const char *place)
+/* Whether the place may have this much: half of what the others leave, so that any number of dead
+ * places together leave some. */
+static bool place_has_room(const struct journal *j, const char *place, size_t bytes)
 {
-	size_t n = 0;
+	size_t room = j->object_bytes * j->objects_max;
+	size_t others = 0;
 	void *v;
 
 	for (size_t it = 0; map_next(j->entries, &it, NULL, &v);) {
 		const struct journal_entry *e = v;
 
-		n += journal_is_kept(e) && str_is_equal(e->place, place) ? entry_size(e) : 0;
+		if (!journal_is_kept(e))
+			continue;
+		if (str_is_equal(e->place, place))
+			bytes += entry_size(e);
+		else
+			others += entry_size(e);
 	}
-	return n;
+	return others < room && bytes <= (room - others) / 2;
 }
 
 /* An object with room, made if need be. */
 static int find_room(struct journal *j, const struct intent *it, size_t bytes, unsigned *ret_object,
 		     struct err *err)
 {
-	if (*it->place && j->objects_max > 1 &&
-	    place_bytes(j, it->place) + bytes > j->object_bytes * j->objects_max / 2)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-			       "too many volumes of '%s' are in doubt: half of the journal; is its "
-			       "node gone for good?",
-			       it->place);
+	if (*it->place && j->objects_max > 1 && !place_has_room(j, it->place, bytes))
+		return err_set(
+			err, ERR_RESOURCE_EXHAUSTED,
+			"too many volumes of '%s' are in doubt: they fill half of the journal "
+			"that others leave; is its node gone for good?",
+			it->place);
 	for (unsigned i = 0; i < j->n_objects; i++) {
 		if (j->objects[i].bytes + bytes <= j->object_bytes) {
 			*ret_object = i;

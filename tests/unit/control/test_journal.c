@@ -2,6 +2,8 @@
 /* The journal against a small API server of this file's, which may be asked by many threads. */
 #include "check.h"
 
+#include <limits.h>
+
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -442,19 +444,25 @@ TEST(an_object_removed_by_hand_is_made_anew)
 	journal_free(j);
 }
 
-TEST(a_dead_place_leaves_room_for_the_others)
+TEST(dead_places_leave_room_for_the_others)
 {
-	struct journal *j = open_journal(1600, 2);
-	unsigned n = 0;
+	struct journal *j = open_journal(8000, 4);
+	unsigned n_before = UINT_MAX;
 
-	for (;; n++) {
-		autofree char *uid = xasprintf("dead%u", n);
+	for (unsigned dead = 0; dead < 3; dead++) {
+		autofree char *place = xasprintf("dead%u=here", dead);
+		unsigned n = 0;
 
-		if (put(j, uid, "dead=here") < 0)
-			break;
+		for (;; n++) {
+			autofree char *uid = xasprintf("dead%u-%u", dead, n);
+
+			if (put(j, uid, place) < 0)
+				break;
+		}
+		ASSERT_EQ(err.code, ERR_RESOURCE_EXHAUSTED);
+		ASSERT_TRUE(strstr(err.msg, place) && n > 1 && n < n_before);
+		n_before = n;
 	}
-	ASSERT_EQ(err.code, ERR_RESOURCE_EXHAUSTED);
-	ASSERT_TRUE(strstr(err.msg, "dead=here") && n > 1);
 	ASSERT_OK(put(j, "u1", "other=here"), &err);
 	journal_free(j);
 }
@@ -500,6 +508,6 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(nothing_is_taken_while_it_is_closed), J(past_one_object_there_are_more_and_an_end),
 	  J(the_deposed_one_makes_no_further_object),
 	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
-	  J(an_object_removed_by_hand_is_made_anew), J(a_dead_place_leaves_room_for_the_others),
+	  J(an_object_removed_by_hand_is_made_anew), J(dead_places_leave_room_for_the_others),
 	  J(where_leases_are_forbidden_it_is_memory_and_says_so),
 	  J(what_a_later_version_wrote_is_left_alone))
