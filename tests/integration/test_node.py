@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cleat node` as kubelet meets it: a stand-in for kubelet watches the registration directory, calls GetInfo and dials the
 endpoint that it is told."""
+import contextlib
 import os
 
 import grpc
@@ -140,7 +141,13 @@ def test_without_its_only_pool_it_takes_down_what_is_mounted(work, own_pool, kub
         n.kill()
         sh('umount', '-l', own_pool.dir)
         n.spawn()
-        wait_until('it answers', lambda: get(port, '/readyz')[0] == 503)
+
+        def answers():
+            with contextlib.suppress(OSError):  # it does not listen yet
+                return get(port, '/readyz')[0] == 503
+            return False
+
+        wait_until('it answers', answers)
         assert str(own_pool.dir) in get(port, '/readyz')[1]
         assert 'cleat_pools_missing 1' in get(port, '/metrics')[1]
         assert kubelet.get_info().name == DRIVER
