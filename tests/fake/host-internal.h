@@ -108,6 +108,7 @@ struct fake_world {
 	const char *link_before_unlink; /* NULL */
 	unsigned n_calls;
 	unsigned fail_at;
+	enum err_code fail_code; /* ERR_OK: INTERNAL */
 	unsigned fail_from;
 };
 extern struct fake_world world;

@@ -22,7 +22,8 @@ int fake_step(struct err *err)
 {
 	world.n_calls++;
 	if (world.n_calls == world.fail_at || fake_is_dead())
-		return err_set(err, ERR_INTERNAL, "host call %u was made to fail", world.n_calls);
+		return err_set(err, world.fail_code ? world.fail_code : ERR_INTERNAL,
+			       "host call %u was made to fail", world.n_calls);
 	return 0;
 }
 

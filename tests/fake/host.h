@@ -2,6 +2,7 @@
 #ifndef TESTS_FAKE_HOST_H
 #define TESTS_FAKE_HOST_H
 
+#include "base/err.h"
 #include "base/uuid.h"
 
 #include <stdbool.h>
@@ -65,6 +66,8 @@ const char *fake_host_fs_of(const char *name, struct uuid *ret_uuid);
  * SIGKILL leaves. fake_host_kill() then does what the kernel does with a dead process.
  */
 void fake_host_fail_at(unsigned n);
+/* What that call and those after it fail with, until the reset; INTERNAL unless told. */
+void fake_host_fail_with(enum err_code code);
 void fake_host_fail_from(unsigned n);
 bool fake_host_failed(void); /* whether the n-th call was reached */
 void fake_host_kill(void);

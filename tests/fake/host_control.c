@@ -218,6 +218,11 @@ void fake_host_add_foreign_loop(void)
 	assert(false);
 }
 
+void fake_host_fail_with(enum err_code code)
+{
+	world.fail_code = code;
+}
+
 void fake_host_fail_at(unsigned n)
 {
 	world.n_calls = 0;

@@ -47,13 +47,10 @@ static uint64_t available_in(const struct pool *p, const struct host_fs *fs)
 	return left - left % VOL_SIZE_UNIT;
 }
 
-static int look_at_fs(const struct pool *p, struct host_fs *ret_fs, struct err *err)
+static int fail_gone(const struct pool *p, struct err *err)
 {
-	if (host_fs_look(p->dir_fd, ret_fs, err) < 0) {
-		err->code = ERR_UNAVAILABLE;
-		return err_wrap(err, "the pool at '%s' is gone", p->dir);
-	}
-	return 0;
+	err->code = ERR_UNAVAILABLE;
+	return err_wrap(err, "the pool at '%s' is gone", p->dir);
 }
 
 /* A disk that was mounted over the directory since it was opened is the one the operator means;
@@ -62,10 +59,8 @@ static int check_place(const struct pool *p, struct err *err)
 {
 	bool is_covered;
 
-	if (host_dir_is_covered(p->dir_fd, p->dir, &is_covered, err) < 0) {
-		err->code = ERR_UNAVAILABLE;
-		return err_wrap(err, "the pool at '%s' is gone", p->dir);
-	}
+	if (host_dir_is_covered(p->dir_fd, p->dir, &is_covered, err) < 0)
+		return fail_gone(p, err);
 	if (is_covered)
 		return err_set(err, ERR_UNAVAILABLE,
 			       "something was mounted at '%s' since the pool there was opened; "
@@ -76,7 +71,9 @@ static int check_place(const struct pool *p, struct err *err)
 
 static int look(struct pool *p, struct host_fs *ret_fs, struct err *err)
 {
-	if (look_at_fs(p, ret_fs, err) < 0 || check_place(p, err) < 0)
+	if (host_fs_look(p->dir_fd, ret_fs, err) < 0)
+		return fail_gone(p, err);
+	if (check_place(p, err) < 0)
 		return -1;
 	if (ret_fs->is_read_only)
 		return err_set(err, ERR_UNAVAILABLE,
@@ -223,9 +220,10 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	if (look_at_fs(p, &fs, err) < 0) {
-		ret_info->is_dead = true;
-		return -1;
+	if (host_fs_look(p->dir_fd, &fs, err) < 0) {
+		/* a machine short of memory says nothing about the disk */
+		ret_info->is_dead = err->code != ERR_RESOURCE_EXHAUSTED;
+		return fail_gone(p, err);
 	}
 	if (host_file_look(p->dir_fd, &dir, err) < 0)
 		return -1;

@@ -67,6 +67,25 @@ TEST(the_last_call_lets_go)
 	teardown(&e);
 }
 
+TEST(a_machine_short_of_memory_is_no_dead_disk)
+{
+	static const enum err_code codes[] = { ERR_INTERNAL, ERR_RESOURCE_EXHAUSTED };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct backend_info info = { 0 };
+		struct env e;
+
+		setup(&e);
+		fake_host_fail_with(codes[i]);
+		fake_host_fail_at(1);
+		ASSERT_ERR(backend_info(e.b, &e.ctx, &info, &e.err), &e.err, ERR_UNAVAILABLE,
+			   "made to fail");
+		ASSERT_EQ(info.is_dead, codes[i] == ERR_INTERNAL);
+		fake_host_fail_at(0);
+		teardown(&e);
+	}
+}
+
 TEST(calls_to_a_retired_pool_are_unavailable_not_done)
 {
 	struct backend_info info;
@@ -114,6 +133,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(the_last_call_lets_go),
+		UNIT(a_machine_short_of_memory_is_no_dead_disk),
 		UNIT(calls_to_a_retired_pool_are_unavailable_not_done),
 		UNIT(it_is_missing_until_it_is_opened_again),
 	};
