@@ -183,9 +183,12 @@ static bool is_there(const struct shape *shape)
 	struct ctx ctx;
 	struct err err;
 	int dir_fd = open(contract_pool_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int fd = openat(dir_fd, VOLUME, O_RDONLY | O_CLOEXEC);
+	int fd;
 
 	ASSERT_TRUE(dir_fd >= 0);
+	fd = openat(dir_fd, VOLUME, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		ASSERT_EQ(errno, ENOENT);
 	host_fd_close(dir_fd);
 	if (fd < 0)
 		return false;

@@ -108,6 +108,17 @@ static void work_off(void)
 	job.fn(job.arg);
 }
 
+/* So many at once, then one each step_ns. */
+static void storm(int n, int64_t step_ns, int64_t for_ns)
+{
+	for (int i = 0; i < n; i++)
+		record();
+	storm_step_ns = step_ns;
+	storm_end_ns = START_NS + for_ns;
+	work_off();
+	ASSERT_EQ(n_writes, n_recorded);
+}
+
 TEST(one_is_written_at_once)
 {
 	start();
@@ -124,12 +135,7 @@ TEST(one_is_written_at_once)
 TEST(a_storm_is_waited_for)
 {
 	start();
-	for (int i = 0; i < 40; i++)
-		record();
-	storm_step_ns = 100 * NS_PER_MS;
-	storm_end_ns = START_NS + NS_PER_S;
-	work_off();
-	ASSERT_EQ(n_writes, n_recorded);
+	storm(40, 100 * NS_PER_MS, NS_PER_S);
 	ASSERT_EQ(n_writes, 50);
 	/* the last of the storm came after 1 s, then half a second's quiet, then 25 a second */
 	ASSERT_EQ(writes_ns[0], 1500 * NS_PER_MS);
@@ -140,12 +146,7 @@ TEST(a_storm_is_waited_for)
 TEST(a_storm_without_end_is_not)
 {
 	start();
-	for (int i = 0; i < 25; i++)
-		record();
-	storm_step_ns = 400 * NS_PER_MS;
-	storm_end_ns = START_NS + 10 * NS_PER_S;
-	work_off();
-	ASSERT_EQ(n_writes, n_recorded);
+	storm(25, 400 * NS_PER_MS, 10 * NS_PER_S);
 	ASSERT_TRUE(writes_ns[0] >= 5 * NS_PER_S && writes_ns[0] < 6 * NS_PER_S);
 	stop();
 }
