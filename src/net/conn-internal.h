@@ -7,13 +7,15 @@
 
 #include "net/conn.h"
 
+union net_socket {
+	uv_handle_t handle;
+	uv_stream_t stream;
+	uv_tcp_t tcp;
+	uv_pipe_t pipe;
+};
+
 struct conn {
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} uv;
+	union net_socket uv;
 	struct ev_loop *loop;
 	struct ev_timer *timer; /* connect timeout, then linger at close */
 	const struct conn_ops *ops;

@@ -40,12 +40,7 @@ struct pending {
 };
 
 struct listener {
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} uv;
+	union net_socket uv;
 	struct ev_loop *loop;
 	struct net_addr addr;
 	struct tls *tls;
