@@ -91,43 +91,64 @@ static bool is_ready(void *arg, struct str *why)
 	return true;
 }
 
+struct driver_facts {
+	const char *name, *version;
+	uint64_t plugin, controller; /* csi_capability_bits() */
+};
+
+static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
+		      struct err *err)
+{
+	const struct csi_controller_get_capabilities_request ask_controller = {};
+	const struct csi_get_plugin_capabilities_request ask_plugin = {};
+	const struct csi_get_plugin_info_request ask_info = {};
+	const struct csi_probe_request ask_probe = {};
+	struct csi_controller_get_capabilities_response controller;
+	struct csi_get_plugin_capabilities_response plugin;
+	struct csi_get_plugin_info_response info;
+	struct csi_probe_response probe;
+
+	if (csi_probe(&c->service, ctx, &ask_probe, &probe, err) < 0)
+		return -1;
+	if (!csi_probe_is_ready(&probe))
+		return err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
+	if (csi_get_plugin_info(&c->service, ctx, &ask_info, &info, err) < 0 ||
+	    csi_get_plugin_capabilities(&c->service, ctx, &ask_plugin, &plugin, err) < 0 ||
+	    csi_controller_get_capabilities(&c->service, ctx, &ask_controller, &controller, err) <
+		    0)
+		return -1;
+	ret->name = info.name;
+	ret->version = info.vendor_version;
+	ret->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
+	ret->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
+	return 0;
+}
+
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
 static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err)
 {
-	struct csi_plugin_info info;
-	struct csi_plugin_capabilities caps;
-	uint64_t controller_caps;
-	bool ready = false;
+	struct driver_facts facts = { 0 };
 
-	if (csi_probe(&c->service, ctx, &ready, err) < 0 ||
-	    (ready && csi_get_plugin_info(&c->service, ctx, &info, err) < 0) ||
-	    (ready && csi_get_plugin_capabilities(&c->service, ctx, &caps, err) < 0) ||
-	    (ready &&
-	     csi_controller_get_capabilities(&c->service, ctx, &controller_caps, err) < 0)) {
+	if (ask_driver(c, ctx, &facts, err) < 0) {
 		if (err->code == ERR_UNIMPLEMENTED)
 			return err_wrap(err, "the driver at %s", c->opts->csi_address);
 		set_waiting(c, err->msg);
 		return 0;
 	}
-	if (!ready) {
-		(void)err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
-		set_waiting(c, err->msg);
-		return 0;
-	}
-	if (!caps.controller_service ||
-	    !(controller_caps & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME)))
+	if (!(facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)) ||
+	    !(facts.controller & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME)))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the driver at %s makes no volumes (no CREATE_DELETE_VOLUME)",
 			       c->opts->csi_address);
-	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, info.name))
+	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, facts.name))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the driver at %s is '%s', --driver-name says '%s'",
-			       c->opts->csi_address, info.name, c->opts->driver_name);
-	snprintf(c->driver_name, sizeof(c->driver_name), "%s", info.name);
-	c->has_topology = caps.accessibility_constraints;
-	c->attaches = controller_caps & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
-	log_info("driver is ready", log_str("driver", info.name),
-		 log_str("version", info.vendor_version), log_bool("topology", c->has_topology));
+			       c->opts->csi_address, facts.name, c->opts->driver_name);
+	snprintf(c->driver_name, sizeof(c->driver_name), "%s", facts.name);
+	c->has_topology = facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
+	c->attaches = facts.controller & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
+	log_info("driver is ready", log_str("driver", facts.name),
+		 log_str("version", facts.version), log_bool("topology", c->has_topology));
 	return 1;
 }
 

@@ -73,8 +73,8 @@ int ctl_check(struct ctl *ctl, struct err *err);
 /* The answers, as table, JSON or id. */
 void ctl_print_document(struct ctl *ctl, const struct str *json);
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
-void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list);
-void ctl_print_status(struct ctl *ctl, const struct csi_volume_status *status);
+void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list);
+void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry);
 void ctl_print_done(struct ctl *ctl, const char *what);
 int ctl_info(struct ctl *ctl, struct err *err);
 

@@ -104,14 +104,14 @@ static void append_state(const struct csi_volume_status *status, struct str *out
 		str_appendf(out, "%s%s", i ? "," : "in use on ", status->published_node_ids[i]);
 }
 
-static void print_table(struct ctl *ctl, const struct csi_volume_list *list)
+static void print_table(struct ctl *ctl, const struct csi_list_volumes_response *list)
 {
 	static const char *const headings[] = { "NAME",  "SIZE",   "FILESYSTEM",
 						"STATE", "VOLUME", "WHERE" };
 	struct table *t = table_new(headings, 6);
 
-	for (size_t i = 0; i < list->n; i++) {
-		const struct csi_volume *v = &list->v[i].volume;
+	for (size_t i = 0; i < list->n_entries; i++) {
+		const struct csi_volume *v = &list->entries[i].volume;
 		autostr struct str where = STR_INIT;
 		autostr struct str state = STR_INIT;
 		char bytes[CMD_BYTES_MAX];
@@ -120,7 +120,7 @@ static void print_table(struct ctl *ctl, const struct csi_volume_list *list)
 		bool is_ours = vol_id_parse(v->volume_id, &id, &ignored) == 0;
 
 		append_where(v, &where);
-		append_state(&list->v[i], &state);
+		append_state(&list->entries[i].status, &state);
 		cmd_format_bytes(v->capacity_bytes, bytes);
 		table_row(t, (const char *const[]){ is_ours ? id.token : NULL, bytes,
 						    strmap_find(&v->volume_context, "filesystem"),
@@ -131,33 +131,32 @@ static void print_table(struct ctl *ctl, const struct csi_volume_list *list)
 	table_free(t);
 }
 
-void ctl_print_status(struct ctl *ctl, const struct csi_volume_status *status)
+void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry)
 {
 	if (ctl->output == CTL_JSON || ctl->output == CTL_YAML)
-		print_document(ctl, &status->volume, status);
+		print_document(ctl, &entry->volume, &entry->status);
 	else
-		ctl_print_volumes(ctl,
-				  &(struct csi_volume_list){
-					  .v = (struct csi_volume_status[]){ *status }, .n = 1 });
+		ctl_print_volumes(ctl, &(struct csi_list_volumes_response){ .entries = entry,
+									    .n_entries = 1 });
 }
 
-void ctl_print_volumes(struct ctl *ctl, const struct csi_volume_list *list)
+void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list)
 {
 	autostr struct str json = STR_INIT;
 	struct json_writer w = JSON_WRITER(&json);
 
 	switch (ctl->output) {
 	case CTL_ID:
-		for (size_t i = 0; i < list->n; i++)
-			str_appendf(ctl->out, "%s\n", list->v[i].volume.volume_id);
+		for (size_t i = 0; i < list->n_entries; i++)
+			str_appendf(ctl->out, "%s\n", list->entries[i].volume.volume_id);
 		break;
 	case CTL_JSON:
 	case CTL_YAML:
 		json_begin_object(&w);
 		json_key(&w, "items");
 		json_begin_array(&w);
-		for (size_t i = 0; i < list->n; i++)
-			put_volume(&w, &list->v[i].volume, &list->v[i]);
+		for (size_t i = 0; i < list->n_entries; i++)
+			put_volume(&w, &list->entries[i].volume, &list->entries[i].status);
 		json_end_array(&w);
 		json_end_object(&w);
 		ctl_print_document(ctl, &json);
@@ -191,24 +190,32 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 }
 
 struct facts {
-	struct csi_plugin_info plugin;
-	struct csi_plugin_capabilities caps;
-	struct csi_node_info node;
-	struct csi_capacity capacity;
+	struct csi_get_plugin_info_response plugin;
+	uint64_t caps; /* csi_capability_bits() */
+	struct csi_node_get_info_response node;
+	struct csi_get_capacity_response capacity;
 	bool ready, has_node, has_capacity;
 };
 
 /* A driver may leave out Node or GetCapacity; that is a fact to print and no failure. */
 static int ask_facts(struct ctl *ctl, struct facts *f, struct err *err)
 {
-	const struct csi_get_capacity any = { 0 };
+	const struct csi_get_plugin_capabilities_request ask_caps = {};
+	const struct csi_get_plugin_info_request ask_info = {};
+	const struct csi_node_get_info_request ask_node = {};
+	const struct csi_get_capacity_request any = { 0 };
+	const struct csi_probe_request ask_probe = {};
+	struct csi_get_plugin_capabilities_response caps;
+	struct csi_probe_response probe;
 	struct err ignored;
 
-	if (csi_get_plugin_info(ctl->service, ctl->ctx, &f->plugin, err) < 0 ||
-	    csi_get_plugin_capabilities(ctl->service, ctl->ctx, &f->caps, err) < 0 ||
-	    csi_probe(ctl->service, ctl->ctx, &f->ready, err) < 0)
+	if (csi_get_plugin_info(ctl->service, ctl->ctx, &ask_info, &f->plugin, err) < 0 ||
+	    csi_get_plugin_capabilities(ctl->service, ctl->ctx, &ask_caps, &caps, err) < 0 ||
+	    csi_probe(ctl->service, ctl->ctx, &ask_probe, &probe, err) < 0)
 		return -1;
-	f->has_node = csi_node_get_info(ctl->service, ctl->ctx, &f->node, &ignored) == 0;
+	f->caps = csi_capability_bits(caps.capabilities, caps.n_capabilities);
+	f->ready = csi_probe_is_ready(&probe);
+	f->has_node = csi_node_get_info(ctl->service, ctl->ctx, &ask_node, &f->node, &ignored) == 0;
 	f->has_capacity =
 		csi_get_capacity(ctl->service, ctl->ctx, &any, &f->capacity, &ignored) == 0;
 	return 0;
@@ -220,15 +227,16 @@ static void put_facts(struct json_writer *w, const struct facts *f)
 	json_field_string(w, "name", f->plugin.name);
 	json_field_string(w, "vendor_version", f->plugin.vendor_version);
 	json_field_bool(w, "ready", f->ready);
-	json_field_bool(w, "controller_service", f->caps.controller_service);
+	json_field_bool(w, "controller_service",
+			f->caps & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE));
 	if (f->has_node) {
 		json_field_string(w, "node_id", f->node.node_id);
 		json_field_u64(w, "max_volumes_per_node", f->node.max_volumes_per_node);
 		put_strmap(w, "accessible_topology", &f->node.accessible_topology.segments);
 	}
 	if (f->has_capacity) {
-		json_field_u64(w, "available_capacity", f->capacity.available_bytes);
-		json_field_u64(w, "maximum_volume_size", f->capacity.maximum_volume_bytes);
+		json_field_u64(w, "available_capacity", f->capacity.available_capacity);
+		json_field_u64(w, "maximum_volume_size", f->capacity.maximum_volume_size);
 	}
 	json_end_object(w);
 }
@@ -247,10 +255,10 @@ static void print_facts(struct str *out, const struct facts *f)
 			str_appendf(out, "pool       %s = %s\n", m->v[i].key, m->v[i].value);
 	}
 	if (f->has_capacity) {
-		cmd_format_bytes(f->capacity.available_bytes, bytes);
+		cmd_format_bytes(f->capacity.available_capacity, bytes);
 		str_appendf(out, "available  %s", bytes);
-		if (f->capacity.maximum_volume_bytes) {
-			cmd_format_bytes(f->capacity.maximum_volume_bytes, bytes);
+		if (f->capacity.maximum_volume_size) {
+			cmd_format_bytes(f->capacity.maximum_volume_size, bytes);
 			str_appendf(out, ", in one volume %s", bytes);
 		}
 		str_append(out, "\n");

@@ -75,38 +75,40 @@ static struct strmap make_parameters(struct ctl *ctl)
 static int create(struct ctl *ctl, struct err *err)
 {
 	struct vol_capability cap;
-	struct csi_volume volume;
-	struct csi_create_volume req = {
+	struct csi_create_volume_response reply;
+	struct csi_create_volume_request req = {
 		.name = ctl->id,
 		.capacity_range = { .required_bytes = ctl->opts->size,
 				    .limit_bytes = ctl->opts->limit },
-		.capabilities = &cap,
-		.n_capabilities = 1,
+		.volume_capabilities = &cap,
+		.n_volume_capabilities = 1,
 		.parameters = make_parameters(ctl),
 	};
 
 	if (make_capability(ctl, &cap, err) < 0 ||
-	    csi_create_volume(ctl->service, ctl->ctx, &req, &volume, err) < 0)
+	    csi_create_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	ctl_print_volume(ctl, &volume);
+	ctl_print_volume(ctl, &reply.volume);
 	return 0;
 }
 
-static int list_all(struct ctl *ctl, struct csi_volume_list *ret, struct err *err)
+static int list_all(struct ctl *ctl, struct csi_list_volumes_response *ret, struct err *err)
 {
-	VEC(struct csi_volume_status) all = VEC_INIT;
-	struct csi_volume_list page = { .next_token = "" };
+	VEC(struct csi_controller_get_volume_response) all = VEC_INIT;
+	struct csi_list_volumes_request req = { .max_entries = 500, .starting_token = "" };
+	struct csi_list_volumes_response page;
 	int r;
 
 	do {
-		r = csi_list_volumes(ctl->service, ctl->ctx, 500, page.next_token, &page, err);
-		for (size_t i = 0; r == 0 && i < page.n; i++)
-			vec_push(&all, page.v[i]);
+		r = csi_list_volumes(ctl->service, ctl->ctx, &req, &page, err);
+		for (size_t i = 0; r == 0 && i < page.n_entries; i++)
+			vec_push(&all, page.entries[i]);
+		req.starting_token = page.next_token;
 	} while (r == 0 && !str_is_empty(page.next_token));
-	*ret = (struct csi_volume_list){ .next_token = "" };
+	*ret = (struct csi_list_volumes_response){ .next_token = "" };
 	if (r == 0 && all.n > 0) {
-		ret->v = arena_memdup(ctl->ctx->arena, all.v, all.n * sizeof(*all.v));
-		ret->n = all.n;
+		ret->entries = arena_memdup(ctl->ctx->arena, all.v, all.n * sizeof(*all.v));
+		ret->n_entries = all.n;
 	}
 	vec_done(&all);
 	return r;
@@ -114,7 +116,7 @@ static int list_all(struct ctl *ctl, struct csi_volume_list *ret, struct err *er
 
 static int list(struct ctl *ctl, struct err *err)
 {
-	struct csi_volume_list all;
+	struct csi_list_volumes_response all;
 
 	if (list_all(ctl, &all, err) < 0)
 		return -1;
@@ -125,7 +127,7 @@ static int list(struct ctl *ctl, struct err *err)
 int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
 {
 	char token[VOL_TOKEN_MAX];
-	struct csi_volume_list all;
+	struct csi_list_volumes_response all;
 	struct vol_id id;
 	struct err ignored;
 	const char *found = NULL;
@@ -134,8 +136,8 @@ int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, s
 	if (vol_id_parse(text, &id, &ignored) == 0 || list_all(ctl, &all, &ignored) < 0)
 		return 0;
 	vol_token_from_name(text, token);
-	for (size_t i = 0; i < all.n; i++) {
-		const char *this = all.v[i].volume.volume_id;
+	for (size_t i = 0; i < all.n_entries; i++) {
+		const char *this = all.entries[i].volume.volume_id;
 
 		if (str_is_equal(this, text)) {
 			*ret_id = text;
@@ -156,19 +158,21 @@ int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, s
 
 static int show(struct ctl *ctl, struct err *err)
 {
-	struct csi_volume_status status;
+	const struct csi_controller_get_volume_request req = { .volume_id = ctl->id };
+	struct csi_controller_get_volume_response reply;
 
-	if (csi_controller_get_volume(ctl->service, ctl->ctx, ctl->id, &status, err) < 0)
+	if (csi_controller_get_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	ctl_print_status(ctl, &status);
+	ctl_print_entry(ctl, &reply);
 	return 0;
 }
 
 static int delete_volume(struct ctl *ctl, struct err *err)
 {
-	const struct secrets none = { 0 };
+	const struct csi_delete_volume_request req = { .volume_id = ctl->id };
+	struct csi_delete_volume_response reply;
 
-	if (csi_delete_volume(ctl->service, ctl->ctx, ctl->id, &none, err) < 0)
+	if (csi_delete_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_done(ctl, "deleted");
 	return 0;
@@ -176,10 +180,12 @@ static int delete_volume(struct ctl *ctl, struct err *err)
 
 static int stage(struct ctl *ctl, struct err *err)
 {
-	struct csi_stage req = { .volume_id = ctl->id, .staging_target_path = ctl->opts->staging };
+	struct csi_node_stage_volume_request req = { .volume_id = ctl->id,
+						     .staging_target_path = ctl->opts->staging };
+	struct csi_node_stage_volume_response reply;
 
-	if (make_capability(ctl, &req.capability, err) < 0 ||
-	    csi_node_stage_volume(ctl->service, ctl->ctx, &req, err) < 0)
+	if (make_capability(ctl, &req.volume_capability, err) < 0 ||
+	    csi_node_stage_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_done(ctl, "staged");
 	return 0;
@@ -187,15 +193,16 @@ static int stage(struct ctl *ctl, struct err *err)
 
 static int publish(struct ctl *ctl, struct err *err)
 {
-	struct csi_publish req = {
+	struct csi_node_publish_volume_request req = {
 		.volume_id = ctl->id,
 		.staging_target_path = ctl->opts->staging,
 		.target_path = ctl->opts->target,
 		.readonly = ctl->opts->read_only,
 	};
+	struct csi_node_publish_volume_response reply;
 
-	if (make_capability(ctl, &req.capability, err) < 0 ||
-	    csi_node_publish_volume(ctl->service, ctl->ctx, &req, err) < 0)
+	if (make_capability(ctl, &req.volume_capability, err) < 0 ||
+	    csi_node_publish_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_done(ctl, "published");
 	return 0;
@@ -203,7 +210,11 @@ static int publish(struct ctl *ctl, struct err *err)
 
 static int unpublish(struct ctl *ctl, struct err *err)
 {
-	if (csi_node_unpublish_volume(ctl->service, ctl->ctx, ctl->id, ctl->opts->target, err) < 0)
+	const struct csi_node_unpublish_volume_request req = { .volume_id = ctl->id,
+							       .target_path = ctl->opts->target };
+	struct csi_node_unpublish_volume_response reply;
+
+	if (csi_node_unpublish_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_done(ctl, "unpublished");
 	return 0;
@@ -211,7 +222,12 @@ static int unpublish(struct ctl *ctl, struct err *err)
 
 static int unstage(struct ctl *ctl, struct err *err)
 {
-	if (csi_node_unstage_volume(ctl->service, ctl->ctx, ctl->id, ctl->opts->staging, err) < 0)
+	const struct csi_node_unstage_volume_request req = { .volume_id = ctl->id,
+							     .staging_target_path =
+								     ctl->opts->staging };
+	struct csi_node_unstage_volume_response reply;
+
+	if (csi_node_unstage_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_done(ctl, "unstaged");
 	return 0;

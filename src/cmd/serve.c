@@ -325,6 +325,8 @@ static void watch_pools(struct serve *s)
 static bool is_ready(void *arg, struct str *why)
 {
 	struct serve *s = arg;
+	const struct csi_probe_request req = {};
+	struct csi_probe_response reply;
 	bool ready = false;
 	struct ctx ctx;
 	struct err err;
@@ -333,9 +335,9 @@ static bool is_ready(void *arg, struct str *why)
 		return false;
 
 	ctx_init(&ctx, NS_PER_S);
-	if (csi_probe(&s->service, &ctx, &ready, &err) < 0)
+	if (csi_probe(&s->service, &ctx, &req, &reply, &err) < 0)
 		str_append(why, err.msg);
-	else if (!ready)
+	else if (!(ready = csi_probe_is_ready(&reply)))
 		str_append(why, "the driver is not ready");
 	ctx_done(&ctx);
 	if (ready && s->registration && !csi_registration_is_registered(s->registration)) {

@@ -163,23 +163,23 @@ static int check_volume(struct attempt *a, struct csi_volume *volume, struct err
 
 static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struct err *err)
 {
-	struct csi_volume volume = { 0 };
+	struct csi_create_volume_response reply;
 	int64_t deadline_ns;
 	int r;
 
 	if (provision_may_act(a->p, err) < 0)
 		return -1;
 	deadline_ns = provision_limit(a->p, a->ctx);
-	r = csi_create_volume(&a->p->service, a->ctx, &a->it.request, &volume, err);
+	r = csi_create_volume(&a->p->service, a->ctx, &a->it.request, &reply, err);
 	a->ctx->deadline_ns = deadline_ns;
 	if (r < 0) {
 		a->state = classify(a, err->code);
 		return err_set(err, err->code, "rpc error: code = %s desc = %s",
 			       err_code_camel(err->code), arena_strdup(a->ctx->arena, err->msg));
 	}
-	if (check_volume(a, &volume, err) < 0)
+	if (check_volume(a, &reply.volume, err) < 0)
 		return -1;
-	*ret_volume = volume;
+	*ret_volume = reply.volume;
 	return 0;
 }
 

@@ -30,13 +30,13 @@ struct intent {
 	const char *attributes_class;
 	const char *place; /* the segment where it is to be: intent_place(); "" = anywhere */
 	struct intent_strings access_modes, mount_options;
-	struct csi_create_volume request; /* request.name is also the PV's */
+	struct csi_create_volume_request request; /* request.name is also the PV's */
 	struct secret_ref refs[SECRET_KINDS];
 };
 
 /* "key=value,key=value" of the first preferred topology, in the arena; "" if nothing is required.
  */
-const char *intent_place(struct arena *arena, const struct csi_create_volume *request);
+const char *intent_place(struct arena *arena, const struct csi_create_volume_request *request);
 
 /* One JSON object, appended. */
 void intent_write(const struct intent *it, struct str *out);

@@ -36,10 +36,12 @@ static const char *const source_words[] = {
 	[CSI_SOURCE_VOLUME] = "volume",
 };
 
-const char *intent_place(struct arena *arena, const struct csi_create_volume *request)
+const char *intent_place(struct arena *arena, const struct csi_create_volume_request *request)
 {
 	const struct vol_topologies *from =
-		request->preferred.n ? &request->preferred : &request->requisite;
+		request->accessibility_requirements.preferred.n
+			? &request->accessibility_requirements.preferred
+			: &request->accessibility_requirements.requisite;
 	const char *text = "";
 
 	for (size_t i = 0; from->n && i < from->v[0].segments.n; i++)
@@ -103,23 +105,24 @@ static int64_t find_rotation(const struct vol_topologies *whole, const struct vo
 	return -1;
 }
 
-static void put_topology(struct json_writer *w, const struct csi_create_volume *request)
+static void put_topology(struct json_writer *w, const struct csi_create_volume_request *request)
 {
-	int64_t first = find_rotation(&request->requisite, &request->preferred);
+	int64_t first = find_rotation(&request->accessibility_requirements.requisite,
+				      &request->accessibility_requirements.preferred);
 
-	put_places(w, "requisite", &request->requisite);
+	put_places(w, "requisite", &request->accessibility_requirements.requisite);
 	if (first >= 0)
 		json_field_i64(w, "preferredFrom", first);
 	else
-		put_places(w, "preferred", &request->preferred);
+		put_places(w, "preferred", &request->accessibility_requirements.preferred);
 }
 
-static void put_capabilities(struct json_writer *w, const struct csi_create_volume *request)
+static void put_capabilities(struct json_writer *w, const struct csi_create_volume_request *request)
 {
 	json_key(w, "capabilities");
 	json_begin_array(w);
-	for (size_t i = 0; i < request->n_capabilities; i++) {
-		const struct vol_capability *cap = &request->capabilities[i];
+	for (size_t i = 0; i < request->n_volume_capabilities; i++) {
+		const struct vol_capability *cap = &request->volume_capabilities[i];
 
 		json_begin_object(w);
 		json_field_string(w, "access", cap->access == VOL_ACCESS_BLOCK ? "block" : "mount");
@@ -148,16 +151,16 @@ static void put_refs(struct json_writer *w, const struct secret_ref refs[SECRET_
 	json_end_object(w);
 }
 
-static void put_request(struct json_writer *w, const struct csi_create_volume *request)
+static void put_request(struct json_writer *w, const struct csi_create_volume_request *request)
 {
 	json_field_string(w, "name", request->name);
 	json_field_u64(w, "requiredBytes", request->capacity_range.required_bytes);
 	if (request->capacity_range.limit_bytes)
 		json_field_u64(w, "limitBytes", request->capacity_range.limit_bytes);
 	put_capabilities(w, request);
-	if (request->content_source.kind != CSI_SOURCE_NONE) {
-		json_field_string(w, "source", source_words[request->content_source.kind]);
-		json_field_string(w, "sourceId", request->content_source.id);
+	if (request->volume_content_source.kind != CSI_SOURCE_NONE) {
+		json_field_string(w, "source", source_words[request->volume_content_source.kind]);
+		json_field_string(w, "sourceId", request->volume_content_source.id);
 	}
 	put_topology(w, request);
 	put_map(w, "parameters", &request->parameters);
@@ -285,22 +288,30 @@ static int get_places(struct arena *arena, const struct json *v, const char *key
 }
 
 static int get_topology(struct arena *arena, const struct json *root,
-			struct csi_create_volume *request, struct err *err)
+			struct csi_create_volume_request *request, struct err *err)
 {
 	const struct json *from = json_get(root, "preferredFrom");
 	struct vol_topology *preferred;
 	int64_t first;
 
-	if (get_places(arena, root, "requisite", &request->requisite, err) < 0)
+	if (get_places(arena, root, "requisite", &request->accessibility_requirements.requisite,
+		       err) < 0)
 		return -1;
 	if (!from)
-		return get_places(arena, root, "preferred", &request->preferred, err);
-	if (json_int(from, &first) < 0 || first < 0 || (size_t)first > request->requisite.n)
+		return get_places(arena, root, "preferred",
+				  &request->accessibility_requirements.preferred, err);
+	if (json_int(from, &first) < 0 || first < 0 ||
+	    (size_t)first > request->accessibility_requirements.requisite.n)
 		return fail_kind("preferredFrom", "place in the list", err);
-	preferred = arena_array(arena, request->requisite.n, sizeof(*preferred));
-	for (size_t i = 0; i < request->requisite.n; i++)
-		preferred[i] = request->requisite.v[((size_t)first + i) % request->requisite.n];
-	request->preferred = (struct vol_topologies){ .v = preferred, .n = request->requisite.n };
+	preferred = arena_array(arena, request->accessibility_requirements.requisite.n,
+				sizeof(*preferred));
+	for (size_t i = 0; i < request->accessibility_requirements.requisite.n; i++)
+		preferred[i] = request->accessibility_requirements.requisite
+				       .v[((size_t)first + i) %
+					  request->accessibility_requirements.requisite.n];
+	request->accessibility_requirements.preferred =
+		(struct vol_topologies){ .v = preferred,
+					 .n = request->accessibility_requirements.requisite.n };
 	return 0;
 }
 
@@ -328,7 +339,7 @@ static int get_capability(struct arena *arena, const struct json *v, struct vol_
 }
 
 static int get_capabilities(struct arena *arena, const struct json *root,
-			    struct csi_create_volume *request, struct err *err)
+			    struct csi_create_volume_request *request, struct err *err)
 {
 	const struct json *list, *value;
 	struct vol_capability *caps;
@@ -343,8 +354,8 @@ static int get_capabilities(struct arena *arena, const struct json *root,
 	for (struct json_it it = json_each(list); json_next(&it, &none, &value); n++)
 		if (get_capability(arena, value, &caps[n], err) < 0)
 			return -1;
-	request->capabilities = caps;
-	request->n_capabilities = n;
+	request->volume_capabilities = caps;
+	request->n_volume_capabilities = n;
 	return 0;
 }
 
@@ -357,7 +368,7 @@ static int get_source(struct arena *arena, const struct json *root,
 	for (size_t i = 0; i < ARRAY_LEN(source_words); i++) {
 		if (!str_is_equal(kind, source_words[i]))
 			continue;
-		source->kind = (enum csi_source)i;
+		source->kind = (unsigned)i;
 		return i == CSI_SOURCE_NONE ? 0
 					    : need_text(arena, root, "sourceId", &source->id, err);
 	}
@@ -381,15 +392,16 @@ static int get_refs(struct arena *arena, const struct json *root, struct secret_
 }
 
 static int get_request(struct arena *arena, const struct json *root,
-		       struct csi_create_volume *request, struct err *err)
+		       struct csi_create_volume_request *request, struct err *err)
 {
 	if (need_text(arena, root, "name", &request->name, err) < 0 ||
 	    get_bytes(root, "requiredBytes", &request->capacity_range.required_bytes, err) < 0 ||
 	    get_bytes(root, "limitBytes", &request->capacity_range.limit_bytes, err) < 0 ||
 	    get_capabilities(arena, root, request, err) < 0 ||
-	    get_source(arena, root, &request->content_source, err) < 0 ||
+	    get_source(arena, root, &request->volume_content_source, err) < 0 ||
 	    get_topology(arena, root, request, err) < 0)
 		return -1;
+	request->has_volume_content_source = request->volume_content_source.kind != CSI_SOURCE_NONE;
 	if (read_map(arena, json_get(root, "parameters"), "parameters", &request->parameters, err) <
 	    0)
 		return -1;

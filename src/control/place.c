@@ -34,7 +34,7 @@ static void add_pool(struct pools *pools, const struct strpair *pair)
 
 static void collect_pools(const struct attempt *a, struct pools *pools)
 {
-	const struct vol_topologies *terms = &a->it.request.preferred;
+	const struct vol_topologies *terms = &a->it.request.accessibility_requirements.preferred;
 
 	for (size_t i = 0; i < terms->n; i++)
 		for (size_t k = 0; k < terms->v[i].segments.n; k++)
@@ -43,30 +43,30 @@ static void collect_pools(const struct attempt *a, struct pools *pools)
 }
 
 /* The room in one pool; nothing if it cannot be told. */
-static struct csi_capacity ask_pool(struct attempt *a, const struct strpair *pool)
+static struct csi_get_capacity_response ask_pool(struct attempt *a, const struct strpair *pool)
 {
-	const struct csi_get_capacity req = {
-		.capabilities = a->it.request.capabilities,
-		.n_capabilities = a->it.request.n_capabilities,
+	const struct csi_get_capacity_request req = {
+		.volume_capabilities = a->it.request.volume_capabilities,
+		.n_volume_capabilities = a->it.request.n_volume_capabilities,
 		.parameters = a->it.request.parameters,
 		.accessible_topology = { .segments = strmap_from(a->ctx->arena, pool, 1) },
-		.has_topology = true,
+		.has_accessible_topology = true,
 	};
-	struct csi_capacity capacity = { 0 };
+	struct csi_get_capacity_response capacity = { 0 };
 	struct err err;
 
 	if (csi_get_capacity(&a->p->service, a->ctx, &req, &capacity, &err) < 0) {
 		log_debug("room not told", log_str("claim", a->key), log_str("pool", pool->key),
 			  log_err(&err));
-		capacity = (struct csi_capacity){ 0 };
+		capacity = (struct csi_get_capacity_response){ 0 };
 	}
 	return capacity;
 }
 
-static bool fits(const struct attempt *a, const struct csi_capacity *capacity)
+static bool fits(const struct attempt *a, const struct csi_get_capacity_response *capacity)
 {
-	uint64_t most = capacity->maximum_volume_bytes ? capacity->maximum_volume_bytes
-						       : capacity->available_bytes;
+	uint64_t most = capacity->maximum_volume_size ? capacity->maximum_volume_size
+						      : capacity->available_capacity;
 
 	return a->it.request.capacity_range.required_bytes <= most;
 }
@@ -74,14 +74,14 @@ static bool fits(const struct attempt *a, const struct csi_capacity *capacity)
 static const struct strpair *choose(struct attempt *a, const struct pools *pools)
 {
 	const struct strpair *best = NULL;
-	struct csi_capacity most = { 0 };
+	struct csi_get_capacity_response most = { 0 };
 	int64_t deadline_ns = provision_limit(a->p, a->ctx);
 
 	for (size_t i = 0; i < pools->n; i++) {
-		struct csi_capacity room = ask_pool(a, &pools->v[i]);
+		struct csi_get_capacity_response room = ask_pool(a, &pools->v[i]);
 		bool is_better = fits(a, &room) != fits(a, &most)
 					 ? fits(a, &room)
-					 : room.available_bytes > most.available_bytes;
+					 : room.available_capacity > most.available_capacity;
 
 		if (best && !is_better)
 			continue;
@@ -105,6 +105,8 @@ void place_choose(struct attempt *a)
 		pool = choose(a, &pools);
 	place = arena_alloc(a->ctx->arena, sizeof(*place));
 	place->segments = strmap_from(a->ctx->arena, pool, 1);
-	a->it.request.requisite = (struct vol_topologies){ .v = place, .n = 1 };
-	a->it.request.preferred = a->it.request.requisite;
+	a->it.request.accessibility_requirements.requisite =
+		(struct vol_topologies){ .v = place, .n = 1 };
+	a->it.request.accessibility_requirements.preferred =
+		a->it.request.accessibility_requirements.requisite;
 }

@@ -40,8 +40,7 @@
 #define INFEASIBLE_REST_NS (300 * INT64_C(1000000000))
 
 struct driver_caps {
-	struct csi_plugin_capabilities plugin;
-	uint64_t controller;
+	uint64_t plugin, controller; /* csi_capability_bits() */
 };
 
 /* What is remembered of a claim between its reconciles, by UID; losing it costs nothing but a
@@ -121,8 +120,8 @@ static inline const struct kube_storage_class *attempt_class(const struct attemp
 /* The driver has it, and whoever started us reckoned with it and gave us the caches. */
 static inline bool attempt_has_topology(const struct attempt *a)
 {
-	return a->caps.plugin.accessibility_constraints && a->p->caches.nodes &&
-	       a->p->caches.csi_nodes;
+	return a->caps.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS) &&
+	       a->p->caches.nodes && a->p->caches.csi_nodes;
 }
 
 /* provision.c: 0 while this process may write; ABORTED once the lease is lost. */

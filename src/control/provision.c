@@ -49,12 +49,20 @@ int64_t provision_limit(const struct provisioner *p, struct ctx *ctx)
 static int ask_driver(struct provisioner *p, struct ctx *ctx, struct driver_caps *caps,
 		      struct err *err)
 {
-	struct csi_plugin_info info;
+	const struct csi_controller_get_capabilities_request ask_controller = {};
+	const struct csi_get_plugin_capabilities_request ask_plugin = {};
+	const struct csi_get_plugin_info_request ask_info = {};
+	struct csi_controller_get_capabilities_response controller;
+	struct csi_get_plugin_capabilities_response plugin;
+	struct csi_get_plugin_info_response info;
 
-	if (csi_get_plugin_info(&p->service, ctx, &info, err) < 0 ||
-	    csi_get_plugin_capabilities(&p->service, ctx, &caps->plugin, err) < 0 ||
-	    csi_controller_get_capabilities(&p->service, ctx, &caps->controller, err) < 0)
+	if (csi_get_plugin_info(&p->service, ctx, &ask_info, &info, err) < 0 ||
+	    csi_get_plugin_capabilities(&p->service, ctx, &ask_plugin, &plugin, err) < 0 ||
+	    csi_controller_get_capabilities(&p->service, ctx, &ask_controller, &controller, err) <
+		    0)
 		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
+	caps->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
+	caps->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
 	if (str_is_equal(info.name, p->driver))
 		return 0;
 	return err_set(err, ERR_FAILED_PRECONDITION,
@@ -93,13 +101,16 @@ int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *r
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err)
 {
+	const struct csi_delete_volume_request req = { .volume_id = volume_id,
+						       .secrets = *secrets };
+	struct csi_delete_volume_response reply;
 	int64_t deadline_ns;
 	int r;
 
 	if (provision_may_act(p, err) < 0)
 		return -1;
 	deadline_ns = provision_limit(p, ctx);
-	r = csi_delete_volume(&p->service, ctx, volume_id, secrets, err);
+	r = csi_delete_volume(&p->service, ctx, &req, &reply, err);
 	ctx->deadline_ns = deadline_ns;
 	return r < 0 ? err_wrap(err, "delete volume %s", volume_id) : 0;
 }

@@ -117,8 +117,8 @@ static int build_capabilities(struct attempt *a, struct err *err)
 					&caps[i].mode, err) < 0)
 			return -1;
 	}
-	a->it.request.capabilities = caps;
-	a->it.request.n_capabilities = claim->access_modes.n;
+	a->it.request.volume_capabilities = caps;
+	a->it.request.n_volume_capabilities = claim->access_modes.n;
 	return 0;
 }
 
@@ -127,7 +127,7 @@ static int check_wishes(const struct attempt *a, struct err *err)
 {
 	const struct kube_pvc *claim = attempt_claim(a);
 
-	if (!a->caps.plugin.controller_service ||
+	if (!(a->caps.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)) ||
 	    !has_controller_cap(a, CSI_CTRL_CREATE_DELETE_VOLUME))
 		return err_set(err, ERR_FAILED_PRECONDITION, "driver %s does not create volumes",
 			       a->p->driver);
@@ -226,10 +226,10 @@ static int build_mutable_parameters(struct attempt *a, struct err *err)
 
 int request_build(struct attempt *a, struct err *err)
 {
-	a->it.request = (struct csi_create_volume){
+	a->it.request = (struct csi_create_volume_request){
 		.name = a->pv_name,
 		.capacity_range = { .required_bytes = attempt_claim(a)->request_bytes },
-		.content_source = { .kind = CSI_SOURCE_NONE, .id = "" },
+		.volume_content_source = { .kind = CSI_SOURCE_NONE, .id = "" },
 	};
 	if (check_wishes(a, err) < 0 || build_capabilities(a, err) < 0)
 		return -1;

@@ -364,10 +364,11 @@ static void put_terms(struct attempt *a, const struct terms *terms, size_t first
 
 	for (size_t i = 0; i < n; i++)
 		preferred[i] = terms->list.v[(first + i) % n];
-	a->it.request.requisite.v =
+	a->it.request.accessibility_requirements.requisite.v =
 		arena_memdup(a->ctx->arena, terms->list.v, n * sizeof(*preferred));
-	a->it.request.requisite.n = n;
-	a->it.request.preferred = (struct vol_topologies){ .v = preferred, .n = n };
+	a->it.request.accessibility_requirements.requisite.n = n;
+	a->it.request.accessibility_requirements.preferred =
+		(struct vol_topologies){ .v = preferred, .n = n };
 }
 
 static int require_anywhere(struct attempt *a, struct terms *terms, struct err *err)

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "csi/driver-internal.h"
+#include "csi/fields.h"
 #include "csi/validate.h"
 #include "event/sync.h"
 #include "volume/params.h"
@@ -25,41 +26,50 @@
  * 250 bytes. */
 #define LIST_PAGE_MAX 8000u
 
-int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err)
+int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
+				       const struct csi_controller_get_capabilities_request *req,
+				       struct csi_controller_get_capabilities_response *ret,
+				       struct err *err)
 {
-	*ret_caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) |
-		    CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) | CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) |
-		    CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
-		    CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER);
+	ret->capabilities = csi_capabilities(
+		ctx->arena,
+		CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) | CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) |
+			CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) | CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
+			CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER),
+		&ret->n_capabilities);
 	return 0;
 }
 
 /* published_node_ids without LIST_VOLUMES_PUBLISHED_NODES means nothing to a CO (CSI 1.13), so it
  * may tell people where the volume is staged. */
-static void fill_status(struct csi_driver *d, struct ctx *ctx, struct csi_volume_status *status)
+static void fill_status(struct csi_driver *d, struct ctx *ctx,
+			struct csi_controller_get_volume_response *entry)
 {
 	struct csi_ref ref;
 	struct err ignored;
 
-	if (!d->serve_node || driver_find_pool(d, status->volume.volume_id, &ref, &ignored) < 0 ||
+	if (!d->serve_node || driver_find_pool(d, entry->volume.volume_id, &ref, &ignored) < 0 ||
 	    !node_state_is_in_use(d, ctx, &ref))
 		return;
-	status->published_node_ids =
+	entry->has_status = true;
+	entry->status.published_node_ids =
 		arena_memdup(ctx->arena, &(const char *){ d->node_id }, sizeof(d->node_id));
-	status->n_published_node_ids = 1;
+	entry->status.n_published_node_ids = 1;
 }
 
-int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			  struct csi_volume_status *ret, struct err *err)
+int driver_controller_get_volume(void *impl, struct ctx *ctx,
+				 const struct csi_controller_get_volume_request *req,
+				 struct csi_controller_get_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct backend_volume vol;
 	struct csi_ref ref;
 
-	if (validate_volume_id(volume_id, err) < 0 ||
-	    driver_find_volume(d, ctx, volume_id, &ref, &vol, err) < 0)
+	if (fields_check(&csi_controller_get_volume_request_type, req, err) < 0 ||
+	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
 		return -1;
-	*ret = (struct csi_volume_status){ 0 };
+	/* A status is REQUIRED in this reply, though it says nothing of nodes here. */
+	ret->has_volume = ret->has_status = true;
 	driver_fill_volume(d, ctx->arena, ref.pool, &vol, &ret->volume);
 	fill_status(d, ctx, ret);
 	return 0;
@@ -71,13 +81,13 @@ struct page {
 	struct backend *pool;
 	size_t max;
 	bool is_full; /* one more was seen */
-	VEC(struct csi_volume_status) entries;
+	VEC(struct csi_controller_get_volume_response) entries;
 };
 
 static int add_to_page(void *arg, const struct backend_volume *vol)
 {
 	struct page *page = arg;
-	struct csi_volume_status status = { 0 };
+	struct csi_controller_get_volume_response entry = { .has_volume = true };
 
 	if (vol->is_damaged)
 		return 0;
@@ -85,8 +95,8 @@ static int add_to_page(void *arg, const struct backend_volume *vol)
 		page->is_full = true;
 		return 1;
 	}
-	driver_fill_volume(page->d, page->a, page->pool, vol, &status.volume);
-	vec_push(&page->entries, status);
+	driver_fill_volume(page->d, page->a, page->pool, vol, &entry.volume);
+	vec_push(&page->entries, entry);
 	return 0;
 }
 
@@ -134,9 +144,8 @@ static int fill_page(struct page *page, struct ctx *ctx, const struct registry_p
 	return has_failed && !has_answered ? -1 : 0;
 }
 
-int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
-			    const char *starting_token, struct csi_volume_list *ret,
-			    struct err *err)
+int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volumes_request *req,
+			struct csi_list_volumes_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct page page = { .d = d, .a = ctx->arena, .max = LIST_PAGE_MAX };
@@ -145,32 +154,33 @@ int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
 	size_t pool;
 	int r;
 
-	if (validate_list_volumes(starting_token, err) < 0 ||
-	    parse_list_token(&pools, starting_token, &pool, &from, err) < 0)
+	if (fields_check(&csi_list_volumes_request_type, req, err) < 0 ||
+	    parse_list_token(&pools, req->starting_token, &pool, &from, err) < 0)
 		return -1;
-	if (max_entries > 0 && max_entries < page.max)
-		page.max = max_entries;
+	if (req->max_entries > 0 && req->max_entries < page.max)
+		page.max = req->max_entries;
 	r = fill_page(&page, ctx, &pools, pool, from.token, err);
 	if (r == 0) {
-		ret->n = page.entries.n;
-		ret->v = page.entries.n ? arena_memdup(ctx->arena, page.entries.v,
-						       page.entries.n * sizeof(*page.entries.v))
-					: NULL;
-		for (size_t i = 0; i < ret->n; i++)
-			fill_status(d, ctx, &ret->v[i]);
-		ret->next_token = page.is_full ? ret->v[ret->n - 1].volume.volume_id : "";
+		ret->n_entries = page.entries.n;
+		for (size_t i = 0; i < page.entries.n; i++)
+			fill_status(d, ctx, &page.entries.v[i]);
+		if (page.entries.n > 0)
+			ret->entries = arena_memdup(ctx->arena, page.entries.v,
+						    page.entries.n * sizeof(*page.entries.v));
+		if (page.is_full)
+			ret->next_token = ret->entries[ret->n_entries - 1].volume.volume_id;
 	}
 	vec_done(&page.entries);
 	return r;
 }
 
-static int check_all(const struct backend_volume *vol, const struct csi_validate *req,
-		     struct err *err)
+static int check_all(const struct backend_volume *vol,
+		     const struct csi_validate_volume_capabilities_request *req, struct err *err)
 {
 	struct vol_params params;
 
-	for (size_t i = 0; i < req->n_capabilities; i++) {
-		struct vol_capability cap = req->capabilities[i];
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		struct vol_capability cap = req->volume_capabilities[i];
 
 		if (driver_check_capability(vol, &cap, err) < 0)
 			return -1;
@@ -183,9 +193,10 @@ static int check_all(const struct backend_volume *vol, const struct csi_validate
 
 /* That something cannot be done is an answer here and no error (CSI 1.13,
  * ValidateVolumeCapabilities). */
-int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
-					    const struct csi_validate *req,
-					    struct csi_validated *ret, struct err *err)
+int driver_validate_volume_capabilities(void *impl, struct ctx *ctx,
+					const struct csi_validate_volume_capabilities_request *req,
+					struct csi_validate_volume_capabilities_response *ret,
+					struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct backend_volume vol;
@@ -195,9 +206,17 @@ int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	if (validate_validate(req, err) < 0 ||
 	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
 		return -1;
-	*ret = (struct csi_validated){ .is_confirmed = true, .message = "" };
-	if (check_all(&vol, req, &why) < 0)
-		*ret = (struct csi_validated){ .message = arena_strdup(ctx->arena, why.msg) };
+	if (check_all(&vol, req, &why) < 0) {
+		ret->message = arena_strdup(ctx->arena, why.msg);
+		return 0;
+	}
+	/* The CO compares the confirmation with what it asked, so it gets exactly that back. */
+	ret->has_confirmed = true;
+	ret->confirmed.volume_context = req->volume_context;
+	ret->confirmed.volume_capabilities = req->volume_capabilities;
+	ret->confirmed.n_volume_capabilities = req->n_volume_capabilities;
+	ret->confirmed.parameters = req->parameters;
+	ret->confirmed.mutable_parameters = req->mutable_parameters;
 	return 0;
 }
 
@@ -205,18 +224,18 @@ int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
  * The filesystem that decides the least size; fails if no volume could be made for what is asked.
  * Provisioners ask for a class without capabilities, and then its parameters say the filesystem.
  */
-static int find_capacity_fs(const struct csi_get_capacity *req, const struct vol_params *params,
-			    const char **ret_fs, struct err *err)
+static int find_capacity_fs(const struct csi_get_capacity_request *req,
+			    const struct vol_params *params, const char **ret_fs, struct err *err)
 {
 	const char *wanted = str_or(params->fs, params->legacy_fs);
 
-	*ret_fs = req->n_capabilities > 0 ? "" : vol_fs_resolve(wanted);
+	*ret_fs = req->n_volume_capabilities > 0 ? "" : vol_fs_resolve(wanted);
 	if (!*ret_fs)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "parameters: fstype: '%.64s' is not supported; use ext4 or xfs",
 			       wanted);
-	for (size_t i = 0; i < req->n_capabilities; i++) {
-		const struct vol_capability *cap = &req->capabilities[i];
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		const struct vol_capability *cap = &req->volume_capabilities[i];
 
 		if (vol_capability_check(cap, err) < 0)
 			return -1;
@@ -250,9 +269,11 @@ static void say_once(struct csi_driver *d, const struct err *why)
 }
 
 static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct backend *pool,
-			  const struct csi_get_capacity *req, const struct vol_params *params)
+			  const struct csi_get_capacity_request *req,
+			  const struct vol_params *params)
 {
-	struct vol_topologies wanted = { &req->accessible_topology, req->has_topology ? 1 : 0 };
+	struct vol_topologies wanted = { &req->accessible_topology,
+					 req->has_accessible_topology ? 1 : 0 };
 	struct vol_topology place = driver_pool_topology(d, a, pool);
 
 	if (!str_is_empty(params->pool) && !str_is_equal(params->pool, pool->pool_name))
@@ -261,9 +282,10 @@ static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct ba
 }
 
 /* Of the pools that are asked and answer; fails if some are and none does. */
-static int add_capacities(struct csi_driver *d, struct ctx *ctx, const struct csi_get_capacity *req,
-			  const struct vol_params *params, struct csi_capacity *capacity,
-			  struct err *err)
+static int add_capacities(struct csi_driver *d, struct ctx *ctx,
+			  const struct csi_get_capacity_request *req,
+			  const struct vol_params *params,
+			  struct csi_get_capacity_response *capacity, struct err *err)
 {
 	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
 	bool has_failed = false;
@@ -279,18 +301,18 @@ static int add_capacities(struct csi_driver *d, struct ctx *ctx, const struct cs
 			continue;
 		}
 		has_answered = true;
-		capacity->available_bytes += info.available_bytes;
-		if (info.max_volume_bytes > capacity->maximum_volume_bytes)
-			capacity->maximum_volume_bytes = info.max_volume_bytes;
+		capacity->available_capacity += info.available_bytes;
+		if (info.max_volume_bytes > capacity->maximum_volume_size)
+			capacity->maximum_volume_size = info.max_volume_bytes;
 	}
 	return has_failed && !has_answered ? -1 : 0;
 }
 
-int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
-			    struct csi_capacity *ret, struct err *err)
+int driver_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity_request *req,
+			struct csi_get_capacity_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct csi_capacity capacity = { 0 };
+	struct csi_get_capacity_response capacity = { 0 };
 	struct vol_params params;
 	struct err why;
 	const char *fs;
@@ -300,12 +322,14 @@ int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_ca
 	if (vol_params_parse(&req->parameters, &params, &why) < 0 ||
 	    find_capacity_fs(req, &params, &fs, &why) < 0) {
 		say_once(d, &why);
-		*ret = capacity;
 		return 0;
 	}
-	capacity.minimum_volume_bytes = vol_size_min(fs);
+	capacity.minimum_volume_size = vol_size_min(fs);
 	if (add_capacities(d, ctx, req, &params, &capacity, err) < 0)
 		return -1;
+	/* 0: not said */
+	capacity.has_minimum_volume_size = capacity.minimum_volume_size > 0;
+	capacity.has_maximum_volume_size = capacity.maximum_volume_size > 0;
 	*ret = capacity;
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "csi/driver-internal.h"
+#include "csi/fields.h"
 #include "csi/validate.h"
 #include "volume/params.h"
 #include "volume/size.h"
@@ -31,12 +32,13 @@ struct plan {
 };
 
 /* One filesystem for all capabilities; raw only if none of them wants a mount. */
-static int choose_fs(const struct csi_create_volume *req, const char **ret_fs, struct err *err)
+static int choose_fs(const struct csi_create_volume_request *req, const char **ret_fs,
+		     struct err *err)
 {
 	const char *fs = "";
 
-	for (size_t i = 0; i < req->n_capabilities; i++) {
-		const struct vol_capability *cap = &req->capabilities[i];
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		const struct vol_capability *cap = &req->volume_capabilities[i];
 		const char *wanted;
 
 		if (vol_capability_check(cap, err) < 0)
@@ -89,12 +91,13 @@ static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *n
 		       "parameters: pool: no pool '%s' here; there are: %s", name, known);
 }
 
-static int make_plan(struct csi_driver *d, struct ctx *ctx, const struct csi_create_volume *req,
-		     struct plan *ret_plan, struct err *err)
+static int make_plan(struct csi_driver *d, struct ctx *ctx,
+		     const struct csi_create_volume_request *req, struct plan *ret_plan,
+		     struct err *err)
 {
 	struct plan plan = { .name = req->name };
 
-	if (req->content_source.kind != CSI_SOURCE_NONE)
+	if (req->volume_content_source.kind != CSI_SOURCE_NONE)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "volume_content_source: volumes from snapshots or volumes are not "
 			       "supported by this driver");
@@ -125,11 +128,13 @@ static bool is_pool_allowed(struct csi_driver *d, struct arena *a, const struct 
 
 /* What the pool must lie in: requisite, else preferred, which then may be left for any other
  * (CSI 1.13, topology). */
-static const struct vol_topologies *binding_topologies(const struct csi_create_volume *req)
+static const struct vol_topologies *binding_topologies(const struct csi_create_volume_request *req)
 {
 	static const struct vol_topologies anywhere = { NULL, 0 };
 
-	return req->requisite.n > 0 ? &req->requisite : &anywhere;
+	return req->accessibility_requirements.requisite.n > 0
+		       ? &req->accessibility_requirements.requisite
+		       : &anywhere;
 }
 
 /* The pool that has the token already, or NULL. Fails if no allowed pool could be asked. */
@@ -163,7 +168,7 @@ static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct pla
 }
 
 static int check_existing(struct csi_driver *d, struct ctx *ctx,
-			  const struct csi_create_volume *req, const struct plan *plan,
+			  const struct csi_create_volume_request *req, const struct plan *plan,
 			  const struct backend *pool, const struct backend_volume *vol,
 			  struct err *err)
 {
@@ -244,14 +249,15 @@ static int refuse_topology(struct csi_driver *d, struct arena *a,
 }
 
 /* preferred in its order as long as there is room, then the rest of what is binding. */
-static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_create_volume *req,
-		       const struct plan *plan, struct backend **ret_pool, struct err *err)
+static int choose_pool(struct csi_driver *d, struct ctx *ctx,
+		       const struct csi_create_volume_request *req, const struct plan *plan,
+		       struct backend **ret_pool, struct err *err)
 {
 	struct backend *pool;
 	uint64_t room;
 
-	for (size_t i = 0; i < req->preferred.n; i++) {
-		struct vol_topologies one = { &req->preferred.v[i], 1 };
+	for (size_t i = 0; i < req->accessibility_requirements.preferred.n; i++) {
+		struct vol_topologies one = { &req->accessibility_requirements.preferred.v[i], 1 };
 
 		if (choose_roomiest(d, ctx, plan, &one, &pool, &room, err) < 0)
 			continue;
@@ -269,7 +275,7 @@ static int choose_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_c
 }
 
 static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
-			  const struct csi_create_volume *req, const struct plan *plan,
+			  const struct csi_create_volume_request *req, const struct plan *plan,
 			  struct csi_volume *ret, struct err *err)
 {
 	struct backend_spec spec = { .name = plan->name,
@@ -301,8 +307,8 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 	return 0;
 }
 
-int controller_create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
-			     struct csi_volume *ret, struct err *err)
+int driver_create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume_request *req,
+			 struct csi_create_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct plan plan;
@@ -311,7 +317,8 @@ int controller_create_volume(void *impl, struct ctx *ctx, const struct csi_creat
 	if (validate_create_volume(req, err) < 0 || make_plan(d, ctx, req, &plan, err) < 0 ||
 	    inflight_begin(d->inflight, plan.token, "CreateVolume", err) < 0)
 		return -1;
-	r = create_in_pool(d, ctx, req, &plan, ret, err);
+	r = create_in_pool(d, ctx, req, &plan, &ret->volume, err);
+	ret->has_volume = r == 0;
 	inflight_end(d->inflight, plan.token);
 	return r;
 }
@@ -349,25 +356,25 @@ static int delete_in_pool(struct csi_driver *d, struct ctx *ctx, const struct cs
 	return backend_remove(ref->pool, ctx, ref->id.token, err);
 }
 
-int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			     const struct secrets *secrets, struct err *err)
+int driver_delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_volume_request *req,
+			 struct csi_delete_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct csi_ref ref;
 	struct vol_id id;
 	int r;
 
-	if (validate_delete_volume(volume_id, secrets, err) < 0)
+	if (fields_check(&csi_delete_volume_request_type, req, err) < 0)
 		return -1;
-	if (vol_id_parse(volume_id, &id, err) < 0) /* no driver of ours made it: it is gone */
+	if (vol_id_parse(req->volume_id, &id, err) < 0) /* no driver of ours made it: it is gone */
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	if (driver_find_pool(d, volume_id, &ref, err) < 0)
+	if (driver_find_pool(d, req->volume_id, &ref, err) < 0)
 		return -1;
 	if (inflight_begin(d->inflight, ref.id.token, "DeleteVolume", err) < 0)
 		return -1;
 	r = delete_in_pool(d, ctx, &ref, err);
 	inflight_end(d->inflight, ref.id.token);
 	if (r < 0)
-		return err_wrap(err, "delete volume '%s'", volume_id);
+		return err_wrap(err, "delete volume '%s'", req->volume_id);
 	return 0;
 }

@@ -115,33 +115,23 @@ bool node_is_device_of(const struct node_state *state, dev_t devno);
 /* Lets go of the reader when it is mounted nowhere any more. */
 int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err);
 
-/* The operations. */
-int controller_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-int controller_create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
-			     struct csi_volume *ret, struct err *err);
-int controller_delete_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			     const struct secrets *secrets, struct err *err);
-int controller_validate_volume_capabilities(void *impl, struct ctx *ctx,
-					    const struct csi_validate *req,
-					    struct csi_validated *ret, struct err *err);
-int controller_list_volumes(void *impl, struct ctx *ctx, uint32_t max_entries,
-			    const char *starting_token, struct csi_volume_list *ret,
-			    struct err *err);
-int controller_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity *req,
-			    struct csi_capacity *ret, struct err *err);
-int controller_get_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			  struct csi_volume_status *ret, struct err *err);
-int node_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err);
-int node_get_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err);
-int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err);
-int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			const char *staging_target_path, struct err *err);
-int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *req,
-			struct err *err);
-int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			  const char *target_path, struct err *err);
-int node_get_volume_stats(void *impl, struct ctx *ctx, const char *volume_id,
-			  const char *volume_path, const char *staging_target_path,
-			  struct csi_stats *ret, struct err *err);
+/* The operations: driver_<name> of the rows of rpc.def that this driver serves. */
+#define DRIVER_RPC(name)                                                                       \
+	int driver_##name(void *impl, struct ctx *ctx, const struct csi_##name##_request *req, \
+			  struct csi_##name##_response *ret, struct err *err)
+DRIVER_RPC(controller_get_capabilities);
+DRIVER_RPC(create_volume);
+DRIVER_RPC(delete_volume);
+DRIVER_RPC(validate_volume_capabilities);
+DRIVER_RPC(list_volumes);
+DRIVER_RPC(get_capacity);
+DRIVER_RPC(controller_get_volume);
+DRIVER_RPC(node_get_capabilities);
+DRIVER_RPC(node_get_info);
+DRIVER_RPC(node_stage_volume);
+DRIVER_RPC(node_unstage_volume);
+DRIVER_RPC(node_publish_volume);
+DRIVER_RPC(node_unpublish_volume);
+DRIVER_RPC(node_get_volume_stats);
 
 #endif

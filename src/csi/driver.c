@@ -22,28 +22,36 @@
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 
-static int get_plugin_info(void *impl, struct ctx *ctx, struct csi_plugin_info *ret,
-			   struct err *err)
+static int get_plugin_info(void *impl, struct ctx *ctx,
+			   const struct csi_get_plugin_info_request *req,
+			   struct csi_get_plugin_info_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 
-	*ret = (struct csi_plugin_info){ .name = d->name, .vendor_version = d->version };
+	ret->name = d->name;
+	ret->vendor_version = d->version;
 	return 0;
 }
 
-static int get_plugin_capabilities(void *impl, struct ctx *ctx, struct csi_plugin_capabilities *ret,
+static int get_plugin_capabilities(void *impl, struct ctx *ctx,
+				   const struct csi_get_plugin_capabilities_request *req,
+				   struct csi_get_plugin_capabilities_response *ret,
 				   struct err *err)
 {
-	*ret = (struct csi_plugin_capabilities){ .controller_service = true,
-						 .accessibility_constraints = true };
+	ret->capabilities =
+		csi_capabilities(ctx->arena,
+				 CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
+					 CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
+				 &ret->n_capabilities);
 	return 0;
 }
 
 /* Pools are opened before the driver is made; whether one has gone since is said by the calls that
  * need it. */
-static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
+static int probe(void *impl, struct ctx *ctx, const struct csi_probe_request *req,
+		 struct csi_probe_response *ret, struct err *err)
 {
-	*ret_ready = true;
+	ret->has_ready = ret->ready = true;
 	return 0;
 }
 
@@ -150,7 +158,7 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
 				    .capacity_bytes = vol->bytes,
 				    .volume_context = strmap_from(a, &fs, 1),
-				    .content_source = { .id = "" },
+				    .content_source.id = "",
 				    .accessible_topology = { topology, 1 } };
 }
 
@@ -175,45 +183,52 @@ static const struct csi_service_ops driver_ops = {
 	.get_plugin_info              = get_plugin_info,
 	.get_plugin_capabilities      = get_plugin_capabilities,
 	.probe                        = probe,
-	.controller_get_capabilities  = controller_get_capabilities,
-	.create_volume                = controller_create_volume,
-	.delete_volume                = controller_delete_volume,
-	.validate_volume_capabilities = controller_validate_volume_capabilities,
-	.list_volumes                 = controller_list_volumes,
-	.get_capacity                 = controller_get_capacity,
-	.controller_get_volume        = controller_get_volume,
-	.node_get_capabilities        = node_get_capabilities,
-	.node_get_info                = node_get_info,
-	.node_stage_volume            = node_stage_volume,
-	.node_unstage_volume          = node_unstage_volume,
-	.node_publish_volume          = node_publish_volume,
-	.node_unpublish_volume        = node_unpublish_volume,
-	.node_get_volume_stats        = node_get_volume_stats,
+	.controller_get_capabilities  = driver_controller_get_capabilities,
+	.create_volume                = driver_create_volume,
+	.delete_volume                = driver_delete_volume,
+	.validate_volume_capabilities = driver_validate_volume_capabilities,
+	.list_volumes                 = driver_list_volumes,
+	.get_capacity                 = driver_get_capacity,
+	.controller_get_volume        = driver_controller_get_volume,
+	.node_get_capabilities        = driver_node_get_capabilities,
+	.node_get_info                = driver_node_get_info,
+	.node_stage_volume            = driver_node_stage_volume,
+	.node_unstage_volume          = driver_node_unstage_volume,
+	.node_publish_volume          = driver_node_publish_volume,
+	.node_unpublish_volume        = driver_node_unpublish_volume,
+	.node_get_volume_stats        = driver_node_get_volume_stats,
 };
 /* clang-format on */
+
+static bool serves_Identity(const struct csi_driver_options *opts)
+{
+	return true;
+}
+
+static bool serves_Controller(const struct csi_driver_options *opts)
+{
+	return opts->serve_controller;
+}
+
+static bool serves_GroupController(const struct csi_driver_options *opts)
+{
+	return opts->serve_controller;
+}
+
+static bool serves_Node(const struct csi_driver_options *opts)
+{
+	return opts->serve_node;
+}
 
 static struct csi_service_ops choose_ops(const struct csi_driver_options *opts)
 {
 	struct csi_service_ops ops = driver_ops;
 
-	if (!opts->serve_controller) {
-		ops.controller_get_capabilities = NULL;
-		ops.create_volume = NULL;
-		ops.delete_volume = NULL;
-		ops.validate_volume_capabilities = NULL;
-		ops.list_volumes = NULL;
-		ops.get_capacity = NULL;
-		ops.controller_get_volume = NULL;
-	}
-	if (!opts->serve_node) {
-		ops.node_get_capabilities = NULL;
-		ops.node_get_info = NULL;
-		ops.node_stage_volume = NULL;
-		ops.node_unstage_volume = NULL;
-		ops.node_publish_volume = NULL;
-		ops.node_unpublish_volume = NULL;
-		ops.node_get_volume_stats = NULL;
-	}
+#define CSI_RPC(service, Method, name, ...) \
+	if (!serves_##service(opts))        \
+		ops.name = NULL;
+#include "csi/rpc.def"
+#undef CSI_RPC
 	return ops;
 }
 

@@ -2,15 +2,11 @@
 #ifndef CSI_DUMP_H
 #define CSI_DUMP_H
 
+#include "base/message.h"
 #include "base/str.h"
 
-#include <protobuf-c/protobuf-c.h>
-
-/*
- * A message as one line of JSON for the log, with the field names of csi.proto and what is
- * sensitive replaced by
- * "***stripped***": secrets, mount_flags, and service account tokens inside a volume_context.
- */
-void dump_message(const ProtobufCMessage *msg, struct str *out);
+/* A message as one line of JSON with the names of csi.proto, without what is absent, and with
+ * "***stripped***" for what is secret. Appends. */
+void dump_message(const struct msg_type *type, const void *msg, struct str *out);
 
 #endif

@@ -11,19 +11,25 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "csi/driver-internal.h"
+#include "csi/fields.h"
 #include "csi/validate.h"
 #include "host/usage.h"
 #include "volume/topology.h"
 
-int node_get_capabilities(void *impl, struct ctx *ctx, uint64_t *ret_caps, struct err *err)
+int driver_node_get_capabilities(void *impl, struct ctx *ctx,
+				 const struct csi_node_get_capabilities_request *req,
+				 struct csi_node_get_capabilities_response *ret, struct err *err)
 {
-	*ret_caps = CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
-		    CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
-		    CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER);
+	ret->capabilities = csi_capabilities(ctx->arena,
+					     CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
+						     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
+						     CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER),
+					     &ret->n_capabilities);
 	return 0;
 }
 
-int node_get_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct err *err)
+int driver_node_get_info(void *impl, struct ctx *ctx, const struct csi_node_get_info_request *req,
+			 struct csi_node_get_info_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
@@ -39,10 +45,10 @@ int node_get_info(void *impl, struct ctx *ctx, struct csi_node_info *ret, struct
 			continue;
 		pairs[n++] = driver_pool_topology(d, ctx->arena, pools.v[i]).segments.v[0];
 	}
-	*ret = (struct csi_node_info){ .node_id = d->node_id,
-				       .max_volumes_per_node = d->max_volumes,
-				       .accessible_topology = { strmap_from(ctx->arena, pairs, n) },
-				       .has_topology = n > 0 };
+	ret->node_id = d->node_id;
+	ret->max_volumes_per_node = d->max_volumes;
+	ret->has_accessible_topology = n > 0;
+	ret->accessible_topology.segments = strmap_from(ctx->arena, pairs, n);
 	return 0;
 }
 
@@ -52,51 +58,63 @@ static int refuse_path(const char *volume_id, const char *path, struct err *err)
 		       path);
 }
 
-static int stat_filesystem(const char *path, struct csi_stats *ret, struct err *err)
+static void put_usage(struct arena *a, const struct csi_volume_usage *usage, size_t n,
+		      struct csi_node_get_volume_stats_response *ret)
+{
+	ret->usage = arena_memdup(a, usage, n * sizeof(*usage));
+	ret->n_usage = n;
+}
+
+static int stat_filesystem(struct arena *a, const char *path,
+			   struct csi_node_get_volume_stats_response *ret, struct err *err)
 {
 	struct host_usage usage;
 
 	if (host_usage_look(path, &usage, err) < 0)
 		return -1;
-	*ret = (struct csi_stats){ .n = 2 };
-	ret->v[0] = (struct csi_usage){ .has_used = true,
-					.total = usage.total_bytes,
-					.used = usage.used_bytes,
-					.available = usage.available_bytes };
-	ret->v[1] = (struct csi_usage){ .is_inodes = true,
-					.has_used = true,
-					.total = usage.total_inodes,
-					.used = usage.used_inodes,
-					.available = usage.available_inodes };
+	put_usage(a,
+		  (const struct csi_volume_usage[]){ { .unit = CSI_VOLUME_USAGE_UNIT_BYTES,
+						       .total = usage.total_bytes,
+						       .used = usage.used_bytes,
+						       .available = usage.available_bytes },
+						     { .unit = CSI_VOLUME_USAGE_UNIT_INODES,
+						       .total = usage.total_inodes,
+						       .used = usage.used_inodes,
+						       .available = usage.available_inodes } },
+		  2, ret);
 	return 0;
 }
 
-int node_get_volume_stats(void *impl, struct ctx *ctx, const char *volume_id,
-			  const char *volume_path, const char *staging_target_path,
-			  struct csi_stats *ret, struct err *err)
+int driver_node_get_volume_stats(void *impl, struct ctx *ctx,
+				 const struct csi_node_get_volume_stats_request *req,
+				 struct csi_node_get_volume_stats_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct host_mount_at at;
 	struct node_state state;
 	struct backend_volume vol;
+	const char *path = req->volume_path;
 	struct csi_ref ref;
 
-	if (validate_stats(volume_id, volume_path, staging_target_path, err) < 0 ||
-	    driver_find_volume(d, ctx, volume_id, &ref, &vol, err) < 0)
+	if (fields_check(&csi_node_get_volume_stats_request_type, req, err) < 0 ||
+	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
 		return -1;
-	if (!path_is_clean(volume_path))
-		return refuse_path(volume_id, volume_path, err);
-	if (driver_resolve_path(d, ctx, "volume_path", volume_path, &volume_path, err) < 0 ||
+	if (!path_is_clean(path))
+		return refuse_path(req->volume_id, path, err);
+	if (driver_resolve_path(d, ctx, "volume_path", path, &path, err) < 0 ||
 	    node_state_load(d, ctx, &ref, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    host_mount_look(volume_path, &at, err) < 0)
+	    host_mount_look(path, &at, err) < 0)
 		return -1;
 	if (!state.is_attached || !at.exists)
-		return refuse_path(volume_id, volume_path, err);
+		return refuse_path(req->volume_id, path, err);
 	if (at.is_block_device && node_is_device_of(&state, at.rdev)) {
-		*ret = (struct csi_stats){ .v = { { .total = vol.bytes } }, .n = 1 };
+		put_usage(ctx->arena,
+			  &(struct csi_volume_usage){ .unit = CSI_VOLUME_USAGE_UNIT_BYTES,
+						      .total = vol.bytes },
+			  1, ret);
 		return 0;
 	}
 	if (at.is_block_device || at.is_symlink || at.device != state.device.devno)
-		return refuse_path(volume_id, volume_path, err);
-	return stat_filesystem(volume_path, ret, err);
+		return refuse_path(req->volume_id, path, err);
+	return stat_filesystem(ctx->arena, path, ret, err);
 }

@@ -221,25 +221,27 @@ static int refuse_unknown(const char *volume_id, const char *path, struct host_m
 			volume_id);
 }
 
-int node_unpublish_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			  const char *target_path, struct err *err)
+int driver_node_unpublish_volume(void *impl, struct ctx *ctx,
+				 const struct csi_node_unpublish_volume_request *req,
+				 struct csi_node_unpublish_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct host_mount_at at;
+	const char *path;
 	struct vol_id id;
 	int r;
 
-	if (validate_unpublish(volume_id, target_path, err) < 0 ||
-	    driver_resolve_path(d, ctx, "target_path", target_path, &target_path, err) < 0)
+	if (validate_unpublish(req, err) < 0 ||
+	    driver_resolve_path(d, ctx, "target_path", req->target_path, &path, err) < 0)
 		return -1;
-	if (vol_id_parse(volume_id, &id, err) < 0) {
-		if (refuse_unknown(volume_id, target_path, &at, err) < 0)
+	if (vol_id_parse(req->volume_id, &id, err) < 0) {
+		if (refuse_unknown(req->volume_id, path, &at, err) < 0)
 			return -1;
-		return at.exists ? host_mount_remove_target(target_path, err) : 0;
+		return at.exists ? host_mount_remove_target(path, err) : 0;
 	}
 	if (inflight_begin(d->inflight, id.token, "NodeUnpublishVolume", err) < 0)
 		return -1;
-	r = unpublish(d, ctx, volume_id, target_path, err);
+	r = unpublish(d, ctx, req->volume_id, path, err);
 	inflight_end(d->inflight, id.token);
 	return r;
 }
@@ -302,23 +304,25 @@ static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 	return 0;
 }
 
-int node_unstage_volume(void *impl, struct ctx *ctx, const char *volume_id,
-			const char *staging_target_path, struct err *err)
+int driver_node_unstage_volume(void *impl, struct ctx *ctx,
+			       const struct csi_node_unstage_volume_request *req,
+			       struct csi_node_unstage_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
 	struct host_mount_at at;
+	const char *path;
 	struct vol_id id;
 	int r;
 
-	if (validate_unstage(volume_id, staging_target_path, err) < 0 ||
-	    driver_resolve_path(d, ctx, "staging_target_path", staging_target_path,
-				&staging_target_path, err) < 0)
+	if (validate_unstage(req, err) < 0 ||
+	    driver_resolve_path(d, ctx, "staging_target_path", req->staging_target_path, &path,
+				err) < 0)
 		return -1;
-	if (vol_id_parse(volume_id, &id, err) < 0)
-		return refuse_unknown(volume_id, staging_target_path, &at, err);
+	if (vol_id_parse(req->volume_id, &id, err) < 0)
+		return refuse_unknown(req->volume_id, path, &at, err);
 	if (inflight_begin(d->inflight, id.token, "NodeUnstageVolume", err) < 0)
 		return -1;
-	r = unstage(d, ctx, volume_id, staging_target_path, err);
+	r = unstage(d, ctx, req->volume_id, path, err);
 	inflight_end(d->inflight, id.token);
 	return r;
 }

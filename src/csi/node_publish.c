@@ -39,7 +39,7 @@ static const char *const plain_flags[] = {
 };
 
 struct publish {
-	const struct csi_publish *req;
+	const struct csi_node_publish_volume_request *req;
 	struct vol_capability cap;
 	bool is_block;
 	bool read_only;
@@ -360,10 +360,10 @@ static int publish_new(struct csi_driver *d, struct ctx *ctx, const struct publi
 	return -1;
 }
 
-static int publish(struct csi_driver *d, struct ctx *ctx, const struct csi_publish *req,
-		   struct err *err)
+static int publish(struct csi_driver *d, struct ctx *ctx,
+		   const struct csi_node_publish_volume_request *req, struct err *err)
 {
-	struct publish p = { .req = req, .cap = req->capability };
+	struct publish p = { .req = req, .cap = req->volume_capability };
 	struct node_state state;
 	struct backend_volume vol;
 	struct csi_ref ref;
@@ -387,10 +387,12 @@ static int publish(struct csi_driver *d, struct ctx *ctx, const struct csi_publi
 	return publish_new(d, ctx, &p, &state, err);
 }
 
-int node_publish_volume(void *impl, struct ctx *ctx, const struct csi_publish *req, struct err *err)
+int driver_node_publish_volume(void *impl, struct ctx *ctx,
+			       const struct csi_node_publish_volume_request *req,
+			       struct csi_node_publish_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct csi_publish real = *req;
+	struct csi_node_publish_volume_request real = *req;
 	struct vol_id id;
 	int r;
 

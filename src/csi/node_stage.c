@@ -55,7 +55,8 @@ static int settle(struct ctx *ctx, const struct node_state *state, const char *p
  * What is there already: 1 = staged as asked, 0 = free to stage, -1 = in the way. A kill between
  * mount and settle is mended here.
  */
-static int look_before_stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
+static int look_before_stage(struct csi_driver *d, struct ctx *ctx,
+			     const struct csi_node_stage_volume_request *req,
 			     const struct vol_capability *cap, struct node_state *state,
 			     struct err *err)
 {
@@ -173,7 +174,8 @@ static int mount_staging(struct ctx *ctx, const struct node_state *state,
 	return settle(ctx, state, path, err);
 }
 
-static int stage_new(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
+static int stage_new(struct csi_driver *d, struct ctx *ctx,
+		     const struct csi_node_stage_volume_request *req,
 		     const struct vol_capability *cap, struct node_state *state, struct err *err)
 {
 	bool is_block = cap->access == VOL_ACCESS_BLOCK;
@@ -195,10 +197,10 @@ static int stage_new(struct csi_driver *d, struct ctx *ctx, const struct csi_sta
 	return -1;
 }
 
-static int stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *req,
-		 struct err *err)
+static int stage(struct csi_driver *d, struct ctx *ctx,
+		 const struct csi_node_stage_volume_request *req, struct err *err)
 {
-	struct vol_capability cap = req->capability;
+	struct vol_capability cap = req->volume_capability;
 	struct node_state state;
 	struct backend_volume vol;
 	struct csi_ref ref;
@@ -219,10 +221,12 @@ static int stage(struct csi_driver *d, struct ctx *ctx, const struct csi_stage *
 	return r > 0 ? 0 : stage_new(d, ctx, req, &cap, &state, err);
 }
 
-int node_stage_volume(void *impl, struct ctx *ctx, const struct csi_stage *req, struct err *err)
+int driver_node_stage_volume(void *impl, struct ctx *ctx,
+			     const struct csi_node_stage_volume_request *req,
+			     struct csi_node_stage_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct csi_stage real = *req;
+	struct csi_node_stage_volume_request real = *req;
 	struct vol_id id;
 	int r;
 

@@ -23,13 +23,11 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "csi/codec.h"
+#include "csi/messages.h"
 #include "event/sync.h"
 #include "grpc/server.h"
 #include "host/fs.h"
 #include "host/mount.h"
-
-#include "pluginregistration.pb-c.h"
 
 #define MOUNTINFO_MAX (64u << 20)
 
@@ -41,9 +39,9 @@ struct csi_registration {
 	struct grpc_method methods[2];
 };
 
-static void reply(struct grpc_call *call, const ProtobufCMessage *msg)
+static void reply(struct grpc_call *call, const struct msg_type *type, const void *msg)
 {
-	struct wire_bytes out = wire_pack(grpc_call_ctx(call)->arena, msg);
+	struct msg_bytes out = message_encode(type, grpc_call_ctx(call)->arena, msg);
 
 	grpc_call_reply(call, out.data, out.n);
 }
@@ -51,44 +49,41 @@ static void reply(struct grpc_call *call, const ProtobufCMessage *msg)
 static void handle_get_info(struct grpc_call *call, void *arg)
 {
 	struct csi_registration *r = arg;
-	char *versions[] = { codec_lend("1.0.0") };
-	Pluginregistration__PluginInfo *info =
-		wire_new(grpc_call_ctx(call)->arena, &pluginregistration__plugin_info__descriptor);
+	static const char *const versions[] = { "1.0.0" };
+	const struct registration_plugin_info info = { .type = "CSIPlugin",
+						       .name = r->driver_name,
+						       .endpoint = r->endpoint,
+						       .supported_versions = versions,
+						       .n_supported_versions = 1 };
 
-	info->type = codec_lend("CSIPlugin");
-	info->name = r->driver_name;
-	info->endpoint = r->endpoint;
-	info->supported_versions = versions;
-	info->n_supported_versions = 1;
-	reply(call, &info->base);
+	reply(call, &registration_plugin_info_type, &info);
 }
 
 static void handle_notify(struct grpc_call *call, void *arg)
 {
 	struct csi_registration *r = arg;
 	struct arena *a = grpc_call_ctx(call)->arena;
-	const Pluginregistration__RegistrationStatus *status;
-	struct wire_bytes in = { 0 };
-	ProtobufCMessage *msg;
+	struct registration_registration_status status;
+	struct msg_bytes in = { 0 };
 	struct err err;
 
 	in.data = grpc_call_request(call, &in.n);
-	if (wire_unpack(a, &pluginregistration__registration_status__descriptor, &in,
-			WIRE_FIELDS_REQUEST, &msg, &err) < 0) {
+	if (message_decode(&registration_registration_status_type, a, &in, MSG_FIELDS_REQUEST,
+			   &status, &err) < 0) {
 		grpc_call_fail(call, &err);
 		return;
 	}
-	status = (const Pluginregistration__RegistrationStatus *)msg;
 	{
 		LOCK_SCOPE(&r->lock);
-		r->is_registered = status->plugin_registered;
+		r->is_registered = status.plugin_registered;
 	}
-	if (status->plugin_registered)
+	if (status.plugin_registered)
 		log_info("kubelet registered the driver", log_str("driver", r->driver_name));
 	else
 		log_error("kubelet refused to register the driver",
-			  log_str("driver", r->driver_name), log_str("reason", status->error));
-	reply(call, wire_new(a, &pluginregistration__registration_status_response__descriptor));
+			  log_str("driver", r->driver_name), log_str("reason", status.error));
+	reply(call, &registration_registration_status_response_type,
+	      &(const struct registration_registration_status_response){});
 }
 
 int csi_registration_new(struct grpc_server *server, const struct csi_registration_options *opts,

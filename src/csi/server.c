@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CSI on a gRPC server: the table of methods, and what happens around each call: check and unpack,
- * serve, pack, one log line, one histogram sample.
+ * CSI on a gRPC server: the rows of rpc.def, and what happens around each call: decode, call,
+ * encode, one log line, one histogram sample.
  *
  * Calls that answer constants run on the I/O thread, since kubelet asks for capabilities before
  * nearly every operation and two thread hand-overs would cost more than the answer. Lines of such
@@ -11,12 +11,13 @@
 #define LOG_ROOM "csi"
 #include "csi/server.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
-#include "csi/codec.h"
 #include "csi/dump.h"
 #include "event/work.h"
 #include "grpc/server.h"
@@ -24,7 +25,8 @@
 /* One method on the gRPC server; its address is the handler's argument. */
 struct bound_method {
 	struct csi_server *server;
-	const struct codec_method *codec;
+	const struct csi_rpc *rpc;
+	const struct msg_field *id; /* of the request, for the log; NULL: the call names nothing */
 	struct grpc_method grpc;
 };
 
@@ -32,80 +34,81 @@ struct bound_method {
 struct csi_server {
 	struct csi_service service;
 	char *driver_name;
-	struct bound_method *methods;
-	size_t n_methods;
+	struct bound_method methods[CSI_N_RPCS];
 };
 
-static void log_message(const char *what, const char *method, const ProtobufCMessage *msg)
+static void log_message(const char *what, const char *method, const struct msg_type *type,
+			const void *msg)
 {
 	autostr struct str text = STR_INIT;
 
 	if (!log_is_enabled(LOG_DEBUG, LOG_ROOM))
 		return;
-	dump_message(msg, &text);
+	dump_message(type, msg, &text);
 	log_debug(what, log_str("method", method), log_str("message", str_get(&text)));
 }
 
-static void log_call(const struct codec_method *method, const char *volume, int64_t took_ns,
-		     const struct err *err)
+static enum log_level level_of(const struct csi_rpc *rpc, const struct err *err)
 {
-	enum log_level level = LOG_INFO;
-
 	if (!err)
-		level = method->kind == CODEC_CHANGES ? LOG_INFO : LOG_DEBUG;
-	else if (err->code == ERR_INTERNAL || err->code == ERR_UNKNOWN ||
-		 err->code == ERR_DATA_LOSS)
-		level = LOG_ERROR;
-	else
-		level = LOG_WARN;
-	if (err)
-		log_at(level, "call failed", log_str("method", method->path),
-		       log_str("volume", volume), log_str("code", err_code_name(err->code)),
-		       log_duration("seconds", took_ns), log_err(err));
-	else
-		log_at(level, "call served", log_str("method", method->path),
-		       log_str("volume", volume), log_str("code", "OK"),
-		       log_duration("seconds", took_ns));
+		return rpc->what == CSI_RPC_CHANGES ? LOG_INFO : LOG_DEBUG;
+	if (err->code == ERR_INTERNAL || err->code == ERR_UNKNOWN || err->code == ERR_DATA_LOSS)
+		return LOG_ERROR;
+	return LOG_WARN;
 }
 
-static int serve(const struct codec_method *method, struct codec_call *call,
-		 const struct wire_bytes *in, struct wire_bytes *ret_out, struct err *err)
+static void log_call(const struct csi_rpc *rpc, const char *id, int64_t took_ns,
+		     const struct err *err)
 {
-	ProtobufCMessage *request;
-	ProtobufCMessage *reply;
+	enum log_level level = level_of(rpc, err);
 
-	if (wire_unpack(call->ctx->arena, method->request, in, WIRE_FIELDS_REQUEST, &request, err) <
-	    0)
+	if (err)
+		log_at(level, "call failed", log_str("method", rpc->path), log_str(rpc->id_key, id),
+		       log_str("code", err_code_name(err->code)), log_duration("seconds", took_ns),
+		       log_err(err));
+	else
+		log_at(level, "call served", log_str("method", rpc->path), log_str(rpc->id_key, id),
+		       log_str("code", "OK"), log_duration("seconds", took_ns));
+}
+
+/* *id becomes what the log names the call by. */
+static int serve(const struct bound_method *bound, struct grpc_call *grpc, const char **id,
+		 struct msg_bytes *ret_out, struct err *err)
+{
+	const struct csi_rpc *rpc = bound->rpc;
+	struct ctx *ctx = grpc_call_ctx(grpc);
+	void *request = arena_alloc(ctx->arena, rpc->request->size);
+	void *reply = arena_alloc(ctx->arena, rpc->response->size);
+	struct msg_bytes in = { 0 };
+
+	in.data = grpc_call_request(grpc, &in.n);
+	if (message_decode(rpc->request, ctx->arena, &in, MSG_FIELDS_REQUEST, request, err) < 0)
 		return -1;
-	log_message("GRPC call", method->path, request);
-	call->request = request;
-	if (method->serve(call, &reply, err) < 0)
+	log_message("GRPC call", rpc->path, rpc->request, request);
+	if (bound->id)
+		memcpy(id, (const char *)request + bound->id->offset, sizeof(*id));
+	if (rpc->call(&bound->server->service, ctx, request, reply, err) < 0)
 		return -1;
-	log_message("GRPC response", method->path, reply);
-	*ret_out = wire_pack(call->ctx->arena, reply);
+	log_message("GRPC response", rpc->path, rpc->response, reply);
+	*ret_out = message_encode(rpc->response, ctx->arena, reply);
 	return 0;
 }
 
 static void handle(struct grpc_call *grpc, void *arg)
 {
-	struct bound_method *bound = arg;
-	struct csi_server *s = bound->server;
-	struct codec_call call = { .service = &s->service,
-				   .ctx = grpc_call_ctx(grpc),
-				   .volume = "" };
+	const struct bound_method *bound = arg;
 	int64_t begin_ns = clock_now_ns();
-	struct wire_bytes in = { 0 };
-	struct wire_bytes out = { 0 };
+	struct msg_bytes out = { 0 };
+	const char *id = "";
 	struct err err;
 	int64_t took_ns;
 	int r;
 
-	in.data = grpc_call_request(grpc, &in.n);
-	r = serve(bound->codec, &call, &in, &out, &err);
+	r = serve(bound, grpc, &id, &out, &err);
 	took_ns = clock_now_ns() - begin_ns;
-	log_call(bound->codec, call.volume, took_ns, r < 0 ? &err : NULL);
+	log_call(bound->rpc, id, took_ns, r < 0 ? &err : NULL);
 	metric_observe(METRIC_PLUGIN_OPERATIONS, (double)took_ns / (double)NS_PER_S,
-		       METRIC_ARGS(s->driver_name, bound->codec->path,
+		       METRIC_ARGS(bound->server->driver_name, bound->rpc->path,
 				   err_code_camel(r < 0 ? err.code : ERR_OK)));
 	if (r < 0)
 		grpc_call_fail(grpc, &err);
@@ -121,36 +124,31 @@ static void refuse(struct grpc_call *grpc, void *arg)
 	(void)err_set(&err, ERR_PERMISSION_DENIED,
 		      "%s is for kubelet, at the agent's own socket; this endpoint is the "
 		      "controller's",
-		      bound->codec->path);
-	log_call(bound->codec, "", 0, &err);
+		      bound->rpc->path);
+	log_call(bound->rpc, "", 0, &err);
 	grpc_call_fail(grpc, &err);
 }
 
-static bool is_for_kubelet(const struct codec_method *codec)
+/* What the service does not have is refused without a worker. */
+static void bind_method(struct csi_server *s, enum csi_server_scope scope,
+			const struct csi_rpc *rpc, struct bound_method *bound)
 {
-	return codec->is_node && !str_is_equal(codec->path, "/csi.v1.Node/NodeGetInfo");
-}
+	bool is_served = rpc->is_served(&s->service);
+	bool is_refused = is_served && scope == CSI_SERVER_FOR_CONTROLLER &&
+			  rpc->caller == CSI_RPC_KUBELET;
 
-static void bind_methods(struct csi_server *s, struct grpc_server *grpc,
-			 enum csi_server_scope scope, const struct codec_method *codec, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct bound_method *bound = &s->methods[s->n_methods++];
-		bool is_refused = scope == CSI_SERVER_FOR_CONTROLLER && is_for_kubelet(&codec[i]);
-
-		*bound = (struct bound_method){
-			.server = s,
-			.codec = &codec[i],
-			.grpc = { .path = codec[i].path,
-				  .fn = is_refused ? refuse : handle,
-				  .lane = codec[i].is_node ? WORK_HOST : WORK_STORE,
-				  .is_inline = is_refused || codec[i].kind == CODEC_ASKS },
-		};
-		metric_expect(
-			METRIC_PLUGIN_OPERATIONS,
-			METRIC_ARGS(s->driver_name, bound->codec->path, err_code_camel(ERR_OK)));
-		grpc_server_add(grpc, &bound->grpc, 1, bound);
-	}
+	*bound = (struct bound_method){
+		.server = s,
+		.rpc = rpc,
+		.id = message_find(rpc->request, rpc->id_field),
+		.grpc = { .path = rpc->path,
+			  .fn = is_refused ? refuse : handle,
+			  .lane = rpc->lane == CSI_RPC_HOST ? WORK_HOST : WORK_STORE,
+			  .is_inline = is_refused || !is_served || rpc->what == CSI_RPC_ASKS },
+	};
+	if (is_served)
+		metric_expect(METRIC_PLUGIN_OPERATIONS,
+			      METRIC_ARGS(s->driver_name, rpc->path, err_code_camel(ERR_OK)));
 }
 
 int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
@@ -162,12 +160,10 @@ int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
 	(void)err; /* nothing here can fail; the door leaves room for it */
 	s->service = *service;
 	s->driver_name = xstrdup(driver_name);
-	s->methods = xcalloc(codec_n_identity_methods + codec_n_controller_methods +
-				     codec_n_node_methods,
-			     sizeof(*s->methods));
-	bind_methods(s, server, scope, codec_identity_methods, codec_n_identity_methods);
-	bind_methods(s, server, scope, codec_controller_methods, codec_n_controller_methods);
-	bind_methods(s, server, scope, codec_node_methods, codec_n_node_methods);
+	for (size_t i = 0; i < CSI_N_RPCS; i++) {
+		bind_method(s, scope, &csi_rpcs[i], &s->methods[i]);
+		grpc_server_add(server, &s->methods[i].grpc, 1, &s->methods[i]);
+	}
 	*ret_server = s;
 	return 0;
 }
@@ -176,7 +172,6 @@ void csi_server_free(struct csi_server *s)
 {
 	if (!s)
 		return;
-	free(s->methods);
 	free(s->driver_name);
 	free(s);
 }

@@ -10,7 +10,8 @@ struct grpc_server;
 /*
  * Puts the CSI services that `service` offers onto a gRPC server: the codec between protobuf and
  * csi/service.h, one log line and one histogram sample (csi_plugin_operations_seconds) a call.
- * Methods of csi.proto that the table has not are UNIMPLEMENTED. The service must outlive the
+ * Methods that the service has not are
+ * UNIMPLEMENTED. The service must outlive the
  * server. driver_name labels the metric; copied.
  */
 struct csi_server;

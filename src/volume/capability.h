@@ -11,9 +11,11 @@
 
 /* How a workload wants to reach a volume: the plain form of csi.v1.VolumeCapability. Strings are
  * borrowed. */
+/* The numbers of the fields of access_type. */
 enum vol_access {
-	VOL_ACCESS_MOUNT,
-	VOL_ACCESS_BLOCK,
+	VOL_ACCESS_NONE = 0, /* not said, or one that CSI 1.13 does not know */
+	VOL_ACCESS_BLOCK = 1,
+	VOL_ACCESS_MOUNT = 2,
 };
 
 /* The numbers of csi.v1.VolumeCapability.AccessMode.Mode (CSI 1.13). */

@@ -24,11 +24,6 @@ void fake_service_reset(void)
 	};
 }
 
-struct csi_service fake_service_get(void)
-{
-	return (struct csi_service){ 0 };
-}
-
 bool fake_service_has(const char *name)
 {
 	return map_find(volumes, name);
@@ -41,13 +36,14 @@ static int begin(const struct ctx *ctx, bool *ret_lost, struct err *err)
 	return fake_step(ret_lost, err);
 }
 
-uint64_t csi_link_changes(const struct csi_service *s)
+static uint64_t link_changes(void *impl)
 {
 	return fake_service.link_changes;
 }
 
-int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi_plugin_info *ret,
-			struct err *err)
+static int get_plugin_info(void *impl, struct ctx *ctx,
+			   const struct csi_get_plugin_info_request *req,
+			   struct csi_get_plugin_info_response *ret, struct err *err)
 {
 	bool is_lost;
 
@@ -55,12 +51,15 @@ int csi_get_plugin_info(const struct csi_service *s, struct ctx *ctx, struct csi
 		return -1;
 	if (is_lost)
 		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
-	*ret = (struct csi_plugin_info){ .name = fake_service.name, .vendor_version = "1" };
+	ret->name = fake_service.name;
+	ret->vendor_version = "1";
 	return 0;
 }
 
-int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,
-				struct csi_plugin_capabilities *ret, struct err *err)
+static int get_plugin_capabilities(void *impl, struct ctx *ctx,
+				   const struct csi_get_plugin_capabilities_request *req,
+				   struct csi_get_plugin_capabilities_response *ret,
+				   struct err *err)
 {
 	bool is_lost;
 
@@ -68,14 +67,20 @@ int csi_get_plugin_capabilities(const struct csi_service *s, struct ctx *ctx,
 		return -1;
 	if (is_lost)
 		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
-	*ret = (struct csi_plugin_capabilities){ .controller_service = true,
-						 .accessibility_constraints =
-							 fake_service.has_topology };
+	ret->capabilities = csi_capabilities(
+		ctx->arena,
+		CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
+			(fake_service.has_topology
+				 ? CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS)
+				 : 0),
+		&ret->n_capabilities);
 	return 0;
 }
 
-int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx,
-				    uint64_t *ret_caps, struct err *err)
+static int controller_get_capabilities(void *impl, struct ctx *ctx,
+				       const struct csi_controller_get_capabilities_request *req,
+				       struct csi_controller_get_capabilities_response *ret,
+				       struct err *err)
 {
 	bool is_lost;
 
@@ -83,7 +88,7 @@ int csi_controller_get_capabilities(const struct csi_service *s, struct ctx *ctx
 		return -1;
 	if (is_lost)
 		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
-	*ret_caps = fake_service.caps;
+	ret->capabilities = csi_capabilities(ctx->arena, fake_service.caps, &ret->n_capabilities);
 	return 0;
 }
 
@@ -103,14 +108,14 @@ static void put_places(struct str *out, const char *what, const struct vol_topol
 	str_append_char(out, ']');
 }
 
-static void write_request(const struct csi_create_volume *req)
+static void write_request(const struct csi_create_volume_request *req)
 {
 	autostr struct str out = STR_INIT;
 
 	str_appendf(&out, "name=%s bytes=%llu caps=[", req->name,
 		    (unsigned long long)req->capacity_range.required_bytes);
-	for (size_t i = 0; i < req->n_capabilities; i++) {
-		const struct vol_capability *cap = &req->capabilities[i];
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		const struct vol_capability *cap = &req->volume_capabilities[i];
 
 		str_appendf(&out, "%s%s:%d:%s", i ? "," : "",
 			    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
@@ -124,14 +129,14 @@ static void write_request(const struct csi_create_volume *req)
 	put_map(&out, &req->mutable_parameters);
 	str_append(&out, " secrets=");
 	put_map(&out, &req->secrets.map);
-	put_places(&out, "requisite", &req->requisite);
-	put_places(&out, "preferred", &req->preferred);
+	put_places(&out, "requisite", &req->accessibility_requirements.requisite);
+	put_places(&out, "preferred", &req->accessibility_requirements.preferred);
 	(void)snprintf(fake_service.last_request, sizeof(fake_service.last_request), "%s",
 		       str_get(&out));
 }
 
-int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
-		      const struct csi_create_volume *req, struct csi_volume *ret, struct err *err)
+static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume_request *req,
+			 struct csi_create_volume_response *ret, struct err *err)
 {
 	bool is_lost;
 
@@ -149,20 +154,22 @@ int csi_create_volume(const struct csi_service *s, struct ctx *ctx,
 	}
 	if (is_lost)
 		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	*ret = (struct csi_volume){
+	ret->has_volume = true;
+	ret->volume = (struct csi_volume){
 		.volume_id = arena_printf(ctx->arena, "id-%s", req->name),
 		.capacity_bytes = fake_service.answer_bytes ? fake_service.answer_bytes
 							    : req->capacity_range.required_bytes,
 		.volume_context = strmap_with(ctx->arena, &STRMAP_EMPTY, "hint", "on"),
-		.accessible_topology = { .v = req->preferred.v, .n = req->preferred.n ? 1 : 0 },
+		.accessible_topology = { .v = req->accessibility_requirements.preferred.v,
+					 .n = req->accessibility_requirements.preferred.n ? 1 : 0 },
 	};
 	if (fake_service.answers_no_capacity)
-		ret->capacity_bytes = 0;
+		ret->volume.capacity_bytes = 0;
 	return 0;
 }
 
-int csi_get_capacity(const struct csi_service *s, struct ctx *ctx,
-		     const struct csi_get_capacity *req, struct csi_capacity *ret, struct err *err)
+static int get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity_request *req,
+			struct csi_get_capacity_response *ret, struct err *err)
 {
 	bool is_lost, is_roomy;
 
@@ -172,30 +179,45 @@ int csi_get_capacity(const struct csi_service *s, struct ctx *ctx,
 	if (is_lost || !fake_service.roomy_key)
 		return err_set(err, ERR_UNAVAILABLE, "the agent of the node is away");
 	is_roomy = strmap_find(&req->accessible_topology.segments, fake_service.roomy_key);
-	*ret = (struct csi_capacity){ .available_bytes = is_roomy ? UINT64_C(9) << 30 : 1 << 30,
-				      .maximum_volume_bytes =
-					      is_roomy ? UINT64_C(8) << 30 : 1 << 29 };
+	ret->available_capacity = is_roomy ? UINT64_C(9) << 30 : 1 << 30;
+	ret->has_maximum_volume_size = true;
+	ret->maximum_volume_size = is_roomy ? UINT64_C(8) << 30 : 1 << 29;
 	return 0;
 }
 
-int csi_delete_volume(const struct csi_service *s, struct ctx *ctx, const char *volume_id,
-		      const struct secrets *secrets, struct err *err)
+static int delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_volume_request *req,
+			 struct csi_delete_volume_response *ret, struct err *err)
 {
 	autostr struct str keys = STR_INIT;
 	bool is_lost;
 
-	put_map(&keys, &secrets->map);
+	put_map(&keys, &req->secrets.map);
 	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
 		       "%s", str_get(&keys));
 	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	if (fake_service.delete_error)
 		return err_set(err, fake_service.delete_error, "the driver says no");
-	if (map_take(volumes, volume_id + strlen("id-"))) {
+	if (map_take(volumes, req->volume_id + strlen("id-"))) {
 		fake_service.n_volumes--;
 		fake_service.n_deleted++;
 	}
 	if (is_lost)
 		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
 	return 0;
+}
+
+struct csi_service fake_service_get(void)
+{
+	static const struct csi_service_ops ops = {
+		.link_changes = link_changes,
+		.get_plugin_info = get_plugin_info,
+		.get_plugin_capabilities = get_plugin_capabilities,
+		.controller_get_capabilities = controller_get_capabilities,
+		.create_volume = create_volume,
+		.delete_volume = delete_volume,
+		.get_capacity = get_capacity,
+	};
+
+	return (struct csi_service){ &ops, NULL };
 }

@@ -3,7 +3,7 @@
 #define TESTS_FAKE_SERVICE_H
 
 /*
- * A CSI driver in memory, in place of csi/service.c: idempotent by name, with knobs. Each call is a
+ * A CSI driver in memory: idempotent by name, with knobs. Each call is a
  * step of the plan in fake/kube.h.
  */
 #include "csi/service.h"

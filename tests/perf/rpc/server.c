@@ -15,29 +15,26 @@
 #include "event/loop.h"
 #include "grpc/server.h"
 
-static int probe(void *impl, struct ctx *ctx, bool *ret_ready, struct err *err)
+static int probe(void *impl, struct ctx *ctx, const struct csi_probe_request *req,
+		 struct csi_probe_response *ret, struct err *err)
 {
-	(void)impl;
-	(void)ctx;
-	(void)err;
-	*ret_ready = true;
+	ret->has_ready = ret->ready = true;
 	return 0;
 }
 
-static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume *req,
-			 struct csi_volume *ret, struct err *err)
+static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume_request *req,
+			 struct csi_create_volume_response *ret, struct err *err)
 {
-	(void)impl;
 	if (req->name[0] == '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT, "name is missing");
-	if (req->n_capabilities == 0)
+	if (req->n_volume_capabilities == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "volume_capabilities is missing");
-	*ret = (struct csi_volume){
+	ret->has_volume = true;
+	ret->volume = (struct csi_volume){
 		.volume_id = arena_printf(ctx->arena, "bench-%s", req->name),
 		.capacity_bytes = req->capacity_range.required_bytes,
 		.volume_context = req->parameters,
-		.content_source.id = "",
-		.accessible_topology = req->preferred,
+		.accessible_topology = req->accessibility_requirements.preferred,
 	};
 	return 0;
 }

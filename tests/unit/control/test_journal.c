@@ -185,9 +185,9 @@ static struct intent make_intent(const char *uid, const char *place)
 
 	it.request.name = uid;
 	it.request.capacity_range.required_bytes = 1 << 20;
-	it.request.capabilities = &cap;
-	it.request.n_capabilities = 1;
-	it.request.content_source.id = "";
+	it.request.volume_capabilities = &cap;
+	it.request.n_volume_capabilities = 1;
+	it.request.volume_content_source.id = "";
 	return it;
 }
 

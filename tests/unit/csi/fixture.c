@@ -94,53 +94,64 @@ void fixture_restart(struct fixture *f, bool is_reboot)
 
 int do_create(struct fixture *f, const char *name, const struct vol_capability *cap, uint64_t bytes)
 {
-	struct csi_create_volume req = { .name = name,
-					 .capacity_range = { bytes, 0 },
-					 .capabilities = cap,
-					 .n_capabilities = 1,
-					 .content_source = { .id = "" } };
-	struct csi_volume vol;
+	struct csi_create_volume_request req = { .name = name,
+						 .capacity_range = { bytes, 0 },
+						 .volume_capabilities = cap,
+						 .n_volume_capabilities = 1,
+						 .volume_content_source = { .id = "" } };
+	struct csi_create_volume_response reply;
 
-	if (csi_create_volume(&f->csi, &f->ctx, &req, &vol, &f->err) < 0)
+	if (csi_create_volume(&f->csi, &f->ctx, &req, &reply, &f->err) < 0)
 		return -1;
-	f->id = vol.volume_id;
+	f->id = reply.volume.volume_id;
 	return 0;
 }
 
 int do_delete(struct fixture *f)
 {
-	return csi_delete_volume(&f->csi, &f->ctx, f->id, &(struct secrets){ 0 }, &f->err);
+	const struct csi_delete_volume_request req = { .volume_id = f->id };
+
+	return csi_delete_volume(&f->csi, &f->ctx, &req, &(struct csi_delete_volume_response){},
+				 &f->err);
 }
 
 int do_stage(struct fixture *f, const char *path, const struct vol_capability *cap)
 {
-	struct csi_stage req = { .volume_id = f->id,
-				 .staging_target_path = path,
-				 .capability = *cap };
+	struct csi_node_stage_volume_request req = { .volume_id = f->id,
+						     .staging_target_path = path,
+						     .volume_capability = *cap };
 
-	return csi_node_stage_volume(&f->csi, &f->ctx, &req, &f->err);
+	return csi_node_stage_volume(&f->csi, &f->ctx, &req,
+				     &(struct csi_node_stage_volume_response){}, &f->err);
 }
 
 int do_unstage(struct fixture *f, const char *path)
 {
-	return csi_node_unstage_volume(&f->csi, &f->ctx, f->id, path, &f->err);
+	return csi_node_unstage_volume(&f->csi, &f->ctx,
+				       &(const struct csi_node_unstage_volume_request){
+					       .volume_id = f->id, .staging_target_path = path },
+				       &(struct csi_node_unstage_volume_response){}, &f->err);
 }
 
 int do_publish(struct fixture *f, const char *staging, const char *target,
 	       const struct vol_capability *cap, bool readonly)
 {
-	struct csi_publish req = { .volume_id = f->id,
-				   .staging_target_path = staging,
-				   .target_path = target,
-				   .capability = *cap,
-				   .readonly = readonly };
+	struct csi_node_publish_volume_request req = { .volume_id = f->id,
+						       .staging_target_path = staging,
+						       .target_path = target,
+						       .volume_capability = *cap,
+						       .readonly = readonly };
 
-	return csi_node_publish_volume(&f->csi, &f->ctx, &req, &f->err);
+	return csi_node_publish_volume(&f->csi, &f->ctx, &req,
+				       &(struct csi_node_publish_volume_response){}, &f->err);
 }
 
 int do_unpublish(struct fixture *f, const char *target)
 {
-	return csi_node_unpublish_volume(&f->csi, &f->ctx, f->id, target, &f->err);
+	return csi_node_unpublish_volume(&f->csi, &f->ctx,
+					 &(const struct csi_node_unpublish_volume_request){
+						 .volume_id = f->id, .target_path = target },
+					 &(struct csi_node_unpublish_volume_response){}, &f->err);
 }
 
 static struct host_mount_at look(const char *path)

@@ -6,18 +6,23 @@
 #include "fixture.h"
 #include "volume/topology.h"
 
-static struct csi_create_volume request(const char *name, const struct vol_capability *cap)
+static struct csi_create_volume_request request(const char *name, const struct vol_capability *cap)
 {
-	return (struct csi_create_volume){ .name = name,
-					   .capacity_range = { 64 * MIB, 0 },
-					   .capabilities = cap,
-					   .n_capabilities = 1,
-					   .content_source = { .id = "" } };
+	return (struct csi_create_volume_request){ .name = name,
+						   .capacity_range = { 64 * MIB, 0 },
+						   .volume_capabilities = cap,
+						   .n_volume_capabilities = 1,
+						   .volume_content_source = { .id = "" } };
 }
 
-static int create(struct fixture *f, const struct csi_create_volume *req, struct csi_volume *vol)
+static int create(struct fixture *f, const struct csi_create_volume_request *req,
+		  struct csi_volume *vol)
 {
-	return csi_create_volume(&f->csi, &f->ctx, req, vol, &f->err);
+	struct csi_create_volume_response reply;
+	int r = csi_create_volume(&f->csi, &f->ctx, req, &reply, &f->err);
+
+	*vol = reply.volume;
+	return r;
 }
 
 /* The pool's name in the volume's topology: "d.test/NAME". */
@@ -42,10 +47,12 @@ static const char *pool_of(struct fixture *f, const struct csi_volume *vol)
 static struct strmap segments_of(struct fixture *f, const char *pool)
 {
 	const struct backend *b = registry_find_name(f->pools, pool);
-	struct csi_node_info info;
+	struct csi_node_get_info_response info;
 	struct strpair pair = { vol_segment_key(f->ctx.arena, "d.test", &b->identity), NULL };
 
-	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &(const struct csi_node_get_info_request){},
+				    &info, &f->err),
+		  &f->err);
 	pair.value = strmap_find(&info.accessible_topology.segments, pair.key);
 	assert_non_null(pair.value);
 	return strmap_from(f->ctx.arena, &pair, 1);
@@ -54,18 +61,26 @@ static struct strmap segments_of(struct fixture *f, const char *pool)
 TEST(identity_tells_what_is_there)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_plugin_capabilities caps;
-	struct csi_plugin_info info;
-	bool is_ready = false;
+	struct csi_get_plugin_capabilities_response caps;
+	struct csi_get_plugin_info_response info;
+	struct csi_probe_response probe;
 
-	ASSERT_OK(csi_get_plugin_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_OK(csi_get_plugin_info(&f->csi, &f->ctx,
+				      &(const struct csi_get_plugin_info_request){}, &info,
+				      &f->err),
+		  &f->err);
 	ASSERT_STR(info.name, "d.test");
 	ASSERT_STR(info.vendor_version, "1");
-	ASSERT_OK(csi_get_plugin_capabilities(&f->csi, &f->ctx, &caps, &f->err), &f->err);
-	ASSERT_TRUE(caps.controller_service && caps.accessibility_constraints);
-	ASSERT_FALSE(caps.group_controller_service || caps.expand_online || caps.expand_offline);
-	ASSERT_OK(csi_probe(&f->csi, &f->ctx, &is_ready, &f->err), &f->err);
-	ASSERT_TRUE(is_ready);
+	ASSERT_OK(csi_get_plugin_capabilities(&f->csi, &f->ctx,
+					      &(const struct csi_get_plugin_capabilities_request){},
+					      &caps, &f->err),
+		  &f->err);
+	ASSERT_TRUE(csi_capability_bits(caps.capabilities, caps.n_capabilities) ==
+		    (CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
+		     CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS)));
+	ASSERT_OK(csi_probe(&f->csi, &f->ctx, &(const struct csi_probe_request){}, &probe, &f->err),
+		  &f->err);
+	ASSERT_TRUE(probe.has_ready && probe.ready);
 	fixture_end(f);
 }
 
@@ -79,13 +94,19 @@ TEST(a_driver_serves_what_it_was_told_to)
 					   .pools = f->pools };
 	struct csi_driver *node;
 	struct csi_service s;
-	uint64_t caps;
+	struct csi_controller_get_capabilities_response caps;
+	struct csi_node_get_capabilities_response node_caps;
 
 	ASSERT_OK(csi_driver_new(&opts, &node, &f->err), &f->err);
 	s = csi_driver_service(node);
-	ASSERT_ERR(csi_controller_get_capabilities(&s, &f->ctx, &caps, &f->err), &f->err,
-		   ERR_UNIMPLEMENTED, "ControllerGetCapabilities");
-	ASSERT_OK(csi_node_get_capabilities(&s, &f->ctx, &caps, &f->err), &f->err);
+	ASSERT_ERR(csi_controller_get_capabilities(
+			   &s, &f->ctx, &(const struct csi_controller_get_capabilities_request){},
+			   &caps, &f->err),
+		   &f->err, ERR_UNIMPLEMENTED, "ControllerGetCapabilities");
+	ASSERT_OK(csi_node_get_capabilities(&s, &f->ctx,
+					    &(const struct csi_node_get_capabilities_request){},
+					    &node_caps, &f->err),
+		  &f->err);
 	csi_driver_free(node);
 	opts.name = "no_name";
 	ASSERT_ERR(csi_driver_new(&opts, &node, &f->err), &f->err, ERR_INVALID_ARGUMENT, "no_name");
@@ -95,7 +116,7 @@ TEST(a_driver_serves_what_it_was_told_to)
 TEST(creating_twice_gives_the_same_volume)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct csi_volume one, two;
 
 	ASSERT_OK(create(f, &req, &one), &f->err);
@@ -112,7 +133,7 @@ TEST(creating_twice_gives_the_same_volume)
 TEST(the_same_name_with_other_wishes_is_refused)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair buffered = { "directIO", "preferred" };
 	struct csi_volume vol;
 
@@ -136,7 +157,7 @@ TEST(the_same_name_with_other_wishes_is_refused)
 TEST(a_retry_stays_in_the_pool_that_has_the_volume)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair pool = { "pool", "disk" };
 	struct csi_volume vol;
 
@@ -156,7 +177,7 @@ TEST(a_retry_stays_in_the_pool_that_has_the_volume)
 TEST(pools_are_chosen_by_parameter_topology_and_room)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("roomiest", &cap_mount);
+	struct csi_create_volume_request req = request("roomiest", &cap_mount);
 	struct vol_topology disk, ram;
 	struct csi_volume vol;
 
@@ -166,12 +187,14 @@ TEST(pools_are_chosen_by_parameter_topology_and_room)
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(pool_of(f, &vol), "ram");
 	req = request("requisite", &cap_mount);
-	req.requisite = (struct vol_topologies){ &disk, 1 };
+	req.accessibility_requirements.requisite = (struct vol_topologies){ &disk, 1 };
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(pool_of(f, &vol), "disk");
 	req = request("preferred", &cap_mount);
-	req.requisite = (struct vol_topologies){ (struct vol_topology[]){ ram, disk }, 2 };
-	req.preferred = (struct vol_topologies){ (struct vol_topology[]){ disk, ram }, 2 };
+	req.accessibility_requirements.requisite =
+		(struct vol_topologies){ (struct vol_topology[]){ ram, disk }, 2 };
+	req.accessibility_requirements.preferred =
+		(struct vol_topologies){ (struct vol_topology[]){ disk, ram }, 2 };
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(pool_of(f, &vol), "disk");
 	req.name = "preferred-but-too-small";
@@ -185,29 +208,32 @@ TEST(pools_are_chosen_by_parameter_topology_and_room)
 TEST(a_term_with_several_pools_reaches_each)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
-	struct csi_get_capacity asked = { .has_topology = true };
-	struct csi_capacity capacity;
-	struct csi_node_info info;
+	struct csi_create_volume_request req = request("v", &cap_mount);
+	struct csi_get_capacity_request asked = { .has_accessible_topology = true };
+	struct csi_get_capacity_response capacity;
+	struct csi_node_get_info_response info;
 	struct csi_volume vol;
 
 	fixture_add_mem(f, 20 * GIB);
-	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
-	req.requisite = (struct vol_topologies){ &info.accessible_topology, 1 };
-	req.preferred = req.requisite;
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &(const struct csi_node_get_info_request){},
+				    &info, &f->err),
+		  &f->err);
+	req.accessibility_requirements.requisite =
+		(struct vol_topologies){ &info.accessible_topology, 1 };
+	req.accessibility_requirements.preferred = req.accessibility_requirements.requisite;
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(pool_of(f, &vol), "ram");
 	asked.accessible_topology = info.accessible_topology;
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
-	ASSERT_TRUE(capacity.available_bytes > 26 * GIB);
-	ASSERT_TRUE(capacity.maximum_volume_bytes <= 20 * GIB);
+	ASSERT_TRUE(capacity.available_capacity > 26 * GIB);
+	ASSERT_TRUE(capacity.maximum_volume_size <= 20 * GIB);
 	fixture_end(f);
 }
 
 TEST(what_does_not_fit_is_resource_exhausted)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair elsewhere = { "d.test/ffffffffffffffffffffffffffffffff", "here" };
 	struct vol_topology other = { { &elsewhere, 1 } };
 	struct csi_volume vol;
@@ -215,7 +241,7 @@ TEST(what_does_not_fit_is_resource_exhausted)
 	req.capacity_range.required_bytes = 9 * GIB;
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "pool 'disk'");
 	req = request("v", &cap_mount);
-	req.requisite = (struct vol_topologies){ &other, 1 };
+	req.accessibility_requirements.requisite = (struct vol_topologies){ &other, 1 };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED, "in the topology");
 	elsewhere = (struct strpair){ "topology.kubernetes.io/zone", "z1" };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_RESOURCE_EXHAUSTED,
@@ -227,13 +253,14 @@ TEST(what_does_not_fit_is_resource_exhausted)
 TEST(what_is_not_supported_is_refused_by_field)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct vol_capability two[] = { cap_mount, cap_mount };
 	struct vol_capability shared = cap_mount;
 	struct strpair pair = { "pool", "nowhere" };
 	struct csi_volume vol;
 
-	req.content_source = (struct csi_content_source){ CSI_SOURCE_VOLUME, "v1" };
+	req.has_volume_content_source = true;
+	req.volume_content_source = (struct csi_content_source){ CSI_SOURCE_VOLUME, "v1" };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "volume_content_source");
 	req = request("v", &cap_mount);
 	req.mutable_parameters = (struct strmap){ &pair, 1 };
@@ -245,7 +272,7 @@ TEST(what_is_not_supported_is_refused_by_field)
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "'pool'");
 	two[1].fs_type = "xfs";
 	req = request("v", two);
-	req.n_capabilities = 2;
+	req.n_volume_capabilities = 2;
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "one filesystem");
 	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
 	req = request("v", &shared);
@@ -262,7 +289,7 @@ TEST(what_is_not_supported_is_refused_by_field)
 TEST(the_filesystem_under_its_old_key_must_agree)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair pair = { "fsType", "xfs" };
 	struct csi_volume vol;
 
@@ -278,11 +305,11 @@ TEST(capabilities_decide_what_is_inside)
 {
 	struct fixture *f = fixture_begin();
 	struct vol_capability both[] = { cap_block, cap_mount };
-	struct csi_create_volume req = request("both", both);
+	struct csi_create_volume_request req = request("both", both);
 	struct csi_volume vol;
 	struct uuid uuid;
 
-	req.n_capabilities = 2;
+	req.n_volume_capabilities = 2;
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(fake_host_fs_of("both", &uuid), "ext4");
 	req = request("raw", &cap_block);
@@ -318,23 +345,26 @@ TEST(what_may_be_in_a_missing_pool_is_for_another_time)
 {
 	struct fixture *f = fixture_begin();
 	const struct backend_config gone = { .kind = "pool", .name = "gone", .dir = "/gone" };
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair pool = { "pool", "gone" };
 	struct strpair elsewhere = { "d.test/00112233445566778899aabbccddeeff", "here" };
 	struct vol_topology other = { { &elsewhere, 1 } };
-	struct csi_volume_status status;
+	struct csi_controller_get_volume_response status;
 	struct csi_volume vol;
 
 	registry_miss(f->pools, &gone, "no such disk");
 	f->id = "v1-00112233445566778899aabbccddeeff-v";
 	ASSERT_ERR(do_delete(f), &f->err, ERR_UNAVAILABLE, "'gone' at '/gone': no such disk");
 	ASSERT_ERR(do_stage(f, "/s1", &cap_mount), &f->err, ERR_UNAVAILABLE, "no such disk");
-	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
-		   ERR_UNAVAILABLE, "no such disk");
+	ASSERT_ERR(csi_controller_get_volume(
+			   &f->csi, &f->ctx,
+			   &(const struct csi_controller_get_volume_request){ .volume_id = f->id },
+			   &status, &f->err),
+		   &f->err, ERR_UNAVAILABLE, "no such disk");
 	req.parameters = (struct strmap){ &pool, 1 };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_UNAVAILABLE, "no such disk");
 	req = request("v", &cap_mount);
-	req.requisite = (struct vol_topologies){ &other, 1 };
+	req.accessibility_requirements.requisite = (struct vol_topologies){ &other, 1 };
 	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_UNAVAILABLE, "no such disk");
 	req = request("v", &cap_mount);
 	ASSERT_OK(create(f, &req, &vol), &f->err);
@@ -345,12 +375,12 @@ TEST(what_may_be_in_a_missing_pool_is_for_another_time)
 TEST(a_dead_pool_takes_nothing_else_along)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_create_volume req = request("on-disk", &cap_mount);
-	struct csi_get_capacity asked = { 0 };
+	struct csi_create_volume_request req = request("on-disk", &cap_mount);
+	struct csi_get_capacity_request asked = { 0 };
 	struct vol_topology disk;
-	struct csi_capacity capacity;
-	struct csi_volume_list list;
-	struct csi_node_info info;
+	struct csi_get_capacity_response capacity;
+	struct csi_list_volumes_response list;
+	struct csi_node_get_info_response info;
 	struct csi_volume vol;
 
 	fixture_add_mem(f, GIB);
@@ -361,17 +391,24 @@ TEST(a_dead_pool_takes_nothing_else_along)
 	req = request("v", &cap_mount);
 	ASSERT_OK(create(f, &req, &vol), &f->err);
 	ASSERT_STR(pool_of(f, &vol), "ram");
-	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
-	ASSERT_EQ(list.n, 1);
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx,
+				   &(const struct csi_list_volumes_request){ .max_entries = 0,
+									     .starting_token = "" },
+				   &list, &f->err),
+		  &f->err);
+	ASSERT_EQ(list.n_entries, 1);
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
-	ASSERT_TRUE(capacity.available_bytes > 0 && capacity.available_bytes < GIB);
-	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_TRUE(capacity.available_capacity > 0 && capacity.available_capacity < GIB);
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &(const struct csi_node_get_info_request){},
+				    &info, &f->err),
+		  &f->err);
 	ASSERT_EQ(info.accessible_topology.segments.n, 1);
 	/* who asks for that place alone gets its own answer, and never a second volume */
 	req = request("on-disk", &cap_mount);
-	req.requisite = (struct vol_topologies){ &disk, 1 };
+	req.accessibility_requirements.requisite = (struct vol_topologies){ &disk, 1 };
 	assert_int_equal(create(f, &req, &vol), -1);
-	asked = (struct csi_get_capacity){ .has_topology = true, .accessible_topology = disk };
+	asked = (struct csi_get_capacity_request){ .has_accessible_topology = true,
+						   .accessible_topology = disk };
 	assert_int_equal(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), -1);
 	fixture_end(f);
 }
@@ -380,10 +417,10 @@ TEST(several_pools_may_have_one_name)
 {
 	struct fixture *f = fixture_begin();
 	const struct backend_config more = { .kind = "mem", .name = "disk", .mem_bytes = 20 * GIB };
-	struct csi_create_volume req = request("v", &cap_mount);
+	struct csi_create_volume_request req = request("v", &cap_mount);
 	struct strpair pool = { "pool", "disk" };
-	struct csi_get_capacity asked = { .parameters = { &pool, 1 } };
-	struct csi_capacity capacity;
+	struct csi_get_capacity_request asked = { .parameters = { &pool, 1 } };
+	struct csi_get_capacity_response capacity;
 	struct csi_volume first, again;
 
 	fixture_add_mem(f, 40 * GIB);
@@ -400,25 +437,32 @@ TEST(several_pools_may_have_one_name)
 	ASSERT_OK(create(f, &req, &again), &f->err);
 	ASSERT_TRUE(strncmp(first.volume_id, again.volume_id, 35) != 0);
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &asked, &capacity, &f->err), &f->err);
-	ASSERT_TRUE(capacity.maximum_volume_bytes == 5 * GIB);
-	ASSERT_TRUE(capacity.available_bytes > 5 * GIB && capacity.available_bytes < 8 * GIB);
+	ASSERT_TRUE(capacity.maximum_volume_size == 5 * GIB);
+	ASSERT_TRUE(capacity.available_capacity > 5 * GIB && capacity.available_capacity < 8 * GIB);
 	fixture_end(f);
 }
 
 TEST(damaged_volumes_are_neither_deleted_nor_listed)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_volume_list list;
-	struct csi_volume_status status;
+	struct csi_list_volumes_response list;
+	struct csi_controller_get_volume_response status;
 
 	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
 	fake_host_set_size("v", 4096);
 	ASSERT_ERR(do_delete(f), &f->err, ERR_FAILED_PRECONDITION, "damaged");
 	ASSERT_TRUE(fake_host_has("v"));
-	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
-	ASSERT_EQ(list.n, 0);
-	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
-		   ERR_DATA_LOSS, "damaged");
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx,
+				   &(const struct csi_list_volumes_request){ .max_entries = 0,
+									     .starting_token = "" },
+				   &list, &f->err),
+		  &f->err);
+	ASSERT_EQ(list.n_entries, 0);
+	ASSERT_ERR(csi_controller_get_volume(
+			   &f->csi, &f->ctx,
+			   &(const struct csi_controller_get_volume_request){ .volume_id = f->id },
+			   &status, &f->err),
+		   &f->err, ERR_DATA_LOSS, "damaged");
 	fixture_end(f);
 }
 
@@ -427,26 +471,34 @@ TEST(lists_come_in_pages_over_all_pools)
 	static const char *const names[] = { "a", "b", "c", "d", "e" };
 	struct fixture *f = fixture_begin();
 	struct strpair pool = { "pool", "" };
-	struct csi_volume_list list;
+	struct csi_list_volumes_response list;
 	const char *token = "";
 	size_t n = 0;
 
 	fixture_add_mem(f, GIB);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		struct csi_create_volume req = request(names[i], &cap_mount);
+		struct csi_create_volume_request req = request(names[i], &cap_mount);
 		struct csi_volume vol;
 
 		pool.value = i < 3 ? "disk" : "ram";
 		req.parameters = (struct strmap){ &pool, 1 };
 		ASSERT_OK(create(f, &req, &vol), &f->err);
 	}
-	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 0, "", &list, &f->err), &f->err);
-	ASSERT_EQ(list.n, 5);
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx,
+				   &(const struct csi_list_volumes_request){ .max_entries = 0,
+									     .starting_token = "" },
+				   &list, &f->err),
+		  &f->err);
+	ASSERT_EQ(list.n_entries, 5);
 	ASSERT_STR(list.next_token, "");
 	do {
-		ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx, 2, token, &list, &f->err), &f->err);
-		for (size_t i = 0; i < list.n; i++, n++)
-			ASSERT_TRUE(str_has_suffix(list.v[i].volume.volume_id, names[n]));
+		ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx,
+					   &(const struct csi_list_volumes_request){
+						   .max_entries = 2, .starting_token = token },
+					   &list, &f->err),
+			  &f->err);
+		for (size_t i = 0; i < list.n_entries; i++, n++)
+			ASSERT_TRUE(str_has_suffix(list.entries[i].volume.volume_id, names[n]));
 		token = list.next_token;
 		/* the token stays good when its volume goes */
 		if (n == 2) {
@@ -463,10 +515,13 @@ TEST(a_bad_token_is_aborted)
 	static const char *const tokens[] = { "invalid-token",
 					      "v1-00112233445566778899aabbccddeeff-a" };
 	struct fixture *f = fixture_begin();
-	struct csi_volume_list list;
+	struct csi_list_volumes_response list;
 
 	for (size_t i = 0; i < ARRAY_LEN(tokens); i++)
-		ASSERT_ERR(csi_list_volumes(&f->csi, &f->ctx, 0, tokens[i], &list, &f->err),
+		ASSERT_ERR(csi_list_volumes(&f->csi, &f->ctx,
+					    &(const struct csi_list_volumes_request){
+						    .max_entries = 0, .starting_token = tokens[i] },
+					    &list, &f->err),
 			   &f->err, ERR_ABORTED, "starting_token");
 	fixture_end(f);
 }
@@ -480,34 +535,35 @@ TEST(capacity_is_of_the_pools_that_are_asked)
 				     { "fsType", "zfs" },
 				     { "colour", "green" } };
 	struct strpair elsewhere = { "d.test/ffffffffffffffffffffffffffffffff", "here" };
-	struct csi_get_capacity req = { 0 };
-	struct csi_capacity all, one;
+	struct csi_get_capacity_request req = { 0 };
+	struct csi_get_capacity_response all, one;
 
 	fixture_add_mem(f, GIB);
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &all, &f->err), &f->err);
-	ASSERT_TRUE(all.available_bytes > all.maximum_volume_bytes &&
-		    all.maximum_volume_bytes > GIB);
-	ASSERT_TRUE(all.minimum_volume_bytes == 16 * MIB);
+	ASSERT_TRUE(all.available_capacity > all.maximum_volume_size &&
+		    all.maximum_volume_size > GIB);
+	ASSERT_TRUE(all.minimum_volume_size == 16 * MIB);
 	req.parameters = (struct strmap){ &pool, 1 };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
-	ASSERT_TRUE(one.available_bytes == GIB && one.maximum_volume_bytes == GIB);
-	req = (struct csi_get_capacity){ .has_topology = true,
-					 .accessible_topology = { segments_of(f, "ram") } };
+	ASSERT_TRUE(one.available_capacity == GIB && one.maximum_volume_size == GIB);
+	req = (struct csi_get_capacity_request){ .has_accessible_topology = true,
+						 .accessible_topology = { segments_of(f, "ram") } };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
-	ASSERT_TRUE(one.available_bytes == GIB);
+	ASSERT_TRUE(one.available_capacity == GIB);
 	req.accessible_topology.segments = (struct strmap){ &elsewhere, 1 };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
-	ASSERT_TRUE(one.available_bytes == 0 && one.maximum_volume_bytes == 0);
+	ASSERT_TRUE(one.available_capacity == 0 && one.maximum_volume_size == 0);
 	/* a class that no volume can be made for has no capacity, and that is no error */
 	for (size_t i = 0; i < ARRAY_LEN(useless); i++) {
-		req = (struct csi_get_capacity){ .parameters = { &useless[i], 1 } };
+		req = (struct csi_get_capacity_request){ .parameters = { &useless[i], 1 } };
 		ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
-		ASSERT_TRUE(one.available_bytes == 0 && one.maximum_volume_bytes == 0);
+		ASSERT_TRUE(one.available_capacity == 0 && one.maximum_volume_size == 0);
 	}
 	shared.mode = VOL_MODE_MULTI_NODE_MULTI_WRITER;
-	req = (struct csi_get_capacity){ .capabilities = &shared, .n_capabilities = 1 };
+	req = (struct csi_get_capacity_request){ .volume_capabilities = &shared,
+						 .n_volume_capabilities = 1 };
 	ASSERT_OK(csi_get_capacity(&f->csi, &f->ctx, &req, &one, &f->err), &f->err);
-	ASSERT_TRUE(one.available_bytes == 0);
+	ASSERT_TRUE(one.available_capacity == 0);
 	fixture_end(f);
 }
 
@@ -515,17 +571,18 @@ TEST(validation_answers_and_does_not_fail)
 {
 	struct fixture *f = fixture_begin();
 	struct vol_capability xfs = cap_mount;
-	struct csi_validate req = { .capabilities = &cap_mount, .n_capabilities = 1 };
-	struct csi_validated got;
+	struct csi_validate_volume_capabilities_request req = { .volume_capabilities = &cap_mount,
+								.n_volume_capabilities = 1 };
+	struct csi_validate_volume_capabilities_response got;
 
 	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
 	req.volume_id = f->id;
 	ASSERT_OK(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err);
-	ASSERT_TRUE(got.is_confirmed);
+	ASSERT_TRUE(got.has_confirmed);
 	xfs.fs_type = "xfs";
-	req.capabilities = &xfs;
+	req.volume_capabilities = &xfs;
 	ASSERT_OK(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err);
-	ASSERT_FALSE(got.is_confirmed);
+	ASSERT_FALSE(got.has_confirmed);
 	ASSERT_TRUE(strstr(got.message, "ext4") != NULL);
 	req.volume_id = "unknown";
 	ASSERT_ERR(csi_validate_volume_capabilities(&f->csi, &f->ctx, &req, &got, &f->err), &f->err,
@@ -536,15 +593,22 @@ TEST(validation_answers_and_does_not_fail)
 TEST(a_volume_is_told_by_its_id)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_volume_status status;
+	struct csi_controller_get_volume_response status;
 
 	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
-	ASSERT_OK(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err);
+	ASSERT_OK(csi_controller_get_volume(
+			  &f->csi, &f->ctx,
+			  &(const struct csi_controller_get_volume_request){ .volume_id = f->id },
+			  &status, &f->err),
+		  &f->err);
 	ASSERT_STR(status.volume.volume_id, f->id);
 	ASSERT_TRUE(status.volume.capacity_bytes == 64 * MIB);
 	ASSERT_OK(do_delete(f), &f->err);
-	ASSERT_ERR(csi_controller_get_volume(&f->csi, &f->ctx, f->id, &status, &f->err), &f->err,
-		   ERR_NOT_FOUND, f->id);
+	ASSERT_ERR(csi_controller_get_volume(
+			   &f->csi, &f->ctx,
+			   &(const struct csi_controller_get_volume_request){ .volume_id = f->id },
+			   &status, &f->err),
+		   &f->err, ERR_NOT_FOUND, f->id);
 	fixture_end(f);
 }
 

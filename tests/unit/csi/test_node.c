@@ -485,7 +485,7 @@ TEST(paths_outside_the_root_are_refused)
 					   .serve_node = true,
 					   .path_root = "/pods" };
 	struct fixture *f = fixture_begin();
-	struct csi_stats stats;
+	struct csi_node_get_volume_stats_response stats;
 
 	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
 	csi_driver_free(f->driver);
@@ -501,31 +501,42 @@ TEST(paths_outside_the_root_are_refused)
 		   "target_path");
 	ASSERT_ERR(do_unpublish(f, "/t"), &f->err, ERR_INVALID_ARGUMENT, "target_path");
 	ASSERT_ERR(do_unstage(f, "/s1"), &f->err, ERR_INVALID_ARGUMENT, "/pods");
-	ASSERT_ERR(csi_node_get_volume_stats(&f->csi, &f->ctx, f->id, "/s1", "", &stats, &f->err),
+	ASSERT_ERR(csi_node_get_volume_stats(&f->csi, &f->ctx,
+					     &(const struct csi_node_get_volume_stats_request){
+						     .volume_id = f->id,
+						     .volume_path = "/s1",
+						     .staging_target_path = "" },
+					     &stats, &f->err),
 		   &f->err, ERR_INVALID_ARGUMENT, "volume_path");
 	ASSERT_OK(do_unstage(f, "/pods/s"), &f->err);
 	assert_node_is_clean();
 	fixture_end(f);
 }
 
-static int do_stats(struct fixture *f, const char *path, struct csi_stats *stats)
+static int do_stats(struct fixture *f, const char *path,
+		    struct csi_node_get_volume_stats_response *stats)
 {
-	return csi_node_get_volume_stats(&f->csi, &f->ctx, f->id, path, "", stats, &f->err);
+	return csi_node_get_volume_stats(
+		&f->csi, &f->ctx,
+		&(const struct csi_node_get_volume_stats_request){
+			.volume_id = f->id, .volume_path = path, .staging_target_path = "" },
+		stats, &f->err);
 }
 
 TEST(stats_are_of_the_volume_at_the_path)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_stats stats;
+	struct csi_node_get_volume_stats_response stats;
 
 	make_and_stage(f, &cap_mount);
 	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap_mount, false), &f->err);
 	ASSERT_OK(do_stats(f, "/pods/t1", &stats), &f->err);
-	ASSERT_EQ(stats.n, 2);
-	ASSERT_FALSE(stats.v[0].is_inodes);
-	ASSERT_TRUE(stats.v[0].total == 64 * MIB &&
-		    stats.v[0].used + stats.v[0].available == 64 * MIB);
-	ASSERT_TRUE(stats.v[1].is_inodes && stats.v[1].total == 1000 && stats.v[1].used == 11);
+	ASSERT_EQ(stats.n_usage, 2);
+	ASSERT_EQ(stats.usage[0].unit, CSI_VOLUME_USAGE_UNIT_BYTES);
+	ASSERT_TRUE(stats.usage[0].total == 64 * MIB &&
+		    stats.usage[0].used + stats.usage[0].available == 64 * MIB);
+	ASSERT_TRUE(stats.usage[1].unit == CSI_VOLUME_USAGE_UNIT_INODES &&
+		    stats.usage[1].total == 1000 && stats.usage[1].used == 11);
 	ASSERT_OK(do_stats(f, "/s1", &stats), &f->err);
 	ASSERT_ERR(do_stats(f, "/pods", &stats), &f->err, ERR_NOT_FOUND, "/pods");
 	ASSERT_ERR(do_stats(f, "some/path", &stats), &f->err, ERR_NOT_FOUND, "some/path");
@@ -538,14 +549,14 @@ TEST(stats_are_of_the_volume_at_the_path)
 TEST(stats_of_a_raw_device_are_its_size)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_stats stats;
+	struct csi_node_get_volume_stats_response stats;
 
 	make_and_stage(f, &cap_block);
 	ASSERT_ERR(do_stats(f, "/s1", &stats), &f->err, ERR_NOT_FOUND, "/s1");
 	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap_block, false), &f->err);
 	ASSERT_OK(do_stats(f, "/pods/t1", &stats), &f->err);
-	ASSERT_EQ(stats.n, 1);
-	ASSERT_TRUE(stats.v[0].total == 64 * MIB && !stats.v[0].has_used);
+	ASSERT_EQ(stats.n_usage, 1);
+	ASSERT_TRUE(stats.usage[0].total == 64 * MIB && stats.usage[0].used == 0);
 	fixture_end(f);
 }
 
@@ -563,13 +574,15 @@ TEST(a_call_that_is_out_of_time_changes_nothing)
 TEST(the_node_tells_its_pools)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_node_info info;
-	uint64_t caps;
+	struct csi_node_get_info_response info;
+	struct csi_node_get_capabilities_response caps;
 
 	fixture_add_mem(f, GIB);
-	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &info, &f->err), &f->err);
+	ASSERT_OK(csi_node_get_info(&f->csi, &f->ctx, &(const struct csi_node_get_info_request){},
+				    &info, &f->err),
+		  &f->err);
 	ASSERT_STR(info.node_id, "n1");
-	ASSERT_TRUE(info.has_topology);
+	ASSERT_TRUE(info.has_accessible_topology);
 	ASSERT_EQ(info.accessible_topology.segments.n, 2);
 	for (size_t i = 0; i < registry_count(f->pools); i++) {
 		const char *key = vol_segment_key(f->ctx.arena, "d.test",
@@ -577,10 +590,14 @@ TEST(the_node_tells_its_pools)
 
 		ASSERT_STR(strmap_find(&info.accessible_topology.segments, key), "here");
 	}
-	ASSERT_OK(csi_node_get_capabilities(&f->csi, &f->ctx, &caps, &f->err), &f->err);
-	ASSERT_TRUE(caps == (CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
-			     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
-			     CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER)));
+	ASSERT_OK(csi_node_get_capabilities(&f->csi, &f->ctx,
+					    &(const struct csi_node_get_capabilities_request){},
+					    &caps, &f->err),
+		  &f->err);
+	ASSERT_TRUE(csi_capability_bits(caps.capabilities, caps.n_capabilities) ==
+		    (CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
+		     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
+		     CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER)));
 	fixture_end(f);
 }
 

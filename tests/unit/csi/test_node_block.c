@@ -131,14 +131,18 @@ TEST(a_volume_whose_file_is_gone_is_not_deleted_while_a_device_has_its_bytes)
 TEST(stats_of_a_read_only_target_are_its_size)
 {
 	struct fixture *f = fixture_begin();
-	struct csi_stats stats;
+	struct csi_node_get_volume_stats_response stats;
 
 	make_and_stage(f, &cap_block);
 	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap_block, true), &f->err);
-	ASSERT_OK(
-		csi_node_get_volume_stats(&f->csi, &f->ctx, f->id, "/pods/t1", "", &stats, &f->err),
-		&f->err);
-	ASSERT_TRUE(stats.n == 1 && stats.v[0].total == 64 * MIB);
+	ASSERT_OK(csi_node_get_volume_stats(&f->csi, &f->ctx,
+					    &(const struct csi_node_get_volume_stats_request){
+						    .volume_id = f->id,
+						    .volume_path = "/pods/t1",
+						    .staging_target_path = "" },
+					    &stats, &f->err),
+		  &f->err);
+	ASSERT_TRUE(stats.n_usage == 1 && stats.usage[0].total == 64 * MIB);
 	fixture_end(f);
 }
 

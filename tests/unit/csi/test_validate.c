@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "check.h"
+#include "csi/fields.h"
 
 #include <limits.h>
 
@@ -32,20 +33,20 @@ static const struct vol_capability good_cap = { .access = VOL_ACCESS_MOUNT,
 						.fs_type = "",
 						.mount_group = "" };
 
-static struct csi_create_volume good_create(void)
+static struct csi_create_volume_request good_create(void)
 {
-	return (struct csi_create_volume){ .name = "pvc-1",
-					   .capabilities = &good_cap,
-					   .n_capabilities = 1,
-					   .content_source = { .id = "" } };
+	return (struct csi_create_volume_request){ .name = "pvc-1",
+						   .volume_capabilities = &good_cap,
+						   .n_volume_capabilities = 1,
+						   .volume_content_source = { .id = "" } };
 }
 
-static struct csi_publish good_publish(void)
+static struct csi_node_publish_volume_request good_publish(void)
 {
-	return (struct csi_publish){ .volume_id = "v",
-				     .staging_target_path = "/staging",
-				     .target_path = "/target",
-				     .capability = good_cap };
+	return (struct csi_node_publish_volume_request){ .volume_id = "v",
+							 .staging_target_path = "/staging",
+							 .target_path = "/target",
+							 .volume_capability = good_cap };
 }
 
 TEST(names_have_1_to_128_bytes_of_allowed_characters)
@@ -63,7 +64,7 @@ TEST(names_have_1_to_128_bytes_of_allowed_characters)
 		{ "a\xc2\xa0", NULL },
 		{ "\xff", "name: not UTF-8" },
 	};
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct err err;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -83,15 +84,15 @@ TEST(names_have_1_to_128_bytes_of_allowed_characters)
 
 TEST(capabilities_are_required_and_of_known_modes)
 {
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct vol_capability cap = good_cap;
 	struct err err;
 
-	req.n_capabilities = 0;
+	req.n_volume_capabilities = 0;
 	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
 		   "volume_capabilities: required");
 	req = good_create();
-	req.capabilities = &cap;
+	req.volume_capabilities = &cap;
 	cap.mode = VOL_MODE_UNKNOWN;
 	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT, "access_mode");
 	cap.mode = (enum vol_mode)42;
@@ -105,23 +106,70 @@ TEST(capabilities_are_required_and_of_known_modes)
 	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT, "fs_type: 129");
 }
 
+TEST(an_access_type_is_required_and_a_known_one)
+{
+	struct csi_node_stage_volume_request req = { .volume_id = "v",
+						     .staging_target_path = "/s" };
+	struct err err;
+
+	ASSERT_ERR(validate_stage(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "volume_capability: required");
+	req.volume_capability.mode = VOL_MODE_SINGLE_NODE_WRITER;
+	ASSERT_ERR(validate_stage(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "access_type: required, block or mount");
+	req.volume_capability.access = VOL_ACCESS_BLOCK;
+	ASSERT_OK(validate_stage(&req, &err), &err);
+}
+
+TEST(a_source_of_an_unknown_kind_is_refused)
+{
+	struct csi_create_volume_request req = good_create();
+	struct err err;
+
+	req.has_volume_content_source = true;
+	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "volume_content_source.type: required");
+	req.volume_content_source = (struct csi_content_source){ CSI_SOURCE_SNAPSHOT, "" };
+	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "volume_content_source.snapshot.snapshot_id: required");
+}
+
+TEST(lists_have_an_end)
+{
+	struct csi_create_volume_request req = good_create();
+	struct vol_capability *many = xcalloc(1001, sizeof(*many));
+	struct err err;
+
+	for (size_t i = 0; i < 1001; i++)
+		many[i] = good_cap;
+	req.volume_capabilities = many;
+	req.n_volume_capabilities = 1000;
+	ASSERT_OK(validate_create_volume(&req, &err), &err);
+	req.n_volume_capabilities = 1001;
+	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "volume_capabilities: 1001 elements, at most 1000");
+	free(many);
+}
+
 TEST(mount_flags_have_4_kib_together)
 {
+	struct csi_create_volume_request req = good_create();
 	struct vol_capability cap = good_cap;
 	const char *flags[] = { text_of(2048), long_text, "x" };
 	struct err err;
 
+	req.volume_capabilities = &cap;
 	cap.mount_flags = flags;
 	cap.n_mount_flags = 2;
-	ASSERT_OK(validate_capability(&cap, &err), &err);
+	ASSERT_OK(validate_create_volume(&req, &err), &err);
 	cap.n_mount_flags = 3;
-	ASSERT_ERR(validate_capability(&cap, &err), &err, ERR_INVALID_ARGUMENT,
+	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
 		   "mount_flags: 4097 bytes, at most 4096");
 }
 
 TEST(maps_have_4_kib_together)
 {
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct strpair pair = { "k", NULL };
 	struct err err;
 
@@ -139,7 +187,7 @@ TEST(maps_have_4_kib_together)
 
 TEST(secrets_are_refused_without_being_told)
 {
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct strpair pair = { "my key!", "hunter2" };
 	struct err err;
 
@@ -152,7 +200,7 @@ TEST(secrets_are_refused_without_being_told)
 
 TEST(a_limit_below_the_requirement_is_refused)
 {
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct err err;
 
 	req.capacity_range = (struct vol_range){ 10, 9 };
@@ -162,12 +210,12 @@ TEST(a_limit_below_the_requirement_is_refused)
 
 TEST(topologies_need_segments)
 {
-	struct csi_create_volume req = good_create();
+	struct csi_create_volume_request req = good_create();
 	struct vol_topology empty = { 0 };
-	struct csi_get_capacity capacity = { .has_topology = true };
+	struct csi_get_capacity_request capacity = { .has_accessible_topology = true };
 	struct err err;
 
-	req.requisite = (struct vol_topologies){ &empty, 1 };
+	req.accessibility_requirements.requisite = (struct vol_topologies){ &empty, 1 };
 	ASSERT_ERR(validate_create_volume(&req, &err), &err, ERR_INVALID_ARGUMENT,
 		   "requisite.segments: required");
 	ASSERT_ERR(validate_get_capacity(&capacity, &err), &err, ERR_INVALID_ARGUMENT,
@@ -180,20 +228,26 @@ TEST(paths_are_absolute_and_clean)
 		"",       "relative", "./x", "/",     "/a/../b", "/a/..",
 		"/a/./b", "/a//b",    "/a/", "/a\nb", "/a\x7f",  "/\xff",
 	};
+	struct csi_node_unpublish_volume_request req = { .volume_id = "v" };
 	struct err err;
 
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		ASSERT_ERR(validate_path("target_path", bad[i], &err), &err, ERR_INVALID_ARGUMENT,
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		req.target_path = bad[i];
+		ASSERT_ERR(validate_unpublish(&req, &err), &err, ERR_INVALID_ARGUMENT,
 			   "target_path");
-	ASSERT_OK(validate_path("target_path", "/a/b..c/.d", &err), &err);
-	ASSERT_OK(validate_path("target_path", path_of(PATH_MAX - 1), &err), &err);
-	ASSERT_ERR(validate_path("target_path", path_of(PATH_MAX), &err), &err,
-		   ERR_INVALID_ARGUMENT, "target_path: 4096 bytes, at most 4095");
+	}
+	req.target_path = "/a/b..c/.d";
+	ASSERT_OK(validate_unpublish(&req, &err), &err);
+	req.target_path = path_of(PATH_MAX - 1);
+	ASSERT_OK(validate_unpublish(&req, &err), &err);
+	req.target_path = path_of(PATH_MAX);
+	ASSERT_ERR(validate_unpublish(&req, &err), &err, ERR_INVALID_ARGUMENT,
+		   "target_path: 4096 bytes, at most 4095");
 }
 
 TEST(publish_wants_staging_and_a_target_of_its_own)
 {
-	struct csi_publish req = good_publish();
+	struct csi_node_publish_volume_request req = good_publish();
 	struct err err;
 
 	ASSERT_OK(validate_publish(&req, &err), &err);
@@ -216,35 +270,44 @@ TEST(publish_wants_staging_and_a_target_of_its_own)
 
 TEST(ids_are_required_everywhere)
 {
-	struct csi_stage stage = { .volume_id = "",
-				   .staging_target_path = "/s",
-				   .capability = good_cap };
-	struct csi_validate validate = { .volume_id = "",
-					 .capabilities = &good_cap,
-					 .n_capabilities = 1 };
-	struct csi_publish publish = good_publish();
-	struct secrets none = { 0 };
+	struct csi_node_stage_volume_request stage = { .volume_id = "",
+						       .staging_target_path = "/s",
+						       .volume_capability = good_cap };
+	struct csi_validate_volume_capabilities_request validate = {
+		.volume_id = "", .volume_capabilities = &good_cap, .n_volume_capabilities = 1
+	};
+	struct csi_node_publish_volume_request publish = good_publish();
+	struct csi_node_unstage_volume_request unstage = { .staging_target_path = "/s" };
+	struct csi_node_unpublish_volume_request unpublish = { .target_path = "/t" };
+	struct csi_node_get_volume_stats_request stats = { .volume_path = "/t" };
+	struct csi_delete_volume_request delete = { .volume_id = "" };
 	struct err err;
 
 	publish.volume_id = "";
 	ASSERT_ERR(validate_stage(&stage, &err), &err, ERR_INVALID_ARGUMENT, "volume_id: required");
 	ASSERT_ERR(validate_validate(&validate, &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
 	ASSERT_ERR(validate_publish(&publish, &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
-	ASSERT_ERR(validate_unstage("", "/s", &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
-	ASSERT_ERR(validate_unpublish("", "/t", &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
-	ASSERT_ERR(validate_delete_volume("", &none, &err), &err, ERR_INVALID_ARGUMENT,
-		   "volume_id");
-	ASSERT_ERR(validate_stats("", "/t", "", &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
-	ASSERT_ERR(validate_stats("v", "", "", &err), &err, ERR_INVALID_ARGUMENT, "volume_path");
-	ASSERT_ERR(validate_volume_id(text_of(129), &err), &err, ERR_INVALID_ARGUMENT,
-		   "volume_id: 129 bytes, at most 128");
+	ASSERT_ERR(validate_unstage(&unstage, &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
+	ASSERT_ERR(validate_unpublish(&unpublish, &err), &err, ERR_INVALID_ARGUMENT, "volume_id");
+	ASSERT_ERR(fields_check(&csi_delete_volume_request_type, &delete, &err), &err,
+		   ERR_INVALID_ARGUMENT, "volume_id: required");
+	delete.volume_id = text_of(129);
+	ASSERT_ERR(fields_check(&csi_delete_volume_request_type, &delete, &err), &err,
+		   ERR_INVALID_ARGUMENT, "volume_id: 129 bytes, at most 128");
+	ASSERT_ERR(fields_check(&csi_node_get_volume_stats_request_type, &stats, &err), &err,
+		   ERR_INVALID_ARGUMENT, "volume_id");
+	stats = (struct csi_node_get_volume_stats_request){ .volume_id = "v" };
+	ASSERT_ERR(fields_check(&csi_node_get_volume_stats_request_type, &stats, &err), &err,
+		   ERR_INVALID_ARGUMENT, "volume_path");
 }
 
 TEST(stats_take_any_path_and_leave_the_rest_to_not_found)
 {
+	const struct csi_node_get_volume_stats_request stats = { .volume_id = "v",
+								 .volume_path = "some/path" };
 	struct err err;
 
-	ASSERT_OK(validate_stats("v", "some/path", "", &err), &err);
+	ASSERT_OK(fields_check(&csi_node_get_volume_stats_request_type, &stats, &err), &err);
 }
 
 TEST(driver_names_and_node_ids_keep_to_csi)
@@ -263,8 +326,11 @@ TEST(driver_names_and_node_ids_keep_to_csi)
 }
 
 RUN_TESTS(UNIT(names_have_1_to_128_bytes_of_allowed_characters),
-	  UNIT(capabilities_are_required_and_of_known_modes), UNIT(mount_flags_have_4_kib_together),
-	  UNIT(maps_have_4_kib_together), UNIT(secrets_are_refused_without_being_told),
+	  UNIT(capabilities_are_required_and_of_known_modes),
+	  UNIT(an_access_type_is_required_and_a_known_one),
+	  UNIT(a_source_of_an_unknown_kind_is_refused), UNIT(lists_have_an_end),
+	  UNIT(mount_flags_have_4_kib_together), UNIT(maps_have_4_kib_together),
+	  UNIT(secrets_are_refused_without_being_told),
 	  UNIT(a_limit_below_the_requirement_is_refused), UNIT(topologies_need_segments),
 	  UNIT(paths_are_absolute_and_clean), UNIT(publish_wants_staging_and_a_target_of_its_own),
 	  UNIT(ids_are_required_everywhere),

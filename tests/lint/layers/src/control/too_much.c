@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "csi/driver.h"
 #include "backend/pool/pool.h"
-#include "csi.pb-c.h"
+#include "csi/messages.h"

@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "csi.pb-c.h"
+#include "csi/messages.h"
 #include "backend/pool/pool-internal.h"
 #include "host/mount.h"

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CSI_FIELDS_H
+#define CSI_FIELDS_H
+
+#include "base/err.h"
+#include "base/message.h"
+
+/*
+ * CSI's rules for the fields of any message, by description: INVALID_ARGUMENT, named by path
+ * ("volume.volume_id: required").
+ */
+
+/* Whether what the specification calls REQUIRED is there. For replies of other drivers. */
+int fields_check_required(const struct msg_type *type, const void *msg, struct err *err);
+/* That, and whether the message keeps to the sizes of "Field Requirements" and its strings are
+ * UTF-8; keys of secrets have only the characters that CSI allows. For requests. */
+int fields_check(const struct msg_type *type, const void *msg, struct err *err);
+
+#endif
