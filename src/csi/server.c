@@ -134,8 +134,8 @@ static void bind_method(struct csi_server *s, enum csi_server_scope scope,
 			const struct csi_rpc *rpc, struct bound_method *bound)
 {
 	bool is_served = rpc->is_served(&s->service);
-	bool is_refused = is_served && scope == CSI_SERVER_FOR_CONTROLLER &&
-			  rpc->caller == CSI_RPC_KUBELET;
+	bool is_refused =
+		is_served && scope == CSI_SERVER_FOR_CONTROLLER && rpc->caller == CSI_RPC_KUBELET;
 
 	*bound = (struct bound_method){
 		.server = s,
