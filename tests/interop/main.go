@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Conformance of the gRPC server with grpc-go as client and with a raw HTTP/2 framer, and of the client with grpc-go as
-// server: interop SERVER-BINARY CLIENT-BINARY. One line a check, then "N passed, N failed, 0 skipped".
+// server; and of messages with Go's implementation: interop SERVER-BINARY CLIENT-BINARY MESSAGE-BINARY DESCRIPTORS. One line a check, then "N passed, N failed, 0 skipped".
 package main
 
 import (
@@ -66,8 +66,8 @@ func runOne(c check) (err error) {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: interop SERVER-BINARY CLIENT-BINARY")
+	if len(os.Args) != 5 {
+		fmt.Fprintln(os.Stderr, "usage: interop SERVER-BINARY CLIENT-BINARY MESSAGE-BINARY DESCRIPTORS")
 		os.Exit(2)
 	}
 	dir, err := os.MkdirTemp("", "cleat-interop-")
@@ -81,6 +81,10 @@ func main() {
 		os.Exit(1)
 	}
 	clientBinary = os.Args[2]
+	if err := addMessages(os.Args[3], os.Args[4]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	addOurClientChecks()
 	addClientChecks()
 	addFramerChecks()
