@@ -20,9 +20,9 @@
  * log at debug and assert that a failing backend set its error.
  *
  * Every operation is idempotent, may be killed at any instruction, and when called again with the
- * same arguments ends in the same state with nothing leaked. All block; they run on the worker lane
- * that ops->lane names, several at once. Two operations on the same volume never run at once:
- * csi/inflight sees to that. Volumes are named by token (volume/id.h).
+ * same arguments ends in the same state with nothing leaked. All block, so they run on workers,
+ * several at once. Two operations on the same volume never run at once: csi/inflight sees to that.
+ * Volumes are named by token (volume/id.h).
  */
 struct backend;
 
@@ -97,15 +97,11 @@ struct backend_attach_options {
 
 #define BACKEND_NOTE_MAX 4096
 
-/* WORK_HOST of event/work.h, which this room may not include; a test holds the two equal. */
-#define BACKEND_LANE_HOST 1
-
 typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol); /* ≠0 stops the walk */
 
 struct backend_ops {
 	const char *name; /* "pool", "mem" */
 	unsigned caps;
-	int lane; /* enum work_lane that its calls may block; BACKEND_LANE_HOST */
 
 	void (*close)(struct backend *b);
 	/* NULL: nothing to do. Lets go of all that keeps the place busy, so that it can be

@@ -15,10 +15,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/lanes.h"
 #include "cmd/process.h"
 #include "control/provision.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/fence.h"
@@ -231,11 +233,12 @@ static int start_provisioner(struct controller *c, struct err *err)
 		c->caches.nodes = add_informer(c, KUBE_NODE);
 		c->caches.csi_nodes = add_informer(c, KUBE_CSI_NODE);
 	}
-	c->recorder = recorder_new(c->loop, c->work, c->client, c->driver_name, identity(c));
+	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
 	if (provisioner_new(
 		    &(struct provision_options){
 			    .loop = c->loop,
 			    .work = c->work,
+			    .lane = LANE_API,
 			    .client = c->client,
 			    .fence = c->fence,
 			    .caches = c->caches,
@@ -314,17 +317,14 @@ static int open_outside(struct controller *c, struct err *err)
 		.user_agent = "cleat/" CMD_VERSION_TEXT,
 		.fence = c->fence,
 	};
-	/* Each of the two queues may have all its workers at calls that hang; the recorder and
-	 * what else asks the API server still gets a thread. */
-	const struct work_options work = {
-		.threads[WORK_API] = 2 * o->workers + SPARE_THREADS,
-	};
 	int r;
 
 	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
 	    0)
 		return -1;
-	r = work_new(&work, &c->work);
+	/* Each of the two queues may have all its workers at calls that hang; the recorder and
+	 * what else asks the API server still gets a thread. */
+	r = lanes_start(2 * o->workers + SPARE_THREADS, &c->work);
 	if (r == 0)
 		r = ev_loop_new(&c->loop);
 	if (r < 0)

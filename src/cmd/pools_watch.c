@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/vec.h"
+#include "cmd/lanes.h"
 #include "cmd/pools.h"
 #include "event/loop.h"
 #include "event/sync.h"
@@ -219,7 +220,7 @@ static void begin(void *arg)
 
 	if (w->is_looking || w->is_stopping)
 		return;
-	w->is_looking = work_submit(w->work, WORK_SLOW, look, w) == 0;
+	w->is_looking = work_submit(w->work, LANE_SLOW, look, w) == 0;
 }
 
 struct pools_watch *pools_watch_new(struct ev_loop *loop, struct work *work,

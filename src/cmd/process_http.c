@@ -3,12 +3,14 @@
  * process_http - the three pages of a serving process
  *
  * What may touch a disk or a lock (metrics read the pools' free space, readiness asks the driver)
- * runs on a worker, so a scrape of a pool whose disk hangs costs a slot of the slow lane and never
- * the loop. /healthz is the loop itself: if it is not answered within the probe's patience, nothing
- * else would be either.
+ * runs on a worker, so a scrape of a pool whose disk hangs costs a slot of a lane and never the
+ * loop. That lane is for these pages alone: a process whose slow work has all its threads for
+ * minutes is still ready, and says so. /healthz is the loop itself: if it is not answered within
+ * the probe's patience, nothing else would be either.
  */
 #include "base/mem.h"
 #include "base/metric.h"
+#include "cmd/lanes.h"
 #include "cmd/process.h"
 #include "net/httpd.h"
 
@@ -62,13 +64,15 @@ int process_http_start(struct ev_loop *loop, struct work *work, const char *endp
 	h->is_ready = is_ready;
 	h->arg = arg;
 	h->routes[ROUTE_HEALTH] = (struct httpd_route){ .path = "/healthz", .fn = answer_health };
-	h->routes[ROUTE_READY] =
-		(struct httpd_route){ .path = "/readyz", .fn = answer_ready, .is_blocking = true };
+	h->routes[ROUTE_READY] = (struct httpd_route){
+		.path = "/readyz", .fn = answer_ready, .is_blocking = true, .lane = LANE_HEALTH
+	};
 	h->routes[ROUTE_METRICS] = (struct httpd_route){
 		.path = metrics_path,
 		.content_type = "text/plain; version=0.0.4; charset=utf-8",
 		.fn = answer_metrics,
 		.is_blocking = true,
+		.lane = LANE_HEALTH,
 	};
 	if (httpd_new(loop, work, endpoint, h->routes, N_ROUTES, h, &h->httpd, err) < 0) {
 		free(h);

@@ -30,6 +30,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
+#include "cmd/lanes.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
 #include "csi/driver.h"
@@ -127,7 +128,7 @@ static int make_services(struct serve *s, struct err *err)
 	    csi_driver_new(&options, &s->driver, err) < 0)
 		return -1;
 	s->service = csi_driver_service(s->driver);
-	r = work_new(NULL, &s->work);
+	r = lanes_start(0, &s->work);
 	if (r == 0)
 		r = ev_loop_new(&s->loop);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start threads") : 0;
@@ -191,16 +192,26 @@ static int load_tls(struct serve *s, struct err *err)
 	return cmd_tls_is_set(t) ? tls_new(&options, &s->tls, err) : 0;
 }
 
+static int bind_service(struct serve *s, struct endpoint *e, enum csi_server_scope scope,
+			struct csi_server **ret_server, struct err *err)
+{
+	const struct csi_server_options options = {
+		.scope = scope,
+		.driver_name = s->opts->driver_name,
+		.host_lane = LANE_HOST,
+		.store_lane = LANE_STORE,
+	};
+
+	return csi_server_new(e->server, &s->service, &options, ret_server, err);
+}
+
 static int open_csi(struct serve *s, struct err *err)
 {
-	const struct serve_options *o = s->opts;
 	struct endpoint *e = add_endpoint(s, "CSI");
 
-	if (csi_server_new(e->server, CSI_SERVER_ALL, &s->service, o->driver_name, &s->csi, err) <
-		    0 ||
-	    listen_at(s, e, s->endpoint, err) < 0)
+	if (bind_service(s, e, CSI_SERVER_ALL, &s->csi, err) < 0)
 		return -1;
-	return 0;
+	return listen_at(s, e, s->endpoint, err);
 }
 
 /* A server of its own, since it offers less: what the controller needs of this node. */
@@ -212,8 +223,7 @@ static int open_fleet(struct serve *s, struct err *err)
 	if (str_is_empty(o->fleet_endpoint))
 		return 0;
 	e = add_endpoint(s, "fleet");
-	if (csi_server_new(e->server, CSI_SERVER_FOR_CONTROLLER, &s->service, o->driver_name,
-			   &s->fleet, err) < 0)
+	if (bind_service(s, e, CSI_SERVER_FOR_CONTROLLER, &s->fleet, err) < 0)
 		return -1;
 	return listen_at(s, e, o->fleet_endpoint, err);
 }
@@ -420,15 +430,6 @@ static void drain(struct serve *s)
 	}
 }
 
-static unsigned count_busy(struct serve *s)
-{
-	unsigned n = 0;
-
-	for (int lane = 0; lane < WORK_LANES; lane++)
-		n += work_busy(s->work, (enum work_lane)lane);
-	return n;
-}
-
 /* Steps 5 to 7 of process.h; each part may be missing. The loop has stopped or never ran. */
 static void take_down(struct serve *s)
 {
@@ -467,7 +468,7 @@ static int stop(struct serve *s)
 	/* Only a page that reads a dead disk hangs so long. */
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
-	busy = count_busy(s);
+	busy = lanes_busy(s->work);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the
 		 * caller will repeat. */

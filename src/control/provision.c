@@ -289,7 +289,7 @@ static struct queue *make_queue(struct provisioner *p, const struct provision_op
 	const struct queue_options options = {
 		.name = name,
 		.workers = opts->workers ? opts->workers : DEFAULT_WORKERS,
-		.lane = WORK_API,
+		.lane = opts->lane,
 		.backoff_base_ns = opts->retry_base_ns,
 		.backoff_max_ns = opts->retry_max_ns,
 		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * p->timeout_ns,

@@ -3,7 +3,6 @@
 #define CONTROL_PROVISION_H
 
 #include "csi/service.h"
-#include "event/work.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +12,7 @@ struct fence;
 struct informer;
 struct kube_client;
 struct recorder;
+struct work;
 
 /* Informers that controllers of one process share; those a controller does not use may be NULL.
  * Borrowed. */
@@ -35,6 +35,7 @@ struct provisioner;
 struct provision_options {
 	struct ev_loop *loop;
 	struct work *work;
+	unsigned lane; /* of work: where it reconciles */
 	struct kube_client *client;
 	struct fence *fence; /* borrowed; the client's own. NULL: whoever asks leads */
 	struct control_caches caches;

@@ -19,7 +19,6 @@
 #include "base/metric.h"
 #include "base/str.h"
 #include "csi/dump.h"
-#include "event/work.h"
 #include "grpc/server.h"
 
 /* One method on the gRPC server; its address is the handler's argument. */
@@ -130,12 +129,12 @@ static void refuse(struct grpc_call *grpc, void *arg)
 }
 
 /* What the service does not have is refused without a worker. */
-static void bind_method(struct csi_server *s, enum csi_server_scope scope,
+static void bind_method(struct csi_server *s, const struct csi_server_options *opts,
 			const struct csi_rpc *rpc, struct bound_method *bound)
 {
 	bool is_served = rpc->is_served(&s->service);
-	bool is_refused =
-		is_served && scope == CSI_SERVER_FOR_CONTROLLER && rpc->caller == CSI_RPC_KUBELET;
+	bool is_refused = is_served && opts->scope == CSI_SERVER_FOR_CONTROLLER &&
+			  rpc->caller == CSI_RPC_KUBELET;
 
 	*bound = (struct bound_method){
 		.server = s,
@@ -143,7 +142,7 @@ static void bind_method(struct csi_server *s, enum csi_server_scope scope,
 		.id = message_find(rpc->request, rpc->id_field),
 		.grpc = { .path = rpc->path,
 			  .fn = is_refused ? refuse : handle,
-			  .lane = rpc->lane == CSI_RPC_HOST ? WORK_HOST : WORK_STORE,
+			  .lane = rpc->lane == CSI_RPC_HOST ? opts->host_lane : opts->store_lane,
 			  .is_inline = is_refused || !is_served || rpc->what == CSI_RPC_ASKS },
 	};
 	if (is_served)
@@ -151,17 +150,17 @@ static void bind_method(struct csi_server *s, enum csi_server_scope scope,
 			      METRIC_ARGS(s->driver_name, rpc->path, err_code_camel(ERR_OK)));
 }
 
-int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
-		   const struct csi_service *service, const char *driver_name,
-		   struct csi_server **ret_server, struct err *err)
+int csi_server_new(struct grpc_server *server, const struct csi_service *service,
+		   const struct csi_server_options *opts, struct csi_server **ret_server,
+		   struct err *err)
 {
 	struct csi_server *s = xcalloc(1, sizeof(*s));
 
 	(void)err; /* nothing here can fail; the door leaves room for it */
 	s->service = *service;
-	s->driver_name = xstrdup(driver_name);
+	s->driver_name = xstrdup(opts->driver_name);
 	for (size_t i = 0; i < CSI_N_RPCS; i++) {
-		bind_method(s, scope, &csi_rpcs[i], &s->methods[i]);
+		bind_method(s, opts, &csi_rpcs[i], &s->methods[i]);
 		grpc_server_add(server, &s->methods[i].grpc, 1, &s->methods[i]);
 	}
 	*ret_server = s;

@@ -23,9 +23,15 @@ struct csi_server;
  */
 enum csi_server_scope { CSI_SERVER_ALL, CSI_SERVER_FOR_CONTROLLER };
 
-int csi_server_new(struct grpc_server *server, enum csi_server_scope scope,
-		   const struct csi_service *service, const char *driver_name,
-		   struct csi_server **ret_server, struct err *err);
+struct csi_server_options {
+	enum csi_server_scope scope;
+	const char *driver_name;
+	unsigned host_lane, store_lane; /* of the grpc_server's work (enum csi_rpc_lane) */
+};
+
+int csi_server_new(struct grpc_server *server, const struct csi_service *service,
+		   const struct csi_server_options *opts, struct csi_server **ret_server,
+		   struct err *err);
 void csi_server_free(struct csi_server *s);
 
 #endif

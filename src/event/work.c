@@ -17,7 +17,7 @@
  * a thread does under the lane's lock, and work_free waits for the count to
  * reach 0, so nothing of the lane is touched afterwards.
  *
- *   submit ──► jobs (≤ queue) ──► threads (≤ threads[lane]) ──► fn(arg)
+ *   submit ──► jobs (≤ queue) ──► threads (≤ the lane's) ──► fn(arg)
  *      └ -EBUSY when full           └ gone after idle_ns
  */
 #include "event/work.h"
@@ -25,8 +25,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/str.h"
 #include "event/sync.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -38,6 +40,8 @@
 
 #define STACK_BYTES ((size_t)256 * 1024)
 #define NAME_BYTES 16
+#define QUEUE_DEFAULT 1024
+#define IDLE_DEFAULT_NS (15 * NS_PER_S)
 #define REST_NS (2 * NS_PER_S)
 
 struct job {
@@ -52,8 +56,16 @@ struct waiter {
 	struct sync_flag called;
 };
 
+/* How many workers all lanes of this name have at work. Counted here and told when metrics are
+ * read: the registry's lock twice a job would cost more than short jobs do. Never freed. */
+struct busy {
+	struct busy *next;
+	const char *name;
+	atomic_uint now;
+};
+
 struct lane {
-	enum work_lane id;
+	struct busy *busy;
 	unsigned max_threads;
 	unsigned max_jobs;
 	int64_t idle_ns;
@@ -72,7 +84,8 @@ struct lane {
 };
 
 struct work {
-	struct lane lanes[WORK_LANES];
+	unsigned n_lanes;
+	struct lane lanes[];
 };
 
 struct work_thread {
@@ -80,16 +93,6 @@ struct work_thread {
 	char name[NAME_BYTES];
 	work_fn fn;
 	void *arg;
-};
-
-static const struct {
-	const char *name;
-	unsigned threads;
-} defaults[WORK_LANES] = {
-	[WORK_API] = { "api", 4 },
-	[WORK_HOST] = { "host", 8 },
-	[WORK_STORE] = { "store", 4 },
-	[WORK_SLOW] = { "slow", 2 },
 };
 
 /* A thread with a small stack and all signals blocked. */
@@ -112,15 +115,21 @@ static int start_thread(pthread_t *ret_id, bool detached, void *(*main_fn)(void 
 	return -r;
 }
 
-/* Of all lanes of the process with this id. Counted here and told when metrics are read: the
- * registry's lock twice a job would cost more than short jobs do. */
-static atomic_uint busy_now[WORK_LANES];
+static struct {
+	pthread_mutex_t lock;
+	struct busy *first; /* lock; what is behind it stays as it is */
+} all_busy = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void tell_busy(void *arg)
 {
-	for (unsigned id = 0; id < WORK_LANES; id++)
-		metric_set(METRIC_WORKERS_BUSY, atomic_load(&busy_now[id]),
-			   METRIC_ARGS(defaults[id].name));
+	const struct busy *b;
+
+	{
+		LOCK_SCOPE(&all_busy.lock);
+		b = all_busy.first;
+	}
+	for (; b; b = b->next)
+		metric_set(METRIC_WORKERS_BUSY, atomic_load(&b->now), METRIC_ARGS(b->name));
 }
 
 static void register_metric(void)
@@ -128,11 +137,26 @@ static void register_metric(void)
 	metric_on_render(tell_busy, NULL);
 }
 
+static struct busy *get_busy(const char *name)
+{
+	LOCK_SCOPE(&all_busy.lock);
+	struct busy *b;
+
+	for (b = all_busy.first; b; b = b->next)
+		if (str_is_equal(b->name, name))
+			return b;
+	b = xcalloc(1, sizeof(*b));
+	b->name = name;
+	b->next = all_busy.first;
+	all_busy.first = b;
+	return b;
+}
+
 /* Under the lock. */
 static void count_busy(struct lane *lane, int by)
 {
 	lane->n_busy += (unsigned)by;
-	atomic_fetch_add(&busy_now[lane->id], (unsigned)by);
+	atomic_fetch_add(&lane->busy->now, (unsigned)by);
 }
 
 /* Under the lock: the thread to call now, counted as called, or NULL. */
@@ -255,8 +279,8 @@ static void *run_lane(void *arg)
 	char name[NAME_BYTES];
 	struct job *job;
 
-	(void)snprintf(name, sizeof(name), "work-%s", defaults[lane->id].name); /* fits */
-	(void)pthread_setname_np(pthread_self(), name); /* only for people */
+	(void)snprintf(name, sizeof(name), "work-%s", lane->busy->name); /* fits */
+	(void)pthread_setname_np(pthread_self(), name);                  /* only for people */
 	pthread_mutex_lock(&lane->lock);
 	while ((job = next_job(lane, &self))) {
 		count_busy(lane, 1);
@@ -275,12 +299,24 @@ static void *run_lane(void *arg)
 	return NULL;
 }
 
-static void init_lane(struct lane *lane, enum work_lane id, const struct work_options *opts)
+/* Half of the threads that the lanes have which are not minor, but one at least. */
+static unsigned minor_threads(const struct work_options *opts)
 {
-	lane->id = id;
-	lane->max_threads = opts->threads[id] ? opts->threads[id] : defaults[id].threads;
-	lane->max_jobs = opts->queue[id] ? opts->queue[id] : 1024;
-	lane->idle_ns = opts->idle_ns ? opts->idle_ns : 15 * NS_PER_S;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < opts->n_lanes; i++)
+		n += opts->lanes[i].is_minor ? 0 : opts->lanes[i].threads;
+	return n / 2 ? n / 2 : 1;
+}
+
+static void init_lane(struct lane *lane, const struct work_lane_def *def, int64_t idle_ns,
+		      unsigned at_most)
+{
+	assert(def->threads > 0);
+	lane->busy = get_busy(def->name);
+	lane->max_threads = def->is_minor && def->threads > at_most ? at_most : def->threads;
+	lane->max_jobs = def->queue ? def->queue : QUEUE_DEFAULT;
+	lane->idle_ns = idle_ns ? idle_ns : IDLE_DEFAULT_NS;
 	lane->last = &lane->first;
 	pthread_mutex_init(&lane->lock, NULL);
 	sync_cond_init(&lane->gone);
@@ -288,19 +324,15 @@ static void init_lane(struct lane *lane, enum work_lane id, const struct work_op
 
 int work_new(const struct work_options *opts, struct work **ret_work)
 {
-	static const struct work_options none = { 0 };
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct work *w = xcalloc(1, sizeof(*w));
-	unsigned half = 0;
+	struct work *w;
 
+	assert(opts->n_lanes > 0);
 	(void)pthread_once(&once, register_metric);
-	for (unsigned id = 0; id < WORK_LANES; id++) {
-		init_lane(&w->lanes[id], id, opts ? opts : &none);
-		half += id == WORK_SLOW ? 0 : w->lanes[id].max_threads;
-	}
-	half /= 2;
-	if (w->lanes[WORK_SLOW].max_threads > half)
-		w->lanes[WORK_SLOW].max_threads = half ? half : 1;
+	w = xcalloc(1, sizeof(*w) + opts->n_lanes * sizeof(w->lanes[0]));
+	w->n_lanes = opts->n_lanes;
+	for (unsigned i = 0; i < w->n_lanes; i++)
+		init_lane(&w->lanes[i], &opts->lanes[i], opts->idle_ns, minor_threads(opts));
 	*ret_work = w;
 	return 0;
 }
@@ -309,7 +341,7 @@ void work_free(struct work *w)
 {
 	if (!w)
 		return;
-	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
+	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
 		pthread_mutex_lock(&lane->lock);
 		lane->closed = true;
 		for (; lane->waiting; lane->n_waiting--) {
@@ -320,14 +352,14 @@ void work_free(struct work *w)
 		}
 		pthread_mutex_unlock(&lane->lock);
 	}
-	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
+	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
 		pthread_mutex_lock(&lane->lock);
 		while (lane->n_threads > 0)
 			(void)sync_cond_wait_until(&lane->gone, &lane->lock, INT64_MAX);
 		pthread_mutex_unlock(&lane->lock);
 	}
 	/* Not before all have ended: a job of one lane may submit to any other. */
-	for (struct lane *lane = w->lanes; lane < w->lanes + WORK_LANES; lane++) {
+	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
 		pthread_cond_destroy(&lane->gone);
 		pthread_mutex_destroy(&lane->lock);
 	}
@@ -360,9 +392,15 @@ static int queue_job(struct lane *lane, struct job *job)
 	return 0;
 }
 
-int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
+static struct lane *get_lane(struct work *w, unsigned id)
 {
-	struct lane *lane = &w->lanes[id];
+	assert(id < w->n_lanes);
+	return &w->lanes[id];
+}
+
+int work_submit(struct work *w, unsigned id, work_fn fn, void *arg)
+{
+	struct lane *lane = get_lane(w, id);
 	struct job *job = xmalloc(sizeof(*job));
 	struct waiter *waiter = NULL;
 	int r;
@@ -379,16 +417,12 @@ int work_submit(struct work *w, enum work_lane id, work_fn fn, void *arg)
 	return r;
 }
 
-unsigned work_busy(struct work *w, enum work_lane id)
+unsigned work_busy(struct work *w, unsigned id)
 {
-	LOCK_SCOPE(&w->lanes[id].lock);
+	struct lane *lane = get_lane(w, id);
+	LOCK_SCOPE(&lane->lock);
 
-	return w->lanes[id].n_busy;
-}
-
-const char *work_lane_name(enum work_lane lane)
-{
-	return defaults[lane].name;
+	return lane->n_busy;
 }
 
 static void *run_thread(void *arg)

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "grpc/call-internal.h"
 #include "grpc/status.h"
 

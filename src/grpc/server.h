@@ -2,7 +2,6 @@
 #ifndef GRPC_SERVER_H
 #define GRPC_SERVER_H
 
-#include "event/work.h"
 #include "grpc/call.h"
 #include "net/addr.h"
 
@@ -12,6 +11,7 @@
 
 struct ev_loop;
 struct tls;
+struct work;
 
 /*
  * struct grpc_server - serves methods on any number of listeners (gRPC over HTTP/2)
@@ -30,7 +30,7 @@ typedef void (*grpc_handler_fn)(struct grpc_call *call, void *arg);
 struct grpc_method {
 	const char *path; /* "/package.Service/Method" */
 	grpc_handler_fn fn;
-	enum work_lane lane;
+	unsigned lane;  /* of the server's work; none if is_inline */
 	bool is_inline; /* must not block, nor take longer than some microseconds */
 };
 

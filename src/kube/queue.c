@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "kube/backlog.h"
 #include "kube/fence.h"
 

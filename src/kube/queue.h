@@ -3,13 +3,13 @@
 #define KUBE_QUEUE_H
 
 #include "base/ctx.h"
-#include "event/work.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct ev_loop;
 struct fence;
+struct work;
 
 /*
  * struct queue - keys waiting for a reconcile
@@ -32,7 +32,7 @@ typedef enum queue_verdict (*queue_reconcile_fn)(void *arg, struct ctx *ctx, con
 struct queue_options {
 	const char *name;                        /* label of its metrics */
 	unsigned workers;                        /* at once; 0: 8 */
-	enum work_lane lane;                     /* WORK_API */
+	unsigned lane;                           /* of work */
 	int64_t backoff_base_ns, backoff_max_ns; /* 0: 1 s, 5 min */
 	int64_t timeout_ns;                      /* of one reconcile's ctx; 0: none */
 	struct fence *fence; /* each reconcile joins it; while it is closed keys wait. NULL: none */

@@ -26,7 +26,6 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
-#include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
 #include "kube/client-internal.h"
@@ -71,6 +70,7 @@ struct known {
 
 struct recorder {
 	struct work *work;
+	unsigned lane;
 	struct kube_client *client;
 	char *component;
 	char *instance;
@@ -318,12 +318,13 @@ static void run(void *arg)
 
 /* ---- the door ---- */
 
-struct recorder *recorder_new(struct ev_loop *loop, struct work *work, struct kube_client *client,
+struct recorder *recorder_new(struct work *work, unsigned lane, struct kube_client *client,
 			      const char *component, const char *instance)
 {
 	struct recorder *r = xcalloc(1, sizeof(*r));
 
 	r->work = work;
+	r->lane = lane;
 	r->client = client;
 	r->component = xstrdup(component);
 	r->instance = xstrdup(instance);
@@ -415,7 +416,7 @@ void recorder_event(struct recorder *r, const struct kube_object *about, enum re
 	va_end(ap);
 	if (!queue_event(r, make_event(about, type, reason, str_take(&message))))
 		return;
-	if (work_submit(r->work, WORK_API, run, r) == 0)
+	if (work_submit(r->work, r->lane, run, r) == 0)
 		return;
 	/* The lane is full: the next event tries again. */
 	LOCK_SCOPE(&r->lock);

@@ -4,7 +4,6 @@
 
 #include "kube/object.h"
 
-struct ev_loop;
 struct kube_client;
 struct work;
 
@@ -14,7 +13,7 @@ struct work;
  * the caller; failures to write are logged at debug.
  */
 struct recorder;
-struct recorder *recorder_new(struct ev_loop *loop, struct work *work, struct kube_client *client,
+struct recorder *recorder_new(struct work *work, unsigned lane, struct kube_client *client,
 			      const char *component, const char *instance);
 void recorder_free(struct recorder *r);
 

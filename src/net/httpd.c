@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "net/addr.h"
 #include "net/conn.h"
 #include "net/listener.h"
@@ -154,7 +155,7 @@ static void run_route(struct request *r)
 	}
 	r->at_work = true;
 	count_work(r->httpd, 1);
-	if (work_submit(r->httpd->work, WORK_SLOW, work_route, r) < 0) {
+	if (work_submit(r->httpd->work, r->route->lane, work_route, r) < 0) {
 		count_work(r->httpd, -1);
 		r->at_work = false;
 		refuse(r, 503);

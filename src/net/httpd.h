@@ -4,13 +4,13 @@
 
 #include "base/err.h"
 #include "base/str.h"
-#include "event/work.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct ev_loop;
+struct work;
 
 /*
  * struct httpd - answers GET of a few fixed paths over HTTP/1.1, for metrics and probes. Plain
@@ -26,7 +26,8 @@ struct httpd_route {
 	const char *path;         /* "/metrics" */
 	const char *content_type; /* NULL: text/plain; charset=utf-8 */
 	httpd_fn fn;
-	bool is_blocking; /* runs on WORK_SLOW instead of the I/O thread */
+	bool is_blocking; /* runs on a worker of lane instead of the I/O thread */
+	unsigned lane;
 };
 
 /*

@@ -21,10 +21,13 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "event/loop.h"
+#include "event/work.h"
 #include "grpc/server.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static const struct work_lane_def lane = { .name = "none", .threads = 1 };
+static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
 static struct ev_loop *loop;
 static struct work *work;
 static struct grpc_server *server;
@@ -76,7 +79,7 @@ static void start_server(void)
 {
 	struct err err = { 0 };
 
-	if (!mkdtemp(dir) || ev_loop_new(&loop) < 0 || work_new(NULL, &work) < 0)
+	if (!mkdtemp(dir) || ev_loop_new(&loop) < 0 || work_new(&one_lane, &work) < 0)
 		abort();
 	addr.kind = NET_ADDR_UNIX;
 	snprintf(addr.path, sizeof(addr.path), "%s/s", dir);

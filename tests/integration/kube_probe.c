@@ -29,6 +29,9 @@
 
 #define CALL_NS (30 * NS_PER_S)
 
+static const struct work_lane_def lane = { .name = "api", .threads = 4 };
+static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
+
 struct probe {
 	struct ev_loop *loop;
 	struct work *work;
@@ -338,11 +341,12 @@ int main(int argc, char **argv)
 		say("err %s %s", err_code_name(err.code), err.msg);
 		return 1;
 	}
-	if (ev_loop_new(&p.loop) < 0 || ev_loop_spawn(p.loop) < 0 || work_new(NULL, &p.work) < 0 ||
+	if (ev_loop_new(&p.loop) < 0 || ev_loop_spawn(p.loop) < 0 ||
+	    work_new(&one_lane, &p.work) < 0 ||
 	    kube_client_new(p.loop, &config, &opts, &p.client, &err) < 0)
 		return 1;
 	kube_config_done(&config);
-	p.recorder = recorder_new(p.loop, p.work, p.client, "kube-probe", "probe-0");
+	p.recorder = recorder_new(p.work, 0, p.client, "kube-probe", "probe-0");
 	say("ready");
 	while ((n = getline(&line, &size, stdin)) > 0) {
 		line[strcspn(line, "\n")] = '\0';

@@ -26,7 +26,17 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "grpc/server.h"
+
+enum { LANE_API, LANE_HOST, LANE_STORE, N_LANES };
+
+static const struct work_lane_def lanes[N_LANES] = {
+	[LANE_API] = { .name = "api", .threads = 4 },
+	[LANE_HOST] = { .name = "host", .threads = 8 },
+	[LANE_STORE] = { .name = "store", .threads = 4 },
+};
+static const struct work_options three_lanes = { .lanes = lanes, .n_lanes = N_LANES };
 
 static struct ev_loop *loop;
 static struct grpc_server *server;
@@ -137,12 +147,12 @@ static void stats(struct grpc_call *call, void *arg)
 
 static const struct grpc_method methods[] = {
 	{ .path = "/interop.Test/Echo", .fn = echo, .is_inline = true },
-	{ .path = "/interop.Test/EchoPooled", .fn = echo, .lane = WORK_STORE },
+	{ .path = "/interop.Test/EchoPooled", .fn = echo, .lane = LANE_STORE },
 	{ .path = "/interop.Test/Fail", .fn = fail, .is_inline = true },
-	{ .path = "/interop.Test/Slow", .fn = slow, .lane = WORK_HOST },
-	{ .path = "/interop.Test/Hold", .fn = hold, .lane = WORK_HOST },
-	{ .path = "/interop.Test/Release", .fn = release, .lane = WORK_STORE },
-	{ .path = "/interop.Test/Stream", .fn = stream, .lane = WORK_API },
+	{ .path = "/interop.Test/Slow", .fn = slow, .lane = LANE_HOST },
+	{ .path = "/interop.Test/Hold", .fn = hold, .lane = LANE_HOST },
+	{ .path = "/interop.Test/Release", .fn = release, .lane = LANE_STORE },
+	{ .path = "/interop.Test/Stream", .fn = stream, .lane = LANE_API },
 	{ .path = "/interop.Test/Stats", .fn = stats, .is_inline = true },
 };
 
@@ -171,7 +181,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: interop_server ADDRESS\n");
 		return 2;
 	}
-	if (ev_loop_new(&loop) < 0 || work_new(NULL, &work) < 0)
+	if (ev_loop_new(&loop) < 0 || work_new(&three_lanes, &work) < 0)
 		return 1;
 	server = grpc_server_new(loop, work);
 	grpc_server_add(server, methods, ARRAY_LEN(methods), NULL);

@@ -447,7 +447,6 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 const struct backend_ops backend_mem = {
 	.name = "mem",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES,
-	.lane = BACKEND_LANE_HOST,
 	.close = mem_close,
 	.info = mem_info,
 	.create = mem_create,

@@ -281,7 +281,6 @@ fail:
 const struct backend_ops backend_pool = {
 	.name = "pool",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES,
-	.lane = BACKEND_LANE_HOST,
 	.close = pool_close,
 	.let_go = pool_let_go,
 	.info = pool_info,

@@ -13,7 +13,11 @@
 #include "base/log.h"
 #include "csi/server.h"
 #include "event/loop.h"
+#include "event/work.h"
 #include "grpc/server.h"
+
+static const struct work_lane_def lane = { .name = "store", .threads = 4 };
+static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
 
 static int probe(void *impl, struct ctx *ctx, const struct csi_probe_request *req,
 		 struct csi_probe_response *ret, struct err *err)
@@ -67,10 +71,12 @@ int main(int argc, char **argv)
 	}
 	log_init(&(struct log_options){ .verbosity = 0 });
 	(void)mallopt(M_ARENA_MAX, 1);
-	if (ev_loop_new(&loop) < 0 || work_new(NULL, &work) < 0)
+	if (ev_loop_new(&loop) < 0 || work_new(&one_lane, &work) < 0)
 		return 1;
 	grpc = grpc_server_new(loop, work);
-	if (csi_server_new(grpc, CSI_SERVER_ALL, &service, "bench.cleat.csi", &csi, &err) < 0 ||
+	if (csi_server_new(grpc, &service,
+			   &(struct csi_server_options){ .driver_name = "bench.cleat.csi" }, &csi,
+			   &err) < 0 ||
 	    grpc_server_listen(grpc, &addr, &(struct grpc_listen_options){ 0 }, &err) < 0 ||
 	    ev_signal_new(loop, SIGTERM, stop, loop, &term) < 0) {
 		fprintf(stderr, "%s\n", err.msg);

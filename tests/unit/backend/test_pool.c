@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "check.h"
-#include "event/work.h"
 #include "fake/host.h"
 #include "host/mount.h"
 #include "volume/id.h"
@@ -513,16 +512,6 @@ TEST(mounts_an_image_once_even_if_it_is_asked_for_twice)
 	teardown(&e);
 }
 
-TEST(runs_on_the_lane_that_work_calls_host)
-{
-	struct env e;
-
-	setup(&e, GIB);
-	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
-	ASSERT_EQ(e.b->ops->lane, WORK_HOST);
-	teardown(&e);
-}
-
 RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(refuses_names_that_cannot_be_a_pool), UNIT(is_opened_by_one_living_process_only),
 	  UNIT(takes_one_directory_of_a_filesystem), UNIT(leaves_foreign_files_alone),
@@ -540,5 +529,4 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(reuses_the_mount_of_an_image_whose_process_was_killed),
 	  UNIT(leaves_an_image_mounted_whose_volumes_are_in_use),
 	  UNIT(refuses_an_image_that_is_not_its_own_and_a_place_that_is_taken),
-	  UNIT(mounts_an_image_once_even_if_it_is_asked_for_twice),
-	  UNIT(runs_on_the_lane_that_work_calls_host))
+	  UNIT(mounts_an_image_once_even_if_it_is_asked_for_twice))

@@ -3,9 +3,11 @@
  * Pools that are missing at the start, come later, die: what is served, told and bounded. The fake
  * host has one thread at a time: things are done to it before the loop runs or between two runs.
  */
+#include "cmd/lanes.h"
 #include "cmd/pools_watch.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "check.h"
 #include "cmd/pools.h"
@@ -15,6 +17,14 @@
 #include "fake/host.h"
 
 #define HOUR (3600 * NS_PER_S)
+
+/* Those up to the one that is used, which has one thread. */
+static const struct work_lane_def lanes[] = {
+	[LANE_API] = { .name = "api", .threads = 1 },
+	[LANE_HOST] = { .name = "host", .threads = 1 },
+	[LANE_STORE] = { .name = "store", .threads = 1 },
+	[LANE_SLOW] = { .name = "slow", .threads = 1 },
+};
 
 struct env {
 	struct registry *r;
@@ -52,7 +62,9 @@ static void setup(struct env *e)
 	ctx_init(&e->ctx, 0);
 	e->r = registry_new();
 	ASSERT_EQ(ev_loop_new(&e->loop), 0);
-	ASSERT_EQ(work_new(&(struct work_options){ .threads = { [WORK_SLOW] = 1 } }, &e->work), 0);
+	ASSERT_EQ(work_new(&(struct work_options){ .lanes = lanes, .n_lanes = ARRAY_LEN(lanes) },
+			   &e->work),
+		  0);
 }
 
 static void watch(struct env *e, int64_t calm_ns)
@@ -83,7 +95,7 @@ static void run_until(struct env *e, const char *says)
 	ev_timer_start(e->poll, NS_PER_MS, NS_PER_MS);
 	ASSERT_EQ(ev_loop_run(e->loop), 0);
 	ev_timer_stop(e->poll);
-	ASSERT_EQ(work_submit(e->work, WORK_SLOW, set_flag, &idle), 0);
+	ASSERT_EQ(work_submit(e->work, LANE_SLOW, set_flag, &idle), 0);
 	ASSERT_EQ(sync_flag_wait_until(&idle, INT64_MAX), 0);
 }
 

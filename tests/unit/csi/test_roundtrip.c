@@ -284,6 +284,12 @@ struct fixture {
 static struct fixture *begin(void)
 {
 	static const struct csi_service service = { &ops, NULL };
+	static const struct csi_server_options options = {
+		.scope = CSI_SERVER_ALL,
+		.driver_name = "d.test",
+		.host_lane = 7,
+		.store_lane = 5,
+	};
 	static struct fixture f;
 
 	fake_grpc_reset();
@@ -291,8 +297,7 @@ static struct fixture *begin(void)
 	failure.code = ERR_OK;
 	log_init(&(struct log_options){ .format = LOG_TEXT, .verbosity = 5 });
 	log_set_sink(keep_line, NULL);
-	ASSERT_OK(csi_server_new(fake_grpc_server(), CSI_SERVER_ALL, &service, "d.test", &f.server,
-				 &f.err),
+	ASSERT_OK(csi_server_new(fake_grpc_server(), &service, &options, &f.server, &f.err),
 		  &f.err);
 	f.client = csi_client_new(fake_grpc_channel());
 	f.remote = csi_client_service(f.client);
@@ -685,8 +690,8 @@ TEST(constant_answers_are_inline_and_the_rest_has_a_lane)
 	ASSERT_TRUE(fake_grpc_find("/csi.v1.Identity/Probe")->is_inline);
 	ASSERT_TRUE(fake_grpc_find("/csi.v1.Node/NodeGetCapabilities")->is_inline);
 	ASSERT_FALSE(fake_grpc_find("/csi.v1.Controller/ListVolumes")->is_inline);
-	ASSERT_EQ(fake_grpc_find("/csi.v1.Node/NodeStageVolume")->lane, WORK_HOST);
-	ASSERT_EQ(fake_grpc_find("/csi.v1.Controller/CreateVolume")->lane, WORK_STORE);
+	ASSERT_EQ(fake_grpc_find("/csi.v1.Node/NodeStageVolume")->lane, 7);
+	ASSERT_EQ(fake_grpc_find("/csi.v1.Controller/CreateVolume")->lane, 5);
 	/* what this service does not have is refused without a worker */
 	ASSERT_TRUE(fake_grpc_find("/csi.v1.Controller/CreateSnapshot")->is_inline);
 	ASSERT_ERR(fake_grpc_call(&f->ctx, "/csi.v1.Controller/CreateSnapshot", "", 0, &f->err),

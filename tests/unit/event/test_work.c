@@ -15,6 +15,15 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+enum { A, B, C, N_LANES };
+
+static const struct work_lane_def lanes[N_LANES] = {
+	[A] = { .name = "a", .threads = 4 },
+	[B] = { .name = "b", .threads = 4 },
+	[C] = { .name = "c", .threads = 4 },
+};
+static const struct work_options three = { .lanes = lanes, .n_lanes = N_LANES };
+
 struct gate {
 	sem_t arrived;
 	sem_t open;
@@ -53,26 +62,27 @@ TEST(each_job_runs_exactly_once)
 	atomic_int n = 0;
 	struct work *w;
 
-	ASSERT_EQ(work_new(NULL, &w), 0);
+	ASSERT_EQ(work_new(&three, &w), 0);
 	for (int i = 0; i < 1000; i++)
-		ASSERT_EQ(work_submit(w, i % WORK_LANES, count, &n), 0);
+		ASSERT_EQ(work_submit(w, (unsigned)i % N_LANES, count, &n), 0);
 	work_free(w);
 	ASSERT_EQ(atomic_load(&n), 1000);
 }
 
 TEST(a_lane_runs_as_many_jobs_at_once_as_it_has_threads)
 {
-	struct work_options opts = { .threads = { [WORK_HOST] = 3 } };
+	const struct work_lane_def lane = { .name = "b", .threads = 3 };
+	const struct work_options opts = { .lanes = &lane, .n_lanes = 1 };
 	struct gate g;
 	struct work *w;
 
 	gate_init(&g);
 	ASSERT_EQ(work_new(&opts, &w), 0);
 	for (int i = 0; i < 5; i++)
-		ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+		ASSERT_EQ(work_submit(w, 0, pass_gate, &g), 0);
 	for (int i = 0; i < 3; i++)
 		wait_for(&g.arrived);
-	ASSERT_EQ(work_busy(w, WORK_HOST), 3);
+	ASSERT_EQ(work_busy(w, 0), 3);
 	ASSERT_TRUE(sem_trywait(&g.arrived) < 0);
 	for (int i = 0; i < 5; i++)
 		sem_post(&g.open);
@@ -82,15 +92,14 @@ TEST(a_lane_runs_as_many_jobs_at_once_as_it_has_threads)
 
 TEST(waiting_threads_all_wake_for_jobs_that_block)
 {
-	struct work_options opts = { .threads = { [WORK_HOST] = 4 } };
 	struct gate g;
 	struct work *w;
 
 	gate_init(&g);
-	ASSERT_EQ(work_new(&opts, &w), 0);
+	ASSERT_EQ(work_new(&three, &w), 0);
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 4; i++)
-			ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+			ASSERT_EQ(work_submit(w, B, pass_gate, &g), 0);
 		for (int i = 0; i < 4; i++)
 			wait_for(&g.arrived);
 		for (int i = 0; i < 4; i++)
@@ -102,7 +111,12 @@ TEST(waiting_threads_all_wake_for_jobs_that_block)
 
 TEST(a_stuck_lane_holds_no_other_up)
 {
-	struct work_options opts = { .threads = { [WORK_HOST] = 1 } };
+	const struct work_lane_def some[] = {
+		{ .name = "a", .threads = 1 },
+		{ .name = "b", .threads = 1 },
+		{ .name = "c", .threads = 1 },
+	};
+	const struct work_options opts = { .lanes = some, .n_lanes = ARRAY_LEN(some) };
 	struct gate stuck;
 	struct gate other;
 	struct work *w;
@@ -110,13 +124,13 @@ TEST(a_stuck_lane_holds_no_other_up)
 	gate_init(&stuck);
 	gate_init(&other);
 	ASSERT_EQ(work_new(&opts, &w), 0);
-	ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &stuck), 0);
+	ASSERT_EQ(work_submit(w, A, pass_gate, &stuck), 0);
 	wait_for(&stuck.arrived);
-	ASSERT_EQ(work_submit(w, WORK_STORE, pass_gate, &other), 0);
+	ASSERT_EQ(work_submit(w, B, pass_gate, &other), 0);
 	wait_for(&other.arrived);
-	ASSERT_EQ(work_busy(w, WORK_HOST), 1);
-	ASSERT_EQ(work_busy(w, WORK_STORE), 1);
-	ASSERT_EQ(work_busy(w, WORK_API), 0);
+	ASSERT_EQ(work_busy(w, A), 1);
+	ASSERT_EQ(work_busy(w, B), 1);
+	ASSERT_EQ(work_busy(w, C), 0);
 	sem_post(&other.open);
 	sem_post(&stuck.open);
 	work_free(w);
@@ -124,36 +138,42 @@ TEST(a_stuck_lane_holds_no_other_up)
 
 TEST(a_full_queue_answers_busy)
 {
-	struct work_options opts = { .threads = { [WORK_API] = 1 }, .queue = { [WORK_API] = 2 } };
+	const struct work_lane_def lane = { .name = "a", .threads = 1, .queue = 2 };
+	const struct work_options opts = { .lanes = &lane, .n_lanes = 1 };
 	struct gate g;
 	struct work *w;
 
 	gate_init(&g);
 	ASSERT_EQ(work_new(&opts, &w), 0);
-	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(w, 0, pass_gate, &g), 0);
 	wait_for(&g.arrived);
-	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
-	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), 0);
-	ASSERT_EQ(work_submit(w, WORK_API, pass_gate, &g), -EBUSY);
+	ASSERT_EQ(work_submit(w, 0, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(w, 0, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(w, 0, pass_gate, &g), -EBUSY);
 	for (int i = 0; i < 3; i++)
 		sem_post(&g.open);
 	work_free(w);
 	ASSERT_EQ(atomic_load(&g.passed), 3);
 }
 
-TEST(slow_never_has_more_than_half_of_the_others)
+TEST(a_minor_lane_never_has_more_than_half_of_the_others)
 {
-	struct work_options opts = { .threads = { 1, 2, 1, 9 } };
+	const struct work_lane_def some[] = {
+		{ .name = "a", .threads = 1 },
+		{ .name = "b", .threads = 3 },
+		{ .name = "minor", .threads = 9, .is_minor = true },
+	};
+	const struct work_options opts = { .lanes = some, .n_lanes = ARRAY_LEN(some) };
 	struct gate g;
 	struct work *w;
 
 	gate_init(&g);
 	ASSERT_EQ(work_new(&opts, &w), 0);
 	for (int i = 0; i < 3; i++)
-		ASSERT_EQ(work_submit(w, WORK_SLOW, pass_gate, &g), 0);
+		ASSERT_EQ(work_submit(w, C, pass_gate, &g), 0);
 	for (int i = 0; i < 2; i++)
 		wait_for(&g.arrived);
-	ASSERT_EQ(work_busy(w, WORK_SLOW), 2);
+	ASSERT_EQ(work_busy(w, C), 2);
 	ASSERT_TRUE(sem_trywait(&g.arrived) < 0);
 	for (int i = 0; i < 3; i++)
 		sem_post(&g.open);
@@ -174,7 +194,7 @@ static void submit_while_open(void *arg)
 
 	sem_post(&late->gate.arrived);
 	do
-		r = work_submit(late->work, WORK_API, count, &late->gate.passed);
+		r = work_submit(late->work, A, count, &late->gate.passed);
 	while (r == 0 || r == -EBUSY);
 	atomic_store(&late->result, r);
 }
@@ -184,8 +204,8 @@ TEST(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took)
 	struct late late = { 0 };
 
 	gate_init(&late.gate);
-	ASSERT_EQ(work_new(NULL, &late.work), 0);
-	ASSERT_EQ(work_submit(late.work, WORK_HOST, submit_while_open, &late), 0);
+	ASSERT_EQ(work_new(&three, &late.work), 0);
+	ASSERT_EQ(work_submit(late.work, B, submit_while_open, &late), 0);
 	wait_for(&late.gate.arrived);
 	work_free(late.work);
 	ASSERT_EQ(atomic_load(&late.result), -ESHUTDOWN);
@@ -205,15 +225,16 @@ static void watch_end(void *arg)
 
 TEST(an_idle_thread_ends_and_the_next_job_gets_a_new_one)
 {
-	struct work_options opts = { .idle_ns = 1 };
+	struct work_options opts = three;
 	struct work *w;
 	sem_t ended;
 
+	opts.idle_ns = 1;
 	ASSERT_EQ(pthread_key_create(&end_key, tell_end), 0);
 	ASSERT_EQ(sem_init(&ended, 0, 0), 0);
 	ASSERT_EQ(work_new(&opts, &w), 0);
 	for (int i = 0; i < 3; i++) {
-		ASSERT_EQ(work_submit(w, WORK_STORE, watch_end, &ended), 0);
+		ASSERT_EQ(work_submit(w, C, watch_end, &ended), 0);
 		wait_for(&ended);
 	}
 	work_free(w);
@@ -234,8 +255,8 @@ TEST(workers_leave_signals_to_the_main_thread)
 	struct work *w;
 	sigset_t mask;
 
-	ASSERT_EQ(work_new(NULL, &w), 0);
-	ASSERT_EQ(work_submit(w, WORK_API, look_at_signals, &blocked), 0);
+	ASSERT_EQ(work_new(&three, &w), 0);
+	ASSERT_EQ(work_submit(w, A, look_at_signals, &blocked), 0);
 	work_free(w);
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	ASSERT_EQ(atomic_load(&blocked), 1);
@@ -249,16 +270,16 @@ TEST(busy_workers_are_a_metric)
 	struct work *w;
 
 	gate_init(&g);
-	ASSERT_EQ(work_new(NULL, &w), 0);
-	ASSERT_EQ(work_submit(w, WORK_HOST, pass_gate, &g), 0);
+	ASSERT_EQ(work_new(&three, &w), 0);
+	ASSERT_EQ(work_submit(w, B, pass_gate, &g), 0);
 	wait_for(&g.arrived);
 	metric_render(&text);
 	sem_post(&g.open);
 	work_free(w);
-	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"host\"} 1\n") != NULL);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"b\"} 1\n") != NULL);
 	str_reset(&text);
 	metric_render(&text);
-	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"host\"} 0\n") != NULL);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"b\"} 0\n") != NULL);
 }
 
 TEST(a_thread_of_its_own_runs_and_is_joined)
@@ -272,19 +293,38 @@ TEST(a_thread_of_its_own_runs_and_is_joined)
 	ASSERT_EQ(atomic_load(&n), 1);
 }
 
-TEST(lanes_have_names)
+/* The tables of two pools may differ; what their lanes are called is what is counted together. */
+TEST(lanes_of_one_name_are_counted_together_and_others_apart)
 {
-	ASSERT_STR(work_lane_name(WORK_API), "api");
-	ASSERT_STR(work_lane_name(WORK_HOST), "host");
-	ASSERT_STR(work_lane_name(WORK_STORE), "store");
-	ASSERT_STR(work_lane_name(WORK_SLOW), "slow");
+	const struct work_lane_def alone = { .name = "b", .threads = 1 };
+	const struct work_options opts = { .lanes = &alone, .n_lanes = 1 };
+	autostr struct str text = STR_INIT;
+	struct work *one, *other;
+	struct gate g;
+
+	gate_init(&g);
+	ASSERT_EQ(work_new(&three, &one), 0);
+	ASSERT_EQ(work_new(&opts, &other), 0);
+	ASSERT_EQ(work_submit(one, B, pass_gate, &g), 0);
+	ASSERT_EQ(work_submit(other, 0, pass_gate, &g), 0);
+	wait_for(&g.arrived);
+	wait_for(&g.arrived);
+	metric_render(&text);
+	sem_post(&g.open);
+	sem_post(&g.open);
+	work_free(one);
+	work_free(other);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"b\"} 2\n") != NULL);
+	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"a\"} 0\n") != NULL);
 }
 
 RUN_TESTS(UNIT(each_job_runs_exactly_once),
 	  UNIT(a_lane_runs_as_many_jobs_at_once_as_it_has_threads),
 	  UNIT(waiting_threads_all_wake_for_jobs_that_block), UNIT(a_stuck_lane_holds_no_other_up),
-	  UNIT(a_full_queue_answers_busy), UNIT(slow_never_has_more_than_half_of_the_others),
+	  UNIT(a_full_queue_answers_busy),
+	  UNIT(a_minor_lane_never_has_more_than_half_of_the_others),
 	  UNIT(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took),
 	  UNIT(an_idle_thread_ends_and_the_next_job_gets_a_new_one),
 	  UNIT(workers_leave_signals_to_the_main_thread), UNIT(busy_workers_are_a_metric),
-	  UNIT(a_thread_of_its_own_runs_and_is_joined), UNIT(lanes_have_names))
+	  UNIT(a_thread_of_its_own_runs_and_is_joined),
+	  UNIT(lanes_of_one_name_are_counted_together_and_others_apart))

@@ -15,11 +15,20 @@
 #include "base/str.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "grpc/client.h"
 #include "grpc/server.h"
 #include "net/conn.h"
 #include "net/h2.h"
 #include "net/listener.h"
+
+enum { LANE_ECHO, LANE_HOLD, N_LANES };
+
+static const struct work_lane_def lanes[N_LANES] = {
+	[LANE_ECHO] = { .name = "echo", .threads = 4 },
+	[LANE_HOLD] = { .name = "hold", .threads = 8 },
+};
+static const struct work_options two_lanes = { .lanes = lanes, .n_lanes = N_LANES };
 
 struct fixture {
 	char dir[32];
@@ -70,7 +79,7 @@ static int set_up(void **state)
 	pthread_mutex_init(&f->lock, NULL);
 	sync_cond_init(&f->cond);
 	assert_int_equal(ev_loop_new(&f->loop), 0);
-	assert_int_equal(work_new(NULL, &f->work), 0);
+	assert_int_equal(work_new(&two_lanes, &f->work), 0);
 	assert_int_equal(ev_loop_spawn(f->loop), 0);
 	f->channel = grpc_channel_new(f->loop, &f->addr, NULL);
 	fix = *state = f;
@@ -308,8 +317,8 @@ static void hold(struct grpc_call *c, void *arg)
 }
 
 static const struct grpc_method methods[] = {
-	{ .path = "/t.T/Echo", .fn = echo, .lane = WORK_API },
-	{ .path = "/t.T/Hold", .fn = hold, .lane = WORK_HOST },
+	{ .path = "/t.T/Echo", .fn = echo, .lane = LANE_ECHO },
+	{ .path = "/t.T/Hold", .fn = hold, .lane = LANE_HOLD },
 };
 
 static void start_server(void *arg)

@@ -18,9 +18,18 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "grpc/client.h"
 #include "grpc/server.h"
 #include "secret_scan.h"
+
+enum { LANE_HOST, LANE_STORE, N_LANES };
+
+static const struct work_lane_def lanes[N_LANES] = {
+	[LANE_HOST] = { .name = "host", .threads = 8 },
+	[LANE_STORE] = { .name = "store", .threads = 4 },
+};
+static const struct work_options two_lanes = { .lanes = lanes, .n_lanes = N_LANES };
 
 struct fixture {
 	char dir[32];
@@ -105,11 +114,11 @@ static void touch(struct grpc_call *call, void *arg)
 
 static const struct grpc_method methods[] = {
 	{ .path = "/t.T/Echo", .fn = echo, .is_inline = true },
-	{ .path = "/t.T/EchoPooled", .fn = echo, .lane = WORK_HOST },
-	{ .path = "/t.T/Refuse", .fn = refuse, .lane = WORK_HOST },
-	{ .path = "/t.T/Wait", .fn = wait_cancel, .lane = WORK_HOST },
-	{ .path = "/t.T/Touch", .fn = touch, .lane = WORK_STORE },
-	{ .path = "/t.T/Count", .fn = count_up, .lane = WORK_STORE },
+	{ .path = "/t.T/EchoPooled", .fn = echo, .lane = LANE_HOST },
+	{ .path = "/t.T/Refuse", .fn = refuse, .lane = LANE_HOST },
+	{ .path = "/t.T/Wait", .fn = wait_cancel, .lane = LANE_HOST },
+	{ .path = "/t.T/Touch", .fn = touch, .lane = LANE_STORE },
+	{ .path = "/t.T/Count", .fn = count_up, .lane = LANE_STORE },
 };
 
 static void listen_on_loop(void *arg)
@@ -142,7 +151,7 @@ static int set_up(void **state)
 	pthread_mutex_init(&f->lock, NULL);
 	sync_cond_init(&f->cond);
 	assert_int_equal(ev_loop_new(&f->loop), 0);
-	assert_int_equal(work_new(NULL, &f->work), 0);
+	assert_int_equal(work_new(&two_lanes, &f->work), 0);
 	assert_int_equal(ev_loop_spawn(f->loop), 0);
 	ev_call(f->loop, listen_on_loop, f);
 	ASSERT_OK(f->listened, &f->err);
@@ -243,14 +252,14 @@ static void hold_worker(void *arg)
 
 TEST(a_call_that_waited_beyond_its_deadline_does_not_start)
 {
-	const unsigned all = 4; /* threads of the lane, as in event/work.h */
+	const unsigned all = lanes[LANE_STORE].threads;
 	const uint8_t *got = NULL;
 	struct err err = { 0 };
 	struct ctx ctx;
 	size_t n = 0;
 
 	for (unsigned i = 0; i < all; i++)
-		assert_int_equal(work_submit(fix->work, WORK_STORE, hold_worker, fix), 0);
+		assert_int_equal(work_submit(fix->work, LANE_STORE, hold_worker, fix), 0);
 	ASSERT_ERR(call("/t.T/Touch", "", 0, 30 * NS_PER_MS, &got, &n, &ctx, &err), &err,
 		   ERR_DEADLINE_EXCEEDED, "");
 	ctx_done(&ctx);
@@ -260,7 +269,7 @@ TEST(a_call_that_waited_beyond_its_deadline_does_not_start)
 	pthread_mutex_unlock(&fix->lock);
 	work_free(TAKE_PTR(fix->work)); /* runs what is queued */
 	assert_false(fix->is_running);
-	assert_int_equal(work_new(NULL, &fix->work), 0);
+	assert_int_equal(work_new(&two_lanes, &fix->work), 0);
 }
 
 static void *cancel_when_running(void *arg)
@@ -326,7 +335,7 @@ TEST(no_copy_of_a_message_outlives_its_call)
 	work_free(TAKE_PTR(fix->work));
 	ev_call(fix->loop, do_nothing, NULL);
 	ASSERT_EQ(count_secrets(), 0);
-	assert_int_equal(work_new(NULL, &fix->work), 0);
+	assert_int_equal(work_new(&two_lanes, &fix->work), 0);
 }
 
 static int take_number(void *arg, const uint8_t *message, size_t n)

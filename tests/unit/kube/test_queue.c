@@ -7,11 +7,15 @@
 #include "base/str.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "kube/fence.h"
 #include "kube/queue.h"
 
 #define PATIENCE_NS (30 * NS_PER_S)
 #define KEYS 4
+
+static const struct work_lane_def lane = { .name = "api", .threads = 4 };
+static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
 
 struct fixture {
 	struct ev_loop *loop;
@@ -90,7 +94,7 @@ static int set_up(void **state)
 	sync_cond_init(&f->changed);
 	ASSERT_EQ(ev_loop_new(&f->loop), 0);
 	ASSERT_EQ(ev_loop_spawn(f->loop), 0);
-	ASSERT_EQ(work_new(NULL, &f->work), 0);
+	ASSERT_EQ(work_new(&one_lane, &f->work), 0);
 	f->fence = opts.fence = fence_new();
 	fence_open(f->fence, FENCE_NO_LIMIT);
 	f->q = queue_new(f->loop, f->work, &opts, reconcile, f);

@@ -36,7 +36,7 @@ static struct claim claims[WRITES_MAX]; /* each has a budget of its own */
 
 /* ---- what the recorder stands on ---- */
 
-int work_submit(struct work *w, enum work_lane lane, work_fn fn, void *arg)
+int work_submit(struct work *w, unsigned lane, work_fn fn, void *arg)
 {
 	job.fn = fn;
 	job.arg = arg;
@@ -94,7 +94,7 @@ static void start(void)
 	n_writes = 0;
 	n_recorded = 0;
 	storm_step_ns = 0;
-	recorder = recorder_new(NULL, NULL, NULL, "test", "here");
+	recorder = recorder_new(NULL, 0, NULL, "test", "here");
 }
 
 static void stop(void)

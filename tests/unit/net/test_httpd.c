@@ -12,8 +12,12 @@
 #include "base/mem.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "event/work.h"
 #include "net/httpd.h"
 
+/* Lane 0 is for pages, lane 1 for what the tests do beside. */
+static const struct work_lane_def lanes[] = { { .name = "pages", .threads = 1 },
+					      { .name = "other", .threads = 1 } };
 static struct ev_loop *loop;
 static struct work *work;
 static struct httpd *httpd;
@@ -66,7 +70,10 @@ static int set_up(void **state)
 
 	(void)state;
 	assert_int_equal(ev_loop_new(&loop), 0);
-	assert_int_equal(work_new(NULL, &work), 0);
+	assert_int_equal(
+		work_new(&(struct work_options){ .lanes = lanes, .n_lanes = ARRAY_LEN(lanes) },
+			 &work),
+		0);
 	start(&err);
 	return ev_loop_spawn(loop);
 }
@@ -156,7 +163,7 @@ TEST(closing_waits_for_the_page_that_is_being_made_and_lets_it_out)
 
 	ASSERT_EQ(httpd_close(httpd, 1), -ETIMEDOUT);
 	ASSERT_FALSE(atomic_load(&is_over));
-	ASSERT_EQ(work_submit(work, WORK_SLOW, say_go_on, &go_on), 0);
+	ASSERT_EQ(work_submit(work, 1, say_go_on, &go_on), 0);
 	ASSERT_EQ(httpd_close(httpd, INT64_MAX), 0);
 	ASSERT_TRUE(atomic_load(&is_over));
 	assert_int_equal(fd_read_all(fd, 1 << 20, &answer, &len), 0);

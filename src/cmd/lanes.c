@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lanes - how many threads each kind of work gets
+ *
+ * The bounds are what a node with four hung mounts and a dead disk can lose and still do the rest.
+ * Threads come on demand, so an idle process pays for none of them. Probes have a lane of their
+ * own: kubelet kills a driver that does not answer /readyz, which must not be because copies of
+ * minutes have all the slow threads.
+ */
+#include "cmd/lanes.h"
+
+#include "event/work.h"
+
+int lanes_start(unsigned n_api, struct work **ret_work)
+{
+	const struct work_lane_def defs[N_LANES] = {
+		[LANE_API] = { .name = "api", .threads = n_api ? n_api : 4 },
+		[LANE_HOST] = { .name = "host", .threads = 8 },
+		[LANE_STORE] = { .name = "store", .threads = 4 },
+		[LANE_SLOW] = { .name = "slow", .threads = 2, .is_minor = true },
+		[LANE_HEALTH] = { .name = "health", .threads = 2 },
+	};
+
+	return work_new(&(struct work_options){ .lanes = defs, .n_lanes = N_LANES }, ret_work);
+}
+
+unsigned lanes_busy(struct work *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < N_LANES; i++)
+		n += work_busy(w, i);
+	return n;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_LANES_H
+#define CMD_LANES_H
+
+/*
+ * The lanes of cleat's workers. A room below takes the number of its lane from here and knows no
+ * other: which work may hold up which is the program's to decide.
+ */
+enum lane {
+	LANE_API,    /* reconciles; talks to the API server or another CSI endpoint */
+	LANE_HOST,   /* mount, mkfs, loop devices */
+	LANE_STORE,  /* backend calls that only touch the pool */
+	LANE_SLOW,   /* looks at disks that may hang, scans, copies: minutes */
+	LANE_HEALTH, /* pages for probes and metrics: nothing that waits for more than a second */
+	N_LANES
+};
+
+struct work;
+
+/* n_api: threads of LANE_API; 0: 4. -errno. */
+int lanes_start(unsigned n_api, struct work **ret_work);
+/* How many jobs run on all of them. Any thread. */
+unsigned lanes_busy(struct work *w);
+
+#endif
