@@ -6,6 +6,8 @@
 #include "base/arena.h"
 #include "base/opt.h"
 
+#include <stdatomic.h>
+
 /* The options that say which pools a process serves. */
 struct pools_options {
 	struct opt_list pool;
@@ -61,7 +63,15 @@ int pools_open(struct registry *registry, struct ctx *ctx, const struct backend_
  * is any more. */
 void pools_forget_mount_points(const struct backend_config *configs, size_t n);
 
-/* Sets the gauges of the pools (base/metrics.def); for metric_on_render. arg is the registry. */
+/*
+ * The gauges of the pools (base/metrics.def); set is for metric_on_render, arg is the struct. One
+ * thread at a time asks the pools: a disk that hangs keeps one scrape, and those that come
+ * meanwhile get what was last known.
+ */
+struct pools_gauges {
+	struct registry *registry;
+	atomic_flag is_asking;
+};
 void pools_set_gauges(void *arg);
 
 #endif

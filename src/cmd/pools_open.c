@@ -100,16 +100,16 @@ static void add_info(struct backend *b, struct backend_info *sum)
 }
 
 /* The label is the pool's name, and several may have one. */
-void pools_set_gauges(void *arg)
+static void set_gauges(struct registry *registry)
 {
 	autoarena struct arena *a = arena_new();
-	const struct registry_pools pools = registry_pools(arg, a);
+	const struct registry_pools pools = registry_pools(registry, a);
 
 	for (size_t i = 0; i < pools.n; i++) {
 		const char *const labels[] = { pools.v[i]->pool_name };
 		struct backend_info sum = { 0 };
 
-		if (registry_find_name(arg, labels[0]) != pools.v[i])
+		if (registry_find_name(registry, labels[0]) != pools.v[i])
 			continue;
 		for (size_t k = i; k < pools.n; k++) {
 			if (str_is_equal(pools.v[k]->pool_name, labels[0]))
@@ -122,4 +122,14 @@ void pools_set_gauges(void *arg)
 		metric_set(METRIC_POOL_VOLUMES, (double)sum.n_volumes, labels);
 		metric_set(METRIC_POOL_DAMAGED, (double)sum.n_damaged, labels);
 	}
+}
+
+void pools_set_gauges(void *arg)
+{
+	struct pools_gauges *g = arg;
+
+	if (atomic_flag_test_and_set(&g->is_asking))
+		return;
+	set_gauges(g->registry);
+	atomic_flag_clear(&g->is_asking);
 }

@@ -66,6 +66,7 @@ struct serve {
 	struct backend_config *configs;
 	size_t n_configs;
 	struct registry *registry;
+	struct pools_gauges gauges;
 	struct csi_driver *driver;
 	struct csi_service service; /* of driver */
 	struct work *work;
@@ -371,7 +372,8 @@ static int start(struct serve *s, struct err *err)
 	    open_registration(s, err) < 0)
 		return -1;
 	watch_pools(s);
-	metric_on_render(pools_set_gauges, s->registry);
+	s->gauges.registry = s->registry;
+	metric_on_render(pools_set_gauges, &s->gauges);
 	r = ev_loop_spawn(s->loop);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start the event loop") : 0;
 }
@@ -485,6 +487,7 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 {
 	struct serve s = { .opts = opts,
 			   .endpoint = opts->endpoint,
+			   .gauges = { .is_asking = ATOMIC_FLAG_INIT },
 			   .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct err err;
 	int status;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/num.h"
 #include "check.h"
 #include "cmd/pools.h"
@@ -198,7 +199,31 @@ TEST(a_node_starts_without_a_pool)
 	teardown(&e);
 }
 
+/* A scrape that hangs in a dead disk must not take the next ones with it. */
+TEST(a_scrape_does_not_wait_for_one_that_still_asks_the_pools)
+{
+	struct env e;
+	struct pools_gauges gauges = { .is_asking = ATOMIC_FLAG_INIT };
+	autostr struct str text = STR_INIT;
+
+	setup(&e);
+	ASSERT_OK(pools_open(e.r, &e.ctx, e.configs, 2, false, &e.err), &e.err);
+	gauges.registry = e.r;
+	ASSERT_FALSE(atomic_flag_test_and_set(&gauges.is_asking));
+	pools_set_gauges(&gauges);
+	metric_render(&text);
+	ASSERT_TRUE(strstr(str_get(&text), "{pool=\"disk\"}") == NULL);
+	atomic_flag_clear(&gauges.is_asking);
+	pools_set_gauges(&gauges);
+	pools_set_gauges(&gauges);
+	metric_render(&text);
+	ASSERT_TRUE(strstr(str_get(&text), "cleat_pool_volumes{pool=\"disk\"} 0") != NULL);
+	watch(&e, HOUR);
+	teardown(&e);
+}
+
 RUN_TESTS(UNIT(a_missing_pool_among_several_is_served_when_it_comes),
 	  UNIT(a_pool_that_dies_is_named_and_told_of_no_more_often_than_calm_allows),
 	  UNIT(a_change_is_told_when_there_was_calm),
-	  UNIT(no_pool_at_all_and_contradictions_end_the_start), UNIT(a_node_starts_without_a_pool))
+	  UNIT(no_pool_at_all_and_contradictions_end_the_start), UNIT(a_node_starts_without_a_pool),
+	  UNIT(a_scrape_does_not_wait_for_one_that_still_asks_the_pools))
