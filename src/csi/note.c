@@ -75,7 +75,8 @@ static void write_flags(const struct vol_capability *cap, char ret_text[NOTE_FLA
 
 uint64_t note_hash_capability(const struct vol_capability *cap)
 {
-	unsigned char kind[2] = { (unsigned char)cap->access, (unsigned char)cap->mode };
+	/* 0 and 1 are on disk, whatever the enum's numbers are */
+	unsigned char kind[2] = { cap->access == VOL_ACCESS_BLOCK, (unsigned char)cap->mode };
 	uint64_t h = hash_bytes(HASH_SEED, kind, sizeof(kind));
 
 	if (cap->access == VOL_ACCESS_BLOCK)

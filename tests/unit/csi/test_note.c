@@ -38,6 +38,20 @@ TEST(notes_go_there_and_back)
 	ASSERT_TRUE(note_find(&back, note_hash_path("/target/3")) == NULL);
 }
 
+/* They are on disk, and the next version of the program must know what this one wrote. */
+TEST(notes_are_written_in_the_same_bytes_for_ever)
+{
+	struct note note = { 0 };
+	char text[BACKEND_NOTE_MAX + 1];
+
+	note_stage(&note, "/staging/a", &mount_cap);
+	ASSERT_TRUE(note_add(&note, "/target/1", note_hash_publish(&mount_cap, false)));
+	note_format(&note, BOOT, text);
+	ASSERT_STR(text, "cleat-note 1\nboot " BOOT "\n"
+			 "staged ce609bea61bb3049 8405aba15f890f0b mount /staging/a\n"
+			 "target 83c384dc7bd422f8 deb1ae3555e48fb1\n");
+}
+
 TEST(notes_of_another_boot_are_none)
 {
 	struct note note = { 0 };
@@ -178,8 +192,8 @@ TEST(flags_are_noted_for_messages)
 	ASSERT_STR(back.flags_text, "");
 }
 
-RUN_TESTS(UNIT(notes_go_there_and_back), UNIT(notes_of_another_boot_are_none),
-	  UNIT(broken_notes_are_none), UNIT(an_empty_note_is_no_text),
-	  UNIT(a_full_note_fits_and_takes_no_more), UNIT(long_staging_paths_are_known_by_hash),
-	  UNIT(hashes_tell_arguments_apart), UNIT(the_order_of_flags_does_not_count),
-	  UNIT(flags_are_noted_for_messages))
+RUN_TESTS(UNIT(notes_go_there_and_back), UNIT(notes_are_written_in_the_same_bytes_for_ever),
+	  UNIT(notes_of_another_boot_are_none), UNIT(broken_notes_are_none),
+	  UNIT(an_empty_note_is_no_text), UNIT(a_full_note_fits_and_takes_no_more),
+	  UNIT(long_staging_paths_are_known_by_hash), UNIT(hashes_tell_arguments_apart),
+	  UNIT(the_order_of_flags_does_not_count), UNIT(flags_are_noted_for_messages))
