@@ -296,17 +296,6 @@ int str_parse_i64(const char *s, int64_t *ret_value)
 	return 0;
 }
 
-int str_hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 size_t str_distance(const char *a, const char *b)
 {
 	unsigned row[DISTANCE_MAX + 1];

@@ -60,9 +60,6 @@ bool str_is_control(uint32_t point);
 int str_parse_u64(const char *s, uint64_t *ret_value);
 int str_parse_i64(const char *s, int64_t *ret_value); /* an optional '-' */
 
-/* 0–15, or -1 if c is no hexadecimal digit. */
-int str_hex_digit(char c);
-
 /* Edit distance, for "did you mean"; strings over 64 bytes give SIZE_MAX. */
 size_t str_distance(const char *a, const char *b);
 

@@ -6,8 +6,8 @@
  */
 #include "base/uuid.h"
 
+#include "base/hex.h"
 #include "base/random.h"
-#include "base/str.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -27,16 +27,13 @@ void uuid_make(struct uuid *ret_uuid)
 
 void uuid_format(const struct uuid *u, char ret_text[UUID_TEXT_MAX])
 {
-	static const char digits[] = "0123456789abcdef";
 	size_t at = 0;
 
-	for (size_t i = 0; i < sizeof(u->b); i++) {
+	for (size_t i = 0; i < sizeof(u->b); i++, at += 2) {
 		if (is_dash_at(at))
 			ret_text[at++] = '-';
-		ret_text[at++] = digits[u->b[i] >> 4];
-		ret_text[at++] = digits[u->b[i] & 0x0f];
+		hex_format(&u->b[i], 1, ret_text + at);
 	}
-	ret_text[at] = '\0';
 }
 
 int uuid_parse(const char *text, struct uuid *ret_uuid)
@@ -45,7 +42,7 @@ int uuid_parse(const char *text, struct uuid *ret_uuid)
 	size_t n_digits = 0;
 
 	for (size_t i = 0; i < UUID_TEXT_MAX - 1; i++) {
-		int digit = str_hex_digit(text[i]);
+		int digit = hex_digit(text[i]);
 
 		if (is_dash_at(i)) {
 			if (text[i] != '-')

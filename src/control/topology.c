@@ -24,6 +24,7 @@
  */
 #include "control/provision-internal.h"
 
+#include "base/hash.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "kube/informer.h"
@@ -327,15 +328,6 @@ static int compare_terms(const void *left, const void *right)
 	return r;
 }
 
-static uint32_t hash_fnv1(const char *s, size_t n)
-{
-	uint32_t h = 2166136261u;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h * 16777619u) ^ (uint8_t)s[i];
-	return h;
-}
-
 size_t topology_offset(const char *claim_name, size_t n)
 {
 	const char *dash = strrchr(claim_name, '-');
@@ -352,7 +344,7 @@ size_t topology_offset(const char *claim_name, size_t n)
 	} else {
 		ordinal = 0;
 	}
-	return (uint32_t)(hash_fnv1(base, len) + (uint32_t)ordinal) % n;
+	return (uint32_t)(hash_fnv1_32(base, len) + (uint32_t)ordinal) % n;
 }
 
 /* Both lists into the request: requisite sorted, preferred the same list rotated to begin at

@@ -16,36 +16,28 @@
 #include "csi/note.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
 
 #define NOTE_HEAD "cleat-note 1"
-#define HASH_SEED UINT64_C(0xcbf29ce484222325)
-#define HASH_PRIME UINT64_C(0x100000001b3)
-
-static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t n)
-{
-	const unsigned char *p = bytes;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ p[i]) * HASH_PRIME;
-	return h;
-}
 
 static uint64_t hash_text(uint64_t h, const char *text)
 {
 	uint64_t n = strlen(text);
 
-	h = hash_bytes(h, &n, sizeof(n));
-	return hash_bytes(h, text, n);
+	h = hash_fnv1a_64(h, &n, sizeof(n));
+	return hash_fnv1a_64(h, text, n);
 }
 
 uint64_t note_hash_path(const char *path)
 {
-	return hash_text(HASH_SEED, path);
+	return hash_text(HASH_FNV1A_64_START, path);
 }
 
 static uint64_t hash_flags(uint64_t h, const struct vol_capability *cap, bool of_mount)
@@ -77,7 +69,7 @@ uint64_t note_hash_capability(const struct vol_capability *cap)
 {
 	/* 0 and 1 are on disk, whatever the enum's numbers are */
 	unsigned char kind[2] = { cap->access == VOL_ACCESS_BLOCK, (unsigned char)cap->mode };
-	uint64_t h = hash_bytes(HASH_SEED, kind, sizeof(kind));
+	uint64_t h = hash_fnv1a_64(HASH_FNV1A_64_START, kind, sizeof(kind));
 
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return h;
@@ -91,7 +83,7 @@ uint64_t note_hash_publish(const struct vol_capability *cap, bool readonly)
 
 	if (cap->access == VOL_ACCESS_MOUNT)
 		h = hash_flags(h, cap, true);
-	return hash_bytes(h, &ro, sizeof(ro));
+	return hash_fnv1a_64(h, &ro, sizeof(ro));
 }
 
 void note_stage(struct note *note, const char *path, const struct vol_capability *cap)
@@ -176,22 +168,12 @@ static_assert(64 + 48 + NOTE_PATH_MAX + 8 + NOTE_FLAGS_MAX + NOTE_TARGETS_MAX * 
 /* Exactly 16 hex digits at *p, then the byte stop. */
 static bool take_hash(const char **p, char stop, uint64_t *ret_hash)
 {
-	uint64_t h = 0;
+	uint64_t h;
 
-	for (int i = 0; i < 16; i++) {
-		char c = (*p)[i];
-
-		if (c >= '0' && c <= '9')
-			h = h << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			h = h << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return false;
-	}
-	if ((*p)[16] != stop)
+	if (hex_parse(*p, sizeof(h), &h) < 0 || (*p)[16] != stop)
 		return false;
 	*p += stop ? 17 : 16;
-	*ret_hash = h;
+	*ret_hash = be64toh(h);
 	return true;
 }
 

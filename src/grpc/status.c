@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/mem.h"
 
 void grpc_message_encode(const char *text, struct str *out)
@@ -30,8 +31,8 @@ void grpc_message_decode(enum err_code code, const char *text, struct err *ret_s
 	for (const char *p = text; *p && n + 1 < sizeof(plain); p++) {
 		int high = -1, low = -1;
 
-		if (*p == '%' && (high = str_hex_digit(p[1])) >= 0 &&
-		    (low = str_hex_digit(p[2])) >= 0 && high + low > 0) {
+		if (*p == '%' && (high = hex_digit(p[1])) >= 0 && (low = hex_digit(p[2])) >= 0 &&
+		    high + low > 0) {
 			plain[n++] = (char)(high << 4 | low);
 			p += 2;
 		} else {

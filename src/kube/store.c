@@ -11,6 +11,7 @@
  */
 #include "kube/store.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/random.h"
 
@@ -18,10 +19,7 @@
 
 static uint64_t mix(uint64_t h, const char *text)
 {
-	do
-		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	while (*text++);
-	return h;
+	return hash_fnv1a_64(h, text, strlen(text) + 1);
 }
 
 static size_t home_of(const struct store *s, const char *ns, const char *name)

@@ -12,28 +12,12 @@
 
 #include <string.h>
 
+#include "base/hash.h"
+#include "base/hex.h"
 #include "base/str.h"
 
 #define HEX_POOL 32
 #define HASH_PREFIX "h."
-
-static const char hex_digits[] = "0123456789abcdef";
-
-/* FNV-1a, 128 bits: spreads names that differ in one byte over the whole range, needs no key and no
- * table. */
-__extension__ typedef unsigned __int128 fnv_word;
-
-static fnv_word hash_name(const char *name)
-{
-	const fnv_word prime = ((fnv_word)1 << 88) + 0x13b;
-	fnv_word h = ((fnv_word)0x6c62272e07bb0142 << 64) + 0x62b821756295c58d;
-
-	for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
-		h ^= *p;
-		h *= prime;
-	}
-	return h;
-}
 
 static bool is_token_char(char c, bool is_first)
 {
@@ -57,8 +41,7 @@ bool vol_token_is_valid(const char *token)
 
 void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX])
 {
-	fnv_word h;
-	size_t at = strlen(HASH_PREFIX);
+	uint8_t hash[HASH_FNV1A_128_BYTES];
 
 	/* A name that looks like a hash is hashed too: else it could be chosen to meet another
 	 * name's token. */
@@ -66,31 +49,9 @@ void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX])
 		memcpy(ret_token, name, strlen(name) + 1);
 		return;
 	}
-	h = hash_name(name);
-	memcpy(ret_token, HASH_PREFIX, at);
-	for (int shift = 124; shift >= 0; shift -= 4)
-		ret_token[at++] = hex_digits[(unsigned)(h >> shift) & 0xf];
-	ret_token[at] = '\0';
-}
-
-static void format_pool(const struct uuid *pool, char ret_hex[HEX_POOL])
-{
-	for (size_t i = 0; i < sizeof(pool->b); i++) {
-		ret_hex[2 * i] = hex_digits[pool->b[i] >> 4];
-		ret_hex[2 * i + 1] = hex_digits[pool->b[i] & 0xf];
-	}
-}
-
-static bool parse_pool(const char *hex, struct uuid *ret_pool)
-{
-	for (size_t i = 0; i < HEX_POOL; i++) {
-		const char *digit = hex[i] ? strchr(hex_digits, hex[i]) : NULL;
-
-		if (!digit)
-			return false;
-		ret_pool->b[i / 2] = (uint8_t)(ret_pool->b[i / 2] << 4 | (digit - hex_digits));
-	}
-	return true;
+	hash_fnv1a_128(name, strlen(name), hash);
+	memcpy(ret_token, HASH_PREFIX, strlen(HASH_PREFIX));
+	hex_format(hash, sizeof(hash), ret_token + strlen(HASH_PREFIX));
 }
 
 void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX])
@@ -99,7 +60,7 @@ void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX])
 
 	memcpy(ret_text, VOL_ID_VERSION, version);
 	ret_text[version] = '-';
-	format_pool(&id->pool, ret_text + version + 1);
+	hex_format(id->pool.b, sizeof(id->pool.b), ret_text + version + 1);
 	ret_text[version + 1 + HEX_POOL] = '-';
 	memcpy(ret_text + version + 2 + HEX_POOL, id->token, strlen(id->token) + 1);
 }
@@ -125,8 +86,9 @@ int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err)
 			"volume_id '%.128s': made by another version of cleat, this one knows "
 			"ids of version %s; let that version handle it",
 			text, VOL_ID_VERSION);
-	if (!str_has_prefix(text, VOL_ID_VERSION "-") || !parse_pool(pool, &id.pool) ||
-	    pool[HEX_POOL] != '-' || !vol_token_is_valid(pool + HEX_POOL + 1))
+	if (!str_has_prefix(text, VOL_ID_VERSION "-") ||
+	    hex_parse(pool, sizeof(id.pool.b), id.pool.b) < 0 || pool[HEX_POOL] != '-' ||
+	    !vol_token_is_valid(pool + HEX_POOL + 1))
 		return err_set(err, ERR_NOT_FOUND, "volume_id '%.128s': not an id of this driver",
 			       text);
 	memcpy(id.token, pool + HEX_POOL + 1, strlen(pool + HEX_POOL + 1) + 1);

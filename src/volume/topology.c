@@ -8,28 +8,26 @@
 
 #include <string.h>
 
+#include "base/hex.h"
+
 #define IDENTITY_DIGITS 32
 
 const char *vol_segment_key(struct arena *a, const char *driver, const struct uuid *identity)
 {
-	static const char hex_digits[] = "0123456789abcdef";
 	char text[IDENTITY_DIGITS + 1];
 
-	for (size_t i = 0; i < sizeof(identity->b); i++) {
-		text[2 * i] = hex_digits[identity->b[i] >> 4];
-		text[2 * i + 1] = hex_digits[identity->b[i] & 0xf];
-	}
-	text[IDENTITY_DIGITS] = '\0';
+	hex_format(identity->b, sizeof(identity->b), text);
 	return arena_printf(a, "%s/%s", driver, text);
 }
 
 bool vol_segment_is_pool(const char *key, const char *driver)
 {
 	size_t n = strlen(driver);
+	struct uuid identity;
 
 	return strncmp(key, driver, n) == 0 && key[n] == '/' &&
 	       strlen(key + n + 1) == IDENTITY_DIGITS &&
-	       strspn(key + n + 1, "0123456789abcdef") == IDENTITY_DIGITS;
+	       hex_parse(key + n + 1, sizeof(identity.b), identity.b) == 0;
 }
 
 bool vol_topology_allows(const struct vol_topologies *wanted, const struct vol_topology *place)
