@@ -16,6 +16,7 @@
  */
 #include "kube/client.h"
 
+#include "base/bucket.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
@@ -53,15 +54,14 @@ struct kube_client {
 	char host[300];      /* label of metrics */
 	struct fence *fence; /* NULL: none */
 	struct health *health;
-	double qps; /* 0: no bound */
-	double burst;
+	bool is_paced;
+	struct bucket_rule pace;
 
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t pause; /* never signalled: waits for a time */
 	char *token;          /* NULL: none */
 	int64_t token_ns;     /* when it was read */
-	double tokens;        /* in the bucket; negative: promised to waiting calls */
-	int64_t bucket_ns;
+	struct bucket turns;
 };
 
 struct call {
@@ -192,17 +192,10 @@ static int64_t take_turn(struct kube_client *c)
 {
 	int64_t now_ns = clock_now_ns();
 
-	if (c->qps == 0)
+	if (!c->is_paced)
 		return now_ns;
 	LOCK_SCOPE(&c->lock);
-	c->tokens += (double)(now_ns - c->bucket_ns) / NS_PER_S * c->qps;
-	c->bucket_ns = now_ns;
-	if (c->tokens > c->burst)
-		c->tokens = c->burst;
-	c->tokens -= 1;
-	if (c->tokens >= 0)
-		return now_ns;
-	return now_ns + (int64_t)(-c->tokens / c->qps * NS_PER_S);
+	return bucket_promise(&c->turns, &c->pace, now_ns);
 }
 
 /* How long the server wants us to wait, 0 if it does not say. */
@@ -521,10 +514,12 @@ int kube_client_new(struct ev_loop *loop, const struct kube_config *config,
 	(void)snprintf(c->host, sizeof(c->host), strchr(config->host, ':') ? "[%s]:%u" : "%s:%u",
 		       config->host, config->port);
 	c->fence = opts->fence;
-	c->qps = opts->qps > 0 ? opts->qps : 0;
-	c->burst = opts->burst > 0 ? opts->burst : c->qps;
-	c->tokens = c->burst;
-	c->bucket_ns = clock_now_ns();
+	c->is_paced = opts->qps > 0;
+	if (c->is_paced) {
+		c->pace.size = opts->burst > 0 ? opts->burst : opts->qps;
+		c->pace.every_ns = NS_PER_S / opts->qps;
+		bucket_init(&c->turns, &c->pace, clock_now_ns());
+	}
 	c->health = health_new(loop, c->host);
 	pthread_mutex_init(&c->lock, NULL);
 	sync_cond_init(&c->pause);

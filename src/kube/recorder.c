@@ -20,6 +20,7 @@
 #define LOG_ROOM "kube.recorder"
 #include "kube/recorder.h"
 
+#include "base/bucket.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -38,8 +39,6 @@
 #define KNOWN_MAX 256
 #define MESSAGE_MAX 1024
 #define NAME_MAX_BYTES 253
-#define BUDGET 25
-#define BUDGET_REFILL_NS (300 * NS_PER_S)
 #define WRITE_TIMEOUT_NS (10 * NS_PER_S)
 /* Events are two of the four or five writes that a claim costs the API server. In a storm of claims
  * they wait for the work that they tell of: until it is quiet, or they are late. */
@@ -48,6 +47,9 @@
 #define STORM 10
 #define QUIET_NS (NS_PER_S / 2)
 #define LATE_NS (5 * NS_PER_S)
+
+/* Of one object's events. */
+static const struct bucket_rule budget_rule = { .size = 25, .every_ns = 300 * NS_PER_S };
 
 struct event {
 	struct event *next;
@@ -62,10 +64,9 @@ struct event {
 struct known {
 	uint64_t key;
 	int64_t used_ns;
-	double tokens;     /* budgets */
-	int64_t filled_ns; /* budgets */
-	uint64_t stamp;    /* series: what the Event's name ends with; 0: not written yet */
-	unsigned count;    /* series */
+	struct bucket budget; /* budgets */
+	uint64_t stamp;       /* series: what the Event's name ends with; 0: not written yet */
+	unsigned count;       /* series */
 };
 
 struct recorder {
@@ -107,24 +108,9 @@ static struct known *find_known(const struct recorder *r, struct known *table, c
 		if (!table[i].key || (oldest->key && table[i].used_ns < oldest->used_ns))
 			oldest = &table[i];
 	}
-	*oldest = (struct known){
-		.key = key, .used_ns = now_ns, .filled_ns = now_ns, .tokens = BUDGET
-	};
+	*oldest = (struct known){ .key = key, .used_ns = now_ns };
+	bucket_init(&oldest->budget, &budget_rule, now_ns);
 	return oldest;
-}
-
-static bool spend(struct known *budget)
-{
-	int64_t now_ns = clock_now_ns();
-
-	budget->tokens += (double)(now_ns - budget->filled_ns) / (double)BUDGET_REFILL_NS;
-	budget->filled_ns = now_ns;
-	if (budget->tokens > BUDGET)
-		budget->tokens = BUDGET;
-	if (budget->tokens < 1)
-		return false;
-	budget->tokens -= 1;
-	return true;
 }
 
 static void free_event(struct event *e)
@@ -392,7 +378,8 @@ static bool queue_event(struct recorder *r, struct event *e)
 	bool is_first;
 
 	LOCK_SCOPE(&r->lock);
-	if (r->closed || r->n_pending == PENDING_MAX || !spend(find_known(r, r->budgets, key))) {
+	if (r->closed || r->n_pending == PENDING_MAX ||
+	    !bucket_take(&find_known(r, r->budgets, key)->budget, &budget_rule, clock_now_ns())) {
 		free_event(e);
 		return false;
 	}
