@@ -56,16 +56,6 @@ static int parse_bool(const char *text, bool *ret_value)
 	return -EINVAL;
 }
 
-static int parse_uint(const char *text, unsigned *ret_value)
-{
-	uint64_t v;
-
-	if (str_parse_u64(text, &v) < 0 || v > UINT32_MAX)
-		return -EINVAL;
-	*ret_value = (unsigned)v;
-	return 0;
-}
-
 static int parse_choice(const char *choices, const char *text, const char **ret_value)
 {
 	size_t n = strlen(text);
@@ -104,7 +94,7 @@ static int store(const struct opt *o, void *opts, const char *text)
 	case OPT_LIST:
 		return push(target, text);
 	case OPT_UINT:
-		return parse_uint(text, target);
+		return str_parse_u32(text, UINT32_MAX, target);
 	case OPT_BYTES:
 		return opt_parse_bytes(text, target);
 	case OPT_DURATION:

@@ -282,6 +282,19 @@ int str_parse_u64(const char *s, uint64_t *ret_value)
 	return 0;
 }
 
+int str_parse_u32(const char *s, uint32_t max, uint32_t *ret_value)
+{
+	uint64_t v;
+	int r = str_parse_u64(s, &v);
+
+	if (r < 0)
+		return r;
+	if (v > max)
+		return -ERANGE;
+	*ret_value = (uint32_t)v;
+	return 0;
+}
+
 int str_parse_i64(const char *s, int64_t *ret_value)
 {
 	bool minus = s && s[0] == '-';

@@ -58,7 +58,8 @@ bool str_is_control(uint32_t point);
 
 /* Decimal digits only, whole string, no sign, no blanks. 0, or -EINVAL, or -ERANGE. */
 int str_parse_u64(const char *s, uint64_t *ret_value);
-int str_parse_i64(const char *s, int64_t *ret_value); /* an optional '-' */
+int str_parse_u32(const char *s, uint32_t max, uint32_t *ret_value); /* -ERANGE beyond max */
+int str_parse_i64(const char *s, int64_t *ret_value);                /* an optional '-' */
 
 /* Edit distance, for "did you mean"; strings over 64 bytes give SIZE_MAX. */
 size_t str_distance(const char *a, const char *b);

@@ -333,18 +333,16 @@ size_t topology_offset(const char *claim_name, size_t n)
 	const char *dash = strrchr(claim_name, '-');
 	const char *base = claim_name;
 	size_t len = strlen(claim_name);
-	uint64_t ordinal = 0;
+	uint32_t ordinal = 0;
 
-	if (dash && str_parse_u64(dash + 1, &ordinal) == 0 && ordinal <= UINT32_MAX) {
+	if (dash && str_parse_u32(dash + 1, UINT32_MAX, &ordinal) == 0) {
 		len = (size_t)(dash - claim_name);
 		for (size_t i = 0; i < len; i++)
 			if (claim_name[i] == '-')
 				base = claim_name + i + 1;
 		len -= (size_t)(base - claim_name);
-	} else {
-		ordinal = 0;
 	}
-	return (uint32_t)(hash_fnv1_32(base, len) + (uint32_t)ordinal) % n;
+	return (hash_fnv1_32(base, len) + ordinal) % n;
 }
 
 /* Both lists into the request: requisite sorted, preferred the same list rotated to begin at

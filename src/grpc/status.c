@@ -91,9 +91,9 @@ void grpc_timeout_format(int64_t ns, char ret_text[GRPC_TIMEOUT_MAX])
 
 enum err_code grpc_status_parse(const char *text)
 {
-	uint64_t value = 0;
+	uint32_t value = 0;
 
-	if (str_parse_u64(text, &value) < 0 || value > ERR_UNAUTHENTICATED)
+	if (str_parse_u32(text, ERR_UNAUTHENTICATED, &value) < 0)
 		return ERR_UNKNOWN;
 	return (enum err_code)value;
 }

@@ -9,7 +9,11 @@
 /* Shared by loopdev.c, loopfind.c, loopnum.c and loopseen.c. */
 
 #define LOOP_MAJOR_NUMBER 7
-#define LOOP_MINOR_MAX ((1u << 20) - 1)
+/* Where the kernel lists the devices that there are, ours by their names "loop7". */
+#define LOOP_SYSFS_DIR "/sys/devices/virtual/block"
+
+/* The minor of such a name; false if it is no loop device's. */
+bool loop_parse_name(const char *entry, unsigned *ret_minor);
 
 /* Its fd, with the path; -errno. The node is made where /dev is a container's own. */
 int loop_open(unsigned minor, int flags, char *path, size_t cap);

@@ -35,9 +35,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 #include "host/host-internal.h"
 #include "host/loop-internal.h"
 
+#define MINOR_MAX ((1u << 20) - 1)
 #define BLOCK_SIZE_BYTES 4096
 #define ATTACH_TRIES 64
 #define READER_MARK "cleat-reader"
@@ -64,6 +66,12 @@ int loop_open(unsigned minor, int flags, char *path, size_t cap)
 	fd = -errno;
 	(void)unlink(path);
 	return fd;
+}
+
+bool loop_parse_name(const char *entry, unsigned *ret_minor)
+{
+	return str_has_prefix(entry, "loop") &&
+	       str_parse_u32(entry + strlen("loop"), MINOR_MAX, ret_minor) == 0;
 }
 
 void loop_fill(unsigned minor, const char *path, const struct loop_info64 *info,

@@ -36,7 +36,6 @@
 #include "host/host-internal.h"
 #include "host/loop-internal.h"
 
-#define BLOCK_DIR "/sys/devices/virtual/block"
 #define SECTOR_BYTES 512
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards indexed */
@@ -207,26 +206,25 @@ static bool may_be(int dirfd, const char *entry, const struct look_for *look, bo
 static int scan(const struct look_for *look, bool by_name, struct host_loop *ret_loop,
 		int *ret_hold_fd, struct err *err)
 {
-	autodir DIR *dir = opendir(BLOCK_DIR);
+	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	const struct dirent *entry;
 
 	if (!dir)
-		return host_err(err, errno, "list '%s'; is sysfs mounted?", BLOCK_DIR);
+		return host_err(err, errno, "list '%s'; is sysfs mounted?", LOOP_SYSFS_DIR);
 	while ((errno = 0, entry = readdir(dir))) {
-		uint64_t minor;
+		unsigned minor;
 		int rc;
 
-		if (!str_has_prefix(entry->d_name, "loop") ||
-		    str_parse_u64(entry->d_name + 4, &minor) < 0 || minor > LOOP_MINOR_MAX ||
+		if (!loop_parse_name(entry->d_name, &minor) ||
 		    !may_be(dirfd(dir), entry->d_name, look, by_name))
 			continue;
-		rc = is_over_inode((unsigned)minor, look, ret_loop, ret_hold_fd, NULL);
+		rc = is_over_inode(minor, look, ret_loop, ret_hold_fd, NULL);
 		if (rc < 0 && by_name)
 			return host_err(err, -rc, "ask '/dev/%s' what is behind it", entry->d_name);
 		if (rc > 0)
 			return 1;
 	}
-	return errno ? host_err(err, errno, "list '%s'", BLOCK_DIR) : 0;
+	return errno ? host_err(err, errno, "list '%s'", LOOP_SYSFS_DIR) : 0;
 }
 
 static int find_loop(const struct host_loop_file *file, bool is_reader, struct host_loop *ret_loop,

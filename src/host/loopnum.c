@@ -227,19 +227,18 @@ static void drop_spares(void)
 
 static void collect(const char *entry)
 {
-	uint64_t minor;
+	unsigned minor;
 
-	if (!str_has_prefix(entry, "loop") || str_parse_u64(entry + 4, &minor) < 0 ||
-	    minor > LOOP_MINOR_MAX || !is_ours((unsigned)minor) || is_bound((unsigned)minor))
+	if (!loop_parse_name(entry, &minor) || !is_ours(minor) || is_bound(minor))
 		return;
 	pthread_mutex_lock(&lock);
-	note_used((unsigned)minor);
+	note_used(minor);
 	pthread_mutex_unlock(&lock);
 }
 
 void host_loop_sweep(void)
 {
-	autodir DIR *dir = opendir("/sys/devices/virtual/block");
+	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	autofd int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	const struct dirent *entry;
 

@@ -52,13 +52,12 @@ static bool look_at(int dirfd, const char *entry, const char *name, struct host_
 {
 	char path[300];
 	char text[4200];
-	uint64_t minor;
+	unsigned minor;
 
-	if (!str_has_prefix(entry, "loop") || str_parse_u64(entry + 4, &minor) < 0 ||
-	    minor > LOOP_MINOR_MAX)
+	if (!loop_parse_name(entry, &minor))
 		return false;
-	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)minor) };
-	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%u", (unsigned)minor);
+	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, minor) };
+	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%u", minor);
 	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", entry);
 	if (!read_text(dirfd, path, text, sizeof(text)) || strlen(text) >= sizeof(ret_seen->file))
 		return false;
@@ -71,17 +70,17 @@ static bool look_at(int dirfd, const char *entry, const char *name, struct host_
 
 int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
 {
-	autodir DIR *dir = opendir("/sys/devices/virtual/block");
+	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	const struct dirent *entry;
 	struct host_loop_seen seen;
 
 	if (!dir)
-		return host_err(err, errno, "list '/sys/devices/virtual/block'; is sysfs mounted?");
+		return host_err(err, errno, "list '%s'; is sysfs mounted?", LOOP_SYSFS_DIR);
 	while ((errno = 0, entry = readdir(dir))) {
 		if (look_at(dirfd(dir), entry->d_name, name, &seen) && fn(arg, &seen) != 0)
 			return 0;
 	}
-	return errno ? host_err(err, errno, "list '/sys/devices/virtual/block'") : 0;
+	return errno ? host_err(err, errno, "list '%s'", LOOP_SYSFS_DIR) : 0;
 }
 
 struct unlinked {
@@ -120,13 +119,13 @@ int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *r
 
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
 {
-	autodir DIR *dir = opendir("/sys/devices/virtual/block");
+	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	struct host_loop_seen now;
 	/* while it is open nobody can bind it to another file */
 	autofd int fd = open(seen->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	if (!dir)
-		return host_err(err, errno, "list '/sys/devices/virtual/block'; is sysfs mounted?");
+		return host_err(err, errno, "list '%s'; is sysfs mounted?", LOOP_SYSFS_DIR);
 	if (fd < 0)
 		return errno == ENXIO || errno == ENODEV || errno == ENOENT
 			       ? 0

@@ -48,15 +48,15 @@ static void unescape(char *text)
 static int parse_device(char *word, dev_t *ret_device)
 {
 	char *colon = word ? strchr(word, ':') : NULL;
-	uint64_t major, minor;
+	uint32_t major, minor;
 
 	if (!colon)
 		return -EINVAL;
 	*colon = '\0';
-	if (str_parse_u64(word, &major) < 0 || str_parse_u64(colon + 1, &minor) < 0 ||
-	    major > UINT32_MAX || minor > UINT32_MAX)
+	if (str_parse_u32(word, UINT32_MAX, &major) < 0 ||
+	    str_parse_u32(colon + 1, UINT32_MAX, &minor) < 0)
 		return -EINVAL;
-	*ret_device = makedev((unsigned)major, (unsigned)minor);
+	*ret_device = makedev(major, minor);
 	return 0;
 }
 

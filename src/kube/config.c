@@ -24,9 +24,9 @@
 
 static int parse_port(const char *text, uint16_t *ret_port, struct err *err)
 {
-	uint64_t port;
+	uint32_t port;
 
-	if (str_parse_u64(text, &port) < 0 || port == 0 || port > UINT16_MAX)
+	if (str_parse_u32(text, UINT16_MAX, &port) < 0 || port == 0)
 		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is no port", text);
 	*ret_port = (uint16_t)port;
 	return 0;

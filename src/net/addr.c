@@ -28,9 +28,9 @@ static int parse_unix(const char *path, struct net_addr *ret_addr, struct err *e
 
 static int parse_port(const char *text, const char *whole, uint16_t *ret_port, struct err *err)
 {
-	uint64_t port = 0;
+	uint32_t port = 0;
 
-	if (str_parse_u64(text, &port) < 0 || port > UINT16_MAX)
+	if (str_parse_u32(text, UINT16_MAX, &port) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "port '%s' in '%s' is not a number from 0 to 65535", text, whole);
 	*ret_port = (uint16_t)port;

@@ -203,6 +203,23 @@ TEST(numbers_are_digits_only_and_fit)
 	}
 }
 
+TEST(numbers_with_a_bound_end_there)
+{
+	uint32_t v = 5;
+
+	ASSERT_EQ(str_parse_u32("65535", UINT16_MAX, &v), 0);
+	ASSERT_EQ(v, 65535);
+	ASSERT_EQ(str_parse_u32("4294967295", UINT32_MAX, &v), 0);
+	ASSERT_TRUE(v == UINT32_MAX);
+	v = 5;
+	ASSERT_EQ(str_parse_u32("65536", UINT16_MAX, &v), -ERANGE);
+	ASSERT_EQ(str_parse_u32("4294967296", UINT32_MAX, &v), -ERANGE);
+	ASSERT_EQ(str_parse_u32("18446744073709551616", UINT32_MAX, &v), -ERANGE);
+	ASSERT_EQ(str_parse_u32("", UINT32_MAX, &v), -EINVAL);
+	ASSERT_EQ(str_parse_u32("1x", UINT32_MAX, &v), -EINVAL);
+	ASSERT_EQ(v, 5);
+}
+
 TEST(signed_numbers_reach_both_ends)
 {
 	int64_t v = 5;
@@ -258,5 +275,6 @@ RUN_TESTS(UNIT(appending_grows_and_terminates), UNIT(formats_of_any_length_are_w
 	  UNIT(numbers_are_written_short), UNIT(the_front_is_consumed),
 	  UNIT(take_hands_the_buffer_over), UNIT(questions_about_strings_are_answered),
 	  UNIT(utf8_is_strict), UNIT(utf8_is_strict_at_every_place_of_a_long_text),
-	  UNIT(numbers_are_digits_only_and_fit), UNIT(signed_numbers_reach_both_ends),
-	  UNIT(distance_counts_edits), UNIT(reserved_room_is_used_before_more_is_taken))
+	  UNIT(numbers_are_digits_only_and_fit), UNIT(numbers_with_a_bound_end_there),
+	  UNIT(signed_numbers_reach_both_ends), UNIT(distance_counts_edits),
+	  UNIT(reserved_room_is_used_before_more_is_taken))
