@@ -117,28 +117,32 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 	return 0;
 }
 
-int loop_find(int fd, const struct host_file *file, const char *name,
+static find_fn finder(enum loop_role role)
+{
+	return role == LOOP_MAIN ? host_loop_find : host_loop_find_reader;
+}
+
+int loop_find(enum loop_role role, int fd, const struct host_file *file, const char *name,
 	      struct backend_device *ret_dev, struct err *err)
 {
 	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
-	int rc = host_loop_find(&what, &loop, NULL, err);
+	int rc = finder(role)(&what, &loop, NULL, err);
 
 	if (rc > 0)
 		fill_device(&loop, ret_dev);
 	return rc;
 }
 
-int loop_find_reader(int fd, const struct host_file *file, const char *name,
-		     struct backend_device *ret_dev, struct err *err)
+int loop_get(enum loop_role role, int fd, const struct host_file *file, const char *name,
+	     struct backend_device *ret_dev, struct err *err)
 {
-	const struct host_loop_file what = file_of(fd, file, name);
-	struct host_loop loop;
-	int rc = host_loop_find_reader(&what, &loop, NULL, err);
+	int rc = loop_find(role, fd, file, name, ret_dev, err);
 
-	if (rc > 0)
-		fill_device(&loop, ret_dev);
-	return rc;
+	if (rc == 0)
+		return err_set(err, ERR_NOT_FOUND,
+			       role == LOOP_MAIN ? "it is not attached" : "it has no reader");
+	return rc < 0 ? -1 : 0;
 }
 
 int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev, struct err *err)

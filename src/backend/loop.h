@@ -20,6 +20,10 @@ struct loop_holds {
 void loop_holds_init(struct loop_holds *h);
 void loop_holds_done(struct loop_holds *h); /* lets go of all */
 
+/* Which of a volume's two devices: the one that it is attached as, or the read-only one beside it
+ * (backend_ops.find_reader). */
+enum loop_role { LOOP_MAIN, LOOP_READER };
+
 struct loop_attach {
 	const char *token;
 	const char *name; /* of the file, as host_loop_find wants it */
@@ -35,14 +39,14 @@ struct loop_attach {
 int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
 		struct backend_device *ret_dev, struct err *err);
 /* 1 and ret_dev, or 0. fd: as in struct host_loop_file. */
-int loop_find(int fd, const struct host_file *file, const char *name,
+int loop_find(enum loop_role role, int fd, const struct host_file *file, const char *name,
 	      struct backend_device *ret_dev, struct err *err);
+/* As backend_ops.find_device and find_reader: NOT_FOUND when there is none. */
+int loop_get(enum loop_role role, int fd, const struct host_file *file, const char *name,
+	     struct backend_device *ret_dev, struct err *err);
 int loop_detach(struct loop_holds *h, const char *token, const char *name, int fd,
 		const struct host_file *file, struct err *err);
-/* The second, read-only device (backend_ops.find_reader): 1 and ret_dev, or 0. */
-int loop_find_reader(int fd, const struct host_file *file, const char *name,
-		     struct backend_device *ret_dev, struct err *err);
-/* 0: there is none, or none any more; 1: somebody has it open. */
+/* The reader. 0: there is none, or none any more; 1: somebody has it open. */
 int loop_drop_reader(int fd, const struct host_file *file, const char *name,
 		     struct backend_device *ret_dev, struct err *err);
 /* 1 and ret_dev if a device keeps the bytes of a file of this name that was unlinked (by a person),

@@ -224,14 +224,6 @@ static int mem_create(struct backend *b, struct ctx *ctx, const struct backend_s
 	return 0;
 }
 
-static int look_device(const struct mem_volume *v, struct host_file *ret_file,
-		       struct backend_device *ret_dev, struct err *err)
-{
-	if (host_file_look(v->fd, ret_file, err) < 0)
-		return -1;
-	return loop_find(-1, ret_file, v->file_name, ret_dev, err);
-}
-
 static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
 {
 	struct mem *m = mem_from(b);
@@ -246,7 +238,9 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, str
 		return -1;
 	loop_release(&m->holds, token);
 	loop_release(&m->readers, token);
-	rc = look_device(v, &file, &dev, err);
+	if (host_file_look(v->fd, &file, err) < 0)
+		return -1;
+	rc = loop_find(LOOP_MAIN, -1, &file, v->file_name, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
 		rc = loop_drop_reader(-1, &file, v->file_name, &dev, err);
 	if (rc < 0)
@@ -327,17 +321,21 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 			   ctx, &what, ret_dev, err);
 }
 
-static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
-			   struct backend_device *ret_dev, struct err *err)
+static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum loop_role role,
+		      struct backend_device *ret_dev, struct err *err)
 {
 	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 	struct host_file file;
-	int rc;
 
-	if (!v)
+	if (!v || host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	rc = look_device(v, &file, ret_dev, err);
-	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
+	return loop_get(role, -1, &file, v->file_name, ret_dev, err);
+}
+
+static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err)
+{
+	return get_device(b, ctx, token, LOOP_MAIN, ret_dev, err);
 }
 
 static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -360,14 +358,7 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 static int mem_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err)
 {
-	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
-	struct host_file file;
-	int rc;
-
-	if (!v || host_file_look(v->fd, &file, err) < 0)
-		return -1;
-	rc = loop_find_reader(-1, &file, v->file_name, ret_dev, err);
-	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
+	return get_device(b, ctx, token, LOOP_READER, ret_dev, err);
 }
 
 static int mem_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)

@@ -289,7 +289,7 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	int rc;
 
 	loop_release(&p->holds, token);
-	rc = loop_find(found->fd, &found->file, token, &dev, err);
+	rc = loop_find(LOOP_MAIN, found->fd, &found->file, token, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
 		rc = loop_drop_reader(found->fd, &found->file, token, &dev, err);
 	if (rc < 0)
@@ -370,17 +370,23 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 	return rc;
 }
 
-int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
-		     struct backend_device *ret_dev, struct err *err)
+static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum loop_role role,
+		      struct backend_device *ret_dev, struct err *err)
 {
 	struct pool_volume found;
 	int rc;
 
 	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
 		return -1;
-	rc = loop_find(found.fd, &found.file, token, ret_dev, err);
+	rc = loop_get(role, found.fd, &found.file, token, ret_dev, err);
 	host_fd_close(found.fd);
-	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it is not attached") : rc < 0 ? -1 : 0;
+	return rc;
+}
+
+int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
+		     struct backend_device *ret_dev, struct err *err)
+{
+	return get_device(b, ctx, token, LOOP_MAIN, ret_dev, err);
 }
 
 int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -403,14 +409,7 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 		     struct backend_device *ret_dev, struct err *err)
 {
-	struct pool_volume found;
-	int rc;
-
-	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
-		return -1;
-	rc = loop_find_reader(found.fd, &found.file, token, ret_dev, err);
-	host_fd_close(found.fd);
-	return rc == 0 ? err_set(err, ERR_NOT_FOUND, "it has no reader") : rc < 0 ? -1 : 0;
+	return get_device(b, ctx, token, LOOP_READER, ret_dev, err);
 }
 
 int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
