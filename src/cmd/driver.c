@@ -28,14 +28,7 @@ static const struct opt options[] = {
 
 static int run(const struct cmd *cmd, int argc, char **argv)
 {
-	struct serve_options opts = { 0 };
-	int status;
-
-	if (!cmd_parse(cmd, &opts, argc, argv, NULL, NULL, &status))
-		return status;
-	status = serve_run(cmd, &opts);
-	opt_done(options, &opts);
-	return status;
+	return serve_main(cmd, false, argc, argv);
 }
 
 const struct cmd cmd_driver = {

@@ -36,15 +36,7 @@ static const struct opt options[] = {
 
 static int run(const struct cmd *cmd, int argc, char **argv)
 {
-	struct serve_options opts = { 0 };
-	int status;
-
-	if (!cmd_parse(cmd, &opts, argc, argv, NULL, NULL, &status))
-		return status;
-	opts.is_node = true;
-	status = serve_run(cmd, &opts);
-	opt_done(options, &opts);
-	return status;
+	return serve_main(cmd, true, argc, argv);
 }
 
 const struct cmd cmd_node = {

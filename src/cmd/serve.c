@@ -483,7 +483,7 @@ static int stop(struct serve *s)
 	return CMD_OK;
 }
 
-int serve_run(const struct cmd *cmd, const struct serve_options *opts)
+static int run(const struct cmd *cmd, const struct serve_options *opts)
 {
 	struct serve s = { .opts = opts,
 			   .endpoint = opts->endpoint,
@@ -508,5 +508,18 @@ int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 		status = stop(&s);
 	}
 	take_down(&s);
+	return status;
+}
+
+int serve_main(const struct cmd *cmd, bool is_node, int argc, char **argv)
+{
+	struct serve_options opts = { 0 };
+	int status;
+
+	if (!cmd_parse(cmd, &opts, argc, argv, NULL, NULL, &status))
+		return status;
+	opts.is_node = is_node;
+	status = run(cmd, &opts);
+	opt_done(cmd->options, &opts);
 	return status;
 }

@@ -62,7 +62,8 @@ struct serve_options {
 int serve_check(const struct serve_options *opts, struct arena *a,
 		struct backend_config **ret_configs, size_t *ret_n, struct err *err);
 
-/* Serves until SIGTERM or SIGINT. Returns an exit code. */
-int serve_run(const struct cmd *cmd, const struct serve_options *opts);
+/* Reads the command line, whose options are of struct serve_options, and serves until SIGTERM or
+ * SIGINT. Returns an exit code. */
+int serve_main(const struct cmd *cmd, bool is_node, int argc, char **argv);
 
 #endif
