@@ -25,7 +25,7 @@
 #define LOG_ROOM "backend"
 #include "base/log.h"
 
-extern const struct backend_ops backend_mem;
+static const struct backend_ops mem_ops; /* the last thing in this file */
 
 struct mem_volume {
 	struct backend_volume vol;
@@ -50,7 +50,7 @@ struct mem {
 
 static struct mem *mem_from(struct backend *b)
 {
-	assert(b->ops == &backend_mem);
+	assert(b->ops == &mem_ops);
 	return container_of(b, struct mem, base);
 }
 
@@ -419,7 +419,7 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	m = xcalloc(1, sizeof(*m));
-	m->base.ops = &backend_mem;
+	m->base.ops = &mem_ops;
 	m->base.pool_name = xstrdup(config->name);
 	uuid_make(&m->base.identity);
 	m->total_bytes =
@@ -435,7 +435,7 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 	return 0;
 }
 
-const struct backend_ops backend_mem = {
+static const struct backend_ops mem_ops = {
 	.name = "mem",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES,
 	.close = mem_close,

@@ -24,11 +24,11 @@
 
 #define RIGHT_WAY "mkfs.xfs -m reflink=1 DEVICE and mount it, or try --pool-image=FILE"
 
-extern const struct backend_ops backend_pool;
+static const struct backend_ops pool_ops; /* the last thing in this file */
 
 struct pool *pool_from(struct backend *b)
 {
-	assert(b->ops == &backend_pool);
+	assert(b->ops == &pool_ops);
 	return container_of(b, struct pool, base);
 }
 
@@ -253,7 +253,7 @@ int pool_open(struct ctx *ctx, const struct backend_config *config, const struct
 {
 	struct pool *p = xcalloc(1, sizeof(*p));
 
-	p->base.ops = &backend_pool;
+	p->base.ops = &pool_ops;
 	p->base.pool_name = xstrdup(config->name);
 	p->dir_fd = p->meta_fd = p->template_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
@@ -278,7 +278,7 @@ fail:
 	return -1;
 }
 
-const struct backend_ops backend_pool = {
+static const struct backend_ops pool_ops = {
 	.name = "pool",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES,
 	.close = pool_close,
