@@ -26,7 +26,5 @@ void clock_fake_advance(int64_t by_ns);
 #define CLOCK_TEXT_MAX 32
 void clock_format(int64_t wall_ns, char ret_text[CLOCK_TEXT_MAX]);
 void clock_format_micro(int64_t wall_ns, char ret_text[CLOCK_TEXT_MAX]);
-/* Any RFC 3339 with offset and fraction. 0 or -EINVAL. */
-int clock_parse(const char *text, int64_t *ret_wall_ns);
 
 #endif

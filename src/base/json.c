@@ -18,7 +18,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 
 #include <yyjson.h>
 
@@ -370,15 +369,6 @@ void json_put_u64(struct json_writer *w, uint64_t v)
 {
 	begin_value(w);
 	str_appendf(w->out, "%" PRIu64, v);
-}
-
-void json_put_double(struct json_writer *w, double v)
-{
-	begin_value(w);
-	if (isfinite(v))
-		str_append_double(w->out, v);
-	else
-		str_append(w->out, "null");
 }
 
 void json_put_bool(struct json_writer *w, bool v)

@@ -72,7 +72,6 @@ void json_put_string(struct json_writer *w,
 		     const char *s); /* NULL writes null; invalid UTF-8 becomes U+FFFD */
 void json_put_i64(struct json_writer *w, int64_t v);
 void json_put_u64(struct json_writer *w, uint64_t v);
-void json_put_double(struct json_writer *w, double v);
 void json_put_bool(struct json_writer *w, bool v);
 void json_put_null(struct json_writer *w);
 void json_put_raw(struct json_writer *w, const char *json); /* text that is JSON already */

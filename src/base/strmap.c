@@ -50,11 +50,6 @@ struct strmap strmap_from(struct arena *a, const struct strpair *pairs, size_t n
 	return m;
 }
 
-struct strmap strmap_copy(struct arena *a, const struct strmap *m)
-{
-	return strmap_from(a, m->v, m->n);
-}
-
 struct strmap strmap_with(struct arena *a, const struct strmap *m, const char *key,
 			  const char *value)
 {

@@ -26,7 +26,6 @@ struct strmap {
 /* Sorted copy of n pairs, strings copied too; of equal keys the last one wins (as in protobuf
  * maps). */
 struct strmap strmap_from(struct arena *a, const struct strpair *pairs, size_t n);
-struct strmap strmap_copy(struct arena *a, const struct strmap *m);
 /* A new map with key set; the old one is untouched. */
 struct strmap strmap_with(struct arena *a, const struct strmap *m, const char *key,
 			  const char *value);

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 
 #include <errno.h>
-#include <math.h>
 
 static struct json_doc *parse(const char *text)
 {
@@ -196,8 +195,6 @@ TEST(the_writer_puts_commas_by_itself)
 	json_put_u64(&w, UINT64_MAX);
 	json_begin_object(&w);
 	json_end_object(&w);
-	json_put_double(&w, 0.1);
-	json_put_double(&w, NAN);
 	json_end_array(&w);
 	json_field_i64(&w, "d", INT64_MIN);
 	json_field_u64(&w, "e", 0);
@@ -209,7 +206,7 @@ TEST(the_writer_puts_commas_by_itself)
 	json_key(&w, "i");
 	json_put_raw(&w, "[]");
 	json_end_object(&w);
-	ASSERT_STR(out.buf, "{\"a\":\"x\",\"b\":null,\"c\":[-1,18446744073709551615,{},0.1,null],"
+	ASSERT_STR(out.buf, "{\"a\":\"x\",\"b\":null,\"c\":[-1,18446744073709551615,{}],"
 			    "\"d\":-9223372036854775808,\"e\":0,\"f\":false,\"g\":[1,{\"x\":2}],"
 			    "\"h\":{\"k\":\"v\"},"
 			    "\"i\":[]}");
