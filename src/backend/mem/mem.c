@@ -14,7 +14,7 @@
 
 #include <assert.h>
 
-#include "backend/loop.h"
+#include "backend/filedev.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -37,9 +37,9 @@ struct mem_volume {
 struct mem {
 	struct backend base;
 	uint64_t total_bytes;
-	struct loop_holds holds; /* until the mount has the device */
-	struct loop_holds kept;  /* of raw volumes: until detach */
-	struct loop_holds readers;
+	struct filedev_holds holds; /* until the mount has the device */
+	struct filedev_holds kept;  /* of raw volumes: until detach */
+	struct filedev_holds readers;
 
 	pthread_mutex_t lock; /* guards what follows; never held across a syscall */
 	struct map *volumes; /* token → struct mem_volume, owned; one is freed only by remove, and
@@ -69,9 +69,9 @@ static void mem_close(struct backend *b)
 	const char *token;
 	void *v;
 
-	loop_holds_done(&m->holds);
-	loop_holds_done(&m->kept);
-	loop_holds_done(&m->readers);
+	filedev_holds_done(&m->holds);
+	filedev_holds_done(&m->kept);
+	filedev_holds_done(&m->readers);
 	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);)
 		free_volume(v);
 	map_free(m->volumes);
@@ -236,13 +236,13 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, str
 		return 0;
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	loop_release(&m->holds, token);
-	loop_release(&m->readers, token);
+	filedev_release(&m->holds, token);
+	filedev_release(&m->readers, token);
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	rc = loop_find(LOOP_MAIN, -1, &file, v->file_name, &dev, err);
+	rc = filedev_find(FILEDEV_MAIN, -1, &file, v->file_name, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
-		rc = loop_drop_reader(-1, &file, v->file_name, &dev, err);
+		rc = filedev_drop_reader(-1, &file, v->file_name, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -303,7 +303,7 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 		      struct err *err)
 {
 	struct mem *m = mem_from(b);
-	struct loop_attach what = {
+	struct filedev_attach what = {
 		.token = token,
 		.opts = { .read_only = opts->read_only, .reader = opts->reader },
 		.allow_buffered = true,
@@ -315,13 +315,13 @@ static int mem_attach(struct backend *b, struct ctx *ctx, const char *token,
 	what.name = v->file_name;
 	what.fd = v->fd;
 	what.is_shared = true;
-	return loop_attach(opts->reader ? &m->readers
-			   : opts->hold ? &m->kept
-					: &m->holds,
-			   ctx, &what, ret_dev, err);
+	return filedev_attach(opts->reader ? &m->readers
+			      : opts->hold ? &m->kept
+					   : &m->holds,
+			      ctx, &what, ret_dev, err);
 }
 
-static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum loop_role role,
+static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum filedev_role role,
 		      struct backend_device *ret_dev, struct err *err)
 {
 	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
@@ -329,13 +329,13 @@ static int get_device(struct backend *b, struct ctx *ctx, const char *token, enu
 
 	if (!v || host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	return loop_get(role, -1, &file, v->file_name, ret_dev, err);
+	return filedev_get(role, -1, &file, v->file_name, ret_dev, err);
 }
 
 static int mem_find_device(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err)
 {
-	return get_device(b, ctx, token, LOOP_MAIN, ret_dev, err);
+	return get_device(b, ctx, token, FILEDEV_MAIN, ret_dev, err);
 }
 
 static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -350,15 +350,15 @@ static int mem_detach(struct backend *b, struct ctx *ctx, const char *token, str
 		return 0;
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	loop_release(&m->kept, token);
-	loop_release(&m->readers, token);
-	return loop_detach(&m->holds, token, v->file_name, -1, &file, err);
+	filedev_release(&m->kept, token);
+	filedev_release(&m->readers, token);
+	return filedev_detach(&m->holds, token, v->file_name, -1, &file, err);
 }
 
 static int mem_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err)
 {
-	return get_device(b, ctx, token, LOOP_READER, ret_dev, err);
+	return get_device(b, ctx, token, FILEDEV_READER, ret_dev, err);
 }
 
 static int mem_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -374,8 +374,8 @@ static int mem_drop_reader(struct backend *b, struct ctx *ctx, const char *token
 		return 0;
 	if (host_file_look(v->fd, &file, err) < 0)
 		return -1;
-	loop_release(&m->readers, token);
-	return loop_drop_reader(-1, &file, v->file_name, &dev, err) < 0 ? -1 : 0;
+	filedev_release(&m->readers, token);
+	return filedev_drop_reader(-1, &file, v->file_name, &dev, err) < 0 ? -1 : 0;
 }
 
 static int mem_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
@@ -407,7 +407,7 @@ static int mem_settle(struct backend *b, struct ctx *ctx, const char *token, con
 	(void)ctx;
 	(void)mount_path;
 	(void)err;
-	loop_release(&mem_from(b)->holds, token);
+	filedev_release(&mem_from(b)->holds, token);
 	return 0;
 }
 
@@ -424,9 +424,9 @@ int mem_open(struct ctx *ctx, const struct backend_config *config, struct backen
 	uuid_make(&m->base.identity);
 	m->total_bytes =
 		config->mem_bytes ? config->mem_bytes - config->mem_bytes % VOL_SIZE_UNIT : GIB;
-	loop_holds_init(&m->holds);
-	loop_holds_init(&m->kept);
-	loop_holds_init(&m->readers);
+	filedev_holds_init(&m->holds);
+	filedev_holds_init(&m->kept);
+	filedev_holds_init(&m->readers);
 	pthread_mutex_init(&m->lock, NULL);
 	m->volumes = map_new();
 	log_warn("volumes of this pool are in memory and die with this process",

@@ -15,10 +15,10 @@
 static int refuse_attached(const struct pool_volume *found, const char *token, struct err *err)
 {
 	struct backend_device dev;
-	int rc = loop_find(LOOP_MAIN, found->fd, &found->file, token, &dev, err);
+	int rc = filedev_find(FILEDEV_MAIN, found->fd, &found->file, token, &dev, err);
 
 	if (rc == 0)
-		rc = loop_find(LOOP_READER, found->fd, &found->file, token, &dev, err);
+		rc = filedev_find(FILEDEV_READER, found->fd, &found->file, token, &dev, err);
 	if (rc > 0)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,

@@ -48,7 +48,7 @@ static void pool_let_go(struct backend *b)
 	struct ctx ctx;
 	struct err err;
 
-	loop_holds_done(&p->holds);
+	filedev_holds_done(&p->holds);
 	close_fds(p);
 	if (p->is_image) {
 		/* busy means that volumes of it are attached: then it stays, and is found again by
@@ -259,7 +259,7 @@ int pool_open(struct ctx *ctx, const struct backend_config *config, const struct
 	p->reserve_bytes = config->reserve_bytes;
 	pthread_mutex_init(&p->lock, NULL);
 	p->known = map_new();
-	loop_holds_init(&p->holds);
+	filedev_holds_init(&p->holds);
 	if (!config->image)
 		p->dir = xstrdup(config->dir);
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)

@@ -2,7 +2,7 @@
 #ifndef BACKEND_POOL_POOL_INTERNAL_H
 #define BACKEND_POOL_POOL_INTERNAL_H
 
-#include "backend/loop.h"
+#include "backend/filedev.h"
 #include "backend/pool/identity.h"
 #include "backend/pool/lines.h"
 #include "backend/pool/pool.h"
@@ -21,7 +21,7 @@ struct pool {
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
-	struct loop_holds holds;
+	struct filedev_holds holds;
 
 	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
 	uint64_t pending_bytes; /* promised to creates that have not allocated yet */

@@ -288,10 +288,10 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	struct backend_device dev;
 	int rc;
 
-	loop_release(&p->holds, token);
-	rc = loop_find(LOOP_MAIN, found->fd, &found->file, token, &dev, err);
+	filedev_release(&p->holds, token);
+	rc = filedev_find(FILEDEV_MAIN, found->fd, &found->file, token, &dev, err);
 	if (rc == 0) /* a reader without the device that it was beside is left over */
-		rc = loop_drop_reader(found->fd, &found->file, token, &dev, err);
+		rc = filedev_drop_reader(found->fd, &found->file, token, &dev, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0)
@@ -312,10 +312,10 @@ static int remove_gone(struct pool *p, const char *token, struct err *err)
 	struct host_file dir;
 	int rc;
 
-	loop_release(&p->holds, token);
+	filedev_release(&p->holds, token);
 	if (host_file_look(p->dir_fd, &dir, err) < 0)
 		return -1;
-	rc = loop_find_unlinked(dir.device, token, &dev, err);
+	rc = filedev_find_unlinked(dir.device, token, &dev, err);
 	if (rc > 0)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
@@ -355,22 +355,22 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 	if (rc < 0 && err->code == ERR_ABORTED)
 		(void)err_set(err, ERR_ABORTED, "it is being checked (cleat ctl volume check)");
 	rc = rc < 0 ? rc
-		    : loop_attach(&p->holds, ctx,
-				  &(struct loop_attach){
-					  .token = token,
-					  .name = token,
-					  .fd = found.fd,
-					  .file = found.file,
-					  .opts = *opts,
-					  .allow_buffered = found.vol.allow_buffered,
-					  .keep_allocated = true,
-				  },
-				  ret_dev, err);
+		    : filedev_attach(&p->holds, ctx,
+				     &(struct filedev_attach){
+					     .token = token,
+					     .name = token,
+					     .fd = found.fd,
+					     .file = found.file,
+					     .opts = *opts,
+					     .allow_buffered = found.vol.allow_buffered,
+					     .keep_allocated = true,
+				     },
+				     ret_dev, err);
 	host_fd_close(found.fd);
 	return rc;
 }
 
-static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum loop_role role,
+static int get_device(struct backend *b, struct ctx *ctx, const char *token, enum filedev_role role,
 		      struct backend_device *ret_dev, struct err *err)
 {
 	struct pool_volume found;
@@ -378,7 +378,7 @@ static int get_device(struct backend *b, struct ctx *ctx, const char *token, enu
 
 	if (ctx_check(ctx, err) < 0 || find_ours(pool_from(b), token, true, &found, err) < 0)
 		return -1;
-	rc = loop_get(role, found.fd, &found.file, token, ret_dev, err);
+	rc = filedev_get(role, found.fd, &found.file, token, ret_dev, err);
 	host_fd_close(found.fd);
 	return rc;
 }
@@ -386,7 +386,7 @@ static int get_device(struct backend *b, struct ctx *ctx, const char *token, enu
 int pool_find_device(struct backend *b, struct ctx *ctx, const char *token,
 		     struct backend_device *ret_dev, struct err *err)
 {
-	return get_device(b, ctx, token, LOOP_MAIN, ret_dev, err);
+	return get_device(b, ctx, token, FILEDEV_MAIN, ret_dev, err);
 }
 
 int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -398,10 +398,10 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	if (find_ours(p, token, true, &found, err) < 0) {
-		loop_release(&p->holds, token);
+		filedev_release(&p->holds, token);
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	}
-	rc = loop_detach(&p->holds, token, token, found.fd, &found.file, err);
+	rc = filedev_detach(&p->holds, token, token, found.fd, &found.file, err);
 	host_fd_close(found.fd);
 	return rc;
 }
@@ -409,7 +409,7 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 		     struct backend_device *ret_dev, struct err *err)
 {
-	return get_device(b, ctx, token, LOOP_READER, ret_dev, err);
+	return get_device(b, ctx, token, FILEDEV_READER, ret_dev, err);
 }
 
 int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
@@ -422,7 +422,7 @@ int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, stru
 		return -1;
 	if (find_ours(pool_from(b), token, true, &found, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	rc = loop_drop_reader(found.fd, &found.file, token, &dev, err);
+	rc = filedev_drop_reader(found.fd, &found.file, token, &dev, err);
 	host_fd_close(found.fd);
 	return rc < 0 ? -1 : 0;
 }
@@ -433,7 +433,7 @@ int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const cha
 	(void)ctx;
 	(void)mount_path;
 	(void)err;
-	loop_release(&pool_from(b)->holds, token);
+	filedev_release(&pool_from(b)->holds, token);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
  * checked, and only the last step drops AUTOCLEAR. A process killed before that leaves nothing;
  * after it the device is found by its inode.
  */
-#include "backend/loop.h"
+#include "backend/filedev.h"
 
 #include <assert.h>
 #include <poll.h>
@@ -34,14 +34,14 @@ static struct host_loop_file file_of(int fd, const struct host_file *file, const
 					.name = name };
 }
 
-void loop_holds_init(struct loop_holds *h)
+void filedev_holds_init(struct filedev_holds *h)
 {
 	pthread_mutex_init(&h->lock, NULL);
 	h->fds = map_new();
 	host_loop_sweep();
 }
 
-void loop_holds_done(struct loop_holds *h)
+void filedev_holds_done(struct filedev_holds *h)
 {
 	const char *token;
 	void *fd;
@@ -56,7 +56,7 @@ void loop_holds_done(struct loop_holds *h)
 }
 
 /* Puts fd in the token's place (-1: empties it) and closes what was there. */
-static void swap_hold(struct loop_holds *h, const char *token, int fd)
+static void swap_hold(struct filedev_holds *h, const char *token, int fd)
 {
 	int *box = fd < 0 ? NULL : xmalloc(sizeof(*box));
 	int *old;
@@ -71,7 +71,7 @@ static void swap_hold(struct loop_holds *h, const char *token, int fd)
 	free(old);
 }
 
-void loop_release(struct loop_holds *h, const char *token)
+void filedev_release(struct filedev_holds *h, const char *token)
 {
 	swap_hold(h, token, -1);
 }
@@ -85,8 +85,8 @@ static void fill_device(const struct host_loop *loop, struct backend_device *dev
 	memcpy(dev->path, loop->path, sizeof(dev->path));
 }
 
-int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach *what,
-		struct backend_device *ret_dev, struct err *err)
+int filedev_attach(struct filedev_holds *h, struct ctx *ctx, const struct filedev_attach *what,
+		   struct backend_device *ret_dev, struct err *err)
 {
 	const struct host_loop_options opts = {
 		.read_only = what->opts.read_only,
@@ -117,13 +117,13 @@ int loop_attach(struct loop_holds *h, struct ctx *ctx, const struct loop_attach 
 	return 0;
 }
 
-static find_fn finder(enum loop_role role)
+static find_fn finder(enum filedev_role role)
 {
-	return role == LOOP_MAIN ? host_loop_find : host_loop_find_reader;
+	return role == FILEDEV_MAIN ? host_loop_find : host_loop_find_reader;
 }
 
-int loop_find(enum loop_role role, int fd, const struct host_file *file, const char *name,
-	      struct backend_device *ret_dev, struct err *err)
+int filedev_find(enum filedev_role role, int fd, const struct host_file *file, const char *name,
+		 struct backend_device *ret_dev, struct err *err)
 {
 	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
@@ -134,18 +134,19 @@ int loop_find(enum loop_role role, int fd, const struct host_file *file, const c
 	return rc;
 }
 
-int loop_get(enum loop_role role, int fd, const struct host_file *file, const char *name,
-	     struct backend_device *ret_dev, struct err *err)
+int filedev_get(enum filedev_role role, int fd, const struct host_file *file, const char *name,
+		struct backend_device *ret_dev, struct err *err)
 {
-	int rc = loop_find(role, fd, file, name, ret_dev, err);
+	int rc = filedev_find(role, fd, file, name, ret_dev, err);
 
 	if (rc == 0)
 		return err_set(err, ERR_NOT_FOUND,
-			       role == LOOP_MAIN ? "it is not attached" : "it has no reader");
+			       role == FILEDEV_MAIN ? "it is not attached" : "it has no reader");
 	return rc < 0 ? -1 : 0;
 }
 
-int loop_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev, struct err *err)
+int filedev_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev,
+			  struct err *err)
 {
 	struct host_loop_seen seen;
 	int rc = host_loop_find_unlinked(fs, name, &seen, err);
@@ -189,21 +190,21 @@ static int let_go(find_fn find, const struct host_loop_file *file, struct host_l
 	return wait_gone(find, file, ret_loop, err);
 }
 
-int loop_detach(struct loop_holds *h, const char *token, const char *name, int fd,
-		const struct host_file *file, struct err *err)
+int filedev_detach(struct filedev_holds *h, const char *token, const char *name, int fd,
+		   const struct host_file *file, struct err *err)
 {
 	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
 
-	loop_release(h, token);
+	filedev_release(h, token);
 	/* the reader last: once nobody has the file open, there is no need to look for one */
 	if (let_go(host_loop_find, &what, &loop, err) < 0)
 		return -1;
 	return let_go(host_loop_find_reader, &what, &loop, err) < 0 ? -1 : 0;
 }
 
-int loop_drop_reader(int fd, const struct host_file *file, const char *name,
-		     struct backend_device *ret_dev, struct err *err)
+int filedev_drop_reader(int fd, const struct host_file *file, const char *name,
+			struct backend_device *ret_dev, struct err *err)
 {
 	const struct host_loop_file what = file_of(fd, file, name);
 	struct host_loop loop;
