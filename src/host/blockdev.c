@@ -9,7 +9,7 @@
 #include <linux/fs.h>
 
 #include "base/fd.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 
 int host_block_make_writable(const char *device, struct err *err)
 {

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 
 #include "base/str.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 
 static const struct {
 	int cap;

@@ -19,8 +19,9 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 #include "host/mount.h"
+#include "host/resolve-internal.h"
 
 #define EXT4_SUPER_AT 1024
 #define EXT4_MAGIC_AT (EXT4_SUPER_AT + 0x38)

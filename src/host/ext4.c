@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 
 #include "base/random.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 #include "host/mkfs.h"
 
 #define SB_BYTES 1024

@@ -29,7 +29,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 
 #define DIGEST_FACTOR UINT64_C(0x9e3779b97f4a7c15)
 #define COPY_BLOCK 4096

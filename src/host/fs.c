@@ -24,7 +24,8 @@
 #include <sys/statvfs.h>
 
 #include "base/fd.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
+#include "host/lock-internal.h"
 
 /* xfs_fs.h of the kernel: struct xfs_fsop_geom_v1. */
 struct xfs_geometry {
@@ -83,15 +84,6 @@ enum err_code host_code(int errnum)
 	default:
 		return ERR_INTERNAL;
 	}
-}
-
-int host_sysfs_write(const char *path, const char *text)
-{
-	autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	return fd_write_all(fd, text, strlen(text));
 }
 
 void host_fd_close(int fd)

@@ -17,8 +17,8 @@
 #include <linux/stat.h>
 
 #include "base/str.h"
+#include "host/err-internal.h"
 #include "host/fs.h"
-#include "host/host-internal.h"
 #include "host/mount.h"
 
 static int look_at_mount(int dirfd, struct statx *ret_st, struct err *err)

@@ -18,8 +18,9 @@
 
 #include "base/fd.h"
 #include "base/vec.h"
+#include "host/err-internal.h"
 #include "host/fs.h"
-#include "host/host-internal.h"
+#include "host/lock-internal.h"
 
 struct held {
 	int fd;

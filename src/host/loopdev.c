@@ -36,8 +36,8 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "host/host-internal.h"
-#include "host/loop-internal.h"
+#include "host/err-internal.h"
+#include "host/loopdev-internal.h"
 
 #define MINOR_MAX ((1u << 20) - 1)
 #define BLOCK_SIZE_BYTES 4096
@@ -100,6 +100,16 @@ static int make_writable(int fd, const char *path, struct err *err)
 	return 0;
 }
 
+/* A small text to an existing file. 0 or -errno. */
+static int write_sysfs(const char *path, const char *text)
+{
+	autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return fd_write_all(fd, text, strlen(text));
+}
+
 int loop_turn_off_discard(unsigned minor, struct err *err)
 {
 	char path[64];
@@ -113,7 +123,7 @@ int loop_turn_off_discard(unsigned minor, struct err *err)
 		return err_os(err, ERR_FAILED_PRECONDITION, errno, "read '%s'", path);
 	if (now[0] == '0')
 		return 0;
-	rc = host_sysfs_write(path, "0");
+	rc = write_sysfs(path, "0");
 	if (rc == -EROFS)
 		return err_os(
 			err, ERR_FAILED_PRECONDITION, -rc,

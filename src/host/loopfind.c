@@ -33,8 +33,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "host/host-internal.h"
-#include "host/loop-internal.h"
+#include "host/err-internal.h"
+#include "host/loopdev-internal.h"
 
 #define SECTOR_BYTES 512
 

@@ -31,9 +31,9 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "host/err-internal.h"
 #include "host/fs.h"
-#include "host/host-internal.h"
-#include "host/loop-internal.h"
+#include "host/loopdev-internal.h"
 
 #define NUMBER_FIRST 0x3000u
 #define N_NUMBERS 0x1000u
@@ -112,7 +112,7 @@ static bool remove_number(int control_fd, unsigned minor)
 }
 
 /* Under the lock. */
-static void note_used(unsigned minor)
+static void keep_used(unsigned minor)
 {
 	for (size_t i = 0; i < used.n; i++) {
 		if (used.v[i] == minor)
@@ -138,7 +138,7 @@ static size_t remove_used(int control_fd)
 			continue;
 		}
 		pthread_mutex_lock(&lock);
-		note_used(now[i]);
+		keep_used(now[i]);
 		pthread_mutex_unlock(&lock);
 	}
 	return n_gone;
@@ -197,7 +197,7 @@ void loop_number_end(unsigned minor)
 	if (!is_ours(minor) || keep_as_spare(minor))
 		return;
 	pthread_mutex_lock(&lock);
-	note_used(minor);
+	keep_used(minor);
 	pthread_mutex_unlock(&lock);
 	control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (control_fd >= 0)
@@ -220,7 +220,7 @@ static void drop_spares(void)
 			return;
 		host_fd_close(spare.fd);
 		pthread_mutex_lock(&lock);
-		note_used(spare.minor);
+		keep_used(spare.minor);
 		pthread_mutex_unlock(&lock);
 	}
 }
@@ -232,7 +232,7 @@ static void collect(const char *entry)
 	if (!loop_parse_name(entry, &minor) || !is_ours(minor) || is_bound(minor))
 		return;
 	pthread_mutex_lock(&lock);
-	note_used(minor);
+	keep_used(minor);
 	pthread_mutex_unlock(&lock);
 }
 

@@ -15,8 +15,8 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "host/host-internal.h"
-#include "host/loop-internal.h"
+#include "host/err-internal.h"
+#include "host/loopdev-internal.h"
 
 #define OUR_SECTOR_SIZE "4096"
 #define DELETED " (deleted)"

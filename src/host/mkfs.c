@@ -26,7 +26,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 #include "host/spawn.h"
 
 #define MKFS_TIMEOUT_NS (120 * NS_PER_S)

@@ -27,7 +27,8 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
+#include "host/resolve-internal.h"
 
 #ifndef MOUNT_ATTR_NOSYMFOLLOW
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000 /* Linux 5.14 */

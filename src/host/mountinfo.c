@@ -12,7 +12,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 #include "host/mount.h"
 
 /* Cuts the next word off *rest; NULL at the end. */

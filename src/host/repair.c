@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "host/condition.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 #include "host/spawn.h"
 
 #define E2FSCK_REPAIRED 1

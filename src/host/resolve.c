@@ -19,7 +19,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
+#include "host/resolve-internal.h"
 
 int host_root_open(const char *dir, int *ret_fd, struct err *err)
 {

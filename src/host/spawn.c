@@ -22,7 +22,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
 
 #define KILL_WAIT_MS 5000
 #define CHILD_FD 3

@@ -12,7 +12,8 @@
 #include <sys/statvfs.h>
 
 #include "base/fd.h"
-#include "host/host-internal.h"
+#include "host/err-internal.h"
+#include "host/resolve-internal.h"
 
 int host_usage_look(const char *path, struct host_usage *ret_usage, struct err *err)
 {

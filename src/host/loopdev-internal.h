@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HOST_LOOP_INTERNAL_H
-#define HOST_LOOP_INTERNAL_H
+#ifndef HOST_LOOPDEV_INTERNAL_H
+#define HOST_LOOPDEV_INTERNAL_H
 
 #include "host/loopdev.h"
 
@@ -27,7 +27,7 @@ int loop_bind(unsigned minor, int backing_fd, const struct host_loop_options *op
 	      size_t cap, int *ret_fd, struct err *err);
 int loop_turn_off_discard(unsigned minor, struct err *err);
 
-/* loopfind.c: remembers the device just bound. */
+/* loopfind.c: the device just bound is the first that it will look at. */
 void loop_index_put(const struct loop_info64 *info, bool is_reader, unsigned minor);
 
 /* loopnum.c: a number of a device that exists and is bound to nothing, -errno. may_be_used: one
