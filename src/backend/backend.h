@@ -187,6 +187,13 @@ struct backend_ops {
 		      struct err *err);
 };
 
+/*
+ *   SERVED ── backend_retire ──► RETIRED ── the last call ends ──► LET_GO
+ *
+ * Calls that begin after SERVED are refused, so what ops->let_go lets go of is used by none.
+ */
+enum backend_life { BACKEND_SERVED, BACKEND_RETIRED, BACKEND_LET_GO };
+
 /* First member of every backend's own struct. */
 struct backend {
 	const struct backend_ops *ops;
@@ -197,8 +204,7 @@ struct backend {
 
 	pthread_mutex_t use_lock; /* guard.c's, as what follows */
 	unsigned n_calls;
-	bool is_retired;
-	bool is_let_go;
+	enum backend_life life;
 };
 
 /* guard.c: the calls, with the contracts above. */

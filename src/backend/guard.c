@@ -17,13 +17,13 @@
 
 static int begin(struct backend *b, struct err *err)
 {
-	bool is_retired;
+	bool is_served;
 
 	pthread_mutex_lock(&b->use_lock);
 	b->n_calls++;
-	is_retired = b->is_retired;
+	is_served = b->life == BACKEND_SERVED;
 	pthread_mutex_unlock(&b->use_lock);
-	return is_retired ? err_set(err, ERR_UNAVAILABLE, "it is not served any more: it died") : 0;
+	return is_served ? 0 : err_set(err, ERR_UNAVAILABLE, "it is not served any more: it died");
 }
 
 static void end(struct backend *b)
@@ -31,8 +31,9 @@ static void end(struct backend *b)
 	bool is_last;
 
 	pthread_mutex_lock(&b->use_lock);
-	is_last = --b->n_calls == 0 && b->is_retired && !b->is_let_go;
-	b->is_let_go |= is_last;
+	is_last = --b->n_calls == 0 && b->life == BACKEND_RETIRED;
+	if (is_last)
+		b->life = BACKEND_LET_GO;
 	pthread_mutex_unlock(&b->use_lock);
 	if (is_last && b->ops->let_go)
 		b->ops->let_go(b);
@@ -42,7 +43,8 @@ void backend_retire(struct backend *b)
 {
 	pthread_mutex_lock(&b->use_lock);
 	b->n_calls++;
-	b->is_retired = true;
+	if (b->life == BACKEND_SERVED)
+		b->life = BACKEND_RETIRED;
 	pthread_mutex_unlock(&b->use_lock);
 	end(b);
 }

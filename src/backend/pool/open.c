@@ -64,7 +64,7 @@ static void pool_close(struct backend *b)
 {
 	struct pool *p = pool_from(b);
 
-	if (!b->is_let_go)
+	if (b->life != BACKEND_LET_GO)
 		pool_let_go(b);
 	pthread_mutex_destroy(&p->lock);
 	map_free(p->known);

@@ -53,6 +53,7 @@ static int retire_in_call(void *arg, const struct backend_volume *vol)
 	ASSERT_TRUE(backend_stat(e->b, &e->ctx, vol->token, &again, &e->err) < 0);
 	ASSERT_EQ(e->err.code, ERR_UNAVAILABLE);
 	ASSERT_TRUE(fake_host_n_fds() > 0);
+	ASSERT_EQ(e->b->life, BACKEND_RETIRED);
 	return 1;
 }
 
@@ -129,10 +130,29 @@ TEST(it_is_missing_until_it_is_opened_again)
 	teardown(&e);
 }
 
+/* SERVED, a call begins, RETIRED, another is refused, the first ends, LET_GO; and no way back. */
+TEST(its_life_goes_one_way)
+{
+	struct backend_volume vol;
+	struct env e;
+
+	setup(&e);
+	create(&e, "v");
+	ASSERT_EQ(e.b->life, BACKEND_SERVED);
+	ASSERT_OK(backend_each(e.b, &e.ctx, "", retire_in_call, &e, &e.err), &e.err);
+	ASSERT_EQ(e.b->life, BACKEND_LET_GO);
+	ASSERT_TRUE(backend_stat(e.b, &e.ctx, "v", &vol, &e.err) < 0);
+	ASSERT_EQ(e.b->life, BACKEND_LET_GO);
+	backend_retire(e.b);
+	ASSERT_EQ(e.b->life, BACKEND_LET_GO);
+	teardown(&e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(the_last_call_lets_go),
+		UNIT(its_life_goes_one_way),
 		UNIT(a_machine_short_of_memory_is_no_dead_disk),
 		UNIT(calls_to_a_retired_pool_are_unavailable_not_done),
 		UNIT(it_is_missing_until_it_is_opened_again),
