@@ -132,7 +132,7 @@ static void forget_missing(struct registry *r, const char *where)
 }
 
 /* With the lock. */
-static void note_missing(struct registry *r, const char *name, const char *where, const char *why)
+static void put_missing(struct registry *r, const char *name, const char *where, const char *why)
 {
 	forget_missing(r, where);
 	vec_push(&r->missing,
@@ -143,7 +143,7 @@ static void note_missing(struct registry *r, const char *name, const char *where
 void registry_miss(struct registry *r, const struct backend_config *config, const char *why)
 {
 	(void)lock(r);
-	note_missing(r, str_or(config->name, "default"), where_of(config), why);
+	put_missing(r, str_or(config->name, "default"), where_of(config), why);
 	unlock(r);
 }
 
@@ -157,7 +157,7 @@ void registry_retire(struct registry *r, struct backend *b, const char *why)
 			(r->backends.n - i - 1) * sizeof(b));
 		r->backends.n--;
 		vec_push(&r->retired, b);
-		note_missing(r, b->pool_name, b->where, why);
+		put_missing(r, b->pool_name, b->where, why);
 		break;
 	}
 	unlock(r);

@@ -53,8 +53,8 @@ struct registry_pools {
 };
 struct registry_pools registry_pools(const struct registry *r, struct arena *a);
 
-/* Pools that are configured and not open: noted with the reason (in the place of an older one), and
- * forgotten when registry_open() opens the same directory or image. */
+/* Pools that are configured and not open: listed with the reason (in the place of an older one),
+ * and forgotten when registry_open() opens the same directory or image. */
 struct registry_missing {
 	const char *name;
 	const char *where; /* directory or image */

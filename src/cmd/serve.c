@@ -396,7 +396,7 @@ struct drain {
 	struct endpoint *endpoint;
 };
 
-static void note_drained(void *arg)
+static void mark_drained(void *arg)
 {
 	struct drain *d = arg;
 
@@ -411,7 +411,7 @@ static void begin_drain(void *arg)
 
 	ev_path_free(d->endpoint->watch);
 	d->endpoint->watch = NULL;
-	grpc_server_drain(d->endpoint->server, d->serve->opts->shutdown_timeout_ns, note_drained,
+	grpc_server_drain(d->endpoint->server, d->serve->opts->shutdown_timeout_ns, mark_drained,
 			  d);
 }
 

@@ -123,7 +123,7 @@ static int attach_image(struct ctx *ctx, int fd, const char *name, struct host_l
 	return rc < 0 ? -1 : 0;
 }
 
-static int note_entry(void *arg, const char *name, bool is_regular)
+static int mark_used(void *arg, const char *name, bool is_regular)
 {
 	(void)name;
 	(void)is_regular;
@@ -147,7 +147,7 @@ static int mount_image(struct ctx *ctx, const char *dir, const struct host_loop 
 		return err_set(err, ERR_FAILED_PRECONDITION, "something else is mounted at '%s'",
 			       dir);
 	if (host_dir_open(dir, &dir_fd, err) < 0 ||
-	    host_dir_each(dir_fd, note_entry, &is_used, err) < 0)
+	    host_dir_each(dir_fd, mark_used, &is_used, err) < 0)
 		return -1;
 	if (is_used)
 		return err_set(err, ERR_FAILED_PRECONDITION,

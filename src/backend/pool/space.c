@@ -152,7 +152,7 @@ struct scan {
 	uint64_t n_foreign;
 };
 
-/* What one name of the directory is: noted, and warned of if it is damaged. */
+/* What one name of the directory is: counted, and warned of if it is damaged. */
 static int scan_name(struct pool *p, const char *name, struct scan *scan, struct err *err)
 {
 	struct pool_volume found;
