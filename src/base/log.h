@@ -15,8 +15,8 @@
  * created" volume="…" bytes=1`), and JSON as Kubernetes components write it (ts in ms, caller, msg,
  * v or err). Levels: error (someone must act), warn (we go on), info (state changed; not with -v
  * 0), debug. Debug is switched on by -v ≥ 4 or for a room by --debug=backend,kube.watch.
- * Thread-safe. Never logs a secret: struct secret (base/secret.h) has no field maker but
- * log_secret, which prints ***.
+ * Thread-safe. Never logs a secret: struct secrets (base/secret.h) has no field maker, and
+ * log_secret says only that there is one (***).
  */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };

@@ -15,7 +15,7 @@
 #include "base/metric.h"
 
 #include "base/mem.h"
-#include "base/process.h"
+#include "base/procstat.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -243,5 +243,5 @@ void metric_render(struct str *out)
 	for (unsigned id = 0; id < METRIC_COUNT; id++)
 		render_metric(out, id);
 	pthread_mutex_unlock(&lock);
-	process_render(out);
+	procstat_render(out);
 }

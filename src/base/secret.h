@@ -5,15 +5,11 @@
 #include "base/strmap.h"
 
 /*
- * CSI `secrets` and Kubernetes Secret data travel only in these types. The logger has no field
- * maker that takes them, and secrets_log() in csi/ prints the keys with *** as value.
+ * Values that nobody may see travel in this type, which is no strmap, so that none is printed as
+ * one: no field maker of the logger takes it, and whoever shows a request shows the keys alone.
  */
-struct secret {
-	const char *value;
-};
-
 struct secrets {
-	struct strmap map; /* read by backends only, through secrets_find */
+	struct strmap map;
 };
 
 static inline const char *secrets_find(const struct secrets *s, const char *key)

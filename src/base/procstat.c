@@ -7,7 +7,7 @@
  * The start time is told in ticks since boot; the wall clock of the boot is
  * reckoned once, so that the metric stands still when the clock is adjusted.
  */
-#include "base/process.h"
+#include "base/procstat.h"
 
 #include "base/fd.h"
 #include "base/mem.h"
@@ -84,7 +84,7 @@ static void render(struct str *out, const char *name, const char *type, const ch
 	str_append_char(out, '\n');
 }
 
-void process_render(struct str *out)
+void procstat_render(struct str *out)
 {
 	uint64_t f[STAT_FIELDS];
 	double ticks = (double)sysconf(_SC_CLK_TCK);
