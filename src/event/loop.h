@@ -43,9 +43,8 @@ void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg);
 void ev_call(struct ev_loop *loop, ev_post_fn fn, void *arg);
 
 /*
- * Handles are made by _new, and closed by _free, which may be called from their own callback. NULL
- * is fine. All of it on the loop's thread, or before the loop runs. Timers never fire early; they
- * count whole milliseconds.
+ * Handles are made by _new and end with _free as README.md says: on the loop's thread, or while it
+ * does not run; no callback follows. Timers never fire early; they count whole milliseconds.
  */
 struct ev_timer;
 struct ev_timer *ev_timer_new(struct ev_loop *loop, ev_timer_fn fn, void *arg);

@@ -305,6 +305,94 @@ TEST(a_path_that_is_not_there_cannot_be_watched)
 	ev_loop_free(s.loop);
 }
 
+/* Two of a kind that are due in the same turn of the loop: whichever is first frees the other. */
+struct pair {
+	struct ev_loop *loop;
+	struct ev_timer *timers[2];
+	struct ev_turn *turns[2];
+	struct ev_io *ios[2];
+	int n_timers, n_turns, n_ios;
+};
+
+static void free_timers(void *arg)
+{
+	struct pair *p = arg;
+
+	p->n_timers++;
+	for (int i = 0; i < 2; i++)
+		ev_timer_free(TAKE_PTR(p->timers[i]));
+}
+
+static void free_turns(void *arg)
+{
+	struct pair *p = arg;
+
+	p->n_turns++;
+	for (int i = 0; i < 2; i++)
+		ev_turn_free(TAKE_PTR(p->turns[i]));
+}
+
+static void free_ios(void *arg, unsigned events)
+{
+	struct pair *p = arg;
+
+	(void)events;
+	p->n_ios++;
+	for (int i = 0; i < 2; i++)
+		ev_io_free(TAKE_PTR(p->ios[i]));
+}
+
+static void stop_loop(void *arg)
+{
+	ev_loop_stop(((struct pair *)arg)->loop);
+}
+
+TEST(what_is_freed_is_told_nothing_although_it_was_due)
+{
+	struct pair p = { 0 };
+	struct ev_timer *end;
+	int fds[2];
+
+	ASSERT_EQ(ev_loop_new(&p.loop), 0);
+	for (int i = 0; i < 2; i++) {
+		fds[i] = eventfd(1, EFD_CLOEXEC);
+		p.timers[i] = ev_timer_new(p.loop, free_timers, &p);
+		ev_timer_start(p.timers[i], 0, NS_PER_MS);
+		p.turns[i] = ev_turn_new(p.loop, free_turns, &p);
+		ev_turn_start(p.turns[i]);
+		ASSERT_EQ(ev_io_new(p.loop, fds[i], free_ios, &p, &p.ios[i]), 0);
+		ASSERT_EQ(ev_io_want(p.ios[i], EV_READ), 0);
+	}
+	end = ev_timer_new(p.loop, stop_loop, &p);
+	ev_timer_start(end, 5 * NS_PER_MS, 0);
+	ASSERT_EQ(ev_loop_run(p.loop), 0);
+	ASSERT_EQ(p.n_timers, 1);
+	ASSERT_EQ(p.n_turns, 1);
+	ASSERT_EQ(p.n_ios, 1);
+	ev_timer_free(end);
+	ev_loop_free(p.loop);
+	for (int i = 0; i < 2; i++)
+		fd_closep(&fds[i]);
+}
+
+/* As they are at the end of a process, or when a start failed half-way. */
+TEST(what_never_ran_is_freed_with_its_loop_stopped)
+{
+	struct pair p = { 0 };
+
+	ASSERT_EQ(ev_loop_new(&p.loop), 0);
+	p.timers[0] = ev_timer_new(p.loop, free_timers, &p);
+	ev_timer_start(p.timers[0], 0, 0);
+	ev_timer_free(p.timers[0]);
+	ev_timer_free(NULL);
+	ev_turn_free(NULL);
+	ev_io_free(NULL);
+	ev_signal_free(NULL);
+	ev_path_free(NULL);
+	ev_loop_free(p.loop);
+	ASSERT_EQ(p.n_timers, 0);
+}
+
 RUN_TESTS(UNIT(a_repeating_timer_repeats_until_freed_by_its_own_callback),
 	  UNIT(a_timer_is_never_early),
 	  UNIT(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once),
@@ -314,4 +402,6 @@ RUN_TESTS(UNIT(a_repeating_timer_repeats_until_freed_by_its_own_callback),
 	  UNIT(an_fd_is_told_readable_and_writable_as_wanted), UNIT(nothing_wanted_is_nothing_told),
 	  UNIT(the_far_end_closing_is_told_as_readable), UNIT(a_regular_file_cannot_be_polled),
 	  UNIT(a_new_file_in_a_watched_directory_is_named),
-	  UNIT(a_path_that_is_not_there_cannot_be_watched))
+	  UNIT(a_path_that_is_not_there_cannot_be_watched),
+	  UNIT(what_is_freed_is_told_nothing_although_it_was_due),
+	  UNIT(what_never_ran_is_freed_with_its_loop_stopped))
