@@ -14,7 +14,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test test-clang test-trixie check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
+.PHONY: help deps all demo test test-clang test-trixie test-arm64 check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -41,6 +41,13 @@ test-clang: ## `make test` with a build by clang
 test-trixie: ## `make test test-clang` on Debian 13, in a root of its own (root; long when cold)
 	@tools/deps debian
 	@tools/in-debian 13 make --no-print-directory test test-clang MESON=--werror
+
+test-arm64: ## unit tests and fuzz corpora of a build for arm64, under qemu
+	@tools/deps build test arm64
+	@tools/sysroot
+	@[ -e build-arm64/build.ninja ] || env -u PKG_CONFIG_PATH meson setup $(MESON) build-arm64 --cross-file build/deps/arm64/cross.ini
+	@ninja -C build-arm64
+	@tools/run-suites --build build-arm64 unit fuzz
 
 check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 	@tools/run-suites --build $(BUILD) unit lint fuzz

@@ -84,16 +84,5 @@ TEST(what_is_cut_short_is_no_filesystem)
 	end(&x);
 }
 
-TEST(a_mount_is_well_by_its_options)
-{
-	struct host_condition is;
-	struct err err;
-
-	ASSERT_OK(host_condition_of_mount("/proc", &is, &err), &err);
-	ASSERT_FALSE(is.is_shut_down);
-	ASSERT_ERR(host_condition_of_mount("/proc/absent", &is, &err), &err, ERR_NOT_FOUND,
-		   "/proc/absent");
-}
-
 RUN_TESTS(UNIT(ext4_says_that_errors_were_found), UNIT(xfs_says_that_it_needs_repair),
-	  UNIT(what_is_cut_short_is_no_filesystem), UNIT(a_mount_is_well_by_its_options))
+	  UNIT(what_is_cut_short_is_no_filesystem))

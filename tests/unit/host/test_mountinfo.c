@@ -89,24 +89,5 @@ TEST(refuses_what_is_no_line)
 	}
 }
 
-static int note_root(void *arg, const char *path, bool read_only)
-{
-	(void)read_only;
-	*(bool *)arg |= strcmp(path, "/") == 0;
-	return 0;
-}
-
-TEST(finds_the_root_of_this_machine)
-{
-	struct host_mount_at at;
-	bool is_found = false;
-	struct err err;
-
-	ASSERT_OK(host_mount_look("/", &at, &err), &err);
-	ASSERT_OK(host_mount_each(at.device, note_root, &is_found, &err), &err);
-	ASSERT_TRUE(is_found);
-}
-
 RUN_TESTS(UNIT(reads_a_line_of_proc), UNIT(undoes_escapes),
-	  UNIT(is_read_only_when_mount_or_filesystem_is), UNIT(refuses_what_is_no_line),
-	  UNIT(finds_the_root_of_this_machine))
+	  UNIT(is_read_only_when_mount_or_filesystem_is), UNIT(refuses_what_is_no_line))

@@ -2,6 +2,7 @@
 /* Names of paths, in a real directory with real links. */
 #include "base/path.h"
 #include "host/resolve.h"
+#include "needs.h"
 #include "scratch.h"
 
 #include <fcntl.h>
@@ -128,6 +129,6 @@ TEST(a_root_that_is_none_is_named)
 	end(&t);
 }
 
-RUN_TESTS(UNIT(a_path_through_a_link_gets_the_name_without),
-	  UNIT(the_root_may_be_a_link_and_nothing_below_it),
-	  UNIT(the_root_is_the_directory_and_not_its_name), UNIT(a_root_that_is_none_is_named))
+RUN_TESTS_WITH(has_openat2(), "no openat2 here", UNIT(a_path_through_a_link_gets_the_name_without),
+	       UNIT(the_root_may_be_a_link_and_nothing_below_it),
+	       UNIT(the_root_is_the_directory_and_not_its_name), UNIT(a_root_that_is_none_is_named))

@@ -2,7 +2,9 @@
 /* Mount targets, as far as nobody needs root for them. */
 #include "base/mem.h"
 #include "base/path.h"
+#include "host/condition.h"
 #include "host/mount.h"
+#include "needs.h"
 #include "scratch.h"
 
 #include <fcntl.h>
@@ -139,6 +141,37 @@ TEST(a_symlink_on_the_way_is_refused)
 	scratch_done(&s);
 }
 
-RUN_TESTS(UNIT(a_symlink_on_the_way_is_refused), UNIT(looks_without_following),
-	  UNIT(makes_and_removes_targets), UNIT(removes_nothing_that_holds_something),
-	  UNIT(unmounting_what_is_not_mounted_is_done_already))
+static int note_root(void *arg, const char *path, bool read_only)
+{
+	(void)read_only;
+	*(bool *)arg |= strcmp(path, "/") == 0;
+	return 0;
+}
+
+TEST(finds_the_root_of_this_machine)
+{
+	struct host_mount_at at;
+	bool is_found = false;
+	struct err err;
+
+	ASSERT_OK(host_mount_look("/", &at, &err), &err);
+	ASSERT_OK(host_mount_each(at.device, note_root, &is_found, &err), &err);
+	ASSERT_TRUE(is_found);
+}
+
+TEST(a_mount_is_well_by_its_options)
+{
+	struct host_condition is;
+	struct err err;
+
+	ASSERT_OK(host_condition_of_mount("/proc", &is, &err), &err);
+	ASSERT_FALSE(is.is_shut_down);
+	ASSERT_ERR(host_condition_of_mount("/proc/absent", &is, &err), &err, ERR_NOT_FOUND,
+		   "/proc/absent");
+}
+
+RUN_TESTS_WITH(has_openat2(), "no openat2 here", UNIT(a_symlink_on_the_way_is_refused),
+	       UNIT(looks_without_following), UNIT(makes_and_removes_targets),
+	       UNIT(removes_nothing_that_holds_something),
+	       UNIT(unmounting_what_is_not_mounted_is_done_already),
+	       UNIT(finds_the_root_of_this_machine), UNIT(a_mount_is_well_by_its_options))
