@@ -17,7 +17,9 @@
 #include "base/mem.h"
 #include "cmd/lanes.h"
 #include "cmd/process.h"
+#include "control/core.h"
 #include "control/provision.h"
+#include "control/storage.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
@@ -30,6 +32,7 @@
 
 #define PROBE_INTERVAL_NS NS_PER_S
 #define SPARE_THREADS 4
+#define KINDS_MAX 6
 #define LEASE_NAME_MAX 280
 
 struct controller {
@@ -53,8 +56,8 @@ struct controller {
 	bool is_running;   /* the loop has its thread */
 
 	pthread_mutex_t lock;
-	char waiting[ERR_MSG_MAX];        /* lock: what the start waits for, "" once it is over */
-	struct informer *all[KUBE_KINDS]; /* lock until the start is over: those that run */
+	char waiting[ERR_MSG_MAX];       /* lock: what the start waits for, "" once it is over */
+	struct informer *all[KINDS_MAX]; /* lock until the start is over: those that run */
 	size_t n_all;
 };
 
@@ -178,9 +181,9 @@ static int wait_for_driver(struct controller *c, struct err *err)
 	}
 }
 
-static struct informer *add_informer(struct controller *c, enum kube_kind kind)
+static struct informer *add_informer(struct controller *c, const struct kube_type *type)
 {
-	struct informer *i = informer_new(c->client, kind);
+	struct informer *i = informer_new(c->client, type);
 
 	LOCK_SCOPE(&c->lock);
 	c->all[c->n_all++] = i;
@@ -223,15 +226,15 @@ static int start_provisioner(struct controller *c, struct err *err)
 	format_lease_name(c->driver_name, lease);
 	journal = xasprintf("%s-intents", lease);
 	c->caches = (struct control_caches){
-		.pvcs = add_informer(c, KUBE_PVC),
-		.pvs = add_informer(c, KUBE_PV),
-		.classes = add_informer(c, KUBE_STORAGE_CLASS),
+		.pvcs = add_informer(c, &core_pvc_type),
+		.pvs = add_informer(c, &core_pv_type),
+		.classes = add_informer(c, &storage_class_type),
 	};
 	if (c->attaches)
-		c->caches.attachments = add_informer(c, KUBE_VOLUME_ATTACHMENT);
+		c->caches.attachments = add_informer(c, &storage_attachment_type);
 	if (c->has_topology) {
-		c->caches.nodes = add_informer(c, KUBE_NODE);
-		c->caches.csi_nodes = add_informer(c, KUBE_CSI_NODE);
+		c->caches.nodes = add_informer(c, &core_node_type);
+		c->caches.csi_nodes = add_informer(c, &storage_csi_node_type);
 	}
 	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
 	if (provisioner_new(

@@ -60,7 +60,7 @@ static bool is_pv_cached(const struct attempt *a)
 {
 	autokobj const struct kube_object *o = informer_get(a->p->caches.pvs, "", a->pv_name);
 
-	return o && str_is_equal(kube_as_pv(o)->claim_uid, a->uid);
+	return o && str_is_equal(core_pv_of(o)->claim_uid, a->uid);
 }
 
 static void find_class(struct attempt *a)
@@ -73,7 +73,7 @@ static void find_class(struct attempt *a)
 
 static bool may_start(const struct attempt *a)
 {
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct storage_class *class = attempt_class(a);
 	const char *node = strmap_find(&a->obj->annotations, ANN_SELECTED_NODE);
 
 	if (a->was_in_doubt)
@@ -84,7 +84,7 @@ static bool may_start(const struct attempt *a)
 
 static enum claim_need look(struct attempt *a)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
+	const struct core_pvc *claim = attempt_claim(a);
 	bool is_over = a->obj->is_deleting || *claim->volume_name;
 
 	if (!a->was_in_doubt && (is_over || !is_ours(a->p, a->obj)))
@@ -259,7 +259,7 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 	return QUEUE_RETRY;
 }
 
-static bool has_foreign_source(const struct kube_pvc *claim)
+static bool has_foreign_source(const struct core_pvc *claim)
 {
 	bool is_snapshot = str_is_equal(claim->source_kind, "VolumeSnapshot") &&
 			   str_is_equal(claim->source_api_group, "snapshot.storage.k8s.io");
@@ -384,10 +384,10 @@ static enum queue_verdict clean_up(struct attempt *a)
 /* A bound claim that asks for more, of a driver that cannot give it: nobody else would say so. */
 static void tell_growth(struct attempt *a)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
+	const struct core_pvc *claim = attempt_claim(a);
 	autokobj const struct kube_object *o =
 		*claim->volume_name ? informer_get(a->p->caches.pvs, "", claim->volume_name) : NULL;
-	const struct kube_pv *pv = kube_as_pv(o);
+	const struct core_pv *pv = core_pv_of(o);
 	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
@@ -437,7 +437,7 @@ static int is_gone(struct provisioner *p, struct ctx *ctx, const char *key, cons
 {
 	const char *slash = strchr(key, '/');
 	const char *ns = arena_strndup(ctx->arena, key, (size_t)(slash - key));
-	autofree char *path = kube_object_path(KUBE_PVC, ns, slash + 1);
+	autofree char *path = kube_object_path(&core_pvc_type, ns, slash + 1);
 	autojson struct json_doc *doc = NULL;
 
 	if (kube_get(p->client, ctx, path, &doc, err) < 0)

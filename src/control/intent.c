@@ -18,7 +18,7 @@
 
 static int take_document(struct attempt *a, struct json_doc *doc, struct err *err)
 {
-	struct kube_object *obj = kube_object_decode(KUBE_PVC, json_root(doc));
+	struct kube_object *obj = kube_object_decode(&core_pvc_type, json_root(doc));
 
 	if (!obj) {
 		json_free(doc);
@@ -34,7 +34,7 @@ static int take_document(struct attempt *a, struct json_doc *doc, struct err *er
 
 static char *claim_path(const struct attempt *a)
 {
-	return kube_object_path(KUBE_PVC, a->obj->ns, a->obj->name);
+	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name);
 }
 
 int intent_read(struct attempt *a, struct err *err)
@@ -115,8 +115,8 @@ int intent_unselect(struct attempt *a, struct err *err)
 
 void intent_fill(struct attempt *a)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct core_pvc *claim = attempt_claim(a);
+	const struct storage_class *class = attempt_class(a);
 	struct intent *it = &a->it;
 
 	it->uid = a->uid;

@@ -6,11 +6,12 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "control/core.h"
 #include "control/intent.h"
 #include "control/journal.h"
 #include "control/secrets.h"
+#include "control/storage.h"
 #include "csi/service.h"
-#include "kube/object.h"
 #include "kube/queue.h"
 
 #include <pthread.h>
@@ -18,13 +19,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* On a PV: DeleteVolume comes before the object goes. */
-#define PV_FINALIZER "external-provisioner.volume.kubernetes.io/finalizer"
-
-#define ANN_PROVISIONER "volume.kubernetes.io/storage-provisioner"
-#define ANN_PROVISIONER_BETA "volume.beta.kubernetes.io/storage-provisioner"
-#define ANN_MIGRATED_TO "pv.kubernetes.io/migrated-to"
-#define ANN_SELECTED_NODE "volume.kubernetes.io/selected-node"
 #define ANN_PROVISIONED_BY "pv.kubernetes.io/provisioned-by"
 #define ANN_DELETE_SECRET_NAME "volume.kubernetes.io/provisioner-deletion-secret-name"
 #define ANN_DELETE_SECRET_NS "volume.kubernetes.io/provisioner-deletion-secret-namespace"
@@ -108,13 +102,13 @@ struct attempt {
 	struct intent it; /* what is asked for: built from claim and class, or as recorded */
 };
 
-static inline const struct kube_pvc *attempt_claim(const struct attempt *a)
+static inline const struct core_pvc *attempt_claim(const struct attempt *a)
 {
-	return kube_as_pvc(a->obj);
+	return core_pvc_of(a->obj);
 }
-static inline const struct kube_storage_class *attempt_class(const struct attempt *a)
+static inline const struct storage_class *attempt_class(const struct attempt *a)
 {
-	return kube_as_class(a->class_obj);
+	return storage_class_of(a->class_obj);
 }
 
 /* The driver has it, and whoever started us reckoned with it and gave us the caches. */

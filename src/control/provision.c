@@ -126,7 +126,7 @@ static bool is_same_annotation(const struct kube_object *a, const struct kube_ob
 
 static bool is_claim_changed(const struct kube_object *a, const struct kube_object *b)
 {
-	const struct kube_pvc *old = kube_as_pvc(a), *new = kube_as_pvc(b);
+	const struct core_pvc *old = core_pvc_of(a), *new = core_pvc_of(b);
 
 	return !str_is_equal(a->uid, b->uid) || a->is_deleting != b->is_deleting ||
 	       !str_is_equal(old->volume_name, new->volume_name) ||
@@ -164,7 +164,7 @@ static void on_volume(void *arg, const struct kube_object *old_obj,
 		      const struct kube_object *new_obj)
 {
 	struct provisioner *p = arg;
-	const struct kube_pv *gone = new_obj ? NULL : kube_as_pv(old_obj);
+	const struct core_pv *gone = new_obj ? NULL : core_pv_of(old_obj);
 
 	if (gone)
 		note_forget(p, gone->meta.uid);
@@ -182,7 +182,7 @@ struct class_visit {
 static int add_waiting(void *arg, const struct kube_object *o)
 {
 	const struct class_visit *visit = arg;
-	const struct kube_pvc *claim = kube_as_pvc(o);
+	const struct core_pvc *claim = core_pvc_of(o);
 
 	if (!*claim->volume_name && str_is_equal(claim->class_name, visit->class_name))
 		add_claim(visit->p, o->ns, o->name);
@@ -207,7 +207,7 @@ static void on_attachment(void *arg, const struct kube_object *old_obj,
 	struct provisioner *p = arg;
 
 	if (!new_obj && old_obj)
-		queue_add(p->volumes, kube_as_attachment(old_obj)->pv_name);
+		queue_add(p->volumes, storage_attachment_of(old_obj)->pv_name);
 }
 
 static bool has_synced(const struct provisioner *p)

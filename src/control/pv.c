@@ -177,15 +177,15 @@ void pv_write(const struct attempt *a, const struct csi_volume *volume, struct s
 
 int pv_is_saved(struct attempt *a, const char *handle, struct err *err)
 {
-	autofree char *path = kube_object_path(KUBE_PV, "", a->pv_name);
+	autofree char *path = kube_object_path(&core_pv_type, "", a->pv_name);
 	autojson struct json_doc *doc = NULL;
 	autokobj const struct kube_object *o = NULL;
-	const struct kube_pv *pv;
+	const struct core_pv *pv;
 
 	if (kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	o = kube_object_decode(KUBE_PV, json_root(doc));
-	pv = kube_as_pv(o);
+	o = kube_object_decode(&core_pv_type, json_root(doc));
+	pv = core_pv_of(o);
 	if (!pv || !str_is_equal(pv->claim_uid, a->uid) ||
 	    !str_is_equal(pv->driver, a->p->driver) ||
 	    (handle && !str_is_equal(pv->handle, handle)))
@@ -197,6 +197,7 @@ int pv_is_saved(struct attempt *a, const char *handle, struct err *err)
 
 int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 {
+	autofree char *path = kube_collection_path(&core_pv_type);
 	autostr struct str body = STR_INIT;
 	autojson struct json_doc *doc = NULL;
 	autokobj const struct kube_object *o = NULL;
@@ -205,8 +206,7 @@ int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 	if (provision_may_act(a->p, err) < 0)
 		return -1;
 	pv_write(a, volume, &body);
-	if (kube_create(a->p->client, a->ctx, kube_kind_path(KUBE_PV), str_get(&body), &doc, err) <
-	    0) {
+	if (kube_create(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0) {
 		if (err->code != ERR_ALREADY_EXISTS)
 			return err_wrap(err, "save persistentvolume %s", a->pv_name);
 		saved = pv_is_saved(a, volume->volume_id, err);
@@ -216,7 +216,7 @@ int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 				       a->pv_name);
 		return saved < 0 ? -1 : 0;
 	}
-	o = kube_object_decode(KUBE_PV, json_root(doc));
+	o = kube_object_decode(&core_pv_type, json_root(doc));
 	if (o)
 		informer_note_write(a->p->caches.pvs, o);
 	return 0;

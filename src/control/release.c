@@ -46,12 +46,12 @@ static void fresh_pv_done(struct fresh_pv *f)
 static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, struct fresh_pv *f,
 		   struct err *err)
 {
-	autofree char *path = kube_object_path(KUBE_PV, "", name);
+	autofree char *path = kube_object_path(&core_pv_type, "", name);
 
 	fresh_pv_done(f);
 	if (kube_get(p->client, ctx, path, &f->doc, err) < 0)
 		return -1;
-	f->obj = kube_object_decode(KUBE_PV, json_root(f->doc));
+	f->obj = kube_object_decode(&core_pv_type, json_root(f->doc));
 	if (!f->obj)
 		return err_set(err, ERR_INTERNAL, "the API server's answer is no persistentvolume");
 	informer_note_write(p->caches.pvs, f->obj);
@@ -62,7 +62,7 @@ static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, str
 static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
 			   bool is_wanted, struct err *err)
 {
-	autofree char *path = kube_object_path(KUBE_PV, "", o->name);
+	autofree char *path = kube_object_path(&core_pv_type, "", o->name);
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 
@@ -89,7 +89,7 @@ static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct 
 
 static bool is_to_be_deleted(const struct provisioner *p, const struct kube_object *o)
 {
-	const struct kube_pv *pv = kube_as_pv(o);
+	const struct core_pv *pv = core_pv_of(o);
 
 	return str_is_equal(pv->driver, p->driver) && *pv->handle && *pv->claim_uid &&
 	       str_is_equal(pv->phase, "Released") && str_is_equal(pv->reclaim_policy, "Delete") &&
@@ -97,10 +97,10 @@ static bool is_to_be_deleted(const struct provisioner *p, const struct kube_obje
 }
 
 /* 1 if the claim that the PV was bound to is there no more, 0 if it is. */
-static int is_claim_gone(struct provisioner *p, struct ctx *ctx, const struct kube_pv *pv,
+static int is_claim_gone(struct provisioner *p, struct ctx *ctx, const struct core_pv *pv,
 			 struct err *err)
 {
-	autofree char *path = kube_object_path(KUBE_PVC, pv->claim_ns, pv->claim_name);
+	autofree char *path = kube_object_path(&core_pvc_type, pv->claim_ns, pv->claim_name);
 	autojson struct json_doc *doc = NULL;
 
 	if (kube_get(p->client, ctx, path, &doc, err) < 0)
@@ -117,7 +117,7 @@ struct attachment_search {
 static int match_attachment(void *arg, const struct kube_object *o)
 {
 	struct attachment_search *search = arg;
-	const struct kube_volume_attachment *va = kube_as_attachment(o);
+	const struct storage_attachment *va = storage_attachment_of(o);
 
 	if (!str_is_equal(va->pv_name, search->pv_name))
 		return 0;
@@ -140,7 +140,7 @@ static int check_attachments(struct provisioner *p, struct ctx *ctx, const struc
 		       search.node_name);
 }
 
-static int resolve_by_class(struct provisioner *p, struct ctx *ctx, const struct kube_pv *pv,
+static int resolve_by_class(struct provisioner *p, struct ctx *ctx, const struct core_pv *pv,
 			    struct secret_ref *ret_ref, struct err *err)
 {
 	autokobj const struct kube_object *class =
@@ -153,8 +153,8 @@ static int resolve_by_class(struct provisioner *p, struct ctx *ctx, const struct
 
 	if (!class)
 		return 0;
-	return secret_ref_resolve(ctx->arena, &kube_as_class(class)->parameters, SECRET_PROVISIONER,
-				  &vars, ret_ref, err);
+	return secret_ref_resolve(ctx->arena, &storage_class_of(class)->parameters,
+				  SECRET_PROVISIONER, &vars, ret_ref, err);
 }
 
 /* As noted on the PV when it was made; a PV without the note (made by hand) goes by its class. */
@@ -168,7 +168,7 @@ static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct fre
 		.ns = str_or(json_get_string(annotations, ANN_DELETE_SECRET_NS), ""),
 	};
 
-	if (!name && resolve_by_class(p, ctx, kube_as_pv(f->obj), &ref, err) < 0)
+	if (!name && resolve_by_class(p, ctx, core_pv_of(f->obj), &ref, err) < 0)
 		return -1;
 	if (secret_fetch(p->client, ctx, &ref, ret_secrets, err) == 0)
 		return 0;
@@ -202,7 +202,7 @@ static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *pa
 	if (kube_patch(p->client, ctx, path, KUBE_PATCH_STRATEGIC, str_get(&body), &doc, err) ==
 	    0) {
 		/* so that our own DELETE, when the watch tells of it, is not looked at again */
-		o = kube_object_decode(KUBE_PV, json_root(doc));
+		o = kube_object_decode(&core_pv_type, json_root(doc));
 		if (o)
 			informer_note_write(p->caches.pvs, o);
 		return 0;
@@ -215,7 +215,7 @@ static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *pa
 static int remove_object(struct provisioner *p, struct ctx *ctx, const char *name,
 			 const struct fresh_pv *f, struct err *err)
 {
-	autofree char *path = kube_object_path(KUBE_PV, "", name);
+	autofree char *path = kube_object_path(&core_pv_type, "", name);
 
 	if (provision_may_act(p, err) < 0 ||
 	    kube_delete(p->client, ctx, path, f->obj->uid, err) < 0)
@@ -234,7 +234,7 @@ static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fr
 
 	if (find_secrets(p, ctx, f, &secrets, err) < 0)
 		return -1;
-	return provision_delete_volume(p, ctx, kube_as_pv(f->obj)->handle, &secrets, err);
+	return provision_delete_volume(p, ctx, core_pv_of(f->obj)->handle, &secrets, err);
 }
 
 /* A volume whose pod goes at the same moment is still being unmounted: nobody need be told, and
@@ -262,9 +262,9 @@ static enum queue_verdict fail_delete(struct provisioner *p, const struct kube_o
 		return QUEUE_RETRY;
 	if (!is_attached && is_moment(p, o, err, ret_after_ns))
 		return QUEUE_RETRY_AFTER;
-	metric_add(METRIC_DELETE_FAILED, 1, METRIC_ARGS(kube_as_pv(o)->class_name));
+	metric_add(METRIC_DELETE_FAILED, 1, METRIC_ARGS(core_pv_of(o)->class_name));
 	log_warn("volume not deleted", log_str("pv", o->name),
-		 log_str("volume", kube_as_pv(o)->handle), log_err(err));
+		 log_str("volume", core_pv_of(o)->handle), log_err(err));
 	if (is_attached)
 		recorder_event(p->recorder, o, RECORDER_NORMAL, "VolumeDelete", "%s", err->msg);
 	else
@@ -277,16 +277,16 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 				  struct fresh_pv *f, int64_t *ret_after_ns)
 {
 	int64_t began_ns = clock_now_ns();
-	const char *class = arena_strdup(ctx->arena, kube_as_pv(f->obj)->class_name);
-	const char *handle = arena_strdup(ctx->arena, kube_as_pv(f->obj)->handle);
+	const char *class = arena_strdup(ctx->arena, core_pv_of(f->obj)->class_name);
+	const char *handle = arena_strdup(ctx->arena, core_pv_of(f->obj)->handle);
 	const char *uid = arena_strdup(ctx->arena, f->obj->uid);
 	int64_t took_ns;
 	struct err err;
-	int gone = is_claim_gone(p, ctx, kube_as_pv(f->obj), &err);
+	int gone = is_claim_gone(p, ctx, core_pv_of(f->obj), &err);
 
 	if (gone == 0)
 		(void)err_set(&err, ERR_FAILED_PRECONDITION, "its claim %s/%s is there",
-			      kube_as_pv(f->obj)->claim_ns, kube_as_pv(f->obj)->claim_name);
+			      core_pv_of(f->obj)->claim_ns, core_pv_of(f->obj)->claim_name);
 	if (gone <= 0) {
 		log_warn("released persistentvolume kept", log_str("pv", name), log_err(&err));
 		return QUEUE_RETRY;
@@ -333,7 +333,7 @@ static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, con
 static bool is_finalizer_due(const struct provisioner *p, const struct kube_object *o,
 			     bool *ret_wanted)
 {
-	const struct kube_pv *pv = kube_as_pv(o);
+	const struct core_pv *pv = core_pv_of(o);
 	bool has = kube_object_has_finalizer(o, PV_FINALIZER);
 
 	if (!str_is_equal(pv->driver, p->driver))

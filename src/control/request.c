@@ -91,7 +91,7 @@ static bool has_controller_cap(const struct attempt *a, enum csi_controller_cap 
 
 static int build_capabilities(struct attempt *a, struct err *err)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
+	const struct core_pvc *claim = attempt_claim(a);
 	const struct kube_string_list *options = &attempt_class(a)->mount_options;
 	bool is_block = str_is_equal(claim->volume_mode, "Block");
 	struct vol_capability *caps =
@@ -125,7 +125,7 @@ static int build_capabilities(struct attempt *a, struct err *err)
 /* What the claim asks for and this provisioner, or the driver behind it, does not do. */
 static int check_wishes(const struct attempt *a, struct err *err)
 {
-	const struct kube_pvc *claim = attempt_claim(a);
+	const struct core_pvc *claim = attempt_claim(a);
 
 	if (!(a->caps.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)) ||
 	    !has_controller_cap(a, CSI_CTRL_CREATE_DELETE_VOLUME))

@@ -63,7 +63,7 @@ static void add_term(struct terms *terms, struct strmap segments)
 	vec_push(&terms->list, ((struct vol_topology){ .segments = segments }));
 }
 
-static const struct kube_string_list *find_keys(const struct kube_csi_node *node,
+static const struct kube_string_list *find_keys(const struct storage_csi_node *node,
 						const char *driver)
 {
 	for (size_t i = 0; i < node->n_drivers; i++)
@@ -124,7 +124,7 @@ static int read_selected(struct attempt *a, const char *node_name,
 		return err_set(err, ERR_NOT_FOUND, "selected node '%s' has no %s object", node_name,
 			       node ? "CSINode" : "Node");
 	}
-	keys = find_keys(kube_as_csi_node(csi_node), a->p->driver);
+	keys = find_keys(storage_csi_node_of(csi_node), a->p->driver);
 	if (!keys || keys->n == 0)
 		return err_set(
 			err, ERR_UNAVAILABLE,
@@ -150,7 +150,8 @@ static void add_nodes(struct attempt *a, const struct kube_string_list *only_key
 	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
 	for (size_t i = 0; i < nodes.objects.n; i++) {
 		const struct kube_object *o = nodes.objects.v[i];
-		const struct kube_string_list *keys = find_keys(kube_as_csi_node(o), a->p->driver);
+		const struct kube_string_list *keys =
+			find_keys(storage_csi_node_of(o), a->p->driver);
 		autokobj const struct kube_object *node =
 			informer_get(a->p->caches.nodes, "", o->name);
 		struct strmap segments;
@@ -163,7 +164,7 @@ static void add_nodes(struct attempt *a, const struct kube_string_list *only_key
 	csi_node_list_done(&nodes);
 }
 
-static bool has_duplicate_key(const struct kube_topology_terms *allowed)
+static bool has_duplicate_key(const struct storage_terms *allowed)
 {
 	for (size_t i = 0; i < allowed->n; i++)
 		for (size_t k = 0; k < i; k++)
@@ -173,7 +174,7 @@ static bool has_duplicate_key(const struct kube_topology_terms *allowed)
 }
 
 /* All combinations of one value a key: counts through them as an odometer. */
-static int add_product(struct arena *arena, const struct kube_topology_terms *allowed,
+static int add_product(struct arena *arena, const struct storage_terms *allowed,
 		       struct terms *terms, struct err *err)
 {
 	size_t *at = arena_array(arena, allowed->n, sizeof(*at));
@@ -209,7 +210,7 @@ static bool has_pool_keys(const struct attempt *a, const struct kube_string_list
 	return false;
 }
 
-static bool bears(const struct kube_object *node, const struct kube_topology_term *wanted)
+static bool bears(const struct kube_object *node, const struct storage_term *wanted)
 {
 	const char *value = strmap_find(&node->labels, wanted->key);
 
@@ -217,8 +218,7 @@ static bool bears(const struct kube_object *node, const struct kube_topology_ter
 }
 
 /* The node's segments that a class's term leaves: of pools that the term names, else all. */
-static struct strmap allowed_segments(const struct attempt *a,
-				      const struct kube_topology_terms *allowed,
+static struct strmap allowed_segments(const struct attempt *a, const struct storage_terms *allowed,
 				      const struct strmap *all)
 {
 	struct strpair *pairs = arena_array(a->ctx->arena, allowed->n, sizeof(*pairs));
@@ -238,13 +238,13 @@ static struct strmap allowed_segments(const struct attempt *a,
 static void add_bearer(struct attempt *a, const struct kube_object *node,
 		       const struct kube_string_list *keys, bool **known, struct terms *terms)
 {
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct storage_class *class = attempt_class(a);
 	struct strmap all;
 
 	if (read_term(a->ctx->arena, node, keys, &all))
 		return;
 	for (size_t i = 0; i < class->n_allowed; i++) {
-		const struct kube_topology_terms *allowed = &class->allowed[i];
+		const struct storage_terms *allowed = &class->allowed[i];
 		size_t n_borne = 0;
 
 		for (size_t k = 0; k < allowed->n; k++) {
@@ -258,7 +258,7 @@ static void add_bearer(struct attempt *a, const struct kube_object *node,
 
 static int refuse_allowed(const struct attempt *a, bool *const *known, struct err *err)
 {
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct storage_class *class = attempt_class(a);
 
 	for (size_t i = 0; i < class->n_allowed; i++)
 		for (size_t k = 0; k < class->allowed[i].n; k++)
@@ -275,7 +275,7 @@ static int refuse_allowed(const struct attempt *a, bool *const *known, struct er
  * is another kind of driver. */
 static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct err *err)
 {
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct storage_class *class = attempt_class(a);
 	struct csi_node_list nodes = { .objects = VEC_INIT };
 	bool **known = arena_array(a->ctx->arena, class->n_allowed, sizeof(*known));
 	bool is_pools = false;
@@ -285,7 +285,8 @@ static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct e
 	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
 	for (size_t i = 0; i < nodes.objects.n; i++) {
 		const struct kube_object *o = nodes.objects.v[i];
-		const struct kube_string_list *keys = find_keys(kube_as_csi_node(o), a->p->driver);
+		const struct kube_string_list *keys =
+			find_keys(storage_csi_node_of(o), a->p->driver);
 		autokobj const struct kube_object *node =
 			informer_get(a->p->caches.nodes, "", o->name);
 
@@ -302,7 +303,7 @@ static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct e
 
 static int add_allowed(struct attempt *a, struct terms *terms, struct err *err)
 {
-	const struct kube_storage_class *class = attempt_class(a);
+	const struct storage_class *class = attempt_class(a);
 	int r = class->n_allowed ? add_pools_of_allowed(a, terms, err) : 0;
 
 	if (r != 0)

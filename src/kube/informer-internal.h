@@ -15,7 +15,7 @@ enum phase { SYNCING, LISTING, WATCHING, N_PHASES };
 struct informer {
 	struct kube_client *client;
 	struct ev_loop *loop;
-	enum kube_kind kind;
+	const struct kube_type *type;
 	struct cache cache;
 	atomic_bool is_synced;
 	atomic_bool is_started;

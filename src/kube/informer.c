@@ -11,13 +11,13 @@
 #include "event/sync.h"
 #include "kube/client-internal.h"
 
-struct informer *informer_new(struct kube_client *client, enum kube_kind kind)
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type)
 {
 	struct informer *i = xcalloc(1, sizeof(*i));
 
 	i->client = client;
 	i->loop = kube_client_loop(client);
-	i->kind = kind;
+	i->type = type;
 	cache_init(&i->cache);
 	pthread_mutex_init(&i->lock, NULL);
 	return i;

@@ -29,7 +29,7 @@ struct informer;
 typedef void (*informer_change_fn)(void *arg, const struct kube_object *old_obj,
 				   const struct kube_object *new_obj);
 
-struct informer *informer_new(struct kube_client *client, enum kube_kind kind);
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type);
 void informer_free(struct informer *i);
 int informer_on_change(struct informer *i, informer_change_fn fn,
 		       void *arg); /* before start; at most 8 */

@@ -129,9 +129,8 @@ static void tell_denied(struct informer *i, const struct err *why)
 	else if (now_ns - i->told_ns < DENIED_AGAIN_NS)
 		return;
 	i->told_ns = now_ns;
-	log_warn("the API server does not let us watch",
-		 log_str("resource", kube_kind_resource(i->kind)), log_err(why),
-		 log_duration("age", now_ns - i->denied_ns));
+	log_warn("the API server does not let us watch", log_str("resource", i->type->resource),
+		 log_err(why), log_duration("age", now_ns - i->denied_ns));
 }
 
 /* The stream has proved good. */
@@ -141,8 +140,7 @@ static void is_well(struct informer *i)
 	set_trouble(i, "");
 	if (i->denied_ns == 0)
 		return;
-	log_info("the API server lets us watch again",
-		 log_str("resource", kube_kind_resource(i->kind)),
+	log_info("the API server lets us watch again", log_str("resource", i->type->resource),
 		 log_duration("after", clock_now_ns() - i->denied_ns));
 	i->denied_ns = 0;
 }
@@ -205,7 +203,7 @@ static void give_up(struct informer *i, const struct err *why)
 {
 	enum outcome how = is_gone(why) ? GONE : is_refusal(i, why) ? REFUSED : BROKE;
 
-	log_debug("watch ended", log_str("resource", kube_kind_resource(i->kind)), log_err(why));
+	log_debug("watch ended", log_str("resource", i->type->resource), log_err(why));
 	if (i->phase == SYNCING && how == REFUSED)
 		i->lacks_watch_list = true;
 	else if (how != GONE)
@@ -221,7 +219,7 @@ static void on_guard(void *arg)
 	struct err why;
 
 	(void)err_set(&why, ERR_UNAVAILABLE, "%s %s: nothing came of it in time", verb_of(i),
-		      kube_kind_resource(i->kind));
+		      i->type->resource);
 	give_up(i, &why);
 }
 
@@ -233,11 +231,11 @@ static int finish_sync(struct informer *i, struct err *err)
 		return err_set(err, ERR_OUT_OF_RANGE,
 			       "%s %s: the API server's versions went back to %s (a restored "
 			       "etcd?); all is read anew",
-			       verb_of(i), kube_kind_resource(i->kind), str_get(&i->version));
+			       verb_of(i), i->type->resource, str_get(&i->version));
 	}
 	i->must_replace = false;
 	is_well(i);
-	log_debug("in sync", log_str("resource", kube_kind_resource(i->kind)),
+	log_debug("in sync", log_str("resource", i->type->resource),
 		  log_u64("objects", informer_count(i)));
 	atomic_store(&i->is_synced, true);
 	mem_trim(); /* the documents of the list have come and gone */
@@ -256,7 +254,7 @@ static void start_guard(struct informer *i)
 
 static int apply_item(struct informer *i, const struct json *item)
 {
-	struct kube_object *o = kube_object_decode(i->kind, item);
+	struct kube_object *o = kube_object_decode(i->type, item);
 
 	if (o)
 		cache_apply(&i->cache, o);
@@ -282,7 +280,7 @@ static int take_bookmark(struct informer *i, const struct json *object, struct e
 	if (i->phase == WATCHING && kube_version_compare(version, str_get(&i->version)) < 0)
 		return err_set(err, ERR_OUT_OF_RANGE,
 			       "watch %s: the API server is at version %s, and was at %s",
-			       kube_kind_resource(i->kind), version, str_get(&i->version));
+			       i->type->resource, version, str_get(&i->version));
 	set_text(&i->version, version);
 	if (i->phase == WATCHING) {
 		cache_set_position(&i->cache, version);
@@ -317,10 +315,10 @@ static int take_event(struct informer *i, const struct json *event, struct err *
 		return fail_event(i, object, err);
 	if (strcmp(type, "BOOKMARK") == 0)
 		return take_bookmark(i, object, err);
-	o = kube_object_decode(i->kind, object);
+	o = kube_object_decode(i->type, object);
 	if (!o)
 		return err_set(err, ERR_INTERNAL, "watch %s: an event '%s' without an object",
-			       kube_kind_resource(i->kind), type);
+			       i->type->resource, type);
 	if (strcmp(type, "DELETED") == 0)
 		cache_remove(&i->cache, o);
 	else
@@ -339,7 +337,7 @@ static int on_part(void *arg, enum split_part part, const char *text, size_t n, 
 
 	if (json_parse(text, n, &doc, err) < 0) {
 		err->code = ERR_INTERNAL;
-		return err_wrap(err, "%s %s", verb_of(i), kube_kind_resource(i->kind));
+		return err_wrap(err, "%s %s", verb_of(i), i->type->resource);
 	}
 	if (i->phase == LISTING)
 		return take_list_part(i, part, json_root(doc));
@@ -402,7 +400,7 @@ static void on_complete(struct informer *i)
 		return;
 	}
 	(void)err_set(&why, ERR_UNAVAILABLE, "%s %s: the reply ended early", verb_of(i),
-		      kube_kind_resource(i->kind));
+		      i->type->resource);
 	give_up(i, &why);
 }
 
@@ -413,7 +411,7 @@ static void on_end(void *arg, const struct err *why)
 
 	i->stream = NULL;
 	if (why->code != ERR_OK) {
-		(void)err_wrap(&err, "%s %s", verb_of(i), kube_kind_resource(i->kind));
+		(void)err_wrap(&err, "%s %s", verb_of(i), i->type->resource);
 		kube_client_note_failure(i->client, "GET", &err);
 		give_up(i, &err);
 	} else if (i->status != 200) {
@@ -444,9 +442,10 @@ static void append_escaped(struct str *s, const char *text)
 
 static char *make_path(const struct informer *i)
 {
+	autofree char *collection = kube_collection_path(i->type);
 	struct str s = STR_INIT;
 
-	str_append(&s, kube_kind_path(i->kind));
+	str_append(&s, collection);
 	if (i->phase == LISTING) {
 		str_appendf(&s, "?limit=%d", PAGE_LIMIT);
 		if (i->page.len > 0) {

@@ -11,9 +11,18 @@ struct object_head {
 	_Alignas(8) atomic_uint refs;
 };
 
-/* "PersistentVolumeClaim", "v1". */
-const char *kube_kind_name(enum kube_kind kind);
-const char *kube_kind_api_version(enum kube_kind kind);
+/* Counts what a decoder packs, or says where it goes. */
+struct packer {
+	const struct kube_type *type;
+	size_t arrays_size;
+	size_t strings_size;
+	char *arrays; /* NULL while measuring */
+	char *strings;
+};
+
+/* An object of strings, of which only those with these keys. */
+struct strmap pack_map_of(struct packer *p, const struct json *object,
+			  const struct kube_words *keys);
 
 /* Which of two resource versions of one kind is newer: <0, 0, >0 as strcmp. */
 int kube_version_compare(const char *a, const char *b);

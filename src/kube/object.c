@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lifetime and names of cached objects. What each kind keeps is in decode.c.
+ * Lifetime and names of cached objects. What each type keeps its own decoder says.
  *
  * The count of references sits before the object in the same allocation, so
  * that struct kube_object itself is plain data and all of it is const to users.
@@ -13,54 +13,22 @@
 
 #include <assert.h>
 
-/* clang-format off */
-static const struct {
-	const char *path;
-	const char *resource; /* the path's last component */
-	const char *name;
-	const char *api_version;
-	bool is_namespaced;
-} kinds[KUBE_KINDS] = {
-	[KUBE_PVC] = { "/api/v1/persistentvolumeclaims", "persistentvolumeclaims", "PersistentVolumeClaim", "v1", true },
-	[KUBE_PV] = { "/api/v1/persistentvolumes", "persistentvolumes", "PersistentVolume", "v1", false },
-	[KUBE_STORAGE_CLASS] = { "/apis/storage.k8s.io/v1/storageclasses", "storageclasses", "StorageClass",
-				 "storage.k8s.io/v1", false },
-	[KUBE_NODE] = { "/api/v1/nodes", "nodes", "Node", "v1", false },
-	[KUBE_CSI_NODE] = { "/apis/storage.k8s.io/v1/csinodes", "csinodes", "CSINode", "storage.k8s.io/v1", false },
-	[KUBE_VOLUME_ATTACHMENT] = { "/apis/storage.k8s.io/v1/volumeattachments", "volumeattachments",
-				     "VolumeAttachment", "storage.k8s.io/v1", false },
-};
-/* clang-format on */
-
-const char *kube_kind_path(enum kube_kind kind)
+static const char *api_of(const struct kube_type *type)
 {
-	return kinds[kind].path;
+	return strchr(type->group_version, '/') ? "apis" : "api";
 }
 
-const char *kube_kind_resource(enum kube_kind kind)
+char *kube_collection_path(const struct kube_type *type)
 {
-	return kinds[kind].resource;
+	return xasprintf("/%s/%s/%s", api_of(type), type->group_version, type->resource);
 }
 
-const char *kube_kind_name(enum kube_kind kind)
+char *kube_object_path(const struct kube_type *type, const char *ns, const char *name)
 {
-	return kinds[kind].name;
-}
-
-const char *kube_kind_api_version(enum kube_kind kind)
-{
-	return kinds[kind].api_version;
-}
-
-char *kube_object_path(enum kube_kind kind, const char *ns, const char *name)
-{
-	const char *path = kinds[kind].path;
-	size_t n = strlen(path) - strlen(kinds[kind].resource);
-
-	if (kinds[kind].is_namespaced)
-		return xasprintf("%.*snamespaces/%s/%s/%s", (int)n, path, ns, kinds[kind].resource,
-				 name);
-	return xasprintf("%s/%s", path, name);
+	if (type->is_namespaced)
+		return xasprintf("/%s/%s/namespaces/%s/%s/%s", api_of(type), type->group_version,
+				 ns, type->resource, name);
+	return xasprintf("/%s/%s/%s/%s", api_of(type), type->group_version, type->resource, name);
 }
 
 static struct object_head *head_of(const struct kube_object *o)
@@ -98,40 +66,10 @@ void kube_object_unrefp(const struct kube_object **o)
 	kube_object_unref(*o);
 }
 
-static const void *downcast(const struct kube_object *o, enum kube_kind kind)
+const void *kube_object_as(const struct kube_object *o, const struct kube_type *type)
 {
-	assert(!o || o->kind == kind);
+	assert(!o || o->type == type);
 	return o;
-}
-
-const struct kube_pvc *kube_as_pvc(const struct kube_object *o)
-{
-	return downcast(o, KUBE_PVC);
-}
-
-const struct kube_pv *kube_as_pv(const struct kube_object *o)
-{
-	return downcast(o, KUBE_PV);
-}
-
-const struct kube_storage_class *kube_as_class(const struct kube_object *o)
-{
-	return downcast(o, KUBE_STORAGE_CLASS);
-}
-
-const struct kube_node *kube_as_node(const struct kube_object *o)
-{
-	return downcast(o, KUBE_NODE);
-}
-
-const struct kube_csi_node *kube_as_csi_node(const struct kube_object *o)
-{
-	return downcast(o, KUBE_CSI_NODE);
-}
-
-const struct kube_volume_attachment *kube_as_attachment(const struct kube_object *o)
-{
-	return downcast(o, KUBE_VOLUME_ATTACHMENT);
 }
 
 /* "12" < "100": digits compare by length first, anything else as text. */

@@ -132,8 +132,8 @@ static void put_about(struct json_writer *w, const struct kube_object *o)
 {
 	json_key(w, "involvedObject");
 	json_begin_object(w);
-	json_field_string(w, "kind", kube_kind_name(o->kind));
-	json_field_string(w, "apiVersion", kube_kind_api_version(o->kind));
+	json_field_string(w, "kind", o->type->kind);
+	json_field_string(w, "apiVersion", o->type->group_version);
 	if (*o->ns)
 		json_field_string(w, "namespace", o->ns);
 	json_field_string(w, "name", o->name);
@@ -227,8 +227,8 @@ static int write_again(struct recorder *r, struct ctx *ctx, struct known *series
 static void write_event(struct recorder *r, const struct event *e)
 {
 	const struct kube_object *o = e->about;
-	autofree char *key = xasprintf("%d/%s/%s/%s/%d/%s/%s", o->kind, o->ns, o->name, o->uid,
-				       e->type, e->reason, e->message);
+	autofree char *key = xasprintf("%s/%s/%s/%s/%d/%s/%s", o->type->kind, o->ns, o->name,
+				       o->uid, e->type, e->reason, e->message);
 	struct known *series = find_known(r, r->series, key);
 	struct ctx ctx;
 	struct err err;
@@ -374,7 +374,7 @@ static struct event *make_event(const struct kube_object *about, enum recorder_t
 static bool queue_event(struct recorder *r, struct event *e)
 {
 	const struct kube_object *o = e->about;
-	autofree char *key = xasprintf("%d/%s/%s/%s", o->kind, o->ns, o->name, o->uid);
+	autofree char *key = xasprintf("%s/%s/%s/%s", o->type->kind, o->ns, o->name, o->uid);
 	bool is_first;
 
 	LOCK_SCOPE(&r->lock);

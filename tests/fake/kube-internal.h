@@ -9,7 +9,8 @@ struct map;
 void fake_api_reset(void);
 void fake_cache_reset(void);
 void fake_run_reset(void);
-struct map *fake_objects(void);  /* path → text */
-int fake_kind(const char *text); /* of an object's text; -1 for kinds that are not cached */
+struct map *fake_objects(void); /* path → text */
+/* Of an object's text; NULL for kinds that are not cached. */
+const struct kube_type *fake_type(const char *text);
 
 #endif

@@ -18,7 +18,8 @@
  * dropping these and making new ones.
  */
 #include "base/err.h"
-#include "kube/object.h"
+#include "control/core.h"
+#include "control/storage.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,7 +57,7 @@ void fake_merge(const char *path, const char *patch);
 void fake_delete(const char *path);
 bool fake_has(const char *path);
 const char *fake_text(const char *path); /* valid until the next write; asserts that it is there */
-unsigned fake_count(enum kube_kind kind);
+unsigned fake_count(const struct kube_type *type);
 
 struct informer;
 struct queue;

@@ -186,33 +186,29 @@ struct map *fake_objects(void)
 	return api.objects;
 }
 
-unsigned fake_count(enum kube_kind kind)
+unsigned fake_count(const struct kube_type *type)
 {
 	unsigned n = 0;
 	const char *path;
 	void *text;
 
 	for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
-		n += fake_kind(text) == (int)kind;
+		n += fake_type(text) == type;
 	return n;
 }
 
-int fake_kind(const char *text)
+const struct kube_type *fake_type(const char *text)
 {
-	static const char *const names[KUBE_KINDS] = {
-		[KUBE_PVC] = "PersistentVolumeClaim",
-		[KUBE_PV] = "PersistentVolume",
-		[KUBE_STORAGE_CLASS] = "StorageClass",
-		[KUBE_NODE] = "Node",
-		[KUBE_CSI_NODE] = "CSINode",
-		[KUBE_VOLUME_ATTACHMENT] = "VolumeAttachment",
+	static const struct kube_type *const types[] = {
+		&core_pvc_type,  &core_pv_type,          &storage_class_type,
+		&core_node_type, &storage_csi_node_type, &storage_attachment_type,
 	};
 	autojson struct json_doc *doc = parse(text);
 
-	for (int kind = 0; kind < KUBE_KINDS; kind++)
-		if (str_is_equal(json_get_string(json_root(doc), "kind"), names[kind]))
-			return kind;
-	return -1;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (str_is_equal(json_get_string(json_root(doc), "kind"), types[i]->kind))
+			return types[i];
+	return NULL;
 }
 
 static int reply(const char *path, bool is_lost, struct json_doc **ret, struct err *err)
@@ -270,7 +266,7 @@ int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const 
 	if (fake_has(full))
 		return err_set(err, ERR_ALREADY_EXISTS, "%s exists", full);
 	fake_put(full, body);
-	if (fake_kind(body) == KUBE_PV)
+	if (fake_type(body) == &core_pv_type)
 		admit_pv(full, json_root(doc));
 	return reply(full, is_lost, ret, err);
 }

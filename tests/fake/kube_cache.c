@@ -15,7 +15,7 @@
 #define HANDLERS_MAX 8
 
 struct informer {
-	enum kube_kind kind;
+	const struct kube_type *type;
 	struct map *objects; /* "ns/name" → object, one reference each */
 	struct {
 		informer_change_fn fn;
@@ -39,11 +39,11 @@ void fake_cache_reset(void)
 	cache.notes_writes = true;
 }
 
-struct informer *informer_new(struct kube_client *client, enum kube_kind kind)
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type)
 {
 	struct informer *i = xcalloc(1, sizeof(*i));
 
-	i->kind = kind;
+	i->type = type;
 	i->objects = map_new();
 	i->next = cache.all;
 	cache.all = i;
@@ -176,10 +176,9 @@ static void sync_one(struct informer *i)
 		struct kube_object *o;
 		struct err err;
 
-		if (fake_kind(text) != (int)i->kind ||
-		    json_parse(text, strlen(text), &doc, &err) < 0)
+		if (fake_type(text) != i->type || json_parse(text, strlen(text), &doc, &err) < 0)
 			continue;
-		o = kube_object_decode(i->kind, json_root(doc));
+		o = kube_object_decode(i->type, json_root(doc));
 		key = object_key(o);
 		map_put(seen, key, i);
 		take(i, o);

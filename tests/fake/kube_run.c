@@ -268,7 +268,7 @@ static int look_at_claim(const struct json *ref, char **ret_path)
 	const char *text;
 	struct err err;
 
-	*ret_path = kube_object_path(KUBE_PVC, json_get_string(ref, "namespace"),
+	*ret_path = kube_object_path(&core_pvc_type, json_get_string(ref, "namespace"),
 				     json_get_string(ref, "name"));
 	if (!fake_has(*ret_path))
 		return -1;
@@ -309,18 +309,18 @@ static bool manage_object(const char *path, const char *text)
 	autojson struct json_doc *doc = NULL;
 	const struct json *meta;
 	struct err err;
-	int kind = fake_kind(text);
+	const struct kube_type *type = fake_type(text);
 
 	if (json_parse(text, strlen(text), &doc, &err) < 0)
 		return false;
 	meta = json_get(json_root(doc), "metadata");
 	if (json_get(meta, "deletionTimestamp") && is_protected(meta) &&
-	    (kind != KUBE_PV ||
+	    (type != &core_pv_type ||
 	     !str_is_equal(json_path_string(json_root(doc), "status.phase"), "Bound"))) {
 		without_protection(path, meta);
 		return true;
 	}
-	return kind == KUBE_PV && manage_pv(path, json_root(doc));
+	return type == &core_pv_type && manage_pv(path, json_root(doc));
 }
 
 void fake_employ_manager(bool is_on)

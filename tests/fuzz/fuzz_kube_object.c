@@ -4,7 +4,8 @@
  * it must say the same; every string of it is read to its end, so that a string
  * outside of the object's one allocation is found.
  */
-#include "kube/object.h"
+#include "control/core.h"
+#include "control/storage.h"
 
 #include <assert.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static size_t read_meta(const struct kube_object *o)
 	       read_list(&finalizers) + read_map(&o->annotations) + read_map(&o->labels);
 }
 
-static size_t read_pvc(const struct kube_pvc *c)
+static size_t read_pvc(const struct core_pvc *c)
 {
 	return strlen(c->volume_name) + strlen(c->class_name) + strlen(c->volume_mode) +
 	       read_list(&c->access_modes) + strlen(c->source_kind) + strlen(c->source_api_group) +
@@ -42,14 +43,14 @@ static size_t read_pvc(const struct kube_pvc *c)
 	       strlen(c->phase);
 }
 
-static size_t read_pv(const struct kube_pv *v)
+static size_t read_pv(const struct core_pv *v)
 {
 	return strlen(v->driver) + strlen(v->handle) + strlen(v->class_name) +
 	       strlen(v->reclaim_policy) + strlen(v->claim_ns) + strlen(v->claim_name) +
 	       strlen(v->claim_uid) + strlen(v->phase);
 }
 
-static size_t read_class(const struct kube_storage_class *c)
+static size_t read_class(const struct storage_class *c)
 {
 	size_t n = strlen(c->provisioner) + read_map(&c->parameters) + strlen(c->reclaim_policy) +
 		   read_list(&c->mount_options);
@@ -60,7 +61,7 @@ static size_t read_class(const struct kube_storage_class *c)
 	return n;
 }
 
-static size_t read_csi_node(const struct kube_csi_node *c)
+static size_t read_csi_node(const struct storage_csi_node *c)
 {
 	size_t n = 0;
 
@@ -70,27 +71,25 @@ static size_t read_csi_node(const struct kube_csi_node *c)
 	return n;
 }
 
+static size_t read_attachment(const struct storage_attachment *a)
+{
+	return strlen(a->attacher) + strlen(a->node_name) + strlen(a->pv_name);
+}
+
 static size_t read_all(const struct kube_object *o)
 {
 	size_t n = read_meta(o);
 
-	switch (o->kind) {
-	case KUBE_PVC:
-		return n + read_pvc(kube_as_pvc(o));
-	case KUBE_PV:
-		return n + read_pv(kube_as_pv(o));
-	case KUBE_STORAGE_CLASS:
-		return n + read_class(kube_as_class(o));
-	case KUBE_CSI_NODE:
-		return n + read_csi_node(kube_as_csi_node(o));
-	case KUBE_VOLUME_ATTACHMENT:
-		return n + strlen(kube_as_attachment(o)->attacher) +
-		       strlen(kube_as_attachment(o)->node_name) +
-		       strlen(kube_as_attachment(o)->pv_name);
-	case KUBE_NODE:
-	case KUBE_KINDS:
-		break;
-	}
+	if (o->type == &core_pvc_type)
+		n += read_pvc(core_pvc_of(o));
+	else if (o->type == &core_pv_type)
+		n += read_pv(core_pv_of(o));
+	else if (o->type == &storage_class_type)
+		n += read_class(storage_class_of(o));
+	else if (o->type == &storage_csi_node_type)
+		n += read_csi_node(storage_csi_node_of(o));
+	else if (o->type == &storage_attachment_type)
+		n += read_attachment(storage_attachment_of(o));
 	return n;
 }
 
@@ -99,16 +98,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	autojson struct json_doc *doc = NULL;
 	autokobj const struct kube_object *a = NULL;
 	autokobj const struct kube_object *b = NULL;
-	enum kube_kind kind;
+	static const struct kube_type *const types[] = {
+		&core_pvc_type,  &core_pv_type,          &storage_class_type,
+		&core_node_type, &storage_csi_node_type, &storage_attachment_type,
+	};
+	const struct kube_type *type;
 	struct err err;
 
 	if (size < 2)
 		return 0;
-	kind = (enum kube_kind)(data[0] % KUBE_KINDS);
+	type = types[data[0] % (sizeof(types) / sizeof(types[0]))];
 	if (json_parse((const char *)data + 1, size - 1, &doc, &err) < 0)
 		return 0;
-	a = kube_object_decode(kind, json_root(doc));
-	b = kube_object_decode(kind, json_root(doc));
+	a = kube_object_decode(type, json_root(doc));
+	b = kube_object_decode(type, json_root(doc));
 	json_free(doc);
 	doc = NULL;
 	assert(!a == !b);

@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "control/core.h"
+#include "control/storage.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
@@ -31,12 +33,17 @@
 
 static const struct work_lane_def lane = { .name = "api", .threads = 4 };
 static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
+static const struct kube_type *const types[] = {
+	&core_pvc_type,  &core_pv_type,          &storage_class_type,
+	&core_node_type, &storage_csi_node_type, &storage_attachment_type,
+};
+#define KINDS (sizeof(types) / sizeof(types[0]))
 
 struct probe {
 	struct ev_loop *loop;
 	struct work *work;
 	struct kube_client *client;
-	struct informer *informers[KUBE_KINDS];
+	struct informer *informers[KINDS];
 	struct recorder *recorder;
 	struct lease *lease;
 	struct fence *fence; /* of the lease alone: the verbs here are anyone's */
@@ -114,8 +121,8 @@ static bool run_verb(struct probe *p, const char *verb, char *rest)
 
 static int find_kind(const char *resource)
 {
-	for (int kind = 0; kind < KUBE_KINDS; kind++)
-		if (str_is_equal(resource, kube_kind_resource((enum kube_kind)kind)))
+	for (int kind = 0; kind < (int)KINDS; kind++)
+		if (str_is_equal(resource, types[kind]->resource))
 			return kind;
 	return -1;
 }
@@ -131,12 +138,12 @@ static void on_change(void *arg, const struct kube_object *old_obj,
 		    !old_obj  ? "new"
 		    : new_obj ? "changed"
 			      : "gone",
-		    kube_kind_resource(o->kind), o->ns, o->name, o->resource_version);
+		    o->type->resource, o->ns, o->name, o->resource_version);
 }
 
 static void watch(struct probe *p, int kind)
 {
-	struct informer *i = informer_new(p->client, (enum kube_kind)kind);
+	struct informer *i = informer_new(p->client, types[kind]);
 
 	p->informers[kind] = i;
 	informer_on_change(i, on_change, p);
@@ -171,7 +178,7 @@ static void note(struct probe *p, int kind, const char *text)
 	struct err err;
 
 	if (json_parse(text, strlen(text), &doc, &err) == 0)
-		o = kube_object_decode((enum kube_kind)kind, json_root(doc));
+		o = kube_object_decode(types[kind], json_root(doc));
 	if (o)
 		informer_note_write(p->informers[kind], o);
 	say(o ? "ok" : "err");
@@ -316,7 +323,7 @@ static void clean_up(struct probe *p)
 	lease_free(p->lease);
 	fence_free(p->fence);
 	recorder_free(p->recorder);
-	for (int kind = 0; kind < KUBE_KINDS; kind++)
+	for (int kind = 0; kind < (int)KINDS; kind++)
 		informer_free(p->informers[kind]);
 	work_free(p->work);
 	kube_client_free(p->client);

@@ -85,12 +85,12 @@ void process_start(struct process *p, struct provision_options opts)
 	struct err err;
 
 	p->caches = (struct control_caches){
-		.pvcs = informer_new(NULL, KUBE_PVC),
-		.pvs = informer_new(NULL, KUBE_PV),
-		.classes = informer_new(NULL, KUBE_STORAGE_CLASS),
-		.nodes = informer_new(NULL, KUBE_NODE),
-		.csi_nodes = informer_new(NULL, KUBE_CSI_NODE),
-		.attachments = informer_new(NULL, KUBE_VOLUME_ATTACHMENT),
+		.pvcs = informer_new(NULL, &core_pvc_type),
+		.pvs = informer_new(NULL, &core_pv_type),
+		.classes = informer_new(NULL, &storage_class_type),
+		.nodes = informer_new(NULL, &core_node_type),
+		.csi_nodes = informer_new(NULL, &storage_csi_node_type),
+		.attachments = informer_new(NULL, &storage_attachment_type),
 	};
 	opts.caches = p->caches;
 	opts.service = fake_service_get();

@@ -17,7 +17,7 @@ static void assert_bound(void)
 	ASSERT_FALSE(is_on_record());
 	assert_true(contains(fake_text(CLAIM), "kubernetes.io/pvc-protection"));
 	ASSERT_EQ(fake_service.n_volumes, 1);
-	ASSERT_EQ(fake_count(KUBE_PV), 1);
+	ASSERT_EQ(fake_count(&core_pv_type), 1);
 }
 
 static void assert_refused(const char *text)
@@ -28,7 +28,7 @@ static void assert_refused(const char *text)
 			 "\"fast\": "));
 	assert_true(contains(fake_events(), text));
 	ASSERT_EQ(fake_service.n_volumes, 0);
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 	ASSERT_FALSE(is_on_record());
 }
 
@@ -566,7 +566,7 @@ TEST(what_a_stale_cache_makes_is_unmade)
 	fake_run(MINUTE);
 	process_stop(&p);
 	ASSERT_EQ(fake_service.n_volumes, 0);
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 	ASSERT_FALSE(is_on_record());
 }
 
@@ -647,7 +647,7 @@ TEST(a_claim_alone_takes_four_requests_and_its_end_five)
 	process_stop(&p);
 	/* GET PV, GET claim, DeleteVolume, DELETE and PATCH the PV */
 	ASSERT_EQ(fake_steps(), 5);
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 }
 
 TEST(nothing_is_written_after_the_lease_is_lost)

@@ -50,7 +50,7 @@ static void assert_bound(void)
 	assert_true(contains(fake_text(CLAIM), "\"phase\":\"Bound\""));
 	ASSERT_FALSE(is_on_record());
 	assert_true(contains(fake_text(PV), "\"phase\":\"Bound\""));
-	ASSERT_EQ(fake_count(KUBE_PV), 1);
+	ASSERT_EQ(fake_count(&core_pv_type), 1);
 	ASSERT_EQ(fake_service.n_volumes, 1);
 	ASSERT_TRUE(fake_service_has(PV_NAME));
 }
@@ -58,7 +58,7 @@ static void assert_bound(void)
 static void assert_nothing_left(void)
 {
 	ASSERT_FALSE(fake_has(CLAIM));
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 	ASSERT_EQ(fake_service.n_volumes, 0);
 }
 
@@ -150,7 +150,7 @@ static void die_and_delete(void)
 	fake_settle();
 	process_stop(&p);
 	ASSERT_EQ(fake_service.n_volumes, 1);
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 	fake_delete(CLAIM);
 }
 

@@ -37,7 +37,7 @@ TEST(a_deleted_claim_takes_its_volume_along)
 	fake_delete(CLAIM);
 	cluster_run(MINUTE);
 	ASSERT_FALSE(fake_has(CLAIM));
-	ASSERT_EQ(fake_count(KUBE_PV), 0);
+	ASSERT_EQ(fake_count(&core_pv_type), 0);
 	ASSERT_EQ(fake_service.n_volumes, 0);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "kube/cache.h"
+#include "thing.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -23,7 +24,7 @@ static struct kube_object *make(const char *name, unsigned version, const char *
 	struct err err;
 
 	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
-	return kube_object_decode(KUBE_PV, json_root(doc));
+	return kube_object_decode(&thing_type, json_root(doc));
 }
 
 static void on_change(void *arg, const struct kube_object *old_obj,

@@ -15,6 +15,7 @@
 #include "event/loop.h"
 #include "kube/client-internal.h"
 #include "kube/informer.h"
+#include "thing.h"
 
 #define PAGE 2
 #define NAMES 5
@@ -305,7 +306,7 @@ static void begin(bool has_watch_list)
 	set_server(has_watch_list);
 	n_timers = n_streams = 0;
 	clock_fake_set(NS_PER_S);
-	informer = informer_new(NULL, KUBE_PV);
+	informer = informer_new(NULL, &thing_type);
 	informer_start(informer);
 }
 
@@ -683,7 +684,7 @@ TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
 		end_stream(ERR_OK);
 	}
 	ASSERT_TRUE(n_warnings >= 2 && n_warnings <= 3);
-	ASSERT_TRUE(strstr(last_line, "persistentvolumes") && strstr(last_line, "forbidden: u") &&
+	ASSERT_TRUE(strstr(last_line, "things") && strstr(last_line, "forbidden: u") &&
 		    strstr(last_line, "age="));
 	ASSERT_EQ(n_infos, 0);
 	settle();

@@ -2,242 +2,141 @@
 #include "check.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "kube/object-internal.h"
+#include "thing.h"
 
-static const struct kube_object *decode(enum kube_kind kind, const char *text)
+static const struct kube_object *decode(const struct kube_type *type, const char *text)
 {
 	autojson struct json_doc *doc = NULL;
 	struct err err;
 
 	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
-	return kube_object_decode(kind, json_root(doc)); /* must not need doc any more */
+	return kube_object_decode(type, json_root(doc)); /* must not need doc any more */
 }
 
-static const char claim_text[] =
-	"{\"metadata\":{\"name\":\"data-0\",\"namespace\":\"web\",\"uid\":\"u-1\","
-	"\"resourceVersion\":\"77\","
-	"\"finalizers\":[\"kubernetes.io/pvc-protection\",\"own/finalizer\"],"
-	"\"annotations\":{\"volume.kubernetes.io/"
-	"storage-provisioner\":\"pool.cleat.csi\",\"foreign\":\"x\","
-	"\"pv.kubernetes.io/migrated-to\":\"\"},\"labels\":{\"a\":\"b\"}},"
-	"\"spec\":{\"accessModes\":[\"ReadWriteOnce\",\"Odd\"],\"resources\":{\"requests\":{"
-	"\"storage\":\"1Gi\"}},"
-	"\"storageClassName\":\"fast\",\"volumeMode\":\"Block\",\"volumeName\":\"pvc-u-1\","
-	"\"selector\":{},"
-	"\"dataSourceRef\":{\"kind\":\"VolumeSnapshot\",\"apiGroup\":\"snapshot.storage.k8s.io\","
-	"\"name\":\"s\","
-	"\"namespace\":\"other\"},\"volumeAttributesClassName\":\"gold\"},\"status\":{\"phase\":"
-	"\"Bound\"}}";
+static const char thing_text[] =
+	"{\"metadata\":{\"name\":\"t\",\"namespace\":\"web\",\"uid\":\"u-1\","
+	"\"resourceVersion\":\"77\",\"finalizers\":[\"one\",\"own/finalizer\"],"
+	"\"annotations\":{\"foreign\":\"x\",\"b/kept\":\"\"},\"labels\":{\"z\":\"1\","
+	"\"a\":\"2\",\"z\":\"1\"}},\"spec\":{\"owner\":\"blue\",\"size\":\"1Gi\","
+	"\"tags\":[\"red\",\"odd\"],\"options\":{\"k\":\"v\"},\"parts\":[{\"name\":"
+	"\"p\",\"tags\":[\"x\",\"y\"]},{}]}}";
 
-TEST(a_claim_keeps_what_is_used)
+TEST(an_object_is_metadata_and_what_its_type_keeps)
 {
-	autokobj const struct kube_object *o = decode(KUBE_PVC, claim_text);
-	const struct kube_pvc *c = kube_as_pvc(o);
+	autokobj const struct kube_object *o = decode(&thing_type, thing_text);
+	const struct thing *t = thing_of(o);
 
 	ASSERT_STR(o->ns, "web");
-	ASSERT_STR(o->name, "data-0");
+	ASSERT_STR(o->name, "t");
 	ASSERT_STR(o->uid, "u-1");
 	ASSERT_STR(o->resource_version, "77");
 	ASSERT_FALSE(o->is_deleting);
 	ASSERT_TRUE(kube_object_has_finalizer(o, "own/finalizer"));
-	ASSERT_TRUE(kube_object_has_finalizer(o, "kubernetes.io/pvc-protection"));
-	ASSERT_EQ(o->annotations.n, 2);
-	ASSERT_STR(strmap_find(&o->annotations, "volume.kubernetes.io/storage-provisioner"),
-		   "pool.cleat.csi");
-	ASSERT_STR(strmap_find(&o->annotations, "pv.kubernetes.io/migrated-to"), "");
-	ASSERT_EQ(o->labels.n, 0);
-	ASSERT_EQ(c->access_modes.n, 2);
-	ASSERT_STR(c->access_modes.v[1], "Odd");
-	ASSERT_EQ(c->request_bytes, 1 << 30);
-	ASSERT_FALSE(c->has_bad_request);
-	ASSERT_TRUE(c->has_selector);
-	ASSERT_STR(c->class_name, "fast");
-	ASSERT_STR(c->volume_mode, "Block");
-	ASSERT_STR(c->volume_name, "pvc-u-1");
-	ASSERT_STR(c->source_kind, "VolumeSnapshot");
-	ASSERT_STR(c->source_namespace, "other");
-	ASSERT_STR(c->attributes_class, "gold");
-	ASSERT_STR(c->phase, "Bound");
+	ASSERT_FALSE(kube_object_has_finalizer(o, "two"));
+	ASSERT_EQ(o->annotations.n, 1);
+	ASSERT_STR(strmap_find(&o->annotations, "b/kept"), "");
+	ASSERT_EQ(o->labels.n, 2);
+	ASSERT_STR(strmap_find(&o->labels, "a"), "2");
+	ASSERT_STR(t->owner, "blue");
+	ASSERT_TRUE(t->has_size);
+	ASSERT_EQ(t->size, 1 << 30);
+	ASSERT_EQ(t->tags.n, 2);
+	ASSERT_STR(t->tags.v[1], "odd");
+	ASSERT_STR(strmap_find(&t->options, "k"), "v");
+	ASSERT_EQ(t->n_parts, 2);
+	ASSERT_STR(t->parts[0].tags.v[1], "y");
+	ASSERT_STR(t->parts[1].name, "");
 }
 
-TEST(strings_are_never_null_and_defaults_are_filled_in)
+TEST(words_of_the_type_take_no_memory)
+{
+	autokobj const struct kube_object *o = decode(&thing_type, thing_text);
+
+	assert_ptr_equal(thing_of(o)->owner, thing_type.words.v[0]);
+	assert_ptr_equal(thing_of(o)->tags.v[0], thing_type.words.v[2]);
+	assert_ptr_equal(o->annotations.v[0].key, thing_type.annotations.v[1]);
+}
+
+TEST(a_type_may_keep_nothing_but_metadata)
+{
+	static const struct kube_type bare = { .kind = "Bare" };
+	autokobj const struct kube_object *o = decode(&bare, thing_text);
+
+	ASSERT_STR(o->name, "t");
+	ASSERT_EQ(o->n_finalizers, 2);
+	ASSERT_EQ(o->annotations.n, 0);
+	ASSERT_EQ(o->labels.n, 0);
+}
+
+TEST(strings_are_never_null)
 {
 	autokobj const struct kube_object *o =
-		decode(KUBE_PVC, "{\"metadata\":{\"name\":\"x\",\"deletionTimestamp\":"
-				 "\"2026-11-23T10:00:00Z\"},\"spec\":{\"storageClassName\":null,"
-				 "\"resources\":{\"requests\":{\"storage\":1024}}}}");
-	const struct kube_pvc *c = kube_as_pvc(o);
+		decode(&thing_type, "{\"metadata\":{\"name\":\"x\",\"deletionTimestamp\":"
+				    "\"2026-11-23T10:00:00Z\"}}");
 
 	ASSERT_TRUE(o->is_deleting);
 	ASSERT_STR(o->ns, "");
 	ASSERT_STR(o->uid, "");
-	ASSERT_STR(c->class_name, "");
-	ASSERT_STR(c->volume_mode, "Filesystem");
-	ASSERT_STR(c->source_kind, "");
-	ASSERT_STR(c->phase, "");
-	ASSERT_EQ(c->request_bytes, 1024);
-	ASSERT_FALSE(c->has_bad_request);
+	ASSERT_STR(o->resource_version, "");
+	ASSERT_STR(thing_of(o)->owner, "");
+	ASSERT_FALSE(thing_of(o)->has_size);
 }
 
-TEST(a_request_that_is_no_size_is_marked)
+TEST(a_size_is_a_quantity_or_none)
 {
 	static const char *const sizes[] = { "\"1ki\"", "\"10E\"", "\"-1\"", "null", "{}", "\"\"" };
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		autofree char *text =
-			xasprintf("{\"metadata\":{\"name\":\"x\"},\"spec\":{\"resources\":"
-				  "{\"requests\":{\"storage\":%s}}}}",
-				  sizes[i]);
-		autokobj const struct kube_object *o = decode(KUBE_PVC, text);
+		autofree char *text = xasprintf(
+			"{\"metadata\":{\"name\":\"x\"},\"spec\":{\"size\":%s}}", sizes[i]);
+		autokobj const struct kube_object *o = decode(&thing_type, text);
 
-		if (!kube_as_pvc(o)->has_bad_request)
+		if (thing_of(o)->has_size)
 			fail_msg("%s passed", sizes[i]);
 	}
 }
 
-TEST(data_source_wins_over_data_source_ref)
-{
-	autokobj const struct kube_object *o =
-		decode(KUBE_PVC,
-		       "{\"metadata\":{\"name\":\"x\"},\"spec\":{\"dataSource\":{\"kind\":"
-		       "\"A\",\"name\":\"a\"},\"dataSourceRef\":{\"kind\":\"B\",\"name\":\"b\"}}}");
-
-	ASSERT_STR(kube_as_pvc(o)->source_kind, "A");
-	ASSERT_STR(kube_as_pvc(o)->source_name, "a");
-}
-
-TEST(a_volume_keeps_what_is_used)
-{
-	autokobj const struct kube_object *o =
-		decode(KUBE_PV,
-		       "{\"metadata\":{\"name\":\"pvc-1\"},\"spec\":{\"capacity\":{\"storage\":"
-		       "\"1536Mi\"},"
-		       "\"csi\":{\"driver\":\"d\",\"volumeHandle\":\"h\"},\"claimRef\":{"
-		       "\"namespace\":\"n\","
-		       "\"name\":\"c\",\"uid\":\"u\"},\"persistentVolumeReclaimPolicy\":\"Retain\","
-		       "\"storageClassName\":\"s\"},\"status\":{\"phase\":\"Released\"}}");
-	const struct kube_pv *v = kube_as_pv(o);
-
-	ASSERT_STR(v->driver, "d");
-	ASSERT_STR(v->handle, "h");
-	ASSERT_STR(v->claim_ns, "n");
-	ASSERT_STR(v->claim_name, "c");
-	ASSERT_STR(v->claim_uid, "u");
-	ASSERT_STR(v->reclaim_policy, "Retain");
-	ASSERT_STR(v->phase, "Released");
-	ASSERT_EQ(v->capacity_bytes, UINT64_C(1536) << 20);
-}
-
-/* F8: as kube-controller-manager reads it, also when it is empty. */
-TEST(the_beta_annotation_of_a_class_goes_before_the_field)
-{
-	static const enum kube_kind kinds[] = { KUBE_PVC, KUBE_PV };
-	static const char *const names[] = { "old", "" };
-
-	for (size_t i = 0; i < 4; i++) {
-		autofree char *text = xasprintf(
-			"{\"metadata\":{\"name\":\"x\",\"annotations\":{\"volume.beta.kubernetes."
-			"io/"
-			"storage-class\":\"%s\"}},\"spec\":{\"storageClassName\":\"new\"}}",
-			names[i / 2]);
-		autokobj const struct kube_object *o = decode(kinds[i % 2], text);
-
-		ASSERT_STR(i % 2 ? kube_as_pv(o)->class_name : kube_as_pvc(o)->class_name,
-			   names[i / 2]);
-	}
-}
-
-TEST(a_class_keeps_parameters_and_topologies)
-{
-	autokobj const struct kube_object *o = decode(
-		KUBE_STORAGE_CLASS,
-		"{\"metadata\":{\"name\":\"s\"},\"provisioner\":\"p\",\"parameters\":{\"z\":\"1\","
-		"\"a\":\"2\",\"z\":\"1\"},\"mountOptions\":[\"noatime\"],\"volumeBindingMode\":"
-		"\"WaitForFirstConsumer\",\"allowedTopologies\":[{\"matchLabelExpressions\":[{"
-		"\"key\":"
-		"\"k\",\"values\":[\"v1\",\"v2\"]},{\"key\":\"l\",\"values\":[\"w\"]}]},{}]}");
-	const struct kube_storage_class *c = kube_as_class(o);
-
-	ASSERT_STR(c->provisioner, "p");
-	ASSERT_EQ(c->parameters.n, 2);
-	ASSERT_STR(strmap_find(&c->parameters, "a"), "2");
-	ASSERT_STR(strmap_find(&c->parameters, "z"), "1");
-	ASSERT_STR(c->reclaim_policy, "Delete");
-	ASSERT_STR(c->mount_options.v[0], "noatime");
-	ASSERT_TRUE(c->is_wait_for_first_consumer);
-	ASSERT_EQ(c->n_allowed, 2);
-	ASSERT_EQ(c->allowed[0].n, 2);
-	ASSERT_STR(c->allowed[0].v[0].values.v[1], "v2");
-	ASSERT_STR(c->allowed[0].v[1].key, "l");
-	ASSERT_EQ(c->allowed[1].n, 0);
-}
-
-TEST(nodes_keep_labels_drivers_and_keys)
-{
-	autokobj const struct kube_object *node = decode(
-		KUBE_NODE, "{\"metadata\":{\"name\":\"n\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}}}");
-	autokobj const struct kube_object *csi = decode(
-		KUBE_CSI_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"drivers\":[{\"name\":"
-			       "\"d\",\"nodeID\":\"i\",\"topologyKeys\":[\"k\"]},{\"name\":\"e\","
-			       "\"nodeID\":\"j\",\"topologyKeys\":null}]}}");
-
-	ASSERT_STR(strmap_find(&node->labels, "b"), "2");
-	ASSERT_EQ(kube_as_csi_node(csi)->n_drivers, 2);
-	ASSERT_STR(kube_as_csi_node(csi)->drivers[0].topology_keys.v[0], "k");
-	ASSERT_STR(kube_as_csi_node(csi)->drivers[1].node_id, "j");
-	ASSERT_EQ(kube_as_csi_node(csi)->drivers[1].topology_keys.n, 0);
-}
-
-TEST(an_attachment_names_its_volume)
-{
-	autokobj const struct kube_object *o = decode(
-		KUBE_VOLUME_ATTACHMENT,
-		"{\"metadata\":{\"name\":\"a\"},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
-		"\"source\":{\"persistentVolumeName\":\"pv\"}}}");
-
-	ASSERT_STR(kube_as_attachment(o)->attacher, "d");
-	ASSERT_STR(kube_as_attachment(o)->node_name, "n");
-	ASSERT_STR(kube_as_attachment(o)->pv_name, "pv");
-}
-
 TEST(fields_of_the_wrong_type_are_as_if_absent)
 {
-	for (int kind = 0; kind < KUBE_KINDS; kind++) {
-		autokobj const struct kube_object *o = decode(
-			(enum kube_kind)kind,
-			"{\"metadata\":{\"name\":\"x\",\"finalizers\":{},\"annotations\":[1],"
-			"\"labels\":7},"
-			"\"spec\":[],\"status\":1,\"parameters\":[],\"allowedTopologies\":{}}");
+	autokobj const struct kube_object *o = decode(
+		&thing_type,
+		"{\"metadata\":{\"name\":\"x\",\"finalizers\":{},\"annotations\":[1],"
+		"\"labels\":7},\"spec\":{\"tags\":7,\"options\":[],\"parts\":{},\"owner\":[]}}");
 
-		ASSERT_STR(o->name, "x");
-		ASSERT_EQ(o->n_finalizers, 0);
-		ASSERT_EQ(o->annotations.n, 0);
-	}
-	assert_null(decode(KUBE_PV, "{\"metadata\":{\"name\":7}}"));
-	assert_null(decode(KUBE_PV, "[]"));
+	ASSERT_STR(o->name, "x");
+	ASSERT_EQ(o->n_finalizers, 0);
+	ASSERT_EQ(o->annotations.n, 0);
+	ASSERT_EQ(o->labels.n, 0);
+	ASSERT_STR(thing_of(o)->owner, "");
+	ASSERT_EQ(thing_of(o)->tags.n, 0);
+	ASSERT_EQ(thing_of(o)->n_parts, 0);
+	assert_null(decode(&thing_type, "{\"metadata\":{\"name\":7}}"));
+	assert_null(decode(&thing_type, "[]"));
 }
 
 TEST(an_object_lives_until_its_last_reference_goes)
 {
-	const struct kube_object *o = decode(KUBE_PVC, claim_text);
+	const struct kube_object *o = decode(&thing_type, thing_text);
 	const struct kube_object *again = kube_object_ref(o);
 
 	kube_object_unref(o);
-	ASSERT_STR(again->name, "data-0");
+	ASSERT_STR(again->name, "t");
 	kube_object_unref(again);
 	kube_object_unref(NULL);
 }
 
 TEST(paths_are_those_of_the_api)
 {
-	autofree char *claim = kube_object_path(KUBE_PVC, "web", "data-0");
-	autofree char *node = kube_object_path(KUBE_CSI_NODE, "", "n1");
+	static const struct kube_type core = { .resource = "nodes", .group_version = "v1" };
+	autofree char *object = kube_object_path(&thing_type, "web", "data-0");
+	autofree char *node = kube_object_path(&core, "", "n1");
+	autofree char *all = kube_collection_path(&thing_type);
 
-	ASSERT_STR(claim, "/api/v1/namespaces/web/persistentvolumeclaims/data-0");
-	ASSERT_STR(node, "/apis/storage.k8s.io/v1/csinodes/n1");
-	ASSERT_STR(kube_kind_path(KUBE_VOLUME_ATTACHMENT),
-		   "/apis/storage.k8s.io/v1/volumeattachments");
-	ASSERT_STR(kube_kind_resource(KUBE_STORAGE_CLASS), "storageclasses");
+	ASSERT_STR(object, "/apis/test/v1/namespaces/web/things/data-0");
+	ASSERT_STR(node, "/api/v1/nodes/n1");
+	ASSERT_STR(all, "/apis/test/v1/things");
 }
 
 TEST(versions_compare_as_numbers_of_any_length)
@@ -249,11 +148,9 @@ TEST(versions_compare_as_numbers_of_any_length)
 	ASSERT_TRUE(kube_version_compare("a9", "b") < 0);
 }
 
-RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defaults_are_filled_in),
-	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
-	  UNIT(a_volume_keeps_what_is_used),
-	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
-	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
-	  UNIT(an_attachment_names_its_volume), UNIT(fields_of_the_wrong_type_are_as_if_absent),
+RUN_TESTS(UNIT(an_object_is_metadata_and_what_its_type_keeps),
+	  UNIT(words_of_the_type_take_no_memory), UNIT(a_type_may_keep_nothing_but_metadata),
+	  UNIT(strings_are_never_null), UNIT(a_size_is_a_quantity_or_none),
+	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
 	  UNIT(an_object_lives_until_its_last_reference_goes), UNIT(paths_are_those_of_the_api),
 	  UNIT(versions_compare_as_numbers_of_any_length))

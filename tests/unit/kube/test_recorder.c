@@ -12,6 +12,7 @@
 #include "kube/client-internal.h"
 #include "kube/object-internal.h"
 #include "kube/recorder.h"
+#include "thing.h"
 
 #define START_NS (1000 * NS_PER_S)
 #define WRITES_MAX 64
@@ -55,7 +56,7 @@ static void record(void)
 	ASSERT_TRUE(n_recorded++ < WRITES_MAX);
 	(void)snprintf(c->name, sizeof(c->name), "claim-%u", n_recorded);
 	c->o = (struct kube_object){
-		.kind = KUBE_PVC, .ns = "web", .name = c->name, .uid = c->name
+		.type = &thing_type, .ns = "web", .name = c->name, .uid = c->name
 	};
 	c->o.resource_version = "1";
 	atomic_init(&c->head.refs, 1);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "kube/store.h"
+#include "thing.h"
 
 static const struct kube_object *make(const char *ns, const char *name, unsigned version)
 {
@@ -14,7 +15,7 @@ static const struct kube_object *make(const char *ns, const char *name, unsigned
 	struct err err;
 
 	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
-	return kube_object_decode(KUBE_PVC, json_root(doc));
+	return kube_object_decode(&thing_type, json_root(doc));
 }
 
 TEST(namespaces_keep_equal_names_apart)

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which fields of claims, volumes and nodes are kept; how that is done is kube/pack.h's. */
+#include "control/core.h"
+
+#include "base/str.h"
+#include "kube/pack.h"
+
+/* The annotation that came before the field still goes before it, as for Kubernetes' own
+ * controllers. */
+static const char *pack_class(struct packer *p, const struct json *item)
+{
+	static const char key[] = "volume.beta.kubernetes.io/storage-class";
+	const struct json *annotations = json_path(item, "metadata.annotations");
+
+	if (json_get_string(annotations, key))
+		return pack_get(p, annotations, key);
+	return pack_get(p, json_get(item, "spec"), "storageClassName");
+}
+
+static void decode_pvc(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct core_pvc *c = (struct core_pvc *)o;
+	const struct json *spec = json_get(item, "spec");
+	const struct json *source = json_get(spec, "dataSource");
+	const char *mode = json_get_string(spec, "volumeMode");
+
+	if (!json_is_object(source))
+		source = json_get(spec, "dataSourceRef");
+	c->volume_name = pack_get(p, spec, "volumeName");
+	c->class_name = pack_class(p, item);
+	c->volume_mode = pack_string(p, str_or(mode, "Filesystem"));
+	c->access_modes = pack_strings(p, json_get(spec, "accessModes"));
+	c->has_bad_request =
+		!pack_quantity(json_path(spec, "resources.requests.storage"), &c->request_bytes);
+	c->has_selector = json_is_object(json_get(spec, "selector"));
+	c->source_kind = pack_get(p, source, "kind");
+	c->source_api_group = pack_get(p, source, "apiGroup");
+	c->source_name = pack_get(p, source, "name");
+	c->source_namespace = pack_get(p, source, "namespace");
+	c->attributes_class = pack_get(p, spec, "volumeAttributesClassName");
+	c->phase = pack_path(p, item, "status.phase");
+}
+
+static void decode_pv(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct core_pv *v = (struct core_pv *)o;
+	const struct json *spec = json_get(item, "spec");
+	const struct json *csi = json_get(spec, "csi");
+	const struct json *claim = json_get(spec, "claimRef");
+
+	v->driver = pack_get(p, csi, "driver");
+	v->handle = pack_get(p, csi, "volumeHandle");
+	v->class_name = pack_class(p, item);
+	v->reclaim_policy = pack_get(p, spec, "persistentVolumeReclaimPolicy");
+	v->claim_ns = pack_get(p, claim, "namespace");
+	v->claim_name = pack_get(p, claim, "name");
+	v->claim_uid = pack_get(p, claim, "uid");
+	v->phase = pack_path(p, item, "status.phase");
+	(void)pack_quantity(json_path(spec, "capacity.storage"),
+			    &v->capacity_bytes); /* 0: unknown */
+}
+
+const struct core_pvc *core_pvc_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &core_pvc_type);
+}
+
+const struct core_pv *core_pv_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &core_pv_type);
+}
+
+const struct kube_type core_node_type = {
+	.kind = "Node",
+	.resource = "nodes",
+	.group_version = "v1",
+	.keeps_labels = true,
+	.words = KUBE_WORDS("kubernetes.io/hostname"),
+};
+
+const struct kube_type core_pvc_type = {
+	.kind = "PersistentVolumeClaim",
+	.resource = "persistentvolumeclaims",
+	.group_version = "v1",
+	.is_namespaced = true,
+	.size = sizeof(struct core_pvc),
+	.decode = decode_pvc,
+	.annotations = KUBE_WORDS(ANN_MIGRATED_TO, ANN_PROVISIONER_BETA, ANN_SELECTED_NODE,
+				  ANN_PROVISIONER),
+	.words = KUBE_WORDS("Block", "Bound", "Filesystem", "Lost", "Pending",
+			    "PersistentVolumeClaim", "ReadOnlyMany", "ReadWriteMany",
+			    "ReadWriteOnce", "ReadWriteOncePod", "VolumeSnapshot", "default",
+			    "kubernetes.io/pvc-protection", "snapshot.storage.k8s.io"),
+};
+
+const struct kube_type core_pv_type = {
+	.kind = "PersistentVolume",
+	.resource = "persistentvolumes",
+	.group_version = "v1",
+	.size = sizeof(struct core_pv),
+	.decode = decode_pv,
+	.words = KUBE_WORDS("Available", "Bound", "Delete", "Failed", "Pending", "Released",
+			    "Retain", "default", PV_FINALIZER, "kubernetes.io/pv-protection"),
+};
+
+const struct kube_type core_secret_type = {
+	.kind = "Secret",
+	.resource = "secrets",
+	.group_version = "v1",
+	.is_namespaced = true,
+};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_CORE_H
+#define CONTROL_CORE_H
+
+#include "kube/object.h"
+
+/*
+ * The kinds of the API's core group that controllers read, and of each the fields that some
+ * controller uses; nothing else is kept in caches. A field is added here and in its decoder.
+ */
+#define ANN_PROVISIONER "volume.kubernetes.io/storage-provisioner"
+#define ANN_PROVISIONER_BETA "volume.beta.kubernetes.io/storage-provisioner"
+#define ANN_MIGRATED_TO "pv.kubernetes.io/migrated-to"
+#define ANN_SELECTED_NODE "volume.kubernetes.io/selected-node"
+
+/* On a PV: DeleteVolume comes before the object goes. */
+#define PV_FINALIZER "external-provisioner.volume.kubernetes.io/finalizer"
+
+struct core_pvc {
+	struct kube_object meta;
+	const char *volume_name;
+	const char *class_name;  /* "" when nil or empty */
+	const char *volume_mode; /* "Filesystem" (default) or "Block" */
+	struct kube_string_list access_modes;
+	uint64_t request_bytes;
+	bool has_bad_request; /* the quantity does not parse or overflows */
+	bool has_selector;
+	const char *source_kind; /* of dataSource, else dataSourceRef; "" none */
+	const char *source_api_group;
+	const char *source_name;
+	const char *source_namespace;
+	const char *attributes_class; /* volumeAttributesClassName */
+	const char *phase;
+};
+
+struct core_pv {
+	struct kube_object meta;
+	const char *driver; /* spec.csi.driver, "" if no CSI volume */
+	const char *handle;
+	const char *class_name;
+	const char *reclaim_policy;
+	const char *claim_ns, *claim_name, *claim_uid;
+	const char *phase;
+	uint64_t capacity_bytes;
+};
+
+/* Its labels are kept; all that is used of it is in its metadata. */
+extern const struct kube_type core_node_type;
+extern const struct kube_type core_pvc_type;
+extern const struct kube_type core_pv_type;
+/* Never cached; for its path. */
+extern const struct kube_type core_secret_type;
+
+/* Checked downcasts; the type is asserted. NULL gives NULL. */
+const struct core_pvc *core_pvc_of(const struct kube_object *o);
+const struct core_pv *core_pv_of(const struct kube_object *o);
+
+#endif

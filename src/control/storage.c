@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which fields of the kinds of storage.k8s.io are kept; how that is done is kube/pack.h's. */
+#include "control/storage.h"
+
+#include "base/str.h"
+#include "kube/pack.h"
+
+static struct storage_terms decode_term(struct packer *p, const struct json *term)
+{
+	const struct json *keys = json_get(term, "matchLabelExpressions");
+	size_t n = json_is_array(keys) ? json_count(keys) : 0;
+	struct storage_term *v = pack_array(p, n, sizeof(*v));
+	const struct json *key;
+	size_t i = 0;
+
+	if (n == 0)
+		return (struct storage_terms){ 0 };
+	for (struct json_it it = json_each(keys); json_next(&it, NULL, &key);) {
+		struct storage_term t;
+
+		t.key = pack_get(p, key, "key");
+		t.values = pack_strings(p, json_get(key, "values"));
+		if (v)
+			v[i++] = t;
+	}
+	return (struct storage_terms){ .v = v, .n = n };
+}
+
+static void decode_class(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct storage_class *c = (struct storage_class *)o;
+	const struct json *allowed = json_get(item, "allowedTopologies");
+	size_t n = json_is_array(allowed) ? json_count(allowed) : 0;
+	struct storage_terms *terms = pack_array(p, n, sizeof(*terms));
+	const char *binding = json_get_string(item, "volumeBindingMode");
+	const char *reclaim = json_get_string(item, "reclaimPolicy");
+	const struct json *term;
+	size_t i = 0;
+
+	c->provisioner = pack_get(p, item, "provisioner");
+	c->parameters = pack_map(p, json_get(item, "parameters"));
+	c->reclaim_policy = pack_string(p, str_or(reclaim, "Delete"));
+	c->mount_options = pack_strings(p, json_get(item, "mountOptions"));
+	c->is_wait_for_first_consumer = str_is_equal(binding, "WaitForFirstConsumer");
+	if (n == 0)
+		return;
+	for (struct json_it it = json_each(allowed); json_next(&it, NULL, &term);) {
+		struct storage_terms t = decode_term(p, term);
+
+		if (terms)
+			terms[i++] = t;
+	}
+	c->allowed = terms;
+	c->n_allowed = n;
+}
+
+static void decode_csi_node(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct storage_csi_node *c = (struct storage_csi_node *)o;
+	const struct json *drivers = json_path(item, "spec.drivers");
+	size_t n = json_is_array(drivers) ? json_count(drivers) : 0;
+	struct storage_csi_driver *v = pack_array(p, n, sizeof(*v));
+	const struct json *driver;
+	size_t i = 0;
+
+	if (n == 0)
+		return;
+	for (struct json_it it = json_each(drivers); json_next(&it, NULL, &driver);) {
+		struct storage_csi_driver e;
+
+		e.name = pack_get(p, driver, "name");
+		e.node_id = pack_get(p, driver, "nodeID");
+		e.topology_keys = pack_strings(p, json_get(driver, "topologyKeys"));
+		if (v)
+			v[i++] = e;
+	}
+	c->drivers = v;
+	c->n_drivers = n;
+}
+
+static void decode_attachment(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct storage_attachment *a = (struct storage_attachment *)o;
+	const struct json *spec = json_get(item, "spec");
+
+	a->attacher = pack_get(p, spec, "attacher");
+	a->node_name = pack_get(p, spec, "nodeName");
+	a->pv_name = pack_path(p, spec, "source.persistentVolumeName");
+}
+
+const struct storage_class *storage_class_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &storage_class_type);
+}
+
+const struct storage_csi_node *storage_csi_node_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &storage_csi_node_type);
+}
+
+const struct storage_attachment *storage_attachment_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &storage_attachment_type);
+}
+
+const struct kube_type storage_class_type = {
+	.kind = "StorageClass",
+	.resource = "storageclasses",
+	.group_version = "storage.k8s.io/v1",
+	.size = sizeof(struct storage_class),
+	.decode = decode_class,
+	.words = KUBE_WORDS("Delete", "Retain"),
+};
+
+const struct kube_type storage_csi_node_type = {
+	.kind = "CSINode",
+	.resource = "csinodes",
+	.group_version = "storage.k8s.io/v1",
+	.size = sizeof(struct storage_csi_node),
+	.decode = decode_csi_node,
+	.words = KUBE_WORDS("kubernetes.io/hostname"),
+};
+
+const struct kube_type storage_attachment_type = {
+	.kind = "VolumeAttachment",
+	.resource = "volumeattachments",
+	.group_version = "storage.k8s.io/v1",
+	.size = sizeof(struct storage_attachment),
+	.decode = decode_attachment,
+};
+
+const struct kube_type storage_attributes_class_type = {
+	.kind = "VolumeAttributesClass",
+	.resource = "volumeattributesclasses",
+	.group_version = "storage.k8s.io/v1",
+};

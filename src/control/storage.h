@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_STORAGE_H
+#define CONTROL_STORAGE_H
+
+#include "kube/object.h"
+
+/*
+ * The kinds of storage.k8s.io that controllers read, and of each the fields that some controller
+ * uses.
+ */
+struct storage_term { /* one key of a StorageClass's allowedTopologies term */
+	const char *key;
+	struct kube_string_list values;
+};
+struct storage_terms {
+	const struct storage_term *v;
+	size_t n;
+};
+
+struct storage_class {
+	struct kube_object meta;
+	const char *provisioner;
+	struct strmap parameters;
+	const char *reclaim_policy; /* "Delete" when absent */
+	struct kube_string_list mount_options;
+	bool is_wait_for_first_consumer;
+	const struct storage_terms *allowed; /* OR of terms, AND of keys */
+	size_t n_allowed;
+};
+
+struct storage_csi_driver {
+	const char *name;
+	const char *node_id;
+	struct kube_string_list topology_keys;
+};
+struct storage_csi_node {
+	struct kube_object meta;
+	const struct storage_csi_driver *drivers;
+	size_t n_drivers;
+};
+
+struct storage_attachment {
+	struct kube_object meta;
+	const char *attacher;
+	const char *node_name;
+	const char *pv_name;
+};
+
+extern const struct kube_type storage_class_type;
+extern const struct kube_type storage_csi_node_type;
+extern const struct kube_type storage_attachment_type;
+/* Never cached; for its path. */
+extern const struct kube_type storage_attributes_class_type;
+
+/* Checked downcasts; the type is asserted. NULL gives NULL. */
+const struct storage_class *storage_class_of(const struct kube_object *o);
+const struct storage_csi_node *storage_csi_node_of(const struct kube_object *o);
+const struct storage_attachment *storage_attachment_of(const struct kube_object *o);
+
+#endif

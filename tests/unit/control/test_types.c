@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kinds: which fields of an item of the API become what. */
+#include "check.h"
+
+#include "base/mem.h"
+#include "control/core.h"
+#include "control/storage.h"
+
+static const struct kube_type *const cached[] = {
+	&core_node_type,     &core_pvc_type,         &core_pv_type,
+	&storage_class_type, &storage_csi_node_type, &storage_attachment_type,
+};
+
+static const struct kube_object *decode(const struct kube_type *type, const char *text)
+{
+	autojson struct json_doc *doc = NULL;
+	struct err err;
+
+	ASSERT_OK(json_parse(text, strlen(text), &doc, &err), &err);
+	return kube_object_decode(type, json_root(doc)); /* must not need doc any more */
+}
+
+static const char claim_text[] =
+	"{\"metadata\":{\"name\":\"data-0\",\"namespace\":\"web\",\"uid\":\"u-1\","
+	"\"resourceVersion\":\"77\","
+	"\"finalizers\":[\"kubernetes.io/pvc-protection\",\"own/finalizer\"],"
+	"\"annotations\":{\"volume.kubernetes.io/"
+	"storage-provisioner\":\"pool.cleat.csi\",\"foreign\":\"x\","
+	"\"pv.kubernetes.io/migrated-to\":\"\"},\"labels\":{\"a\":\"b\"}},"
+	"\"spec\":{\"accessModes\":[\"ReadWriteOnce\",\"Odd\"],\"resources\":{\"requests\":{"
+	"\"storage\":\"1Gi\"}},"
+	"\"storageClassName\":\"fast\",\"volumeMode\":\"Block\",\"volumeName\":\"pvc-u-1\","
+	"\"selector\":{},"
+	"\"dataSourceRef\":{\"kind\":\"VolumeSnapshot\",\"apiGroup\":\"snapshot.storage.k8s.io\","
+	"\"name\":\"s\","
+	"\"namespace\":\"other\"},\"volumeAttributesClassName\":\"gold\"},\"status\":{\"phase\":"
+	"\"Bound\"}}";
+
+TEST(a_claim_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o = decode(&core_pvc_type, claim_text);
+	const struct core_pvc *c = core_pvc_of(o);
+
+	ASSERT_STR(o->ns, "web");
+	ASSERT_STR(o->name, "data-0");
+	ASSERT_STR(o->uid, "u-1");
+	ASSERT_STR(o->resource_version, "77");
+	ASSERT_FALSE(o->is_deleting);
+	ASSERT_TRUE(kube_object_has_finalizer(o, "own/finalizer"));
+	ASSERT_TRUE(kube_object_has_finalizer(o, "kubernetes.io/pvc-protection"));
+	ASSERT_EQ(o->annotations.n, 2);
+	ASSERT_STR(strmap_find(&o->annotations, "volume.kubernetes.io/storage-provisioner"),
+		   "pool.cleat.csi");
+	ASSERT_STR(strmap_find(&o->annotations, "pv.kubernetes.io/migrated-to"), "");
+	ASSERT_EQ(o->labels.n, 0);
+	ASSERT_EQ(c->access_modes.n, 2);
+	ASSERT_STR(c->access_modes.v[1], "Odd");
+	ASSERT_EQ(c->request_bytes, 1 << 30);
+	ASSERT_FALSE(c->has_bad_request);
+	ASSERT_TRUE(c->has_selector);
+	ASSERT_STR(c->class_name, "fast");
+	ASSERT_STR(c->volume_mode, "Block");
+	ASSERT_STR(c->volume_name, "pvc-u-1");
+	ASSERT_STR(c->source_kind, "VolumeSnapshot");
+	ASSERT_STR(c->source_namespace, "other");
+	ASSERT_STR(c->attributes_class, "gold");
+	ASSERT_STR(c->phase, "Bound");
+}
+
+TEST(strings_are_never_null_and_defaults_are_filled_in)
+{
+	autokobj const struct kube_object *o = decode(
+		&core_pvc_type, "{\"metadata\":{\"name\":\"x\",\"deletionTimestamp\":"
+				"\"2026-11-23T10:00:00Z\"},\"spec\":{\"storageClassName\":null,"
+				"\"resources\":{\"requests\":{\"storage\":1024}}}}");
+	const struct core_pvc *c = core_pvc_of(o);
+
+	ASSERT_TRUE(o->is_deleting);
+	ASSERT_STR(o->ns, "");
+	ASSERT_STR(o->uid, "");
+	ASSERT_STR(c->class_name, "");
+	ASSERT_STR(c->volume_mode, "Filesystem");
+	ASSERT_STR(c->source_kind, "");
+	ASSERT_STR(c->phase, "");
+	ASSERT_EQ(c->request_bytes, 1024);
+	ASSERT_FALSE(c->has_bad_request);
+}
+
+TEST(a_request_that_is_no_size_is_marked)
+{
+	static const char *const sizes[] = { "\"1ki\"", "\"10E\"", "\"-1\"", "null", "{}", "\"\"" };
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		autofree char *text =
+			xasprintf("{\"metadata\":{\"name\":\"x\"},\"spec\":{\"resources\":"
+				  "{\"requests\":{\"storage\":%s}}}}",
+				  sizes[i]);
+		autokobj const struct kube_object *o = decode(&core_pvc_type, text);
+
+		if (!core_pvc_of(o)->has_bad_request)
+			fail_msg("%s passed", sizes[i]);
+	}
+}
+
+TEST(data_source_wins_over_data_source_ref)
+{
+	autokobj const struct kube_object *o =
+		decode(&core_pvc_type,
+		       "{\"metadata\":{\"name\":\"x\"},\"spec\":{\"dataSource\":{\"kind\":"
+		       "\"A\",\"name\":\"a\"},\"dataSourceRef\":{\"kind\":\"B\",\"name\":\"b\"}}}");
+
+	ASSERT_STR(core_pvc_of(o)->source_kind, "A");
+	ASSERT_STR(core_pvc_of(o)->source_name, "a");
+}
+
+TEST(a_volume_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o =
+		decode(&core_pv_type,
+		       "{\"metadata\":{\"name\":\"pvc-1\"},\"spec\":{\"capacity\":{\"storage\":"
+		       "\"1536Mi\"},"
+		       "\"csi\":{\"driver\":\"d\",\"volumeHandle\":\"h\"},\"claimRef\":{"
+		       "\"namespace\":\"n\","
+		       "\"name\":\"c\",\"uid\":\"u\"},\"persistentVolumeReclaimPolicy\":\"Retain\","
+		       "\"storageClassName\":\"s\"},\"status\":{\"phase\":\"Released\"}}");
+	const struct core_pv *v = core_pv_of(o);
+
+	ASSERT_STR(v->driver, "d");
+	ASSERT_STR(v->handle, "h");
+	ASSERT_STR(v->claim_ns, "n");
+	ASSERT_STR(v->claim_name, "c");
+	ASSERT_STR(v->claim_uid, "u");
+	ASSERT_STR(v->reclaim_policy, "Retain");
+	ASSERT_STR(v->phase, "Released");
+	ASSERT_EQ(v->capacity_bytes, UINT64_C(1536) << 20);
+}
+
+/* F8: as kube-controller-manager reads it, also when it is empty. */
+TEST(the_beta_annotation_of_a_class_goes_before_the_field)
+{
+	static const struct kube_type *const types[] = { &core_pvc_type, &core_pv_type };
+	static const char *const names[] = { "old", "" };
+
+	for (size_t i = 0; i < 4; i++) {
+		autofree char *text = xasprintf(
+			"{\"metadata\":{\"name\":\"x\",\"annotations\":{\"volume.beta.kubernetes."
+			"io/"
+			"storage-class\":\"%s\"}},\"spec\":{\"storageClassName\":\"new\"}}",
+			names[i / 2]);
+		autokobj const struct kube_object *o = decode(types[i % 2], text);
+
+		ASSERT_STR(i % 2 ? core_pv_of(o)->class_name : core_pvc_of(o)->class_name,
+			   names[i / 2]);
+	}
+}
+
+TEST(a_class_keeps_parameters_and_topologies)
+{
+	autokobj const struct kube_object *o = decode(
+		&storage_class_type,
+		"{\"metadata\":{\"name\":\"s\"},\"provisioner\":\"p\",\"parameters\":{\"z\":\"1\","
+		"\"a\":\"2\",\"z\":\"1\"},\"mountOptions\":[\"noatime\"],\"volumeBindingMode\":"
+		"\"WaitForFirstConsumer\",\"allowedTopologies\":[{\"matchLabelExpressions\":[{"
+		"\"key\":"
+		"\"k\",\"values\":[\"v1\",\"v2\"]},{\"key\":\"l\",\"values\":[\"w\"]}]},{}]}");
+	const struct storage_class *c = storage_class_of(o);
+
+	ASSERT_STR(c->provisioner, "p");
+	ASSERT_EQ(c->parameters.n, 2);
+	ASSERT_STR(strmap_find(&c->parameters, "a"), "2");
+	ASSERT_STR(strmap_find(&c->parameters, "z"), "1");
+	ASSERT_STR(c->reclaim_policy, "Delete");
+	ASSERT_STR(c->mount_options.v[0], "noatime");
+	ASSERT_TRUE(c->is_wait_for_first_consumer);
+	ASSERT_EQ(c->n_allowed, 2);
+	ASSERT_EQ(c->allowed[0].n, 2);
+	ASSERT_STR(c->allowed[0].v[0].values.v[1], "v2");
+	ASSERT_STR(c->allowed[0].v[1].key, "l");
+	ASSERT_EQ(c->allowed[1].n, 0);
+}
+
+TEST(nodes_keep_labels_drivers_and_keys)
+{
+	autokobj const struct kube_object *node =
+		decode(&core_node_type,
+		       "{\"metadata\":{\"name\":\"n\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}}}");
+	autokobj const struct kube_object *csi =
+		decode(&storage_csi_node_type,
+		       "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"drivers\":[{\"name\":"
+		       "\"d\",\"nodeID\":\"i\",\"topologyKeys\":[\"k\"]},{\"name\":\"e\","
+		       "\"nodeID\":\"j\",\"topologyKeys\":null}]}}");
+
+	ASSERT_STR(strmap_find(&node->labels, "b"), "2");
+	ASSERT_EQ(storage_csi_node_of(csi)->n_drivers, 2);
+	ASSERT_STR(storage_csi_node_of(csi)->drivers[0].topology_keys.v[0], "k");
+	ASSERT_STR(storage_csi_node_of(csi)->drivers[1].node_id, "j");
+	ASSERT_EQ(storage_csi_node_of(csi)->drivers[1].topology_keys.n, 0);
+}
+
+TEST(an_attachment_names_its_volume)
+{
+	autokobj const struct kube_object *o = decode(
+		&storage_attachment_type,
+		"{\"metadata\":{\"name\":\"a\"},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
+		"\"source\":{\"persistentVolumeName\":\"pv\"}}}");
+
+	ASSERT_STR(storage_attachment_of(o)->attacher, "d");
+	ASSERT_STR(storage_attachment_of(o)->node_name, "n");
+	ASSERT_STR(storage_attachment_of(o)->pv_name, "pv");
+}
+
+TEST(fields_of_the_wrong_type_are_as_if_absent)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
+		autokobj const struct kube_object *o = decode(
+			cached[i],
+			"{\"metadata\":{\"name\":\"x\",\"finalizers\":{},\"annotations\":[1],"
+			"\"labels\":7},"
+			"\"spec\":[],\"status\":1,\"parameters\":[],\"allowedTopologies\":{}}");
+
+		ASSERT_STR(o->name, "x");
+		ASSERT_EQ(o->n_finalizers, 0);
+		ASSERT_EQ(o->annotations.n, 0);
+	}
+}
+
+static void check_sorted(const struct kube_words *words)
+{
+	for (size_t i = 1; i < words->n; i++)
+		if (strcmp(words->v[i - 1], words->v[i]) >= 0)
+			fail_msg("'%s' stands before '%s'", words->v[i - 1], words->v[i]);
+}
+
+/* They are searched by halves. */
+TEST(kept_annotations_and_shared_words_are_sorted)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
+		check_sorted(&cached[i]->annotations);
+		check_sorted(&cached[i]->words);
+	}
+}
+
+TEST(kinds_are_where_the_api_has_them)
+{
+	static const char *const paths[] = {
+		"/api/v1/nodes",
+		"/api/v1/persistentvolumeclaims",
+		"/api/v1/persistentvolumes",
+		"/apis/storage.k8s.io/v1/storageclasses",
+		"/apis/storage.k8s.io/v1/csinodes",
+		"/apis/storage.k8s.io/v1/volumeattachments",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
+		autofree char *path = kube_collection_path(cached[i]);
+
+		ASSERT_STR(path, paths[i]);
+	}
+}
+
+RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defaults_are_filled_in),
+	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
+	  UNIT(a_volume_keeps_what_is_used),
+	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
+	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
+	  UNIT(an_attachment_names_its_volume), UNIT(fields_of_the_wrong_type_are_as_if_absent),
+	  UNIT(kept_annotations_and_shared_words_are_sorted),
+	  UNIT(kinds_are_where_the_api_has_them))
