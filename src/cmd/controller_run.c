@@ -284,7 +284,7 @@ static void on_lost(void *arg)
 	provisioner_pause(c->provisioner);
 }
 
-static void start_work(struct controller *c)
+static int start_work(struct controller *c, struct err *err)
 {
 	const struct controller_options *o = c->opts;
 	char name[LEASE_NAME_MAX];
@@ -292,23 +292,26 @@ static void start_work(struct controller *c)
 	if (!o->election) {
 		fence_open(c->fence, FENCE_NO_LIMIT);
 		provisioner_start(c->provisioner);
-		return;
+		return 0;
 	}
 	format_lease_name(c->driver_name, name);
-	c->lease = lease_new(c->loop, c->client,
-			     &(struct lease_options){
-				     .ns = lease_namespace(c),
-				     .name = name,
-				     .identity = identity(c),
-				     .duration_ns = o->lease_ns,
-				     .renew_deadline_ns = o->renew_ns,
-				     .retry_ns = o->retry_ns,
-				     .fence = c->fence,
-				     .on_won = on_won,
-				     .on_lost = on_lost,
-				     .arg = c,
-			     });
+	if (lease_new(c->loop, c->client,
+		      &(struct lease_options){
+			      .ns = lease_namespace(c),
+			      .name = name,
+			      .identity = identity(c),
+			      .duration_ns = o->lease_ns,
+			      .renew_deadline_ns = o->renew_ns,
+			      .retry_ns = o->retry_ns,
+			      .fence = c->fence,
+			      .on_won = on_won,
+			      .on_lost = on_lost,
+			      .arg = c,
+		      },
+		      &c->lease, err) < 0)
+		return -1;
 	lease_start(c->lease);
+	return 0;
 }
 
 static int open_outside(struct controller *c, struct err *err)
@@ -360,9 +363,8 @@ static int serve(struct controller *c, struct err *err)
 	r = wait_for_driver(c, err);
 	if (r <= 0)
 		return r;
-	if (start_provisioner(c, err) < 0)
+	if (start_provisioner(c, err) < 0 || start_work(c, err) < 0)
 		return -1;
-	start_work(c);
 	set_waiting(c, "");
 	(void)process_wait(INT64_MAX);
 	return 0;

@@ -33,6 +33,7 @@
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
+#include "kube/path.h"
 #include "kube/quantity.h"
 #include "kube/recorder.h"
 
@@ -437,9 +438,11 @@ static int is_gone(struct provisioner *p, struct ctx *ctx, const char *key, cons
 {
 	const char *slash = strchr(key, '/');
 	const char *ns = arena_strndup(ctx->arena, key, (size_t)(slash - key));
-	autofree char *path = kube_object_path(&core_pvc_type, ns, slash + 1);
+	autofree char *path = NULL;
 	autojson struct json_doc *doc = NULL;
 
+	if (kube_object_path(&core_pvc_type, ns, slash + 1, &path, err) < 0)
+		return -1;
 	if (kube_get(p->client, ctx, path, &doc, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 1 : -1;
 	return !str_is_equal(json_path_string(json_root(doc), "metadata.uid"), uid);

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
+#include "kube/path.h"
 
 #define WRITE_TRIES 4
 /* Drops ride along with the next intent; one that comes alone waits for others so long. */
@@ -32,17 +33,17 @@ static int take_document(struct attempt *a, struct json_doc *doc, struct err *er
 	return 0;
 }
 
-static char *claim_path(const struct attempt *a)
+static int make_path(const struct attempt *a, char **ret_path, struct err *err)
 {
-	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name);
+	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name, ret_path, err);
 }
 
 int intent_read(struct attempt *a, struct err *err)
 {
-	autofree char *path = claim_path(a);
+	autofree char *path = NULL;
 	struct json_doc *doc = NULL;
 
-	if (kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
+	if (make_path(a, &path, err) < 0 || kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
 		return -1;
 	return take_document(a, doc, err);
 }
@@ -84,12 +85,12 @@ static void write_claim(struct json_writer *w, const struct json *root)
 
 static int update_claim(struct attempt *a, struct err *err)
 {
-	autofree char *path = claim_path(a);
+	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 	struct json_doc *doc = NULL;
 
-	if (provision_may_act(a->p, err) < 0)
+	if (provision_may_act(a->p, err) < 0 || make_path(a, &path, err) < 0)
 		return -1;
 	write_claim(&w, json_root(a->doc));
 	if (kube_update(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0)

@@ -23,7 +23,6 @@ struct journal_entry {
 };
 
 struct journal_object {
-	char *path;
 	char *name;
 	struct json_doc *doc; /* as last seen; NULL: there is none yet */
 	size_t bytes;         /* of entries that are not dropped */

@@ -96,7 +96,6 @@ static void forget_all(struct journal *j)
 	j->entries = map_new();
 	for (unsigned i = 0; i < j->n_objects; i++) {
 		json_free(j->objects[i].doc);
-		free(j->objects[i].path);
 		free(j->objects[i].name);
 		j->objects[i] = (struct journal_object){ 0 };
 	}

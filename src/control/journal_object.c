@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
+#include "kube/path.h"
 
 #define PREFIX JOURNAL_PREFIX
 #define TERM_KEY PREFIX "term"
@@ -27,7 +28,6 @@ struct journal_object *journal_object_add(struct journal *j)
 	struct journal_object *o = &j->objects[j->n_objects++];
 
 	o->name = j->n_objects == 1 ? xstrdup(j->name) : xasprintf("%s-%u", j->name, j->n_objects);
-	o->path = xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s", j->ns, o->name);
 	return o;
 }
 
@@ -122,15 +122,30 @@ static void put_object(const struct journal *j, unsigned object, struct str *out
 
 /* ---- requests; not under the lock ---- */
 
+static int read_object(struct journal *j, struct ctx *ctx, const struct journal_object *o,
+		       struct json_doc **ret_doc, struct err *err)
+{
+	autofree char *path = NULL;
+
+	if (kube_object_path(&kube_lease_type, j->ns, o->name, &path, err) < 0)
+		return -1;
+	return kube_get(j->client, ctx, path, ret_doc, err);
+}
+
 static int send_object(struct journal *j, struct ctx *ctx, unsigned object, const char *body,
 		       struct json_doc **ret_doc, struct err *err)
 {
-	autofree char *collection =
-		xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases", j->ns);
+	const struct journal_object *o = &j->objects[object];
+	autofree char *path = NULL;
 
-	if (j->objects[object].doc)
-		return kube_update(j->client, ctx, j->objects[object].path, body, ret_doc, err);
-	return kube_create(j->client, ctx, collection, body, ret_doc, err);
+	if (o->doc) {
+		if (kube_object_path(&kube_lease_type, j->ns, o->name, &path, err) < 0)
+			return -1;
+		return kube_update(j->client, ctx, path, body, ret_doc, err);
+	}
+	if (kube_collection_path(&kube_lease_type, j->ns, &path, err) < 0)
+		return -1;
+	return kube_create(j->client, ctx, path, body, ret_doc, err);
 }
 
 static const char *term_of(const struct json_doc *doc)
@@ -145,7 +160,7 @@ static int read_again(struct journal *j, struct ctx *ctx, struct journal_object 
 {
 	struct json_doc *doc = NULL;
 
-	if (kube_get(j->client, ctx, o->path, &doc, err) < 0)
+	if (read_object(j, ctx, o, &doc, err) < 0)
 		return -1;
 	if (!str_is_equal(term_of(doc), j->term)) {
 		json_free(doc);
@@ -246,7 +261,7 @@ static int claim_object(struct journal *j, struct ctx *ctx, unsigned object, str
 		struct json_doc *doc = NULL;
 
 		json_free(TAKE_PTR(o->doc));
-		if (kube_get(j->client, ctx, o->path, &o->doc, err) < 0) {
+		if (read_object(j, ctx, o, &o->doc, err) < 0) {
 			if (err->code != ERR_NOT_FOUND || object >= n_told)
 				return err->code == ERR_NOT_FOUND ? 0 : -1;
 		}
@@ -276,7 +291,6 @@ int journal_object_claim_all(struct journal *j, struct ctx *ctx, struct err *err
 		if (r == 0) {
 			struct journal_object *o = &j->objects[--j->n_objects];
 
-			free(o->path);
 			free(o->name);
 			*o = (struct journal_object){ 0 };
 			break;

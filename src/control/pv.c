@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
+#include "kube/path.h"
 #include "kube/quantity.h"
 
 #define IDENTITY_KEY "storage.kubernetes.io/csiProvisionerIdentity"
@@ -177,11 +178,13 @@ void pv_write(const struct attempt *a, const struct csi_volume *volume, struct s
 
 int pv_is_saved(struct attempt *a, const char *handle, struct err *err)
 {
-	autofree char *path = kube_object_path(&core_pv_type, "", a->pv_name);
+	autofree char *path = NULL;
 	autojson struct json_doc *doc = NULL;
 	autokobj const struct kube_object *o = NULL;
 	const struct core_pv *pv;
 
+	if (kube_object_path(&core_pv_type, NULL, a->pv_name, &path, err) < 0)
+		return -1;
 	if (kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	o = kube_object_decode(&core_pv_type, json_root(doc));
@@ -197,13 +200,14 @@ int pv_is_saved(struct attempt *a, const char *handle, struct err *err)
 
 int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 {
-	autofree char *path = kube_collection_path(&core_pv_type);
+	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	autojson struct json_doc *doc = NULL;
 	autokobj const struct kube_object *o = NULL;
 	int saved;
 
-	if (provision_may_act(a->p, err) < 0)
+	if (provision_may_act(a->p, err) < 0 ||
+	    kube_collection_path(&core_pv_type, NULL, &path, err) < 0)
 		return -1;
 	pv_write(a, volume, &body);
 	if (kube_create(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0) {

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
+#include "kube/path.h"
 #include "kube/recorder.h"
 
 /* How long a volume may be in use without anybody being told, and how soon it is tried again. */
@@ -46,10 +47,11 @@ static void fresh_pv_done(struct fresh_pv *f)
 static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, struct fresh_pv *f,
 		   struct err *err)
 {
-	autofree char *path = kube_object_path(&core_pv_type, "", name);
+	autofree char *path = NULL;
 
 	fresh_pv_done(f);
-	if (kube_get(p->client, ctx, path, &f->doc, err) < 0)
+	if (kube_object_path(&core_pv_type, NULL, name, &path, err) < 0 ||
+	    kube_get(p->client, ctx, path, &f->doc, err) < 0)
 		return -1;
 	f->obj = kube_object_decode(&core_pv_type, json_root(f->doc));
 	if (!f->obj)
@@ -62,11 +64,12 @@ static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, str
 static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
 			   bool is_wanted, struct err *err)
 {
-	autofree char *path = kube_object_path(&core_pv_type, "", o->name);
+	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 
-	if (provision_may_act(p, err) < 0)
+	if (provision_may_act(p, err) < 0 ||
+	    kube_object_path(&core_pv_type, NULL, o->name, &path, err) < 0)
 		return -1;
 	json_begin_object(&w);
 	json_key(&w, "metadata");
@@ -100,9 +103,11 @@ static bool is_to_be_deleted(const struct provisioner *p, const struct kube_obje
 static int is_claim_gone(struct provisioner *p, struct ctx *ctx, const struct core_pv *pv,
 			 struct err *err)
 {
-	autofree char *path = kube_object_path(&core_pvc_type, pv->claim_ns, pv->claim_name);
+	autofree char *path = NULL;
 	autojson struct json_doc *doc = NULL;
 
+	if (kube_object_path(&core_pvc_type, pv->claim_ns, pv->claim_name, &path, err) < 0)
+		return -1;
 	if (kube_get(p->client, ctx, path, &doc, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 1 : -1;
 	return !str_is_equal(json_path_string(json_root(doc), "metadata.uid"), pv->claim_uid);
@@ -215,9 +220,10 @@ static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *pa
 static int remove_object(struct provisioner *p, struct ctx *ctx, const char *name,
 			 const struct fresh_pv *f, struct err *err)
 {
-	autofree char *path = kube_object_path(&core_pv_type, "", name);
+	autofree char *path = NULL;
 
-	if (provision_may_act(p, err) < 0 ||
+	if (kube_object_path(&core_pv_type, NULL, name, &path, err) < 0 ||
+	    provision_may_act(p, err) < 0 ||
 	    kube_delete(p->client, ctx, path, f->obj->uid, err) < 0)
 		return -1;
 	if (!kube_object_has_finalizer(f->obj, PV_FINALIZER))

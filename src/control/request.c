@@ -11,8 +11,10 @@
  */
 #include "control/provision-internal.h"
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
+#include "kube/path.h"
 
 #include <strings.h>
 
@@ -207,12 +209,13 @@ static int build_mutable_parameters(struct attempt *a, struct err *err)
 {
 	const char *name = attempt_claim(a)->attributes_class;
 	autojson struct json_doc *doc = NULL;
-	const char *path, *driver;
+	autofree char *path = NULL;
+	const char *driver;
 
 	if (!*name)
 		return 0;
-	path = arena_printf(a->ctx->arena, "/apis/storage.k8s.io/v1/volumeattributesclasses/%s",
-			    name);
+	if (kube_object_path(&storage_attributes_class_type, NULL, name, &path, err) < 0)
+		return -1;
 	if (kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
 		return err_wrap(err, "volumeAttributesClass %s", name);
 	driver = str_or(json_get_string(json_root(doc), "driverName"), "");

@@ -15,7 +15,9 @@
 #include "base/base64.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "control/core.h"
 #include "kube/client.h"
+#include "kube/path.h"
 
 #define DEFAULT_NAME "csi.storage.k8s.io/secret-name"
 #define DEFAULT_NS "csi.storage.k8s.io/secret-namespace"
@@ -220,12 +222,13 @@ int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secre
 	struct secrets secrets = { .map = STRMAP_EMPTY };
 	const struct json *data, *value;
 	struct strpair *pairs;
-	const char *key, *path;
+	autofree char *path = NULL;
+	const char *key;
 	size_t n = 0;
 
 	if (secret_ref_is_set(ref)) {
-		path = arena_printf(ctx->arena, "/api/v1/namespaces/%s/secrets/%s", ref->ns,
-				    ref->name);
+		if (kube_object_path(&core_secret_type, ref->ns, ref->name, &path, err) < 0)
+			return -1;
 		if (kube_get(client, ctx, path, &doc, err) < 0)
 			return err_wrap(err, "secret %s/%s", ref->ns, ref->name);
 		data = json_get(json_root(doc), "data");

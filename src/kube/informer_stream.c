@@ -32,6 +32,7 @@
 #include "event/sync.h"
 #include "kube/client-internal.h"
 #include "kube/object-internal.h"
+#include "kube/path.h"
 
 #include <stdio.h>
 
@@ -440,11 +441,13 @@ static void append_escaped(struct str *s, const char *text)
 	}
 }
 
-static char *make_path(const struct informer *i)
+static int make_path(const struct informer *i, char **ret_path, struct err *err)
 {
-	autofree char *collection = kube_collection_path(i->type);
+	autofree char *collection = NULL;
 	struct str s = STR_INIT;
 
+	if (kube_collection_path(i->type, NULL, &collection, err) < 0)
+		return -1;
 	str_append(&s, collection);
 	if (i->phase == LISTING) {
 		str_appendf(&s, "?limit=%d", PAGE_LIMIT);
@@ -452,7 +455,8 @@ static char *make_path(const struct informer *i)
 			str_append(&s, "&continue=");
 			append_escaped(&s, str_get(&i->page));
 		}
-		return str_take(&s);
+		*ret_path = str_take(&s);
+		return 0;
 	}
 	str_appendf(&s, "?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", i->timeout_s);
 	if (i->phase == SYNCING) {
@@ -461,7 +465,8 @@ static char *make_path(const struct informer *i)
 		str_append(&s, "&resourceVersion=");
 		append_escaped(&s, str_get(&i->version));
 	}
-	return str_take(&s);
+	*ret_path = str_take(&s);
+	return 0;
 }
 
 static void begin_sync(struct informer *i)
@@ -483,15 +488,15 @@ static void open_stream(struct informer *i)
 	if (i->is_anew)
 		begin_sync(i);
 	i->timeout_s = WATCH_MIN_S + (unsigned)random_below(WATCH_SPREAD_S);
-	free(i->path);
-	i->path = make_path(i);
+	free(TAKE_PTR(i->path));
 	str_done(&i->body);
 	str_reset(&i->next_page);
 	i->status = 0;
 	i->has_error_event = false;
 	i->opened_ns = clock_now_ns();
 	split_init(&i->split, i->phase == LISTING ? SPLIT_LIST : SPLIT_EVENTS, on_part, i);
-	i->stream = kube_stream_open(i->client, i->path, &ops, i, &err);
+	if (make_path(i, &i->path, &err) == 0)
+		i->stream = kube_stream_open(i->client, i->path, &ops, i, &err);
 	if (!i->stream)
 		give_up(i, &err);
 	else

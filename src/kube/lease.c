@@ -28,6 +28,7 @@
 #include "event/loop.h"
 #include "kube/client-internal.h"
 #include "kube/fence.h"
+#include "kube/path.h"
 
 #include <stdatomic.h>
 
@@ -361,11 +362,17 @@ static void on_next(void *arg)
 
 /* ---- the door ---- */
 
-struct lease *lease_new(struct ev_loop *loop, struct kube_client *client,
-			const struct lease_options *opts)
+int lease_new(struct ev_loop *loop, struct kube_client *client, const struct lease_options *opts,
+	      struct lease **ret_lease, struct err *err)
 {
-	struct lease *l = xcalloc(1, sizeof(*l));
+	autofree char *collection = NULL;
+	autofree char *path = NULL;
+	struct lease *l;
 
+	if (kube_collection_path(&kube_lease_type, opts->ns, &collection, err) < 0 ||
+	    kube_object_path(&kube_lease_type, opts->ns, opts->name, &path, err) < 0)
+		return -1;
+	l = xcalloc(1, sizeof(*l));
 	l->loop = loop;
 	l->client = client;
 	l->opts = *opts;
@@ -376,10 +383,11 @@ struct lease *lease_new(struct ev_loop *loop, struct kube_client *client,
 	l->opts.renew_deadline_ns =
 		opts->renew_deadline_ns ? opts->renew_deadline_ns : RENEW_DEADLINE_NS;
 	l->opts.retry_ns = opts->retry_ns ? opts->retry_ns : RETRY_NS;
-	l->collection = xasprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases", opts->ns);
-	l->path = xasprintf("%s/%s", l->collection, opts->name);
+	l->collection = TAKE_PTR(collection);
+	l->path = TAKE_PTR(path);
 	metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
-	return l;
+	*ret_lease = l;
+	return 0;
 }
 
 static void start(void *arg)

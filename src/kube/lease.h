@@ -32,8 +32,9 @@ struct lease_options {
 	void *arg;
 };
 
-struct lease *lease_new(struct ev_loop *loop, struct kube_client *client,
-			const struct lease_options *opts);
+/* INVALID_ARGUMENT: the namespace or the name is none. */
+int lease_new(struct ev_loop *loop, struct kube_client *client, const struct lease_options *opts,
+	      struct lease **ret_lease, struct err *err);
 void lease_start(struct lease *l);
 /* Closes the fence and elects no more. Any thread but the I/O thread. on_lost is not called. */
 void lease_stop(struct lease *l);

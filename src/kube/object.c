@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lifetime and names of cached objects. What each type keeps its own decoder says.
+ * Lifetime of cached objects. What each type keeps its own decoder says.
  *
  * The count of references sits before the object in the same allocation, so
  * that struct kube_object itself is plain data and all of it is const to users.
@@ -12,24 +12,6 @@
 #include "kube/object-internal.h"
 
 #include <assert.h>
-
-static const char *api_of(const struct kube_type *type)
-{
-	return strchr(type->group_version, '/') ? "apis" : "api";
-}
-
-char *kube_collection_path(const struct kube_type *type)
-{
-	return xasprintf("/%s/%s/%s", api_of(type), type->group_version, type->resource);
-}
-
-char *kube_object_path(const struct kube_type *type, const char *ns, const char *name)
-{
-	if (type->is_namespaced)
-		return xasprintf("/%s/%s/namespaces/%s/%s/%s", api_of(type), type->group_version,
-				 ns, type->resource, name);
-	return xasprintf("/%s/%s/%s/%s", api_of(type), type->group_version, type->resource, name);
-}
 
 static struct object_head *head_of(const struct kube_object *o)
 {

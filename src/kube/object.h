@@ -51,8 +51,4 @@ static inline bool kube_object_has_finalizer(const struct kube_object *o, const 
 /* For checked downcasts: o itself, whose type is asserted. NULL gives NULL. */
 const void *kube_object_as(const struct kube_object *o, const struct kube_type *type);
 
-/* Collection path ("/api/v1/persistentvolumeclaims"), object path; malloc'ed. */
-char *kube_collection_path(const struct kube_type *type);
-char *kube_object_path(const struct kube_type *type, const char *ns, const char *name);
-
 #endif

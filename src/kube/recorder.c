@@ -31,6 +31,7 @@
 #include "event/work.h"
 #include "kube/client-internal.h"
 #include "kube/object-internal.h"
+#include "kube/path.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -149,11 +150,6 @@ static char *make_name(const struct event *e, uint64_t stamp)
 	return xasprintf("%s.%016" PRIx64, is_long ? e->about->uid : e->about->name, stamp);
 }
 
-static char *make_path(const struct event *e)
-{
-	return xasprintf("/api/v1/namespaces/%s/events", str_or(e->about->ns, "default"));
-}
-
 static void put_body(struct recorder *r, struct json_writer *w, const struct event *e,
 		     const char *ns, const char *name)
 {
@@ -189,12 +185,14 @@ static int write_first(struct recorder *r, struct ctx *ctx, struct known *series
 {
 	uint64_t stamp = (uint64_t)clock_wall_ns();
 	autofree char *name = make_name(e, stamp);
-	autofree char *path = make_path(e);
+	const char *ns = str_or(e->about->ns, "default");
+	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 
-	put_body(r, &w, e, str_or(e->about->ns, "default"), name);
-	if (kube_write_unfenced(r->client, ctx, "POST", path, "application/json", str_get(&body),
+	put_body(r, &w, e, ns, name);
+	if (kube_collection_path(&kube_event_type, ns, &path, err) < 0 ||
+	    kube_write_unfenced(r->client, ctx, "POST", path, "application/json", str_get(&body),
 				err) < 0)
 		return -1;
 	series->stamp = stamp;
@@ -206,8 +204,8 @@ static int write_again(struct recorder *r, struct ctx *ctx, struct known *series
 		       const struct event *e, struct err *err)
 {
 	autofree char *name = make_name(e, series->stamp);
-	autofree char *all = make_path(e);
-	autofree char *path = xasprintf("%s/%s", all, name);
+	const char *ns = str_or(e->about->ns, "default");
+	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 	char now[CLOCK_TEXT_MAX];
@@ -217,7 +215,8 @@ static int write_again(struct recorder *r, struct ctx *ctx, struct known *series
 	json_field_u64(&w, "count", series->count + 1);
 	json_field_string(&w, "lastTimestamp", now);
 	json_end_object(&w);
-	if (kube_write_unfenced(r->client, ctx, "PATCH", path, "application/merge-patch+json",
+	if (kube_object_path(&kube_event_type, ns, name, &path, err) < 0 ||
+	    kube_write_unfenced(r->client, ctx, "PATCH", path, "application/merge-patch+json",
 				str_get(&body), err) < 0)
 		return -1;
 	series->count++;

@@ -47,4 +47,8 @@ struct kube_type {
 
 #define KUBE_TYPE_SIZE_MAX 512
 
+/* What this room writes itself; for their paths. */
+extern const struct kube_type kube_event_type;
+extern const struct kube_type kube_lease_type;
+
 #endif

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/loop.h"
+#include "kube/path.h"
 #include "kube/queue.h"
 
 #include <assert.h>
@@ -268,9 +269,9 @@ static int look_at_claim(const struct json *ref, char **ret_path)
 	const char *text;
 	struct err err;
 
-	*ret_path = kube_object_path(&core_pvc_type, json_get_string(ref, "namespace"),
-				     json_get_string(ref, "name"));
-	if (!fake_has(*ret_path))
+	if (kube_object_path(&core_pvc_type, json_get_string(ref, "namespace"),
+			     json_get_string(ref, "name"), ret_path, &err) < 0 ||
+	    !fake_has(*ret_path))
 		return -1;
 	text = fake_text(*ret_path);
 	if (json_parse(text, strlen(text), &doc, &err) < 0 ||

@@ -252,8 +252,12 @@ static void take_lease(struct probe *p, char *rest)
 		.on_lost = on_lost,
 		.fence = fence,
 	};
+	struct err err;
 
-	p->lease = lease_new(p->loop, p->client, &opts);
+	if (lease_new(p->loop, p->client, &opts, &p->lease, &err) < 0) {
+		say("err %s %s", err_code_name(err.code), err.msg);
+		return;
+	}
 	lease_start(p->lease);
 	say("ok");
 }

@@ -245,6 +245,25 @@ TEST(a_claim_ref_edited_by_hand_saves_the_volume_before_the_phase_says_so)
 	}
 }
 
+/* A path made of it led to "no such object", which is what a claim that is gone looks like. */
+TEST(a_claim_ref_that_is_no_name_keeps_the_volume)
+{
+	static const char *const names[] = { "", "..", "x/../../../nodes/n9", "a b" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		autofree char *patch =
+			xasprintf("{\"spec\":{\"claimRef\":{\"name\":\"%s\"}}}", names[i]);
+
+		cluster_begin();
+		fake_employ_manager(false);
+		put_by_hand("Delete", "Released", "\"" PV_FINALIZER "\"");
+		fake_merge(HAND_MADE, patch);
+		cluster_run(MINUTE);
+		ASSERT_TRUE(fake_has(HAND_MADE));
+		ASSERT_STR(fake_service.last_delete_secrets, "");
+	}
+}
+
 TEST(a_claim_that_is_there_keeps_the_volume)
 {
 	struct process p;
@@ -295,4 +314,5 @@ RUN_TESTS(UNIT(a_deleted_claim_takes_its_volume_along),
 	  UNIT(a_missing_secret_does_not_keep_the_volume),
 	  UNIT(a_claim_ref_taken_off_saves_the_volume_from_a_stale_cache),
 	  UNIT(a_claim_ref_edited_by_hand_saves_the_volume_before_the_phase_says_so),
+	  UNIT(a_claim_ref_that_is_no_name_keeps_the_volume),
 	  UNIT(a_claim_that_is_there_keeps_the_volume), UNIT(metrics_count_both_ends))

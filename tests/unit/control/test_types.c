@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "control/core.h"
 #include "control/storage.h"
+#include "kube/path.h"
 
 static const struct kube_type *const cached[] = {
 	&core_node_type,     &core_pvc_type,         &core_pv_type,
@@ -252,8 +253,10 @@ TEST(kinds_are_where_the_api_has_them)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
-		autofree char *path = kube_collection_path(cached[i]);
+		autofree char *path = NULL;
+		struct err err;
 
+		ASSERT_OK(kube_collection_path(cached[i], NULL, &path, &err), &err);
 		ASSERT_STR(path, paths[i]);
 	}
 }

@@ -227,12 +227,13 @@ static void begin(void)
 		.on_won = on_won,
 		.on_lost = on_lost,
 	};
+	struct err err;
 
 	memset(&server, 0, sizeof(server));
 	n_timers = n_won = n_lost = 0;
 	n_given_back = 0;
 	clock_fake_set(NS_PER_S);
-	lease = lease_new(NULL, NULL, &opts);
+	ASSERT_OK(lease_new(NULL, NULL, &opts, &lease, &err), &err);
 	lease_start(lease);
 }
 

@@ -127,18 +127,6 @@ TEST(an_object_lives_until_its_last_reference_goes)
 	kube_object_unref(NULL);
 }
 
-TEST(paths_are_those_of_the_api)
-{
-	static const struct kube_type core = { .resource = "nodes", .group_version = "v1" };
-	autofree char *object = kube_object_path(&thing_type, "web", "data-0");
-	autofree char *node = kube_object_path(&core, "", "n1");
-	autofree char *all = kube_collection_path(&thing_type);
-
-	ASSERT_STR(object, "/apis/test/v1/namespaces/web/things/data-0");
-	ASSERT_STR(node, "/api/v1/nodes/n1");
-	ASSERT_STR(all, "/apis/test/v1/things");
-}
-
 TEST(versions_compare_as_numbers_of_any_length)
 {
 	ASSERT_TRUE(kube_version_compare("9", "10") < 0);
@@ -152,5 +140,5 @@ RUN_TESTS(UNIT(an_object_is_metadata_and_what_its_type_keeps),
 	  UNIT(words_of_the_type_take_no_memory), UNIT(a_type_may_keep_nothing_but_metadata),
 	  UNIT(strings_are_never_null), UNIT(a_size_is_a_quantity_or_none),
 	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
-	  UNIT(an_object_lives_until_its_last_reference_goes), UNIT(paths_are_those_of_the_api),
+	  UNIT(an_object_lives_until_its_last_reference_goes),
 	  UNIT(versions_compare_as_numbers_of_any_length))
