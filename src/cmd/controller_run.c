@@ -183,7 +183,7 @@ static int wait_for_driver(struct controller *c, struct err *err)
 
 static struct informer *add_informer(struct controller *c, const struct kube_type *type)
 {
-	struct informer *i = informer_new(c->client, type);
+	struct informer *i = informer_new(c->client, type, NULL);
 
 	LOCK_SCOPE(&c->lock);
 	c->all[c->n_all++] = i;

@@ -16,6 +16,9 @@ struct informer {
 	struct kube_client *client;
 	struct ev_loop *loop;
 	const struct kube_type *type;
+	char *ns; /* NULL: all */
+	char *label_selector;
+	char *field_selector;
 	struct cache cache;
 	atomic_bool is_synced;
 	atomic_bool is_started;

@@ -11,13 +11,24 @@
 #include "event/sync.h"
 #include "kube/client-internal.h"
 
-struct informer *informer_new(struct kube_client *client, const struct kube_type *type)
+static char *copy_word(const char *word)
 {
+	return str_is_empty(word) ? NULL : xstrdup(word);
+}
+
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type,
+			      const struct informer_options *opts)
+{
+	static const struct informer_options all = { 0 };
 	struct informer *i = xcalloc(1, sizeof(*i));
 
 	i->client = client;
 	i->loop = kube_client_loop(client);
 	i->type = type;
+	opts = opts ? opts : &all;
+	i->ns = copy_word(opts->ns);
+	i->label_selector = copy_word(opts->label_selector);
+	i->field_selector = copy_word(opts->field_selector);
 	cache_init(&i->cache);
 	pthread_mutex_init(&i->lock, NULL);
 	return i;
@@ -35,6 +46,9 @@ static void destroy(void *arg)
 	str_done(&i->page);
 	str_done(&i->next_page);
 	free(i->path);
+	free(i->ns);
+	free(i->label_selector);
+	free(i->field_selector);
 	free(i);
 }
 
@@ -130,6 +144,8 @@ static void tell(void *arg)
 
 void informer_note_write(struct informer *i, const struct kube_object *o)
 {
+	if (i->ns && !str_is_equal(i->ns, o->ns))
+		return;
 	if (cache_note(&i->cache, o))
 		ev_post(i->loop, tell, i);
 }

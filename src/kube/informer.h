@@ -11,7 +11,7 @@
 struct kube_client;
 
 /*
- * struct informer - a cache of one kind, kept current by a watch
+ * struct informer - a cache of one type, kept current by a watch
  *
  * Starts with a streaming list (WatchList: sendInitialEvents), falls back to pages of 500;
  * bookmarks move the resource version; 410 lists anew and reports what went missing as deletions,
@@ -29,7 +29,17 @@ struct informer;
 typedef void (*informer_change_fn)(void *arg, const struct kube_object *old_obj,
 				   const struct kube_object *new_obj);
 
-struct informer *informer_new(struct kube_client *client, const struct kube_type *type);
+/* Which objects of the type: those of one namespace, those that the server selects. Copied; NULL or
+ * "": all. What leaves the selection is reported as gone. */
+struct informer_options {
+	const char *ns;
+	const char *label_selector; /* "app=web,tier!=db" */
+	const char *field_selector; /* "spec.nodeName=n1" */
+};
+
+/* opts NULL: all there are. A namespace that is none shows as trouble. */
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type,
+			      const struct informer_options *opts);
 void informer_free(struct informer *i);
 int informer_on_change(struct informer *i, informer_change_fn fn,
 		       void *arg); /* before start; at most 8 */
@@ -52,7 +62,8 @@ size_t informer_count(struct informer *i);
 
 /*
  * Our own write came back with this object: takes it into the cache if it is newer than what is
- * there (so that the next reconcile does not read a cache older than its own act). Any thread.
+ * there (so that the next reconcile does not read a cache older than its own act). Only what the
+ * informer's selectors select: it cannot tell. Any thread.
  */
 void informer_note_write(struct informer *i, const struct kube_object *o);
 

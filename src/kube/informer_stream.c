@@ -441,27 +441,38 @@ static void append_escaped(struct str *s, const char *text)
 	}
 }
 
+static void append_selectors(const struct informer *i, struct str *s)
+{
+	if (i->label_selector) {
+		str_append(s, "&labelSelector=");
+		append_escaped(s, i->label_selector);
+	}
+	if (i->field_selector) {
+		str_append(s, "&fieldSelector=");
+		append_escaped(s, i->field_selector);
+	}
+}
+
 static int make_path(const struct informer *i, char **ret_path, struct err *err)
 {
 	autofree char *collection = NULL;
 	struct str s = STR_INIT;
 
-	if (kube_collection_path(i->type, NULL, &collection, err) < 0)
+	if (kube_collection_path(i->type, i->ns, &collection, err) < 0)
 		return -1;
 	str_append(&s, collection);
-	if (i->phase == LISTING) {
+	if (i->phase == LISTING)
 		str_appendf(&s, "?limit=%d", PAGE_LIMIT);
-		if (i->page.len > 0) {
-			str_append(&s, "&continue=");
-			append_escaped(&s, str_get(&i->page));
-		}
-		*ret_path = str_take(&s);
-		return 0;
-	}
-	str_appendf(&s, "?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", i->timeout_s);
-	if (i->phase == SYNCING) {
+	else
+		str_appendf(&s, "?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u",
+			    i->timeout_s);
+	append_selectors(i, &s);
+	if (i->phase == LISTING && i->page.len > 0) {
+		str_append(&s, "&continue=");
+		append_escaped(&s, str_get(&i->page));
+	} else if (i->phase == SYNCING) {
 		str_append(&s, "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
-	} else {
+	} else if (i->phase == WATCHING) {
 		str_append(&s, "&resourceVersion=");
 		append_escaped(&s, str_get(&i->version));
 	}

@@ -39,7 +39,8 @@ void fake_cache_reset(void)
 	cache.notes_writes = true;
 }
 
-struct informer *informer_new(struct kube_client *client, const struct kube_type *type)
+struct informer *informer_new(struct kube_client *client, const struct kube_type *type,
+			      const struct informer_options *opts)
 {
 	struct informer *i = xcalloc(1, sizeof(*i));
 

@@ -143,7 +143,7 @@ static void on_change(void *arg, const struct kube_object *old_obj,
 
 static void watch(struct probe *p, int kind)
 {
-	struct informer *i = informer_new(p->client, types[kind]);
+	struct informer *i = informer_new(p->client, types[kind], NULL);
 
 	p->informers[kind] = i;
 	informer_on_change(i, on_change, p);

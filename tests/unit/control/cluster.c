@@ -85,12 +85,12 @@ void process_start(struct process *p, struct provision_options opts)
 	struct err err;
 
 	p->caches = (struct control_caches){
-		.pvcs = informer_new(NULL, &core_pvc_type),
-		.pvs = informer_new(NULL, &core_pv_type),
-		.classes = informer_new(NULL, &storage_class_type),
-		.nodes = informer_new(NULL, &core_node_type),
-		.csi_nodes = informer_new(NULL, &storage_csi_node_type),
-		.attachments = informer_new(NULL, &storage_attachment_type),
+		.pvcs = informer_new(NULL, &core_pvc_type, NULL),
+		.pvs = informer_new(NULL, &core_pv_type, NULL),
+		.classes = informer_new(NULL, &storage_class_type, NULL),
+		.nodes = informer_new(NULL, &core_node_type, NULL),
+		.csi_nodes = informer_new(NULL, &storage_csi_node_type, NULL),
+		.attachments = informer_new(NULL, &storage_attachment_type, NULL),
 	};
 	opts.caches = p->caches;
 	opts.service = fake_service_get();

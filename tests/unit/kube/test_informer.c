@@ -301,13 +301,18 @@ static void set_server(bool has_watch_list)
 		add(name, false);
 }
 
-static void begin(bool has_watch_list)
+static void begin_with(const struct informer_options *opts, bool has_watch_list)
 {
 	set_server(has_watch_list);
 	n_timers = n_streams = 0;
 	clock_fake_set(NS_PER_S);
-	informer = informer_new(NULL, &thing_type);
+	informer = informer_new(NULL, &thing_type, opts);
 	informer_start(informer);
+}
+
+static void begin(bool has_watch_list)
+{
+	begin_with(NULL, has_watch_list);
 }
 
 static void end(void)
@@ -694,7 +699,46 @@ TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
 	end();
 }
 
-RUN_TESTS(UNIT(lists_and_watches), UNIT(a_watch_that_is_not_allowed_is_said_once_a_minute),
+/* In each of the three requests, and escaped. */
+TEST(namespace_and_selectors_are_the_servers_to_judge)
+{
+	static const char where[] = "/apis/test/v1/namespaces/web/things?";
+	static const char which[] = "&labelSelector=a%3Db%2Cc&fieldSelector=spec.x%3D1";
+	const struct informer_options opts = { .ns = "web",
+					       .label_selector = "a=b,c",
+					       .field_selector = "spec.x=1" };
+	unsigned n_paths = 0;
+
+	begin_with(&opts, false);
+	for (; !is_watching() || strstr(stream.path, "sendInitialEvents"); n_paths++) {
+		ASSERT_TRUE(strncmp(stream.path, where, strlen(where)) == 0);
+		ASSERT_TRUE(strstr(stream.path, which));
+		answer();
+		go_on();
+	}
+	ASSERT_EQ(n_paths, 4);
+	ASSERT_TRUE(strstr(stream.path, which) && is_the_truth());
+	end();
+}
+
+/* Like those of a name, so that no option of a user leads elsewhere. */
+TEST(a_namespace_that_is_none_is_trouble)
+{
+	const struct informer_options opts = { .ns = "../x" };
+	char text[ERR_MSG_MAX];
+
+	begin_with(&opts, true);
+	assert_null(stream.path);
+	informer_trouble(informer, text);
+	ASSERT_TRUE(strstr(text, "namespace '../x'"));
+	pass_to(RETRY);
+	assert_null(stream.path);
+	end();
+}
+
+RUN_TESTS(UNIT(namespace_and_selectors_are_the_servers_to_judge),
+	  UNIT(a_namespace_that_is_none_is_trouble), UNIT(lists_and_watches),
+	  UNIT(a_watch_that_is_not_allowed_is_said_once_a_minute),
 	  UNIT(a_list_may_break_at_every_byte_of_every_page),
 	  UNIT(a_streaming_list_may_break_at_every_byte), UNIT(a_watch_may_break_at_every_byte),
 	  UNIT(what_changes_between_two_pages_is_found),
