@@ -85,7 +85,7 @@ static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct 
 	json_end_array(&w);
 	json_end_object(&w);
 	json_end_object(&w);
-	if (kube_patch(p->client, ctx, path, KUBE_PATCH_MERGE, str_get(&body), NULL, err) < 0)
+	if (kube_patch(p->client, ctx, path, KUBE_MERGE, str_get(&body), NULL, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	return 0;
 }
@@ -204,8 +204,7 @@ static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *pa
 	json_end_array(&w);
 	json_end_object(&w);
 	json_end_object(&w);
-	if (kube_patch(p->client, ctx, path, KUBE_PATCH_STRATEGIC, str_get(&body), &doc, err) ==
-	    0) {
+	if (kube_patch(p->client, ctx, path, KUBE_STRATEGIC, str_get(&body), &doc, err) == 0) {
 		/* so that our own DELETE, when the watch tells of it, is not looked at again */
 		o = kube_object_decode(&core_pv_type, json_root(doc));
 		if (o)

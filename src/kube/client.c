@@ -28,6 +28,7 @@
 #include "kube/config-internal.h"
 #include "kube/fence.h"
 #include "kube/health.h"
+#include "kube/path.h"
 #include "net/addr.h"
 #include "net/tls.h"
 
@@ -374,32 +375,56 @@ int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct js
 		       err);
 }
 
-int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
-{
-	struct call call = { "create", "POST", path, JSON_TYPE, body };
+/* clang-format off */
+static const struct {
+	const char *verb, *method, *type;
+} writes[] = {
+	[KUBE_CREATE]     = { "create", "POST",  JSON_TYPE },
+	[KUBE_UPDATE]     = { "update", "PUT",   JSON_TYPE },
+	[KUBE_MERGE]      = { "patch",  "PATCH", "application/merge-patch+json" },
+	[KUBE_JSON_PATCH] = { "patch",  "PATCH", "application/json-patch+json" },
+	[KUBE_STRATEGIC]  = { "patch",  "PATCH", "application/strategic-merge-patch+json" },
+	/* YAML by name: the API server takes no JSON type for it, and JSON is YAML */
+	[KUBE_APPLY]      = { "apply",  "PATCH", "application/apply-patch+yaml" },
+};
+/* clang-format on */
 
-	return request(c, ctx, &call, ret, err);
+/* The path with its subresource and the query. */
+static int make_write_path(const struct kube_write *write, char **ret_path, struct err *err)
+{
+	const char *manager = str_or(write->field_manager, "");
+	autofree char *sub = NULL;
+	const char *path = write->path;
+
+	if (write->verb == KUBE_APPLY || *manager) {
+		if (kube_name_check("field manager", manager, err) < 0)
+			return -1;
+		if (strcspn(manager, "&=+") != strlen(manager))
+			return err_set(err, ERR_INVALID_ARGUMENT, "field manager '%s' is no name",
+				       manager);
+	}
+	if (write->subresource) {
+		if (kube_subresource_path(path, write->subresource, &sub, err) < 0)
+			return -1;
+		path = sub;
+	}
+	*ret_path = xasprintf("%s%s%s%s", path, *manager ? "?fieldManager=" : "", manager,
+			      write->verb == KUBE_APPLY && write->force ? "&force=true" : "");
+	return 0;
 }
 
-int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
+int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
+	       struct json_doc **ret, struct err *err)
 {
-	struct call call = { "update", "PUT", path, JSON_TYPE, body };
+	struct call call = { .verb = writes[write->verb].verb,
+			     .method = writes[write->verb].method,
+			     .content_type = writes[write->verb].type,
+			     .body = write->body };
+	autofree char *path = NULL;
 
-	return request(c, ctx, &call, ret, err);
-}
-
-int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
-	       const char *body, struct json_doc **ret, struct err *err)
-{
-	static const char *const types[] = {
-		[KUBE_PATCH_MERGE] = "application/merge-patch+json",
-		[KUBE_PATCH_JSON] = "application/json-patch+json",
-		[KUBE_PATCH_STRATEGIC] = "application/strategic-merge-patch+json",
-	};
-	struct call call = { "patch", "PATCH", path, types[type], body };
-
+	if (make_write_path(write, &path, err) < 0)
+		return err_wrap(err, "%s %s", call.verb, write->path);
+	call.path = path;
 	return request(c, ctx, &call, ret, err);
 }
 

@@ -52,19 +52,50 @@ bool kube_client_is_healthy(struct kube_client *c, char *ret_why);
  * frees (json_free); ret may be NULL where the reply does not matter. */
 int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
 	     struct err *err);
-int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err);
-int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err);
 
-enum kube_patch_type {
-	KUBE_PATCH_MERGE, /* put metadata.resourceVersion into it to make it conditional: ABORTED if
-			     stale */
-	KUBE_PATCH_JSON,  /* a failing "test" is INVALID_ARGUMENT (422) */
-	KUBE_PATCH_STRATEGIC,
+enum kube_verb {
+	KUBE_CREATE,
+	KUBE_UPDATE,
+	KUBE_MERGE, /* a patch; put metadata.resourceVersion into it to make it conditional: ABORTED
+		       if stale */
+	KUBE_JSON_PATCH, /* a failing "test" is INVALID_ARGUMENT (422) */
+	KUBE_STRATEGIC,
+	KUBE_APPLY, /* server-side: body is the fields we want, with apiVersion and kind; makes the
+		       object if there is none. A field of another manager is ABORTED unless
+		       forced */
 };
-int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
-	       const char *body, struct json_doc **ret, struct err *err);
+
+struct kube_write {
+	enum kube_verb verb;
+	const char *path;          /* of the object; to create, of the collection */
+	const char *subresource;   /* "status"; NULL: the object itself */
+	const char *field_manager; /* who the fields belong to; NULL: the user agent's name.
+				      KUBE_APPLY needs one */
+	bool force;                /* KUBE_APPLY: takes fields from other managers */
+	const char *body;          /* JSON */
+};
+int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
+	       struct json_doc **ret, struct err *err);
+
+/* The usual ones. */
+static inline int kube_create(struct kube_client *c, struct ctx *ctx, const char *path,
+			      const char *body, struct json_doc **ret, struct err *err)
+{
+	return kube_write(c, ctx, &(struct kube_write){ KUBE_CREATE, path, .body = body }, ret,
+			  err);
+}
+static inline int kube_update(struct kube_client *c, struct ctx *ctx, const char *path,
+			      const char *body, struct json_doc **ret, struct err *err)
+{
+	return kube_write(c, ctx, &(struct kube_write){ KUBE_UPDATE, path, .body = body }, ret,
+			  err);
+}
+static inline int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path,
+			     enum kube_verb verb, const char *body, struct json_doc **ret,
+			     struct err *err)
+{
+	return kube_write(c, ctx, &(struct kube_write){ verb, path, .body = body }, ret, err);
+}
 
 /* uid: precondition, "" for none. 0 also when it is gone already. */
 int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const char *uid,

@@ -253,8 +253,7 @@ static void admit_pv(const char *path, const struct json *body)
 	fake_merge(path, str_get(&patch));
 }
 
-int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
+static int create(const char *path, const char *body, struct json_doc **ret, struct err *err)
 {
 	autojson struct json_doc *doc = parse(body);
 	autofree char *full =
@@ -316,21 +315,29 @@ static int check_write(const char *path, const struct json *body, struct err *er
 	return 0;
 }
 
-int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
+/* {"NAME": the object's value, or null}, to be merged. */
+static char *part_of(const struct json *root, const char *name)
 {
-	autojson struct json_doc *doc = parse(body), *old = NULL;
-	autofree char *kept = NULL, *status = NULL;
+	const struct json *value = json_get(root, name);
+	autofree char *text = value ? json_text(value) : xstrdup("null");
+
+	return xasprintf("{\"%s\":%s}", name, text);
+}
+
+/* The main path does not write the status, and that of the status nothing else. */
+static int update(const struct kube_write *write, struct json_doc **ret, struct err *err)
+{
+	autojson struct json_doc *doc = parse(write->body), *old = NULL;
+	autofree char *status = NULL;
 	bool is_lost;
 
-	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
+	if (fake_step(&is_lost, err) < 0 || check_write(write->path, json_root(doc), err) < 0)
 		return -1;
-	old = parse(map_find(api.objects, path));
-	status = json_get(json_root(old), "status") ? json_text(json_get(json_root(old), "status"))
-						    : xstrdup("null");
-	kept = xasprintf("{\"status\":%s}", status);
-	store(path, merge_text(body, kept));
-	return reply(path, is_lost, ret, err);
+	old = parse(map_find(api.objects, write->path));
+	status = part_of(json_root(write->subresource ? doc : old), "status");
+	store(write->path,
+	      merge_text(write->subresource ? fake_text(write->path) : write->body, status));
+	return reply(write->path, is_lost, ret, err);
 }
 
 /* Of a strategic merge patch what this project uses: names taken off the list of finalizers. */
@@ -370,26 +377,59 @@ static int check_uid(const char *text, const struct json *patch, struct err *err
 	return err_set(err, ERR_ABORTED, "the object has another UID");
 }
 
-int kube_patch(struct kube_client *c, struct ctx *ctx, const char *path, enum kube_patch_type type,
-	       const char *body, struct json_doc **ret, struct err *err)
+static int patch(const struct kube_write *write, struct json_doc **ret, struct err *err)
 {
-	autojson struct json_doc *doc = parse(body);
+	autojson struct json_doc *doc = parse(write->body);
+	const char *path = write->path;
+	autofree char *text = NULL;
 	bool is_lost;
 
-	assert(type == KUBE_PATCH_MERGE || type == KUBE_PATCH_STRATEGIC);
 	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
 		return -1;
-	if (type == KUBE_PATCH_STRATEGIC) {
-		autofree char *patch = NULL;
-
+	if (write->verb == KUBE_STRATEGIC) {
 		if (check_uid(fake_text(path), json_root(doc), err) < 0)
 			return -1;
-		patch = without_finalizers(fake_text(path), json_root(doc));
-		fake_merge(path, patch);
+		text = without_finalizers(fake_text(path), json_root(doc));
 	} else {
-		fake_merge(path, body);
+		text = write->subresource ? part_of(json_root(doc), "status")
+					  : xstrdup(write->body);
 	}
+	fake_merge(path, text);
 	return reply(path, is_lost, ret, err);
+}
+
+/* Nobody else's fields here: what is applied is merged, or made. */
+static int apply(const struct kube_write *write, struct json_doc **ret, struct err *err)
+{
+	bool is_lost;
+
+	assert(write->field_manager);
+	if (fake_has(write->path))
+		return patch(write, ret, err);
+	if (fake_step(&is_lost, err) < 0)
+		return -1;
+	fake_put(write->path, write->body);
+	return reply(write->path, is_lost, ret, err);
+}
+
+int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
+	       struct json_doc **ret, struct err *err)
+{
+	assert(!write->subresource || str_is_equal(write->subresource, "status"));
+	switch (write->verb) {
+	case KUBE_CREATE:
+		return create(write->path, write->body, ret, err);
+	case KUBE_UPDATE:
+		return update(write, ret, err);
+	case KUBE_MERGE:
+	case KUBE_STRATEGIC:
+		return patch(write, ret, err);
+	case KUBE_APPLY:
+		return apply(write, ret, err);
+	case KUBE_JSON_PATCH:
+		break;
+	}
+	return err_set(err, ERR_UNIMPLEMENTED, "the tests' API server takes no JSON patch");
 }
 
 int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const char *uid,

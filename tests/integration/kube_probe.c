@@ -5,10 +5,12 @@
  * and recorder against a real API server. Changes seen by watches are printed
  * when they come, as lines that begin with "change".
  *
- *   get PATH · create PATH JSON · update PATH JSON · patch merge|json|strategic PATH JSON · delete
- * PATH [UID] → "ok JSON" | "err CODE message" watch KIND · count KIND · synced KIND · trouble KIND
- * · find KIND NS/NAME · note KIND JSON health · event KIND NS/NAME Normal|Warning REASON TEXT ·
- * lease NAME IDENTITY · held · release · rss
+ *   get PATH · create PATH JSON · update PATH JSON · patch merge|json|strategic PATH JSON
+ *   delete PATH [UID] · write update|merge|apply|force SUBRESOURCE|- MANAGER|- PATH JSON
+ *     → "ok JSON" | "err CODE message"
+ *   watch KIND · count KIND · synced KIND · trouble KIND · find KIND NS/NAME · note KIND JSON
+ *   health · event KIND NS/NAME Normal|Warning REASON TEXT · lease NAME IDENTITY · held
+ *   release · rss
  */
 #include "base/arena.h"
 #include "base/clock.h"
@@ -88,7 +90,7 @@ static void report_call(int r, struct json_doc *doc, const struct err *err)
 
 static bool run_verb(struct probe *p, const char *verb, char *rest)
 {
-	enum kube_patch_type type = KUBE_PATCH_MERGE;
+	enum kube_verb type = KUBE_MERGE;
 	struct json_doc *doc = NULL;
 	struct ctx ctx;
 	struct err err;
@@ -98,9 +100,9 @@ static bool run_verb(struct probe *p, const char *verb, char *rest)
 	if (strcmp(verb, "patch") == 0) {
 		const char *name = str_or(next_word(&rest), "");
 
-		type = strcmp(name, "json") == 0        ? KUBE_PATCH_JSON
-		       : strcmp(name, "strategic") == 0 ? KUBE_PATCH_STRATEGIC
-							: KUBE_PATCH_MERGE;
+		type = strcmp(name, "json") == 0        ? KUBE_JSON_PATCH
+		       : strcmp(name, "strategic") == 0 ? KUBE_STRATEGIC
+							: KUBE_MERGE;
 	}
 	path = next_word(&rest);
 	ctx_init(&ctx, CALL_NS);
@@ -117,6 +119,36 @@ static bool run_verb(struct probe *p, const char *verb, char *rest)
 	ctx_done(&ctx);
 	report_call(r, doc, &err);
 	return true;
+}
+
+/* A word that is not "-". */
+static const char *word_or_null(char *word)
+{
+	return str_is_equal(word, "-") ? NULL : word;
+}
+
+static void run_write(struct probe *p, char *rest)
+{
+	const char *how = str_or(next_word(&rest), "");
+	struct kube_write write = { .verb = KUBE_APPLY };
+	struct json_doc *doc = NULL;
+	struct ctx ctx;
+	struct err err;
+	int r;
+
+	if (strcmp(how, "update") == 0)
+		write.verb = KUBE_UPDATE;
+	if (strcmp(how, "merge") == 0)
+		write.verb = KUBE_MERGE;
+	write.force = strcmp(how, "force") == 0;
+	write.subresource = word_or_null(next_word(&rest));
+	write.field_manager = word_or_null(next_word(&rest));
+	write.path = next_word(&rest);
+	write.body = rest;
+	ctx_init(&ctx, CALL_NS);
+	r = kube_write(p->client, &ctx, &write, &doc, &err);
+	ctx_done(&ctx);
+	report_call(r, doc, &err);
 }
 
 static int find_kind(const char *resource)
@@ -288,6 +320,8 @@ static bool run_other(struct probe *p, const char *command, char *rest)
 		bool is_healthy = kube_client_is_healthy(p->client, why);
 
 		say("ok %d %s", is_healthy, why);
+	} else if (strcmp(command, "write") == 0) {
+		run_write(p, rest);
 	} else if (strcmp(command, "lease") == 0) {
 		take_lease(p, rest);
 	} else if (strcmp(command, "held") == 0) {

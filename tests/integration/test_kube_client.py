@@ -89,6 +89,33 @@ def test_verbs(probe):
     assert probe.ask('health') == 'ok 1 '
 
 
+def test_status_is_written_by_its_subresource_alone(probe):
+    name = unique('status')
+    probe.call(f'create {CLAIM_PATH}', claim(name))
+    path, pending = f'{CLAIM_PATH}/{name}', {'status': {'phase': 'Lost'}, 'metadata': {'labels': {'a': 'b'}}}
+    assert probe.call(f'write merge - - {path}', pending)['status']['phase'] == 'Pending'
+    got = probe.call(f'write merge status - {path}', {**pending, 'metadata': {'labels': {'a': 'c'}}})
+    assert got['status']['phase'] == 'Lost' and got['metadata']['labels'] == {'a': 'b'}
+    assert probe.ask(f'write merge nonesuch - {path} {{}}').startswith('err NOT_FOUND patch persistentvolumeclaims/nonesuch: ')
+    assert probe.ask(f'write merge ../x - {path} {{}}').startswith("err INVALID_ARGUMENT patch")
+
+
+def test_applied_fields_belong_to_their_manager(probe):
+    path = f'/api/v1/namespaces/default/configmaps/{unique("apply")}'
+
+    def config(**data):
+        return {'apiVersion': 'v1', 'kind': 'ConfigMap', 'metadata': {'name': path.rsplit('/', 1)[1]}, 'data': data}
+    made = probe.call(f'write apply - one {path}', config(a='1', b='1'))
+    assert [(m['manager'], m['operation']) for m in made['metadata']['managedFields']] == [('one', 'Apply')]
+    answer = probe.ask(f'write apply - two {path} {apiserver.json.dumps(config(a="2"))}')
+    assert answer.startswith('err ABORTED apply configmaps: ') and '"one"' in answer
+    assert probe.call(f'write force - two {path}', config(a='2'))['data'] == {'a': '2', 'b': '1'}
+    assert probe.call(f'write apply - one {path}', config())['data'] == {'a': '2'}
+    assert probe.ask(f'write apply - - {path} {apiserver.json.dumps(config())}').startswith('err INVALID_ARGUMENT')
+    merged = probe.call(f'write merge - three {path}', {'data': {'c': '3'}})
+    assert 'three' in [m['manager'] for m in merged['metadata']['managedFields']]
+
+
 def test_errors_have_the_right_code_and_name_verb_and_resource(probe):
     name = unique('errors')
     made = probe.call(f'create {CLAIM_PATH}', claim(name))

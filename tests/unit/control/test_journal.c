@@ -96,8 +96,7 @@ static const char *version_of(const char *text, char version[16])
 	return version;
 }
 
-int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
+static int update(const char *path, const char *body, struct json_doc **ret, struct err *err)
 {
 	char is[16], wanted[16];
 
@@ -113,8 +112,7 @@ int kube_update(struct kube_client *c, struct ctx *ctx, const char *path, const 
 	return store(path, body, ret, err);
 }
 
-int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const char *body,
-		struct json_doc **ret, struct err *err)
+static int create(const char *path, const char *body, struct json_doc **ret, struct err *err)
 {
 	autojson struct json_doc *doc = NULL;
 	autofree char *full = NULL;
@@ -127,6 +125,15 @@ int kube_create(struct kube_client *c, struct ctx *ctx, const char *path, const 
 	if (map_find(api.objects, full))
 		return err_set(err, ERR_ALREADY_EXISTS, "%s is there", full);
 	return store(full, body, ret, err);
+}
+
+int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
+	       struct json_doc **ret, struct err *err)
+{
+	if (write->verb == KUBE_CREATE)
+		return create(write->path, write->body, ret, err);
+	ASSERT_EQ(write->verb, KUBE_UPDATE);
+	return update(write->path, write->body, ret, err);
 }
 
 /* ---- the fixture ---- */

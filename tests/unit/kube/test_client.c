@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the verbs send, over an HTTP client that is this file's: no connection, no time. */
+#include "check.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "event/loop.h"
+#include "kube/client.h"
+#include "kube/config.h"
+#include "kube/health.h"
+#include "net/http.h"
+#include "net/tls.h"
+
+static struct {
+	struct str text; /* "METHOD PATH content-type body" of the last request */
+	int status;
+	const char *reply;
+	unsigned n;
+} server;
+
+/* ---- what the client stands on ---- */
+
+int tls_new(const struct tls_options *opts, struct tls **ret_tls, struct err *err)
+{
+	*ret_tls = NULL;
+	return 0;
+}
+
+void tls_unref(struct tls *t)
+{
+}
+
+struct http *http_new(struct ev_loop *loop, const struct http_options *opts)
+{
+	return NULL;
+}
+
+void http_free(struct http *c)
+{
+}
+
+struct http_stream *http_open(struct http *c, const struct http_request *req,
+			      const struct http_stream_ops *ops, void *arg)
+{
+	return NULL;
+}
+
+int http_call(struct http *c, struct ctx *ctx, const struct http_request *req, int64_t timeout_ns,
+	      struct http_reply *ret_reply, struct err *err)
+{
+	const char *type = "-";
+
+	for (size_t i = 0; i < req->n_headers; i++)
+		if (str_is_equal(req->headers[i].name, "content-type"))
+			type = req->headers[i].value;
+	str_reset(&server.text);
+	str_appendf(&server.text, "%s %s %s %s", req->method, req->path, type,
+		    str_or(req->body, "-"));
+	server.n++;
+	*ret_reply = HTTP_REPLY_INIT;
+	ret_reply->status = server.status;
+	str_append(&ret_reply->body, server.reply);
+	return 0;
+}
+
+void http_reply_done(struct http_reply *r)
+{
+	str_done(&r->headers);
+	str_done(&r->body);
+}
+
+const char *http_reply_header(const struct http_reply *r, const char *name)
+{
+	return NULL;
+}
+
+struct health *health_new(struct ev_loop *loop, const char *name)
+{
+	return NULL;
+}
+
+void health_free(struct health *h)
+{
+}
+
+void health_note(struct health *h, const char *problem)
+{
+}
+
+bool health_is_good(struct health *h, char *ret_why)
+{
+	return true;
+}
+
+void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg)
+{
+	fn(arg);
+}
+
+/* ---- the fixture ---- */
+
+static struct kube_client *client;
+static struct ctx ctx;
+static struct err err;
+
+static void begin(int status, const char *reply)
+{
+	char host[] = "api";
+	const struct kube_config config = { .host = host, .port = 443 };
+
+	server.status = status;
+	server.reply = reply;
+	server.n = 0;
+	ctx_init(&ctx, 0);
+	ASSERT_OK(kube_client_new(NULL, &config, &(struct kube_client_options){ 0 }, &client, &err),
+		  &err);
+}
+
+static void end(void)
+{
+	kube_client_free(client);
+	ctx_done(&ctx);
+	str_done(&server.text);
+}
+
+static int write_by(struct kube_write write)
+{
+	write.path = "/api/v1/nodes/n";
+	write.body = "{}";
+	return kube_write(client, &ctx, &write, NULL, &err);
+}
+
+/* ---- tests ---- */
+
+TEST(each_verb_has_its_method_and_type)
+{
+	static const struct {
+		struct kube_write write;
+		const char *text;
+	} cases[] = {
+		{ { .verb = KUBE_CREATE }, "POST /api/v1/nodes/n application/json {}" },
+		{ { .verb = KUBE_UPDATE }, "PUT /api/v1/nodes/n application/json {}" },
+		{ { .verb = KUBE_MERGE }, "PATCH /api/v1/nodes/n application/merge-patch+json {}" },
+		{ { .verb = KUBE_JSON_PATCH },
+		  "PATCH /api/v1/nodes/n application/json-patch+json {}" },
+		{ { .verb = KUBE_STRATEGIC },
+		  "PATCH /api/v1/nodes/n application/strategic-merge-patch+json {}" },
+		{ { .verb = KUBE_APPLY, .field_manager = "cleat" },
+		  "PATCH /api/v1/nodes/n?fieldManager=cleat application/apply-patch+yaml {}" },
+		{ { .verb = KUBE_APPLY, .field_manager = "cleat", .force = true },
+		  "PATCH /api/v1/nodes/n?fieldManager=cleat&force=true "
+		  "application/apply-patch+yaml {}" },
+		{ { .verb = KUBE_MERGE, .subresource = "status", .field_manager = "c" },
+		  "PATCH /api/v1/nodes/n/status?fieldManager=c application/merge-patch+json {}" },
+		{ { .verb = KUBE_UPDATE, .subresource = "status", .force = true },
+		  "PUT /api/v1/nodes/n/status application/json {}" },
+	};
+
+	begin(200, "{}");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		ASSERT_OK(write_by(cases[i].write), &err);
+		ASSERT_STR(str_get(&server.text), cases[i].text);
+	}
+	end();
+}
+
+TEST(what_would_lead_elsewhere_is_not_sent)
+{
+	static const struct kube_write cases[] = {
+		{ .verb = KUBE_MERGE, .subresource = "" },
+		{ .verb = KUBE_MERGE, .subresource = "../m" },
+		{ .verb = KUBE_MERGE, .field_manager = "a&force=true" },
+		{ .verb = KUBE_MERGE, .field_manager = "a b" },
+		{ .verb = KUBE_APPLY },
+	};
+
+	begin(200, "{}");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		ASSERT_ERR(write_by(cases[i]), &err, ERR_INVALID_ARGUMENT, "/api/v1/nodes/n: ");
+	ASSERT_EQ(server.n, 0);
+	end();
+}
+
+TEST(a_conflict_about_fields_names_the_verb)
+{
+	begin(409, "{\"reason\":\"Conflict\",\"message\":\"conflict with \\\"x\\\"\"}");
+	ASSERT_ERR(write_by((struct kube_write){ KUBE_APPLY, .field_manager = "m" }), &err,
+		   ERR_ABORTED, "apply nodes: conflict with \"x\"");
+	end();
+}
+
+RUN_TESTS(UNIT(each_verb_has_its_method_and_type), UNIT(what_would_lead_elsewhere_is_not_sent),
+	  UNIT(a_conflict_about_fields_names_the_verb))
