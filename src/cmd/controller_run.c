@@ -237,32 +237,29 @@ static int start_provisioner(struct controller *c, struct err *err)
 		c->caches.csi_nodes = add_informer(c, &storage_csi_node_type);
 	}
 	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
-	if (provisioner_new(
-		    &(struct provision_options){
-			    .loop = c->loop,
-			    .work = c->work,
-			    .lane = LANE_API,
-			    .client = c->client,
-			    .fence = c->fence,
-			    .caches = c->caches,
-			    .recorder = c->recorder,
-			    .service = c->service,
-			    .driver_name = c->driver_name,
-			    .journal_ns = lease_namespace(c),
-			    .journal_name = journal,
-			    .holder = identity(c),
-			    .volume_name_prefix = o->prefix,
-			    .default_fs = str_or(o->fs, ""),
-			    .extra_create_metadata = o->extra_metadata,
-			    .strict_topology = o->strict,
-			    .no_immediate_topology = !o->immediate,
-			    .workers = o->workers,
-			    .timeout_ns = o->timeout_ns,
-			    .retry_base_ns = o->backoff_ns,
-			    .retry_max_ns = o->backoff_max_ns,
-		    },
-		    &c->provisioner, err) < 0)
-		return -1;
+	c->provisioner = provisioner_new(&(struct provision_options){
+		.loop = c->loop,
+		.work = c->work,
+		.lane = LANE_API,
+		.client = c->client,
+		.fence = c->fence,
+		.caches = c->caches,
+		.recorder = c->recorder,
+		.service = c->service,
+		.driver_name = c->driver_name,
+		.journal_ns = lease_namespace(c),
+		.journal_name = journal,
+		.holder = identity(c),
+		.volume_name_prefix = o->prefix,
+		.default_fs = str_or(o->fs, ""),
+		.extra_create_metadata = o->extra_metadata,
+		.strict_topology = o->strict,
+		.no_immediate_topology = !o->immediate,
+		.workers = o->workers,
+		.timeout_ns = o->timeout_ns,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
 	for (size_t i = 0; i < c->n_all; i++)
 		informer_start(c->all[i]);
 	return 0;

@@ -257,15 +257,13 @@ static void free_timer(void *arg)
 	ev_timer_free(p->sync_timer);
 }
 
-static int watch_caches(struct provisioner *p, struct err *err)
+static void watch_caches(struct provisioner *p)
 {
-	int r = informer_on_change(p->caches.pvcs, on_claim, p);
-
-	r = r < 0 ? r : informer_on_change(p->caches.pvs, on_volume, p);
-	r = r < 0 ? r : informer_on_change(p->caches.classes, on_class, p);
-	if (r == 0 && p->caches.attachments)
-		r = informer_on_change(p->caches.attachments, on_attachment, p);
-	return r < 0 ? err_set(err, ERR_INTERNAL, "no room for another watcher of a cache") : 0;
+	informer_on_change(p->caches.pvcs, on_claim, p);
+	informer_on_change(p->caches.pvs, on_volume, p);
+	informer_on_change(p->caches.classes, on_class, p);
+	if (p->caches.attachments)
+		informer_on_change(p->caches.attachments, on_attachment, p);
 }
 
 static void unwatch_caches(struct provisioner *p)
@@ -299,8 +297,7 @@ static struct queue *make_queue(struct provisioner *p, const struct provision_op
 	return queue_new(opts->loop, opts->work, &options, fn, p);
 }
 
-int provisioner_new(const struct provision_options *opts, struct provisioner **ret_p,
-		    struct err *err)
+struct provisioner *provisioner_new(const struct provision_options *opts)
 {
 	struct provisioner *p = xcalloc(1, sizeof(*p));
 
@@ -331,12 +328,8 @@ int provisioner_new(const struct provision_options *opts, struct provisioner **r
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
 	p->volumes = make_queue(p, opts, "volumes", volume_reconcile);
 	ev_call(p->loop, make_timer, p);
-	if (watch_caches(p, err) < 0) {
-		provisioner_free(p);
-		return -1;
-	}
-	*ret_p = p;
-	return 0;
+	watch_caches(p);
+	return p;
 }
 
 void provisioner_start(struct provisioner *p)

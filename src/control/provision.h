@@ -55,9 +55,7 @@ struct provision_options {
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */
 };
 
-/* Before the caches are started, since it watches them. */
-int provisioner_new(const struct provision_options *opts, struct provisioner **ret_p,
-		    struct err *err);
+struct provisioner *provisioner_new(const struct provision_options *opts);
 void provisioner_start(struct provisioner *p); /* begins work once the caches have synced */
 void provisioner_pause(struct provisioner *p); /* lease lost: nothing more is written */
 /* Before the caches are freed. Waits for reconciles under way. */

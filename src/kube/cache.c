@@ -33,7 +33,7 @@
 #include "event/sync.h"
 #include "kube/object-internal.h"
 
-#include <errno.h>
+#include <assert.h>
 
 /* Both are references of its own; either may be NULL. */
 struct cache_change {
@@ -66,26 +66,27 @@ void cache_done(struct cache *c)
 	}
 	store_done(&c->store);
 	store_done(&c->seen);
+	for (size_t i = 0; i < c->indexes.n; i++)
+		index_done(&c->indexes.v[i].index);
+	vec_done(&c->indexes);
+	vec_done(&c->handlers);
 	str_done(&c->position);
 	pthread_mutex_destroy(&c->report);
 	pthread_mutex_destroy(&c->lock);
 }
 
-int cache_add_handler(struct cache *c, informer_change_fn fn, void *arg)
+void cache_add_handler(struct cache *c, informer_change_fn fn, void *arg)
 {
 	LOCK_SCOPE(&c->report);
-	if (c->n_handlers == CACHE_HANDLERS_MAX)
-		return -ENOSPC;
-	c->handlers[c->n_handlers++] = (struct cache_handler){ fn, arg };
-	return 0;
+	vec_push(&c->handlers, ((struct cache_handler){ fn, arg }));
 }
 
-/* Its place, or n_handlers. Under report. */
-static unsigned find_handler(const struct cache *c, informer_change_fn fn, const void *arg)
+/* Its place, or how many there are. Under report. */
+static size_t find_handler(const struct cache *c, informer_change_fn fn, const void *arg)
 {
-	unsigned i = 0;
+	size_t i = 0;
 
-	while (i < c->n_handlers && (c->handlers[i].fn != fn || c->handlers[i].arg != arg))
+	while (i < c->handlers.n && (c->handlers.v[i].fn != fn || c->handlers.v[i].arg != arg))
 		i++;
 	return i;
 }
@@ -93,16 +94,16 @@ static unsigned find_handler(const struct cache *c, informer_change_fn fn, const
 void cache_drop_handler(struct cache *c, informer_change_fn fn, void *arg)
 {
 	LOCK_SCOPE(&c->report);
-	unsigned i = find_handler(c, fn, arg);
+	size_t i = find_handler(c, fn, arg);
 
-	if (i < c->n_handlers)
-		c->handlers[i] = c->handlers[--c->n_handlers];
+	if (i < c->handlers.n)
+		c->handlers.v[i] = c->handlers.v[--c->handlers.n];
 }
 
 void cache_drop_handlers(struct cache *c)
 {
 	LOCK_SCOPE(&c->report);
-	c->n_handlers = 0;
+	c->handlers.n = 0;
 }
 
 static bool is_same(const struct kube_object *a, const struct kube_object *b)
@@ -113,8 +114,8 @@ static bool is_same(const struct kube_object *a, const struct kube_object *b)
 static void tell(const struct cache *c, const struct kube_object *old_obj,
 		 const struct kube_object *new_obj)
 {
-	for (unsigned i = 0; i < c->n_handlers; i++)
-		c->handlers[i].fn(c->handlers[i].arg, old_obj, new_obj);
+	for (size_t i = 0; i < c->handlers.n; i++)
+		c->handlers.v[i].fn(c->handlers.v[i].arg, old_obj, new_obj);
 }
 
 static void report(struct cache *c, const struct cache_change *change)
@@ -168,12 +169,34 @@ void cache_replay(struct cache *c, informer_change_fn fn, void *arg)
 	pthread_mutex_lock(&c->report);
 	for (size_t i = 0; i < all.n; i++) {
 		/* Unless its owner has gone meanwhile. */
-		if (find_handler(c, fn, arg) < c->n_handlers)
+		if (find_handler(c, fn, arg) < c->handlers.n)
 			fn(arg, NULL, all.v[i]);
 		kube_object_unref(all.v[i]);
 	}
 	pthread_mutex_unlock(&c->report);
 	vec_done(&all);
+}
+
+/* Under lock. As store_put and store_take, for store and indexes. */
+static const struct kube_object *put(struct cache *c, const struct kube_object *o)
+{
+	const struct kube_object *old = store_put(&c->store, o);
+
+	for (size_t i = 0; i < c->indexes.n; i++) {
+		if (old)
+			index_remove(&c->indexes.v[i].index, old);
+		index_add(&c->indexes.v[i].index, o);
+	}
+	return old;
+}
+
+static const struct kube_object *take(struct cache *c, const struct kube_object *like)
+{
+	const struct kube_object *old = store_take(&c->store, like->ns, like->name);
+
+	for (size_t i = 0; old && i < c->indexes.n; i++)
+		index_remove(&c->indexes.v[i].index, old);
+	return old;
 }
 
 static bool is_newer(const struct kube_object *o, const struct kube_object *than)
@@ -208,7 +231,7 @@ void cache_apply(struct cache *c, const struct kube_object *o)
 	old = store_find(&c->store, o->ns, o->name);
 	is_taken = is_news(c, o, old);
 	if (is_taken) {
-		old = store_put(&c->store, kube_object_ref(o));
+		old = put(c, kube_object_ref(o));
 		queue_change(c, old, kube_object_ref(o));
 	}
 	if (c->is_syncing)
@@ -227,7 +250,7 @@ void cache_remove(struct cache *c, const struct kube_object *o)
 	pthread_mutex_lock(&c->lock);
 	old = store_find(&c->store, o->ns, o->name);
 	if (old && (c->is_replacing || !is_newer(old, o)))
-		queue_change(c, store_take(&c->store, o->ns, o->name), NULL);
+		queue_change(c, take(c, o), NULL);
 	if (!c->is_syncing)
 		advance(c, o->resource_version);
 	pthread_mutex_unlock(&c->lock);
@@ -255,7 +278,7 @@ static void drop_unseen(struct cache *c, const char *version)
 			vec_push(&gone, o);
 	}
 	for (size_t i = 0; i < gone.n; i++)
-		queue_change(c, store_take(&c->store, gone.v[i]->ns, gone.v[i]->name), NULL);
+		queue_change(c, take(c, gone.v[i]), NULL);
 	vec_done(&gone);
 }
 
@@ -293,7 +316,7 @@ bool cache_note(struct cache *c, const struct kube_object *o)
 		: c->position.len == 0 ||
 			    kube_version_compare(o->resource_version, str_get(&c->position)) <= 0)
 		return false;
-	old = store_put(&c->store, kube_object_ref(o));
+	old = put(c, kube_object_ref(o));
 	queue_change(c, old, kube_object_ref(o));
 	return true;
 }
@@ -305,4 +328,44 @@ const struct kube_object *cache_get(struct cache *c, const char *ns, const char 
 	LOCK_SCOPE(&c->lock);
 	o = store_find(&c->store, ns, name);
 	return o ? kube_object_ref(o) : NULL;
+}
+
+/* Under lock; NULL: there is none. */
+static struct index *find_index(const struct cache *c, const char *name)
+{
+	for (size_t i = 0; i < c->indexes.n; i++)
+		if (str_is_equal(c->indexes.v[i].name, name))
+			return &c->indexes.v[i].index;
+	return NULL;
+}
+
+void cache_add_index(struct cache *c, const char *name, index_key_fn key)
+{
+	struct cache_index added = { .name = name };
+	const struct kube_object *o;
+	const struct index *there;
+
+	LOCK_SCOPE(&c->lock);
+	there = find_index(c, name);
+	assert(!there || there->key == key);
+	if (there)
+		return;
+	index_init(&added.index, key);
+	for (size_t it = 0; (o = store_next(&c->store, &it));)
+		index_add(&added.index, o);
+	vec_push(&c->indexes, added);
+}
+
+void cache_each_in(struct cache *c, const char *name, const char *key, informer_each_fn fn,
+		   void *arg)
+{
+	const struct kube_object *o;
+	const struct index *x;
+
+	LOCK_SCOPE(&c->lock);
+	x = find_index(c, name);
+	assert(x);
+	for (uint32_t it = index_first(x, key); (o = index_next(x, &it));)
+		if (fn(arg, o) != 0)
+			return;
 }

@@ -2,6 +2,8 @@
 #ifndef KUBE_CACHE_H
 #define KUBE_CACHE_H
 
+#include "base/vec.h"
+#include "kube/index.h"
 #include "kube/informer.h"
 #include "kube/store.h"
 
@@ -15,18 +17,22 @@
  * Sync: what is listed between cache_begin_sync and cache_end_sync is what there is; the rest is
  * reported as gone.
  */
-#define CACHE_HANDLERS_MAX 8
-
 struct cache_handler {
 	informer_change_fn fn;
 	void *arg;
+};
+
+struct cache_index {
+	const char *name; /* a constant */
+	struct index index;
 };
 
 struct cache_change;
 
 struct cache {
 	pthread_mutex_t lock;
-	struct store store;  /* under lock */
+	struct store store;              /* under lock */
+	VEC(struct cache_index) indexes; /* under lock: of all that is in store */
 	struct str position; /* under lock: everything up to this version has been told; "" before
 				the first sync */
 	struct cache_change *first; /* under lock: what handlers have still to be told, in the */
@@ -35,16 +41,15 @@ struct cache {
 				       listed, as the store has it */
 	bool is_syncing;
 	bool is_replacing;
-	pthread_mutex_t report; /* held while handlers run; never with lock */
-	struct cache_handler handlers[CACHE_HANDLERS_MAX]; /* under report */
-	unsigned n_handlers;
+	pthread_mutex_t report;             /* held while handlers run; never with lock */
+	VEC(struct cache_handler) handlers; /* under report */
 };
 
 void cache_init(struct cache *c);
 void cache_done(struct cache *c);
 
-/* 0; -ENOSPC. cache_replay reports what is in the cache already as new to that handler. */
-int cache_add_handler(struct cache *c, informer_change_fn fn, void *arg);
+/* cache_replay reports what is in the cache already as new to that handler. */
+void cache_add_handler(struct cache *c, informer_change_fn fn, void *arg);
 void cache_replay(struct cache *c, informer_change_fn fn, void *arg);
 /* The handler, or all of them, run no more once this has returned. Not from a handler. */
 void cache_drop_handler(struct cache *c, informer_change_fn fn, void *arg);
@@ -68,6 +73,12 @@ void cache_set_position(struct cache *c, const char *version);
  * the feeding thread, which tells everything that has still to be told, in order. */
 bool cache_note(struct cache *c, const struct kube_object *o);
 void cache_tell(struct cache *c);
+
+/* Any thread, at any time; once is enough for all who want it. */
+void cache_add_index(struct cache *c, const char *name, index_key_fn key);
+/* Any thread: fn under the lock for each object that has the key; ≠0 stops. */
+void cache_each_in(struct cache *c, const char *name, const char *key, informer_each_fn fn,
+		   void *arg);
 
 /* Any thread; a reference, or NULL. */
 const struct kube_object *cache_get(struct cache *c, const char *ns, const char *name);

@@ -73,17 +73,16 @@ static void run_replay(void *arg)
 	free(r);
 }
 
-int informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
+void informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
 {
 	struct replay *r;
-	int n = cache_add_handler(&i->cache, fn, arg);
 
-	if (n < 0 || !atomic_load(&i->is_started))
-		return n;
+	cache_add_handler(&i->cache, fn, arg);
+	if (!atomic_load(&i->is_started))
+		return;
 	r = xmalloc(sizeof(*r));
 	*r = (struct replay){ i, { fn, arg } };
 	ev_post(i->loop, run_replay, r);
-	return 0;
 }
 
 void informer_off_change(struct informer *i, informer_change_fn fn, void *arg)
@@ -126,6 +125,17 @@ void informer_each(struct informer *i, informer_each_fn fn, void *arg)
 	for (size_t it = 0; (o = store_next(&i->cache.store, &it));)
 		if (fn(arg, o) != 0)
 			return;
+}
+
+void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
+{
+	cache_add_index(&i->cache, name, key);
+}
+
+void informer_each_in(struct informer *i, const char *index, const char *key, informer_each_fn fn,
+		      void *arg)
+{
+	cache_each_in(&i->cache, index, key, fn, arg);
 }
 
 size_t informer_count(struct informer *i)

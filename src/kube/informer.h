@@ -41,8 +41,7 @@ struct informer_options {
 struct informer *informer_new(struct kube_client *client, const struct kube_type *type,
 			      const struct informer_options *opts);
 void informer_free(struct informer *i);
-int informer_on_change(struct informer *i, informer_change_fn fn,
-		       void *arg); /* before start; at most 8 */
+void informer_on_change(struct informer *i, informer_change_fn fn, void *arg);
 /* The handler runs no more once this has returned. Not from a handler. */
 void informer_off_change(struct informer *i, informer_change_fn fn, void *arg);
 void informer_start(struct informer *i);
@@ -58,6 +57,17 @@ const struct kube_object *informer_get(struct informer *i, const char *ns, const
  * here. ≠0 stops. */
 typedef int (*informer_each_fn)(void *arg, const struct kube_object *o);
 void informer_each(struct informer *i, informer_each_fn fn, void *arg);
+
+/* The i-th key of an object, NULL after the last: a string inside of it, the same each time. */
+typedef const char *(*informer_key_fn)(const struct kube_object *o, size_t i);
+/* name: a constant. Any thread, at any time; the same again does nothing, so each controller adds
+ * those that it uses. About 50 bytes a key of an object: keys only for objects that are looked for.
+ */
+void informer_add_index(struct informer *i, const char *name, informer_key_fn key);
+/* As informer_each, for those that have the key alone, and in no more time than these take. */
+void informer_each_in(struct informer *i, const char *index, const char *key, informer_each_fn fn,
+		      void *arg);
+
 size_t informer_count(struct informer *i);
 
 /*

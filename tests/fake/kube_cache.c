@@ -9,19 +9,27 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "kube/informer.h"
 #include "kube/recorder.h"
 
-#define HANDLERS_MAX 8
+#include <assert.h>
+
+struct handler {
+	informer_change_fn fn;
+	void *arg;
+};
+
+struct named_key {
+	const char *name;
+	informer_key_fn key;
+};
 
 struct informer {
 	const struct kube_type *type;
 	struct map *objects; /* "ns/name" → object, one reference each */
-	struct {
-		informer_change_fn fn;
-		void *arg;
-	} handlers[HANDLERS_MAX];
-	unsigned n_handlers;
+	VEC(struct handler) handlers;
+	VEC(struct named_key) indexes;
 	bool has_synced, is_frozen;
 	struct informer *next;
 };
@@ -63,23 +71,21 @@ void informer_free(struct informer *i)
 	for (size_t it = 0; map_next(i->objects, &it, &key, &o);)
 		kube_object_unref(o);
 	map_free(i->objects);
+	vec_done(&i->handlers);
+	vec_done(&i->indexes);
 	free(i);
 }
 
-int informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
+void informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
 {
-	if (i->n_handlers == HANDLERS_MAX)
-		return -1;
-	i->handlers[i->n_handlers].fn = fn;
-	i->handlers[i->n_handlers++].arg = arg;
-	return 0;
+	vec_push(&i->handlers, ((struct handler){ fn, arg }));
 }
 
 void informer_off_change(struct informer *i, informer_change_fn fn, void *arg)
 {
-	for (unsigned h = 0; h < i->n_handlers; h++)
-		if (i->handlers[h].fn == fn && i->handlers[h].arg == arg)
-			i->handlers[h] = i->handlers[--i->n_handlers];
+	for (size_t h = 0; h < i->handlers.n; h++)
+		if (i->handlers.v[h].fn == fn && i->handlers.v[h].arg == arg)
+			i->handlers.v[h] = i->handlers.v[--i->handlers.n];
 }
 
 bool informer_has_synced(const struct informer *i)
@@ -110,6 +116,37 @@ void informer_each(struct informer *i, informer_each_fn fn, void *arg)
 			return;
 }
 
+void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
+{
+	vec_push(&i->indexes, ((struct named_key){ name, key }));
+}
+
+static bool has_key(const struct kube_object *o, informer_key_fn fn, const char *wanted)
+{
+	const char *key;
+
+	for (size_t i = 0; (key = fn(o, i)); i++)
+		if (str_is_equal(key, wanted))
+			return true;
+	return false;
+}
+
+void informer_each_in(struct informer *i, const char *index, const char *key, informer_each_fn fn,
+		      void *arg)
+{
+	informer_key_fn key_of = NULL;
+	const char *name;
+	void *o;
+
+	for (size_t k = 0; k < i->indexes.n; k++)
+		if (str_is_equal(i->indexes.v[k].name, index))
+			key_of = i->indexes.v[k].key;
+	assert(key_of);
+	for (size_t it = 0; map_next(i->objects, &it, &name, &o);)
+		if (has_key(o, key_of, key) && fn(arg, o))
+			return;
+}
+
 static bool is_newer(const struct kube_object *a, const struct kube_object *b)
 {
 	uint64_t left = 0, right = 0;
@@ -131,8 +168,8 @@ void informer_note_write(struct informer *i, const struct kube_object *o)
 
 static void change(struct informer *i, const struct kube_object *old, const struct kube_object *new)
 {
-	for (unsigned h = 0; h < i->n_handlers; h++)
-		i->handlers[h].fn(i->handlers[h].arg, old, new);
+	for (size_t h = 0; h < i->handlers.n; h++)
+		i->handlers.v[h].fn(i->handlers.v[h].arg, old, new);
 }
 
 static void take(struct informer *i, struct kube_object *o)

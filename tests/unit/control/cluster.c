@@ -82,8 +82,6 @@ void cluster_use_wait_for_consumer(void)
 
 void process_start(struct process *p, struct provision_options opts)
 {
-	struct err err;
-
 	p->caches = (struct control_caches){
 		.pvcs = informer_new(NULL, &core_pvc_type, NULL),
 		.pvs = informer_new(NULL, &core_pv_type, NULL),
@@ -95,8 +93,7 @@ void process_start(struct process *p, struct provision_options opts)
 	opts.caches = p->caches;
 	opts.service = fake_service_get();
 	opts.driver_name = DRIVER;
-	if (provisioner_new(&opts, &p->provisioner, &err) < 0)
-		abort();
+	p->provisioner = provisioner_new(&opts);
 	provisioner_start(p->provisioner);
 }
 

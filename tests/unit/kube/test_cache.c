@@ -5,7 +5,6 @@
 #include "kube/cache.h"
 #include "thing.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 
@@ -82,7 +81,7 @@ static int set_up(void **state)
 	struct fixture *f = xcalloc(1, sizeof(*f));
 
 	cache_init(&f->cache);
-	ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), 0);
+	cache_add_handler(&f->cache, on_change, f);
 	cache_begin_sync(&f->cache, false);
 	apply(f, "a", 5);
 	apply(f, "b", 9);
@@ -279,13 +278,61 @@ TEST(a_late_handler_hears_what_is_there)
 	expect(f, "");
 }
 
-TEST(there_is_room_for_eight_handlers)
+TEST(every_handler_that_comes_is_told)
 {
 	struct fixture *f = *state;
 
-	for (unsigned i = 1; i < CACHE_HANDLERS_MAX; i++)
-		ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), 0);
-	ASSERT_EQ(cache_add_handler(&f->cache, on_change, f), -ENOSPC);
+	for (unsigned i = 1; i < 100; i++)
+		cache_add_handler(&f->cache, on_change, f);
+	apply(f, "a", 11);
+	ASSERT_EQ(f->told.len, 100 * strlen("~a5>11 "));
+	str_reset(&f->told);
+}
+
+static const char *uid_of(const struct kube_object *o, size_t i)
+{
+	return i == 0 && *o->uid ? o->uid : NULL;
+}
+
+static int append_name(void *arg, const struct kube_object *o)
+{
+	str_append(arg, o->name);
+	return 0;
+}
+
+static void expect_in(struct fixture *f, const char *uid, const char *names)
+{
+	autostr struct str got = STR_INIT;
+
+	cache_each_in(&f->cache, "uid", uid, append_name, &got);
+	ASSERT_STR(str_get(&got), names);
+}
+
+/* Whatever way an object comes, changes and goes. */
+TEST(an_index_has_what_the_cache_has)
+{
+	struct fixture *f = *state;
+	autokobj const struct kube_object *late = make("d", 12, "u2");
+
+	cache_add_index(&f->cache, "uid", uid_of);
+	cache_add_index(&f->cache, "uid", uid_of);
+	expect_in(f, "none", "");
+	remove_at(f, "b", 10);
+	expect_in(f, "u", "a");
+	cache_apply(&f->cache, make("a", 11, "u2"));
+	expect_in(f, "u", "");
+	expect_in(f, "u2", "a");
+	ASSERT_TRUE(cache_note(&f->cache, late));
+	remove_at(f, "a", 13);
+	expect_in(f, "u2", "d");
+	cache_begin_sync(&f->cache, false);
+	cache_apply(&f->cache, make("e", 14, ""));
+	cache_apply(&f->cache, make("f", 15, "u3"));
+	ASSERT_TRUE(cache_end_sync(&f->cache, "16"));
+	expect_in(f, "u2", "");
+	expect_in(f, "u3", "f");
+	expect_in(f, "", "");
+	str_reset(&f->told);
 }
 
 /* Returns the bytes in use when all was listed, before the end of the second. */
@@ -342,4 +389,5 @@ RUN_TESTS(CACHE(events_change_and_remove), CACHE(old_news_is_not_told),
 	  CACHE(a_deletion_does_not_hit_its_successor),
 	  CACHE(another_object_of_the_same_name_is_two_changes),
 	  UNIT(before_the_first_sync_writes_are_left_to_the_list),
-	  CACHE(a_late_handler_hears_what_is_there), CACHE(there_is_room_for_eight_handlers))
+	  CACHE(a_late_handler_hears_what_is_there), CACHE(every_handler_that_comes_is_told),
+	  CACHE(an_index_has_what_the_cache_has))
