@@ -72,15 +72,20 @@ static void find_class(struct attempt *a)
 	a->class_obj = *name ? informer_get(a->p->caches.classes, "", name) : NULL;
 }
 
+/* By its class and by whether a node is chosen. */
+static bool is_class_ready(const struct provisioner *p, const struct kube_object *claim,
+			   const struct storage_class *class)
+{
+	const char *node = strmap_find(&claim->annotations, ANN_SELECTED_NODE);
+
+	return class && str_is_equal(class->provisioner, p->driver) &&
+	       !(class->is_wait_for_first_consumer && str_is_empty(node));
+}
+
 static bool may_start(const struct attempt *a)
 {
-	const struct storage_class *class = attempt_class(a);
-	const char *node = strmap_find(&a->obj->annotations, ANN_SELECTED_NODE);
-
-	if (a->was_in_doubt)
-		return true;
-	return class && str_is_equal(class->provisioner, a->p->driver) &&
-	       !(class->is_wait_for_first_consumer && str_is_empty(node)) && !is_pv_cached(a);
+	return a->was_in_doubt ||
+	       (is_class_ready(a->p, a->obj, attempt_class(a)) && !is_pv_cached(a));
 }
 
 static enum claim_need look(struct attempt *a)
@@ -382,25 +387,53 @@ static enum queue_verdict clean_up(struct attempt *a)
 	return QUEUE_DONE;
 }
 
-/* A bound claim that asks for more, of a driver that cannot give it: nobody else would say so. */
+/* A bound claim that asks for more than its volume, which is of our driver, has; a reference to
+ * that, or NULL. */
+static const struct kube_object *find_outgrown(struct provisioner *p, const struct kube_object *obj)
+{
+	const struct core_pvc *claim = core_pvc_of(obj);
+	const struct kube_object *o =
+		*claim->volume_name ? informer_get(p->caches.pvs, "", claim->volume_name) : NULL;
+	const struct core_pv *pv = core_pv_of(o);
+
+	if (pv && !obj->is_deleting && !claim->has_bad_request && pv->capacity_bytes &&
+	    claim->request_bytes > pv->capacity_bytes && str_is_equal(pv->driver, p->driver))
+		return o;
+	kube_object_unref(o);
+	return NULL;
+}
+
+/* Of a driver that cannot give more: nobody else would say so. */
 static void tell_growth(struct attempt *a)
 {
-	const struct core_pvc *claim = attempt_claim(a);
-	autokobj const struct kube_object *o =
-		*claim->volume_name ? informer_get(a->p->caches.pvs, "", claim->volume_name) : NULL;
-	const struct core_pv *pv = core_pv_of(o);
+	autokobj const struct kube_object *o = find_outgrown(a->p, a->obj);
 	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
-	if (!pv || a->obj->is_deleting || claim->has_bad_request || !pv->capacity_bytes ||
-	    claim->request_bytes <= pv->capacity_bytes || !str_is_equal(pv->driver, a->p->driver) ||
-	    provision_caps(a->p, a->ctx, &a->caps, &err) < 0 ||
+	if (!o || provision_caps(a->p, a->ctx, &a->caps, &err) < 0 ||
 	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
 		return;
-	num_format_quantity(pv->capacity_bytes, text);
+	num_format_quantity(core_pv_of(o)->capacity_bytes, text);
 	recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "VolumeResizeFailed",
 		       "driver %s does not expand volumes: the volume keeps its %s", a->p->driver,
 		       text);
+}
+
+bool claim_is_wanted(struct provisioner *p, const struct kube_object *claim)
+{
+	const struct core_pvc *pvc = core_pvc_of(claim);
+	autokobj const struct kube_object *other = NULL;
+
+	if (journal_has(p->journal, claim->uid))
+		return true;
+	if (*pvc->volume_name) {
+		other = find_outgrown(p, claim);
+		return other;
+	}
+	if (claim->is_deleting || !is_ours(p, claim) || !*pvc->class_name)
+		return false;
+	other = informer_get(p->caches.classes, "", pvc->class_name);
+	return is_class_ready(p, claim, storage_class_of(other));
 }
 
 static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)

@@ -70,6 +70,13 @@ const struct core_pv *core_pv_of(const struct kube_object *o)
 	return kube_object_as(o, &core_pv_type);
 }
 
+const char *core_waiting_class(const struct kube_object *claim, size_t i)
+{
+	const struct core_pvc *c = core_pvc_of(claim);
+
+	return i == 0 && !*c->volume_name && *c->class_name ? c->class_name : NULL;
+}
+
 const struct kube_type core_node_type = {
 	.kind = "Node",
 	.resource = "nodes",

@@ -55,4 +55,8 @@ extern const struct kube_type core_secret_type;
 const struct core_pvc *core_pvc_of(const struct kube_object *o);
 const struct core_pv *core_pv_of(const struct kube_object *o);
 
+/* An index of claims by class: those that have no volume yet. */
+#define CORE_WAITING_BY_CLASS "waiting by class"
+const char *core_waiting_class(const struct kube_object *claim, size_t i);
+
 #endif

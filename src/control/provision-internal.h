@@ -135,7 +135,13 @@ int64_t note_rest_ns(struct provisioner *p, const char *uid, const char *class_u
 void note_forget(struct provisioner *p, const char *uid);
 void note_free_all(struct provisioner *p);
 
-/* claim.c, release.c: the two reconciles. */
+/*
+ * claim.c, release.c: the two reconciles, and whether they could find anything to do for an object
+ * as it stands in a cache. What no reconcile would act upon is not queued at all; whatever can make
+ * a difference (journal, class, volume) is watched, and asks again for the objects it touches.
+ */
+bool claim_is_wanted(struct provisioner *p, const struct kube_object *claim);
+bool volume_is_wanted(const struct provisioner *p, const struct kube_object *pv);
 enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 				   int64_t *ret_after_ns);
 enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "kube/fence.h"
@@ -146,6 +147,12 @@ static void add_claim(struct provisioner *p, const char *ns, const char *name)
 	queue_add(p->claims, key);
 }
 
+static void add_if_wanted(struct provisioner *p, const struct kube_object *claim)
+{
+	if (claim_is_wanted(p, claim))
+		add_claim(p, claim->ns, claim->name);
+}
+
 static void on_claim(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
 {
@@ -156,36 +163,38 @@ static void on_claim(void *arg, const struct kube_object *old_obj,
 	if (!new_obj && journal_has(p->journal, old_obj->uid))
 		add_claim(p, old_obj->ns, old_obj->name);
 	if (new_obj && (!old_obj || is_claim_changed(old_obj, new_obj)))
-		add_claim(p, new_obj->ns, new_obj->name);
+		add_if_wanted(p, new_obj);
 }
 
-/* A PV that goes while its claim still waits for it must be made again. */
+/* A PV that comes tells whether its claim asks for more; one that goes while its claim still waits
+ * for it must be made again. */
 static void on_volume(void *arg, const struct kube_object *old_obj,
 		      const struct kube_object *new_obj)
 {
 	struct provisioner *p = arg;
-	const struct core_pv *gone = new_obj ? NULL : core_pv_of(old_obj);
+	const struct core_pv *pv = core_pv_of(new_obj ? new_obj : old_obj);
+	autokobj const struct kube_object *claim = NULL;
 
-	if (gone)
-		note_forget(p, gone->meta.uid);
-	if (new_obj)
+	if (!new_obj)
+		note_forget(p, pv->meta.uid);
+	else if (volume_is_wanted(p, new_obj))
 		queue_add(p->volumes, new_obj->name);
-	else if (gone && str_is_equal(gone->driver, p->driver) && *gone->claim_name)
-		add_claim(p, gone->claim_ns, gone->claim_name);
+	if (!str_is_equal(pv->driver, p->driver) || (old_obj && new_obj))
+		return;
+	claim = informer_get(p->caches.pvcs, pv->claim_ns, pv->claim_name);
+	if (claim)
+		add_if_wanted(p, claim);
 }
 
-struct class_visit {
-	struct provisioner *p;
-	const char *class_name;
+struct claim_list {
+	VEC(const struct kube_object *) claims;
 };
 
-static int add_waiting(void *arg, const struct kube_object *o)
+static int collect_claim(void *arg, const struct kube_object *o)
 {
-	const struct class_visit *visit = arg;
-	const struct core_pvc *claim = core_pvc_of(o);
+	struct claim_list *list = arg;
 
-	if (!*claim->volume_name && str_is_equal(claim->class_name, visit->class_name))
-		add_claim(visit->p, o->ns, o->name);
+	vec_push(&list->claims, kube_object_ref(o));
 	return 0;
 }
 
@@ -193,21 +202,32 @@ static int add_waiting(void *arg, const struct kube_object *o)
 static void on_class(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
 {
-	struct class_visit visit = { .p = arg };
+	struct claim_list list = { .claims = VEC_INIT };
+	struct provisioner *p = arg;
 
-	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
+	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)) ||
+	    !str_is_equal(storage_class_of(new_obj)->provisioner, p->driver))
 		return;
-	visit.class_name = new_obj->name;
-	informer_each(visit.p->caches.pvcs, add_waiting, &visit);
+	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_CLASS, new_obj->name, collect_claim,
+			 &list);
+	for (size_t i = 0; i < list.claims.n; i++) {
+		add_if_wanted(p, list.claims.v[i]);
+		kube_object_unref(list.claims.v[i]);
+	}
+	vec_done(&list.claims);
 }
 
 static void on_attachment(void *arg, const struct kube_object *old_obj,
 			  const struct kube_object *new_obj)
 {
 	struct provisioner *p = arg;
+	autokobj const struct kube_object *pv = NULL;
 
-	if (!new_obj && old_obj)
-		queue_add(p->volumes, storage_attachment_of(old_obj)->pv_name);
+	if (new_obj)
+		return;
+	pv = informer_get(p->caches.pvs, "", storage_attachment_of(old_obj)->pv_name);
+	if (pv && volume_is_wanted(p, pv))
+		queue_add(p->volumes, pv->name);
 }
 
 static bool has_synced(const struct provisioner *p)
@@ -259,6 +279,13 @@ static void free_timer(void *arg)
 
 static void watch_caches(struct provisioner *p)
 {
+	informer_add_index(p->caches.pvcs, CORE_WAITING_BY_CLASS, core_waiting_class);
+	if (p->caches.csi_nodes)
+		informer_add_index(p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER,
+				   storage_csi_node_driver);
+	if (p->caches.attachments)
+		informer_add_index(p->caches.attachments, STORAGE_ATTACHMENTS_BY_PV,
+				   storage_attachment_pv);
 	informer_on_change(p->caches.pvcs, on_claim, p);
 	informer_on_change(p->caches.pvs, on_volume, p);
 	informer_on_change(p->caches.classes, on_class, p);

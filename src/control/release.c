@@ -115,29 +115,26 @@ static int is_claim_gone(struct provisioner *p, struct ctx *ctx, const struct co
 
 struct attachment_search {
 	struct arena *arena;
-	const char *pv_name;
 	const char *node_name; /* found; NULL if none */
 };
 
-static int match_attachment(void *arg, const struct kube_object *o)
+static int take_node_name(void *arg, const struct kube_object *o)
 {
 	struct attachment_search *search = arg;
-	const struct storage_attachment *va = storage_attachment_of(o);
 
-	if (!str_is_equal(va->pv_name, search->pv_name))
-		return 0;
-	search->node_name = arena_strdup(search->arena, va->node_name);
+	search->node_name = arena_strdup(search->arena, storage_attachment_of(o)->node_name);
 	return 1;
 }
 
 static int check_attachments(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
 			     struct err *err)
 {
-	struct attachment_search search = { .arena = ctx->arena, .pv_name = o->name };
+	struct attachment_search search = { .arena = ctx->arena };
 
 	if (!p->caches.attachments)
 		return 0;
-	informer_each(p->caches.attachments, match_attachment, &search);
+	informer_each_in(p->caches.attachments, STORAGE_ATTACHMENTS_BY_PV, o->name, take_node_name,
+			 &search);
 	if (!search.node_name)
 		return 0;
 	return err_set(err, ERR_FAILED_PRECONDITION,
@@ -347,6 +344,13 @@ static bool is_finalizer_due(const struct provisioner *p, const struct kube_obje
 	if (*ret_wanted)
 		return !has && !o->is_deleting && str_is_equal(pv->phase, "Bound");
 	return has;
+}
+
+bool volume_is_wanted(const struct provisioner *p, const struct kube_object *pv)
+{
+	bool is_finalizer_wanted;
+
+	return is_to_be_deleted(p, pv) || is_finalizer_due(p, pv, &is_finalizer_wanted);
 }
 
 enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,

@@ -103,6 +103,20 @@ const struct storage_attachment *storage_attachment_of(const struct kube_object 
 	return kube_object_as(o, &storage_attachment_type);
 }
 
+const char *storage_csi_node_driver(const struct kube_object *csi_node, size_t i)
+{
+	const struct storage_csi_node *n = storage_csi_node_of(csi_node);
+
+	return i < n->n_drivers ? n->drivers[i].name : NULL;
+}
+
+const char *storage_attachment_pv(const struct kube_object *attachment, size_t i)
+{
+	const char *name = storage_attachment_of(attachment)->pv_name;
+
+	return i == 0 && *name ? name : NULL;
+}
+
 const struct kube_type storage_class_type = {
 	.kind = "StorageClass",
 	.resource = "storageclasses",

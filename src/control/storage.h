@@ -57,4 +57,10 @@ const struct storage_class *storage_class_of(const struct kube_object *o);
 const struct storage_csi_node *storage_csi_node_of(const struct kube_object *o);
 const struct storage_attachment *storage_attachment_of(const struct kube_object *o);
 
+/* Indexes: of CSINodes by each driver that is registered there, of attachments by volume. */
+#define STORAGE_NODES_BY_DRIVER "nodes by driver"
+const char *storage_csi_node_driver(const struct kube_object *csi_node, size_t i);
+#define STORAGE_ATTACHMENTS_BY_PV "attachments by volume"
+const char *storage_attachment_pv(const struct kube_object *attachment, size_t i);
+
 #endif

@@ -147,7 +147,8 @@ static void add_nodes(struct attempt *a, const struct kube_string_list *only_key
 {
 	struct csi_node_list nodes = { .objects = VEC_INIT };
 
-	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
+	informer_each_in(a->p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER, a->p->driver,
+			 collect_csi_node, &nodes);
 	for (size_t i = 0; i < nodes.objects.n; i++) {
 		const struct kube_object *o = nodes.objects.v[i];
 		const struct kube_string_list *keys =
@@ -282,7 +283,8 @@ static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct e
 
 	for (size_t i = 0; i < class->n_allowed; i++)
 		known[i] = arena_array(a->ctx->arena, class->allowed[i].n, sizeof(**known));
-	informer_each(a->p->caches.csi_nodes, collect_csi_node, &nodes);
+	informer_each_in(a->p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER, a->p->driver,
+			 collect_csi_node, &nodes);
 	for (size_t i = 0; i < nodes.objects.n; i++) {
 		const struct kube_object *o = nodes.objects.v[i];
 		const struct kube_string_list *keys =

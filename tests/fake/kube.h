@@ -83,6 +83,8 @@ void fake_settle(void);
  */
 void fake_run(int64_t limit_ns);
 size_t fake_reconciles(void); /* since reset */
+/* Keys that handlers and reconciles put into the queues of this name since reset; without "". */
+size_t fake_adds(const char *queue);
 
 /* Events recorded so far: "Warning ProvisioningFailed: text\n"… */
 const char *fake_events(void);

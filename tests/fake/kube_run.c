@@ -45,6 +45,7 @@ static struct {
 	struct queue *queues;
 	struct ev_timer *timers;
 	size_t reconciles;
+	size_t claims_added, volumes_added;
 	size_t turns;
 	int64_t now_ns;
 	bool has_manager;
@@ -153,6 +154,10 @@ void queue_add_after(struct queue *q, const char *key, int64_t delay_ns)
 
 void queue_add(struct queue *q, const char *key)
 {
+	if (*key && str_is_equal(q->opts.name, "claims"))
+		run.claims_added++;
+	else if (*key)
+		run.volumes_added++;
 	queue_add_after(q, key, 0);
 }
 
@@ -381,6 +386,11 @@ void fake_run(int64_t limit_ns)
 	}
 	run.now_ns = end_ns;
 	clock_fake_set(end_ns);
+}
+
+size_t fake_adds(const char *queue)
+{
+	return str_is_equal(queue, "claims") ? run.claims_added : run.volumes_added;
 }
 
 size_t fake_reconciles(void)
