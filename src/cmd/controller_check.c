@@ -5,29 +5,8 @@
  * Looks at words only, as serve_check does for the driver: every refusal here is a usage error
  * (exit 2).
  */
-#include <string.h>
-
-#include "base/str.h"
 #include "cmd/controller_run.h"
-
-static int check_controllers(const char *list, struct err *err)
-{
-	static const char *const known[] = { "provisioner" };
-
-	for (const char *name = list; *name;) {
-		size_t n = strcspn(name, ",");
-
-		if (n != strlen(known[0]) || strncmp(name, known[0], n) != 0)
-			return err_set(err, ERR_INVALID_ARGUMENT,
-				       "--controllers: '%.*s' is unknown; there is: provisioner",
-				       (int)n, name);
-		name += n + (name[n] == ',');
-	}
-	if (str_is_empty(list))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--controllers is empty; there is: provisioner");
-	return 0;
-}
+#include "cmd/controllers.h"
 
 static int check_times(const struct controller_options *o, struct err *err)
 {
@@ -49,8 +28,8 @@ static int check_times(const struct controller_options *o, struct err *err)
 
 int controller_check(const struct controller_options *o, struct err *err)
 {
-	if (check_controllers(o->controllers, err) < 0 || check_times(o, err) < 0 ||
-	    cmd_tls_check(&o->tls, err) < 0 ||
+	if (controllers_check_names(controller_rows, n_controller_rows, o->controllers, err) < 0 ||
+	    check_times(o, err) < 0 || cmd_tls_check(&o->tls, err) < 0 ||
 	    http_check(o->http_endpoint, o->metrics_path, err) < 0)
 		return -1;
 	return address_check("csi-address", o->csi_address, &o->tls, o->insecure, err);

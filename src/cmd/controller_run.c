@@ -15,11 +15,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/controllers.h"
 #include "cmd/lanes.h"
 #include "cmd/process.h"
-#include "control/core.h"
-#include "control/provision.h"
-#include "control/storage.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
@@ -32,7 +30,6 @@
 
 #define PROBE_INTERVAL_NS NS_PER_S
 #define SPARE_THREADS 4
-#define KINDS_MAX 6
 #define LEASE_NAME_MAX 280
 
 struct controller {
@@ -45,20 +42,16 @@ struct controller {
 	struct kube_config config;
 	struct fence *fence;
 	struct kube_client *client;
-	struct control_caches caches;
 	struct recorder *recorder;
-	struct provisioner *provisioner;
 	struct lease *lease;
+	struct controller_driver driver;
 	char driver_name[256];
 	char host[256];
-	bool has_topology; /* the driver's volumes are not reachable from everywhere */
-	bool attaches;     /* ControllerPublishVolume, so there are VolumeAttachments */
-	bool is_running;   /* the loop has its thread */
+	bool is_running; /* the loop has its thread */
 
 	pthread_mutex_t lock;
-	char waiting[ERR_MSG_MAX];       /* lock: what the start waits for, "" once it is over */
-	struct informer *all[KINDS_MAX]; /* lock until the start is over: those that run */
-	size_t n_all;
+	char waiting[ERR_MSG_MAX];      /* lock: what the start waits for, "" once it is over */
+	struct controllers controllers; /* fixed from then on, and may be read */
 };
 
 static void set_waiting(struct controller *c, const char *text)
@@ -82,13 +75,15 @@ static bool is_ready(void *arg, struct str *why)
 		str_appendf(why, "API server: %s", text);
 		return false;
 	}
-	for (size_t i = 0; i < c->n_all; i++) {
-		informer_trouble(c->all[i], text);
+	for (size_t i = 0; i < c->controllers.caches.n; i++) {
+		struct informer *cache = c->controllers.caches.v[i];
+
+		informer_trouble(cache, text);
 		if (text[0]) {
 			str_appendf(why, "watch: %s", text);
 			return false;
 		}
-		if (!informer_has_synced(c->all[i])) {
+		if (!informer_has_synced(cache)) {
 			str_append(why, "caches have not synced yet");
 			return false;
 		}
@@ -133,6 +128,7 @@ static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts
 static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err)
 {
 	struct driver_facts facts = { 0 };
+	struct err lack;
 
 	if (ask_driver(c, ctx, &facts, err) < 0) {
 		if (err->code == ERR_UNIMPLEMENTED)
@@ -140,20 +136,21 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 		set_waiting(c, err->msg);
 		return 0;
 	}
-	if (!(facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)) ||
-	    !(facts.controller & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME)))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the driver at %s makes no volumes (no CREATE_DELETE_VOLUME)",
-			       c->opts->csi_address);
+	c->driver.has_topology =
+		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
+	if (facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE))
+		c->driver.caps = facts.controller;
+	if (controllers_check_driver(controller_rows, n_controller_rows, c->opts->controllers,
+				     &c->driver, &lack) < 0)
+		return err_set(err, lack.code, "the driver at %s %s", c->opts->csi_address,
+			       lack.msg);
 	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, facts.name))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the driver at %s is '%s', --driver-name says '%s'",
 			       c->opts->csi_address, facts.name, c->opts->driver_name);
 	snprintf(c->driver_name, sizeof(c->driver_name), "%s", facts.name);
-	c->has_topology = facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
-	c->attaches = facts.controller & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
 	log_info("driver is ready", log_str("driver", facts.name),
-		 log_str("version", facts.version), log_bool("topology", c->has_topology));
+		 log_str("version", facts.version), log_bool("topology", c->driver.has_topology));
 	return 1;
 }
 
@@ -179,15 +176,6 @@ static int wait_for_driver(struct controller *c, struct err *err)
 		if (process_wait(PROBE_INTERVAL_NS))
 			return 0;
 	}
-}
-
-static struct informer *add_informer(struct controller *c, const struct kube_type *type)
-{
-	struct informer *i = informer_new(c->client, type, NULL);
-
-	LOCK_SCOPE(&c->lock);
-	c->all[c->n_all++] = i;
-	return i;
 }
 
 /* What this process calls itself in Leases and Events. */
@@ -217,52 +205,25 @@ static const char *lease_namespace(const struct controller *c)
 	return str_or(str_or(c->opts->election_ns, c->config.namespace_name), "default");
 }
 
-static int start_provisioner(struct controller *c, struct err *err)
+static void make_controllers(struct controller *c, const char *lease_name)
 {
-	const struct controller_options *o = c->opts;
-	char lease[LEASE_NAME_MAX];
-	autofree char *journal = NULL;
-
-	format_lease_name(c->driver_name, lease);
-	journal = xasprintf("%s-intents", lease);
-	c->caches = (struct control_caches){
-		.pvcs = add_informer(c, &core_pvc_type),
-		.pvs = add_informer(c, &core_pv_type),
-		.classes = add_informer(c, &storage_class_type),
-	};
-	if (c->attaches)
-		c->caches.attachments = add_informer(c, &storage_attachment_type);
-	if (c->has_topology) {
-		c->caches.nodes = add_informer(c, &core_node_type);
-		c->caches.csi_nodes = add_informer(c, &storage_csi_node_type);
-	}
-	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
-	c->provisioner = provisioner_new(&(struct provision_options){
+	const struct controller_env env = {
+		.opts = c->opts,
 		.loop = c->loop,
 		.work = c->work,
-		.lane = LANE_API,
 		.client = c->client,
 		.fence = c->fence,
-		.caches = c->caches,
 		.recorder = c->recorder,
 		.service = c->service,
+		.driver = c->driver,
 		.driver_name = c->driver_name,
-		.journal_ns = lease_namespace(c),
-		.journal_name = journal,
-		.holder = identity(c),
-		.volume_name_prefix = o->prefix,
-		.default_fs = str_or(o->fs, ""),
-		.extra_create_metadata = o->extra_metadata,
-		.strict_topology = o->strict,
-		.no_immediate_topology = !o->immediate,
-		.workers = o->workers,
-		.timeout_ns = o->timeout_ns,
-		.retry_base_ns = o->backoff_ns,
-		.retry_max_ns = o->backoff_max_ns,
-	});
-	for (size_t i = 0; i < c->n_all; i++)
-		informer_start(c->all[i]);
-	return 0;
+		.lease_ns = lease_namespace(c),
+		.lease_name = lease_name,
+		.identity = identity(c),
+	};
+
+	controllers_init(&c->controllers, controller_rows, n_controller_rows, c->opts->controllers,
+			 &env);
 }
 
 static void on_won(void *arg)
@@ -270,7 +231,7 @@ static void on_won(void *arg)
 	struct controller *c = arg;
 
 	log_info("lease won, working");
-	provisioner_start(c->provisioner);
+	controllers_start(&c->controllers);
 }
 
 static void on_lost(void *arg)
@@ -278,24 +239,22 @@ static void on_lost(void *arg)
 	struct controller *c = arg;
 
 	log_warn("lease lost, nothing more is written until it is won again");
-	provisioner_pause(c->provisioner);
+	controllers_pause(&c->controllers);
 }
 
-static int start_work(struct controller *c, struct err *err)
+static int start_work(struct controller *c, const char *lease_name, struct err *err)
 {
 	const struct controller_options *o = c->opts;
-	char name[LEASE_NAME_MAX];
 
 	if (!o->election) {
 		fence_open(c->fence, FENCE_NO_LIMIT);
-		provisioner_start(c->provisioner);
+		controllers_start(&c->controllers);
 		return 0;
 	}
-	format_lease_name(c->driver_name, name);
 	if (lease_new(c->loop, c->client,
 		      &(struct lease_options){
 			      .ns = lease_namespace(c),
-			      .name = name,
+			      .name = lease_name,
 			      .identity = identity(c),
 			      .duration_ns = o->lease_ns,
 			      .renew_deadline_ns = o->renew_ns,
@@ -325,9 +284,12 @@ static int open_outside(struct controller *c, struct err *err)
 	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
 	    0)
 		return -1;
-	/* Each of the two queues may have all its workers at calls that hang; the recorder and
-	 * what else asks the API server still gets a thread. */
-	r = lanes_start(2 * o->workers + SPARE_THREADS, &c->work);
+	/* Each of the queues may have all its workers at calls that hang; the recorder and what
+	 * else asks the API server still gets a thread. */
+	r = lanes_start(controllers_queues(controller_rows, n_controller_rows, o->controllers) *
+					o->workers +
+				SPARE_THREADS,
+			&c->work);
 	if (r == 0)
 		r = ev_loop_new(&c->loop);
 	if (r < 0)
@@ -348,6 +310,7 @@ static int open_outside(struct controller *c, struct err *err)
 
 static int serve(struct controller *c, struct err *err)
 {
+	char lease_name[LEASE_NAME_MAX];
 	int r;
 
 	set_waiting(c, "starting");
@@ -360,7 +323,10 @@ static int serve(struct controller *c, struct err *err)
 	r = wait_for_driver(c, err);
 	if (r <= 0)
 		return r;
-	if (start_provisioner(c, err) < 0 || start_work(c, err) < 0)
+	format_lease_name(c->driver_name, lease_name);
+	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
+	make_controllers(c, lease_name);
+	if (start_work(c, lease_name, err) < 0)
 		return -1;
 	set_waiting(c, "");
 	(void)process_wait(INT64_MAX);
@@ -371,13 +337,12 @@ static int serve(struct controller *c, struct err *err)
 static void take_down(struct controller *c)
 {
 	/* take nothing more */
-	if (c->provisioner)
-		provisioner_pause(c->provisioner);
+	controllers_pause(&c->controllers);
 	/* cancel, and wait for it */
 	if (c->lease)
 		lease_stop(c->lease);
 	fence_close(c->fence);
-	provisioner_free(c->provisioner);
+	controllers_free(&c->controllers);
 	/* give back */
 	lease_free(c->lease);
 	recorder_free(c->recorder);
@@ -385,8 +350,7 @@ static void take_down(struct controller *c)
 	if (c->is_running)
 		(void)process_http_close(c->http, INT64_MAX);
 	/* free */
-	for (size_t i = 0; i < c->n_all; i++)
-		informer_free(c->all[i]);
+	controllers_free_caches(&c->controllers);
 	remote_close(c->remote);
 	kube_client_free(c->client);
 	if (c->is_running)

@@ -30,7 +30,7 @@ struct informer {
 	struct map *objects; /* "ns/name" → object, one reference each */
 	VEC(struct handler) handlers;
 	VEC(struct named_key) indexes;
-	bool has_synced, is_frozen;
+	bool has_synced, is_frozen, is_started;
 	struct informer *next;
 };
 
@@ -79,6 +79,11 @@ void informer_free(struct informer *i)
 void informer_on_change(struct informer *i, informer_change_fn fn, void *arg)
 {
 	vec_push(&i->handlers, ((struct handler){ fn, arg }));
+}
+
+void informer_start(struct informer *i)
+{
+	i->is_started = true;
 }
 
 void informer_off_change(struct informer *i, informer_change_fn fn, void *arg)

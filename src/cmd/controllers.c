@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of controllers, and the loops over it. A row says what it reads and needs of the
+ * driver; who else reads the same makes no difference, since each kind has one cache a process. The
+ * loops take the table as an argument, so a test has one of its own.
+ */
+#include "cmd/controllers.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "cmd/controller_run.h"
+#include "cmd/lanes.h"
+#include "control/core.h"
+#include "control/provision.h"
+#include "control/storage.h"
+#include "kube/informer.h"
+
+/* ---- names ---- */
+
+bool controller_is_named(const struct controller_row *row, const char *names)
+{
+	size_t n = strlen(row->name);
+
+	for (const char *name = names; *name; name += strcspn(name, ","), name += *name == ',')
+		if (strcspn(name, ",") == n && strncmp(name, row->name, n) == 0)
+			return true;
+	return false;
+}
+
+static bool is_known(const struct controller_row *rows, size_t n_rows, const char *name, size_t n)
+{
+	for (size_t i = 0; i < n_rows; i++)
+		if (strlen(rows[i].name) == n && strncmp(name, rows[i].name, n) == 0)
+			return true;
+	return false;
+}
+
+static char *list_names(const struct controller_row *rows, size_t n_rows)
+{
+	struct str s = STR_INIT;
+
+	for (size_t i = 0; i < n_rows; i++)
+		str_appendf(&s, "%s%s", i ? ", " : "", rows[i].name);
+	return str_take(&s);
+}
+
+int controllers_check_names(const struct controller_row *rows, size_t n_rows, const char *names,
+			    struct err *err)
+{
+	autofree char *known = list_names(rows, n_rows);
+
+	if (str_is_empty(names))
+		return err_set(err, ERR_INVALID_ARGUMENT, "--controllers is empty; there is: %s",
+			       known);
+	for (const char *name = names; *name; name += strcspn(name, ","), name += *name == ',') {
+		size_t n = strcspn(name, ",");
+
+		if (!is_known(rows, n_rows, name, n))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "--controllers: '%.*s' is unknown; there is: %s", (int)n,
+				       name, known);
+	}
+	return 0;
+}
+
+int controllers_check_driver(const struct controller_row *rows, size_t n_rows, const char *names,
+			     const struct controller_driver *driver, struct err *err)
+{
+	for (size_t i = 0; i < n_rows; i++)
+		if (controller_is_named(&rows[i], names) &&
+		    (driver->caps & rows[i].caps) != rows[i].caps)
+			return err_set(err, ERR_FAILED_PRECONDITION, "%s", rows[i].without);
+	return 0;
+}
+
+unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < n_rows; i++)
+		n += controller_is_named(&rows[i], names) ? rows[i].n_queues : 0;
+	return n;
+}
+
+/* ---- those of a process ---- */
+
+struct informer *controllers_cache(const struct controllers *c, const struct kube_type *type)
+{
+	for (size_t i = 0; i < c->types.n; i++)
+		if (c->types.v[i] == type)
+			return c->caches.v[i];
+	return NULL;
+}
+
+static void add_caches(struct controllers *c, const struct controller_row *row,
+		       const struct controller_env *env)
+{
+	for (const struct controller_need *need = row->needs; need->type; need++) {
+		if (controllers_cache(c, need->type) ||
+		    (need->is_needed && !need->is_needed(&env->driver)))
+			continue;
+		vec_push(&c->caches, informer_new(env->client, need->type, NULL));
+		vec_push(&c->types, need->type);
+	}
+}
+
+/* Caches first, so that rows may read each other's; they start last, when all watch. */
+void controllers_init(struct controllers *c, const struct controller_row *rows, size_t n_rows,
+		      const char *names, const struct controller_env *env)
+{
+	for (size_t i = 0; i < n_rows; i++) {
+		if (!controller_is_named(&rows[i], names))
+			continue;
+		vec_push(&c->rows, &rows[i]);
+		add_caches(c, &rows[i], env);
+	}
+	for (size_t i = 0; i < c->rows.n; i++)
+		vec_push(&c->running, c->rows.v[i]->new (env, c));
+	for (size_t i = 0; i < c->caches.n; i++)
+		informer_start(c->caches.v[i]);
+}
+
+void controllers_start(struct controllers *c)
+{
+	for (size_t i = 0; i < c->running.n; i++)
+		c->rows.v[i]->start(c->running.v[i]);
+}
+
+void controllers_pause(struct controllers *c)
+{
+	for (size_t i = 0; i < c->running.n; i++)
+		c->rows.v[i]->pause(c->running.v[i]);
+}
+
+void controllers_free(struct controllers *c)
+{
+	for (size_t i = 0; i < c->running.n; i++)
+		c->rows.v[i]->free(c->running.v[i]);
+	vec_done(&c->running);
+	vec_done(&c->rows);
+}
+
+void controllers_free_caches(struct controllers *c)
+{
+	for (size_t i = 0; i < c->caches.n; i++)
+		informer_free(c->caches.v[i]);
+	vec_done(&c->caches);
+	vec_done(&c->types);
+}
+
+/* ---- the table ---- */
+
+static bool has_topology(const struct controller_driver *driver)
+{
+	return driver->has_topology;
+}
+
+/* ControllerPublishVolume, so there are VolumeAttachments. */
+static bool attaches(const struct controller_driver *driver)
+{
+	return driver->caps & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
+}
+
+static void *new_provisioner(const struct controller_env *env, const struct controllers *all)
+{
+	const struct controller_options *o = env->opts;
+	autofree char *journal = xasprintf("%s-intents", env->lease_name);
+
+	return provisioner_new(&(struct provision_options){
+		.loop = env->loop,
+		.work = env->work,
+		.lane = LANE_API,
+		.client = env->client,
+		.fence = env->fence,
+		.caches = {
+			.pvcs = controllers_cache(all, &core_pvc_type),
+			.pvs = controllers_cache(all, &core_pv_type),
+			.classes = controllers_cache(all, &storage_class_type),
+			.nodes = controllers_cache(all, &core_node_type),
+			.csi_nodes = controllers_cache(all, &storage_csi_node_type),
+			.attachments = controllers_cache(all, &storage_attachment_type),
+		},
+		.recorder = env->recorder,
+		.service = env->service,
+		.driver_name = env->driver_name,
+		.journal_ns = env->lease_ns,
+		.journal_name = journal,
+		.holder = env->identity,
+		.volume_name_prefix = o->prefix,
+		.default_fs = str_or(o->fs, ""),
+		.extra_create_metadata = o->extra_metadata,
+		.strict_topology = o->strict,
+		.no_immediate_topology = !o->immediate,
+		.workers = o->workers,
+		.timeout_ns = o->timeout_ns,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
+}
+
+static void start_provisioner(void *controller)
+{
+	provisioner_start(controller);
+}
+
+static void pause_provisioner(void *controller)
+{
+	provisioner_pause(controller);
+}
+
+static void free_provisioner(void *controller)
+{
+	provisioner_free(controller);
+}
+
+const struct controller_row controller_rows[] = {
+	{
+		.name = "provisioner",
+		.n_queues = 2,
+		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME),
+		.without = "makes no volumes (no CREATE_DELETE_VOLUME)",
+		.needs = {
+			{ &core_pvc_type },
+			{ &core_pv_type },
+			{ &storage_class_type },
+			{ &storage_attachment_type, attaches },
+			{ &core_node_type, has_topology },
+			{ &storage_csi_node_type, has_topology },
+		},
+		.new = new_provisioner,
+		.start = start_provisioner,
+		.pause = pause_provisioner,
+		.free = free_provisioner,
+	},
+};
+const size_t n_controller_rows = ARRAY_LEN(controller_rows);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_CONTROLLERS_H
+#define CMD_CONTROLLERS_H
+
+#include "base/err.h"
+#include "base/vec.h"
+#include "csi/service.h"
+#include "kube/type.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct controller_options;
+struct controllers;
+struct ev_loop;
+struct fence;
+struct informer;
+struct kube_client;
+struct recorder;
+struct work;
+
+/*
+ * Which controllers there are, one row each, and those of a process: made together over shared
+ * caches, started and paused together. Adding one is a row in controllers.c.
+ */
+
+/* What the driver says that it can. */
+struct controller_driver {
+	bool has_topology; /* its volumes are not reachable from everywhere */
+	uint64_t caps;     /* of its controller service; 0 without one */
+};
+
+/* What each is made of. Borrowed, and outlives them. */
+struct controller_env {
+	const struct controller_options *opts;
+	struct ev_loop *loop;
+	struct work *work;
+	struct kube_client *client;
+	struct fence *fence;
+	struct recorder *recorder;
+	struct csi_service service;
+	struct controller_driver driver;
+	const char *driver_name;
+	const char *lease_ns, *lease_name; /* of the election; a row's own Leases take them up */
+	const char *identity;
+};
+
+/* A cache that a row reads. */
+struct controller_need {
+	const struct kube_type *type;
+	bool (*is_needed)(const struct controller_driver *driver); /* NULL: always */
+};
+#define CONTROLLER_NEEDS_MAX 12
+
+struct controller_row {
+	const char *name;    /* in --controllers */
+	unsigned n_queues;   /* each has --worker-threads */
+	uint64_t caps;       /* that the driver must have */
+	const char *without; /* what it does not without them, for people */
+	struct controller_need needs[CONTROLLER_NEEDS_MAX]; /* to the first without a type */
+	/* Caches by controllers_cache(), not started yet. start: work once they have synced. pause:
+	 * the lease is lost. free: waits for what is under way. */
+	void *(*new)(const struct controller_env *env, const struct controllers *all);
+	void (*start)(void *controller);
+	void (*pause)(void *controller);
+	void (*free)(void *controller);
+};
+
+extern const struct controller_row controller_rows[];
+extern const size_t n_controller_rows;
+
+/* Whether it is in a list "a,b". */
+bool controller_is_named(const struct controller_row *row, const char *names);
+/* INVALID_ARGUMENT: a name without a row, or none at all. */
+int controllers_check_names(const struct controller_row *rows, size_t n_rows, const char *names,
+			    struct err *err);
+/* FAILED_PRECONDITION: one of those named needs what the driver lacks. */
+int controllers_check_driver(const struct controller_row *rows, size_t n_rows, const char *names,
+			     const struct controller_driver *driver, struct err *err);
+/* How many queues those named have. */
+unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names);
+
+struct controllers {
+	VEC(struct informer *) caches; /* one a type */
+	VEC(const struct kube_type *) types;
+	VEC(const struct controller_row *) rows;
+	VEC(void *) running; /* of each row */
+};
+
+/* Makes the named ones and the caches they need, and starts these. */
+void controllers_init(struct controllers *c, const struct controller_row *rows, size_t n_rows,
+		      const char *names, const struct controller_env *env);
+/* NULL: nobody needs it with this driver. */
+struct informer *controllers_cache(const struct controllers *c, const struct kube_type *type);
+void controllers_start(struct controllers *c);
+void controllers_pause(struct controllers *c);
+/* Two steps, since what they were made of goes in between (process.h): the controllers, then the
+ * caches. Each may come early or twice. */
+void controllers_free(struct controllers *c);
+void controllers_free_caches(struct controllers *c);
+
+#endif

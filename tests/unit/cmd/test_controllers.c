@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of controllers, and what is done with one: here with rows of the test's own. */
+#include "check.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "cmd/controllers.h"
+#include "control/core.h"
+#include "control/storage.h"
+#include "fake/kube.h"
+#include "kube/informer.h"
+
+static struct str said; /* "new one, start one, …" */
+
+static void say(const char *what, const void *controller)
+{
+	str_appendf(&said, "%s %s, ", what, (const char *)controller);
+}
+
+static void *make(const char *name, const struct controllers *all, bool has_pvs)
+{
+	ASSERT_TRUE(controllers_cache(all, &core_pvc_type));
+	ASSERT_EQ(controllers_cache(all, &core_pv_type) != NULL, has_pvs);
+	say("new", name);
+	return xstrdup(name);
+}
+
+static void *new_one(const struct controller_env *env, const struct controllers *all)
+{
+	return make("one", all, env->driver.has_topology);
+}
+
+static void *new_two(const struct controller_env *env, const struct controllers *all)
+{
+	return make("two", all, env->driver.has_topology);
+}
+
+static void start(void *controller)
+{
+	say("start", controller);
+}
+
+static void pause_it(void *controller)
+{
+	say("pause", controller);
+}
+
+static void free_it(void *controller)
+{
+	say("free", controller);
+	free(controller);
+}
+
+static bool has_topology(const struct controller_driver *driver)
+{
+	return driver->has_topology;
+}
+
+static const struct controller_row rows[] = {
+	{ .name = "one",
+	  .n_queues = 2,
+	  .caps = 1,
+	  .without = "cannot do one",
+	  .needs = { { &core_pvc_type }, { &core_pv_type, has_topology } },
+	  .new = new_one,
+	  .start = start,
+	  .pause = pause_it,
+	  .free = free_it },
+	{ .name = "two",
+	  .n_queues = 1,
+	  .caps = 6,
+	  .without = "cannot do two",
+	  .needs = { { &core_pv_type, has_topology }, { &core_pvc_type } },
+	  .new = new_two,
+	  .start = start,
+	  .pause = pause_it,
+	  .free = free_it },
+};
+
+static void expect(const char *want)
+{
+	ASSERT_STR(str_get(&said), want);
+	str_reset(&said);
+}
+
+static void begin(struct controllers *c, const char *names, bool with_topology)
+{
+	const struct controller_env env = { .driver.has_topology = with_topology };
+
+	fake_reset();
+	*c = (struct controllers){ 0 };
+	controllers_init(c, rows, ARRAY_LEN(rows), names, &env);
+}
+
+static void end(struct controllers *c)
+{
+	controllers_free(c);
+	controllers_free_caches(c);
+	str_done(&said);
+}
+
+TEST(the_named_ones_live_together_on_one_cache_a_kind)
+{
+	struct controllers c;
+
+	begin(&c, "two,one,two", true);
+	expect("new one, new two, ");
+	ASSERT_EQ(c.caches.n, 2);
+	controllers_start(&c);
+	expect("start one, start two, ");
+	controllers_pause(&c);
+	expect("pause one, pause two, ");
+	controllers_free(&c);
+	expect("free one, free two, ");
+	ASSERT_EQ(c.caches.n, 2);
+	end(&c);
+}
+
+TEST(the_others_are_not_made)
+{
+	struct controllers c;
+
+	begin(&c, "two", false);
+	expect("new two, ");
+	ASSERT_EQ(c.caches.n, 1);
+	end(&c);
+}
+
+/* A start that failed half way takes down what there is. */
+TEST(none_at_all_can_be_taken_down)
+{
+	struct controllers c = { 0 };
+
+	controllers_start(&c);
+	controllers_pause(&c);
+	end(&c);
+	end(&c);
+}
+
+TEST(names_are_those_of_rows)
+{
+	static const char *const bad[] = { "", "on", "ones", "one,three", ",one", "one,,two" };
+	struct err err;
+
+	ASSERT_OK(controllers_check_names(rows, 2, "one", &err), &err);
+	ASSERT_OK(controllers_check_names(rows, 2, "two,one", &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		ASSERT_ERR(controllers_check_names(rows, 2, bad[i], &err), &err,
+			   ERR_INVALID_ARGUMENT, "there is: one, two");
+	ASSERT_EQ(controllers_queues(rows, 2, "two,one,two"), 3);
+	ASSERT_EQ(controllers_queues(rows, 2, "two"), 1);
+}
+
+TEST(a_driver_must_have_what_the_named_ones_need)
+{
+	const struct controller_driver driver = { .caps = 1 | 2 };
+	struct err err;
+
+	ASSERT_OK(controllers_check_driver(rows, 2, "one", &driver, &err), &err);
+	ASSERT_ERR(controllers_check_driver(rows, 2, "one,two", &driver, &err), &err,
+		   ERR_FAILED_PRECONDITION, "cannot do two");
+}
+
+TEST(the_rows_that_there_are_are_whole)
+{
+	for (size_t i = 0; i < n_controller_rows; i++) {
+		const struct controller_row *row = &controller_rows[i];
+
+		ASSERT_TRUE(row->name && row->new && row->start && row->pause && row->free);
+		ASSERT_TRUE(row->n_queues > 0 && row->without && row->needs[0].type);
+		assert_null(row->needs[CONTROLLER_NEEDS_MAX - 1].type);
+		for (size_t k = 0; k < i; k++)
+			ASSERT_FALSE(str_is_equal(row->name, controller_rows[k].name));
+	}
+}
+
+RUN_TESTS(UNIT(the_named_ones_live_together_on_one_cache_a_kind), UNIT(the_others_are_not_made),
+	  UNIT(none_at_all_can_be_taken_down), UNIT(names_are_those_of_rows),
+	  UNIT(a_driver_must_have_what_the_named_ones_need),
+	  UNIT(the_rows_that_there_are_are_whole))
