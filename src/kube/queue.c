@@ -25,14 +25,15 @@
 #include "kube/fence.h"
 
 #define DEFAULT_WORKERS 8
-#define BUSY_RETRY_NS (20 * NS_PER_MS)   /* the lane's queue was full */
-#define FENCE_RETRY_NS (100 * NS_PER_MS) /* the fence closed before the queue was paused */
+#define BUSY_RETRY_NS (20 * NS_PER_MS)     /* the lane's queue was full */
+#define CUT_OFF_RETRY_NS (100 * NS_PER_MS) /* cancelled, or the fence closed before the pause */
 #define JITTER 0.1
 
-/* A key at work. */
+/* A key at work. On the stack of its worker; in the queue's list others may cancel it. */
 struct labour {
 	struct labour *next;
 	int64_t since_ns;
+	struct ctx ctx;
 };
 
 struct queue {
@@ -132,6 +133,7 @@ static void delist(struct queue *q)
 static void begin_labour(struct queue *q, struct labour *l, const char *key)
 {
 	l->since_ns = clock_now_ns();
+	ctx_init(&l->ctx, q->opts.timeout_ns);
 	l->next = q->labours;
 	q->labours = l;
 	metric_observe(METRIC_WORKQUEUE_QUEUE_SECONDS,
@@ -139,15 +141,26 @@ static void begin_labour(struct queue *q, struct labour *l, const char *key)
 		       METRIC_ARGS(q->name));
 }
 
-static void end_labour(struct queue *q, const struct labour *l)
+/* Not under the lock. */
+static void end_labour(struct queue *q, struct labour *l)
 {
 	struct labour **at = &q->labours;
 
+	pthread_mutex_lock(&q->lock);
 	while (*at != l)
 		at = &(*at)->next;
 	*at = l->next;
+	pthread_mutex_unlock(&q->lock);
+	ctx_done(&l->ctx); /* nobody can cancel it any more */
 	metric_observe(METRIC_WORKQUEUE_WORK_SECONDS, in_seconds(clock_now_ns() - l->since_ns),
 		       METRIC_ARGS(q->name));
+}
+
+/* Under the lock. */
+static void cancel_labours(struct queue *q)
+{
+	for (struct labour *l = q->labours; l; l = l->next)
+		ctx_cancel(&l->ctx);
 }
 
 /* How many jobs to submit now; they are counted as running already. */
@@ -260,29 +273,36 @@ static void finish_key(struct queue *q, const char *key, enum queue_verdict verd
 	want_timer(q, backlog_due_ns(q->backlog));
 }
 
-/* A reconcile that was cut off by the end of a term has not failed. */
-static enum queue_verdict reconcile(struct queue *q, const char *key, int64_t *ret_after_ns)
+/* One that was cut off, by a pause or by the end of a term, has not failed. */
+static enum queue_verdict run_fn(struct queue *q, struct ctx *ctx, const char *key,
+				 int64_t *ret_after_ns)
+{
+	enum queue_verdict verdict = q->fn(q->arg, ctx, key, ret_after_ns);
+	struct err err;
+
+	if (verdict != QUEUE_RETRY)
+		return verdict;
+	if (!ctx_is_cancelled(ctx) &&
+	    (!q->opts.fence || fence_check(q->opts.fence, ctx, &err) == 0))
+		return verdict;
+	*ret_after_ns = CUT_OFF_RETRY_NS;
+	return QUEUE_RETRY_AFTER;
+}
+
+static enum queue_verdict reconcile(struct queue *q, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns)
 {
 	struct fence_member member;
 	enum queue_verdict verdict;
-	struct ctx ctx;
 	struct err err;
 
-	*ret_after_ns = FENCE_RETRY_NS;
-	ctx_init(&ctx, q->opts.timeout_ns);
-	if (!q->opts.fence) {
-		verdict = q->fn(q->arg, &ctx, key, ret_after_ns);
-	} else if (fence_join(q->opts.fence, &member, &ctx, &err) < 0) {
-		verdict = QUEUE_RETRY_AFTER;
-	} else {
-		verdict = q->fn(q->arg, &ctx, key, ret_after_ns);
-		if (verdict == QUEUE_RETRY && fence_check(q->opts.fence, &ctx, &err) < 0) {
-			*ret_after_ns = FENCE_RETRY_NS;
-			verdict = QUEUE_RETRY_AFTER;
-		}
-		fence_leave(q->opts.fence, &member);
-	}
-	ctx_done(&ctx);
+	*ret_after_ns = CUT_OFF_RETRY_NS;
+	if (!q->opts.fence)
+		return run_fn(q, ctx, key, ret_after_ns);
+	if (fence_join(q->opts.fence, &member, ctx, &err) < 0)
+		return QUEUE_RETRY_AFTER;
+	verdict = run_fn(q, ctx, key, ret_after_ns);
+	fence_leave(q->opts.fence, &member);
 	return verdict;
 }
 
@@ -302,13 +322,13 @@ static void run_job(void *arg)
 	if (key)
 		begin_labour(q, &labour, key);
 	pthread_mutex_unlock(&q->lock);
-	if (key)
-		verdict = reconcile(q, key, &after_ns);
-	pthread_mutex_lock(&q->lock);
 	if (key) {
+		verdict = reconcile(q, &labour.ctx, key, &after_ns);
 		end_labour(q, &labour);
-		finish_key(q, key, verdict, after_ns);
 	}
+	pthread_mutex_lock(&q->lock);
+	if (key)
+		finish_key(q, key, verdict, after_ns);
 	q->running--; /* its place is free for the next key */
 	n = claim_jobs(q);
 	if (q->running == 0)
@@ -360,6 +380,7 @@ void queue_free(struct queue *q)
 		return;
 	pthread_mutex_lock(&q->lock);
 	q->closed = true;
+	cancel_labours(q);
 	while (q->running > 0)
 		(void)sync_cond_wait_until(&q->idle, &q->lock, INT64_MAX);
 	pthread_mutex_unlock(&q->lock);
@@ -394,6 +415,7 @@ void queue_pause(struct queue *q)
 {
 	LOCK_SCOPE(&q->lock);
 	q->paused = true;
+	cancel_labours(q);
 }
 
 void queue_resume(struct queue *q)

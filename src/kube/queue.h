@@ -40,14 +40,14 @@ struct queue_options {
 
 struct queue *queue_new(struct ev_loop *loop, struct work *work, const struct queue_options *opts,
 			queue_reconcile_fn fn, void *arg);
-/* Takes no more keys, waits for those at work. */
+/* Takes no more keys, cancels those at work and waits for them. */
 void queue_free(struct queue *q);
 
 void queue_add(struct queue *q, const char *key);
 void queue_add_after(struct queue *q, const char *key,
 		     int64_t delay_ns); /* the earlier of two times wins */
-/* Nothing is worked off while paused (lease lost, caches not synced); keys still collect. New
- * queues are paused. */
+/* Nothing is worked off while paused (lease lost, caches not synced); keys still collect. What is
+ * at work is cancelled, and comes again without counting as failed. New queues are paused. */
 void queue_pause(struct queue *q);
 void queue_resume(struct queue *q);
 size_t queue_length(struct queue *q);

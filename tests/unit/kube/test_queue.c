@@ -11,6 +11,8 @@
 #include "kube/fence.h"
 #include "kube/queue.h"
 
+#include <poll.h>
+
 #define PATIENCE_NS (30 * NS_PER_S)
 #define KEYS 4
 
@@ -28,12 +30,23 @@ struct fixture {
 	unsigned ran[KEYS]; /* by key "0", "1", … */
 	bool at_work[KEYS];
 	unsigned overlaps;
-	bool held; /* reconciles wait while this is set */
+	bool held;           /* reconciles wait while this is set */
+	bool is_cancellable; /* reconciles wait until they are cancelled */
 	unsigned holding;
 	unsigned failures_seen[KEYS];
 	enum queue_verdict verdicts[8]; /* of key 0, by run */
 	bool again;                     /* key 0 adds itself while at work, once */
 };
+
+/* As a call of the API client does: by the ctx's fd. */
+static void wait_for_cancellation(struct fixture *f, struct ctx *ctx)
+{
+	struct pollfd p = { .fd = ctx_cancel_fd(ctx), .events = POLLIN };
+
+	pthread_mutex_unlock(&f->lock);
+	ASSERT_EQ(poll(&p, 1, PATIENCE_NS / NS_PER_MS), 1);
+	pthread_mutex_lock(&f->lock);
+}
 
 static enum queue_verdict reconcile(void *arg, struct ctx *ctx, const char *key,
 				    int64_t *ret_after_ns)
@@ -49,6 +62,8 @@ static enum queue_verdict reconcile(void *arg, struct ctx *ctx, const char *key,
 	f->failures_seen[i] = queue_failures(f->q, key);
 	f->holding++;
 	pthread_cond_broadcast(&f->changed);
+	if (f->is_cancellable)
+		wait_for_cancellation(f, ctx);
 	while (f->held)
 		(void)sync_cond_wait_until(&f->changed, &f->lock, clock_now_ns() + PATIENCE_NS);
 	f->holding--;
@@ -289,6 +304,48 @@ TEST(the_end_of_a_term_cancels_and_the_next_one_goes_on)
 	ASSERT_EQ(read_count(f, &f->failures_seen[0]), 0);
 }
 
+/* Without it a pause lasted as long as what was under way: a call to a driver that hangs. */
+TEST(a_pause_cancels_what_is_at_work_which_has_not_failed)
+{
+	struct fixture *f = *state;
+	struct queue_options opts = { .name = "paused", .backoff_base_ns = NS_PER_MS };
+	struct queue *q = queue_new(f->loop, f->work, &opts, reconcile, f);
+
+	f->verdicts[0] = QUEUE_RETRY;
+	f->is_cancellable = true;
+	queue_resume(q);
+	queue_add(q, "0");
+	queue_add(q, "1");
+	wait_for(f, &f->holding, 2);
+	queue_pause(q);
+	wait_for(f, &f->ran[0], 1);
+	wait_for(f, &f->ran[1], 1);
+	pthread_mutex_lock(&f->lock);
+	f->is_cancellable = false;
+	pthread_mutex_unlock(&f->lock);
+	queue_resume(q);
+	wait_for(f, &f->ran[0], 2);
+	ASSERT_EQ(read_count(f, &f->cancelled), 2);
+	ASSERT_EQ(queue_failures(q, "0"), 0);
+	ASSERT_EQ(read_count(f, &f->ran[1]), 1);
+	queue_free(q);
+}
+
+TEST(the_end_of_a_queue_cancels_what_is_at_work)
+{
+	struct fixture *f = *state;
+	struct queue_options opts = { .name = "ended" };
+	struct queue *q = queue_new(f->loop, f->work, &opts, reconcile, f);
+
+	f->is_cancellable = true;
+	queue_resume(q);
+	queue_add(q, "1");
+	wait_for(f, &f->holding, 1);
+	queue_free(q);
+	ASSERT_EQ(read_count(f, &f->cancelled), 1);
+	ASSERT_EQ(read_count(f, &f->ran[1]), 1);
+}
+
 TEST(freeing_with_keys_left_is_fine)
 {
 	struct fixture *f = *state;
@@ -304,4 +361,5 @@ RUN_TESTS(QUEUE(a_new_queue_waits_and_coalesces), QUEUE(added_while_at_work_it_r
 	  QUEUE(one_key_is_never_at_work_twice), QUEUE(one_worker_works_off_all_keys),
 	  QUEUE(figures_are_there_from_the_start_and_tell_what_is_stuck),
 	  QUEUE(the_end_of_a_term_cancels_and_the_next_one_goes_on),
-	  QUEUE(freeing_with_keys_left_is_fine))
+	  QUEUE(a_pause_cancels_what_is_at_work_which_has_not_failed),
+	  QUEUE(the_end_of_a_queue_cancels_what_is_at_work), QUEUE(freeing_with_keys_left_is_fine))
