@@ -33,6 +33,10 @@ void kube_client_note_failure(struct kube_client *c, const char *method, const s
 int kube_reply_error(const char *verb, const char *path, int status, const char *body, size_t n,
 		     struct err *err);
 
+/* The same into parts, in the arena. */
+void kube_verdict_read(struct arena *arena, int status, const char *body, size_t n,
+		       struct kube_verdict *ret_verdict);
+
 /* "persistentvolumeclaims/status" of a request path, malloc'ed. */
 char *kube_path_resource(const char *path);
 

@@ -72,6 +72,7 @@ struct call {
 	const char *content_type;
 	const char *body;
 	bool is_unfenced;
+	struct kube_verdict *verdict; /* NULL: not wanted */
 };
 
 /* ---- health and figures ---- */
@@ -350,6 +351,9 @@ static int request(struct kube_client *c, struct ctx *ctx, const struct call *ca
 	autoreply struct http_reply reply = HTTP_REPLY_INIT;
 
 	if (perform(c, ctx, call, &reply, err) < 0) {
+		if (call->verdict)
+			kube_verdict_read(ctx->arena, reply.status, str_get(&reply.body),
+					  reply.body.len, call->verdict);
 		if (reply.status >= 300)
 			return -1; /* the message says it already */
 		resource = kube_path_resource(call->path);
@@ -419,9 +423,12 @@ int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *
 	struct call call = { .verb = writes[write->verb].verb,
 			     .method = writes[write->verb].method,
 			     .content_type = writes[write->verb].type,
-			     .body = write->body };
+			     .body = write->body,
+			     .verdict = write->verdict };
 	autofree char *path = NULL;
 
+	if (write->verdict)
+		kube_verdict_read(ctx->arena, 0, "", 0, write->verdict);
 	if (make_write_path(write, &path, err) < 0)
 		return err_wrap(err, "%s %s", call.verb, write->path);
 	call.path = path;

@@ -53,6 +53,25 @@ bool kube_client_is_healthy(struct kube_client *c, char *ret_why);
 int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
 	     struct err *err);
 
+/*
+ * Why the server refused, in its own words (its Status object): for whom err->code is not enough to
+ * choose the next step by. Strings are never NULL, and empty where it said nothing.
+ */
+struct kube_cause {
+	const char *reason; /* "FieldManagerConflict", "NamespaceTerminating" */
+	const char *field;  /* "spec.resources", ".metadata.labels.a" */
+	const char *message;
+};
+struct kube_verdict {
+	int status;         /* of HTTP; 0: no answer came, then all is empty */
+	const char *reason; /* "Invalid", "Conflict", "Forbidden" */
+	const char *message;
+	const struct kube_cause *causes; /* the first 32 */
+	size_t n_causes;
+};
+/* Whether it is the reason, or that of a cause. */
+bool kube_verdict_has(const struct kube_verdict *v, const char *reason);
+
 enum kube_verb {
 	KUBE_CREATE,
 	KUBE_UPDATE,
@@ -67,12 +86,14 @@ enum kube_verb {
 
 struct kube_write {
 	enum kube_verb verb;
-	const char *path;          /* of the object; to create, of the collection */
-	const char *subresource;   /* "status"; NULL: the object itself */
-	const char *field_manager; /* who the fields belong to; NULL: the user agent's name.
-				      KUBE_APPLY needs one */
-	bool force;                /* KUBE_APPLY: takes fields from other managers */
-	const char *body;          /* JSON */
+	const char *path;             /* of the object; to create, of the collection */
+	const char *subresource;      /* "status"; NULL: the object itself */
+	const char *field_manager;    /* who the fields belong to; NULL: the user agent's name.
+					 KUBE_APPLY needs one */
+	bool force;                   /* KUBE_APPLY: takes fields from other managers */
+	const char *body;             /* JSON */
+	struct kube_verdict *verdict; /* filled after a failure, in the ctx's arena; NULL: not
+					 wanted */
 };
 int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
 	       struct json_doc **ret, struct err *err);

@@ -95,3 +95,51 @@ int kube_reply_error(const char *verb, const char *path, int status, const char 
 			       resource, status, reason ? " " : "", reason ? reason : "");
 	return err_set(err, code_of(status, reason), "%s %s: %s", verb, resource, message);
 }
+
+#define CAUSES_MAX 32
+
+static const char *copy_field(struct arena *arena, const struct json *v, const char *key)
+{
+	return arena_strdup(arena, str_or(json_get_string(v, key), ""));
+}
+
+static void read_causes(struct arena *arena, const struct json *causes, struct kube_verdict *v)
+{
+	size_t n = json_is_array(causes) ? json_count(causes) : 0;
+	struct kube_cause *list;
+	const struct json *cause;
+
+	n = n < CAUSES_MAX ? n : CAUSES_MAX;
+	if (n == 0)
+		return;
+	v->causes = list = arena_array(arena, n, sizeof(*list));
+	for (struct json_it it = json_each(causes);
+	     v->n_causes < n && json_next(&it, NULL, &cause);)
+		list[v->n_causes++] =
+			(struct kube_cause){ .reason = copy_field(arena, cause, "reason"),
+					     .field = copy_field(arena, cause, "field"),
+					     .message = copy_field(arena, cause, "message") };
+}
+
+void kube_verdict_read(struct arena *arena, int status, const char *body, size_t n,
+		       struct kube_verdict *ret_verdict)
+{
+	struct kube_verdict v = { .status = status, .reason = "", .message = "" };
+	autojson struct json_doc *doc = NULL;
+	struct err ignored;
+
+	if (n > 0 && json_parse(body, n, &doc, &ignored) == 0) {
+		v.reason = copy_field(arena, json_root(doc), "reason");
+		v.message = copy_field(arena, json_root(doc), "message");
+		read_causes(arena, json_path(json_root(doc), "details.causes"), &v);
+	}
+	*ret_verdict = v;
+}
+
+bool kube_verdict_has(const struct kube_verdict *v, const char *reason)
+{
+	for (size_t i = 0; i < v->n_causes; i++)
+		if (str_is_equal(v->causes[i].reason, reason))
+			return true;
+	return str_is_equal(v->reason, reason);
+}

@@ -190,5 +190,24 @@ TEST(a_conflict_about_fields_names_the_verb)
 	end();
 }
 
-RUN_TESTS(UNIT(each_verb_has_its_method_and_type), UNIT(what_would_lead_elsewhere_is_not_sent),
-	  UNIT(a_conflict_about_fields_names_the_verb))
+TEST(a_verdict_is_of_this_write)
+{
+	struct kube_verdict v = { .n_causes = 7 };
+	const struct kube_write write = { KUBE_MERGE, .verdict = &v };
+
+	begin(409, "{\"reason\":\"Conflict\",\"details\":{\"causes\":[{\"reason\":"
+		   "\"FieldManagerConflict\",\"field\":\".data.a\"}]}}");
+	ASSERT_ERR(write_by(write), &err, ERR_ABORTED, "patch nodes");
+	ASSERT_EQ(v.status, 409);
+	ASSERT_TRUE(kube_verdict_has(&v, "FieldManagerConflict"));
+	ASSERT_STR(v.causes[0].field, ".data.a");
+	ctx_cancel(&ctx);
+	ASSERT_ERR(write_by(write), &err, ERR_CANCELLED, "");
+	ASSERT_EQ(v.status, 0);
+	ASSERT_STR(v.reason, "");
+	ASSERT_EQ(v.n_causes, 0);
+	end();
+}
+
+RUN_TESTS(UNIT(a_verdict_is_of_this_write), UNIT(each_verb_has_its_method_and_type),
+	  UNIT(what_would_lead_elsewhere_is_not_sent), UNIT(a_conflict_about_fields_names_the_verb))

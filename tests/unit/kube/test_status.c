@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "kube/client-internal.h"
 
 TEST(the_resource_is_read_from_the_path)
@@ -83,5 +84,67 @@ TEST(bodies_that_are_no_status_do_no_harm)
 	}
 }
 
-RUN_TESTS(UNIT(the_resource_is_read_from_the_path), UNIT(codes_follow_the_status),
+TEST(a_verdict_has_reason_and_causes)
+{
+	static const char body[] =
+		"{\"kind\":\"Status\",\"reason\":\"Invalid\",\"message\":\"why\",\"details\":{"
+		"\"causes\":[{\"reason\":\"FieldValueInvalid\",\"message\":\"no\",\"field\":"
+		"\"spec.a\"},{\"reason\":\"FieldValueRequired\"},7]}}";
+	autoarena struct arena *arena = arena_new();
+	struct kube_verdict v;
+
+	kube_verdict_read(arena, 422, body, strlen(body), &v);
+	ASSERT_EQ(v.status, 422);
+	ASSERT_STR(v.reason, "Invalid");
+	ASSERT_STR(v.message, "why");
+	ASSERT_EQ(v.n_causes, 3);
+	ASSERT_STR(v.causes[0].field, "spec.a");
+	ASSERT_STR(v.causes[0].message, "no");
+	ASSERT_STR(v.causes[1].field, "");
+	ASSERT_STR(v.causes[2].reason, "");
+	ASSERT_TRUE(kube_verdict_has(&v, "Invalid"));
+	ASSERT_TRUE(kube_verdict_has(&v, "FieldValueRequired"));
+	ASSERT_FALSE(kube_verdict_has(&v, "FieldValueForbidden"));
+}
+
+TEST(a_verdict_of_nothing_is_empty)
+{
+	static const char *const bodies[] = { "",
+					      "<html>",
+					      "{",
+					      "[]",
+					      "null",
+					      "{\"reason\":7,\"details\":[]}",
+					      "{\"details\":{\"causes\":{}}}" };
+	autoarena struct arena *arena = arena_new();
+
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		struct kube_verdict v;
+
+		kube_verdict_read(arena, 502, bodies[i], strlen(bodies[i]), &v);
+		ASSERT_STR(v.reason, "");
+		ASSERT_STR(v.message, "");
+		ASSERT_EQ(v.n_causes, 0);
+		ASSERT_FALSE(kube_verdict_has(&v, "Invalid"));
+	}
+}
+
+TEST(a_verdict_of_thousands_of_causes_has_the_first)
+{
+	autoarena struct arena *arena = arena_new();
+	autostr struct str body = STR_INIT;
+	struct kube_verdict v;
+
+	str_append(&body, "{\"details\":{\"causes\":[{\"reason\":\"one\"}");
+	for (unsigned i = 0; i < 5000; i++)
+		str_append(&body, ",{\"reason\":\"more\"}");
+	str_append(&body, "]}}");
+	kube_verdict_read(arena, 422, str_get(&body), body.len, &v);
+	ASSERT_EQ(v.n_causes, 32);
+	ASSERT_STR(v.causes[0].reason, "one");
+}
+
+RUN_TESTS(UNIT(a_verdict_has_reason_and_causes), UNIT(a_verdict_of_nothing_is_empty),
+	  UNIT(a_verdict_of_thousands_of_causes_has_the_first),
+	  UNIT(the_resource_is_read_from_the_path), UNIT(codes_follow_the_status),
 	  UNIT(bodies_that_are_no_status_do_no_harm))
