@@ -92,10 +92,10 @@ def test_verbs(probe):
 def test_status_is_written_by_its_subresource_alone(probe):
     name = unique('status')
     probe.call(f'create {CLAIM_PATH}', claim(name))
-    path, pending = f'{CLAIM_PATH}/{name}', {'status': {'phase': 'Lost'}, 'metadata': {'labels': {'a': 'b'}}}
-    assert probe.call(f'write merge - - {path}', pending)['status']['phase'] == 'Pending'
-    got = probe.call(f'write merge status - {path}', {**pending, 'metadata': {'labels': {'a': 'c'}}})
-    assert got['status']['phase'] == 'Lost' and got['metadata']['labels'] == {'a': 'b'}
+    path, lost = f'{CLAIM_PATH}/{name}', {'status': {'phase': 'Lost'}}
+    assert probe.call(f'write merge - - {path}', lost)['status']['phase'] == 'Pending'
+    got = probe.call(f'write merge status - {path}', {**lost, 'spec': {'volumeName': 'elsewhere'}})
+    assert got['status']['phase'] == 'Lost' and 'volumeName' not in got['spec']
     assert probe.ask(f'write merge nonesuch - {path} {{}}').startswith('err NOT_FOUND patch persistentvolumeclaims/nonesuch: ')
     assert probe.ask(f'write merge ../x - {path} {{}}').startswith("err INVALID_ARGUMENT patch")
 
