@@ -21,7 +21,7 @@ enum state { SILENT, IDLE, BUSY };
 
 static enum state state_of(const struct session *ss)
 {
-	if (h2_stream_count(ss->h2) > 0)
+	if (h2_stream_count(h2_conn_core(ss->h2)) > 0)
 		return BUSY;
 	return ss->has_asked ? IDLE : SILENT;
 }
@@ -30,9 +30,10 @@ static void end_session(struct session *ss, const char *why)
 {
 	if (ss->is_ending)
 		return;
-	log_debug("connection ended", log_str("peer", h2_peer(ss->h2)), log_str("reason", why));
+	log_debug("connection ended", log_str("peer", h2_conn_peer(ss->h2)),
+		  log_str("reason", why));
 	ss->is_ending = true;
-	h2_close(ss->h2, H2_ENHANCE_YOUR_CALM);
+	h2_conn_close(ss->h2, H2_ENHANCE_YOUR_CALM);
 }
 
 /* ---- connections ---- */
@@ -73,7 +74,8 @@ void budget_make_room(struct grpc_server *s, struct session *newcomer)
 
 static bool is_choked(const struct session *ss)
 {
-	return h2_unsent(ss->h2) > ss->server->limits.unsent_bytes && h2_stalled_ns(ss->h2) > 0;
+	return h2_conn_unsent(ss->h2) > ss->server->limits.unsent_bytes &&
+	       h2_conn_stalled_ns(ss->h2) > 0;
 }
 
 bool budget_begin_call(struct session *ss)
@@ -129,12 +131,12 @@ void budget_end_request(struct grpc_call *c)
 
 static void refuse_request(struct grpc_call *c, enum err_code code, const char *text)
 {
-	struct h2 *h2 = c->session->h2;
+	struct h2_conn *h2 = c->session->h2;
 
 	budget_end_request(c);
 	call_refuse(c, "200", code, text);
 	call_drop_request(c);
-	h2_flush_soon(h2);
+	h2_conn_flush_soon(h2);
 }
 
 static struct grpc_call *oldest_of(const struct grpc_server *s, const struct session *ss)
@@ -187,7 +189,7 @@ static void sweep(void *arg)
 	for (struct session *ss = s->sessions; ss; ss = ss->next) {
 		if (state_of(ss) == SILENT && now_ns - ss->since_ns > s->limits.silent_ns)
 			end_session(ss, "has asked nothing");
-		else if (h2_stalled_ns(ss->h2) > s->limits.stalled_ns)
+		else if (h2_conn_stalled_ns(ss->h2) > s->limits.stalled_ns)
 			end_session(ss, "does not read its replies");
 	}
 }

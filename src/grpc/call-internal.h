@@ -9,7 +9,7 @@
 #include "grpc/call.h"
 #include "grpc/server.h"
 #include "net/conn.h"
-#include "net/h2.h"
+#include "net/h2_conn.h"
 
 struct ev_timer;
 struct session;

@@ -183,7 +183,7 @@ static void answer(struct grpc_call *c)
 static void flush_call(struct grpc_call *c)
 {
 	if (c->stream)
-		h2_flush_soon(h2_stream_session(c->stream));
+		h2_conn_flush_soon(h2_conn_of(c->stream));
 }
 
 /* Moves what a streaming handler queued into the stream. */

@@ -32,7 +32,7 @@
 #include "grpc/client-internal.h"
 #include "grpc/status.h"
 #include "net/conn.h"
-#include "net/h2.h"
+#include "net/h2_conn.h"
 #include "net/tls.h"
 
 #define PREFIX 5
@@ -44,7 +44,7 @@ enum channel_state { IDLE, CONNECTING, READY, BACKOFF };
 
 struct session {
 	struct grpc_channel *ch;
-	struct h2 *h2;
+	struct h2_conn *h2;
 	struct session *next;
 	int64_t opened_ns;
 };
@@ -162,7 +162,7 @@ static bool open_stream(struct session *ss, struct rpc *r)
 		grpc_timeout_format(left > 1 ? left : 1, timeout);
 		h[n++] = (struct h2_header){ "grpc-timeout", timeout, 0, true };
 	}
-	r->stream = h2_request(ss->h2, h, n, false, r, &ignored);
+	r->stream = h2_request(h2_conn_core(ss->h2), h, n, false, r, &ignored);
 	if (!r->stream)
 		return false;
 	h2_send(r->stream, r->request.buf, r->request.len, true);
@@ -177,7 +177,7 @@ static void open_waiting(void *arg)
 		return;
 	while (ch->waiting && open_stream(ch->current, ch->waiting))
 		remove_waiting(ch->waiting);
-	h2_flush(ch->current->h2);
+	h2_conn_flush(ch->current->h2);
 }
 
 /* ---- streams ---- */
@@ -256,7 +256,7 @@ static void on_end(void *arg, struct h2_stream *s)
 static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
 {
 	struct session *ss = arg;
-	const struct err *failure = h2_failure(ss->h2);
+	const struct err *failure = h2_failure(h2_conn_core(ss->h2));
 	struct rpc *r = h2_stream_user(s);
 	char why[64] = "";
 
@@ -330,7 +330,7 @@ static void on_session_close(void *arg, const struct err *why)
 	while (*at != ss)
 		at = &(*at)->next;
 	*at = ss->next;
-	h2_free(ss->h2);
+	h2_conn_free(ss->h2);
 	free(ss);
 }
 
@@ -353,7 +353,7 @@ static void conn_open(void *arg)
 	};
 
 	*ss = (struct session){ .ch = ch, .next = ch->sessions, .opened_ns = clock_now_ns() };
-	ss->h2 = h2_new(ch->loop, TAKE_PTR(ch->conn), &opts);
+	ss->h2 = h2_conn_new(ch->loop, TAKE_PTR(ch->conn), &opts);
 	ch->sessions = ch->current = ss;
 	ch->state = READY;
 	atomic_store(&ch->connected, true);
@@ -411,10 +411,10 @@ void channel_end_rpc(void *rpc)
 	struct rpc *r = rpc;
 
 	if (r->stream) {
-		struct h2 *h2 = h2_stream_session(r->stream);
+		struct h2_conn *h2 = h2_conn_of(r->stream);
 
 		h2_reset(r->stream, H2_CANCEL);
-		h2_flush(h2);
+		h2_conn_flush(h2);
 	} else if (r->is_waiting) {
 		remove_waiting(r);
 		rpc_unref(r);
@@ -433,7 +433,7 @@ void channel_consume_rpc(void *rpc)
 	pthread_mutex_unlock(&r->lock);
 	if (r->stream && n > 0) {
 		h2_consume(r->stream, n);
-		h2_flush(h2_stream_session(r->stream));
+		h2_conn_flush(h2_conn_of(r->stream));
 	}
 	rpc_unref(r);
 }
@@ -481,7 +481,7 @@ static void free_on_loop(void *arg)
 		struct session *ss = ch->sessions;
 
 		ch->sessions = ss->next;
-		h2_free(ss->h2);
+		h2_conn_free(ss->h2);
 		free(ss);
 	}
 	ev_timer_free(ch->room);

@@ -6,7 +6,7 @@
 #include "base/vec.h"
 #include "grpc/call-internal.h"
 #include "grpc/server.h"
-#include "net/h2.h"
+#include "net/h2_conn.h"
 #include "net/listener.h"
 
 struct endpoint {
@@ -17,7 +17,7 @@ struct endpoint {
 
 struct session {
 	struct grpc_server *server;
-	struct h2 *h2;
+	struct h2_conn *h2;
 	struct session *prev, *next; /* the last to come first */
 	int64_t since_ns;            /* when it came, or its last call ended */
 	size_t unfinished_bytes;

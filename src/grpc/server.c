@@ -152,7 +152,7 @@ static void on_headers(void *arg, struct h2_stream *stream, const struct h2_head
 
 	if (!is_trailers) {
 		read_head(h, n, &head);
-		c = call_new(ss->server, ss->server->loop, stream, h2_peer(ss->h2));
+		c = call_new(ss->server, ss->server->loop, stream, h2_conn_peer(ss->h2));
 		h2_stream_set_user(stream, c);
 		if (!budget_begin_call(ss) || !accept_head(ss->server, c, &head))
 			return;
@@ -232,7 +232,7 @@ static void on_session_close(void *arg, const struct err *why)
 	if (ss->next)
 		ss->next->prev = ss->prev;
 	s->n_sessions--;
-	h2_free(ss->h2);
+	h2_conn_free(ss->h2);
 	free(ss);
 	drained_if_empty(s);
 }
@@ -258,8 +258,9 @@ static void on_accept(void *arg, struct conn *conn)
 		ss->next->prev = ss;
 	s->sessions = ss;
 	s->n_sessions++;
-	ss->h2 = h2_new(s->loop, conn,
-			&(struct h2_options){ .is_server = true, .ops = &session_ops, .arg = ss });
+	ss->h2 = h2_conn_new(
+		s->loop, conn,
+		&(struct h2_options){ .is_server = true, .ops = &session_ops, .arg = ss });
 	budget_make_room(s, ss);
 }
 
@@ -270,7 +271,7 @@ static void cut_off(void *arg)
 	struct grpc_server *s = arg;
 
 	for (struct session *ss = s->sessions; ss; ss = ss->next)
-		h2_close(ss->h2, H2_NO_ERROR);
+		h2_conn_close(ss->h2, H2_NO_ERROR);
 }
 
 struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work)
@@ -303,7 +304,7 @@ void grpc_server_free(struct grpc_server *s)
 	close_listeners(s);
 	while ((ss = s->sessions) != NULL) {
 		s->sessions = ss->next;
-		h2_free(ss->h2);
+		h2_conn_free(ss->h2);
 		free(ss);
 	}
 	for (size_t it = 0; map_next(s->methods, &it, NULL, &row);)
@@ -391,7 +392,7 @@ void grpc_server_drain(struct grpc_server *s, int64_t timeout_ns, void (*done)(v
 	s->drain_arg = arg;
 	close_listeners(s);
 	for (struct session *ss = s->sessions; ss; ss = ss->next)
-		h2_drain(ss->h2);
+		h2_conn_drain(ss->h2);
 	ev_timer_start(s->drain_timer, timeout_ns, 0);
 	ev_post(s->loop, check_drained, s);
 }

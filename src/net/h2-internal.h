@@ -8,9 +8,6 @@
 #include "base/vec.h"
 #include "net/h2.h"
 
-struct ev_timer;
-struct ev_turn;
-
 struct h2_stream {
 	struct h2 *h;
 	struct h2_stream *prev, *next;
@@ -23,28 +20,61 @@ struct h2_stream {
 	size_t unconsumed;
 	bool end_queued, has_trailers, deferred, was_high;
 	bool got_headers, remote_closed;
+	bool is_known; /* its user has heard of it, or asked for it */
+	bool is_over;  /* nghttp2 has it no more; on_stream_close is still to come */
+};
+
+/* What nghttp2 told and users have not heard yet. */
+struct h2_event {
+	enum { EVENT_HEADERS, EVENT_DATA, EVENT_END, EVENT_DRAINED, EVENT_OVER, EVENT_GOAWAY } kind;
+	bool is_trailers, end;
+	uint32_t error;
+	struct h2_stream *stream;
+	const uint8_t *bytes; /* of what is being received */
+	size_t n;             /* bytes, or fields */
 };
 
 struct h2 {
-	struct ev_loop *loop;
-	struct conn *conn; /* NULL once closed */
 	nghttp2_session *ng;
 	const struct h2_ops *ops;
-	void *arg;
-	bool is_server, busy, ending, draining;
-	struct str text; /* header block being received: name NUL value NUL …; blocks never mix */
+	void *arg, *owner;
+	enum h2_phase phase;
+	bool is_server;
+	bool is_paused; /* nghttp2 has more to tell of what it was given */
+	VEC(struct h2_event) events;
+	struct str text; /* fields of blocks not delivered yet: name NUL value NUL … */
 	VEC(struct h2_header) fields;
-	size_t list_size; /* of that block */
+	size_t block_text, block_fields; /* where the block begins that is being received */
+	size_t list_size;                /* of that block */
 	struct h2_stream *streams;
 	size_t n_streams;
 	size_t queued; /* of all streams' out */
-	struct ev_timer *ping_timer, *later;
-	struct ev_turn *flush;
-	int64_t ping_interval_ns, ping_timeout_ns, heard_ns, pinged_ns;
+	int64_t ping_interval_ns, ping_timeout_ns, heard_ns;
+	int64_t pinged_ns; /* 0: no PING is under way */
+	int64_t goaway_ns; /* when the second GOAWAY is due; 0: never */
 	struct err why;
 };
 
 struct h2_stream *h2_stream_new(struct h2 *h, int32_t id);
 void h2_stream_free(struct h2_stream *s);
+
+/* ---- h2_event.c ---- */
+
+void h2_event_add(struct h2 *h, const struct h2_event *e);
+/* For nghttp2's callbacks that may pause it, to return: when there are many, users hear them
+ * first. */
+int h2_event_pause(struct h2 *h);
+/* Its end: tells who knows of it, and frees it. */
+void h2_event_over(struct h2_stream *s, uint32_t error);
+/* Calls the users for all there are. */
+void h2_event_deliver(struct h2 *h);
+
+/* nghttp2's callbacks about a header block. */
+int h2_block_begin(nghttp2_session *ng, const nghttp2_frame *frame, void *user);
+int h2_block_field(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+		   size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+		   void *user);
+/* It is whole. */
+void h2_block_end(struct h2 *h, struct h2_stream *s, bool end);
 
 #endif

@@ -3,21 +3,24 @@
 #define NET_H2_H
 
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct conn;
-struct ev_loop;
-
 /*
- * struct h2 - one HTTP/2 session (RFC 9113) on one conn; nghttp2 behind this door. I/O thread only.
+ * struct h2 - one HTTP/2 session (RFC 9113) as bytes in, calls out, bytes out; nghttp2 behind this
+ * door. It knows no socket, no loop and no clock; net/h2_conn.h joins it to those. One thread.
  *
- * The session owns its conn. Streams belong to the session and are gone when on_stream_close
- * returns; users who keep a stream pointer clear it there. Callbacks may call every function here
- * but h2_free: use h2_close, after which no callback of this session runs but on_stream_close for
- * each open stream and then on_close.
+ * Its owner gives it what came (h2_receive) and the time (h2_tick, when h2_next says so), and sends
+ * what it takes out (h2_pull). Callbacks run inside h2_receive and h2_tick and nowhere else, so
+ * never inside a call that a user makes; and from a callback every function may be called but those
+ * two and h2_free.
+ *
+ * Streams belong to the session and are gone when on_stream_close returns; users who keep a stream
+ * pointer clear it there. What is asked of a stream that the peer has ended in the meantime is
+ * dropped.
  *
  * Flow control: received DATA counts against a 1 MiB window a stream (and 4 MiB a connection) until
  * h2_consume says that the bytes are dealt with, so a user who does not consume stalls the peer and
@@ -55,11 +58,12 @@ struct h2_ops {
 	void (*on_data)(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t n);
 	void (*on_end)(void *arg, struct h2_stream *s); /* peer's half closed after data */
 	void (*on_stream_drained)(void *arg, struct h2_stream *s);
-	void (*on_stream_close)(void *arg, struct h2_stream *s, uint32_t error); /* enum h2_error */
+	/* enum h2_error. For streams that were asked for, or told of by on_headers. */
+	void (*on_stream_close)(void *arg, struct h2_stream *s, uint32_t error);
 	void (*on_goaway)(void *arg, uint32_t error); /* the peer takes no new streams */
-	void (*on_close)(
-		void *arg,
-		const struct err *why); /* session over, conn gone; free it from here or later */
+	/* The session is over, from h2_tick; nothing follows. It may be freed from here or later.
+	 */
+	void (*on_close)(void *arg, const struct err *why);
 };
 
 struct h2_options {
@@ -68,17 +72,44 @@ struct h2_options {
 	int64_t ping_timeout_ns;  /* no answer: UNAVAILABLE and close */
 	const struct h2_ops *ops;
 	void *arg;
+	void *owner; /* h2_owner gives it back */
 };
 
-/* Takes the open conn. Preface and SETTINGS are queued at once. */
-struct h2 *h2_new(struct ev_loop *loop, struct conn *c, const struct h2_options *opts);
-void h2_free(struct h2 *h); /* aborts the conn if still there; no callbacks */
-/* Ends: sends GOAWAY(error), closes the conn when it is out. */
-void h2_close(struct h2 *h, enum h2_error error);
+/* ---- for its owner ---- */
 
+/* Preface and SETTINGS are there to be pulled. now_ns here and below: of one clock that never goes
+ * back, above 0. */
+struct h2 *h2_new(const struct h2_options *opts, int64_t now_ns);
+void h2_free(struct h2 *h); /* no callbacks */
+
+enum h2_phase {
+	H2_OPEN,
+	H2_DRAINING, /* no new streams; over when the last one is done */
+	H2_CLOSING,  /* over: pull what is left, close, tick */
+	H2_CLOSED,   /* on_close was called */
+};
+enum h2_phase h2_phase(const struct h2 *h);
+
+/* What the peer sent. Dropped when the session is over. */
+void h2_receive(struct h2 *h, int64_t now_ns, const uint8_t *bytes, size_t n);
+/* Appends whole frames until there are none or limit bytes or more were appended; how many. They
+ * may hold secrets. */
+size_t h2_pull(struct h2 *h, struct str *out, size_t limit);
+/* The bytes' way is gone: over, for that reason. */
+void h2_lose(struct h2 *h, const struct err *why);
+/* When h2_tick is due: 0 is at once, INT64_MAX never. Any other call may have made it sooner. */
+int64_t h2_next(const struct h2 *h);
+/* False: on_close was called, and h may be no more. */
+bool h2_tick(struct h2 *h, int64_t now_ns);
+
+/* Over: GOAWAY(error) is there to be pulled. No callback follows but on_stream_close for each open
+ * stream and then on_close. */
+void h2_close(struct h2 *h, enum h2_error error);
 /* Server: first GOAWAY at 2^31-1, a second with the real id a moment later; streams in flight go
- * on. on_close comes when the last one is done (RFC 9113 §6.8). */
-void h2_drain(struct h2 *h);
+ * on. Over when the last one is done (RFC 9113 §6.8). */
+void h2_drain(struct h2 *h, int64_t now_ns);
+
+/* ---- for its users ---- */
 
 /* Client: opens a stream. end: no body. NULL when no stream may be opened (goaway, limit reached):
  * err UNAVAILABLE. */
@@ -102,19 +133,11 @@ void h2_stream_set_user(struct h2_stream *s, void *user);
 struct h2 *h2_stream_session(const struct h2_stream *s);
 int32_t h2_stream_id(const struct h2_stream *s);
 size_t h2_stream_count(const struct h2 *h);
-/* Bytes that wait for the peer to read, in streams and on the conn; and for how long it has read
- * nothing of them. */
-size_t h2_unsent(const struct h2 *h);
-int64_t h2_stalled_ns(const struct h2 *h);
-const char *h2_peer(const struct h2 *h); /* conn_peer */
+void *h2_owner(const struct h2 *h);
+/* Bytes of all streams' bodies that were not pulled yet. */
+size_t h2_queued(const struct h2 *h);
 /* Why the session is over, for on_stream_close of the streams that die with it; NULL while it
  * lives. */
 const struct err *h2_failure(const struct h2 *h);
-
-/* Everything queued since the last call goes to the conn. Callers outside callbacks end a batch of
- * calls with it; after callbacks it happens by itself. */
-void h2_flush(struct h2 *h);
-/* The same at the end of this turn of the loop: replies that come in a burst share a write. */
-void h2_flush_soon(struct h2 *h);
 
 #endif

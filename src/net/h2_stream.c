@@ -7,6 +7,8 @@
  * send: resuming it with nothing would clear nghttp2's flag and lose the next wake-up.
  * - Trailers are submitted inside the read callback that ends the body (EOF without END_STREAM), so
  * that no empty DATA frame goes before them.
+ * - A stream that nghttp2 has closed is kept until its user has heard so (is_over); what is asked
+ * of it until then goes nowhere.
  */
 #include "net/h2.h"
 
@@ -83,6 +85,8 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t s
 	s->out_pos += n;
 	h->queued -= n;
 	if (s->out_pos == s->out.len) {
+		if (s->end_queued)
+			str_wipe(&s->out);
 		str_reset(&s->out);
 		s->out_pos = 0;
 	}
@@ -95,8 +99,7 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t s
 		}
 	} else if (s->was_high && left - n < H2_SEND_HIGH / 2) {
 		s->was_high = false;
-		if (h->ops->on_stream_drained)
-			h->ops->on_stream_drained(h->arg, s);
+		h2_event_add(h, &(struct h2_event){ .kind = EVENT_DRAINED, .stream = s });
 	}
 	return (ssize_t)n;
 }
@@ -126,7 +129,7 @@ struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size
 	int32_t id = 0;
 
 	assert(n <= NV_MAX);
-	if (h->ending ||
+	if (h->phase != H2_OPEN ||
 	    h->n_streams >= nghttp2_session_get_remote_settings(
 				    h->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ||
 	    !nghttp2_session_check_request_allowed(h->ng)) {
@@ -135,6 +138,7 @@ struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size
 	}
 	s = h2_stream_new(h, 0);
 	s->user = user;
+	s->is_known = true;
 	body.source.ptr = s;
 	fill_nv(headers, n, nv);
 	id = nghttp2_submit_request(h->ng, NULL, nv, n, end ? NULL : &body, s);
@@ -153,13 +157,15 @@ int h2_respond(struct h2_stream *s, const struct h2_header *headers, size_t n, b
 	nghttp2_nv nv[NV_MAX];
 
 	assert(n <= NV_MAX);
+	if (s->is_over)
+		return -1;
 	fill_nv(headers, n, nv);
 	return nghttp2_submit_response(s->h->ng, s->id, nv, n, end ? NULL : &body) == 0 ? 0 : -1;
 }
 
 static void wake(struct h2_stream *s)
 {
-	if (!s->deferred)
+	if (!s->deferred || s->is_over)
 		return;
 	s->deferred = false;
 	nghttp2_session_resume_data(s->h->ng, s->id);
@@ -169,6 +175,8 @@ size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 {
 	size_t waiting = 0;
 
+	if (s->is_over)
+		return 0;
 	if (s->out_pos >= H2_SEND_HIGH) {
 		/* A peer that is always a little behind would else keep all that ever went out. */
 		str_consume(&s->out, s->out_pos);
@@ -203,7 +211,8 @@ int h2_send_trailers(struct h2_stream *s, const struct h2_header *headers, size_
 
 void h2_reset(struct h2_stream *s, enum h2_error error)
 {
-	nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, error);
+	if (!s->is_over)
+		nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, error);
 }
 
 void h2_consume(struct h2_stream *s, size_t n)

@@ -21,6 +21,7 @@
 #include "base/random.h"
 #include "event/loop.h"
 #include "net/conn.h"
+#include "net/h2_conn.h"
 #include "net/http-internal.h"
 #include "net/tls.h"
 
@@ -38,7 +39,7 @@
 struct session {
 	struct http *c;
 	struct session *next; /* in c->sessions */
-	struct h2 *h2;
+	struct h2_conn *h2;
 };
 
 struct http_stream {
@@ -162,10 +163,10 @@ static bool send_stream(struct http_stream *s)
 {
 	struct h2_header headers[HEADERS_MAX + 4] = { 0 };
 	size_t n = read_head(s, headers);
-	struct h2 *h2 = s->c->session->h2;
+	struct h2_conn *h2 = s->c->session->h2;
 	struct err ignored;
 
-	s->h2s = h2_request(h2, headers, n, !s->body, s, &ignored);
+	s->h2s = h2_request(h2_conn_core(h2), headers, n, !s->body, s, &ignored);
 	if (!s->h2s)
 		return false;
 	s->tries++;
@@ -192,7 +193,7 @@ static void send_waiting(struct http *c)
 		any = true;
 	}
 	if (any && c->session)
-		h2_flush(c->session->h2);
+		h2_conn_flush(c->session->h2);
 	if (!c->session)
 		plan_dial(c);
 }
@@ -242,14 +243,15 @@ static void on_stream_close(void *arg, struct h2_stream *h2s, uint32_t error)
 {
 	struct session *session = arg;
 	struct http_stream *s = h2_stream_user(h2s);
-	const struct err *failure = h2_failure(session->h2);
+	const struct err *failure = h2_failure(h2_conn_core(session->h2));
 	struct err why = { .code = ERR_OK };
 
 	if (!s)
 		return;
 	s->h2s = NULL;
-	if (session != s->c->session && h2_stream_count(session->h2) <= 1)
-		h2_close(session->h2, H2_NO_ERROR); /* this was the last that it had to finish */
+	if (session != s->c->session && h2_stream_count(h2_conn_core(session->h2)) <= 1)
+		h2_conn_close(session->h2,
+			      H2_NO_ERROR); /* this was the last that it had to finish */
 	if (s->has_ended) {
 		end_stream(s, &why);
 		return;
@@ -274,8 +276,8 @@ static void on_goaway(void *arg, uint32_t error)
 
 	if (session->c->session == session)
 		session->c->session = NULL;
-	if (h2_stream_count(session->h2) == 0)
-		h2_close(session->h2, H2_NO_ERROR);
+	if (h2_stream_count(h2_conn_core(session->h2)) == 0)
+		h2_conn_close(session->h2, H2_NO_ERROR);
 	plan_dial(session->c);
 }
 
@@ -290,7 +292,7 @@ static void on_session_close(void *arg, const struct err *why)
 	*at = session->next;
 	if (c->session == session)
 		c->session = NULL;
-	h2_free(session->h2);
+	h2_conn_free(session->h2);
 	free(session);
 	plan_dial(c); /* for what was opened since then, or refused */
 }
@@ -339,7 +341,7 @@ static void on_dial_open(void *arg)
 
 	session->c = c;
 	grow_backoff(c); /* until it has answered */
-	session->h2 = h2_new(c->loop, TAKE_PTR(c->dialling), &opts);
+	session->h2 = h2_conn_new(c->loop, TAKE_PTR(c->dialling), &opts);
 	session->next = c->sessions;
 	c->sessions = session;
 	c->session = session;
@@ -426,7 +428,7 @@ static void destroy(void *arg)
 		struct session *session = c->sessions;
 
 		c->sessions = session->next;
-		h2_free(session->h2);
+		h2_conn_free(session->h2);
 		free(session);
 	}
 	if (c->dialling)
@@ -499,7 +501,7 @@ void http_cancel(struct http_stream *s)
 	if (h2s) {
 		h2_stream_set_user(h2s, NULL);
 		h2_reset(h2s, H2_CANCEL);
-		h2_flush(h2_stream_session(h2s));
+		h2_conn_flush(h2_conn_of(h2s));
 	}
 	free_stream(s);
 }

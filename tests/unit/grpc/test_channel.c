@@ -19,7 +19,7 @@
 #include "grpc/client.h"
 #include "grpc/server.h"
 #include "net/conn.h"
-#include "net/h2.h"
+#include "net/h2_conn.h"
 #include "net/listener.h"
 
 enum { LANE_ECHO, LANE_HOLD, N_LANES };
@@ -37,7 +37,7 @@ struct fixture {
 	struct work *work;
 	struct grpc_channel *channel;
 	struct listener *listener; /* of the odd server */
-	struct h2 *odd;
+	struct h2_conn *odd;
 	unsigned n_odd; /* sessions it had */
 	struct grpc_server *servers[2];
 	struct err err;
@@ -90,7 +90,7 @@ static void free_on_loop(void *arg)
 {
 	struct fixture *f = arg;
 
-	h2_free(f->odd);
+	h2_conn_free(f->odd);
 	listener_close(f->listener);
 	for (size_t i = 0; i < ARRAY_LEN(f->servers); i++)
 		grpc_server_free(f->servers[i]);
@@ -214,7 +214,7 @@ static void odd_close(void *arg, const struct err *why)
 	struct fixture *f = arg;
 
 	(void)why;
-	h2_free(f->odd);
+	h2_conn_free(f->odd);
 	f->odd = NULL;
 }
 
@@ -231,8 +231,8 @@ static void odd_accept(void *arg, struct conn *c)
 	struct fixture *f = arg;
 
 	f->n_odd++;
-	f->odd = h2_new(f->loop, c,
-			&(struct h2_options){ .is_server = true, .ops = &odd_ops, .arg = f });
+	f->odd = h2_conn_new(f->loop, c,
+			     &(struct h2_options){ .is_server = true, .ops = &odd_ops, .arg = f });
 }
 
 static void odd_listen(void *arg)

@@ -1,51 +1,122 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two HTTP/2 sessions of one loop, joined by a unix socket. The test is the loop's thread: it acts,
- * then runs the loop until what it waits for is true, so each state is seen as it is.
+ * HTTP/2 sessions without sockets: a client's core and a server's, whose bytes the test carries in
+ * pieces of its choice and whose time it makes. Both act by a script: what to do in which callback.
  */
 #include "check.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "event/loop.h"
-#include "net/conn.h"
 #include "net/h2.h"
-#include "net/listener.h"
+
+enum where {
+	NOWHERE,
+	IN_HEADERS,
+	IN_DATA,
+	IN_END,
+	IN_DRAINED,
+	IN_STREAM_CLOSE,
+	IN_GOAWAY,
+	N_WHERE
+};
+enum what { RESET, CLOSE, PULL, REQUEST, N_WHAT };
+
+#define STREAMS_MAX 64
 
 struct end {
 	struct h2 *h2;
-	struct h2_stream *stream;
-	bool consumes;
-	size_t n_got, n_fields;
-	char status[64]; /* the last field named "status" or ":status" */
-	bool has_ended, has_trailers, is_closed, had_goaway, is_drained;
-	unsigned n_stream_closes;
-	uint32_t error;
+	struct end *peer;
+	struct str wire; /* on its way to the other */
+	enum where where;
+	enum what what;
+	bool answers; /* a request with the length of its body as a trailer, after an echo of it */
+	bool is_lazy; /* does not consume */
+	unsigned n_headers, n_opened, n_closed, n_goaways, n_ends, n_drained, depth;
+	bool is_closed;
 	struct err why;
+	uint32_t error, goaway_error; /* the last */
+	size_t n_got;
+	char status[32]; /* the last x-status */
 };
 
 static struct {
-	char dir[32];
-	struct net_addr addr;
-	struct ev_loop *loop;
-	struct listener *listener;
-	struct conn *dialling, *mute; /* mute: a peer that never answers */
-	bool wants_mute;
-	int64_t ping_ns;
 	struct end client, server;
-	bool (*is_reached)(void);
-	struct ev_timer *timeout;
-	bool is_timed_out;
+	int64_t now_ns;
+	uint64_t seed; /* of the pieces; 0: all at once */
+	size_t piece;  /* their size, when it is always the same */
 } t;
 
-static void changed(void)
+static uint64_t next_random(void)
 {
-	if (t.is_reached && t.is_reached())
-		ev_loop_stop(t.loop);
+	t.seed ^= t.seed << 13;
+	t.seed ^= t.seed >> 7;
+	t.seed ^= t.seed << 17;
+	return t.seed;
+}
+
+static struct h2_stream *request(bool end)
+{
+	static const struct h2_header head[] = {
+		{ ":method", "POST", 0, false },
+		{ ":scheme", "http", 0, false },
+		{ ":path", "/", 0, false },
+		{ ":authority", "localhost", 0, false },
+	};
+	struct err err = { 0 };
+
+	return h2_request(t.client.h2, head, ARRAY_LEN(head), end, NULL, &err);
+}
+
+/* ---- what is done in callbacks ---- */
+
+static void act(struct end *e, enum where where, struct h2_stream *s)
+{
+	if (e->where != where)
+		return;
+	switch (e->what) {
+	case RESET:
+		if (s)
+			h2_reset(s, H2_CANCEL);
+		break;
+	case CLOSE:
+		h2_close(e->h2, H2_INTERNAL_ERROR);
+		break;
+	case PULL:
+		(void)h2_pull(e->h2, &e->wire, SIZE_MAX);
+		break;
+	case REQUEST:
+		if (e == &t.client && e->n_opened < 4 && request(true))
+			e->n_opened++;
+		break;
+	case N_WHAT:
+		break;
+	}
+}
+
+/* No callback comes inside another, or after the end. */
+static void enter(struct end *e)
+{
+	ASSERT_EQ(e->depth, 0);
+	ASSERT_FALSE(e->is_closed);
+	e->depth++;
+}
+
+static void answer(struct end *e, struct h2_stream *s)
+{
+	static const struct h2_header head[] = { { ":status", "200", 0, false } };
+	const struct h2_header trailers[] = { { "x-status", "fine", 0, false } };
+	autofree uint8_t *body = xcalloc(1, 100000);
+
+	if (!e->answers)
+		return;
+	(void)h2_respond(s, head, 1, false);
+	memset(body, 7, 100000);
+	for (int i = 0; i < 4; i++)
+		(void)h2_send(s, body, 100000, false);
+	h2_send_trailers(s, trailers, 1);
 }
 
 static void on_headers(void *arg, struct h2_stream *s, const struct h2_header *h, size_t n,
@@ -53,77 +124,88 @@ static void on_headers(void *arg, struct h2_stream *s, const struct h2_header *h
 {
 	struct end *e = arg;
 
-	e->stream = s;
-	e->has_trailers |= is_trailers;
-	e->has_ended |= end;
-	e->n_fields = n;
+	enter(e);
+	e->n_headers++;
+	if (!is_trailers && e == &t.server)
+		e->n_opened++;
 	for (size_t i = 0; i < n; i++) {
 		ASSERT_EQ(strlen(h[i].value), h[i].value_len);
-		if (str_has_suffix(h[i].name, "status"))
+		if (str_is_equal(h[i].name, "x-status"))
 			snprintf(e->status, sizeof(e->status), "%s", h[i].value);
 	}
-	changed();
+	act(e, IN_HEADERS, s);
+	if (e == &t.server && end)
+		answer(e, s);
+	e->depth--;
 }
 
 static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t n)
 {
 	struct end *e = arg;
 
+	enter(e);
 	for (size_t i = 0; i < n; i++)
-		ASSERT_EQ(bytes[i], (uint8_t)((e->n_got + i) % 251));
+		ASSERT_EQ(bytes[i], 7);
 	e->n_got += n;
-	if (e->consumes)
+	if (!e->is_lazy)
 		h2_consume(s, n);
-	changed();
+	act(e, IN_DATA, s);
+	e->depth--;
 }
 
 static void on_end(void *arg, struct h2_stream *s)
 {
 	struct end *e = arg;
 
-	(void)s;
-	e->has_ended = true;
-	changed();
+	enter(e);
+	e->n_ends++;
+	act(e, IN_END, s);
+	answer(e, s);
+	e->depth--;
 }
 
 static void on_stream_drained(void *arg, struct h2_stream *s)
 {
 	struct end *e = arg;
 
-	(void)s;
-	e->is_drained = true;
-	changed();
+	enter(e);
+	e->n_drained++;
+	act(e, IN_DRAINED, s);
+	e->depth--;
 }
 
 static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
 {
 	struct end *e = arg;
 
-	e->n_stream_closes++;
+	enter(e);
+	e->n_closed++;
 	e->error = error;
-	if (e->stream == s)
-		e->stream = NULL;
-	changed();
+	act(e, IN_STREAM_CLOSE, s);
+	e->depth--;
 }
 
 static void on_goaway(void *arg, uint32_t error)
 {
 	struct end *e = arg;
 
-	(void)error;
-	e->had_goaway = true;
-	changed();
+	enter(e);
+	e->n_goaways++;
+	e->goaway_error = error;
+	act(e, IN_GOAWAY, NULL);
+	e->depth--;
 }
 
 static void on_close(void *arg, const struct err *why)
 {
 	struct end *e = arg;
 
+	enter(e);
 	e->is_closed = true;
 	e->why = *why;
 	h2_free(e->h2);
 	e->h2 = NULL;
-	changed();
+	e->depth--;
 }
 
 static const struct h2_ops ops = {
@@ -136,107 +218,89 @@ static const struct h2_ops ops = {
 	.on_close = on_close,
 };
 
-/* ---- running the loop ---- */
+/* ---- the wire ---- */
 
-static void timed_out(void *arg)
+static size_t choose_piece(size_t left)
 {
-	(void)arg;
-	t.is_timed_out = true;
-	ev_loop_stop(t.loop);
+	size_t n = left;
+
+	if (t.piece)
+		n = t.piece;
+	else if (t.seed)
+		n = next_random() % 4 ? next_random() % 40 + 1 : next_random() % 40000 + 1;
+	return n < left ? n : left;
 }
 
-static void run_until(bool (*is_reached)(void))
+static void deliver(struct end *to, const char *bytes, size_t n)
 {
-	t.is_reached = is_reached;
-	t.is_timed_out = false;
-	ev_timer_start(t.timeout, 20 * NS_PER_S, 0);
-	while (!is_reached() && !t.is_timed_out)
-		assert_int_equal(ev_loop_run(t.loop), 0);
-	ev_timer_stop(t.timeout);
-	assert_false(t.is_timed_out);
-}
+	while (n > 0 && to->h2) {
+		size_t piece = choose_piece(n);
+		/* Of exactly its size, and gone afterwards. */
+		autofree uint8_t *copy = xmalloc(piece);
 
-#define UNTIL(name, what)      \
-	static bool name(void) \
-	{                      \
-		return (what); \
+		memcpy(copy, bytes, piece);
+		h2_receive(to->h2, t.now_ns, copy, piece);
+		bytes += piece;
+		n -= piece;
 	}
-UNTIL(are_joined, t.client.h2 && (t.server.h2 || t.mute))
-UNTIL(server_has_request, t.server.stream)
-UNTIL(server_has_it_all, t.server.has_ended)
-UNTIL(client_has_it_all, t.client.has_ended)
-UNTIL(client_has_a_window_full, t.client.n_got >= 1 << 20)
-UNTIL(server_is_drained, t.server.is_drained)
-UNTIL(client_stream_is_over, t.client.n_stream_closes > 0)
-UNTIL(server_stream_is_over, t.server.n_stream_closes > 0)
-UNTIL(client_had_goaway, t.client.had_goaway)
-UNTIL(client_is_closed, t.client.is_closed)
-UNTIL(both_are_closed, t.client.is_closed &&t.server.is_closed)
-
-static void mute_data(void *arg, const uint8_t *bytes, size_t n)
-{
-	(void)arg;
-	(void)bytes;
-	(void)n;
 }
 
-static void mute_close(void *arg, const struct err *why)
+/* One end's turn as its owner does it. True: something went out or was told. */
+static bool turn(struct end *e)
 {
-	(void)arg;
-	(void)why;
-	t.mute = NULL;
-}
+	struct str out = STR_INIT;
+	bool any = false;
 
-static void accepted(void *arg, struct conn *c)
-{
-	static const struct conn_ops mute = { .on_data = mute_data, .on_close = mute_close };
-
-	(void)arg;
-	if (t.wants_mute) {
-		t.mute = c;
-		conn_set_ops(c, &mute, NULL);
-	} else {
-		t.server.h2 = h2_new(
-			t.loop, c,
-			&(struct h2_options){ .is_server = true, .ops = &ops, .arg = &t.server });
+	if (e->h2 && h2_next(e->h2) <= t.now_ns) {
+		any = h2_phase(e->h2) < H2_CLOSING;
+		if (any)
+			(void)h2_tick(e->h2, t.now_ns);
 	}
-	changed();
+	if (e->h2)
+		(void)h2_pull(e->h2, &e->wire, 5000);
+	out = e->wire;
+	e->wire = STR_INIT;
+	any |= out.len > 0;
+	if (!any && e->h2 && h2_phase(e->h2) == H2_CLOSING) {
+		any = true;
+		ASSERT_FALSE(h2_tick(e->h2, t.now_ns));
+		if (e->peer->h2)
+			h2_lose(e->peer->h2, &(struct err){ .code = ERR_UNAVAILABLE });
+	}
+	deliver(e->peer, str_get(&out), out.len);
+	str_done(&out);
+	return any;
 }
 
-static void dialled(void *arg)
+static void exchange(void)
 {
-	(void)arg;
-	t.client.h2 = h2_new(t.loop, TAKE_PTR(t.dialling),
-			     &(struct h2_options){ .ping_interval_ns = t.ping_ns,
-						   .ping_timeout_ns = t.ping_ns,
-						   .ops = &ops,
-						   .arg = &t.client });
-	changed();
+	bool any = true;
+
+	while (any) {
+		any = turn(&t.client);
+		any |= turn(&t.server);
+	}
 }
 
-static void join(void)
+static void join(int64_t ping_ns)
 {
-	static const struct conn_ops dial_ops = { .on_open = dialled };
-	struct err err = { 0 };
-
-	ASSERT_OK(conn_connect(t.loop, &t.addr, NULL, 0, &dial_ops, NULL, &t.dialling, &err), &err);
-	run_until(are_joined);
+	t.client.h2 = h2_new(&(struct h2_options){ .ops = &ops,
+						   .arg = &t.client,
+						   .owner = &t,
+						   .ping_interval_ns = ping_ns,
+						   .ping_timeout_ns = ping_ns },
+			     t.now_ns);
+	t.server.h2 = h2_new(
+		&(struct h2_options){ .is_server = true, .ops = &ops, .arg = &t.server }, t.now_ns);
 }
 
 static int set_up(void **state)
 {
-	struct err err = { 0 };
-
 	(void)state;
 	memset(&t, 0, sizeof(t));
-	memcpy(t.dir, "/tmp/cleat-h2-XXXXXX", 21);
-	assert_non_null(mkdtemp(t.dir));
-	t.addr.kind = NET_ADDR_UNIX;
-	snprintf(t.addr.path, sizeof(t.addr.path), "%s/s", t.dir);
-	assert_int_equal(ev_loop_new(&t.loop), 0);
-	t.timeout = ev_timer_new(t.loop, timed_out, NULL);
-	ASSERT_OK(listener_open(t.loop, &t.addr, 0600, NULL, accepted, NULL, &t.listener, &err),
-		  &err);
+	t.client.peer = &t.server;
+	t.server.peer = &t.client;
+	t.now_ns = NS_PER_S;
 	return 0;
 }
 
@@ -245,241 +309,319 @@ static int tear_down(void **state)
 	(void)state;
 	h2_free(t.client.h2);
 	h2_free(t.server.h2);
-	if (t.mute)
-		conn_abort(t.mute);
-	listener_close(t.listener);
-	ev_timer_free(t.timeout);
-	ev_loop_free(t.loop);
-	return rmdir(t.dir);
+	str_done(&t.client.wire);
+	str_done(&t.server.wire);
+	return 0;
 }
 
-/* ---- what is said ---- */
-
-static struct h2_stream *request(bool end)
+static void send_body(struct h2_stream *s, size_t n)
 {
-	static const struct h2_header head[] = {
-		{ ":method", "POST", 0, false },
-		{ ":scheme", "http", 0, false },
-		{ ":path", "/", 0, false },
-		{ ":authority", "localhost", 0, false },
-	};
-	struct err err = { 0 };
-	struct h2_stream *s = h2_request(t.client.h2, head, ARRAY_LEN(head), end, NULL, &err);
+	autofree uint8_t *body = xmalloc(n);
 
-	ASSERT_OK(s ? 0 : -1, &err);
-	h2_flush(t.client.h2);
-	return s;
-}
-
-static void respond(void)
-{
-	static const struct h2_header head[] = { { ":status", "200", 0, false } };
-
-	assert_int_equal(h2_respond(t.server.stream, head, 1, false), 0);
-}
-
-static void end_with(const char *status)
-{
-	const struct h2_header trailers[] = { { "x-status", status, 0, false } };
-
-	h2_send_trailers(t.server.stream, trailers, 1);
-	h2_flush(t.server.h2);
-}
-
-/* n bytes of the pattern that on_data expects, from at on. */
-static uint8_t *pattern(size_t at, size_t n)
-{
-	uint8_t *bytes = xmalloc(n);
-
-	for (size_t i = 0; i < n; i++)
-		bytes[i] = (uint8_t)((at + i) % 251);
-	return bytes;
+	memset(body, 7, n);
+	h2_send(s, body, n, true);
 }
 
 /* ---- tests ---- */
 
-TEST(bodies_and_trailers_arrive_in_both_directions)
+static void serve(unsigned n)
 {
-	autofree uint8_t *body = pattern(0, 3 << 20);
-	struct h2_stream *s = NULL;
-
-	t.client.consumes = t.server.consumes = true;
-	join();
-	s = request(false);
-	h2_send(s, body, 3 << 20, true);
-	h2_flush(t.client.h2);
-	run_until(server_has_it_all);
-	ASSERT_EQ(t.server.n_got, 3 << 20);
-	respond();
-	h2_send(t.server.stream, body, 3 << 20, false);
-	end_with("fine");
-	run_until(client_has_it_all);
-	ASSERT_EQ(t.client.n_got, 3 << 20);
-	ASSERT_TRUE(t.client.has_trailers);
+	t.server.answers = true;
+	join(0);
+	for (unsigned i = 0; i < n; i++)
+		send_body(request(false), 30000);
+	exchange();
+	ASSERT_EQ(t.server.n_got, n * 30000);
+	ASSERT_EQ(t.server.n_ends, n);
+	ASSERT_EQ(t.client.n_got, n * 400000);
+	ASSERT_EQ(t.client.n_closed, n);
+	ASSERT_EQ(t.server.n_closed, n);
+	ASSERT_EQ(t.client.error, H2_NO_ERROR);
 	ASSERT_STR(t.client.status, "fine");
-	run_until(client_stream_is_over);
-	ASSERT_EQ(t.client.error, H2_NO_ERROR);
+	ASSERT_EQ(h2_stream_count(t.client.h2), 0);
+	ASSERT_EQ(h2_queued(t.server.h2), 0);
+	ASSERT_EQ(h2_next(t.client.h2), INT64_MAX);
 }
 
-TEST(a_reader_who_does_not_consume_stalls_the_sender_and_not_the_memory)
+TEST(calls_pass_byte_by_byte)
 {
-	autofree uint8_t *body = pattern(0, 3 << 20);
-
-	join();
-	(void)request(true);
-	run_until(server_has_request);
-	respond();
-	h2_send(t.server.stream, body, 3 << 20, false);
-	h2_flush(t.server.h2);
-	run_until(client_has_a_window_full);
-	ASSERT_EQ(t.client.n_got, 1 << 20);
-	ASSERT_EQ(h2_send(t.server.stream, NULL, 0, false), 2 << 20);
-	ASSERT_FALSE(t.server.is_drained);
-
-	t.client.consumes = true;
-	h2_consume(t.client.stream, t.client.n_got);
-	h2_flush(t.client.h2);
-	run_until(server_is_drained);
-	end_with("done");
-	run_until(client_has_it_all);
-	ASSERT_EQ(t.client.n_got, 3 << 20);
+	t.piece = 1;
+	serve(2);
 }
 
-/* The sender always has something waiting, and must not keep what went out. */
-TEST(a_body_that_never_runs_dry_arrives_whole)
+TEST(calls_pass_in_pieces_of_any_size)
 {
-	size_t sent = 0;
-
-	t.client.consumes = true;
-	join();
-	(void)request(true);
-	run_until(server_has_request);
-	respond();
-	for (int i = 0; i < 40; i++) {
-		autofree uint8_t *part = pattern(sent, 400000);
-
-		t.server.is_drained = false;
-		h2_send(t.server.stream, part, 400000, false);
-		sent += 400000;
-		h2_flush(t.server.h2);
-		run_until(server_is_drained);
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		(void)set_up(NULL);
+		t.seed = seed * 0x9e3779b97f4a7c15;
+		serve(3);
+		(void)tear_down(NULL);
 	}
-	end_with("done");
-	run_until(client_has_it_all);
-	ASSERT_EQ(t.client.n_got, sent);
+	(void)set_up(NULL);
 }
 
-TEST(an_answer_before_the_request_ended_stops_the_sender_without_error)
+TEST(a_burst_of_requests_in_one_piece_is_told_whole)
 {
-	join();
-	(void)request(false);
-	run_until(server_has_request);
-	respond();
-	end_with("too much");
-	run_until(client_stream_is_over);
-	ASSERT_STR(t.client.status, "too much");
-	ASSERT_EQ(t.client.error, H2_NO_ERROR);
-	run_until(server_stream_is_over);
-	ASSERT_FALSE(t.client.is_closed);
+	join(0);
+	exchange();
+	for (unsigned i = 0; i < 200; i++)
+		assert_non_null(request(i % 2));
+	while (h2_pull(t.client.h2, &t.client.wire, SIZE_MAX) > 0)
+		;
+	deliver(&t.server, t.client.wire.buf, t.client.wire.len);
+	ASSERT_EQ(t.server.n_opened, 200);
+	ASSERT_EQ(h2_stream_count(t.server.h2), 200);
 }
 
-TEST(a_reset_reaches_the_other_side_with_its_code)
+TEST(a_peer_that_floods_is_given_up)
+{
+	static const char ping[17] = "\0\0\10\6\0\0\0\0\0";
+	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
+
+	join(0);
+	deliver(&t.server, preface, sizeof(preface));
+	for (unsigned i = 0; i < 2000 && !h2_failure(t.server.h2); i++)
+		deliver(&t.server, ping, sizeof(ping));
+	assert_non_null(h2_failure(t.server.h2));
+	ASSERT_EQ(h2_phase(t.server.h2), H2_CLOSING);
+	ASSERT_EQ(h2_next(t.server.h2), 0);
+	ASSERT_FALSE(h2_tick(t.server.h2, t.now_ns));
+	ASSERT_ERR(-1, &t.server.why, ERR_UNAVAILABLE, "HTTP/2: ");
+}
+
+TEST(what_is_no_http2_is_given_up)
+{
+	join(0);
+	deliver(&t.server, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 26);
+	ASSERT_EQ(h2_phase(t.server.h2), H2_CLOSING);
+	exchange();
+	ASSERT_TRUE(t.server.is_closed);
+}
+
+/* The last stream id of the n-th GOAWAY on the wire, or 0. */
+static uint32_t goaway_id(const struct str *wire, unsigned n)
+{
+	const uint8_t *p = (const uint8_t *)str_get(wire), *end = p + wire->len;
+
+	while (p + 9 <= end) {
+		size_t len = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
+
+		if (p[3] == 7 && n-- == 0)
+			return (uint32_t)p[9] << 24 | (uint32_t)p[10] << 16 | (uint32_t)p[11] << 8 |
+			       p[12];
+		p += 9 + len;
+	}
+	return 0;
+}
+
+static void flush_to_client(uint32_t *ret_id)
+{
+	(void)h2_pull(t.server.h2, &t.server.wire, SIZE_MAX);
+	*ret_id = goaway_id(&t.server.wire, 0);
+	ASSERT_EQ(goaway_id(&t.server.wire, 1), 0);
+	deliver(&t.client, str_get(&t.server.wire), t.server.wire.len);
+	str_reset(&t.server.wire);
+}
+
+TEST(a_drain_says_goaway_twice_and_ends_with_its_last_stream)
 {
 	struct h2_stream *s = NULL;
+	uint32_t id = 0;
 
-	join();
+	t.server.answers = true;
+	join(0);
 	s = request(false);
-	run_until(server_has_request);
-	h2_reset(s, H2_CANCEL);
-	h2_flush(t.client.h2);
-	run_until(server_stream_is_over);
-	ASSERT_EQ(t.server.error, H2_CANCEL);
-}
+	exchange();
+	h2_drain(t.server.h2, t.now_ns);
+	h2_drain(t.server.h2, t.now_ns);
+	ASSERT_EQ(h2_phase(t.server.h2), H2_DRAINING);
+	flush_to_client(&id);
+	ASSERT_EQ(id, INT32_MAX);
+	ASSERT_EQ(t.client.n_goaways, 1);
+	assert_null(request(true));
 
-/* The fields' text is within the limit, with the 32 octets that RFC 9113 §6.5.2 adds to each it is
- * not. */
-TEST(a_header_list_over_the_limit_costs_the_stream_alone)
-{
-	autofree char *value = xcalloc(1, 32701);
-	struct h2_header head[] = {
-		{ ":method", "POST", 0, false }, { ":scheme", "http", 0, false },
-		{ ":path", "/", 0, false },      { ":authority", "localhost", 0, false },
-		{ "x-a", value, 0, false },      { "x-b", value, 32673, false }
-	};
-	struct err err = { 0 };
+	ASSERT_EQ(h2_next(t.server.h2), t.now_ns + 100 * NS_PER_MS);
+	ASSERT_TRUE(h2_tick(t.server.h2, t.now_ns + 99 * NS_PER_MS));
+	flush_to_client(&id);
+	ASSERT_EQ(id, 0);
+	t.now_ns += 100 * NS_PER_MS;
+	ASSERT_TRUE(h2_tick(t.server.h2, t.now_ns));
+	flush_to_client(&id);
+	ASSERT_EQ(id, 1);
+	ASSERT_EQ(h2_next(t.server.h2), INT64_MAX);
 
-	join();
-	memset(value, 'a', 32673);
-	assert_non_null(h2_request(t.client.h2, head, 5, true, NULL, &err));
-	h2_flush(t.client.h2);
-	run_until(server_has_request);
-	ASSERT_EQ(t.server.n_fields, 5);
-	assert_non_null(h2_request(t.client.h2, head, 6, true, NULL, &err));
-	h2_flush(t.client.h2);
-	run_until(client_stream_is_over);
-	ASSERT_EQ(t.client.error, H2_ENHANCE_YOUR_CALM);
-	ASSERT_FALSE(t.client.is_closed);
-	ASSERT_EQ(h2_stream_count(t.server.h2), 1);
-}
-
-static void no_streams(void)
-{
-	struct err err = { 0 };
-	const struct h2_header head = { ":method", "GET", 0, false };
-
-	assert_null(h2_request(t.client.h2, &head, 1, true, NULL, &err));
-	ASSERT_EQ(err.code, ERR_UNAVAILABLE);
-}
-
-TEST(a_draining_server_finishes_what_runs_and_then_goes)
-{
-	t.client.consumes = true;
-	join();
-	(void)request(true);
-	run_until(server_has_request);
-	h2_drain(t.server.h2);
-	run_until(client_had_goaway);
-	no_streams();
-	ASSERT_EQ(t.client.n_stream_closes, 0);
-	respond();
-	h2_send(t.server.stream, "\0\1\2", 3, false);
-	end_with("late but whole");
-	run_until(both_are_closed);
-	ASSERT_EQ(t.client.n_got, 3);
-	ASSERT_STR(t.client.status, "late but whole");
+	send_body(s, 10);
+	exchange();
+	ASSERT_EQ(t.client.n_closed, 1);
 	ASSERT_EQ(t.client.error, H2_NO_ERROR);
+	ASSERT_STR(t.client.status, "fine");
+	ASSERT_TRUE(t.server.is_closed);
 }
 
-TEST(a_lost_connection_ends_its_streams_and_says_why)
+TEST(a_ping_that_is_answered_asks_again_and_one_that_is_not_ends_it)
 {
-	join();
+	join(10 * NS_PER_S);
 	(void)request(false);
-	run_until(server_has_request);
-	h2_free(t.server.h2);
-	t.server.h2 = NULL;
-	run_until(client_is_closed);
-	ASSERT_EQ(t.client.n_stream_closes, 1);
-	ASSERT_EQ(t.client.why.code, ERR_UNAVAILABLE);
-}
+	exchange();
+	ASSERT_EQ(h2_next(t.client.h2), t.now_ns + 10 * NS_PER_S);
+	t.now_ns += 10 * NS_PER_S;
+	exchange();
+	ASSERT_EQ(h2_next(t.client.h2), t.now_ns + 10 * NS_PER_S);
+	ASSERT_EQ(h2_phase(t.client.h2), H2_OPEN);
 
-TEST(a_peer_that_does_not_answer_pings_is_given_up)
-{
-	t.wants_mute = true;
-	t.ping_ns = 20 * NS_PER_MS;
-	join();
-	(void)request(false);
-	run_until(client_is_closed);
-	ASSERT_EQ(t.client.n_stream_closes, 1);
+	t.now_ns += 10 * NS_PER_S;
+	ASSERT_TRUE(h2_tick(t.client.h2, t.now_ns));
+	ASSERT_EQ(h2_pull(t.client.h2, &t.client.wire, SIZE_MAX), 17);
+	ASSERT_TRUE(h2_tick(t.client.h2, t.now_ns + 10 * NS_PER_S - 1));
+	ASSERT_TRUE(h2_tick(t.client.h2, t.now_ns + 10 * NS_PER_S));
+	ASSERT_EQ(h2_next(t.client.h2), 0);
+	ASSERT_FALSE(h2_tick(t.client.h2, t.now_ns + 10 * NS_PER_S));
+	ASSERT_EQ(t.client.n_closed, 1);
 	ASSERT_ERR(-1, &t.client.why, ERR_UNAVAILABLE, "PING");
 }
 
+/* Everything that a callback may do, in each of them, on either side. */
+static void run_script(struct end *e, enum where where, enum what what)
+{
+	t.server.answers = true;
+	join(0);
+	e->where = where;
+	e->what = what;
+	for (unsigned i = 0; i < 3; i++) {
+		send_body(request(false), 300000);
+		t.client.n_opened++;
+	}
+	exchange();
+	if (t.server.h2)
+		h2_drain(t.server.h2, t.now_ns);
+	exchange();
+	t.now_ns += NS_PER_S;
+	exchange();
+	/* The server goes when its streams are done. */
+	ASSERT_TRUE(t.server.is_closed);
+	ASSERT_TRUE(t.client.is_closed);
+	ASSERT_EQ(t.client.n_closed, t.client.n_opened);
+	ASSERT_EQ(t.server.n_closed, t.server.n_opened);
+	if (what == PULL || what == REQUEST) {
+		ASSERT_EQ(t.client.error, H2_NO_ERROR);
+		ASSERT_STR(t.client.status, "fine");
+	}
+}
+
+TEST(any_call_may_be_made_in_any_callback)
+{
+	for (int side = 0; side < 2; side++)
+		for (int where = NOWHERE; where < N_WHERE; where++)
+			for (int what = 0; what < N_WHAT; what++) {
+				(void)set_up(NULL);
+				t.seed = (uint64_t)(where * 10 + what + 1) * 0x9e3779b97f4a7c15;
+				run_script(side ? &t.server : &t.client, where, what);
+				(void)tear_down(NULL);
+			}
+	(void)set_up(NULL);
+}
+
+/* What is asked of a stream between its end and the word of it. */
+TEST(a_stream_that_is_over_takes_anything_and_does_nothing)
+{
+	const struct h2_header head[] = { { ":status", "200", 0, false } };
+	struct h2_stream *s = NULL;
+
+	join(0);
+	s = request(false);
+	exchange();
+	h2_reset(s, H2_CANCEL);
+	(void)h2_pull(t.client.h2, &t.client.wire, SIZE_MAX);
+	ASSERT_EQ(h2_next(t.client.h2), 0);
+	ASSERT_EQ(t.client.n_closed, 0);
+	ASSERT_EQ(h2_send(s, "abc", 3, true), 0);
+	ASSERT_EQ(h2_respond(s, head, 1, true), -1);
+	h2_send_trailers(s, head, 1);
+	h2_consume(s, 10);
+	h2_reset(s, H2_CANCEL);
+	exchange();
+	ASSERT_EQ(t.client.n_closed, 1);
+	ASSERT_EQ(t.client.error, H2_CANCEL);
+	ASSERT_EQ(t.server.error, H2_CANCEL);
+	ASSERT_EQ(h2_phase(t.server.h2), H2_OPEN);
+}
+
+TEST(a_lazy_reader_stalls_the_sender)
+{
+	t.server.is_lazy = true;
+	join(0);
+	send_body(request(false), 3 << 20);
+	exchange();
+	ASSERT_EQ(t.server.n_got, 1 << 20);
+	ASSERT_EQ(h2_queued(t.client.h2), 2 << 20);
+	ASSERT_EQ(t.client.n_drained, 0);
+}
+
+/* The table in h2.c: phases × what happens. */
+TEST(phases_are_as_their_table_says)
+{
+	enum event { DRAIN, CLOSE_IT, LOSE, DONE, TICK };
+	static const struct {
+		enum h2_phase from;
+		enum event event;
+		enum h2_phase to;
+	} rows[] = {
+		{ H2_OPEN, DRAIN, H2_DRAINING },
+		{ H2_OPEN, CLOSE_IT, H2_CLOSING },
+		{ H2_OPEN, LOSE, H2_CLOSING },
+		{ H2_OPEN, DONE, H2_OPEN },
+		{ H2_OPEN, TICK, H2_OPEN },
+		{ H2_DRAINING, DRAIN, H2_DRAINING },
+		{ H2_DRAINING, CLOSE_IT, H2_CLOSING },
+		{ H2_DRAINING, LOSE, H2_CLOSING },
+		{ H2_DRAINING, DONE, H2_CLOSING },
+		{ H2_DRAINING, TICK, H2_DRAINING },
+		{ H2_CLOSING, DRAIN, H2_CLOSING },
+		{ H2_CLOSING, CLOSE_IT, H2_CLOSING },
+		{ H2_CLOSING, LOSE, H2_CLOSING },
+		{ H2_CLOSING, DONE, H2_CLOSING },
+		{ H2_CLOSING, TICK, H2_CLOSED },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		bool is_closing = rows[i].to == H2_CLOSED;
+
+		(void)set_up(NULL);
+		join(0);
+		exchange();
+		if (rows[i].from == H2_DRAINING)
+			h2_drain(t.server.h2, t.now_ns);
+		else if (rows[i].from == H2_CLOSING)
+			h2_close(t.server.h2, H2_NO_ERROR);
+		ASSERT_EQ(h2_phase(t.server.h2), rows[i].from);
+		if (rows[i].event == DRAIN)
+			h2_drain(t.server.h2, t.now_ns);
+		else if (rows[i].event == CLOSE_IT)
+			h2_close(t.server.h2, H2_NO_ERROR);
+		else if (rows[i].event == LOSE)
+			h2_lose(t.server.h2, &(struct err){ .code = ERR_UNAVAILABLE });
+		else if (rows[i].event == TICK)
+			ASSERT_EQ(h2_tick(t.server.h2, t.now_ns), !is_closing);
+		else {
+			t.now_ns += NS_PER_S;
+			if (rows[i].from != H2_CLOSING)
+				(void)h2_tick(t.server.h2, t.now_ns);
+			(void)h2_pull(t.server.h2, &t.server.wire, SIZE_MAX);
+		}
+		ASSERT_EQ(t.server.is_closed, is_closing);
+		if (!is_closing)
+			ASSERT_EQ(h2_phase(t.server.h2), rows[i].to);
+		(void)tear_down(NULL);
+	}
+	(void)set_up(NULL);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-RUN_TESTS(T(bodies_and_trailers_arrive_in_both_directions),
-	  T(a_reader_who_does_not_consume_stalls_the_sender_and_not_the_memory),
-	  T(a_body_that_never_runs_dry_arrives_whole),
-	  T(an_answer_before_the_request_ended_stops_the_sender_without_error),
-	  T(a_reset_reaches_the_other_side_with_its_code),
-	  T(a_header_list_over_the_limit_costs_the_stream_alone),
-	  T(a_draining_server_finishes_what_runs_and_then_goes),
-	  T(a_lost_connection_ends_its_streams_and_says_why),
-	  T(a_peer_that_does_not_answer_pings_is_given_up))
+RUN_TESTS(T(calls_pass_byte_by_byte), T(calls_pass_in_pieces_of_any_size),
+	  T(a_burst_of_requests_in_one_piece_is_told_whole), T(a_peer_that_floods_is_given_up),
+	  T(what_is_no_http2_is_given_up),
+	  T(a_drain_says_goaway_twice_and_ends_with_its_last_stream),
+	  T(a_ping_that_is_answered_asks_again_and_one_that_is_not_ends_it),
+	  T(any_call_may_be_made_in_any_callback),
+	  T(a_stream_that_is_over_takes_anything_and_does_nothing),
+	  T(a_lazy_reader_stalls_the_sender), T(phases_are_as_their_table_says))

@@ -9,6 +9,7 @@
 #include "event/loop.h"
 #include "event/work.h"
 #include "net/conn.h"
+#include "net/h2_conn.h"
 #include "net/http.h"
 #include "net/listener.h"
 
@@ -21,7 +22,7 @@ struct fixture;
 struct session {
 	struct fixture *f;
 	struct session *next;
-	struct h2 *h2;
+	struct h2_conn *h2;
 };
 
 struct fixture {
@@ -94,9 +95,9 @@ static void answer(struct session *session, struct h2_stream *s, const char *pat
 		atomic_fetch_add(&f->n_hanging, 1);
 	} else if (strcmp(path, "/break") == 0) {
 		(void)h2_respond(s, &half, 1, false);
-		h2_close(session->h2, H2_INTERNAL_ERROR);
+		h2_conn_close(session->h2, H2_INTERNAL_ERROR);
 	} else if (strcmp(path, "/drain") == 0) {
-		h2_drain(session->h2);
+		h2_conn_drain(session->h2);
 		respond(s, "200", "last", 4);
 	} else {
 		respond(s, "404", path, strlen(path));
@@ -136,7 +137,7 @@ static void on_close(void *arg, const struct err *why)
 	while (*at != session)
 		at = &(*at)->next;
 	*at = session->next;
-	h2_free(session->h2);
+	h2_conn_free(session->h2);
 	free(session);
 }
 
@@ -157,7 +158,7 @@ static void on_accept(void *arg, struct conn *c)
 	session->f = f;
 	session->next = f->sessions;
 	f->sessions = session;
-	session->h2 = h2_new(f->loop, c, &opts);
+	session->h2 = h2_conn_new(f->loop, c, &opts);
 	atomic_fetch_add(&f->n_sessions, 1);
 }
 
@@ -182,7 +183,7 @@ static void close_server(void *arg)
 		struct session *session = f->sessions;
 
 		f->sessions = session->next;
-		h2_free(session->h2);
+		h2_conn_free(session->h2);
 		free(session);
 	}
 }
