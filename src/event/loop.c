@@ -37,6 +37,7 @@ struct ev_loop {
 	bool deaf;          /* under lock; wake is closed */
 	atomic_bool stopping;
 	struct work_thread *thread; /* of ev_loop_spawn */
+	char *scratch;              /* NULL until somebody reads */
 };
 
 static _Thread_local const struct ev_loop *current;
@@ -150,6 +151,7 @@ void ev_loop_free(struct ev_loop *loop)
 	assert(r == 0);
 	(void)r;
 	pthread_mutex_destroy(&loop->lock);
+	free(loop->scratch);
 	free(loop);
 }
 
@@ -195,6 +197,13 @@ bool ev_loop_is_current(const struct ev_loop *loop)
 void *ev_loop_uv(struct ev_loop *loop)
 {
 	return &loop->uv;
+}
+
+char *ev_loop_scratch(struct ev_loop *loop)
+{
+	if (!loop->scratch)
+		loop->scratch = xmalloc(EV_SCRATCH_SIZE);
+	return loop->scratch;
 }
 
 void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg)

@@ -35,6 +35,10 @@ int ev_loop_spawn(struct ev_loop *loop);
 void ev_loop_join(struct ev_loop *loop);
 bool ev_loop_is_current(const struct ev_loop *loop); /* any thread */
 void *ev_loop_uv(struct ev_loop *loop);              /* uv_loop_t *, for net/ alone */
+/* The loop's thread: memory for what is read and dealt with in the same callback; whose it is
+ * changes with the next. */
+#define EV_SCRATCH_SIZE (32u << 10)
+char *ev_loop_scratch(struct ev_loop *loop);
 
 /* Any thread: fn(arg) runs on the loop, in order of posting, never inside this call. */
 void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg);

@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <uv.h>
 
+#include "base/str.h"
 #include "net/conn.h"
 
 union net_socket {
@@ -22,7 +23,9 @@ struct conn {
 	void *arg;
 	SSL *ssl;
 	struct tls *tls;
-	char *read_buf;
+	const char *tls_in; /* what OpenSSL has not read yet of what is being received */
+	size_t n_tls_in;
+	struct str tls_out; /* what it wrote and is not sent yet */
 	size_t backlog;
 	int64_t moved_ns; /* when something of the backlog went out last, or it began */
 	bool is_unix, is_open, is_high;
@@ -49,6 +52,8 @@ void conn_end(struct conn *c);
 void conn_send_raw(struct conn *c, const char *bytes, size_t n);
 void conn_opened(struct conn *c);
 
+/* Makes c->ssl; host: what is dialled. */
+int conn_tls_new(struct conn *c, const char *host, struct err *err);
 /* Nothing to do without TLS: true. False: it has ended. */
 bool conn_tls_begin(struct conn *c);
 /* A step of it; true: it is done, and on_open has been told. */

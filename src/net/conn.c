@@ -20,7 +20,6 @@
 #include "net/conn-internal.h"
 #include "net/tls-internal.h"
 
-#define READ_SIZE (32u << 10)
 #define LINGER_NS NS_PER_S
 
 struct write_req {
@@ -38,8 +37,8 @@ static void handle_closed(uv_handle_t *handle)
 		c->ops->on_close(c->arg, &c->why);
 	uv_freeaddrinfo(c->addrs);
 	SSL_free(c->ssl);
+	str_done(&c->tls_out);
 	tls_unref(c->tls);
-	free(c->read_buf);
 	free(c);
 }
 
@@ -128,19 +127,19 @@ void conn_opened(struct conn *c)
 	c->ops->on_open(c->arg);
 }
 
-/* Only while it is read into: a thousand connections that say nothing shall not have one each. */
+/* What is read is dealt with before anything else is, so all connections share one buffer. */
 static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
 	struct conn *c = handle->data;
 
 	(void)suggested;
-	if (!c->read_buf)
-		c->read_buf = xmalloc(READ_SIZE);
-	*ret_buf = uv_buf_init(c->read_buf, READ_SIZE);
+	*ret_buf = uv_buf_init(ev_loop_scratch(c->loop), EV_SCRATCH_SIZE);
 }
 
-static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
+static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
+	struct conn *c = stream->data;
+
 	if (n == 0 || c->closing || c->user_closed)
 		return;
 	if (n == UV_EOF) {
@@ -159,14 +158,6 @@ static void take_bytes(struct conn *c, ssize_t n, const uv_buf_t *buf)
 		c->ops->on_data(c->arg, (const uint8_t *)buf->base, (size_t)n);
 		explicit_bzero(buf->base, (size_t)n);
 	}
-}
-
-static void got_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-	struct conn *c = stream->data;
-
-	take_bytes(c, n, buf);
-	free(TAKE_PTR(c->read_buf));
 }
 
 static void name_peer(struct conn *c)
@@ -374,11 +365,8 @@ int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *
 	char text[NET_ADDR_TEXT_MAX] = "";
 	int r = 0;
 
-	if (tls) {
-		c->ssl = tls_session_new(tls, addr->host, err);
-		if (!c->ssl)
-			return discard(c);
-	}
+	if (tls && conn_tls_new(c, addr->host, err) < 0)
+		return discard(c);
 	if (addr->kind == NET_ADDR_UNIX)
 		uv_pipe_connect(&c->connect_req, &c->uv.pipe, addr->path, connected);
 	else

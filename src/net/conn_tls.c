@@ -1,16 +1,82 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS of a connection, through memory BIOs so that OpenSSL never sees the socket: bytes that came
- * go through SSL_read, and what SSL_write leaves in its BIO is sent.
+ * TLS of a connection. OpenSSL never sees the socket: it reads, through a BIO of ours, from the
+ * bytes that just came, and what it writes there is gathered and sent. A BIO of OpenSSL's own for
+ * memory would copy them once more and keep its buffers for as long as the connection lives.
  */
+#include <pthread.h>
 #include <string.h>
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
 
 #include "base/mem.h"
 #include "base/str.h"
 #include "net/conn-internal.h"
 #include "net/tls-internal.h"
+
+/* ---- where OpenSSL reads and writes ---- */
+
+static int bio_read(BIO *bio, char *buf, int size)
+{
+	struct conn *c = BIO_get_data(bio);
+	size_t n = (size_t)size < c->n_tls_in ? (size_t)size : c->n_tls_in;
+
+	BIO_clear_retry_flags(bio);
+	if (n == 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	memcpy(buf, c->tls_in, n);
+	c->tls_in += n;
+	c->n_tls_in -= n;
+	return (int)n;
+}
+
+static int bio_write(BIO *bio, const char *buf, int n)
+{
+	struct conn *c = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	str_append_n(&c->tls_out, buf, (size_t)n);
+	return n;
+}
+
+static long bio_control(BIO *bio, int what, long n, void *p)
+{
+	(void)bio;
+	(void)n;
+	(void)p;
+	return what == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *bio_method;
+
+static void make_bio_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
+
+	if (m && BIO_meth_set_read(m, bio_read) == 1 && BIO_meth_set_write(m, bio_write) == 1 &&
+	    BIO_meth_set_ctrl(m, bio_control) == 1)
+		bio_method = m;
+}
+
+int conn_tls_new(struct conn *c, const char *host, struct err *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	BIO *bio = NULL;
+
+	(void)pthread_once(&once, make_bio_method);
+	bio = bio_method ? BIO_new(bio_method) : NULL;
+	if (!bio)
+		return err_set(err, ERR_INTERNAL, "TLS session: %s", tls_reason());
+	BIO_set_data(bio, c);
+	BIO_set_init(bio, 1);
+	c->ssl = tls_session_new(c->tls, host, bio, err);
+	return c->ssl ? 0 : -1;
+}
+
+/* ---- the session ---- */
 
 static void fail_tls(struct conn *c)
 {
@@ -29,13 +95,10 @@ static void fail_tls(struct conn *c)
 
 static void send_tls_output(struct conn *c)
 {
-	char *bytes = NULL;
-	long n = BIO_get_mem_data(SSL_get_wbio(c->ssl), &bytes);
-
-	if (n <= 0)
+	if (c->tls_out.len == 0)
 		return;
-	conn_send_raw(c, bytes, (size_t)n);
-	BIO_reset(SSL_get_wbio(c->ssl));
+	conn_send_raw(c, c->tls_out.buf, c->tls_out.len);
+	str_done(&c->tls_out);
 }
 
 /* Names that do not all fit are left out from the first that does not: half a name is another. */
@@ -61,10 +124,10 @@ bool conn_tls_begin(struct conn *c)
 {
 	if (!c->tls || c->ssl)
 		return true;
-	c->ssl = tls_session_new(c->tls, NULL, &c->why);
-	if (!c->ssl)
-		conn_end(c);
-	return c->ssl != NULL;
+	if (conn_tls_new(c, NULL, &c->why) == 0)
+		return true;
+	conn_end(c);
+	return false;
 }
 
 bool conn_tls_handshake(struct conn *c)
@@ -100,14 +163,11 @@ bool conn_tls_handshake(struct conn *c)
 	return false;
 }
 
-void conn_tls_receive(struct conn *c, const char *bytes, size_t n)
+static void read_plain(struct conn *c)
 {
 	uint8_t plain[8192];
 	int got = 0;
 
-	BIO_write(SSL_get_rbio(c->ssl), bytes, (int)n);
-	if (!c->is_open && !conn_tls_handshake(c))
-		return;
 	for (;;) {
 		if (c->closing || c->user_closed)
 			return;
@@ -131,6 +191,16 @@ void conn_tls_receive(struct conn *c, const char *bytes, size_t n)
 	default:
 		fail_tls(c);
 	}
+}
+
+void conn_tls_receive(struct conn *c, const char *bytes, size_t n)
+{
+	c->tls_in = bytes;
+	c->n_tls_in = n;
+	if (c->is_open || conn_tls_handshake(c))
+		read_plain(c);
+	c->tls_in = NULL;
+	c->n_tls_in = 0;
 }
 
 void conn_tls_write(struct conn *c, const void *bytes, size_t n)

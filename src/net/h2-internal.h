@@ -53,10 +53,14 @@ struct h2 {
 	int64_t pinged_ns; /* 0: no PING is under way */
 	int64_t goaway_ns; /* when the second GOAWAY is due; 0: never */
 	struct err why;
+	void *frame_buf; /* nghttp2's, of pages of its own; NULL while it has none */
+	size_t frame_buf_size;
 };
 
 struct h2_stream *h2_stream_new(struct h2 *h, int32_t id);
 void h2_stream_free(struct h2_stream *s);
+
+nghttp2_mem h2_memory(struct h2 *h); /* h2_memory.c */
 
 /* ---- h2_event.c ---- */
 

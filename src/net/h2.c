@@ -135,6 +135,7 @@ static void make_session(struct h2 *h)
 {
 	nghttp2_session_callbacks *cb = NULL;
 	nghttp2_option *opt = NULL;
+	nghttp2_mem mem = h2_memory(h);
 
 	if (nghttp2_session_callbacks_new(&cb) != 0 || nghttp2_option_new(&opt) != 0)
 		abort();
@@ -145,8 +146,8 @@ static void make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, sent_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, stream_closed);
 	nghttp2_option_set_no_auto_window_update(opt, 1);
-	if ((h->is_server ? nghttp2_session_server_new2 : nghttp2_session_client_new2)(&h->ng, cb,
-										       h, opt) != 0)
+	if ((h->is_server ? nghttp2_session_server_new3
+			  : nghttp2_session_client_new3)(&h->ng, cb, h, opt, &mem) != 0)
 		abort();
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(opt);

@@ -337,21 +337,18 @@ static int expect_name(SSL *ssl, const char *name, struct err *err)
 		       "'%s' is no name or address that a server's certificate can have", name);
 }
 
-SSL *tls_session_new(struct tls *t, const char *host, struct err *err)
+SSL *tls_session_new(struct tls *t, const char *host, BIO *bio, struct err *err)
 {
 	SSL *ssl = NULL;
-	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
 
 	reload_if_changed(t);
 	ssl = SSL_new(t->ssl);
-	if (!ssl || !in || !out) {
-		SSL_free(ssl);
-		BIO_free(in);
-		BIO_free(out);
+	if (!ssl) {
+		BIO_free(bio);
 		err_set(err, ERR_INTERNAL, "TLS session: %s", tls_reason());
 		return NULL;
 	}
-	SSL_set_bio(ssl, in, out);
+	SSL_set_bio(ssl, bio, bio);
 	if (t->is_server) {
 		SSL_set_accept_state(ssl);
 		return ssl;
