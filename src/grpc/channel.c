@@ -53,6 +53,7 @@ struct grpc_channel {
 	struct ev_loop *loop;
 	struct net_addr addr;
 	struct tls *tls;
+	char *server_name; /* NULL: as tls says */
 	char target[NET_ADDR_TEXT_MAX];
 	char authority[NET_ADDR_TEXT_MAX]; /* of the requests: "host:port", "[::1]:port" */
 	atomic_bool connected;
@@ -382,8 +383,8 @@ static void connect_if_needed(struct grpc_channel *ch)
 	if (ch->state != IDLE || !ch->waiting)
 		return;
 	ch->state = CONNECTING;
-	if (conn_connect(ch->loop, &ch->addr, ch->tls, CONNECT_NS, &connecting_ops, ch, &ch->conn,
-			 &err) < 0)
+	if (conn_connect(ch->loop, &ch->addr, ch->tls, ch->server_name, CONNECT_NS, &connecting_ops,
+			 ch, &ch->conn, &err) < 0)
 		conn_failed(ch, &err);
 }
 
@@ -471,6 +472,12 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 	return ch;
 }
 
+void grpc_channel_expect(struct grpc_channel *ch, const char *server_name)
+{
+	free(ch->server_name);
+	ch->server_name = xstrdup(server_name);
+}
+
 static void free_on_loop(void *arg)
 {
 	struct grpc_channel *ch = arg;
@@ -494,6 +501,7 @@ void grpc_channel_free(struct grpc_channel *ch)
 		return;
 	ev_call(ch->loop, free_on_loop, ch);
 	tls_unref(ch->tls);
+	free(ch->server_name);
 	free(ch);
 }
 

@@ -29,6 +29,9 @@ struct grpc_channel;
 /* tls: a reference is taken; NULL: none. Any thread. */
 struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_addr *addr,
 				      struct tls *tls);
+/* Before the first call: whom the server's certificate must name, where that is neither what tls
+ * says nor the host; channels to many servers share one tls. */
+void grpc_channel_expect(struct grpc_channel *ch, const char *server_name);
 /* No call may be under way. Not on the I/O thread while the loop runs, unless the loop was stopped.
  */
 void grpc_channel_free(struct grpc_channel *ch);

@@ -52,8 +52,8 @@ void conn_end(struct conn *c);
 void conn_send_raw(struct conn *c, const char *bytes, size_t n);
 void conn_opened(struct conn *c);
 
-/* Makes c->ssl; host: what is dialled. */
-int conn_tls_new(struct conn *c, const char *host, struct err *err);
+/* Makes c->ssl; names as in tls_session_new. */
+int conn_tls_new(struct conn *c, const char *server_name, const char *host, struct err *err);
 /* Nothing to do without TLS: true. False: it has ended. */
 bool conn_tls_begin(struct conn *c);
 /* A step of it; true: it is done, and on_open has been told. */

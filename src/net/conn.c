@@ -358,14 +358,14 @@ static int discard(struct conn *c)
 }
 
 int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls,
-		 int64_t timeout_ns, const struct conn_ops *ops, void *arg, struct conn **ret_conn,
-		 struct err *err)
+		 const char *server_name, int64_t timeout_ns, const struct conn_ops *ops, void *arg,
+		 struct conn **ret_conn, struct err *err)
 {
 	struct conn *c = new_conn(loop, addr->kind == NET_ADDR_UNIX, tls, ops, arg);
 	char text[NET_ADDR_TEXT_MAX] = "";
 	int r = 0;
 
-	if (tls && conn_tls_new(c, addr->host, err) < 0)
+	if (tls && conn_tls_new(c, server_name, addr->host, err) < 0)
 		return discard(c);
 	if (addr->kind == NET_ADDR_UNIX)
 		uv_pipe_connect(&c->connect_req, &c->uv.pipe, addr->path, connected);

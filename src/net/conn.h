@@ -35,10 +35,11 @@ struct conn_ops {
 #define CONN_BACKLOG_LOW (64u << 10)
 
 /* Starts connecting; the outcome is on_open or on_close. Names are resolved off the loop, their
- * addresses tried in turn. timeout_ns covers all of it. */
+ * addresses tried in turn. timeout_ns covers all of it. server_name: whom the peer's certificate
+ * must name (SNI and check); NULL: whom tls says, or the host. */
 int conn_connect(struct ev_loop *loop, const struct net_addr *addr, struct tls *tls,
-		 int64_t timeout_ns, const struct conn_ops *ops, void *arg, struct conn **ret_conn,
-		 struct err *err);
+		 const char *server_name, int64_t timeout_ns, const struct conn_ops *ops, void *arg,
+		 struct conn **ret_conn, struct err *err);
 
 void conn_set_ops(struct conn *c, const struct conn_ops *ops,
 		  void *arg); /* for accepted connections */

@@ -61,7 +61,7 @@ static void make_bio_method(void)
 		bio_method = m;
 }
 
-int conn_tls_new(struct conn *c, const char *host, struct err *err)
+int conn_tls_new(struct conn *c, const char *server_name, const char *host, struct err *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	BIO *bio = NULL;
@@ -72,7 +72,7 @@ int conn_tls_new(struct conn *c, const char *host, struct err *err)
 		return err_set(err, ERR_INTERNAL, "TLS session: %s", tls_reason());
 	BIO_set_data(bio, c);
 	BIO_set_init(bio, 1);
-	c->ssl = tls_session_new(c->tls, host, bio, err);
+	c->ssl = tls_session_new(c->tls, server_name, host, bio, err);
 	return c->ssl ? 0 : -1;
 }
 
@@ -124,7 +124,7 @@ bool conn_tls_begin(struct conn *c)
 {
 	if (!c->tls || c->ssl)
 		return true;
-	if (conn_tls_new(c, NULL, &c->why) == 0)
+	if (conn_tls_new(c, NULL, NULL, &c->why) == 0)
 		return true;
 	conn_end(c);
 	return false;

@@ -377,8 +377,8 @@ static void dial(void *arg)
 	}
 	if (c->dialling)
 		return;
-	if (conn_connect(c->loop, &c->addr, c->tls, CONNECT_TIMEOUT_NS, &dial_ops, c, &c->dialling,
-			 &err) < 0)
+	if (conn_connect(c->loop, &c->addr, c->tls, NULL, CONNECT_TIMEOUT_NS, &dial_ops, c,
+			 &c->dialling, &err) < 0)
 		on_dial_failed(c, &err);
 }
 

@@ -8,9 +8,10 @@
 #include "base/str.h"
 #include "net/tls.h"
 
-/* A session that reads and writes bio, which it takes, ready for its handshake. host: what was
- * dialled, NULL for servers. */
-SSL *tls_session_new(struct tls *t, const char *host, BIO *bio, struct err *err);
+/* A session that reads and writes bio, which it takes, ready for its handshake. A client checks the
+ * name server_name, or t's, or the host that was dialled, whichever is there first. */
+SSL *tls_session_new(struct tls *t, const char *server_name, const char *host, BIO *bio,
+		     struct err *err);
 
 /* After the handshake: appends " DNS:a URI:b IP:c CN=d" of the peer's certificate, nothing without
  * one. */

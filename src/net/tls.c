@@ -337,8 +337,10 @@ static int expect_name(SSL *ssl, const char *name, struct err *err)
 		       "'%s' is no name or address that a server's certificate can have", name);
 }
 
-SSL *tls_session_new(struct tls *t, const char *host, BIO *bio, struct err *err)
+SSL *tls_session_new(struct tls *t, const char *server_name, const char *host, BIO *bio,
+		     struct err *err)
 {
+	const char *name = server_name ? server_name : t->server_name ? t->server_name : host;
 	SSL *ssl = NULL;
 
 	reload_if_changed(t);
@@ -354,8 +356,7 @@ SSL *tls_session_new(struct tls *t, const char *host, BIO *bio, struct err *err)
 		return ssl;
 	}
 	SSL_set_connect_state(ssl);
-	if ((t->server_name || host) &&
-	    expect_name(ssl, t->server_name ? t->server_name : host, err) < 0) {
+	if (name && expect_name(ssl, name, err) < 0) {
 		SSL_free(ssl);
 		return NULL;
 	}

@@ -23,8 +23,8 @@ struct tls_options {
 	 * system's store). */
 	const char *cert_file, *key_file, *ca_file;
 	const char *cert_data, *key_data, *ca_data;
-	const char *server_name; /* client: name (SNI and check) if not the host dialled; NULL: the
-				    host */
+	const char *server_name; /* client: name (SNI and check) if not the host dialled, of
+				    connections that name none themselves; NULL: the host */
 	bool skip_verify;        /* client: kubeconfig's insecure-skip-tls-verify */
 };
 

@@ -219,7 +219,8 @@ static void join(void)
 	static const struct conn_ops dial_ops = { .on_open = dialled };
 	struct err err = { 0 };
 
-	ASSERT_OK(conn_connect(t.loop, &t.addr, NULL, 0, &dial_ops, NULL, &t.dialling, &err), &err);
+	ASSERT_OK(conn_connect(t.loop, &t.addr, NULL, NULL, 0, &dial_ops, NULL, &t.dialling, &err),
+		  &err);
 	run_until(are_joined);
 }
 

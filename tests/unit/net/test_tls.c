@@ -104,6 +104,7 @@ static void write_pem(const char *path, const struct identity *id, bool is_key)
 struct side {
 	struct conn *conn;
 	bool is_open, has_heard, has_ended;
+	size_t n_got;
 	char peer[CONN_PEER_MAX];
 	struct err why;
 };
@@ -116,6 +117,8 @@ struct fixture {
 	struct ev_loop *loop;
 	struct listener *listener;
 	struct side server, client;
+	const char *server_name; /* of the next connection; NULL: the context's */
+	size_t bulk;             /* says that many bytes instead of "hello" */
 	struct err err;
 };
 
@@ -197,6 +200,14 @@ static void on_data(void *arg, const uint8_t *bytes, size_t n)
 {
 	struct side *s = arg;
 
+	if (current->bulk) {
+		for (size_t i = 0; i < n; i++)
+			ASSERT_EQ(bytes[i], (uint8_t)((s->n_got + i) % 251));
+		s->n_got += n;
+		s->has_heard = s->n_got == current->bulk;
+		end_if_done();
+		return;
+	}
 	assert_int_equal(n, 5);
 	assert_memory_equal(bytes, "hello", 5);
 	s->has_heard = true;
@@ -217,9 +228,18 @@ static void on_open(void *arg)
 {
 	struct side *s = arg;
 
+	autofree uint8_t *bytes = NULL;
+
 	s->is_open = true;
 	snprintf(s->peer, sizeof(s->peer), "%s", conn_peer(s->conn));
-	conn_write(s->conn, "hello", 5);
+	if (!current->bulk) {
+		conn_write(s->conn, "hello", 5);
+		return;
+	}
+	bytes = xmalloc(current->bulk);
+	for (size_t i = 0; i < current->bulk; i++)
+		bytes[i] = (uint8_t)(i % 251);
+	conn_write(s->conn, bytes, current->bulk);
 }
 
 static const struct conn_ops side_ops = {
@@ -253,8 +273,8 @@ static void converse(struct fixture *f, struct tls *tls)
 	addr.port = listener_port(f->listener);
 	f->server = f->client = (struct side){ 0 };
 	current = f;
-	ASSERT_OK(conn_connect(f->loop, &addr, tls, 10 * NS_PER_S, &side_ops, &f->client,
-			       &f->client.conn, &f->err),
+	ASSERT_OK(conn_connect(f->loop, &addr, tls, f->server_name, 10 * NS_PER_S, &side_ops,
+			       &f->client, &f->client.conn, &f->err),
 		  &f->err);
 	ev_loop_run(f->loop);
 	if (f->client.conn)
@@ -457,11 +477,46 @@ TEST(a_name_that_cannot_be_checked_is_refused)
 
 		client.server_name = i == 0 ? "" : longest;
 		tls = make_tls(f, &client);
-		ASSERT_ERR(conn_connect(f->loop, &addr, tls, NS_PER_S, &side_ops, &f->client, &conn,
-					&f->err),
+		ASSERT_ERR(conn_connect(f->loop, &addr, tls, NULL, NS_PER_S, &side_ops, &f->client,
+					&conn, &f->err),
 			   &f->err, ERR_INVALID_ARGUMENT, "no name or address");
 		tls_unref(tls);
 	}
+}
+
+/* Channels to many servers share one context. */
+TEST(a_connection_may_ask_for_a_name_of_its_own)
+{
+	struct fixture *f = *state;
+	struct tls_options server_opts = server_options(f), client_opts = client_options(f);
+	struct tls *server = make_tls(f, &server_opts), *client = NULL;
+
+	client_opts.server_name = "node-2.cleat";
+	client = make_tls(f, &client_opts);
+	listen_tls(f, server);
+	f->server_name = "node-1.cleat";
+	converse(f, client);
+	expect_heard(f);
+	f->server_name = NULL;
+	converse(f, client);
+	expect_refused(f, "peer's certificate");
+	f->server_name = "node-3.cleat";
+	converse(f, client);
+	expect_refused(f, "peer's certificate");
+	listener_close(f->listener);
+	tls_unref(server);
+	tls_unref(client);
+}
+
+/* Records are cut by reads wherever these end, and many are in one read. */
+TEST(many_records_pass_both_ways_at_once)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+
+	f->bulk = 3 << 20;
+	converse_once(f, &server, &client);
+	expect_heard(f);
 }
 
 TEST(skip_verify_takes_any_server)
@@ -672,7 +727,8 @@ RUN_TESTS(TLS_UNIT(both_sides_verify_each_other_and_the_server_knows_the_name),
 	  TLS_UNIT(a_server_must_have_the_name_that_is_asked_for),
 	  TLS_UNIT(a_common_name_is_no_name_of_a_server),
 	  TLS_UNIT(a_name_that_cannot_be_checked_is_refused),
-	  TLS_UNIT(skip_verify_takes_any_server),
+	  TLS_UNIT(a_connection_may_ask_for_a_name_of_its_own),
+	  TLS_UNIT(many_records_pass_both_ways_at_once), TLS_UNIT(skip_verify_takes_any_server),
 	  TLS_UNIT(what_cannot_be_used_is_refused_with_its_name),
 	  TLS_UNIT(a_key_behind_a_passphrase_is_refused),
 	  TLS_UNIT(an_expired_certificate_is_refused_at_load),
