@@ -94,13 +94,10 @@ void budget_end_call(struct session *ss)
 
 /* ---- requests that are still coming ---- */
 
-void budget_begin_request(struct session *ss, struct grpc_call *c)
+static void link_newest(struct grpc_call *c)
 {
-	struct grpc_server *s = ss->server;
+	struct grpc_server *s = c->server;
 
-	c->session = ss;
-	c->begun_ns = clock_now_ns();
-	c->is_unfinished = true;
 	c->older = s->newest;
 	c->newer = NULL;
 	if (c->older)
@@ -110,15 +107,10 @@ void budget_begin_request(struct session *ss, struct grpc_call *c)
 	s->newest = c;
 }
 
-void budget_end_request(struct grpc_call *c)
+static void unlink_request(struct grpc_call *c)
 {
 	struct grpc_server *s = c->server;
 
-	if (!c->is_unfinished)
-		return;
-	c->is_unfinished = false;
-	s->unfinished_bytes -= c->counted;
-	c->session->unfinished_bytes -= c->counted;
 	if (c->older)
 		c->older->newer = c->newer;
 	else
@@ -129,6 +121,34 @@ void budget_end_request(struct grpc_call *c)
 		s->newest = c->older;
 }
 
+void budget_begin_request(struct session *ss, struct grpc_call *c)
+{
+	c->session = ss;
+	/* A stream may last; each of its messages may not. */
+	c->begun_ns = c->is_stream ? INT64_MAX : clock_now_ns();
+	c->is_unfinished = true;
+	link_newest(c);
+}
+
+void budget_release_request(struct grpc_call *c, size_t n)
+{
+	if (!c->is_unfinished)
+		return;
+	n = n < c->counted ? n : c->counted;
+	c->counted -= n;
+	c->session->unfinished_bytes -= n;
+	c->server->unfinished_bytes -= n;
+}
+
+void budget_end_request(struct grpc_call *c)
+{
+	if (!c->is_unfinished)
+		return;
+	budget_release_request(c, c->counted);
+	c->is_unfinished = false;
+	unlink_request(c);
+}
+
 static void refuse_request(struct grpc_call *c, enum err_code code, const char *text)
 {
 	struct h2_conn *h2 = c->session->h2;
@@ -136,14 +156,17 @@ static void refuse_request(struct grpc_call *c, enum err_code code, const char *
 	budget_end_request(c);
 	call_refuse(c, "200", code, text);
 	call_drop_request(c);
+	if (c->is_dispatched)
+		call_wake(c);
 	h2_conn_flush_soon(h2);
 }
 
+/* The oldest that has bytes here, of one session, or of all (NULL). */
 static struct grpc_call *oldest_of(const struct grpc_server *s, const struct session *ss)
 {
 	struct grpc_call *c = s->oldest;
 
-	while (c && c->session != ss)
+	while (c && (c->counted == 0 || (ss && c->session != ss)))
 		c = c->newer;
 	return c;
 }
@@ -156,6 +179,11 @@ void budget_count_request(struct grpc_call *c, size_t n)
 
 	if (!c->is_unfinished)
 		return;
+	if (c->is_stream && c->counted == 0) {
+		/* Whose handler keeps up is never the oldest. */
+		unlink_request(c);
+		link_newest(c);
+	}
 	c->counted += n;
 	ss->unfinished_bytes += n;
 	s->unfinished_bytes += n;
@@ -163,7 +191,7 @@ void budget_count_request(struct grpc_call *c, size_t n)
 	       (oldest = oldest_of(s, ss)))
 		refuse_request(oldest, ERR_RESOURCE_EXHAUSTED,
 			       "too many unfinished requests on this connection");
-	while (s->unfinished_bytes > s->limits.unfinished_bytes && (oldest = s->oldest))
+	while (s->unfinished_bytes > s->limits.unfinished_bytes && (oldest = oldest_of(s, NULL)))
 		refuse_request(oldest, ERR_RESOURCE_EXHAUSTED,
 			       "too many unfinished requests at this server, try again");
 }
@@ -176,8 +204,11 @@ static void sweep_requests(struct grpc_server *s, int64_t now_ns)
 
 	(void)snprintf(text, sizeof(text), "the request was not complete after %lld s",
 		       (long long)(s->limits.request_ns / NS_PER_S));
-	for (struct grpc_call *c; (c = s->oldest) && now_ns - c->begun_ns > s->limits.request_ns;)
-		refuse_request(c, ERR_DEADLINE_EXCEEDED, text);
+	for (struct grpc_call *c = s->oldest, *newer; c; c = newer) {
+		newer = c->newer;
+		if (now_ns > c->begun_ns && now_ns - c->begun_ns > s->limits.request_ns)
+			refuse_request(c, ERR_DEADLINE_EXCEEDED, text);
+	}
 }
 
 static void sweep(void *arg)

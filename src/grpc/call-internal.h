@@ -26,6 +26,7 @@ struct grpc_call {
 	const struct grpc_method *method;
 	void *method_arg;
 	char peer[CONN_PEER_MAX];
+	struct str metadata; /* name NUL value NUL …; written before the handler starts */
 
 	/* I/O thread only */
 	struct h2_stream *stream;
@@ -39,6 +40,10 @@ struct grpc_call {
 	bool is_dispatched; /* the handler was started */
 	bool is_answered;   /* a status was sent */
 	bool has_head;      /* response headers were sent */
+	bool is_stream;     /* of requests: they are received by the handler */
+	uint8_t prefix[5];  /* of the message that comes, as far as it is there */
+	unsigned n_prefix;
+	size_t n_missing; /* bytes of that message */
 
 	/* handler, then I/O after the post that ends the call */
 	const void *reply;
@@ -49,11 +54,28 @@ struct grpc_call {
 
 	/* streaming; lock guards them */
 	pthread_mutex_t lock;
-	pthread_cond_t writable;
-	struct str out; /* messages with prefix on their way to the I/O thread */
-	size_t in_h2;   /* bytes that wait in the stream */
+	pthread_cond_t changed; /* for the handler: room to send, something arrived */
+	struct str out;         /* messages with prefix on their way to the I/O thread */
+	size_t in_h2;           /* bytes that wait in the stream */
 	bool is_posted, is_gone;
+	struct str arrived;            /* messages with prefix on their way to the handler */
+	bool is_all;                   /* no more will arrive */
+	size_t to_consume, to_release; /* bytes that the I/O thread shall hear of */
+	bool is_consume_posted;
+
+	/* handler */
+	struct str box; /* what it took of arrived */
+	size_t box_at;  /* before it, all was received */
+	/* bytes of the whole stream: taken, received; for which the window was opened, and which
+	 * are in the budgets no more */
+	uint64_t n_taken, n_received, n_opened, n_released;
 };
+
+#define CALL_PREFIX 5
+static inline size_t call_prefix_length(const uint8_t p[CALL_PREFIX])
+{
+	return (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
+}
 
 struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 			   struct h2_stream *stream, const char *peer);
@@ -70,6 +92,13 @@ void call_dispatch(struct grpc_call *call, struct work *work);
 /* I/O thread: the stream is gone. Drops the stream's reference. */
 void call_stream_gone(struct grpc_call *call);
 void call_stream_drained(struct grpc_call *call);
+/* I/O thread: the handler shall stop. */
+void call_wake(struct grpc_call *call);
+struct grpc_call *call_ref(struct grpc_call *call);
+
+/* call_receive.c; I/O thread. Bytes of a stream of requests, false: refused; and their end. */
+bool call_arrived(struct grpc_call *call, const uint8_t *bytes, size_t n);
+void call_all_arrived(struct grpc_call *call);
 /* I/O thread: begins to watch the deadline of ctx. */
 void call_watch_deadline(struct grpc_call *call);
 

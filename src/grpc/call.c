@@ -56,11 +56,11 @@ struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 	format_id(atomic_fetch_add(&next_id, 1) + 1, c->ctx.id);
 	memcpy(c->peer, peer, n_peer);
 	pthread_mutex_init(&c->lock, NULL);
-	sync_cond_init(&c->writable);
+	sync_cond_init(&c->changed);
 	return c;
 }
 
-static struct grpc_call *call_ref(struct grpc_call *c)
+struct grpc_call *call_ref(struct grpc_call *c)
 {
 	atomic_fetch_add(&c->refs, 1);
 	return c;
@@ -91,7 +91,10 @@ void call_unref(struct grpc_call *c)
 	ctx_done(&c->ctx);
 	call_drop_request(c);
 	str_wipe(&c->out);
-	pthread_cond_destroy(&c->writable);
+	str_wipe(&c->arrived);
+	str_wipe(&c->box);
+	str_wipe(&c->metadata);
+	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -198,7 +201,7 @@ static void move_out(struct grpc_call *c)
 	str_reset(&c->out);
 	/* The opposite of what grpc_call_send waits for, and of what makes a stream tell. */
 	if (c->in_h2 <= H2_SEND_HIGH)
-		pthread_cond_signal(&c->writable);
+		pthread_cond_signal(&c->changed);
 }
 
 static void posted_out(void *arg)
@@ -224,22 +227,22 @@ void call_stream_drained(struct grpc_call *c)
 {
 	LOCK_SCOPE(&c->lock);
 	c->in_h2 = 0;
-	pthread_cond_signal(&c->writable);
+	pthread_cond_signal(&c->changed);
 }
 
-static void wake_handler(struct grpc_call *c)
+void call_wake(struct grpc_call *c)
 {
 	ctx_cancel(&c->ctx);
 	LOCK_SCOPE(&c->lock);
 	c->is_gone = true;
-	pthread_cond_signal(&c->writable);
+	pthread_cond_signal(&c->changed);
 }
 
 void call_stream_gone(struct grpc_call *c)
 {
 	stop_deadline(c);
 	c->stream = NULL;
-	wake_handler(c);
+	call_wake(c);
 	call_unref(c);
 }
 
@@ -249,7 +252,7 @@ static void deadline_passed(void *arg)
 
 	call_ref(c);
 	call_refuse(c, "200", ERR_DEADLINE_EXCEEDED, "deadline exceeded");
-	wake_handler(c);
+	call_wake(c);
 	flush_call(c);
 	call_unref(c);
 }
@@ -303,6 +306,9 @@ struct ctx *grpc_call_ctx(struct grpc_call *c)
 
 const uint8_t *grpc_call_request(const struct grpc_call *c, size_t *ret_n)
 {
+	*ret_n = 0;
+	if (c->is_stream)
+		return (const uint8_t *)"";
 	*ret_n = c->in.len - PREFIX;
 	return (const uint8_t *)c->in.buf + PREFIX;
 }
@@ -315,6 +321,20 @@ const char *grpc_call_path(const struct grpc_call *c)
 const char *grpc_call_peer(const struct grpc_call *c)
 {
 	return c->peer;
+}
+
+const char *grpc_call_metadata(const struct grpc_call *c, const char *name)
+{
+	const char *at = str_get(&c->metadata), *end = at + c->metadata.len;
+
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+
+		if (strcmp(at, name) == 0)
+			return value;
+		at = value + strlen(value) + 1;
+	}
+	return NULL;
 }
 
 void grpc_call_reply(struct grpc_call *c, const void *bytes, size_t n)
@@ -345,7 +365,7 @@ int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err 
 	put_prefix(prefix, n);
 	pthread_mutex_lock(&c->lock);
 	while (c->out.len + c->in_h2 > H2_SEND_HIGH && !c->is_gone)
-		(void)sync_cond_wait_until(&c->writable, &c->lock, INT64_MAX);
+		(void)sync_cond_wait_until(&c->changed, &c->lock, INT64_MAX);
 	if (!c->is_gone) {
 		str_append_n(&c->out, prefix, PREFIX);
 		str_append_wiping(&c->out, bytes, n);

@@ -14,7 +14,8 @@
  * Borrowed for the time of the handler. The ctx is cancelled when the peer resets the stream,
  * disconnects or lets the deadline pass; its arena lives until the reply's bytes are on their way.
  * A handler answers exactly once: reply or fail for unary methods; any number of sends and then
- * finish or fail for streaming ones. Handler's thread only.
+ * finish or fail for streaming ones. Handler's thread only. A handler that receives begins when the
+ * call does, and holds its worker until it ends.
  */
 struct grpc_call;
 
@@ -25,6 +26,17 @@ const uint8_t *grpc_call_request(const struct grpc_call *call,
 				 size_t *ret_n);          /* the message, without its prefix */
 const char *grpc_call_path(const struct grpc_call *call); /* "/csi.v1.Node/NodeStageVolume" */
 const char *grpc_call_peer(const struct grpc_call *call); /* as conn_peer */
+
+/* What the client sent along ("authorization"); NULL if it did not. The name in lower case; "-bin"
+ * values as they came, in base64. Calls with more than GRPC_METADATA_MAX of it are refused. */
+#define GRPC_METADATA_MAX (8u << 10)
+const char *grpc_call_metadata(const struct grpc_call *call, const char *name);
+
+/* Client streams: the next message, which lives until the next receive or the end of the handler.
+ * 1: there it is; 0: the client has sent all; -1: CANCELLED, DEADLINE_EXCEEDED or INTERNAL, and
+ * nobody listens any more. Blocks; by receiving the client's window opens again. */
+int grpc_call_receive(struct grpc_call *call, const uint8_t **ret_message, size_t *ret_n,
+		      struct err *err);
 
 /* n ≤ GRPC_MESSAGE_MAX, else the caller gets RESOURCE_EXHAUSTED. bytes must live in the call's
  * arena or be static. */

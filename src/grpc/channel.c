@@ -140,13 +140,44 @@ static void fail_waiting(struct grpc_channel *ch, const struct err *why)
 	}
 }
 
+/* What the caller queued goes to the stream; from then on the call cannot be sent again. */
+static void move_out(struct rpc *r)
+{
+	bool is_room = false;
+
+	pthread_mutex_lock(&r->lock);
+	r->is_out_posted = false;
+	if (r->stream && (r->out.len > 0 || r->is_out_end)) {
+		r->in_h2 = h2_send(r->stream, r->out.buf, r->out.len, r->is_out_end);
+		str_wipe(&r->out);
+		r->was_resent = true;
+	}
+	is_room = r->in_h2 <= H2_SEND_HIGH;
+	pthread_mutex_unlock(&r->lock);
+	if (is_room)
+		wake_caller(r);
+}
+
+static size_t add_metadata(const struct rpc *r, struct h2_header *h)
+{
+	const char *at = r->metadata.buf;
+
+	for (size_t i = 0; i < r->n_metadata; i++) {
+		const char *value = at + strlen(at) + 1;
+
+		h[i] = (struct h2_header){ at, value, 0, true };
+		at = value + strlen(value) + 1;
+	}
+	return r->n_metadata;
+}
+
 /* False if the session takes no stream now. */
 static bool open_stream(struct session *ss, struct rpc *r)
 {
 	struct grpc_channel *ch = ss->ch;
 	char timeout[GRPC_TIMEOUT_MAX] = "";
 	struct err ignored = { 0 };
-	struct h2_header h[8] = {
+	struct h2_header h[8 + GRPC_CLIENT_METADATA_MAX] = {
 		{ ":method", "POST", 0, false },
 		{ ":scheme", ch->tls ? "https" : "http", 0, false },
 		{ ":path", r->path, 0, false },
@@ -163,10 +194,14 @@ static bool open_stream(struct session *ss, struct rpc *r)
 		grpc_timeout_format(left > 1 ? left : 1, timeout);
 		h[n++] = (struct h2_header){ "grpc-timeout", timeout, 0, true };
 	}
+	n += add_metadata(r, h + n);
 	r->stream = h2_request(h2_conn_core(ss->h2), h, n, false, r, &ignored);
 	if (!r->stream)
 		return false;
-	h2_send(r->stream, r->request.buf, r->request.len, true);
+	if (r->is_stream)
+		move_out(r);
+	else
+		h2_send(r->stream, r->request.buf, r->request.len, true);
 	return true;
 }
 
@@ -226,8 +261,9 @@ static void on_headers(void *arg, struct h2_stream *s, const struct h2_header *h
 	(void)is_trailers;
 	r->is_processed = true;
 	read_status(r, h, n);
-	if (r->has_status && !end)
-		h2_reset(s, H2_CANCEL);
+	/* Over, though not all of ours may be sent. */
+	if (r->has_status && (!end || r->is_stream))
+		h2_reset(s, end ? H2_NO_ERROR : H2_CANCEL);
 }
 
 static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t n)
@@ -243,6 +279,17 @@ static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t
 		h2_consume(s, n);
 	else
 		r->owed += n;
+	pthread_mutex_unlock(&r->lock);
+	wake_caller(r);
+}
+
+static void on_stream_drained(void *arg, struct h2_stream *s)
+{
+	struct rpc *r = h2_stream_user(s);
+
+	(void)arg;
+	pthread_mutex_lock(&r->lock);
+	r->in_h2 = 0;
 	pthread_mutex_unlock(&r->lock);
 	wake_caller(r);
 }
@@ -339,6 +386,7 @@ static const struct h2_ops session_ops = {
 	.on_headers = on_headers,
 	.on_data = on_data,
 	.on_end = on_end,
+	.on_stream_drained = on_stream_drained,
 	.on_stream_close = on_stream_close,
 	.on_goaway = on_goaway,
 	.on_close = on_session_close,
@@ -436,6 +484,16 @@ void channel_consume_rpc(void *rpc)
 		h2_consume(r->stream, n);
 		h2_conn_flush(h2_conn_of(r->stream));
 	}
+	rpc_unref(r);
+}
+
+void channel_send_rpc(void *rpc)
+{
+	struct rpc *r = rpc;
+
+	move_out(r);
+	if (r->stream)
+		h2_conn_flush_soon(h2_conn_of(r->stream));
 	rpc_unref(r);
 }
 

@@ -16,8 +16,11 @@ struct rpc {
 	atomic_uint refs;
 	struct grpc_channel *ch;
 	char *path;
-	struct str request; /* prefix and message */
+	struct str metadata; /* name NUL value NUL …, n_metadata of them */
+	size_t n_metadata;
+	struct str request; /* prefix and message of a call with one; kept, for it may be resent */
 	int64_t deadline_ns;
+	bool is_stream; /* of requests: they are in out */
 
 	/* I/O thread only */
 	struct h2_stream *stream;
@@ -28,6 +31,9 @@ struct rpc {
 	pthread_mutex_t lock; /* below: both threads */
 	struct str in;        /* DATA as it came */
 	size_t owed;          /* bytes not yet consumed on the stream, since too much waits here */
+	struct str out;       /* messages with prefix on their way to the I/O thread */
+	size_t in_h2;         /* bytes that wait in the stream */
+	bool is_out_end, is_out_posted;
 	bool is_done;
 	struct err result;
 	int wake_fd; /* told of whatever is new in here */
@@ -42,5 +48,6 @@ const char *channel_target(const struct grpc_channel *ch);
 void channel_start_rpc(void *rpc);
 void channel_end_rpc(void *rpc); /* nobody waits for it any more */
 void channel_consume_rpc(void *rpc);
+void channel_send_rpc(void *rpc);
 
 #endif

@@ -53,6 +53,8 @@ void budget_end_call(struct session *ss);
  * place; its end, also when it is in no list. */
 void budget_begin_request(struct session *ss, struct grpc_call *c);
 void budget_count_request(struct grpc_call *c, size_t n);
+/* n bytes of a stream's were received by its handler. */
+void budget_release_request(struct grpc_call *c, size_t n);
 void budget_end_request(struct grpc_call *c);
 
 #endif

@@ -55,6 +55,25 @@ static void read_head(const struct h2_header *h, size_t n, struct request_head *
 	}
 }
 
+/* Those that HTTP/2 and gRPC use themselves; the rest is the caller's. */
+static bool is_own_header(const char *name)
+{
+	return name[0] == ':' || str_has_prefix(name, "grpc-") || str_is_equal(name, "te") ||
+	       str_is_equal(name, "content-type") || str_is_equal(name, "user-agent");
+}
+
+/* False: too much of it. */
+static bool keep_metadata(struct grpc_call *c, const struct h2_header *h, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (is_own_header(h[i].name))
+			continue;
+		str_append_wiping(&c->metadata, h[i].name, strlen(h[i].name) + 1);
+		str_append_wiping(&c->metadata, h[i].value, strlen(h[i].value) + 1);
+	}
+	return c->metadata.len <= GRPC_METADATA_MAX;
+}
+
 static bool is_grpc_type(const char *type)
 {
 	const char *rest = type + strlen("application/grpc");
@@ -89,6 +108,8 @@ static bool accept_head(struct grpc_server *s, struct grpc_call *c, const struct
 	} else {
 		c->method = row->method;
 		c->method_arg = row->arg;
+		c->is_stream =
+			row->method->kind == GRPC_CLIENT_STREAM || row->method->kind == GRPC_BIDI;
 		if (head->timeout)
 			c->ctx.deadline_ns = timeout < INT64_MAX - clock_now_ns()
 						     ? clock_now_ns() + timeout
@@ -131,6 +152,10 @@ static void request_over(struct grpc_server *s, struct grpc_call *c)
 {
 	const uint8_t *p = (const uint8_t *)c->in.buf;
 
+	if (c->is_stream) {
+		call_all_arrived(c);
+		return; /* what was not received yet still counts */
+	}
 	budget_end_request(c);
 	if (c->is_answered || c->is_dispatched)
 		return;
@@ -156,8 +181,14 @@ static void on_headers(void *arg, struct h2_stream *stream, const struct h2_head
 		h2_stream_set_user(stream, c);
 		if (!budget_begin_call(ss) || !accept_head(ss->server, c, &head))
 			return;
+		if (!keep_metadata(c, h, n)) {
+			call_refuse(c, "200", ERR_RESOURCE_EXHAUSTED, "too much metadata");
+			return;
+		}
 		if (!end)
 			budget_begin_request(ss, c);
+		if (c->is_stream)
+			call_dispatch(c, ss->server->work);
 	}
 	if (c && end)
 		request_over(ss->server, c);
@@ -168,6 +199,13 @@ static void on_data(void *arg, struct h2_stream *stream, const uint8_t *bytes, s
 	struct grpc_call *c = h2_stream_user(stream);
 
 	(void)arg;
+	if (c && c->is_stream && !c->is_answered) {
+		if (call_arrived(c, bytes, n))
+			budget_count_request(c, n);
+		else
+			budget_end_request(c);
+		return;
+	}
 	h2_consume(stream, n);
 	if (!c || c->is_answered || c->is_dispatched)
 		return;
@@ -324,6 +362,7 @@ void grpc_server_add(struct grpc_server *s, const struct grpc_method *methods, s
 		struct method_row *row = xcalloc(1, sizeof(*row));
 		void *old = NULL;
 
+		assert(!methods[i].is_inline || methods[i].kind < GRPC_CLIENT_STREAM);
 		*row = (struct method_row){ &methods[i], arg };
 		old = map_put(s->methods, methods[i].path, row);
 		assert(!old);

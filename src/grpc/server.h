@@ -25,19 +25,32 @@ struct work;
  */
 struct grpc_server;
 
+/* What comes: one message, which the handler finds whole (grpc_call_request), or any number, which
+ * it receives (grpc_call_receive). What goes: one (grpc_call_reply) or any number (grpc_call_send).
+ */
+enum grpc_kind {
+	GRPC_UNARY,
+	GRPC_SERVER_STREAM,
+	GRPC_CLIENT_STREAM,
+	GRPC_BIDI,
+};
+
 typedef void (*grpc_handler_fn)(struct grpc_call *call, void *arg);
 
 struct grpc_method {
 	const char *path; /* "/package.Service/Method" */
 	grpc_handler_fn fn;
 	unsigned lane;  /* of the server's work; none if is_inline */
-	bool is_inline; /* must not block, nor take longer than some microseconds */
+	bool is_inline; /* must not block, nor take longer than some microseconds; not for those
+			   that receive */
+	enum grpc_kind kind;
 };
 
 /*
  * What peers may take of us. Beyond it a newcomer takes the place of the oldest in the lowest state
  * (silent: has asked nothing yet; idle: has no call under way), never of one with a call under way;
- * and the oldest unfinished request goes first. All 0: what is in the comments.
+ * and the oldest unfinished request goes first. Of a stream what counts is what its handler has not
+ * received yet, from when that was nothing. All 0: what is in the comments.
  */
 struct grpc_limits {
 	unsigned connections;         /* 128 */
@@ -46,7 +59,7 @@ struct grpc_limits {
 	size_t unfinished_bytes_each; /* 5 MiB, of one connection */
 	size_t unsent_bytes;          /* 1 MiB of replies that a connection does not read */
 	int64_t silent_ns;            /* 60 s until the first request */
-	int64_t request_ns;           /* 30 s until a request is whole */
+	int64_t request_ns;           /* 30 s until a request, or a message of a stream, is whole */
 	int64_t stalled_ns;           /* 30 s in which none of what waits is read */
 };
 

@@ -118,7 +118,7 @@ static const struct grpc_method methods[] = {
 	{ .path = "/t.T/Refuse", .fn = refuse, .lane = LANE_HOST },
 	{ .path = "/t.T/Wait", .fn = wait_cancel, .lane = LANE_HOST },
 	{ .path = "/t.T/Touch", .fn = touch, .lane = LANE_STORE },
-	{ .path = "/t.T/Count", .fn = count_up, .lane = LANE_STORE },
+	{ .path = "/t.T/Count", .fn = count_up, .lane = LANE_STORE, .kind = GRPC_SERVER_STREAM },
 };
 
 static void listen_on_loop(void *arg)
