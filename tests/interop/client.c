@@ -8,7 +8,12 @@
  *   many METHOD COUNT             that many at once; number: how many went well
  *   cancel METHOD MS              takes the call back after that long
  *   stream SPEC STOP-AFTER        SPEC as "10:1000"; number: messages that came; 0: never stop
+ *   upload METHOD,SIZE,PAUSE-MS COUNT TIMEOUT-MS   that many, the end, then the one reply's number
+ *   chat METHOD,SIZE,PAUSE-MS COUNT TIMEOUT-MS     each waits for its echo, then the end; number:
+ * echoes leave METHOD,SIZE,PAUSE-MS COUNT TIMEOUT-MS    the same, but the call is dropped after
+ * them metadata VALUE 0              as "authorization"; number: bytes of the reply
  */
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,10 +157,117 @@ static void do_stream(const char *spec, unsigned stop_after)
 	answer(&j);
 }
 
+/* ---- streams ---- */
+
+struct talk {
+	char path[64];
+	unsigned size, pause_ms, count;
+	bool is_chat, must_leave;
+	struct ctx ctx;
+	struct grpc_stream *stream;
+};
+
+static int receive_one(struct talk *t, const uint8_t **ret, size_t *ret_n, struct err *err)
+{
+	int r = grpc_stream_receive(t->stream, ret, ret_n, err);
+
+	return r == 0 ? err_set(err, ERR_OUT_OF_RANGE, "the server has ended") : r;
+}
+
+static int send_all(struct talk *t, long *ret_number, struct err *err)
+{
+	char *bytes = arena_alloc(t->ctx.arena, t->size + 1);
+	const uint8_t *echo = NULL;
+	size_t n = 0;
+
+	fill(bytes, t->size);
+	for (unsigned i = 0; i < t->count; i++) {
+		/* How it ended is what is received, whether or not there was room to send. */
+		if (grpc_stream_send(t->stream, bytes, t->size, err) < 0 && !t->is_chat)
+			return -1;
+		if (t->pause_ms > 0)
+			(void)poll(NULL, 0, (int)t->pause_ms);
+		if (!t->is_chat)
+			continue;
+		if (receive_one(t, &echo, &n, err) < 0)
+			return -1;
+		if (n != t->size || memcmp(echo, bytes, n) != 0)
+			return err_set(err, ERR_DATA_LOSS, "echo differs");
+		*ret_number = i + 1;
+	}
+	return 0;
+}
+
+static int finish_talk(struct talk *t, long *ret_number, struct err *err)
+{
+	const uint8_t *m = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	grpc_stream_close_send(t->stream);
+	if (!t->is_chat) {
+		char text[32] = "";
+
+		if (receive_one(t, &m, &n, err) < 0)
+			return -1;
+		snprintf(text, sizeof(text), "%.*s", (int)n, (const char *)m);
+		*ret_number = strtol(text, NULL, 10);
+	}
+	r = grpc_stream_receive(t->stream, &m, &n, err);
+	return r > 0 ? err_set(err, ERR_DATA_LOSS, "more than was to come") : r;
+}
+
+static void do_talk(struct talk *t, int64_t timeout_ns)
+{
+	struct job j = { .number = 0 };
+
+	ctx_init(&t->ctx, timeout_ns);
+	if (grpc_stream_open(channel, &t->ctx, t->path, NULL, &t->stream, &j.err) == 0 &&
+	    send_all(t, &j.number, &j.err) == 0 &&
+	    (t->must_leave || finish_talk(t, &j.number, &j.err) == 0))
+		j.err = (struct err){ .code = ERR_OK };
+	grpc_stream_free(t->stream);
+	ctx_done(&t->ctx);
+	answer(&j);
+}
+
+static bool parse_talk(const char *what, const char *spec, unsigned count, struct talk *ret)
+{
+	char method[24] = "";
+
+	*ret = (struct talk){ .count = count,
+			      .is_chat = !str_is_equal(what, "upload"),
+			      .must_leave = str_is_equal(what, "leave") };
+	if (sscanf(spec, "%23[^,],%u,%u", method, &ret->size, &ret->pause_ms) != 3)
+		return false;
+	snprintf(ret->path, sizeof(ret->path), "/interop.Test/%s", method);
+	return ret->must_leave || !ret->is_chat || str_is_equal(what, "chat");
+}
+
+static void do_metadata(const char *value)
+{
+	const struct grpc_metadata m = { "authorization", value };
+	const struct grpc_call_options opts = { .metadata = &m, .n_metadata = 1 };
+	const uint8_t *reply = NULL;
+	struct job j = { .number = 0 };
+	size_t n = 0;
+
+	ctx_init(&j.ctx, 0);
+	if (grpc_channel_call_with(channel, &j.ctx, "/interop.Test/Metadata", &opts, "", 0, &reply,
+				   &n, &j.err) == 0) {
+		j.err = (struct err){ .code = ERR_OK };
+		snprintf(j.err.msg, sizeof(j.err.msg), "%.*s", (int)n, (const char *)reply);
+		j.number = (long)n;
+	}
+	ctx_done(&j.ctx);
+	answer(&j);
+}
+
 static int obey(const char *line)
 {
 	char what[16] = "", arg[48] = "";
 	unsigned a = 0, b = 0;
+	struct talk talk;
 	int n = sscanf(line, "%15s %47s %u %u", what, arg, &a, &b);
 
 	if (n == 4 && str_is_equal(what, "call"))
@@ -166,6 +278,10 @@ static int obey(const char *line)
 		do_cancel(arg, a * NS_PER_MS);
 	else if (n == 3 && str_is_equal(what, "stream"))
 		do_stream(arg, a);
+	else if (n == 3 && str_is_equal(what, "metadata"))
+		do_metadata(arg);
+	else if (n == 4 && parse_talk(what, arg, a, &talk))
+		do_talk(&talk, b * NS_PER_MS);
 	else
 		return -1;
 	return 0;

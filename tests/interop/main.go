@@ -87,6 +87,7 @@ func main() {
 	}
 	addOurClientChecks()
 	addClientChecks()
+	addStreamChecks()
 	addFramerChecks()
 	addDrainCheck()
 	passed, failed := 0, 0

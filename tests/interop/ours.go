@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -26,6 +27,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -68,6 +70,51 @@ func (s *goServer) stream(_ any, stream grpc.ServerStream) error {
 	return nil
 }
 
+// sum receives all and says how many there were; pause is the time that each takes.
+func (s *goServer) sum(stream grpc.ServerStream, pause time.Duration) error {
+	count, size := 0, 0
+	for {
+		var m []byte
+		err := stream.RecvMsg(&m)
+		if errors.Is(err, io.EOF) {
+			reply := []byte(fmt.Sprintf("%d %d", count, size))
+			return stream.SendMsg(&reply)
+		}
+		if err != nil {
+			s.ended.Add(1)
+			return err
+		}
+		count, size = count+1, size+len(m)
+		time.Sleep(pause)
+	}
+}
+
+// chat sends each message back, most of them at most.
+func (s *goServer) chat(stream grpc.ServerStream, most int, pause time.Duration) error {
+	for range most {
+		var m []byte
+		err := stream.RecvMsg(&m)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			s.ended.Add(1)
+			return err
+		}
+		time.Sleep(pause)
+		if err := stream.SendMsg(&m); err != nil {
+			s.ended.Add(1)
+			return err
+		}
+	}
+	return nil
+}
+
+func streams(name string, fn func(stream grpc.ServerStream) error) grpc.StreamDesc {
+	return grpc.StreamDesc{StreamName: name, ServerStreams: true, ClientStreams: true,
+		Handler: func(_ any, stream grpc.ServerStream) error { return fn(stream) }}
+}
+
 func newGoServer(network, address string, opts ...grpc.ServerOption) *goServer {
 	l, err := net.Listen(network, address)
 	if err != nil {
@@ -96,9 +143,18 @@ func newGoServer(network, address string, opts ...grpc.ServerOption) *goServer {
 				<-s.release
 				return []byte("held"), nil
 			}),
+			unary("Metadata", func(_ *goServer, ctx context.Context, _ []byte) ([]byte, error) {
+				return []byte(strings.Join(metadata.ValueFromIncomingContext(ctx, "authorization"), ",")), nil
+			}),
 		},
 		Streams: []grpc.StreamDesc{{StreamName: "Stream", ServerStreams: true,
-			Handler: func(_ any, stream grpc.ServerStream) error { return s.stream(nil, stream) }}},
+			Handler: func(_ any, stream grpc.ServerStream) error { return s.stream(nil, stream) }},
+			streams("Sum", func(stream grpc.ServerStream) error { return s.sum(stream, 0) }),
+			streams("SlowSum", func(stream grpc.ServerStream) error { return s.sum(stream, 2*time.Millisecond) }),
+			streams("Chat", func(stream grpc.ServerStream) error { return s.chat(stream, 1<<30, 0) }),
+			streams("SlowChat", func(stream grpc.ServerStream) error { return s.chat(stream, 1<<30, 5*time.Millisecond) }),
+			streams("LeaveEarly", func(stream grpc.ServerStream) error { return s.chat(stream, 2, 0) }),
+		},
 	}, s)
 	go s.Serve(l)
 	return s
@@ -338,6 +394,31 @@ func addOurClientChecks() {
 		}
 		return s.waitEnded(1)
 	})
+	ours("client stream of 10000 messages", told("upload Sum,1000,0 10000 0", codes.OK, 10000, ""))
+	ours("client stream of no message", told("upload Sum,0,0 0 0", codes.OK, 0, ""))
+	ours("client stream of messages larger than the window", told("upload Sum,3000000,0 5 0", codes.OK, 5, ""))
+	ours("client stream to a slow reader", told("upload SlowSum,20000,0 300 0", codes.OK, 300, ""))
+	ours("client stream of a slow writer", told("upload Sum,10,5 50 0", codes.OK, 50, ""))
+	ours("conversation of 10000 messages", told("chat Chat,100,0 10000 0", codes.OK, 10000, ""))
+	ours("conversation with a slow server", told("chat SlowChat,100,0 50 0", codes.OK, 50, ""))
+	ours("conversation of large messages", told("chat Chat,4194304,0 3 0", codes.OK, 3, ""))
+	ours("server that leaves a conversation", told("chat LeaveEarly,10,0 5 0", codes.OutOfRange, 2, "ended"))
+	ours("upload to a server that leaves", told("leave LeaveEarly,10,0 2 0", codes.OK, 2, ""))
+	ours("leaving a conversation ends its handler", func(s *goServer, c *ourClient, _ string) error {
+		c.tell("leave Chat,100,0 3 0")
+		if err := c.want(codes.OK, 3, ""); err != nil {
+			return err
+		}
+		return s.waitEnded(1)
+	})
+	ours("deadline in the middle of a conversation", func(s *goServer, c *ourClient, _ string) error {
+		c.tell("chat SlowChat,100,0 100000 200")
+		if err := c.want(codes.DeadlineExceeded, -1, ""); err != nil {
+			return err
+		}
+		return s.waitEnded(1)
+	})
+	ours("metadata", told("metadata Bearer-abc 0", codes.OK, 10, "Bearer-abc"))
 	ours("100 at once", told("many Echo 100", codes.OK, 100, ""))
 	ours("100 at once where 4 streams are allowed", told("many Echo 100", codes.OK, 100, ""), grpc.MaxConcurrentStreams(4))
 	ours("GOAWAY: the held call ends well, others go to the next server", goesOnElsewhere)

@@ -9,9 +9,14 @@
  *   Slow               waits until its ctx is over, then counts itself in Stats
  *   Hold               waits until a Release
  *   Stream             "count size": that many messages; counts itself in Stats when cut short
+ *   Sum, SlowSum       receives all (SlowSum: with 2 ms between); "messages bytes"
+ *   Chat               sends each message back; counts itself in Stats when cut short
+ *   LeaveEarly         ends well after two messages
+ *   Metadata           the value of "authorization"
  *   Stats              "slow=N streams=N rss=KiB"
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -129,6 +134,85 @@ static void stream(struct grpc_call *call, void *arg)
 	grpc_call_finish(call);
 }
 
+/* Zero milliseconds is no pause at all. */
+static void pause_ms(int ms)
+{
+	if (ms > 0)
+		(void)poll(NULL, 0, ms);
+}
+
+static void sum_with(struct grpc_call *call, int ms)
+{
+	const uint8_t *m = NULL;
+	struct err err = { 0 };
+	unsigned count = 0;
+	size_t n = 0, bytes = 0;
+	char *text = NULL;
+	int r = 0;
+
+	for (; (r = grpc_call_receive(call, &m, &n, &err)) == 1; count++) {
+		bytes += n;
+		pause_ms(ms);
+	}
+	if (r < 0) {
+		atomic_fetch_add(&n_cut_streams, 1);
+		grpc_call_fail(call, &err);
+		return;
+	}
+	text = arena_printf(grpc_call_ctx(call)->arena, "%u %zu", count, bytes);
+	grpc_call_reply(call, text, strlen(text));
+}
+
+static void sum(struct grpc_call *call, void *arg)
+{
+	(void)arg;
+	sum_with(call, 0);
+}
+
+static void slow_sum(struct grpc_call *call, void *arg)
+{
+	(void)arg;
+	sum_with(call, 2);
+}
+
+static void chat_for(struct grpc_call *call, unsigned most)
+{
+	const uint8_t *m = NULL;
+	struct err err = { 0 };
+	size_t n = 0;
+	int r = 1;
+
+	for (unsigned i = 0; i < most && (r = grpc_call_receive(call, &m, &n, &err)) == 1; i++)
+		if ((r = grpc_call_send(call, m, n, &err)) < 0)
+			break;
+	if (r >= 0) {
+		grpc_call_finish(call);
+		return;
+	}
+	atomic_fetch_add(&n_cut_streams, 1);
+	grpc_call_fail(call, &err);
+}
+
+static void chat(struct grpc_call *call, void *arg)
+{
+	(void)arg;
+	chat_for(call, UINT_MAX);
+}
+
+static void leave_early(struct grpc_call *call, void *arg)
+{
+	(void)arg;
+	chat_for(call, 2);
+}
+
+static void metadata(struct grpc_call *call, void *arg)
+{
+	const char *value = grpc_call_metadata(call, "authorization");
+
+	(void)arg;
+	grpc_call_reply(call, value ? value : "", value ? strlen(value) : 0);
+}
+
 static void stats(struct grpc_call *call, void *arg)
 {
 	autofree char *status = NULL;
@@ -153,6 +237,17 @@ static const struct grpc_method methods[] = {
 	{ .path = "/interop.Test/Hold", .fn = hold, .lane = LANE_HOST },
 	{ .path = "/interop.Test/Release", .fn = release, .lane = LANE_STORE },
 	{ .path = "/interop.Test/Stream", .fn = stream, .lane = LANE_API },
+	{ .path = "/interop.Test/Sum", .fn = sum, .lane = LANE_API, .kind = GRPC_CLIENT_STREAM },
+	{ .path = "/interop.Test/SlowSum",
+	  .fn = slow_sum,
+	  .lane = LANE_API,
+	  .kind = GRPC_CLIENT_STREAM },
+	{ .path = "/interop.Test/Chat", .fn = chat, .lane = LANE_API, .kind = GRPC_BIDI },
+	{ .path = "/interop.Test/LeaveEarly",
+	  .fn = leave_early,
+	  .lane = LANE_API,
+	  .kind = GRPC_BIDI },
+	{ .path = "/interop.Test/Metadata", .fn = metadata, .is_inline = true },
 	{ .path = "/interop.Test/Stats", .fn = stats, .is_inline = true },
 };
 
