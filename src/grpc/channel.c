@@ -259,6 +259,8 @@ static void on_headers(void *arg, struct h2_stream *s, const struct h2_header *h
 
 	(void)arg;
 	(void)is_trailers;
+	if (!r)
+		return;
 	r->is_processed = true;
 	read_status(r, h, n);
 	/* Over, though not all of ours may be sent. */
@@ -271,6 +273,10 @@ static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t
 	struct rpc *r = h2_stream_user(s);
 
 	(void)arg;
+	if (!r) {
+		h2_consume(s, n);
+		return;
+	}
 	pthread_mutex_lock(&r->lock);
 	str_append_wiping(&r->in, bytes, n);
 	/* A whole message of the largest size always fits; a caller who is slower than that stalls
@@ -288,6 +294,8 @@ static void on_stream_drained(void *arg, struct h2_stream *s)
 	struct rpc *r = h2_stream_user(s);
 
 	(void)arg;
+	if (!r)
+		return;
 	pthread_mutex_lock(&r->lock);
 	r->in_h2 = 0;
 	pthread_mutex_unlock(&r->lock);
@@ -308,10 +316,12 @@ static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
 	struct rpc *r = h2_stream_user(s);
 	char why[64] = "";
 
-	r->stream = NULL;
 	/* Later, since the stream counts until this returns. */
 	if (ss->ch->waiting)
 		ev_timer_start(ss->ch->room, 0, 0);
+	if (!r)
+		return;
+	r->stream = NULL;
 	if (error == H2_REFUSED_STREAM && !r->was_resent && !r->is_processed) {
 		r->was_resent = true;
 		channel_start_rpc(r);
@@ -460,10 +470,13 @@ void channel_end_rpc(void *rpc)
 	struct rpc *r = rpc;
 
 	if (r->stream) {
-		struct h2_conn *h2 = h2_conn_of(r->stream);
+		struct h2_stream *s = TAKE_PTR(r->stream);
 
-		h2_reset(r->stream, H2_CANCEL);
-		h2_conn_flush(h2);
+		/* Its end is told later, and the channel may be freed before. */
+		h2_stream_set_user(s, NULL);
+		h2_reset(s, H2_CANCEL);
+		h2_conn_flush(h2_conn_of(s));
+		rpc_unref(r);
 	} else if (r->is_waiting) {
 		remove_waiting(r);
 		rpc_unref(r);

@@ -423,9 +423,9 @@ TEST(a_handler_that_does_not_receive_stalls_its_client)
 	ASSERT_EQ(err.code, ERR_DEADLINE_EXCEEDED);
 	/* A window at the server, a queue in the stream, one before it. */
 	assert_in_range(sent, 1 << 20, 2 << 20);
-	close_stream(s, &ctx);
 	wait_for(&t.has_ended);
 	ASSERT_EQ(t.ended, ERR_DEADLINE_EXCEEDED);
+	close_stream(s, &ctx);
 }
 
 /* The limit is less than the window. */
