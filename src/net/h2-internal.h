@@ -8,6 +8,8 @@
 #include "base/vec.h"
 #include "net/h2.h"
 
+#define H2_HEADERS_MAX (64u << 10) /* of a block, counted as RFC 9113 §6.5.2 does */
+
 struct h2_stream {
 	struct h2 *h;
 	struct h2_stream *prev, *next;

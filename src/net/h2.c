@@ -37,9 +37,8 @@
 
 #define STREAM_WINDOW (1 << 20)
 #define CONN_WINDOW (4 << 20)
-#define HEADERS_MAX (64u << 10) /* counted as RFC 9113 §6.5.2 does */
-#define FRAME_HEAD 9u           /* RFC 9113 §4.1 */
-#define USUAL_REPLY 500u        /* bytes of frames, so that most are gathered without growing */
+#define FRAME_HEAD 9u    /* RFC 9113 §4.1 */
+#define USUAL_REPLY 500u /* bytes of frames, so that most are gathered without growing */
 #define DRAIN_GRACE_NS (100 * NS_PER_MS)
 
 static struct h2_stream *find_stream(nghttp2_session *ng, int32_t id)
@@ -158,7 +157,7 @@ struct h2 *h2_new(const struct h2_options *opts, int64_t now_ns)
 	const nghttp2_settings_entry server[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_MAX_STREAMS },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADERS_MAX },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADERS_MAX },
 	};
 	const nghttp2_settings_entry client[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },

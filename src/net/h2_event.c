@@ -17,7 +17,6 @@
 #include "base/mem.h"
 #include "net/h2-internal.h"
 
-#define HEADERS_MAX (64u << 10) /* counted as RFC 9113 §6.5.2 does */
 #define HEADER_COST 32
 #define EVENTS_MAX 32u
 #define TEXT_MAX 1024u
@@ -73,7 +72,7 @@ int h2_block_field(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_
 	if (!s || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
 	h->list_size += name_len + value_len + HEADER_COST;
-	if (h->list_size > HEADERS_MAX) {
+	if (h->list_size > H2_HEADERS_MAX) {
 		nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_ENHANCE_YOUR_CALM);
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
