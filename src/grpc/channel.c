@@ -333,6 +333,10 @@ static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
 		finish_unavailable(r, failure->msg);
 	} else if (error == H2_NO_ERROR) {
 		finish_unavailable(r, "stream ended without a status");
+	} else if (error == H2_CANCEL && clock_now_ns() >= r->deadline_ns) {
+		/* A server that keeps the deadline too may be a moment faster than we are. */
+		finish(r, &(struct err){ .code = ERR_DEADLINE_EXCEEDED,
+					 .msg = "the server gave the call up at its deadline" });
 	} else {
 		snprintf(why, sizeof(why), "stream reset by the peer (HTTP/2 error %u)", error);
 		finish_unavailable(r, why);
