@@ -194,24 +194,55 @@ struct registry_pools registry_pools(const struct registry *r, struct arena *a)
 	return pools;
 }
 
+static const struct backend_kind *const kinds[] = { &pool_kind, &mem_kind };
+
+static const struct backend_kind *find_kind(const char *name, size_t n, struct err *err)
+{
+	char known[64] = "";
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t len = strlen(known);
+
+		if (strlen(kinds[i]->name) == n && memcmp(kinds[i]->name, name, n) == 0)
+			return kinds[i];
+		(void)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+			       kinds[i]->name); /* fits: the table is short */
+	}
+	err_set(err, ERR_INVALID_ARGUMENT, "'%.*s' is no kind of backend; there are: %s", (int)n,
+		name, known);
+	return NULL;
+}
+
+int registry_configure(struct arena *a, const char *text, struct backend_config *config,
+		       struct err *err)
+{
+	const char *colon = strchr(text, ':');
+	const struct backend_kind *kind;
+
+	if (text[0] == '/' || !colon)
+		kind = &pool_kind;
+	else
+		kind = find_kind(text, (size_t)(colon - text), err);
+	if (!kind)
+		return -1;
+	config->kind = kind->name;
+	return kind->configure(a,
+			       kind == &pool_kind && (text[0] == '/' || !colon) ? text : colon + 1,
+			       config, err);
+}
+
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
 		  struct err *err)
 {
 	struct backend_config named = *config;
+	const struct backend_kind *kind;
 	struct backend *b = NULL;
-	int rc;
 
 	named.name = str_or(config->name, "default");
 	if (registry_check_name(named.name, err) < 0)
 		return -1;
-	if (str_is_equal(config->kind, "pool"))
-		rc = pool_open(ctx, &named, r, &b, err);
-	else if (str_is_equal(config->kind, "mem"))
-		rc = mem_open(ctx, &named, &b, err);
-	else
-		rc = err_set(err, ERR_INVALID_ARGUMENT, "unknown kind of backend '%s' (pool, mem)",
-			     config->kind);
-	if (rc < 0)
+	kind = find_kind(config->kind, strlen(config->kind), err);
+	if (!kind || kind->open(ctx, &named, r, &b, err) < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b->ops);
 	b->where = xstrdup(where_of(config));

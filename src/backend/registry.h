@@ -16,10 +16,9 @@ struct registry;
 struct registry *registry_new(void);
 void registry_free(struct registry *r); /* closes every backend */
 
-/* What the command line asks for: --pool=NAME=DIR, --pool-image=FILE --pool-size=BYTES,
- * --backend=mem. */
+/* What the command line asks for: --pool=NAME=KIND:SPEC, --pool-image=FILE --pool-size=BYTES. */
 struct backend_config {
-	const char *kind;    /* "pool" or "mem" */
+	const char *kind;    /* "pool", "mem" */
 	const char *name;    /* pool name; "" gives "default" */
 	const char *node_id; /* of this node; NULL or "": not known, and not recorded in pools */
 	bool may_init; /* pool: a directory that is not the root of its filesystem may become one */
@@ -30,6 +29,24 @@ struct backend_config {
 	uint64_t reserve_bytes; /* pool: kept free; 0 = max(5 %, 1 GiB) but at most a quarter of the
 				   pool */
 };
+
+/*
+ * A kind of backend: one row in registry.c, so that a process can have pools of several.
+ */
+struct backend_kind {
+	const char *name;
+	/* What a person wrote behind "KIND:", as members of the config; in the arena. No I/O.
+	 * INVALID_ARGUMENT says what is wrong with it. */
+	int (*configure)(struct arena *a, const char *spec, struct backend_config *config,
+			 struct err *err);
+	/* As registry_open; others is what is open already. */
+	int (*open)(struct ctx *ctx, const struct backend_config *config,
+		    const struct registry *others, struct backend **ret_backend, struct err *err);
+};
+/* "KIND:SPEC", or a bare path, which is a pool's, into kind and what goes with it.
+ * INVALID_ARGUMENT: no such kind (names those there are), or the kind's own. */
+int registry_configure(struct arena *a, const char *text, struct backend_config *config,
+		       struct err *err);
 
 /*
  * Opens and adds. INVALID_ARGUMENT: malformed name ([a-z0-9-]{1,63}). FAILED_PRECONDITION:

@@ -12,20 +12,23 @@
 
 #include "base/num.h"
 #include "base/path.h"
+#include "base/str.h"
 
 #define MEM_SIZE_DEFAULT (8 * GIB)
 
-/* "fast=/srv/pool" or "/srv/pool": a name never begins with a slash, and where there is a '=' there
- * is a name: "=/srv/pool" comes of a variable that is empty, and "default" would hide that. */
+/* "fast=pool:/srv/pool", "fast=/srv/pool" or "/srv/pool": a name never begins with a slash and has
+ * no colon, and where there is a '=' before both there is a name: "=/srv/pool" comes of a variable
+ * that is empty, and "default" would hide that. */
 static int split_value(struct arena *a, const char *option, const char *value,
-		       const char **ret_name, const char **ret_path, struct err *err)
+		       const char **ret_name, const char **ret_spec, struct err *err)
 {
-	const char *path = value, *name = "default";
-	const char *equals = strchr(value, '=');
+	const char *name = "default";
+	size_t n = strcspn(value, "/:=");
 
-	if (value[0] != '/' && equals) {
-		name = arena_strndup(a, value, (size_t)(equals - value));
-		path = equals + 1;
+	*ret_spec = value;
+	if (value[n] == '=') {
+		name = arena_strndup(a, value, n);
+		*ret_spec = value + n + 1;
 		if (name[0] == '\0')
 			return err_set(
 				err, ERR_INVALID_ARGUMENT,
@@ -35,26 +38,20 @@ static int split_value(struct arena *a, const char *option, const char *value,
 		if (registry_check_name(name, err) < 0)
 			return err_wrap(err, "--%s=%s", option, value);
 	}
-	if (!path_is_clean(path) || strcmp(path, "/") == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--%s=%s: '%s' is not an absolute path without '.', '..' and double "
-			       "slashes",
-			       option, value, path);
 	*ret_name = name;
-	*ret_path = path;
 	return 0;
 }
 
 static const char *place_of(const struct backend_config *config)
 {
-	return config->image ? config->image : config->dir;
+	return config->image ? config->image : config->dir; /* NULL: nowhere */
 }
 
 static int add_config(struct backend_config *configs, size_t *n, const char *option,
 		      const struct backend_config *config, struct err *err)
 {
 	for (size_t i = 0; i < *n; i++) {
-		if (strcmp(place_of(&configs[i]), place_of(config)) == 0)
+		if (place_of(config) && str_is_equal(place_of(&configs[i]), place_of(config)))
 			return err_set(err, ERR_INVALID_ARGUMENT,
 				       "--%s: '%s' is given twice; several pools may have one "
 				       "name, each is a place of its own",
@@ -109,12 +106,15 @@ int pools_configure(struct arena *a, const struct pools_options *opts, const cha
 		return -1;
 	configs = arena_array(a, opts->pool.n + opts->image.n, sizeof(*configs));
 	for (size_t i = 0; i < opts->pool.n; i++) {
-		struct backend_config config = { .kind = "pool",
-						 .may_init = opts->init,
+		struct backend_config config = { .may_init = opts->init,
 						 .reserve_bytes = opts->reserve };
+		const char *spec;
 
-		if (split_value(a, "pool", opts->pool.v[i], &config.name, &config.dir, err) < 0 ||
-		    add_config(configs, &n, "pool", &config, err) < 0)
+		if (split_value(a, "pool", opts->pool.v[i], &config.name, &spec, err) < 0)
+			return -1;
+		if (registry_configure(a, spec, &config, err) < 0)
+			return err_wrap(err, "--pool=%s", opts->pool.v[i]);
+		if (add_config(configs, &n, "pool", &config, err) < 0)
 			return -1;
 	}
 	for (size_t i = 0; i < opts->image.n; i++) {
@@ -125,8 +125,14 @@ int pools_configure(struct arena *a, const struct pools_options *opts, const cha
 		};
 
 		if (split_value(a, "pool-image", opts->image.v[i], &config.name, &config.image,
-				err) < 0 ||
-		    add_config(configs, &n, "pool-image", &config, err) < 0)
+				err) < 0)
+			return -1;
+		if (!path_is_clean(config.image) || strcmp(config.image, "/") == 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "--pool-image=%s: '%s' is not an absolute path without '.', "
+				       "'..' and double slashes",
+				       opts->image.v[i], config.image);
+		if (add_config(configs, &n, "pool-image", &config, err) < 0)
 			return -1;
 		configs[n - 1].dir = arena_printf(a, "%s.pool", config.image);
 	}

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/opt.h"
 #include "base/str.h"
 #include "host/mkfs.h"
 #include "volume/size.h"
@@ -411,8 +412,8 @@ static int mem_settle(struct backend *b, struct ctx *ctx, const char *token, con
 	return 0;
 }
 
-int mem_open(struct ctx *ctx, const struct backend_config *config, struct backend **ret_backend,
-	     struct err *err)
+static int mem_open(struct ctx *ctx, const struct backend_config *config,
+		    const struct registry *others, struct backend **ret_backend, struct err *err)
 {
 	struct mem *m;
 
@@ -453,3 +454,15 @@ static const struct backend_ops mem_ops = {
 	.note_set = mem_note_set,
 	.settle = mem_settle,
 };
+
+/* "8Gi" */
+static int mem_configure(struct arena *a, const char *spec, struct backend_config *config,
+			 struct err *err)
+{
+	if (opt_parse_bytes(spec, &config->mem_bytes) < 0 || config->mem_bytes == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "'%.80s' is no size of a pool in memory; write mem:8Gi", spec);
+	return 0;
+}
+
+const struct backend_kind mem_kind = { "mem", mem_configure, mem_open };

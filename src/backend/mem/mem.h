@@ -4,9 +4,8 @@
 
 #include "backend/registry.h"
 
-/* Volumes in memory: gone when this process ends. config->mem_bytes (0: 1 GiB) is what they may
- * take together. */
-int mem_open(struct ctx *ctx, const struct backend_config *config, struct backend **ret_backend,
-	     struct err *err);
+/* Volumes in memory: gone when this process ends. "mem:8Gi": config->mem_bytes (0: 1 GiB) is what
+ * they may take together. */
+extern const struct backend_kind mem_kind;
 
 #endif

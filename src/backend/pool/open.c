@@ -18,6 +18,7 @@
 
 #include "backend/pool/pool-internal.h"
 #include "base/mem.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
@@ -245,11 +246,12 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	if (pool_take_lock(p->meta_fd, p->dir, &p->lock_fd, err) < 0 ||
 	    take_identity(p, &seen, err) < 0 || check_others(p, others, err) < 0)
 		return -1;
+	pool_sweep_work(p);
 	return pool_scan(p, err);
 }
 
-int pool_open(struct ctx *ctx, const struct backend_config *config, const struct registry *others,
-	      struct backend **ret_backend, struct err *err)
+static int pool_open(struct ctx *ctx, const struct backend_config *config,
+		     const struct registry *others, struct backend **ret_backend, struct err *err)
 {
 	struct pool *p = xcalloc(1, sizeof(*p));
 
@@ -297,3 +299,17 @@ static const struct backend_ops pool_ops = {
 	.note_set = pool_note_set,
 	.settle = pool_settle,
 };
+
+/* "/srv/pool" */
+static int pool_configure(struct arena *a, const char *spec, struct backend_config *config,
+			  struct err *err)
+{
+	if (!path_is_clean(spec) || str_is_equal(spec, "/"))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "'%s' is not an absolute path without '.', '..' and double slashes",
+			       spec);
+	config->dir = arena_strdup(a, spec);
+	return 0;
+}
+
+const struct backend_kind pool_kind = { "pool", pool_configure, pool_open };

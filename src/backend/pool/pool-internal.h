@@ -40,6 +40,9 @@ int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *e
 /* What is recorded of a pool, as it is now; the identity is left zero. */
 int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err);
 
+/* work.c: removes what is in .cleat/work, with the lock held. What cannot be is logged. */
+void pool_sweep_work(const struct pool *p);
+
 /* volume.c */
 enum pool_file {
 	POOL_FILE_VOLUME,

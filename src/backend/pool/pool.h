@@ -6,14 +6,13 @@
 #include "host/repair.h"
 
 /*
- * Opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not suitable, not where
- * it was when it was last served, no pool yet and not the root of its filesystem (unless
- * config->may_init), or another living process has it; says what was found and the way out.
- * ALREADY_EXISTS: others has a pool on the same filesystem, or one of the same identity. Nothing
- * but ".cleat" is made in the directory, and not even that when it is refused.
+ * "pool:/DIR": opens the directory (or image) of config as a pool. FAILED_PRECONDITION: not
+ * suitable, not where it was when it was last served, no pool yet and not the root of its
+ * filesystem (unless config->may_init), or another living process has it; says what was found and
+ * the way out. ALREADY_EXISTS: others has a pool on the same filesystem, or one of the same
+ * identity. Nothing but ".cleat" is made in the directory, and not even that when it is refused.
  */
-int pool_open(struct ctx *ctx, const struct backend_config *config, const struct registry *others,
-	      struct backend **ret_backend, struct err *err);
+extern const struct backend_kind pool_kind;
 
 /*
  * Has the filesystem of one volume checked, or repaired, by its own tool, while the pool may be

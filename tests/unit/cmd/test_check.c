@@ -140,6 +140,40 @@ TEST(pools_become_configurations)
 	ASSERT_EQ(c[0].reserve_bytes, MIB);
 }
 
+TEST(pools_of_several_kinds_may_be_in_one_process)
+{
+	autoarena struct arena *a = arena_new();
+	const char *pools[] = { "pool:/a", "fast=pool:/b", "ram=mem:1Gi", "mem:512Mi", "/c:d" };
+	static const char *const wrong[][2] = {
+		{ "x=disk:/a", "'disk' is no kind of backend; there are: pool, mem" },
+		{ "mem:", "mem:8Gi" },
+		{ "mem:zero", "mem:8Gi" },
+		{ "x=pool:relative", "not an absolute path" },
+	};
+	struct pools_options opts = { .pool = { pools, 5 }, .backend = "pool" };
+	struct backend_config *c;
+	struct err err;
+	size_t n;
+
+	ASSERT_OK(pools_configure(a, &opts, "n1", &c, &n, &err), &err);
+	ASSERT_EQ(n, 5);
+	ASSERT_STR(c[0].dir, "/a");
+	ASSERT_STR(c[1].name, "fast");
+	ASSERT_STR(c[1].dir, "/b");
+	ASSERT_STR(c[2].name, "ram");
+	ASSERT_STR(c[2].kind, "mem");
+	ASSERT_TRUE(c[2].mem_bytes == GIB && c[3].mem_bytes == GIB / 2);
+	ASSERT_STR(c[3].name, "default");
+	ASSERT_STR(c[4].dir, "/c:d"); /* a path is a path */
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		const char *one[] = { wrong[i][0] };
+
+		opts.pool = (struct opt_list){ one, 1 };
+		ASSERT_ERR(pools_configure(a, &opts, "n1", &c, &n, &err), &err,
+			   ERR_INVALID_ARGUMENT, wrong[i][1]);
+	}
+}
+
 TEST(contradicting_pools_are_refused)
 {
 	const char *twice[] = { "/a", "x=/a" }, *relative[] = { "x=a/b" }, *dots[] = { "/a/../b" };
@@ -224,6 +258,6 @@ TEST(the_controllers_times_must_fit_each_other)
 RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(a_driver_may_be_told_of_kubelet),
 	  UNIT(what_is_missing_is_named), UNIT(tls_is_all_or_nothing),
 	  UNIT(open_tcp_needs_tls_or_a_clear_word), UNIT(pools_become_configurations),
-	  UNIT(contradicting_pools_are_refused),
+	  UNIT(pools_of_several_kinds_may_be_in_one_process), UNIT(contradicting_pools_are_refused),
 	  UNIT(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp),
 	  UNIT(the_controllers_times_must_fit_each_other))
