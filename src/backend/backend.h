@@ -26,12 +26,12 @@
  */
 struct backend;
 
-/* What a backend can do, bit by bit; a set bit means that the pointer of the same name is there
- * (registry.c asserts). */
+/* What an instance can do, bit by bit; a set bit means that the pointers of the same name are there
+ * (registry.c asserts). What the driver advertises is computed from them. */
 enum backend_cap {
 	BACKEND_ATTACH = 1 << 0, /* attach, detach: block devices on this host */
 	BACKEND_NOTES = 1 << 1,  /* note_get, note_set */
-	BACKEND_GROW = 1 << 2,   /* for what comes: none of these is used yet */
+	BACKEND_GROW = 1 << 2,   /* for what comes: none of these has an operation yet */
 	BACKEND_SNAPSHOT = 1 << 3,
 	BACKEND_CLONE = 1 << 4,
 };
@@ -88,6 +88,9 @@ struct backend_device {
 };
 
 struct backend_attach_options {
+	/* As the CO gave them, for storage that is elsewhere; NULL: none. */
+	const struct secrets *secrets;
+	const struct strmap *volume_context, *publish_context;
 	bool read_only;
 	bool hold; /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR
 		    */
@@ -101,7 +104,6 @@ typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol); /* 
 
 struct backend_ops {
 	const char *name; /* "pool", "mem" */
-	unsigned caps;
 
 	void (*close)(struct backend *b);
 	/* NULL: nothing to do. Lets go of all that keeps the place busy, so that it can be
@@ -123,9 +125,11 @@ struct backend_ops {
 	int (*create)(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		      struct backend_volume *ret_vol, struct err *err);
 
-	/* 0 also when there is none. FAILED_PRECONDITION: attached here, or damaged; it is then
+	/* secrets: of the request, may be NULL. 0 also when there is none. FAILED_PRECONDITION:
+	 * attached here, or damaged; it is then
 	 * untouched. */
-	int (*remove)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+	int (*remove)(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, struct err *err);
 
 	/* NOT_FOUND; a damaged one is found, with is_damaged. */
 	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
@@ -169,6 +173,16 @@ struct backend_ops {
 	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/*
+	 * Both NULL: its volumes have ids of ours (volume/id.h), made of its identity and the
+	 * token. Else it has handles of its own, such as another driver made: resolve says whether
+	 * volume_id is one and by which token the other operations know it, format_id makes the id
+	 * that CreateVolume answers. Neither looks at storage. resolve: 0, or NOT_FOUND.
+	 */
+	int (*resolve)(const struct backend *b, const char *volume_id,
+		       char ret_token[VOL_TOKEN_MAX], struct err *err);
+	void (*format_id)(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX]);
+
+	/*
 	 * One text of ≤ BACKEND_NOTE_MAX bytes kept with the volume for csi/node (how it is staged
 	 * and published). Survives SIGKILL of this process, need not survive a power cut. No note:
 	 * "". ret_note has room for BACKEND_NOTE_MAX + 1.
@@ -197,6 +211,7 @@ enum backend_life { BACKEND_SERVED, BACKEND_RETIRED, BACKEND_LET_GO };
 /* First member of every backend's own struct. */
 struct backend {
 	const struct backend_ops *ops;
+	unsigned caps;
 	char *pool_name;
 	struct uuid identity;
 	struct uuid filesystem; /* that it lies on; zero: on none that another could share */
@@ -216,7 +231,8 @@ int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_in
 		 struct err *err);
 int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		   struct backend_volume *ret_vol, struct err *err);
-int backend_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct secrets *secrets, struct err *err);
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 		 struct backend_volume *ret_vol, struct err *err);
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
@@ -236,5 +252,9 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 		     struct err *err);
 int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		   struct err *err);
+/* Also of a retired backend: it asks nothing of the storage. */
+int backend_resolve(const struct backend *b, const char *volume_id, char ret_token[VOL_TOKEN_MAX],
+		    struct err *err);
+void backend_format_id(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX]);
 
 #endif

@@ -10,6 +10,8 @@
 #include "backend/backend.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
 #define LOG_ROOM "backend"
 #include "base/log.h"
@@ -119,13 +121,14 @@ int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec
 	return finish(b, "create", spec->token, rc, err);
 }
 
-int backend_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct secrets *secrets, struct err *err)
 {
 	int rc;
 
 	if (!vol_token_is_valid(token))
 		return 0;
-	rc = begin(b, err) < 0 ? -1 : b->ops->remove(b, ctx, token, err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->remove(b, ctx, token, secrets, err);
 	return finish(b, "remove", token, rc, err);
 }
 
@@ -153,7 +156,7 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	assert(!opts->reader || (opts->read_only && opts->hold));
 	rc = begin(b, err) < 0 || check_token(token, err) < 0
 		     ? -1
@@ -166,7 +169,7 @@ int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	rc = begin(b, err) < 0 || check_token(token, err) < 0
 		     ? -1
 		     : b->ops->find_device(b, ctx, token, ret_dev, err);
@@ -177,7 +180,7 @@ int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->detach(b, ctx, token, err);
@@ -189,7 +192,7 @@ int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	rc = begin(b, err) < 0 || check_token(token, err) < 0
 		     ? -1
 		     : b->ops->find_reader(b, ctx, token, ret_dev, err);
@@ -200,7 +203,7 @@ int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, s
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->drop_reader(b, ctx, token, err);
@@ -212,7 +215,7 @@ int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_NOTES);
+	assert(b->caps & BACKEND_NOTES);
 	rc = begin(b, err) < 0 || check_token(token, err) < 0
 		     ? -1
 		     : b->ops->note_get(b, ctx, token, ret_note, err);
@@ -224,7 +227,7 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_NOTES);
+	assert(b->caps & BACKEND_NOTES);
 	if (begin(b, err) < 0)
 		rc = -1;
 	else if (strlen(note) > BACKEND_NOTE_MAX)
@@ -240,9 +243,36 @@ int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const 
 {
 	int rc;
 
-	assert(b->ops->caps & BACKEND_ATTACH);
+	assert(b->caps & BACKEND_ATTACH);
 	if (!vol_token_is_valid(token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->settle(b, ctx, token, mount_path, err);
 	return finish(b, "settle", token, rc, err);
+}
+
+int backend_resolve(const struct backend *b, const char *volume_id, char ret_token[VOL_TOKEN_MAX],
+		    struct err *err)
+{
+	struct vol_id id;
+
+	if (b->ops->resolve)
+		return b->ops->resolve(b, volume_id, ret_token, err);
+	if (vol_id_parse(volume_id, &id, err) < 0)
+		return -1;
+	if (memcmp(&id.pool, &b->identity, sizeof(id.pool)) != 0)
+		return err_set(err, ERR_NOT_FOUND, "volume '%s' is of another pool", volume_id);
+	memcpy(ret_token, id.token, sizeof(id.token));
+	return 0;
+}
+
+void backend_format_id(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX])
+{
+	struct vol_id id = { .pool = b->identity };
+
+	if (b->ops->format_id) {
+		b->ops->format_id(b, token, ret_id);
+		return;
+	}
+	(void)snprintf(id.token, sizeof(id.token), "%s", token); /* a valid token fits */
+	vol_id_format(&id, ret_id);
 }

@@ -32,6 +32,7 @@ struct registry {
 	VEC(struct backend *) backends;
 	VEC(struct backend *) retired;
 	VEC(struct missing) missing;
+	unsigned caps; /* of all that were open, and of the kinds of those that are missing */
 };
 
 struct registry *registry_new(void)
@@ -101,10 +102,11 @@ int registry_check_name(const char *name, struct err *err)
 }
 
 /* A bit of caps is set exactly when its functions are there. */
-static void assert_ops(const struct backend_ops *ops)
+static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 {
-	bool can_attach = ops->caps & BACKEND_ATTACH;
-	bool can_note = ops->caps & BACKEND_NOTES;
+	const struct backend_ops *ops = b->ops;
+	bool can_attach = b->caps & BACKEND_ATTACH;
+	bool can_note = b->caps & BACKEND_NOTES;
 
 	assert(ops->name && ops->close && ops->info && ops->create && ops->remove && ops->stat &&
 	       ops->each);
@@ -112,6 +114,7 @@ static void assert_ops(const struct backend_ops *ops)
 	       can_attach == (ops->find_device != NULL) && can_attach == (ops->settle != NULL) &&
 	       can_attach == (ops->find_reader != NULL) &&
 	       can_attach == (ops->drop_reader != NULL));
+	assert((b->caps & ~kind->caps) == 0 && !ops->resolve == !ops->format_id);
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
 }
 
@@ -140,9 +143,33 @@ static void put_missing(struct registry *r, const char *name, const char *where,
 			 .name = xstrdup(name), .where = xstrdup(where), .why = xstrdup(why) }));
 }
 
+static const struct backend_kind *const kinds[] = { &pool_kind, &mem_kind };
+
+static const struct backend_kind *find_kind(const char *name, size_t n, struct err *err)
+{
+	char known[64] = "";
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t len = strlen(known);
+
+		if (strlen(kinds[i]->name) == n && memcmp(kinds[i]->name, name, n) == 0)
+			return kinds[i];
+		(void)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+			       kinds[i]->name); /* fits: the table is short */
+	}
+	err_set(err, ERR_INVALID_ARGUMENT, "'%.*s' is no kind of backend; there are: %s", (int)n,
+		name, known);
+	return NULL;
+}
+
 void registry_miss(struct registry *r, const struct backend_config *config, const char *why)
 {
+	const struct backend_kind *kind;
+	struct err ignored;
+
+	kind = find_kind(config->kind, strlen(config->kind), &ignored);
 	(void)lock(r);
+	r->caps |= kind ? kind->caps : 0;
 	put_missing(r, str_or(config->name, "default"), where_of(config), why);
 	unlock(r);
 }
@@ -194,25 +221,6 @@ struct registry_pools registry_pools(const struct registry *r, struct arena *a)
 	return pools;
 }
 
-static const struct backend_kind *const kinds[] = { &pool_kind, &mem_kind };
-
-static const struct backend_kind *find_kind(const char *name, size_t n, struct err *err)
-{
-	char known[64] = "";
-
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		size_t len = strlen(known);
-
-		if (strlen(kinds[i]->name) == n && memcmp(kinds[i]->name, name, n) == 0)
-			return kinds[i];
-		(void)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
-			       kinds[i]->name); /* fits: the table is short */
-	}
-	err_set(err, ERR_INVALID_ARGUMENT, "'%.*s' is no kind of backend; there are: %s", (int)n,
-		name, known);
-	return NULL;
-}
-
 int registry_configure(struct arena *a, const char *text, struct backend_config *config,
 		       struct err *err)
 {
@@ -244,11 +252,12 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	kind = find_kind(config->kind, strlen(config->kind), err);
 	if (!kind || kind->open(ctx, &named, r, &b, err) < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
-	assert_ops(b->ops);
+	assert_ops(b, kind);
 	b->where = xstrdup(where_of(config));
 	pthread_mutex_init(&b->use_lock, NULL);
 	(void)lock(r);
 	vec_push(&r->backends, b);
+	r->caps |= b->caps;
 	forget_missing(r, where_of(config));
 	unlock(r);
 	return 0;
@@ -319,4 +328,34 @@ struct backend *registry_find_filesystem(const struct registry *r, const struct 
 	static const struct uuid none;
 
 	return memcmp(fs, &none, sizeof(none)) == 0 ? NULL : find(r, has_filesystem, fs);
+}
+
+int registry_resolve(const struct registry *r, const char *volume_id, struct backend **ret_backend,
+		     char ret_token[VOL_TOKEN_MAX], struct err *err)
+{
+	autoarena struct arena *a = arena_new();
+	const struct registry_pools pools = registry_pools(r, a);
+	struct vol_id id;
+	struct err why;
+
+	for (size_t i = 0; i < pools.n; i++) {
+		if (backend_resolve(pools.v[i], volume_id, ret_token, &why) < 0)
+			continue;
+		*ret_backend = pools.v[i];
+		return 0;
+	}
+	if (vol_id_parse(volume_id, &id, err) < 0)
+		return -1;
+	memcpy(ret_token, id.token, sizeof(id.token));
+	*ret_backend = NULL;
+	return 0;
+}
+
+unsigned registry_caps(const struct registry *r)
+{
+	struct registry *shared = lock(r);
+	unsigned caps = shared->caps;
+
+	unlock(shared);
+	return caps;
 }

@@ -35,6 +35,7 @@ struct backend_config {
  */
 struct backend_kind {
 	const char *name;
+	unsigned caps; /* that an instance can have at most */
 	/* What a person wrote behind "KIND:", as members of the config; in the arena. No I/O.
 	 * INVALID_ARGUMENT says what is wrong with it. */
 	int (*configure)(struct arena *a, const char *spec, struct backend_config *config,
@@ -85,8 +86,18 @@ void registry_retire(struct registry *r, struct backend *b, const char *why);
 size_t registry_missing(const struct registry *r, struct arena *a,
 			const struct registry_missing **ret_missing);
 
+/* What some pool of the process can, also while it is missing: COs ask for capabilities once. */
+unsigned registry_caps(const struct registry *r);
+
 size_t registry_count(const struct registry *r);
 struct backend *registry_at(const struct registry *r, size_t i);
+/*
+ * Whose volume the id names, by asking each pool (backend_ops.resolve), and how that one calls it.
+ * *ret_backend is NULL for an id of ours whose pool is not here. NOT_FOUND: none of ours, and no
+ * pool's. FAILED_PRECONDITION: an id that another version of cleat made.
+ */
+int registry_resolve(const struct registry *r, const char *volume_id, struct backend **ret_backend,
+		     char ret_token[VOL_TOKEN_MAX], struct err *err);
 /* The first of this name; several pools may bear one, which is their kind. NULL if none. */
 struct backend *registry_find_name(const struct registry *r, const char *name);
 struct backend *registry_find_identity(const struct registry *r,

@@ -31,12 +31,20 @@ int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
 				       struct csi_controller_get_capabilities_response *ret,
 				       struct err *err)
 {
-	ret->capabilities = csi_capabilities(
-		ctx->arena,
-		CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) | CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) |
-			CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) | CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
-			CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER),
-		&ret->n_capabilities);
+	static const struct driver_capability table[] = {
+		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) | CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) |
+			  CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) | CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
+			  CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER),
+		  0 },
+		{ CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME), BACKEND_GROW },
+		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT) |
+			  CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS),
+		  BACKEND_SNAPSHOT },
+		{ CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME), BACKEND_CLONE },
+	};
+
+	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
+						&ret->n_capabilities);
 	return 0;
 }
 
@@ -102,21 +110,18 @@ static int add_to_page(void *arg, const struct backend_volume *vol)
 
 /* Where a token says to go on: the index of its pool and the volume token after which to begin. */
 static int parse_list_token(const struct registry_pools *pools, const char *token, size_t *ret_pool,
-			    struct vol_id *ret_id, struct err *err)
+			    char ret_after[VOL_TOKEN_MAX], struct err *err)
 {
 	struct err why;
 
 	*ret_pool = 0;
-	ret_id->token[0] = '\0';
+	ret_after[0] = '\0';
 	if (str_is_empty(token))
 		return 0;
-	if (vol_id_parse(token, ret_id, &why) == 0) {
-		for (size_t i = 0; i < pools->n; i++) {
-			*ret_pool = i;
-			if (memcmp(&pools->v[i]->identity, &ret_id->pool, sizeof(ret_id->pool)) ==
-			    0)
-				return 0;
-		}
+	for (size_t i = 0; i < pools->n; i++) {
+		*ret_pool = i;
+		if (backend_resolve(pools->v[i], token, ret_after, &why) == 0)
+			return 0;
 	}
 	return err_set(err, ERR_ABORTED,
 		       "starting_token: '%.64s' is no token of this list; begin again without one",
@@ -150,16 +155,16 @@ int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	struct csi_driver *d = impl;
 	struct page page = { .d = d, .a = ctx->arena, .max = LIST_PAGE_MAX };
 	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
-	struct vol_id from;
+	char after[VOL_TOKEN_MAX];
 	size_t pool;
 	int r;
 
 	if (fields_check(&csi_list_volumes_request_type, req, err) < 0 ||
-	    parse_list_token(&pools, req->starting_token, &pool, &from, err) < 0)
+	    parse_list_token(&pools, req->starting_token, &pool, after, err) < 0)
 		return -1;
 	if (req->max_entries > 0 && req->max_entries < page.max)
 		page.max = req->max_entries;
-	r = fill_page(&page, ctx, &pools, pool, from.token, err);
+	r = fill_page(&page, ctx, &pools, pool, after, err);
 	if (r == 0) {
 		ret->n_entries = page.entries.n;
 		for (size_t i = 0; i < page.entries.n; i++)

@@ -335,12 +335,12 @@ static int check_unused(struct ctx *ctx, const struct node_state *state, struct 
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
 			"volume '%s' is in use on this node: staged or published at '%s' as %s",
-			state->ref.id.token, path, state->device.path);
+			state->ref.token, path, state->device.path);
 	return 0;
 }
 
 static int delete_in_pool(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
-			  struct err *err)
+			  const struct secrets *secrets, struct err *err)
 {
 	struct node_state state;
 
@@ -348,12 +348,12 @@ static int delete_in_pool(struct csi_driver *d, struct ctx *ctx, const struct cs
 		return -1;
 	if (state.is_attached) {
 		if (check_unused(ctx, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-		    backend_detach(ref->pool, ctx, ref->id.token, err) < 0)
+		    backend_detach(ref->pool, ctx, ref->token, err) < 0)
 			return -1;
 	}
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	return backend_remove(ref->pool, ctx, ref->id.token, err);
+	return backend_remove(ref->pool, ctx, ref->token, secrets, err);
 }
 
 int driver_delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_volume_request *req,
@@ -361,19 +361,16 @@ int driver_delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_vo
 {
 	struct csi_driver *d = impl;
 	struct csi_ref ref;
-	struct vol_id id;
 	int r;
 
 	if (fields_check(&csi_delete_volume_request_type, req, err) < 0)
 		return -1;
-	if (vol_id_parse(req->volume_id, &id, err) < 0) /* no driver of ours made it: it is gone */
-		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	if (driver_find_pool(d, req->volume_id, &ref, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1; /* no driver of ours made it */
+	if (inflight_begin(d->inflight, ref.token, "DeleteVolume", err) < 0)
 		return -1;
-	if (inflight_begin(d->inflight, ref.id.token, "DeleteVolume", err) < 0)
-		return -1;
-	r = delete_in_pool(d, ctx, &ref, err);
-	inflight_end(d->inflight, ref.id.token);
+	r = delete_in_pool(d, ctx, &ref, &req->secrets, err);
+	inflight_end(d->inflight, ref.token);
 	if (r < 0)
 		return err_wrap(err, "delete volume '%s'", req->volume_id);
 	return 0;

@@ -37,14 +37,17 @@ struct csi_driver {
 
 /* A volume that a call names, and where it lives. */
 struct csi_ref {
-	struct vol_id id;
-	struct backend *pool;
+	char token[VOL_TOKEN_MAX]; /* as its pool calls it */
+	struct backend *pool;      /* NULL: not here */
 };
 
-/* NOT_FOUND: no id of ours. UNAVAILABLE: of a pool that is not here. */
+/* As registry_resolve. */
+int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
+		   struct err *err);
+/* The same, but UNAVAILABLE for a pool that is not here. */
 int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
 		     struct err *err);
-/* The same, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
+/* That, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err);
 
@@ -114,6 +117,16 @@ int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg,
 bool node_is_device_of(const struct node_state *state, dev_t devno);
 /* Lets go of the reader when it is mounted nowhere any more. */
 int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err);
+
+/* One line of what is advertised: capability bits, and what some pool must be able to do for them
+ * (bits of enum backend_cap). */
+struct driver_capability {
+	uint64_t bits;
+	unsigned needs;
+};
+const struct csi_capability *driver_capabilities(const struct csi_driver *d, struct arena *a,
+						 const struct driver_capability *table, size_t n,
+						 size_t *ret_n);
 
 /* The operations: driver_<name> of the rows of rpc.def that this driver serves. */
 #define DRIVER_RPC(name)                                                                       \

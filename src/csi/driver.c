@@ -22,6 +22,20 @@
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 
+const struct csi_capability *driver_capabilities(const struct csi_driver *d, struct arena *a,
+						 const struct driver_capability *table, size_t n,
+						 size_t *ret_n)
+{
+	unsigned can = registry_caps(d->pools);
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if ((table[i].needs & ~can) == 0)
+			bits |= table[i].bits;
+	}
+	return csi_capabilities(a, bits, ret_n);
+}
+
 static int get_plugin_info(void *impl, struct ctx *ctx,
 			   const struct csi_get_plugin_info_request *req,
 			   struct csi_get_plugin_info_response *ret, struct err *err)
@@ -38,11 +52,15 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 				   struct csi_get_plugin_capabilities_response *ret,
 				   struct err *err)
 {
-	ret->capabilities =
-		csi_capabilities(ctx->arena,
-				 CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
-					 CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
-				 &ret->n_capabilities);
+	static const struct driver_capability table[] = {
+		{ CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
+			  CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
+		  0 },
+		{ CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE), BACKEND_GROW },
+	};
+
+	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
+						&ret->n_capabilities);
 	return 0;
 }
 
@@ -72,14 +90,24 @@ static int refuse_pool(struct csi_driver *d, const char *volume_id, struct err *
 		       volume_id, missing[0].name, missing[0].where, missing[0].why);
 }
 
+int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
+		   struct err *err)
+{
+	struct csi_ref ref;
+
+	if (registry_resolve(d->pools, volume_id, &ref.pool, ref.token, err) < 0)
+		return -1;
+	*ret_ref = ref;
+	return 0;
+}
+
 int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
 		     struct err *err)
 {
 	struct csi_ref ref;
 
-	if (vol_id_parse(volume_id, &ref.id, err) < 0)
+	if (driver_resolve(d, volume_id, &ref, err) < 0)
 		return -1;
-	ref.pool = registry_find_identity(d->pools, &ref.id.pool);
 	if (!ref.pool)
 		return refuse_pool(d, volume_id, err);
 	*ret_ref = ref;
@@ -94,7 +122,7 @@ int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume
 
 	if (driver_find_pool(d, volume_id, &ref, err) < 0)
 		return -1;
-	if (backend_stat(ref.pool, ctx, ref.id.token, &vol, err) < 0)
+	if (backend_stat(ref.pool, ctx, ref.token, &vol, err) < 0)
 		return err_wrap(err, "volume '%s'", volume_id);
 	if (vol.is_damaged)
 		return err_set(err, ERR_DATA_LOSS, "volume '%s' in pool '%s' is damaged: %s",
@@ -149,11 +177,9 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 {
 	struct vol_topology *topology = arena_alloc(a, sizeof(*topology));
 	struct strpair fs = { "filesystem", str_is_empty(vol->fs) ? "none" : vol->fs };
-	struct vol_id id = { .pool = pool->identity };
 	char text[VOL_ID_MAX];
 
-	memcpy(id.token, vol->token, sizeof(id.token));
-	vol_id_format(&id, text);
+	backend_format_id(pool, vol->token, text);
 	*topology = driver_pool_topology(d, a, pool);
 	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
 				    .capacity_bytes = vol->bytes,

@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 
+#include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
 #include "csi/driver-internal.h"
@@ -20,11 +21,16 @@ int driver_node_get_capabilities(void *impl, struct ctx *ctx,
 				 const struct csi_node_get_capabilities_request *req,
 				 struct csi_node_get_capabilities_response *ret, struct err *err)
 {
-	ret->capabilities = csi_capabilities(ctx->arena,
-					     CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
-						     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
-						     CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER),
-					     &ret->n_capabilities);
+	static const struct driver_capability table[] = {
+		{ CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
+			  CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
+			  CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER),
+		  0 },
+		{ CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME), BACKEND_GROW },
+	};
+
+	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
+						&ret->n_capabilities);
 	return 0;
 }
 

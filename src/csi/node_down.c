@@ -35,7 +35,7 @@ struct down {
 struct look_for {
 	struct csi_driver *d;
 	struct ctx *ctx;
-	const struct vol_id *id;
+	const struct csi_ref *ref;
 	dev_t at; /* the device that the path names; 0: none */
 	bool is_found;
 	struct host_loop_seen found;
@@ -51,12 +51,11 @@ static bool is_of_another_pool(const struct look_for *look, dev_t devno)
 	for (size_t i = 0; i < pools.n; i++) {
 		struct backend *pool = pools.v[i];
 
-		if (!(pool->ops->caps & BACKEND_ATTACH) ||
-		    memcmp(&pool->identity, &look->id->pool, sizeof(pool->identity)) == 0)
+		if (!(pool->caps & BACKEND_ATTACH) || pool == look->ref->pool)
 			continue;
-		if ((backend_find_device(pool, look->ctx, look->id->token, &dev, &why) == 0 &&
+		if ((backend_find_device(pool, look->ctx, look->ref->token, &dev, &why) == 0 &&
 		     dev.devno == devno) ||
-		    (backend_find_reader(pool, look->ctx, look->id->token, &dev, &why) == 0 &&
+		    (backend_find_reader(pool, look->ctx, look->ref->token, &dev, &why) == 0 &&
 		     dev.devno == devno))
 			return true;
 	}
@@ -92,14 +91,14 @@ static int see_brother(void *arg, const struct host_loop_seen *seen)
 static int find_by_kernel(struct csi_driver *d, struct ctx *ctx, const char *path,
 			  struct down *down, struct err *err)
 {
-	struct look_for look = { .d = d, .ctx = ctx, .id = &down->state.ref.id };
+	struct look_for look = { .d = d, .ctx = ctx, .ref = &down->state.ref };
 	struct host_mount_at at;
 
 	if (host_mount_look(path, &at, err) < 0)
 		return -1;
 	if (at.is_mount_root)
 		look.at = at.is_block_device ? at.rdev : at.device;
-	if (host_loop_each_named(down->state.ref.id.token, see_device, &look, err) < 0)
+	if (host_loop_each_named(down->state.ref.token, see_device, &look, err) < 0)
 		return -1;
 	if (!look.is_found)
 		return 0;
@@ -108,7 +107,7 @@ static int find_by_kernel(struct csi_driver *d, struct ctx *ctx, const char *pat
 	down->state.is_attached = true;
 	down->state.device = (struct backend_device){ .devno = look.found.devno };
 	memcpy(down->state.device.path, look.found.path, sizeof(look.found.path));
-	return host_loop_each_named(down->state.ref.id.token, see_brother, down, err);
+	return host_loop_each_named(down->state.ref.token, see_brother, down, err);
 }
 
 /* ret is too big for a copy of it on the stack. */
@@ -119,8 +118,9 @@ static int down_load(struct csi_driver *d, struct ctx *ctx, const char *volume_i
 	struct err why;
 
 	memset(ret, 0, sizeof(*ret));
-	if (vol_id_parse(volume_id, &ret->state.ref.id, err) < 0)
+	if (driver_resolve(d, volume_id, &ref, err) < 0)
 		return -1;
+	ret->state.ref = ref;
 	if (driver_find_pool(d, volume_id, &ref, &why) < 0) {
 		log_warn("taking a volume down whose pool is not here",
 			 log_str("volume", volume_id), log_err(&why));
@@ -144,7 +144,7 @@ static void save_note(struct csi_driver *d, struct ctx *ctx, const struct down *
 		return;
 	if (node_state_save_note(d, ctx, &down->state, &err) < 0)
 		log_warn("a volume is taken down, but its note could not be changed",
-			 log_str("volume", down->state.ref.id.token), log_err(&err));
+			 log_str("volume", down->state.ref.token), log_err(&err));
 }
 
 /* Mounts of this volume at the path, as many as lie on each other. ret_exists: the path is there.
@@ -167,7 +167,7 @@ static int umount_all(struct ctx *ctx, const struct down *down, const char *fiel
 			return err_set(err, ERR_FAILED_PRECONDITION,
 				       "%s: something that is not volume '%s' is mounted at "
 				       "'%.300s'; it is left alone",
-				       field, down->state.ref.id.token, path);
+				       field, down->state.ref.token, path);
 		if (ctx_check(ctx, err) < 0 || host_mount_umount(ctx, path, err) < 0)
 			return -1;
 	}
@@ -183,7 +183,7 @@ static void drop_idle_reader(struct ctx *ctx, struct down *down)
 		log_warn(
 			"a target is taken down, but the device for reading stays until the volume "
 			"is unstaged",
-			log_str("volume", down->state.ref.id.token), log_err(&err));
+			log_str("volume", down->state.ref.token), log_err(&err));
 }
 
 static int unpublish(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
@@ -228,21 +228,21 @@ int driver_node_unpublish_volume(void *impl, struct ctx *ctx,
 	struct csi_driver *d = impl;
 	struct host_mount_at at;
 	const char *path;
-	struct vol_id id;
+	struct csi_ref ref;
 	int r;
 
 	if (validate_unpublish(req, err) < 0 ||
 	    driver_resolve_path(d, ctx, "target_path", req->target_path, &path, err) < 0)
 		return -1;
-	if (vol_id_parse(req->volume_id, &id, err) < 0) {
+	if (driver_resolve(d, req->volume_id, &ref, err) < 0) {
 		if (refuse_unknown(req->volume_id, path, &at, err) < 0)
 			return -1;
 		return at.exists ? host_mount_remove_target(path, err) : 0;
 	}
-	if (inflight_begin(d->inflight, id.token, "NodeUnpublishVolume", err) < 0)
+	if (inflight_begin(d->inflight, ref.token, "NodeUnpublishVolume", err) < 0)
 		return -1;
 	r = unpublish(d, ctx, req->volume_id, path, err);
-	inflight_end(d->inflight, id.token);
+	inflight_end(d->inflight, ref.token);
 	return r;
 }
 
@@ -257,8 +257,8 @@ static int check_unpublished(struct ctx *ctx, const struct down *down, const cha
 		return -1;
 	if (target)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "volume '%s' is still published at '%.300s'",
-			       down->state.ref.id.token, target);
+			       "volume '%s' is still published at '%.300s'", down->state.ref.token,
+			       target);
 	return 0;
 }
 
@@ -269,12 +269,12 @@ static int let_go(struct ctx *ctx, const struct down *down, struct err *err)
 	struct err why;
 
 	if (!down->is_blind)
-		return backend_detach(ref->pool, ctx, ref->id.token, err);
+		return backend_detach(ref->pool, ctx, ref->token, err);
 	if (ref->pool)
-		(void)backend_detach(ref->pool, ctx, ref->id.token, &why); /* said in down_load */
-	if (down->state.has_reader && host_loop_let_go(&down->brother, ref->id.token, err) < 0)
+		(void)backend_detach(ref->pool, ctx, ref->token, &why); /* said in down_load */
+	if (down->state.has_reader && host_loop_let_go(&down->brother, ref->token, err) < 0)
 		return -1;
-	return host_loop_let_go(&down->seen, ref->id.token, err);
+	return host_loop_let_go(&down->seen, ref->token, err);
 }
 
 static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
@@ -311,18 +311,18 @@ int driver_node_unstage_volume(void *impl, struct ctx *ctx,
 	struct csi_driver *d = impl;
 	struct host_mount_at at;
 	const char *path;
-	struct vol_id id;
+	struct csi_ref ref;
 	int r;
 
 	if (validate_unstage(req, err) < 0 ||
 	    driver_resolve_path(d, ctx, "staging_target_path", req->staging_target_path, &path,
 				err) < 0)
 		return -1;
-	if (vol_id_parse(req->volume_id, &id, err) < 0)
+	if (driver_resolve(d, req->volume_id, &ref, err) < 0)
 		return refuse_unknown(req->volume_id, path, &at, err);
-	if (inflight_begin(d->inflight, id.token, "NodeUnstageVolume", err) < 0)
+	if (inflight_begin(d->inflight, ref.token, "NodeUnstageVolume", err) < 0)
 		return -1;
 	r = unstage(d, ctx, req->volume_id, path, err);
-	inflight_end(d->inflight, id.token);
+	inflight_end(d->inflight, ref.token);
 	return r;
 }

@@ -316,8 +316,7 @@ static void undo_publish(struct csi_driver *d, struct node_state *state, const c
 	    node_drop_idle_reader(state, &ctx, &err) < 0 ||
 	    node_state_save_note(d, &ctx, state, &err) < 0)
 		log_warn("failed publishing is not undone; it will be at the next unpublish",
-			 log_str("volume", state->ref.id.token), log_str("path", path),
-			 log_err(&err));
+			 log_str("volume", state->ref.token), log_str("path", path), log_err(&err));
 	ctx_done(&ctx);
 }
 
@@ -325,7 +324,10 @@ static void undo_publish(struct csi_driver *d, struct node_state *state, const c
 static int ready_device(struct ctx *ctx, const struct publish *p, struct node_state *state,
 			struct err *err)
 {
-	const struct backend_attach_options opts = { .read_only = true,
+	const struct backend_attach_options opts = { .secrets = &p->req->secrets,
+						     .volume_context = &p->req->volume_context,
+						     .publish_context = &p->req->publish_context,
+						     .read_only = true,
 						     .hold = true,
 						     .reader = true };
 
@@ -334,7 +336,7 @@ static int ready_device(struct ctx *ctx, const struct publish *p, struct node_st
 	if (!p->read_only && host_block_make_writable(state->device.path, err) < 0)
 		return -1;
 	if (is_of_reader(p, state) && !state->has_reader) {
-		if (backend_attach(state->ref.pool, ctx, state->ref.id.token, &opts, &state->reader,
+		if (backend_attach(state->ref.pool, ctx, state->ref.token, &opts, &state->reader,
 				   err) < 0)
 			return -1;
 		state->has_reader = true;
@@ -393,7 +395,7 @@ int driver_node_publish_volume(void *impl, struct ctx *ctx,
 {
 	struct csi_driver *d = impl;
 	struct csi_node_publish_volume_request real = *req;
-	struct vol_id id;
+	struct csi_ref ref;
 	int r;
 
 	/* the second time: two names may be of one place */
@@ -402,10 +404,10 @@ int driver_node_publish_volume(void *impl, struct ctx *ctx,
 				&real.staging_target_path, err) < 0 ||
 	    driver_resolve_path(d, ctx, "target_path", req->target_path, &real.target_path, err) <
 		    0 ||
-	    validate_publish(&real, err) < 0 || vol_id_parse(req->volume_id, &id, err) < 0 ||
-	    inflight_begin(d->inflight, id.token, "NodePublishVolume", err) < 0)
+	    validate_publish(&real, err) < 0 || driver_resolve(d, req->volume_id, &ref, err) < 0 ||
+	    inflight_begin(d->inflight, ref.token, "NodePublishVolume", err) < 0)
 		return -1;
 	r = publish(d, ctx, &real, err);
-	inflight_end(d->inflight, id.token);
+	inflight_end(d->inflight, ref.token);
 	return r;
 }

@@ -48,7 +48,7 @@ static int check_staging_dir(const char *path, const struct host_mount_at *at, s
 static int settle(struct ctx *ctx, const struct node_state *state, const char *path,
 		  struct err *err)
 {
-	return backend_settle(state->ref.pool, ctx, state->ref.id.token, path, err);
+	return backend_settle(state->ref.pool, ctx, state->ref.token, path, err);
 }
 
 /*
@@ -122,13 +122,12 @@ static void undo_stage(struct csi_driver *d, struct node_state *state, const cha
 	if (is_undone) {
 		note_unstage(&state->note);
 		if (node_state_save_note(d, &ctx, state, &err) < 0 ||
-		    backend_detach(state->ref.pool, &ctx, state->ref.id.token, &err) < 0)
+		    backend_detach(state->ref.pool, &ctx, state->ref.token, &err) < 0)
 			is_undone = false;
 	}
 	if (!is_undone)
 		log_warn("failed staging is not undone; it will be at the next stage or unstage",
-			 log_str("volume", state->ref.id.token), log_str("path", path),
-			 log_err(&err));
+			 log_str("volume", state->ref.token), log_str("path", path), log_err(&err));
 	ctx_done(&ctx);
 }
 
@@ -138,7 +137,7 @@ static int refuse_damaged(const struct node_state *state, const char *fs, struct
 	struct err why = *err;
 	char id[VOL_ID_MAX];
 
-	vol_id_format(&state->ref.id, id);
+	backend_format_id(state->ref.pool, state->ref.token, id);
 	return err_set(
 		err, ERR_FAILED_PRECONDITION,
 		"volume '%s' is not mounted before its %s is repaired (%.200s); run 'cleat ctl "
@@ -179,13 +178,16 @@ static int stage_new(struct csi_driver *d, struct ctx *ctx,
 		     const struct vol_capability *cap, struct node_state *state, struct err *err)
 {
 	bool is_block = cap->access == VOL_ACCESS_BLOCK;
-	struct backend_attach_options opts = {
-		.hold = is_block, .read_only = is_block && vol_mode_is_reader_only(cap->mode)
-	};
+	struct backend_attach_options opts = { .secrets = &req->secrets,
+					       .volume_context = &req->volume_context,
+					       .publish_context = &req->publish_context,
+					       .hold = is_block,
+					       .read_only = is_block &&
+							    vol_mode_is_reader_only(cap->mode) };
 	bool is_mounted = false;
 
-	if (ctx_check(ctx, err) < 0 || backend_attach(state->ref.pool, ctx, state->ref.id.token,
-						      &opts, &state->device, err) < 0)
+	if (ctx_check(ctx, err) < 0 ||
+	    backend_attach(state->ref.pool, ctx, state->ref.token, &opts, &state->device, err) < 0)
 		return -1;
 	state->is_attached = true;
 	note_stage(&state->note, req->staging_target_path, cap);
@@ -209,7 +211,7 @@ static int stage(struct csi_driver *d, struct ctx *ctx,
 	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
 	    driver_check_capability(&vol, &cap, err) < 0)
 		return -1;
-	if (!(ref.pool->ops->caps & BACKEND_ATTACH))
+	if (!(ref.pool->caps & BACKEND_ATTACH))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "pool '%s' (%s) has no block devices to stage", ref.pool->pool_name,
 			       ref.pool->ops->name);
@@ -227,16 +229,16 @@ int driver_node_stage_volume(void *impl, struct ctx *ctx,
 {
 	struct csi_driver *d = impl;
 	struct csi_node_stage_volume_request real = *req;
-	struct vol_id id;
+	struct csi_ref ref;
 	int r;
 
 	if (validate_stage(req, err) < 0 ||
 	    driver_resolve_path(d, ctx, "staging_target_path", req->staging_target_path,
 				&real.staging_target_path, err) < 0 ||
-	    vol_id_parse(req->volume_id, &id, err) < 0 ||
-	    inflight_begin(d->inflight, id.token, "NodeStageVolume", err) < 0)
+	    driver_resolve(d, req->volume_id, &ref, err) < 0 ||
+	    inflight_begin(d->inflight, ref.token, "NodeStageVolume", err) < 0)
 		return -1;
 	r = stage(d, ctx, &real, err);
-	inflight_end(d->inflight, id.token);
+	inflight_end(d->inflight, ref.token);
 	return r;
 }

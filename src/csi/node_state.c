@@ -15,9 +15,9 @@ static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *s
 {
 	char text[BACKEND_NOTE_MAX + 1];
 
-	if (!(state->ref.pool->ops->caps & BACKEND_NOTES))
+	if (!(state->ref.pool->caps & BACKEND_NOTES))
 		return 0;
-	if (backend_note_get(state->ref.pool, ctx, state->ref.id.token, text, err) < 0)
+	if (backend_note_get(state->ref.pool, ctx, state->ref.token, text, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	note_parse(text, d->boot_id, &state->note);
 	return 0;
@@ -42,7 +42,7 @@ static int find_reader(struct ctx *ctx, struct node_state *state, struct err *er
 
 	if (state->note.is_staged && !state->note.is_block)
 		return 0;
-	r = backend_find_reader(state->ref.pool, ctx, state->ref.id.token, &state->reader, err);
+	r = backend_find_reader(state->ref.pool, ctx, state->ref.token, &state->reader, err);
 	if (r < 0 && err->code != ERR_NOT_FOUND)
 		return -1;
 	state->has_reader = r == 0;
@@ -54,8 +54,8 @@ int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref 
 {
 	struct node_state state = { .ref = *ref };
 
-	if (ref->pool->ops->caps & BACKEND_ATTACH) {
-		int r = backend_find_device(ref->pool, ctx, ref->id.token, &state.device, err);
+	if (ref->pool->caps & BACKEND_ATTACH) {
+		int r = backend_find_device(ref->pool, ctx, ref->token, &state.device, err);
 
 		if (r < 0 && err->code != ERR_NOT_FOUND)
 			return -1;
@@ -73,10 +73,10 @@ int node_state_save_note(struct csi_driver *d, struct ctx *ctx, const struct nod
 {
 	char text[BACKEND_NOTE_MAX + 1];
 
-	if (!(state->ref.pool->ops->caps & BACKEND_NOTES))
+	if (!(state->ref.pool->caps & BACKEND_NOTES))
 		return 0;
 	note_format(&state->note, d->boot_id, text);
-	return backend_note_set(state->ref.pool, ctx, state->ref.id.token, text, err);
+	return backend_note_set(state->ref.pool, ctx, state->ref.token, text, err);
 }
 
 bool node_is_mount_of(const struct node_state *state, const struct host_mount_at *at)
@@ -150,23 +150,22 @@ int node_compare_capability(const struct node_state *state, const char *path,
 			err, code,
 			"volume '%s' is staged at '%.200s' without the mount flag '%.*s', which "
 			"its filesystem has for all mounts or none; %s",
-			state->ref.id.token, path, (int)n, flag, way_out);
+			state->ref.token, path, (int)n, flag, way_out);
 	flag = find_missing(note->flags_text, asked.flags_text, &n);
 	if (n)
 		return err_set(
 			err, code,
 			"volume '%s' is staged at '%.200s' with the mount flag '%.*s', which "
 			"its filesystem has for all mounts or none; %s",
-			state->ref.id.token, path, (int)n, flag, way_out);
+			state->ref.token, path, (int)n, flag, way_out);
 	if (note->is_block != asked.is_block)
 		return err_set(err, code, "volume '%s' is staged at '%.200s' as a %s",
-			       state->ref.id.token, path,
-			       note->is_block ? "block device" : "mount");
+			       state->ref.token, path, note->is_block ? "block device" : "mount");
 	return err_set(
 		err, code,
 		"volume '%s' is staged at '%.200s' with another volume_capability (access mode "
 		"%s, asked is %s); %s",
-		state->ref.id.token, path, vol_mode_name(find_mode(note, cap)),
+		state->ref.token, path, vol_mode_name(find_mode(note, cap)),
 		vol_mode_name(cap->mode), way_out);
 }
 
@@ -266,7 +265,7 @@ int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err 
 		return -1;
 	if (is_mounted)
 		return 0;
-	if (backend_drop_reader(state->ref.pool, ctx, state->ref.id.token, err) < 0)
+	if (backend_drop_reader(state->ref.pool, ctx, state->ref.token, err) < 0)
 		return -1;
 	state->has_reader = false;
 	return 0;

@@ -225,7 +225,8 @@ static int mem_create(struct backend *b, struct ctx *ctx, const struct backend_s
 	return 0;
 }
 
-static int mem_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+static int mem_remove(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, struct err *err)
 {
 	struct mem *m = mem_from(b);
 	struct mem_volume *v = find_volume(m, token);
@@ -421,6 +422,7 @@ static int mem_open(struct ctx *ctx, const struct backend_config *config,
 		return -1;
 	m = xcalloc(1, sizeof(*m));
 	m->base.ops = &mem_ops;
+	m->base.caps = mem_kind.caps;
 	m->base.pool_name = xstrdup(config->name);
 	uuid_make(&m->base.identity);
 	m->total_bytes =
@@ -438,7 +440,6 @@ static int mem_open(struct ctx *ctx, const struct backend_config *config,
 
 static const struct backend_ops mem_ops = {
 	.name = "mem",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES,
 	.close = mem_close,
 	.info = mem_info,
 	.create = mem_create,
@@ -465,4 +466,9 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 	return 0;
 }
 
-const struct backend_kind mem_kind = { "mem", mem_configure, mem_open };
+const struct backend_kind mem_kind = {
+	.name = "mem",
+	.caps = BACKEND_ATTACH | BACKEND_NOTES,
+	.configure = mem_configure,
+	.open = mem_open,
+};

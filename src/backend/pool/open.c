@@ -256,6 +256,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	struct pool *p = xcalloc(1, sizeof(*p));
 
 	p->base.ops = &pool_ops;
+	p->base.caps = pool_kind.caps;
 	p->base.pool_name = xstrdup(config->name);
 	p->dir_fd = p->meta_fd = p->template_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
@@ -282,7 +283,6 @@ fail:
 
 static const struct backend_ops pool_ops = {
 	.name = "pool",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES,
 	.close = pool_close,
 	.let_go = pool_let_go,
 	.info = pool_info,
@@ -312,4 +312,9 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 	return 0;
 }
 
-const struct backend_kind pool_kind = { "pool", pool_configure, pool_open };
+const struct backend_kind pool_kind = {
+	.name = "pool",
+	.caps = BACKEND_ATTACH | BACKEND_NOTES,
+	.configure = pool_configure,
+	.open = pool_open,
+};

@@ -69,7 +69,8 @@ int pool_names_read(struct pool *p, const char *after, struct pool_names *ret_na
 		    struct err *err);
 void pool_names_done(struct pool_names *names);
 
-int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
+		const struct secrets *secrets, struct err *err);
 int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
 	      struct err *err);
 int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg,

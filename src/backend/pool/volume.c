@@ -325,7 +325,8 @@ static int remove_gone(struct pool *p, const char *token, struct err *err)
 	return rc < 0 ? -1 : host_dir_sync(p->dir_fd, err);
 }
 
-int pool_remove(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
+		const struct secrets *secrets, struct err *err)
 {
 	struct pool *p = pool_from(b);
 	struct pool_volume found;

@@ -143,7 +143,7 @@ static int64_t make_by_cleat(struct bench *b, const struct shape *shape)
 	start_ns = clock_now_ns() - start_ns;
 	if (host_mount_umount(&b->ctx, b->mnt, &b->err) < 0 ||
 	    backend_detach(b->b, &b->ctx, "volume", &b->err) < 0 ||
-	    backend_remove(b->b, &b->ctx, "volume", &b->err) < 0)
+	    backend_remove(b->b, &b->ctx, "volume", NULL, &b->err) < 0)
 		die(b, "cleat failed to clean up");
 	return start_ns;
 }

@@ -77,7 +77,7 @@ static int detach(struct run *run, const char *token)
 
 static int remove_volume(struct run *run, const char *token)
 {
-	return backend_remove(run->b, run->ctx, token, &run->err);
+	return backend_remove(run->b, run->ctx, token, NULL, &run->err);
 }
 
 static uint64_t available(struct run *run)

@@ -124,7 +124,7 @@ static int detach(struct process *p)
 
 static int remove_volume(struct process *p)
 {
-	return backend_remove(p->b, &p->ctx, "v", &p->err);
+	return backend_remove(p->b, &p->ctx, "v", NULL, &p->err);
 }
 
 /* Leaves a template with wrong bytes. */

@@ -208,7 +208,7 @@ TEST(a_copy_gets_an_identity_of_its_own_and_serves_no_old_volume)
 	ASSERT_TRUE(strstr(e.vol.damage, "made for pool ") != NULL);
 	ASSERT_ERR(backend_attach(e.b, &e.ctx, "v", &opts, &dev, &e.err), &e.err, ERR_DATA_LOSS,
 		   "made for pool");
-	ASSERT_ERR(backend_remove(e.b, &e.ctx, "v", &e.err), &e.err, ERR_FAILED_PRECONDITION,
+	ASSERT_ERR(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err, ERR_FAILED_PRECONDITION,
 		   "made for pool");
 	ASSERT_OK(create(&e, "w"), &e.err);
 	teardown(&e);

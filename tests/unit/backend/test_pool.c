@@ -156,8 +156,8 @@ TEST(leaves_foreign_files_alone)
 	ASSERT_ERR(stat_volume(&e, "backup.tar"), &e.err, ERR_NOT_FOUND, "not cleat's");
 	ASSERT_ERR(create(&e, "backup.tar", MIB, ""), &e.err, ERR_FAILED_PRECONDITION,
 		   "/pool/backup.tar");
-	ASSERT_OK(backend_remove(e.b, &e.ctx, "backup.tar", &e.err), &e.err);
-	ASSERT_OK(backend_remove(e.b, &e.ctx, "lost+found", &e.err), &e.err);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "backup.tar", NULL, &e.err), &e.err);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "lost+found", NULL, &e.err), &e.err);
 	ASSERT_TRUE(fake_host_has("backup.tar"));
 	teardown(&e);
 }
@@ -172,8 +172,8 @@ static void assert_damaged(struct env *e, const char *token, const char *why)
 	ASSERT_TRUE(strstr(e->vol.damage, why) != NULL);
 	ASSERT_ERR(backend_attach(e->b, &e->ctx, token, &opts, &dev, &e->err), &e->err,
 		   ERR_DATA_LOSS, why);
-	ASSERT_ERR(backend_remove(e->b, &e->ctx, token, &e->err), &e->err, ERR_FAILED_PRECONDITION,
-		   why);
+	ASSERT_ERR(backend_remove(e->b, &e->ctx, token, NULL, &e->err), &e->err,
+		   ERR_FAILED_PRECONDITION, why);
 	ASSERT_ERR(create(e, token, 4 * MIB, ""), &e->err, ERR_FAILED_PRECONDITION, why);
 	ASSERT_TRUE(fake_host_has(token));
 }
@@ -233,7 +233,7 @@ TEST(a_file_with_two_names_is_damaged_until_one_is_left)
 	ASSERT_EQ(info(&e).n_damaged, 0);
 	ASSERT_OK(stat_volume(&e, "a"), &e.err);
 	ASSERT_FALSE(e.vol.is_damaged);
-	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", &e.err), &e.err);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", NULL, &e.err), &e.err);
 	ASSERT_FALSE(fake_host_has("a"));
 	teardown(&e);
 }
@@ -246,7 +246,7 @@ TEST(does_not_empty_a_file_that_was_linked_in_the_last_moment)
 	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
 	ASSERT_OK(create(&e, "a", 4 * MIB, ""), &e.err);
 	fake_host_link_before_unlink(".rescue");
-	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", &e.err), &e.err);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "a", NULL, &e.err), &e.err);
 	ASSERT_FALSE(fake_host_has("a"));
 	ASSERT_TRUE(fake_host_has(".rescue"));
 	ASSERT_TRUE(fake_host_used_bytes() >= 4 * MIB);
@@ -308,7 +308,7 @@ TEST(keeps_few_templates)
 	ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
 	for (unsigned i = 0; i < 40; i++) {
 		ASSERT_OK(create(&e, "v", (64 + i) * MIB, "ext4"), &e.err);
-		ASSERT_OK(backend_remove(e.b, &e.ctx, "v", &e.err), &e.err);
+		ASSERT_OK(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err);
 	}
 	ASSERT_EQ(fake_host_n_templates(), 16);
 	teardown(&e);

@@ -62,7 +62,7 @@ static void remove_volume(struct registry *r, const char *name)
 	struct err err;
 
 	ctx_init(&ctx, 0);
-	ASSERT_OK(backend_remove(registry_at(r, 0), &ctx, name, &err), &err);
+	ASSERT_OK(backend_remove(registry_at(r, 0), &ctx, name, NULL, &err), &err);
 	ctx_done(&ctx);
 }
 

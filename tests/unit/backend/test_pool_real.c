@@ -224,7 +224,7 @@ static int live_once(struct worker *w, struct ctx *ctx, unsigned round)
 		return -1;
 	/* another program that looks for a free loop device may have this one open for a moment:
 	 * ask again, as a CO does */
-	while (backend_remove(w->b, ctx, name, &w->err) < 0) {
+	while (backend_remove(w->b, ctx, name, NULL, &w->err) < 0) {
 		if (w->err.code != ERR_FAILED_PRECONDITION || ctx_remaining_ns(ctx) == 0)
 			return -1;
 		(void)sched_yield();

@@ -96,7 +96,7 @@ TEST(calls_to_a_retired_pool_are_unavailable_not_done)
 	create(&e, "v");
 	registry_retire(e.r, e.b, "its disk died");
 	ASSERT_EQ(fake_host_n_fds(), 0);
-	ASSERT_TRUE(backend_remove(e.b, &e.ctx, "v", &e.err) < 0);
+	ASSERT_TRUE(backend_remove(e.b, &e.ctx, "v", NULL, &e.err) < 0);
 	ASSERT_EQ(e.err.code, ERR_UNAVAILABLE);
 	ASSERT_TRUE(backend_detach(e.b, &e.ctx, "v", &e.err) < 0);
 	ASSERT_EQ(e.err.code, ERR_UNAVAILABLE);
