@@ -20,26 +20,29 @@ struct encoder {
 	uint8_t *end;
 };
 
-/* n more bytes before those that are there. */
-static uint8_t *put_room(struct encoder *e, size_t n)
+static void widen(struct encoder *e, size_t n)
 {
 	size_t used = (size_t)(e->end - e->at);
+	size_t size = 2 * (used + n) + FIRST_SIZE;
+	uint8_t *wider = arena_alloc(e->arena, size);
 
-	if ((size_t)(e->at - e->start) < n) {
-		size_t size = 2 * (used + n) + FIRST_SIZE;
-		uint8_t *wider = arena_alloc(e->arena, size);
+	if (used > 0)
+		memcpy(wider + size - used, e->at, used);
+	e->start = wider;
+	e->end = wider + size;
+	e->at = e->end - used;
+}
 
-		if (used > 0)
-			memcpy(wider + size - used, e->at, used);
-		e->start = wider;
-		e->end = wider + size;
-		e->at = e->end - used;
-	}
+/* n more bytes before those that are there. */
+static inline uint8_t *put_room(struct encoder *e, size_t n)
+{
+	if ((size_t)(e->at - e->start) < n)
+		widen(e, n);
 	e->at -= n;
 	return e->at;
 }
 
-static void put_varint(struct encoder *e, uint64_t value)
+static void put_long_varint(struct encoder *e, uint64_t value)
 {
 	uint8_t bytes[VARINT_MAX];
 	size_t n = 0;
@@ -50,6 +53,14 @@ static void put_varint(struct encoder *e, uint64_t value)
 	}
 	bytes[n++] = (uint8_t)value;
 	memcpy(put_room(e, n), bytes, n);
+}
+
+static inline void put_varint(struct encoder *e, uint64_t value)
+{
+	if (value < 0x80)
+		*put_room(e, 1) = (uint8_t)value;
+	else
+		put_long_varint(e, value);
 }
 
 static void put_string(struct encoder *e, unsigned number, const char *s)
