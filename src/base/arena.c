@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A stack of chunks with a bump pointer. Requests are small (a few hundred
- * bytes decoded), so the first chunk is one small page that an idle connection
- * can afford to keep; further chunks double up to 64 KiB. An allocation that
+ * A stack of chunks with a bump pointer. Requests are small: the first chunk,
+ * which is of one allocation with the arena, holds a CreateVolume and its reply;
+ * further chunks double up to 64 KiB. An allocation that
  * would waste a chunk gets one of its own, put behind the current one so that
  * the current one goes on being filled.
  *
@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 #define ALIGN ((size_t)16)
-#define FIRST_SIZE ((size_t)2032)
+#define FIRST_SIZE ((size_t)4000)
 #define LARGEST_SIZE ((size_t)65536)
 
 struct chunk {
@@ -31,17 +31,16 @@ struct chunk {
 
 struct arena {
 	struct chunk *current;
-	struct chunk *first;
+	struct chunk *first; /* behind this struct */
 	size_t next_size;
 };
+#define HEAD_SIZE ((sizeof(struct arena) + ALIGN - 1) & ~(ALIGN - 1))
 
 static struct chunk *make_chunk(size_t size)
 {
 	struct chunk *c = xmalloc(sizeof(*c) + size);
 
-	c->next = NULL;
-	c->size = size;
-	c->used = 0;
+	*c = (struct chunk){ .size = size };
 	return c;
 }
 
@@ -55,10 +54,11 @@ static void *take_from(struct chunk *c, size_t size)
 
 struct arena *arena_new(void)
 {
-	struct arena *a = xcalloc(1, sizeof(*a));
+	struct arena *a = xmalloc(HEAD_SIZE + sizeof(struct chunk) + FIRST_SIZE);
 
-	a->first = a->current = make_chunk(FIRST_SIZE);
+	a->first = a->current = (struct chunk *)(void *)((char *)a + HEAD_SIZE);
 	a->next_size = FIRST_SIZE * 2;
+	*a->first = (struct chunk){ .size = FIRST_SIZE };
 	return a;
 }
 
@@ -67,7 +67,6 @@ void arena_free(struct arena *a)
 	if (!a)
 		return;
 	arena_reset(a);
-	free(a->first);
 	free(a);
 }
 
