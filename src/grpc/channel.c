@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The I/O thread's side of a gRPC channel: connections and the streams on them.
+ * The I/O thread's side of a gRPC channel: what becomes of a call on the stream that net/h2_client
+ * gives it.
  *
- *   IDLE ──a call──► CONNECTING ──open──► READY ──lost, GOAWAY──► IDLE or BACKOFF
- *    ▲                   └──failed, its calls fail──► BACKOFF
- *    └───────────────────────────timer──────────────────┘
+ *   posted ──► waits ──turn──► on its stream ──status, or the stream's end──► finished
+ *                ▲  └──no connection──► UNAVAILABLE    │
+ *                └────────────refused unseen───────────┘
  *
- * A session that the peer is leaving (GOAWAY) finishes the calls on it beside the next one, so that
- * one long call does not keep all others waiting for a server that is going. A session that was
- * lost soon after it opened counts as a failed attempt: a server that accepts and drops is not
- * called in a tight loop.
+ * A connection that was lost within a second counts as a failed attempt: a server that accepts and
+ * drops is not called in a tight loop. At the server's limit of streams calls wait for room: they
+ * are short, and the connection is one peer's to account for.
  *
  * No PINGs: servers on grpc-go take more than two within five minutes for abuse and end the
  * connection ("too_many_pings"), and with it every call that takes long. That a peer's machine is
  * gone is found by TCP itself (net/conn), that its process is gone by the kernel, and one that
  * hangs by the deadlines of the calls.
- *
- * Calls wait in one list while there is no connection, and when the peer's limit of streams is
- * reached; whatever may have changed that tries them again in order.
  */
 #include "grpc/client.h"
 
@@ -25,48 +22,27 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/random.h"
 #include "event/loop.h"
 #include "grpc/client-internal.h"
 #include "grpc/status.h"
-#include "net/conn.h"
-#include "net/h2_conn.h"
-#include "net/tls.h"
+#include "net/h2_client.h"
 
 #define PREFIX 5
-#define CONNECT_NS (10 * NS_PER_S)
-#define BACKOFF_MIN_NS (100 * NS_PER_MS)
-#define BACKOFF_MAX_NS NS_PER_S
-
-enum channel_state { IDLE, CONNECTING, READY, BACKOFF };
-
-struct session {
-	struct grpc_channel *ch;
-	struct h2_conn *h2;
-	struct session *next;
-	int64_t opened_ns;
-};
+#define PAUSE_MIN_NS (100 * NS_PER_MS)
+#define PAUSE_MAX_NS NS_PER_S
+#define SETTLE_NS NS_PER_S
+#define TRIES 2
 
 struct grpc_channel {
 	struct ev_loop *loop;
 	struct net_addr addr;
-	struct tls *tls;
-	char *server_name; /* NULL: as tls says */
+	bool has_tls;
 	char target[NET_ADDR_TEXT_MAX];
 	char authority[NET_ADDR_TEXT_MAX]; /* of the requests: "host:port", "[::1]:port" */
 	atomic_bool connected;
-	atomic_uint changes; /* of connected */
-	/* I/O thread only */
-	enum channel_state state;
-	struct conn *conn;        /* CONNECTING */
-	struct session *current;  /* READY */
-	struct session *sessions; /* that one, and those that the peer is leaving */
-	struct rpc *waiting, **waiting_tail;
-	struct ev_timer *room; /* a stream ended: there is room for another */
-	struct ev_timer *backoff;
-	int64_t backoff_ns;
+	atomic_uint changes;  /* of connected */
+	struct h2_client *h2; /* I/O thread */
 };
 
 struct ev_loop *channel_loop(const struct grpc_channel *ch)
@@ -77,6 +53,11 @@ struct ev_loop *channel_loop(const struct grpc_channel *ch)
 const char *channel_target(const struct grpc_channel *ch)
 {
 	return ch->target;
+}
+
+static struct rpc *rpc_of(struct h2_call *call)
+{
+	return container_of(call, struct rpc, call);
 }
 
 /* ---- a call ---- */
@@ -106,40 +87,6 @@ static void finish_unavailable(struct rpc *r, const char *why)
 	finish(r, &err);
 }
 
-static void add_waiting(struct rpc *r)
-{
-	struct grpc_channel *ch = r->ch;
-
-	r->is_waiting = true;
-	r->next = NULL;
-	*ch->waiting_tail = r;
-	ch->waiting_tail = &r->next;
-}
-
-static void remove_waiting(struct rpc *r)
-{
-	struct grpc_channel *ch = r->ch;
-	struct rpc **at = &ch->waiting;
-
-	while (*at != r)
-		at = &(*at)->next;
-	*at = r->next;
-	if (!*at)
-		ch->waiting_tail = at;
-	r->is_waiting = false;
-}
-
-static void fail_waiting(struct grpc_channel *ch, const struct err *why)
-{
-	while (ch->waiting) {
-		struct rpc *r = ch->waiting;
-
-		remove_waiting(r);
-		finish_unavailable(r, why->msg);
-		rpc_unref(r);
-	}
-}
-
 /* What the caller queued goes to the stream; from then on the call cannot be sent again. */
 static void move_out(struct rpc *r)
 {
@@ -147,10 +94,10 @@ static void move_out(struct rpc *r)
 
 	pthread_mutex_lock(&r->lock);
 	r->is_out_posted = false;
-	if (r->stream && (r->out.len > 0 || r->is_out_end)) {
-		r->in_h2 = h2_send(r->stream, r->out.buf, r->out.len, r->is_out_end);
+	if (r->call.stream && (r->out.len > 0 || r->is_out_end)) {
+		r->in_h2 = h2_send(r->call.stream, r->out.buf, r->out.len, r->is_out_end);
 		str_wipe(&r->out);
-		r->was_resent = true;
+		r->call.is_final = true;
 	}
 	is_room = r->in_h2 <= H2_SEND_HIGH;
 	pthread_mutex_unlock(&r->lock);
@@ -171,15 +118,14 @@ static size_t add_metadata(const struct rpc *r, struct h2_header *h)
 	return r->n_metadata;
 }
 
-/* False if the session takes no stream now. */
-static bool open_stream(struct session *ss, struct rpc *r)
+static void on_turn(struct h2_call *call)
 {
-	struct grpc_channel *ch = ss->ch;
+	struct rpc *r = rpc_of(call);
+	struct grpc_channel *ch = r->ch;
 	char timeout[GRPC_TIMEOUT_MAX] = "";
-	struct err ignored = { 0 };
 	struct h2_header h[8 + GRPC_CLIENT_METADATA_MAX] = {
 		{ ":method", "POST", 0, false },
-		{ ":scheme", ch->tls ? "https" : "http", 0, false },
+		{ ":scheme", ch->has_tls ? "https" : "http", 0, false },
 		{ ":path", r->path, 0, false },
 		{ ":authority", ch->authority, 0, false },
 		{ "content-type", "application/grpc", 0, false },
@@ -195,28 +141,14 @@ static bool open_stream(struct session *ss, struct rpc *r)
 		h[n++] = (struct h2_header){ "grpc-timeout", timeout, 0, true };
 	}
 	n += add_metadata(r, h + n);
-	r->stream = h2_request(h2_conn_core(ss->h2), h, n, false, r, &ignored);
-	if (!r->stream)
-		return false;
+	h2_call_request(call, h, n, false);
+	if (!call->stream)
+		return;
 	if (r->is_stream)
 		move_out(r);
 	else
-		h2_send(r->stream, r->request.buf, r->request.len, true);
-	return true;
+		h2_send(call->stream, r->request.buf, r->request.len, true);
 }
-
-static void open_waiting(void *arg)
-{
-	struct grpc_channel *ch = arg;
-
-	if (ch->state != READY)
-		return;
-	while (ch->waiting && open_stream(ch->current, ch->waiting))
-		remove_waiting(ch->waiting);
-	h2_conn_flush(ch->current->h2);
-}
-
-/* ---- streams ---- */
 
 static bool is_grpc_type(const char *type)
 {
@@ -252,86 +184,51 @@ static void read_status(struct rpc *r, const struct h2_header *h, size_t n)
 	}
 }
 
-static void on_headers(void *arg, struct h2_stream *s, const struct h2_header *h, size_t n,
-		       bool is_trailers, bool end)
+static void on_headers(struct h2_call *call, const struct h2_header *h, size_t n, bool is_trailers,
+		       bool end)
 {
-	struct rpc *r = h2_stream_user(s);
+	struct rpc *r = rpc_of(call);
 
-	(void)arg;
 	(void)is_trailers;
-	if (!r)
-		return;
-	r->is_processed = true;
 	read_status(r, h, n);
 	/* Over, though not all of ours may be sent. */
 	if (r->has_status && (!end || r->is_stream))
-		h2_reset(s, end ? H2_NO_ERROR : H2_CANCEL);
+		h2_reset(call->stream, end ? H2_NO_ERROR : H2_CANCEL);
 }
 
-static void on_data(void *arg, struct h2_stream *s, const uint8_t *bytes, size_t n)
+static bool on_data(struct h2_call *call, const uint8_t *bytes, size_t n)
 {
-	struct rpc *r = h2_stream_user(s);
+	struct rpc *r = rpc_of(call);
+	bool is_room = false;
 
-	(void)arg;
-	if (!r) {
-		h2_consume(s, n);
-		return;
-	}
 	pthread_mutex_lock(&r->lock);
 	str_append_wiping(&r->in, bytes, n);
 	/* A whole message of the largest size always fits; a caller who is slower than that stalls
 	 * the server. */
-	if (r->in.len <= GRPC_MESSAGE_MAX + PREFIX)
-		h2_consume(s, n);
-	else
+	is_room = r->in.len <= GRPC_MESSAGE_MAX + PREFIX;
+	if (!is_room)
 		r->owed += n;
 	pthread_mutex_unlock(&r->lock);
 	wake_caller(r);
+	return is_room;
 }
 
-static void on_stream_drained(void *arg, struct h2_stream *s)
+static void on_drained(struct h2_call *call)
 {
-	struct rpc *r = h2_stream_user(s);
+	struct rpc *r = rpc_of(call);
 
-	(void)arg;
-	if (!r)
-		return;
 	pthread_mutex_lock(&r->lock);
 	r->in_h2 = 0;
 	pthread_mutex_unlock(&r->lock);
 	wake_caller(r);
 }
 
-/* The status comes with the trailers, so the end of data alone says nothing. */
-static void on_end(void *arg, struct h2_stream *s)
+/* The end of a stream that the server did not give a status. */
+static void finish_ended(struct rpc *r, uint32_t error)
 {
-	(void)arg;
-	(void)s;
-}
-
-static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
-{
-	struct session *ss = arg;
-	const struct err *failure = h2_failure(h2_conn_core(ss->h2));
-	struct rpc *r = h2_stream_user(s);
 	char why[64] = "";
 
-	/* Later, since the stream counts until this returns. */
-	if (ss->ch->waiting)
-		ev_timer_start(ss->ch->room, 0, 0);
-	if (!r)
-		return;
-	r->stream = NULL;
-	if (error == H2_REFUSED_STREAM && !r->was_resent && !r->is_processed) {
-		r->was_resent = true;
-		channel_start_rpc(r);
-		return;
-	}
-	if (r->has_status) {
-		finish(r, &r->status);
-	} else if (failure) {
-		finish_unavailable(r, failure->msg);
-	} else if (error == H2_NO_ERROR) {
+	if (error == H2_NO_ERROR) {
 		finish_unavailable(r, "stream ended without a status");
 	} else if (error == H2_CANCEL && clock_now_ns() >= r->deadline_ns) {
 		/* A server that keeps the deadline too may be a moment faster than we are. */
@@ -341,122 +238,38 @@ static void on_stream_close(void *arg, struct h2_stream *s, uint32_t error)
 		snprintf(why, sizeof(why), "stream reset by the peer (HTTP/2 error %u)", error);
 		finish_unavailable(r, why);
 	}
+}
+
+static void on_over(struct h2_call *call, const struct h2_call_end *end)
+{
+	struct rpc *r = rpc_of(call);
+
+	if (r->has_status)
+		finish(r, &r->status);
+	else if (end->how == H2_CALL_ENDED)
+		finish_ended(r, end->error);
+	else
+		finish_unavailable(r, end->why ? end->why->msg : "channel closed");
 	rpc_unref(r);
 }
 
-/* ---- connections ---- */
-
-static void connect_if_needed(struct grpc_channel *ch);
-
-static void back_off(struct grpc_channel *ch)
+static void on_change(void *arg, bool is_connected)
 {
-	ch->state = BACKOFF;
-	ch->backoff_ns = ch->backoff_ns ? ch->backoff_ns * 2 : BACKOFF_MIN_NS;
-	if (ch->backoff_ns > BACKOFF_MAX_NS)
-		ch->backoff_ns = BACKOFF_MAX_NS;
-	ev_timer_start(ch->backoff, random_jitter_ns(ch->backoff_ns, 0.2), 0);
-}
+	struct grpc_channel *ch = arg;
 
-/* The session takes no new calls from now on. */
-static void leave(struct session *ss)
-{
-	struct grpc_channel *ch = ss->ch;
-
-	if (ch->current != ss)
-		return;
-	ch->current = NULL;
-	atomic_store(&ch->connected, false);
+	atomic_store(&ch->connected, is_connected);
 	atomic_fetch_add(&ch->changes, 1);
-	if (clock_now_ns() - ss->opened_ns < BACKOFF_MAX_NS) {
-		back_off(ch);
-		return;
-	}
-	ch->backoff_ns = 0;
-	ch->state = IDLE;
-	connect_if_needed(ch);
 }
 
-static void on_goaway(void *arg, uint32_t error)
-{
-	(void)error;
-	leave(arg);
-}
-
-static void on_session_close(void *arg, const struct err *why)
-{
-	struct session *ss = arg;
-	struct session **at = &ss->ch->sessions;
-
-	log_debug("gRPC session over", log_str("target", ss->ch->target), log_err(why));
-	leave(ss);
-	while (*at != ss)
-		at = &(*at)->next;
-	*at = ss->next;
-	h2_conn_free(ss->h2);
-	free(ss);
-}
-
-static const struct h2_ops session_ops = {
+/* The status comes with the trailers, so the end of data alone says nothing: no on_end. */
+static const struct h2_client_ops client_ops = {
+	.on_turn = on_turn,
 	.on_headers = on_headers,
 	.on_data = on_data,
-	.on_end = on_end,
-	.on_stream_drained = on_stream_drained,
-	.on_stream_close = on_stream_close,
-	.on_goaway = on_goaway,
-	.on_close = on_session_close,
+	.on_drained = on_drained,
+	.on_over = on_over,
+	.on_change = on_change,
 };
-
-static void conn_open(void *arg)
-{
-	struct grpc_channel *ch = arg;
-	struct session *ss = xcalloc(1, sizeof(*ss));
-	const struct h2_options opts = {
-		.ops = &session_ops,
-		.arg = ss,
-	};
-
-	*ss = (struct session){ .ch = ch, .next = ch->sessions, .opened_ns = clock_now_ns() };
-	ss->h2 = h2_conn_new(ch->loop, TAKE_PTR(ch->conn), &opts);
-	ch->sessions = ch->current = ss;
-	ch->state = READY;
-	atomic_store(&ch->connected, true);
-	atomic_fetch_add(&ch->changes, 1);
-	open_waiting(ch);
-}
-
-static void conn_failed(void *arg, const struct err *why)
-{
-	struct grpc_channel *ch = arg;
-
-	ch->conn = NULL;
-	back_off(ch);
-	fail_waiting(ch, why);
-}
-
-static const struct conn_ops connecting_ops = {
-	.on_open = conn_open,
-	.on_close = conn_failed,
-};
-
-static void connect_if_needed(struct grpc_channel *ch)
-{
-	struct err err = { 0 };
-
-	if (ch->state != IDLE || !ch->waiting)
-		return;
-	ch->state = CONNECTING;
-	if (conn_connect(ch->loop, &ch->addr, ch->tls, ch->server_name, CONNECT_NS, &connecting_ops,
-			 ch, &ch->conn, &err) < 0)
-		conn_failed(ch, &err);
-}
-
-static void backoff_over(void *arg)
-{
-	struct grpc_channel *ch = arg;
-
-	ch->state = IDLE;
-	connect_if_needed(ch);
-}
 
 /* ---- posts from callers ---- */
 
@@ -464,25 +277,16 @@ void channel_start_rpc(void *rpc)
 {
 	struct rpc *r = rpc;
 
-	add_waiting(r);
-	open_waiting(r->ch);
-	connect_if_needed(r->ch);
+	h2_call_start(r->ch->h2, &r->call);
 }
 
 void channel_end_rpc(void *rpc)
 {
 	struct rpc *r = rpc;
 
-	if (r->stream) {
-		struct h2_stream *s = TAKE_PTR(r->stream);
-
+	if (r->call.client) {
 		/* Its end is told later, and the channel may be freed before. */
-		h2_stream_set_user(s, NULL);
-		h2_reset(s, H2_CANCEL);
-		h2_conn_flush(h2_conn_of(s));
-		rpc_unref(r);
-	} else if (r->is_waiting) {
-		remove_waiting(r);
+		h2_call_cancel(&r->call);
 		rpc_unref(r);
 	}
 	rpc_unref(r);
@@ -497,9 +301,9 @@ void channel_consume_rpc(void *rpc)
 	n = r->owed;
 	r->owed = 0;
 	pthread_mutex_unlock(&r->lock);
-	if (r->stream && n > 0) {
-		h2_consume(r->stream, n);
-		h2_conn_flush(h2_conn_of(r->stream));
+	if (r->call.stream && n > 0) {
+		h2_consume(r->call.stream, n);
+		h2_call_flush(&r->call);
 	}
 	rpc_unref(r);
 }
@@ -509,20 +313,11 @@ void channel_send_rpc(void *rpc)
 	struct rpc *r = rpc;
 
 	move_out(r);
-	if (r->stream)
-		h2_conn_flush_soon(h2_conn_of(r->stream));
+	h2_call_flush_soon(&r->call);
 	rpc_unref(r);
 }
 
 /* ---- the channel ---- */
-
-static void make_on_loop(void *arg)
-{
-	struct grpc_channel *ch = arg;
-
-	ch->room = ev_timer_new(ch->loop, open_waiting, ch);
-	ch->backoff = ev_timer_new(ch->loop, backoff_over, ch);
-}
 
 static void format_authority(struct grpc_channel *ch)
 {
@@ -539,35 +334,32 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 
 	ch->loop = loop;
 	ch->addr = *addr;
-	ch->tls = tls ? tls_ref(tls) : NULL;
-	ch->waiting_tail = &ch->waiting;
+	ch->has_tls = tls != NULL;
 	net_addr_format(addr, ch->target);
 	format_authority(ch);
-	ev_post(loop, make_on_loop, ch);
+	ch->h2 = h2_client_new(loop, &(struct h2_client_options){
+					     .addr = addr,
+					     .tls = tls,
+					     .pause_min_ns = PAUSE_MIN_NS,
+					     .pause_max_ns = PAUSE_MAX_NS,
+					     .settle_ns = SETTLE_NS,
+					     .tries = TRIES,
+					     .ops = &client_ops,
+					     .arg = ch,
+				     });
 	return ch;
 }
 
 void grpc_channel_expect(struct grpc_channel *ch, const char *server_name)
 {
-	free(ch->server_name);
-	ch->server_name = xstrdup(server_name);
+	h2_client_expect(ch->h2, server_name);
 }
 
 static void free_on_loop(void *arg)
 {
 	struct grpc_channel *ch = arg;
 
-	if (ch->conn)
-		conn_abort(ch->conn);
-	while (ch->sessions) {
-		struct session *ss = ch->sessions;
-
-		ch->sessions = ss->next;
-		h2_conn_free(ss->h2);
-		free(ss);
-	}
-	ev_timer_free(ch->room);
-	ev_timer_free(ch->backoff);
+	h2_client_free(ch->h2);
 }
 
 void grpc_channel_free(struct grpc_channel *ch)
@@ -575,8 +367,6 @@ void grpc_channel_free(struct grpc_channel *ch)
 	if (!ch)
 		return;
 	ev_call(ch->loop, free_on_loop, ch);
-	tls_unref(ch->tls);
-	free(ch->server_name);
 	free(ch);
 }
 

@@ -7,8 +7,7 @@
 
 #include "base/str.h"
 #include "grpc/client.h"
-
-struct h2_stream;
+#include "net/h2_client.h"
 
 /* Held by its caller (a worker) and by the channel (I/O thread), freed by whoever lets go last: a
  * caller that gives up leaves while its stream still exists. */
@@ -23,9 +22,8 @@ struct rpc {
 	bool is_stream; /* of requests: they are in out */
 
 	/* I/O thread only */
-	struct h2_stream *stream;
-	struct rpc *next; /* in the channel's list of waiting ones */
-	bool is_waiting, was_resent, is_processed, has_status;
+	struct h2_call call; /* client is set as long as the channel has its reference */
+	bool has_status;
 	struct err status;
 
 	pthread_mutex_t lock; /* below: both threads */
