@@ -21,6 +21,7 @@ struct ev_timer {
 
 struct ev_turn {
 	uv_prepare_t uv;
+	struct ev_loop *loop;
 	ev_timer_fn fn;
 	void *arg;
 };
@@ -96,28 +97,42 @@ void ev_timer_free(struct ev_timer *t)
 	close_handle(t);
 }
 
+static _Thread_local bool is_in_turn;
+
 /* libuv runs prepare handles after timers and just before it polls. */
 static void on_turn(uv_prepare_t *uv)
 {
 	struct ev_turn *t = container_of(uv, struct ev_turn, uv);
 
 	(void)uv_prepare_stop(uv); /* always 0 */
+	is_in_turn = true;
 	t->fn(t->arg);
+	is_in_turn = false;
 }
 
 struct ev_turn *ev_turn_new(struct ev_loop *loop, ev_timer_fn fn, void *arg)
 {
 	struct ev_turn *t = xcalloc(1, sizeof(*t));
 
+	t->loop = loop;
 	t->fn = fn;
 	t->arg = arg;
 	(void)uv_prepare_init(ev_loop_uv(loop), &t->uv); /* always 0 */
 	return t;
 }
 
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
 void ev_turn_start(struct ev_turn *t)
 {
 	(void)uv_prepare_start(&t->uv, on_turn); /* fails only when closing */
+	/* libuv is at the handles that were started before, and polls when it is through: this one
+	 * is of the next round, which must not wait for anything else. */
+	if (is_in_turn)
+		ev_post(t->loop, do_nothing, NULL);
 }
 
 void ev_turn_free(struct ev_turn *t)

@@ -58,7 +58,8 @@ void ev_timer_stop(struct ev_timer *t);
 void ev_timer_free(struct ev_timer *t);
 
 /* For gathering: once started, fn runs once, when all that happened in this turn of the loop was
- * dealt with and before the loop waits again. Not to be started from another turn's fn. */
+ * dealt with and before the loop waits again. What a turn's fn starts, itself too, runs at the end
+ * of the next turn, which then does not wait. */
 struct ev_turn;
 struct ev_turn *ev_turn_new(struct ev_loop *loop, ev_timer_fn fn, void *arg);
 void ev_turn_start(struct ev_turn *t); /* again is fine */

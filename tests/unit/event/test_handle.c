@@ -160,6 +160,59 @@ TEST(a_turn_that_a_timer_started_ends_before_the_loop_waits)
 	ev_loop_free(s.loop);
 }
 
+/* Turns that start each other. */
+struct chain {
+	struct ev_loop *loop;
+	struct ev_turn *turns[2];
+	struct ev_timer *limit;
+	int n;
+	bool is_late;
+};
+
+static void start_next(void *arg)
+{
+	struct chain *c = arg;
+
+	if (++c->n == 5)
+		ev_loop_stop(c->loop);
+	else
+		ev_turn_start(c->turns[c->n / 2 % 2]); /* the other one, itself, … */
+}
+
+static void chain_late(void *arg)
+{
+	struct chain *c = arg;
+
+	c->is_late = true;
+	ev_loop_stop(c->loop);
+}
+
+static void start_chain(void *arg)
+{
+	struct chain *c = arg;
+
+	ev_turn_start(c->turns[0]);
+}
+
+TEST(a_turn_that_a_turn_started_does_not_wait_for_the_next_event)
+{
+	struct chain c = { 0 };
+
+	ASSERT_EQ(ev_loop_new(&c.loop), 0);
+	for (int i = 0; i < 2; i++)
+		c.turns[i] = ev_turn_new(c.loop, start_next, &c);
+	c.limit = ev_timer_new(c.loop, chain_late, &c);
+	ev_timer_start(c.limit, 5 * NS_PER_S, 0);
+	ev_post(c.loop, start_chain, &c);
+	ASSERT_EQ(ev_loop_run(c.loop), 0);
+	ASSERT_EQ(c.n, 5);
+	ASSERT_FALSE(c.is_late);
+	ev_timer_free(c.limit);
+	for (int i = 0; i < 2; i++)
+		ev_turn_free(c.turns[i]);
+	ev_loop_free(c.loop);
+}
+
 static void on_signal(void *arg, int signum)
 {
 	struct seen *s = arg;
@@ -398,6 +451,7 @@ RUN_TESTS(UNIT(a_repeating_timer_repeats_until_freed_by_its_own_callback),
 	  UNIT(a_stopped_timer_stays_quiet_and_a_restarted_one_fires_once),
 	  UNIT(a_turn_ends_once_after_all_posts_of_it),
 	  UNIT(a_turn_that_a_timer_started_ends_before_the_loop_waits),
+	  UNIT(a_turn_that_a_turn_started_does_not_wait_for_the_next_event),
 	  UNIT(a_signal_arrives_on_the_loop), UNIT(a_signal_that_cannot_be_caught_is_refused),
 	  UNIT(an_fd_is_told_readable_and_writable_as_wanted), UNIT(nothing_wanted_is_nothing_told),
 	  UNIT(the_far_end_closing_is_told_as_readable), UNIT(a_regular_file_cannot_be_polled),
