@@ -332,6 +332,23 @@ static void close_listeners(struct grpc_server *s)
 	}
 }
 
+/* Without callbacks: its calls are told here. */
+static void drop_session(struct session *ss)
+{
+	struct h2 *core = h2_conn_core(ss->h2);
+
+	for (struct h2_stream *stream = NULL; (stream = h2_stream_next(core, stream));) {
+		struct grpc_call *c = h2_stream_user(stream);
+
+		if (!c)
+			continue;
+		budget_end_request(c);
+		call_stream_gone(c);
+	}
+	h2_conn_free(ss->h2);
+	free(ss);
+}
+
 void grpc_server_free(struct grpc_server *s)
 {
 	void *row = NULL;
@@ -342,8 +359,7 @@ void grpc_server_free(struct grpc_server *s)
 	close_listeners(s);
 	while ((ss = s->sessions) != NULL) {
 		s->sessions = ss->next;
-		h2_conn_free(ss->h2);
-		free(ss);
+		drop_session(ss);
 	}
 	for (size_t it = 0; map_next(s->methods, &it, NULL, &row);)
 		free(row);

@@ -66,7 +66,8 @@ struct grpc_limits {
 struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work);
 /* Before it listens. */
 void grpc_server_limit(struct grpc_server *s, const struct grpc_limits *limits);
-/* All calls must be over: drain first, or stop the workers. */
+/* Calls that are not over are cancelled and get no answer; their handlers end on their workers, who
+ * are stopped afterwards. */
 void grpc_server_free(struct grpc_server *s);
 
 /* methods lives as long as the server; arg goes to each handler. A path may be there once

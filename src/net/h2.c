@@ -368,6 +368,11 @@ size_t h2_stream_count(const struct h2 *h)
 	return h->n_streams;
 }
 
+struct h2_stream *h2_stream_next(const struct h2 *h, const struct h2_stream *s)
+{
+	return s ? s->next : h->streams;
+}
+
 void *h2_owner(const struct h2 *h)
 {
 	return h->owner;

@@ -133,6 +133,8 @@ void h2_stream_set_user(struct h2_stream *s, void *user);
 struct h2 *h2_stream_session(const struct h2_stream *s);
 int32_t h2_stream_id(const struct h2_stream *s);
 size_t h2_stream_count(const struct h2 *h);
+/* The one after s, or the first (NULL): for who frees a session and what hangs on its streams. */
+struct h2_stream *h2_stream_next(const struct h2 *h, const struct h2_stream *s);
 void *h2_owner(const struct h2 *h);
 /* Bytes of all streams' bodies that were not pulled yet. */
 size_t h2_queued(const struct h2 *h);

@@ -173,6 +173,7 @@ static void listen_on_loop(void *arg)
 static void free_on_loop(void *arg)
 {
 	grpc_server_free(t.server);
+	t.server = NULL;
 }
 
 static int set_up_with(const struct grpc_limits *limits)
@@ -392,6 +393,27 @@ TEST(a_handler_that_waits_hears_that_its_client_left)
 	ASSERT_EQ(t.ended, ERR_CANCELLED);
 }
 
+/* One waits for its request, one in its handler; both have a timer for their deadline. */
+TEST(a_server_that_is_freed_cancels_the_calls_that_are_there)
+{
+	struct grpc_stream *unfinished = NULL, *s = NULL;
+	struct ctx ctx, unfinished_ctx;
+	const uint8_t *m = NULL;
+	struct err err = { 0 };
+	size_t n = 0;
+
+	unfinished = open_stream(&unfinished_ctx, "/s.S/Metadata", 0);
+	s = open_stream(&ctx, "/s.S/Sum", 0);
+	send_one(s, "", 1);
+	wait_for(&t.has_begun);
+	ev_call(t.loop, free_on_loop, NULL);
+	wait_for(&t.has_ended);
+	ASSERT_EQ(t.ended, ERR_CANCELLED);
+	ASSERT_ERR(grpc_stream_receive(s, &m, &n, &err), &err, ERR_UNAVAILABLE, "");
+	close_stream(s, &ctx);
+	close_stream(unfinished, &unfinished_ctx);
+}
+
 TEST(a_deadline_in_the_middle_ends_both_sides)
 {
 	struct grpc_stream *s = NULL;
@@ -511,6 +533,7 @@ RUN_TESTS(T(a_client_stream_of_ten_thousand_messages_arrives_in_order),
 	  T(a_conversation_goes_message_by_message), T(a_stream_without_messages_ends_well),
 	  T(a_server_may_end_before_the_client_does),
 	  T(a_handler_that_waits_hears_that_its_client_left),
+	  T(a_server_that_is_freed_cancels_the_calls_that_are_there),
 	  T(a_deadline_in_the_middle_ends_both_sides),
 	  T(a_handler_that_does_not_receive_stalls_its_client),
 	  NARROW(what_a_handler_does_not_receive_counts_in_the_budgets),
