@@ -13,9 +13,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "event/loop.h"
 
-#define SWEEP_NS (5 * NS_PER_S)
+#define SWEEP_NS (5 * NS_PER_S) /* how late a limit of time may be kept, or half of it */
 
 enum state { SILENT, IDLE, BUSY };
 
@@ -225,9 +226,21 @@ static void sweep(void *arg)
 	}
 }
 
+static int64_t sweep_every_ns(const struct grpc_limits *l)
+{
+	const int64_t times[] = { l->silent_ns, l->request_ns, l->stalled_ns };
+	int64_t every_ns = SWEEP_NS;
+
+	for (size_t i = 0; i < ARRAY_LEN(times); i++)
+		if (times[i] / 2 < every_ns)
+			every_ns = times[i] / 2;
+	return every_ns;
+}
+
 void grpc_server_limit(struct grpc_server *s, const struct grpc_limits *limits)
 {
 	const struct grpc_limits *l = limits;
+	int64_t every_ns = 0;
 
 	s->limits = (struct grpc_limits){
 		.connections = l->connections ? l->connections : 128,
@@ -240,11 +253,12 @@ void grpc_server_limit(struct grpc_server *s, const struct grpc_limits *limits)
 		.request_ns = l->request_ns ? l->request_ns : 30 * NS_PER_S,
 		.stalled_ns = l->stalled_ns ? l->stalled_ns : 30 * NS_PER_S,
 	};
+	every_ns = sweep_every_ns(&s->limits);
+	ev_timer_start(s->sweep_timer, every_ns, every_ns);
 }
 
 void budget_init(struct grpc_server *s)
 {
-	grpc_server_limit(s, &(struct grpc_limits){ 0 });
 	s->sweep_timer = ev_timer_new(s->loop, sweep, s);
-	ev_timer_start(s->sweep_timer, SWEEP_NS, SWEEP_NS);
+	grpc_server_limit(s, &(struct grpc_limits){ 0 });
 }

@@ -19,6 +19,7 @@
 #include "event/work.h"
 #include "grpc/client.h"
 #include "grpc/server.h"
+#include "net/h2_client.h"
 
 static struct {
 	char dir[32];
@@ -207,6 +208,12 @@ static int set_up_narrow(void **state)
 {
 	(void)state;
 	return set_up_with(&(struct grpc_limits){ .unfinished_bytes_each = 100000 });
+}
+
+static int set_up_hasty(void **state)
+{
+	(void)state;
+	return set_up_with(&(struct grpc_limits){ .request_ns = 100 * NS_PER_MS });
 }
 
 static int tear_down(void **state)
@@ -481,6 +488,87 @@ TEST(what_a_handler_does_not_receive_counts_in_the_budgets)
 	close_stream(other, &other_ctx);
 }
 
+/* A client of bytes, since ours sends whole messages only: one, and then half of the next. */
+static struct half {
+	struct h2_client *client;
+	struct h2_call call;
+	char status[8]; /* below: as in t */
+	bool is_over;
+} half;
+
+static void half_turn(struct h2_call *call)
+{
+	const struct h2_header head[] = {
+		{ ":method", "POST", 0, false },
+		{ ":scheme", "http", 0, false },
+		{ ":path", "/s.S/Sum", 0, false },
+		{ ":authority", "localhost", 0, false },
+		{ "content-type", "application/grpc", 0, false },
+	};
+
+	h2_call_request(call, head, ARRAY_LEN(head), false);
+	(void)h2_send(call->stream, "\0\0\0\0\1\0\0\0\0\7abc", 13, false);
+}
+
+static void half_headers(struct h2_call *call, const struct h2_header *h, size_t n,
+			 bool is_trailers, bool end)
+{
+	LOCK_SCOPE(&t.lock);
+	for (size_t i = 0; i < n; i++)
+		if (str_is_equal(h[i].name, "grpc-status"))
+			snprintf(half.status, sizeof(half.status), "%s", h[i].value);
+}
+
+static void half_over(struct h2_call *call, const struct h2_call_end *end)
+{
+	LOCK_SCOPE(&t.lock);
+	half.is_over = true;
+	pthread_cond_broadcast(&t.cond);
+}
+
+static void half_begin(void *arg)
+{
+	static const struct h2_client_ops ops = {
+		.on_turn = half_turn,
+		.on_headers = half_headers,
+		.on_over = half_over,
+	};
+
+	half.client = h2_client_new(
+		t.loop, &(struct h2_client_options){ .addr = &t.addr, .tries = 1, .ops = &ops });
+	h2_call_start(half.client, &half.call);
+}
+
+static void half_end(void *arg)
+{
+	h2_client_free(half.client);
+}
+
+/* A stream may last as long as it likes, between messages. */
+TEST(a_message_that_does_not_become_whole_ends_its_stream)
+{
+	struct grpc_stream *other = NULL;
+	const uint8_t *m = NULL;
+	struct ctx ctx;
+	size_t n = 0;
+
+	memset(&half, 0, sizeof(half));
+	other = open_stream(&ctx, "/s.S/Chat", 0);
+	send_one(other, "a", 1);
+	ASSERT_EQ(receive(other, &m, &n), 1);
+	ev_call(t.loop, half_begin, NULL);
+	wait_for(&half.is_over);
+	wait_for(&t.has_ended);
+	ASSERT_EQ(t.ended, ERR_CANCELLED);
+	ASSERT_STR(half.status, "4"); /* DEADLINE_EXCEEDED */
+	send_one(other, "b", 1);
+	ASSERT_EQ(receive(other, &m, &n), 1);
+	grpc_stream_close_send(other);
+	expect_end(other);
+	close_stream(other, &ctx);
+	ev_call(t.loop, half_end, NULL);
+}
+
 static int call_with(const struct grpc_metadata *m, size_t n_m, char ret_text[256], struct err *err)
 {
 	const struct grpc_call_options opts = { .metadata = m, .n_metadata = n_m };
@@ -527,6 +615,7 @@ TEST(metadata_arrives_and_what_cannot_be_sent_is_refused)
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define HASTY(name) cmocka_unit_test_setup_teardown(name, set_up_hasty, tear_down)
 #define NARROW(name) cmocka_unit_test_setup_teardown(name, set_up_narrow, tear_down)
 RUN_TESTS(T(a_client_stream_of_ten_thousand_messages_arrives_in_order),
 	  T(messages_larger_than_the_window_pass_both_ways),
@@ -537,4 +626,5 @@ RUN_TESTS(T(a_client_stream_of_ten_thousand_messages_arrives_in_order),
 	  T(a_deadline_in_the_middle_ends_both_sides),
 	  T(a_handler_that_does_not_receive_stalls_its_client),
 	  NARROW(what_a_handler_does_not_receive_counts_in_the_budgets),
+	  HASTY(a_message_that_does_not_become_whole_ends_its_stream),
 	  T(metadata_arrives_and_what_cannot_be_sent_is_refused))
