@@ -123,11 +123,6 @@ void *map_find(const struct map *m, const char *key)
 	return m->n ? find_slot(m, key, map_hash(m->seed, key))->value : NULL;
 }
 
-const char *map_key(const struct map *m, const char *key)
-{
-	return m->n ? find_slot(m, key, map_hash(m->seed, key))->key : NULL;
-}
-
 void *map_put(struct map *m, const char *key, void *value)
 {
 	uint64_t hash = map_hash(m->seed, key);

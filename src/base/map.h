@@ -20,8 +20,6 @@ void map_free(struct map *m);                         /* NULL is fine; values ar
 void *map_find(const struct map *m, const char *key); /* may be NULL */
 /* Returns the value that was there before, NULL if none. value must not be NULL. */
 void *map_put(struct map *m, const char *key, void *value);
-/* The map's own copy of the key, good until it is taken out; NULL if absent. */
-const char *map_key(const struct map *m, const char *key);
 void *map_take(struct map *m, const char *key); /* removes; NULL if absent */
 size_t map_count(const struct map *m);
 

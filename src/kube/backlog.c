@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One item a key, found by a map; the ready ones in a list, the delayed ones
+ * One item a key, found by a hash table of its own; the ready ones in a list, the delayed ones
  * in a binary heap whose slots the items know, so that a key that becomes due
  * earlier is moved and never stands there twice.
+ *
+ * After a restart every controller's queue may hold a key of each object there is, so a key costs
+ * one allocation of 32 bytes and its text, and the table goes with the last of them.
  *
  *            add ──► READY ──take──► AT_WORK ──finish──► gone, or READY, or DELAYED
  *  add later ──► DELAYED ──due──► READY    └ add: again_ns, looked at by finish
@@ -12,24 +15,34 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/vec.h"
 
 #include <assert.h>
 
+#define FIRST_CAP ((size_t)16)
+#define PER_CHAIN 2 /* items, on average, before the table doubles */
+
 enum place { NOWHERE, READY, DELAYED, AT_WORK };
 
 struct item {
-	enum place place;
-	unsigned failures;
-	int64_t ready_ns;  /* since when it is, or was when it was taken */
-	int64_t due_ns;    /* DELAYED: when; AT_WORK: when again, or BACKLOG_NEVER */
-	size_t slot;       /* DELAYED: index in the heap */
-	struct item *next; /* READY */
-	const char *key;   /* the map's */
+	struct item *chain; /* the next one in the table's slot */
+	enum place place : 2;
+	unsigned failures : 30;
+	uint32_t slot;    /* DELAYED: index in the heap */
+	int64_t ready_ns; /* since when it is, or was when it was taken */
+	union {
+		struct item *next; /* READY */
+		int64_t due_ns;    /* DELAYED: when; AT_WORK: when again, or BACKLOG_NEVER */
+	};
+	char key[];
 };
 
 struct backlog {
-	struct map *items;
+	struct item **table; /* chains */
+	size_t cap;          /* power of two, or 0 */
+	size_t n;
+	uint64_t seed[2];
 	struct item *first;
 	struct item **last;
 	size_t n_ready;
@@ -40,28 +53,99 @@ struct backlog *backlog_new(void)
 {
 	struct backlog *b = xcalloc(1, sizeof(*b));
 
-	b->items = map_new();
+	random_bytes(b->seed, sizeof(b->seed));
 	b->last = &b->first;
 	return b;
 }
 
 void backlog_free(struct backlog *b)
 {
-	void *item;
-
 	if (!b)
 		return;
-	for (size_t it = 0; map_next(b->items, &it, NULL, &item);)
-		free(item);
-	map_free(b->items);
+	for (size_t i = 0; i < b->cap; i++)
+		for (struct item *at = b->table[i], *next; at; at = next) {
+			next = at->chain;
+			free(at);
+		}
+	free(b->table);
 	vec_done(&b->heap);
 	free(b);
 }
 
+/* ---- the table ---- */
+
+static struct item **chain_of(const struct backlog *b, const char *key)
+{
+	return &b->table[map_hash(b->seed, key) & (b->cap - 1)];
+}
+
+static void grow_table(struct backlog *b)
+{
+	struct item **old = b->table;
+	size_t n_old = b->cap;
+
+	b->cap = n_old ? n_old * 2 : FIRST_CAP;
+	b->table = xcalloc(b->cap, sizeof(struct item *));
+	for (size_t i = 0; i < n_old; i++)
+		for (struct item *at = old[i], *next; at; at = next) {
+			struct item **chain = chain_of(b, at->key);
+
+			next = at->chain;
+			at->chain = *chain;
+			*chain = at;
+		}
+	free(old);
+}
+
+static struct item *find_item(const struct backlog *b, const char *key)
+{
+	struct item *i = b->cap ? *chain_of(b, key) : NULL;
+
+	while (i && strcmp(i->key, key) != 0)
+		i = i->chain;
+	return i;
+}
+
+static struct item *get_item(struct backlog *b, const char *key)
+{
+	struct item *i = find_item(b, key);
+	size_t size = strlen(key) + 1;
+	struct item **chain;
+
+	if (i)
+		return i;
+	if (b->n >= b->cap * PER_CHAIN)
+		grow_table(b);
+	chain = chain_of(b, key);
+	i = xmalloc(sizeof(*i) + size);
+	*i = (struct item){ .chain = *chain };
+	memcpy(i->key, key, size);
+	*chain = i;
+	b->n++;
+	return i;
+}
+
+static void drop_item(struct backlog *b, struct item *i)
+{
+	struct item **at = chain_of(b, i->key);
+
+	while (*at != i)
+		at = &(*at)->chain;
+	*at = i->chain;
+	free(i);
+	if (--b->n > 0 || b->cap == FIRST_CAP)
+		return;
+	free(b->table);
+	b->table = NULL;
+	b->cap = 0;
+}
+
+/* ---- the heap ---- */
+
 static void heap_put(struct backlog *b, size_t slot, struct item *i)
 {
 	b->heap.v[slot] = i;
-	i->slot = slot;
+	i->slot = (uint32_t)slot;
 }
 
 static void heap_rise(struct backlog *b, struct item *i)
@@ -104,6 +188,8 @@ static void heap_remove(struct backlog *b, struct item *i)
 	heap_sink(b, last);
 }
 
+/* ---- places ---- */
+
 static void make_ready(struct backlog *b, struct item *i, int64_t now_ns)
 {
 	i->ready_ns = now_ns;
@@ -118,21 +204,9 @@ static void make_delayed(struct backlog *b, struct item *i, int64_t due_ns)
 {
 	i->place = DELAYED;
 	i->due_ns = due_ns;
-	i->slot = b->heap.n;
+	i->slot = (uint32_t)b->heap.n;
 	vec_push(&b->heap, i);
 	heap_rise(b, i);
-}
-
-static struct item *get_item(struct backlog *b, const char *key)
-{
-	struct item *i = map_find(b->items, key);
-
-	if (i)
-		return i;
-	i = xcalloc(1, sizeof(*i));
-	(void)map_put(b->items, key, i); /* was not there */
-	i->key = map_key(b->items, key);
-	return i;
 }
 
 static void place(struct backlog *b, struct item *i, int64_t due_ns)
@@ -197,14 +271,14 @@ const char *backlog_take(struct backlog *b, int64_t now_ns)
 
 int64_t backlog_ready_ns(const struct backlog *b, const char *key)
 {
-	const struct item *i = map_find(b->items, key);
+	const struct item *i = find_item(b, key);
 
 	return i ? i->ready_ns : 0;
 }
 
 void backlog_finish(struct backlog *b, const char *key, unsigned failures, int64_t again_ns)
 {
-	struct item *i = map_find(b->items, key);
+	struct item *i = find_item(b, key);
 
 	assert(i && i->place == AT_WORK);
 	if (i->due_ns < again_ns)
@@ -214,14 +288,13 @@ void backlog_finish(struct backlog *b, const char *key, unsigned failures, int64
 	if (again_ns != BACKLOG_NEVER) {
 		place(b, i, again_ns);
 	} else if (failures == 0) {
-		(void)map_take(b->items, key);
-		free(i);
+		drop_item(b, i);
 	}
 }
 
 unsigned backlog_failures(const struct backlog *b, const char *key)
 {
-	const struct item *i = map_find(b->items, key);
+	const struct item *i = find_item(b, key);
 
 	return i ? i->failures : 0;
 }

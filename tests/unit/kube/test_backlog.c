@@ -120,6 +120,29 @@ TEST(failures_are_kept_until_success)
 }
 
 /* A thousand random steps beside a plain array that says when each of 16 keys is due. */
+/* The table of keys grows meanwhile, goes with the last of them, and comes again. */
+TEST(as_many_keys_as_a_cluster_has)
+{
+	struct backlog *b = backlog_new();
+	char key[16];
+
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 5000; i++) {
+			(void)snprintf(key, sizeof(key), "ns/%d", i);
+			ASSERT_TRUE(backlog_add(b, key, 0));
+			ASSERT_FALSE(backlog_add(b, key, 0));
+		}
+		for (int i = 0; i < 5000; i++) {
+			(void)snprintf(key, sizeof(key), "ns/%d", i);
+			expect_take(b, 0, key);
+			backlog_finish(b, key, 0, BACKLOG_NEVER);
+			ASSERT_EQ(backlog_ready_ns(b, key), 0); /* nothing is kept of it */
+		}
+		expect_take(b, 0, NULL);
+	}
+	backlog_free(b);
+}
+
 TEST(it_agrees_with_a_plain_table)
 {
 	struct backlog *b = backlog_new();
@@ -149,4 +172,5 @@ TEST(it_agrees_with_a_plain_table)
 RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(added_at_work_it_runs_once_more_afterwards),
 	  UNIT(since_when_a_key_was_ready_is_known),
 	  UNIT(delayed_keys_come_in_the_order_of_their_times), UNIT(the_earlier_of_two_times_wins),
-	  UNIT(failures_are_kept_until_success), UNIT(it_agrees_with_a_plain_table))
+	  UNIT(failures_are_kept_until_success), UNIT(as_many_keys_as_a_cluster_has),
+	  UNIT(it_agrees_with_a_plain_table))
