@@ -32,6 +32,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/path.h"
 #include "kube/quantity.h"
@@ -173,7 +174,7 @@ static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struc
 	int64_t deadline_ns;
 	int r;
 
-	if (provision_may_act(a->p, err) < 0)
+	if (fence_check(a->p->fence, a->ctx, err) < 0)
 		return -1;
 	deadline_ns = provision_limit(a->p, a->ctx);
 	r = csi_create_volume(&a->p->service, a->ctx, &a->it.request, &reply, err);
@@ -200,8 +201,8 @@ static int build(struct attempt *a, struct err *err)
 /* The API server's trouble, or another's write: no word on the claim. */
 static enum queue_verdict retry_later(const struct attempt *a, const struct err *err)
 {
-	if (err->code == ERR_ABORTED)
-		log_debug("claim changed meanwhile", log_str("claim", a->key), log_err(err));
+	if (err->code == ERR_ABORTED || provision_is_cut_off(a->p, a->ctx))
+		log_debug("claim left for later", log_str("claim", a->key), log_err(err));
 	else
 		log_warn("claim not reconciled", log_str("claim", a->key), log_err(err));
 	return QUEUE_RETRY;
@@ -237,9 +238,7 @@ static enum queue_verdict give_back(struct attempt *a)
 static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 				       int64_t *ret_after_ns)
 {
-	struct err lost;
-
-	if (provision_may_act(a->p, &lost) < 0)
+	if (provision_is_cut_off(a->p, a->ctx))
 		return QUEUE_RETRY;
 	report_failure(a, err);
 	switch (a->state) {
@@ -347,6 +346,8 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 
 static enum queue_verdict fail_cleanup(struct attempt *a, const struct err *err)
 {
+	if (provision_is_cut_off(a->p, a->ctx))
+		return QUEUE_RETRY;
 	if (a->state != ATTEMPT_FINISHED && a->state != ATTEMPT_RESCHEDULE) {
 		report_failure(a, err);
 		return QUEUE_RETRY;
@@ -503,7 +504,7 @@ static enum queue_verdict reconcile_journal(struct provisioner *p, struct ctx *c
 
 	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
 	    0) {
-		if (!ctx_is_cancelled(ctx))
+		if (!provision_is_cut_off(p, ctx))
 			log_warn("journal not written", log_err(&err));
 		return QUEUE_RETRY;
 	}

@@ -44,9 +44,8 @@ struct journal {
 	struct map *entries; /* UID → struct journal_entry */
 	char *term;
 	bool is_open;
-	bool is_writing;   /* or opening: then one thread alone has objects and entries */
-	unsigned n_puts;   /* calls of journal_put */
-	unsigned n_closes; /* calls of journal_close */
+	bool is_writing; /* or opening: then one thread alone has objects and entries */
+	unsigned n_puts; /* calls of journal_put */
 	bool is_forbidden;
 	struct err failure; /* of the last write */
 };

@@ -337,7 +337,7 @@ int journal_flush(struct journal *j, struct ctx *ctx, struct err *err)
 /* ---- open ---- */
 
 /* Whoever opens has everything to himself: puts fail, and the rest finds nothing. */
-static int begin_open(struct journal *j, unsigned *ret_n_closes, struct err *err)
+static int begin_open(struct journal *j, struct err *err)
 {
 	char text[UUID_TEXT_MAX];
 	struct uuid uuid;
@@ -345,7 +345,6 @@ static int begin_open(struct journal *j, unsigned *ret_n_closes, struct err *err
 	LOCK_SCOPE(&j->lock);
 	if (j->is_writing || j->n_puts > 0)
 		return err_set(err, ERR_UNAVAILABLE, "calls of the last term have not ended yet");
-	*ret_n_closes = j->n_closes;
 	j->is_open = false;
 	j->is_writing = true;
 	uuid_make(&uuid);
@@ -357,10 +356,9 @@ static int begin_open(struct journal *j, unsigned *ret_n_closes, struct err *err
 
 int journal_open(struct journal *j, struct ctx *ctx, struct err *err)
 {
-	unsigned n_closes = 0;
 	int r;
 
-	if (begin_open(j, &n_closes, err) < 0)
+	if (begin_open(j, err) < 0)
 		return -1;
 	forget_all(j);
 	r = journal_object_claim_all(j, ctx, err);
@@ -370,7 +368,7 @@ int journal_open(struct journal *j, struct ctx *ctx, struct err *err)
 	}
 	LOCK_SCOPE(&j->lock);
 	j->is_writing = false;
-	j->is_open = r == 0 && n_closes == j->n_closes;
+	j->is_open = r == 0 && !ctx_is_cancelled(ctx);
 	pthread_cond_broadcast(&j->changed);
 	return r < 0 ? -1 : check_open(j, err);
 }
@@ -378,7 +376,6 @@ int journal_open(struct journal *j, struct ctx *ctx, struct err *err)
 void journal_close(struct journal *j)
 {
 	LOCK_SCOPE(&j->lock);
-	j->n_closes++;
 	j->is_open = false;
 	pthread_cond_broadcast(&j->changed);
 }

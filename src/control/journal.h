@@ -42,7 +42,9 @@ void journal_free(struct journal *j); /* nobody may be in a call; NULL is fine *
  * there, which journal_uids() then tells. Until it has succeeded, puts fail.
  */
 int journal_open(struct journal *j, struct ctx *ctx, struct err *err);
-void journal_close(struct journal *j); /* the lease is lost: puts fail from now on. Any thread */
+/* The lease is lost: puts fail from now on, and so does an open that is under way, whose ctx was
+ * cancelled before. Any thread. */
+void journal_close(struct journal *j);
 bool journal_is_open(struct journal *j);
 bool journal_is_durable(struct journal *j);
 

@@ -15,7 +15,6 @@
 #include "kube/queue.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -65,8 +64,6 @@ struct provisioner {
 	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *volumes;       /* keys: names of PVs */
 	struct ev_timer *sync_timer; /* the loop's */
-
-	atomic_bool is_active; /* any thread: we may write */
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
 	struct map *notes;    /* claim UID → struct claim_note */
@@ -118,8 +115,9 @@ static inline bool attempt_has_topology(const struct attempt *a)
 	       a->p->caches.nodes && a->p->caches.csi_nodes;
 }
 
-/* provision.c: 0 while this process may write; ABORTED once the lease is lost. */
-int provision_may_act(struct provisioner *p, struct err *err);
+/* provision.c. Whether a reconcile was cut off (fence.h): what failed then is no news to anybody.
+ */
+bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx);
 /* Bounds ctx for one CSI call; what it returns goes back into ctx->deadline_ns afterwards. */
 int64_t provision_limit(const struct provisioner *p, struct ctx *ctx);
 int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,

@@ -7,8 +7,9 @@
  * Changes of a claim that no reconcile decides by do not wake it, or a refused one would be asked
  * for again at each of them.
  *
- * A reconcile that is under way when the lease is lost is cancelled by the fence, which also
- * refuses its writes; is_active and the fence's clock are asked before each CSI call.
+ * A reconcile that is under way when the lease is lost is cancelled by its ctx, as everything is
+ * (kube/fence.h), and the client refuses its writes; the fence is asked before each call that makes
+ * or deletes a volume.
  */
 #include "control/provision-internal.h"
 
@@ -29,11 +30,11 @@
 #define RECONCILE_API_NS (60 * NS_PER_S)
 #define RECONCILE_CALLS 6
 
-int provision_may_act(struct provisioner *p, struct err *err)
+bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx)
 {
-	if (atomic_load(&p->is_active) && (!p->fence || fence_is_open(p->fence)))
-		return 0;
-	return err_set(err, ERR_ABORTED, "another process leads now");
+	struct err why;
+
+	return fence_check(p->fence, ctx, &why) < 0;
 }
 
 int64_t provision_limit(const struct provisioner *p, struct ctx *ctx)
@@ -108,7 +109,7 @@ int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *
 	int64_t deadline_ns;
 	int r;
 
-	if (provision_may_act(p, err) < 0)
+	if (fence_check(p->fence, ctx, err) < 0)
 		return -1;
 	deadline_ns = provision_limit(p, ctx);
 	r = csi_delete_volume(&p->service, ctx, &req, &reply, err);
@@ -250,8 +251,6 @@ static void on_sync_timer(void *arg)
 	if (!has_synced(p))
 		return;
 	ev_timer_stop(p->sync_timer);
-	if (!atomic_load(&p->is_active))
-		return;
 	queue_resume(p->claims);
 	queue_resume(p->volumes);
 }
@@ -261,6 +260,13 @@ static void start_on_loop(void *arg)
 	struct provisioner *p = arg;
 
 	ev_timer_start(p->sync_timer, 0, SYNC_POLL_NS);
+}
+
+static void pause_on_loop(void *arg)
+{
+	struct provisioner *p = arg;
+
+	ev_timer_stop(p->sync_timer);
 }
 
 static void make_timer(void *arg)
@@ -361,24 +367,22 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 
 void provisioner_start(struct provisioner *p)
 {
-	atomic_store(&p->is_active, true);
 	queue_add(p->claims, JOURNAL_KEY); /* before the caches bring claims */
 	ev_call(p->loop, start_on_loop, p);
 }
 
 void provisioner_pause(struct provisioner *p)
 {
-	atomic_store(&p->is_active, false);
+	ev_call(p->loop, pause_on_loop, p); /* resumes nothing any more */
 	queue_pause(p->claims);
 	queue_pause(p->volumes);
-	journal_close(p->journal);
+	journal_close(p->journal); /* after what could open it was cancelled */
 }
 
 void provisioner_free(struct provisioner *p)
 {
 	if (!p)
 		return;
-	atomic_store(&p->is_active, false);
 	unwatch_caches(p);
 	ev_call(p->loop, free_timer, p);
 	queue_free(p->claims);

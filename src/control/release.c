@@ -68,8 +68,7 @@ static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct 
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 
-	if (provision_may_act(p, err) < 0 ||
-	    kube_object_path(&core_pv_type, NULL, o->name, &path, err) < 0)
+	if (kube_object_path(&core_pv_type, NULL, o->name, &path, err) < 0)
 		return -1;
 	json_begin_object(&w);
 	json_key(&w, "metadata");
@@ -219,13 +218,10 @@ static int remove_object(struct provisioner *p, struct ctx *ctx, const char *nam
 	autofree char *path = NULL;
 
 	if (kube_object_path(&core_pv_type, NULL, name, &path, err) < 0 ||
-	    provision_may_act(p, err) < 0 ||
 	    kube_delete(p->client, ctx, path, f->obj->uid, err) < 0)
 		return -1;
 	if (!kube_object_has_finalizer(f->obj, PV_FINALIZER))
 		return 0;
-	if (provision_may_act(p, err) < 0)
-		return -1;
 	return drop_finalizer(p, ctx, path, f->obj->uid, err);
 }
 
@@ -254,13 +250,11 @@ static bool is_moment(struct provisioner *p, const struct kube_object *o, const 
 	return true;
 }
 
-static enum queue_verdict fail_delete(struct provisioner *p, const struct kube_object *o,
-				      bool is_attached, const struct err *err,
-				      int64_t *ret_after_ns)
+static enum queue_verdict fail_delete(struct provisioner *p, const struct ctx *ctx,
+				      const struct kube_object *o, bool is_attached,
+				      const struct err *err, int64_t *ret_after_ns)
 {
-	struct err lost;
-
-	if (provision_may_act(p, &lost) < 0)
+	if (provision_is_cut_off(p, ctx))
 		return QUEUE_RETRY;
 	if (!is_attached && is_moment(p, o, err, ret_after_ns))
 		return QUEUE_RETRY_AFTER;
@@ -296,9 +290,9 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 	metric_expect(METRIC_DELETE_TOTAL, METRIC_ARGS(class));
 	metric_expect(METRIC_DELETE_FAILED, METRIC_ARGS(class));
 	if (check_attachments(p, ctx, f->obj, &err) < 0)
-		return fail_delete(p, f->obj, true, &err, ret_after_ns);
+		return fail_delete(p, ctx, f->obj, true, &err, ret_after_ns);
 	if (delete_volume(p, ctx, f, &err) < 0)
-		return fail_delete(p, f->obj, false, &err, ret_after_ns);
+		return fail_delete(p, ctx, f->obj, false, &err, ret_after_ns);
 	if (remove_object(p, ctx, name, f, &err) < 0) {
 		log_warn("volume deleted, its persistentvolume not yet", log_str("pv", name),
 			 log_err(&err));
@@ -369,7 +363,7 @@ enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
 		return QUEUE_DONE;
 	if (write_finalizer(p, ctx, o, is_wanted, &err) == 0)
 		return QUEUE_DONE;
-	if (err.code != ERR_ABORTED)
+	if (err.code != ERR_ABORTED && !provision_is_cut_off(p, ctx))
 		log_warn("finalizer not written", log_str("pv", key), log_err(&err));
 	return QUEUE_RETRY;
 }

@@ -97,7 +97,7 @@ void fence_leave(struct fence *f, struct fence_member *m)
 	*at = m->next;
 }
 
-int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
+static int check_term(const struct fence *f, const struct ctx *ctx, struct err *err)
 {
 	const struct fence_member *m;
 	LOCK_SCOPE(f->lock);
@@ -107,6 +107,13 @@ int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
 	if (!m)
 		return err_set(err, ERR_ABORTED, "a write outside of any term of leadership");
 	return m->term == f->term && is_open_now(f) ? 0 : refuse(err);
+}
+
+int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
+{
+	if (f && check_term(f, ctx, err) < 0)
+		return -1;
+	return ctx_is_cancelled(ctx) ? err_set(err, ERR_CANCELLED, "cancelled") : 0;
 }
 
 int64_t fence_left_ns(const struct fence *f)

@@ -19,6 +19,12 @@
  * noticed. What is on its way when the process is stopped no check can catch: therefore each write
  * is conditional or has a name that only one object can have.
  *
+ * One way to cancel: what runs under a ctx is cancelled by its ctx, by nothing else. A fence that
+ * closes, a queue that pauses or goes, cancel the ctxs of what is at work there; nobody keeps a
+ * flag beside it for work to look at. What no cancellation can say, since nobody may have noticed
+ * yet, is that the limit has passed: so the one question before each act that is no write of the
+ * client's is fence_check().
+ *
  * All functions: any thread.
  */
 struct fence;
@@ -46,8 +52,9 @@ struct fence_member {
 int fence_join(struct fence *f, struct fence_member *m, struct ctx *ctx, struct err *err);
 void fence_leave(struct fence *f, struct fence_member *m);
 
-/* 0 while the ctx may write. ABORTED: its term is over, or the limit has passed, or it never
- * joined. */
+/* 0 while what runs under the ctx may act. ABORTED: its term is over, or the limit has passed, or
+ * it never joined. CANCELLED: it was cancelled. f NULL: whoever asks leads, the ctx alone counts.
+ */
 int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err);
 /* How long a write that begins now may take: to the limit; INT64_MAX without one. */
 int64_t fence_left_ns(const struct fence *f);

@@ -280,10 +280,7 @@ static enum queue_verdict run_fn(struct queue *q, struct ctx *ctx, const char *k
 	enum queue_verdict verdict = q->fn(q->arg, ctx, key, ret_after_ns);
 	struct err err;
 
-	if (verdict != QUEUE_RETRY)
-		return verdict;
-	if (!ctx_is_cancelled(ctx) &&
-	    (!q->opts.fence || fence_check(q->opts.fence, ctx, &err) == 0))
+	if (verdict != QUEUE_RETRY || fence_check(q->opts.fence, ctx, &err) == 0)
 		return verdict;
 	*ret_after_ns = CUT_OFF_RETRY_NS;
 	return QUEUE_RETRY_AFTER;

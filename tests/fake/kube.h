@@ -13,9 +13,10 @@
  *   kube_run.c    queues, timers, fake time, the controller-manager's part (binding, releasing,
  *                 protections)
  *
- * Each call of the API client or of the fake CSI service is one step, counted from 1. A plan says
- * what happens at which step. Objects outlive the informers and queues: a test "kills" a process by
- * dropping these and making new ones.
+ * Each call of the API client or of the fake CSI service is one step, counted from 1; those that
+ * the client refuses (a ctx that was cancelled, a fence) are none. A plan says what happens at
+ * which step. Objects outlive the informers and queues: a test "kills" a process by dropping these
+ * and making new ones.
  */
 #include "base/err.h"
 #include "control/core.h"
@@ -44,6 +45,10 @@ struct fake_plan {
 /* Forgets everything: objects, events, time, plan, and what a failed test left running. First call
  * of a test. */
 void fake_reset(void);
+
+struct fence;
+/* The client's, which writes have to pass; NULL, as after a reset: none. */
+void fake_set_fence(const struct fence *fence);
 
 void fake_set_plan(struct fake_plan plan); /* counts steps from 1 again */
 unsigned fake_steps(void);                 /* since the plan was set */

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/strmap.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 
 #include <assert.h>
 
@@ -20,6 +21,7 @@ static struct {
 	unsigned version, uid;
 	struct fake_plan plan;
 	unsigned steps;
+	const struct fence *fence;
 } api;
 
 void fake_api_reset(void)
@@ -33,6 +35,11 @@ void fake_api_reset(void)
 	map_free(api.objects);
 	memset(&api, 0, sizeof(api));
 	api.objects = map_new();
+}
+
+void fake_set_fence(const struct fence *fence)
+{
+	api.fence = fence;
 }
 
 void fake_set_plan(struct fake_plan plan)
@@ -227,7 +234,7 @@ int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct js
 {
 	bool is_lost;
 
-	if (fake_step(&is_lost, err) < 0)
+	if (fence_check(NULL, ctx, err) < 0 || fake_step(&is_lost, err) < 0)
 		return -1;
 	if (!fake_has(path))
 		return err_set(err, ERR_NOT_FOUND, "no %s", path);
@@ -415,6 +422,8 @@ static int apply(const struct kube_write *write, struct json_doc **ret, struct e
 int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
 	       struct json_doc **ret, struct err *err)
 {
+	if (fence_check(api.fence, ctx, err) < 0)
+		return -1;
 	assert(!write->subresource || str_is_equal(write->subresource, "status"));
 	switch (write->verb) {
 	case KUBE_CREATE:
@@ -438,7 +447,7 @@ int kube_delete(struct kube_client *c, struct ctx *ctx, const char *path, const 
 	autojson struct json_doc *doc = NULL;
 	bool is_lost;
 
-	if (fake_step(&is_lost, err) < 0)
+	if (fence_check(api.fence, ctx, err) < 0 || fake_step(&is_lost, err) < 0)
 		return -1;
 	if (!fake_has(path))
 		return 0;

@@ -13,10 +13,13 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/loop.h"
+#include "kube/fence.h"
 #include "kube/path.h"
 #include "kube/queue.h"
 
 #include <assert.h>
+
+#define CUT_OFF_RETRY_NS (100 * NS_PER_MS)
 
 struct item {
 	int64_t due_ns; /* INT64_MAX: not waiting */
@@ -29,7 +32,8 @@ struct queue {
 	struct queue_options opts;
 	queue_reconcile_fn fn;
 	void *arg;
-	struct map *items; /* key → struct item */
+	struct map *items;   /* key → struct item */
+	struct ctx *at_work; /* NULL: none */
 	bool is_running;
 	struct queue *next;
 };
@@ -164,11 +168,36 @@ void queue_add(struct queue *q, const char *key)
 void queue_pause(struct queue *q)
 {
 	q->is_running = false;
+	if (q->at_work)
+		ctx_cancel(q->at_work);
 }
 
 void queue_resume(struct queue *q)
 {
 	q->is_running = true;
+}
+
+/* As kube/queue.c: under the fence, and what was cut off has not failed. */
+static enum queue_verdict reconcile(struct queue *q, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns)
+{
+	enum queue_verdict verdict;
+	struct fence_member member;
+	struct err err;
+
+	*ret_after_ns = CUT_OFF_RETRY_NS;
+	if (q->opts.fence && fence_join(q->opts.fence, &member, ctx, &err) < 0)
+		return QUEUE_RETRY_AFTER;
+	q->at_work = ctx;
+	verdict = q->fn(q->arg, ctx, key, ret_after_ns);
+	q->at_work = NULL;
+	if (verdict == QUEUE_RETRY && fence_check(q->opts.fence, ctx, &err) < 0) {
+		*ret_after_ns = CUT_OFF_RETRY_NS;
+		verdict = QUEUE_RETRY_AFTER;
+	}
+	if (q->opts.fence)
+		fence_leave(q->opts.fence, &member);
+	return verdict;
 }
 
 static void work_off(struct queue *q, const char *key, struct item *item)
@@ -182,7 +211,7 @@ static void work_off(struct queue *q, const char *key, struct item *item)
 	item->is_at_work = true;
 	run.reconciles += *key != '\0'; /* the provisioner's own housekeeping does not count */
 	ctx_init(&ctx, q->opts.timeout_ns);
-	switch (q->fn(q->arg, &ctx, key, &after_ns)) {
+	switch (reconcile(q, &ctx, key, &after_ns)) {
 	case QUEUE_DONE:
 		item->failures = 0;
 		break;

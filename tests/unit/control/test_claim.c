@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 
 static void assert_bound(void)
@@ -693,6 +694,49 @@ TEST(a_reconcile_under_way_stops_when_the_lease_is_lost)
 	}
 }
 
+static void close_fence(void *arg)
+{
+	fence_close(arg);
+}
+
+/* Nobody noticed: nothing is cancelled, the clock alone says so. */
+static void pass_limit(void *arg)
+{
+	fence_open(arg, 0);
+}
+
+/* Before anybody is told that the lease is lost. Steps as above. */
+TEST(nothing_is_made_or_written_beyond_the_fence)
+{
+	void (*const hooks[])(void *) = { close_fence, pass_limit };
+
+	for (unsigned at = 1; at <= 18; at++) {
+		struct fence *fence = fence_new();
+		unsigned step = (at + 1) / 2;
+		struct process p;
+
+		cluster_begin();
+		fake_set_fence(fence);
+		fence_open(fence, FENCE_NO_LIMIT);
+		process_start(&p, (struct provision_options){ .fence = fence });
+		fake_set_plan(
+			(struct fake_plan){ .at = step, .hook = hooks[at % 2], .arg = fence });
+		fake_settle();
+		assert_null(strstr(fake_events(), "Warning"));
+		ASSERT_EQ(fake_service.n_created, step >= 8);
+		ASSERT_EQ(fake_has(PV), step >= 9);
+		/* reading it may go on, while nobody cancels it */
+		if (hooks[at % 2] == close_fence)
+			ASSERT_TRUE(step > 6 ? fake_steps() == step : fake_steps() <= 6);
+		fence_close(fence);
+		fence_open(fence, FENCE_NO_LIMIT);
+		fake_run(MINUTE);
+		process_stop(&p);
+		fence_free(fence);
+		assert_bound();
+	}
+}
+
 TEST(no_call_may_take_longer_than_told)
 {
 	struct process p;
@@ -751,4 +795,5 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(a_claim_alone_takes_four_requests_and_its_end_five),
 	  UNIT(nothing_is_written_after_the_lease_is_lost),
 	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost),
+	  UNIT(nothing_is_made_or_written_beyond_the_fence),
 	  UNIT(no_call_may_take_longer_than_told), UNIT(metrics_count_both_ends))

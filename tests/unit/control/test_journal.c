@@ -367,6 +367,21 @@ TEST(nothing_is_taken_while_it_is_closed)
 	journal_free(j);
 }
 
+/* Pausing cancels whoever opens, and closes. */
+TEST(an_open_that_was_cancelled_opens_nothing)
+{
+	struct journal *j = make(0, 0);
+	struct ctx cancelled;
+
+	ctx_init(&cancelled, 0);
+	ctx_cancel(&cancelled);
+	ASSERT_TRUE(journal_open(j, &cancelled, &err) < 0);
+	ASSERT_FALSE(journal_is_open(j));
+	ctx_done(&cancelled);
+	ASSERT_OK(journal_open(j, &ctx, &err), &err);
+	journal_free(j);
+}
+
 TEST(past_one_object_there_are_more_and_an_end)
 {
 	struct journal *j = open_journal(800, 3);
@@ -512,8 +527,8 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(the_next_leader_finds_it_and_the_deposed_one_can_write_no_more),
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
 	  J(a_write_that_may_have_got_through_is_taken_back),
-	  J(nothing_is_taken_while_it_is_closed), J(past_one_object_there_are_more_and_an_end),
-	  J(the_deposed_one_makes_no_further_object),
+	  J(nothing_is_taken_while_it_is_closed), J(an_open_that_was_cancelled_opens_nothing),
+	  J(past_one_object_there_are_more_and_an_end), J(the_deposed_one_makes_no_further_object),
 	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
 	  J(an_object_removed_by_hand_is_made_anew), J(dead_places_leave_room_for_the_others),
 	  J(where_leases_are_forbidden_it_is_memory_and_says_so),

@@ -65,6 +65,21 @@ TEST(closing_cancels_who_joined_and_only_them)
 	end(&f);
 }
 
+TEST(a_cancelled_ctx_may_not_act_whoever_leads)
+{
+	struct fixture f;
+
+	begin(&f);
+	ASSERT_OK(fence_check(NULL, &f.ctx, &f.err), &f.err);
+	fence_open(f.fence, FENCE_NO_LIMIT);
+	ASSERT_OK(fence_join(f.fence, &f.member, &f.ctx, &f.err), &f.err);
+	ctx_cancel(&f.ctx);
+	ASSERT_ERR(fence_check(f.fence, &f.ctx, &f.err), &f.err, ERR_CANCELLED, "");
+	ASSERT_ERR(fence_check(NULL, &f.ctx, &f.err), &f.err, ERR_CANCELLED, "");
+	fence_leave(f.fence, &f.member);
+	end(&f);
+}
+
 TEST(lost_and_won_again_is_another_term)
 {
 	struct fixture f;
@@ -102,5 +117,6 @@ TEST(the_limit_is_judged_by_the_clock_and_moves_with_each_renewal)
 }
 
 RUN_TESTS(UNIT(nobody_writes_before_it_opens), UNIT(who_never_joined_does_not_write),
-	  UNIT(closing_cancels_who_joined_and_only_them), UNIT(lost_and_won_again_is_another_term),
+	  UNIT(closing_cancels_who_joined_and_only_them),
+	  UNIT(a_cancelled_ctx_may_not_act_whoever_leads), UNIT(lost_and_won_again_is_another_term),
 	  UNIT(the_limit_is_judged_by_the_clock_and_moves_with_each_renewal))
