@@ -312,8 +312,9 @@ static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict 
 	if (journal_put(a->p->journal, a->ctx, &a->it, &err) == 0)
 		return 0;
 	a->state = ATTEMPT_NO_CHANGE;
-	*ret_verdict = err.code == ERR_RESOURCE_EXHAUSTED ? fail_attempt(a, &err, ret_after_ns)
-							  : retry_later(a, &err);
+	*ret_verdict = err.code == ERR_RESOURCE_EXHAUSTED || err.code == ERR_FAILED_PRECONDITION
+			       ? fail_attempt(a, &err, ret_after_ns)
+			       : retry_later(a, &err);
 	return -1;
 }
 

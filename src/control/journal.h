@@ -20,8 +20,8 @@ struct kube_client;
  * conditional on the version of the object, into which journal_open() wrote this process's term; so
  * one that was deposed meanwhile fails with ABORTED, and its caller makes nothing.
  *
- * Where Leases may not be written the journal keeps intents in memory only, as external-provisioner
- * does, and says so in the log and by journal_is_durable().
+ * Where the right to write Leases is missing the journal keeps intents in memory only, as
+ * external-provisioner does, and says so in the log and by journal_is_durable().
  */
 struct journal;
 
@@ -49,8 +49,9 @@ bool journal_is_open(struct journal *j);
 bool journal_is_durable(struct journal *j);
 
 /*
- * 0: durable. ABORTED: not open, or deposed. RESOURCE_EXHAUSTED: the journal, or the share of the
- * intent's place in it, is full. After any failure nothing may be made; should the write have got
+ * 0: durable. ABORTED: not open, or deposed. RESOURCE_EXHAUSTED: the journal, the share of the
+ * intent's place in it, or the namespace's quota, is full. FAILED_PRECONDITION: the namespace is
+ * being deleted. After any failure nothing may be made; should the write have got
  * through nevertheless, it is taken out with the next one, or settled by the next leader. Any
  * thread; blocks.
  */

@@ -132,20 +132,35 @@ static int read_object(struct journal *j, struct ctx *ctx, const struct journal_
 	return kube_get(j->client, ctx, path, ret_doc, err);
 }
 
+/* 403 is also said where the right is there: then nothing may be made without a record. */
+static void weigh_refusal(const struct kube_verdict *verdict, struct err *err)
+{
+	if (err->code != ERR_PERMISSION_DENIED)
+		return;
+	if (kube_verdict_has(verdict, "NamespaceTerminating"))
+		err->code = ERR_FAILED_PRECONDITION;
+	else if (kube_verdict_is_over_quota(verdict))
+		err->code = ERR_RESOURCE_EXHAUSTED;
+}
+
 static int send_object(struct journal *j, struct ctx *ctx, unsigned object, const char *body,
 		       struct json_doc **ret_doc, struct err *err)
 {
 	const struct journal_object *o = &j->objects[object];
 	autofree char *path = NULL;
+	struct kube_verdict verdict = { 0 };
+	struct kube_write write = { .verb = o->doc ? KUBE_UPDATE : KUBE_CREATE,
+				    .body = body,
+				    .verdict = &verdict };
 
-	if (o->doc) {
-		if (kube_object_path(&kube_lease_type, j->ns, o->name, &path, err) < 0)
-			return -1;
-		return kube_update(j->client, ctx, path, body, ret_doc, err);
-	}
-	if (kube_collection_path(&kube_lease_type, j->ns, &path, err) < 0)
+	if ((o->doc ? kube_object_path(&kube_lease_type, j->ns, o->name, &path, err)
+		    : kube_collection_path(&kube_lease_type, j->ns, &path, err)) < 0)
 		return -1;
-	return kube_create(j->client, ctx, path, body, ret_doc, err);
+	write.path = path;
+	if (kube_write(j->client, ctx, &write, ret_doc, err) == 0)
+		return 0;
+	weigh_refusal(&verdict, err);
+	return -1;
 }
 
 static const char *term_of(const struct json_doc *doc)

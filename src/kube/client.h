@@ -27,8 +27,8 @@ struct kube_config;
  *
  * err->code by HTTP status: 404 NOT_FOUND · 409 AlreadyExists ALREADY_EXISTS, 409 Conflict ABORTED
  * · 400, 422 INVALID_ARGUMENT · 401 UNAUTHENTICATED (token re-read and tried once more first) · 403
- * PERMISSION_DENIED, the message names verb and resource · 410 OUT_OF_RANGE · 429, 5xx, no
- * connection UNAVAILABLE · 405, 415 UNIMPLEMENTED.
+ * PERMISSION_DENIED, the message names verb and resource, and of each cause field and message · 410
+ * OUT_OF_RANGE · 429, 5xx, no connection UNAVAILABLE · 405, 415 UNIMPLEMENTED.
  */
 struct kube_client;
 
@@ -71,6 +71,8 @@ struct kube_verdict {
 };
 /* Whether it is the reason, or that of a cause. */
 bool kube_verdict_has(const struct kube_verdict *v, const char *reason);
+/* Forbidden for want of quota and not of a right, for which the server has no reason but words. */
+bool kube_verdict_is_over_quota(const struct kube_verdict *v);
 
 enum kube_verb {
 	KUBE_CREATE,

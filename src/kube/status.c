@@ -5,7 +5,8 @@
  * already" and "was changed meanwhile" ask for opposite reactions.
  *
  * The message always begins with verb and resource, so that a missing right can
- * be copied from an Event into a Role, and goes on with the server's own words.
+ * be copied from an Event into a Role, and goes on with the server's own words
+ * and those of its causes, which admission plugins do not always repeat.
  * The body is outside input and may be cut off or no JSON at all.
  */
 #include "base/mem.h"
@@ -75,27 +76,6 @@ char *kube_path_resource(const char *path)
 	return xstrndup(at, part_len(at));
 }
 
-int kube_reply_error(const char *verb, const char *path, int status, const char *body, size_t n,
-		     struct err *err)
-{
-	autofree char *resource = kube_path_resource(path);
-	autojson struct json_doc *doc = NULL;
-	const char *reason = NULL;
-	const char *message = NULL;
-	struct err ignored;
-
-	if (n > 0 && json_parse(body, n, &doc, &ignored) == 0) {
-		reason = json_get_string(json_root(doc), "reason");
-		message = json_get_string(json_root(doc), "message");
-	}
-	if (status == 401 && str_is_empty(message))
-		message = "the API server does not accept our credentials";
-	if (str_is_empty(message))
-		return err_set(err, code_of(status, reason), "%s %s: HTTP status %d%s%s", verb,
-			       resource, status, reason ? " " : "", reason ? reason : "");
-	return err_set(err, code_of(status, reason), "%s %s: %s", verb, resource, message);
-}
-
 #define CAUSES_MAX 32
 
 static const char *copy_field(struct arena *arena, const struct json *v, const char *key)
@@ -136,10 +116,47 @@ void kube_verdict_read(struct arena *arena, int status, const char *body, size_t
 	*ret_verdict = v;
 }
 
+/* "; FIELD: MESSAGE" of what the server's message does not say already. */
+static void append_causes(const struct kube_verdict *v, struct str *out)
+{
+	for (size_t i = 0; i < v->n_causes; i++) {
+		const struct kube_cause *cause = &v->causes[i];
+
+		if (!*cause->message || strstr(str_get(out), cause->message))
+			continue;
+		str_appendf(out, "; %s%s%s", cause->field, *cause->field ? ": " : "",
+			    cause->message);
+	}
+}
+
+int kube_reply_error(const char *verb, const char *path, int status, const char *body, size_t n,
+		     struct err *err)
+{
+	autofree char *resource = kube_path_resource(path);
+	autoarena struct arena *arena = arena_new();
+	autostr struct str text = STR_INIT;
+	struct kube_verdict v;
+
+	kube_verdict_read(arena, status, body, n, &v);
+	if (*v.message)
+		str_append(&text, v.message);
+	else if (status == 401)
+		str_append(&text, "the API server does not accept our credentials");
+	else
+		str_appendf(&text, "HTTP status %d%s%s", status, *v.reason ? " " : "", v.reason);
+	append_causes(&v, &text);
+	return err_set(err, code_of(status, v.reason), "%s %s: %s", verb, resource, str_get(&text));
+}
+
 bool kube_verdict_has(const struct kube_verdict *v, const char *reason)
 {
 	for (size_t i = 0; i < v->n_causes; i++)
 		if (str_is_equal(v->causes[i].reason, reason))
 			return true;
 	return str_is_equal(v->reason, reason);
+}
+
+bool kube_verdict_is_over_quota(const struct kube_verdict *v)
+{
+	return str_is_equal(v->reason, "Forbidden") && strstr(v->message, "exceeded quota: ");
 }

@@ -50,6 +50,10 @@ struct fence;
 /* The client's, which writes have to pass; NULL, as after a reset: none. */
 void fake_set_fence(const struct fence *fence);
 
+/* Writes to paths that hold this part are answered so: a Status object. NULL: none any more. All
+ * borrowed. */
+void fake_refuse(const char *path_part, int status, const char *body);
+
 void fake_set_plan(struct fake_plan plan); /* counts steps from 1 again */
 unsigned fake_steps(void);                 /* since the plan was set */
 /* For the fake services: 0, or what the step's caller must answer. *ret_lost: do the work, then

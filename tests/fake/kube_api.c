@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/strmap.h"
-#include "kube/client.h"
+#include "kube/client-internal.h"
 #include "kube/fence.h"
 
 #include <assert.h>
@@ -22,6 +22,9 @@ static struct {
 	struct fake_plan plan;
 	unsigned steps;
 	const struct fence *fence;
+	const char *refused_part; /* of paths; NULL: none */
+	int refused_status;
+	const char *refused_body;
 } api;
 
 void fake_api_reset(void)
@@ -419,11 +422,32 @@ static int apply(const struct kube_write *write, struct json_doc **ret, struct e
 	return reply(write->path, is_lost, ret, err);
 }
 
+void fake_refuse(const char *path_part, int status, const char *body)
+{
+	api.refused_part = path_part;
+	api.refused_status = status;
+	api.refused_body = body;
+}
+
+/* As the real client tells of such a reply. */
+static int refuse(struct ctx *ctx, const struct kube_write *write, struct err *err)
+{
+	size_t n = strlen(api.refused_body);
+
+	if (write->verdict)
+		kube_verdict_read(ctx->arena, api.refused_status, api.refused_body, n,
+				  write->verdict);
+	return kube_reply_error(write->verb == KUBE_CREATE ? "create" : "update", write->path,
+				api.refused_status, api.refused_body, n, err);
+}
+
 int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *write,
 	       struct json_doc **ret, struct err *err)
 {
 	if (fence_check(api.fence, ctx, err) < 0)
 		return -1;
+	if (api.refused_part && strstr(write->path, api.refused_part))
+		return refuse(ctx, write, err);
 	assert(!write->subresource || str_is_equal(write->subresource, "status"));
 	switch (write->verb) {
 	case KUBE_CREATE:

@@ -737,6 +737,64 @@ TEST(nothing_is_made_or_written_beyond_the_fence)
 	}
 }
 
+TEST(the_event_names_what_the_api_server_does_not_like)
+{
+	struct process p;
+
+	cluster_begin();
+	process_start(&p, (struct provision_options){ 0 });
+	fake_refuse("/persistentvolumes", 422,
+		    "{\"reason\":\"Invalid\",\"message\":\"admission refused it\",\"details\":{"
+		    "\"causes\":[{\"reason\":\"FieldValueInvalid\",\"field\":"
+		    "\"spec.mountOptions\",\"message\":\"noatime is not for us\"}]}}");
+	fake_settle();
+	assert_true(contains(fake_events(), "create persistentvolumes: admission refused it; "
+					    "spec.mountOptions: noatime is not for us"));
+	ASSERT_TRUE(is_on_record());
+	fake_refuse(NULL, 0, NULL);
+	fake_run(MINUTE);
+	process_stop(&p);
+	assert_bound();
+}
+
+static void refuse_leases(void *body)
+{
+	fake_refuse("/leases", 403, body);
+}
+
+/* Where a right is missing intents are in memory only; here nothing may be made without a record.
+ */
+TEST(a_lease_refused_for_another_reason_than_a_right_keeps_volumes_from_being_made)
+{
+	static struct {
+		char body[256];
+		const char *event;
+	} cases[] = {
+		{ "{\"reason\":\"Forbidden\",\"message\":\"leases is forbidden\",\"details\":{"
+		  "\"causes\":[{\"reason\":\"NamespaceTerminating\",\"field\":"
+		  "\"metadata.namespace\",\"message\":\"namespace x is being terminated\"}]}}",
+		  "metadata.namespace: namespace x is being terminated" },
+		{ "{\"reason\":\"Forbidden\",\"message\":\"exceeded quota: q, limited: 2\"}",
+		  "exceeded quota: q" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct process p;
+
+		cluster_begin();
+		process_start(&p, (struct provision_options){ 0 });
+		fake_set_plan(
+			(struct fake_plan){ .at = 5, .hook = refuse_leases, .arg = cases[i].body });
+		fake_settle();
+		ASSERT_EQ(fake_service.n_created, 0);
+		assert_true(contains(fake_events(), cases[i].event));
+		fake_refuse(NULL, 0, NULL);
+		fake_run(MINUTE);
+		process_stop(&p);
+		assert_bound();
+	}
+}
+
 TEST(no_call_may_take_longer_than_told)
 {
 	struct process p;
@@ -796,4 +854,6 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_othe
 	  UNIT(nothing_is_written_after_the_lease_is_lost),
 	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost),
 	  UNIT(nothing_is_made_or_written_beyond_the_fence),
+	  UNIT(the_event_names_what_the_api_server_does_not_like),
+	  UNIT(a_lease_refused_for_another_reason_than_a_right_keeps_volumes_from_being_made),
 	  UNIT(no_call_may_take_longer_than_told), UNIT(metrics_count_both_ends))

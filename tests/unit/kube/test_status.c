@@ -107,6 +107,46 @@ TEST(a_verdict_has_reason_and_causes)
 	ASSERT_FALSE(kube_verdict_has(&v, "FieldValueForbidden"));
 }
 
+TEST(an_error_names_the_causes_that_its_message_does_not)
+{
+	static const char body[] =
+		"{\"reason\":\"Invalid\",\"message\":\"p is invalid: spec.a: no\",\"details\":{"
+		"\"causes\":[{\"message\":\"no\",\"field\":\"spec.a\"},{\"message\":\"too "
+		"long\",\"field\":\"spec.b\"},{\"message\":\"denied\"},{}]}}";
+	struct err err;
+
+	ASSERT_ERR(kube_reply_error("create", "/api/v1/persistentvolumes", 422, body, strlen(body),
+				    &err),
+		   &err, ERR_INVALID_ARGUMENT,
+		   "create persistentvolumes: p is invalid: spec.a: no; spec.b: too long; denied");
+}
+
+TEST(want_of_quota_is_told_from_want_of_a_right)
+{
+	static const struct {
+		const char *body;
+		bool is_quota;
+	} cases[] = {
+		{ "{\"reason\":\"Forbidden\",\"message\":\"leases \\\"j\\\" is forbidden: "
+		  "exceeded quota: q, requested: count/leases=1, used: count/leases=2, limited: "
+		  "count/leases=2\"}",
+		  true },
+		{ "{\"reason\":\"Forbidden\",\"message\":\"leases is forbidden: User \\\"u\\\" "
+		  "cannot create resource\"}",
+		  false },
+		{ "{\"reason\":\"Conflict\",\"message\":\"exceeded quota: q\"}", false },
+		{ "", false },
+	};
+	autoarena struct arena *arena = arena_new();
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct kube_verdict v;
+
+		kube_verdict_read(arena, 403, cases[i].body, strlen(cases[i].body), &v);
+		ASSERT_EQ(kube_verdict_is_over_quota(&v), cases[i].is_quota);
+	}
+}
+
 TEST(a_verdict_of_nothing_is_empty)
 {
 	static const char *const bodies[] = { "",
@@ -144,7 +184,9 @@ TEST(a_verdict_of_thousands_of_causes_has_the_first)
 	ASSERT_STR(v.causes[0].reason, "one");
 }
 
-RUN_TESTS(UNIT(a_verdict_has_reason_and_causes), UNIT(a_verdict_of_nothing_is_empty),
+RUN_TESTS(UNIT(a_verdict_has_reason_and_causes),
+	  UNIT(an_error_names_the_causes_that_its_message_does_not),
+	  UNIT(want_of_quota_is_told_from_want_of_a_right), UNIT(a_verdict_of_nothing_is_empty),
 	  UNIT(a_verdict_of_thousands_of_causes_has_the_first),
 	  UNIT(the_resource_is_read_from_the_path), UNIT(codes_follow_the_status),
 	  UNIT(bodies_that_are_no_status_do_no_harm))
