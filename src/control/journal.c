@@ -386,12 +386,6 @@ bool journal_is_open(struct journal *j)
 	return j->is_open;
 }
 
-bool journal_is_durable(struct journal *j)
-{
-	LOCK_SCOPE(&j->lock);
-	return !j->is_forbidden;
-}
-
 /* ---- what is in it ---- */
 
 bool journal_has(struct journal *j, const char *uid)

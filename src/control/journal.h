@@ -21,7 +21,7 @@ struct kube_client;
  * one that was deposed meanwhile fails with ABORTED, and its caller makes nothing.
  *
  * Where the right to write Leases is missing the journal keeps intents in memory only, as
- * external-provisioner does, and says so in the log and by journal_is_durable().
+ * external-provisioner does, and says so in the log.
  */
 struct journal;
 
@@ -46,7 +46,6 @@ int journal_open(struct journal *j, struct ctx *ctx, struct err *err);
  * cancelled before. Any thread. */
 void journal_close(struct journal *j);
 bool journal_is_open(struct journal *j);
-bool journal_is_durable(struct journal *j);
 
 /*
  * 0: durable. ABORTED: not open, or deposed. RESOURCE_EXHAUSTED: the journal, the share of the

@@ -37,9 +37,14 @@ void fence_free(struct fence *f)
 }
 
 /* Under the lock. */
+static bool is_open_at(const struct fence *f, int64_t now_ns)
+{
+	return f->is_open && now_ns < f->limit_ns;
+}
+
 static bool is_open_now(const struct fence *f)
 {
-	return f->is_open && clock_boot_ns() < f->limit_ns;
+	return is_open_at(f, clock_boot_ns());
 }
 
 void fence_open(struct fence *f, int64_t limit_ns)
@@ -63,12 +68,6 @@ bool fence_is_open(const struct fence *f)
 {
 	LOCK_SCOPE(f->lock);
 	return is_open_now(f);
-}
-
-uint64_t fence_term(const struct fence *f)
-{
-	LOCK_SCOPE(f->lock);
-	return f->term;
 }
 
 static int refuse(struct err *err)
@@ -118,11 +117,10 @@ int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
 
 int64_t fence_left_ns(const struct fence *f)
 {
-	int64_t left_ns;
+	int64_t now_ns = clock_boot_ns();
 	LOCK_SCOPE(f->lock);
 
-	if (f->limit_ns == FENCE_NO_LIMIT)
-		return INT64_MAX;
-	left_ns = f->limit_ns - clock_boot_ns();
-	return f->is_open && left_ns > 0 ? left_ns : 0;
+	if (!is_open_at(f, now_ns))
+		return 0;
+	return f->limit_ns == FENCE_NO_LIMIT ? INT64_MAX : f->limit_ns - now_ns;
 }

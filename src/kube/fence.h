@@ -39,14 +39,12 @@ void fence_open(struct fence *f, int64_t limit_ns);
 /* Ends the term: cancels every ctx that joined. */
 void fence_close(struct fence *f);
 bool fence_is_open(const struct fence *f);
-/* Counts up from 1; 0 before the first. */
-uint64_t fence_term(const struct fence *f);
 
 /* Lies on the stack of whoever joined, from fence_join to fence_leave. */
 struct fence_member {
 	struct fence_member *next;
 	struct ctx *ctx;
-	uint64_t term;
+	uint64_t term; /* counts up from 1 */
 };
 /* ABORTED: closed. On failure there is nothing to leave. */
 int fence_join(struct fence *f, struct fence_member *m, struct ctx *ctx, struct err *err);
@@ -56,7 +54,8 @@ void fence_leave(struct fence *f, struct fence_member *m);
  * it never joined. CANCELLED: it was cancelled. f NULL: whoever asks leads, the ctx alone counts.
  */
 int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err);
-/* How long a write that begins now may take: to the limit; INT64_MAX without one. */
+/* How long a write that begins now may take: to the limit; INT64_MAX without one, 0 while it is
+ * closed. */
 int64_t fence_left_ns(const struct fence *f);
 
 #endif

@@ -117,16 +117,6 @@ const struct kube_object *informer_get(struct informer *i, const char *ns, const
 	return cache_get(&i->cache, ns, name);
 }
 
-void informer_each(struct informer *i, informer_each_fn fn, void *arg)
-{
-	const struct kube_object *o;
-
-	LOCK_SCOPE(&i->cache.lock);
-	for (size_t it = 0; (o = store_next(&i->cache.store, &it));)
-		if (fn(arg, o) != 0)
-			return;
-}
-
 void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
 {
 	cache_add_index(&i->cache, name, key);

@@ -30,8 +30,6 @@
 #include "kube/fence.h"
 #include "kube/path.h"
 
-#include <stdatomic.h>
-
 #define DURATION_NS (15 * NS_PER_S)
 #define RENEW_DEADLINE_NS (10 * NS_PER_S)
 #define RETRY_NS (5 * NS_PER_S)
@@ -47,9 +45,7 @@ struct lease {
 	char *collection;
 	char *path;
 
-	atomic_bool is_held;
-	_Atomic int64_t limit_ns; /* of holding, by clock_boot_ns() */
-	_Atomic int64_t transitions;
+	bool is_held;
 
 	/* All below: loop only, but for the last steps of lease_free. */
 	struct ev_timer *next;  /* the next step */
@@ -65,22 +61,13 @@ struct lease {
 	bool is_stopped;
 };
 
-bool lease_is_held(const struct lease *l)
-{
-	return atomic_load(&l->is_held) && clock_boot_ns() < atomic_load(&l->limit_ns);
-}
-
-int64_t lease_transitions(const struct lease *l)
-{
-	return atomic_load(&l->transitions);
-}
-
 static void lose(struct lease *l)
 {
 	ev_timer_stop(l->limit);
 	fence_close(l->opts.fence);
-	if (!atomic_exchange(&l->is_held, false))
+	if (!l->is_held)
 		return;
+	l->is_held = false;
 	metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
 	l->opts.on_lost(l->opts.arg);
 }
@@ -95,11 +82,11 @@ static void hold(struct lease *l)
 		lose(l);
 		return;
 	}
-	atomic_store(&l->limit_ns, limit_ns);
 	fence_open(l->opts.fence, limit_ns);
 	ev_timer_start(l->limit, left_ns, 0);
-	if (atomic_exchange(&l->is_held, true))
+	if (l->is_held)
 		return;
+	l->is_held = true;
 	metric_set(METRIC_LEADER, 1, METRIC_ARGS(l->opts.name));
 	l->opts.on_won(l->opts.arg);
 }
@@ -220,12 +207,11 @@ static bool is_mine(const struct lease *l, const struct record *r)
 
 static void step_later(struct lease *l)
 {
-	bool is_held = atomic_load(&l->is_held);
 
 	l->step = STEP_NONE;
 	ev_timer_stop(l->guard);
 	ev_timer_start(l->next,
-		       is_held ? l->opts.retry_ns : random_jitter_ns(l->opts.retry_ns, 0.2), 0);
+		       l->is_held ? l->opts.retry_ns : random_jitter_ns(l->opts.retry_ns, 0.2), 0);
 }
 
 static void fail_step(struct lease *l, const struct err *why)
@@ -252,7 +238,6 @@ static void judge_lease(struct lease *l, const struct json_doc *doc)
 	struct record r = read_record(doc);
 	bool stale = is_stale(l, &r);
 
-	atomic_store(&l->transitions, r.transitions);
 	if (*r.holder && !is_mine(l, &r)) {
 		lose(l);
 		if (!stale) {
@@ -284,9 +269,6 @@ static void take_answer(struct lease *l)
 	} else if (l->step == STEP_READ) {
 		judge_lease(l, doc);
 	} else {
-		struct record r = read_record(doc);
-
-		atomic_store(&l->transitions, r.transitions);
 		hold(l);
 		step_later(l);
 	}
@@ -462,7 +444,7 @@ void lease_free(struct lease *l)
 	if (!l)
 		return;
 	lease_stop(l);
-	if (atomic_load(&l->is_held)) {
+	if (l->is_held) {
 		give_back(l);
 		metric_set(METRIC_LEADER, 0, METRIC_ARGS(l->opts.name));
 	}

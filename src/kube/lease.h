@@ -18,7 +18,7 @@ struct kube_client;
  *
  * All of it runs on the I/O thread, so no worker that hangs can keep it from being renewed, or its
  * loss from being seen. Holding lasts until the start of the last good renewal plus the renew
- * deadline, which is the fence's limit.
+ * deadline, which is the fence's limit: whether the lease is held is the fence's to say.
  */
 struct lease;
 
@@ -41,10 +41,4 @@ void lease_stop(struct lease *l);
 /* Gives the lease back if it was held, so that the next one need not wait: so what wrote under it
  * must be over. Waits for the answer, 5 s at most; not on the I/O thread. */
 void lease_free(struct lease *l);
-/* Any thread: the limit has not passed. */
-bool lease_is_held(const struct lease *l);
-/* What the Lease counts; of the last one that was seen. With the identity it names a term to
- * other processes. Any thread. */
-int64_t lease_transitions(const struct lease *l);
-
 #endif

@@ -426,12 +426,6 @@ void queue_resume(struct queue *q)
 	submit_jobs(q, n);
 }
 
-size_t queue_length(struct queue *q)
-{
-	LOCK_SCOPE(&q->lock);
-	return backlog_length(q->backlog);
-}
-
 unsigned queue_failures(struct queue *q, const char *key)
 {
 	LOCK_SCOPE(&q->lock);

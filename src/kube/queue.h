@@ -50,7 +50,6 @@ void queue_add_after(struct queue *q, const char *key,
  * at work is cancelled, and comes again without counting as failed. New queues are paused. */
 void queue_pause(struct queue *q);
 void queue_resume(struct queue *q);
-size_t queue_length(struct queue *q);
 unsigned queue_failures(struct queue *q, const char *key); /* since its last success */
 
 #endif

@@ -111,16 +111,6 @@ const struct kube_object *informer_get(struct informer *i, const char *ns, const
 	return o ? kube_object_ref(o) : NULL;
 }
 
-void informer_each(struct informer *i, informer_each_fn fn, void *arg)
-{
-	const char *key;
-	void *o;
-
-	for (size_t it = 0; map_next(i->objects, &it, &key, &o);)
-		if (fn(arg, o))
-			return;
-}
-
 void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
 {
 	vec_push(&i->indexes, ((struct named_key){ name, key }));

@@ -325,7 +325,7 @@ static bool run_other(struct probe *p, const char *command, char *rest)
 	} else if (strcmp(command, "lease") == 0) {
 		take_lease(p, rest);
 	} else if (strcmp(command, "held") == 0) {
-		say("ok %d", p->lease && lease_is_held(p->lease));
+		say("ok %d", p->fence && fence_is_open(p->fence));
 	} else if (strcmp(command, "release") == 0) {
 		lease_free(TAKE_PTR(p->lease));
 		say("ok");

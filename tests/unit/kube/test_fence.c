@@ -82,16 +82,24 @@ TEST(a_cancelled_ctx_may_not_act_whoever_leads)
 
 TEST(lost_and_won_again_is_another_term)
 {
+	struct fence_member again;
 	struct fixture f;
+	struct ctx other;
 
 	begin(&f);
+	ctx_init(&other, 0);
 	fence_open(f.fence, 9 * NS_PER_S);
 	ASSERT_OK(fence_join(f.fence, &f.member, &f.ctx, &f.err), &f.err);
 	fence_close(f.fence);
+	ASSERT_EQ(fence_left_ns(f.fence), 0);
 	fence_open(f.fence, 9 * NS_PER_S);
-	ASSERT_EQ(fence_term(f.fence), 2);
+	ASSERT_OK(fence_join(f.fence, &again, &other, &f.err), &f.err);
+	ASSERT_EQ(again.term, f.member.term + 1);
+	ASSERT_OK(fence_check(f.fence, &other, &f.err), &f.err);
 	ASSERT_ERR(fence_check(f.fence, &f.ctx, &f.err), &f.err, ERR_ABORTED, "lost");
+	fence_leave(f.fence, &again);
 	fence_leave(f.fence, &f.member);
+	ctx_done(&other);
 	end(&f);
 }
 
