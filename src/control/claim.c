@@ -255,7 +255,7 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 			intent_drop(a);
 		return give_back(a);
 	case ATTEMPT_INFEASIBLE:
-		note_infeasible(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
+		memo_set_infeasible(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		*ret_after_ns = INFEASIBLE_REST_NS;
 		if (!a->was_in_doubt)
 			intent_drop(a);
@@ -288,7 +288,7 @@ static enum queue_verdict finish(struct attempt *a, const struct csi_volume *vol
 		 log_duration("took", took_ns));
 	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "ProvisioningSucceeded",
 		       "Successfully provisioned volume %s", a->pv_name);
-	note_forget(a->p, a->uid);
+	memo_forget(a->p, a->uid);
 	return QUEUE_DONE;
 }
 
@@ -320,7 +320,7 @@ static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict 
 
 static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 {
-	int64_t began_ns = note_first_attempt(a->p, a->uid);
+	int64_t began_ns = memo_began_ns(a->p, a->uid);
 	enum queue_verdict verdict = QUEUE_RETRY;
 	struct csi_volume volume;
 	struct err err;
@@ -447,7 +447,7 @@ static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)
 		tell_growth(a);
 		break;
 	case NEED_VOLUME:
-		*ret_after_ns = note_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
+		*ret_after_ns = memo_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		return *ret_after_ns > 0 ? QUEUE_RETRY_AFTER : provision(a, ret_after_ns);
 	case NEED_SETTLE:
 		intent_drop(a);

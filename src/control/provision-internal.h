@@ -36,9 +36,9 @@ struct driver_caps {
 	uint64_t plugin, controller; /* csi_capability_bits() */
 };
 
-/* What is remembered of a claim between its reconciles, by UID; losing it costs nothing but a
- * metric and a retry. */
-struct claim_note {
+/* What is remembered of a claim, or of a PV that is to go, between its reconciles, by UID; losing
+ * it costs nothing but a metric and a retry. */
+struct memo {
 	int64_t first_ns;            /* first attempt */
 	int64_t infeasible_until_ns; /* 0: is feasible as far as known */
 	char *class_uid;             /* of the class that was infeasible */
@@ -66,7 +66,7 @@ struct provisioner {
 	struct ev_timer *sync_timer; /* the loop's */
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
-	struct map *notes;    /* claim UID → struct claim_note */
+	struct map *memos;    /* UID → struct memo */
 	bool has_caps;
 	uint64_t caps_link; /* csi_link_changes() when they were asked for */
 	struct driver_caps caps;
@@ -126,12 +126,12 @@ int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *r
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err);
 
-/* notes.c */
-int64_t note_first_attempt(struct provisioner *p, const char *uid); /* notes now if there is none */
-void note_infeasible(struct provisioner *p, const char *uid, const char *class_uid);
-int64_t note_rest_ns(struct provisioner *p, const char *uid, const char *class_uid); /* 0: try */
-void note_forget(struct provisioner *p, const char *uid);
-void note_free_all(struct provisioner *p);
+/* memo.c */
+int64_t memo_began_ns(struct provisioner *p, const char *uid); /* the first attempt: now, if none */
+void memo_set_infeasible(struct provisioner *p, const char *uid, const char *class_uid);
+int64_t memo_rest_ns(struct provisioner *p, const char *uid, const char *class_uid); /* 0: try */
+void memo_forget(struct provisioner *p, const char *uid);
+void memo_free_all(struct provisioner *p);
 
 /*
  * claim.c, release.c: the two reconciles, and whether they could find anything to do for an object
@@ -181,9 +181,7 @@ size_t topology_offset(const char *claim_name, size_t n);
 /* place.c: of a list of pools (vol_segment_is_pool) exactly one. Needs the whole request. */
 void place_choose(struct attempt *a);
 
-/* pv.c: the PV's JSON, appended. */
-void pv_write(const struct attempt *a, const struct csi_volume *volume, struct str *out);
-/* 0 once the PV is saved, by us now or before. ALREADY_EXISTS if another claim's or another
+/* pv.c: 0 once the PV is saved, by us now or before. ALREADY_EXISTS if another claim's or another
  * volume's PV has the name. */
 int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err);
 /* 1 if a PV of this name says that it is this claim's, 0 if there is none. ALREADY_EXISTS if it is

@@ -160,7 +160,7 @@ static void on_claim(void *arg, const struct kube_object *old_obj,
 	struct provisioner *p = arg;
 
 	if (old_obj && (!new_obj || !str_is_equal(old_obj->uid, new_obj->uid)))
-		note_forget(p, old_obj->uid);
+		memo_forget(p, old_obj->uid);
 	if (!new_obj && journal_has(p->journal, old_obj->uid))
 		add_claim(p, old_obj->ns, old_obj->name);
 	if (new_obj && (!old_obj || is_claim_changed(old_obj, new_obj)))
@@ -177,7 +177,7 @@ static void on_volume(void *arg, const struct kube_object *old_obj,
 	autokobj const struct kube_object *claim = NULL;
 
 	if (!new_obj)
-		note_forget(p, pv->meta.uid);
+		memo_forget(p, pv->meta.uid);
 	else if (volume_is_wanted(p, new_obj))
 		queue_add(p->volumes, new_obj->name);
 	if (!str_is_equal(pv->driver, p->driver) || (old_obj && new_obj))
@@ -350,7 +350,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.no_immediate_topology = opts->no_immediate_topology,
 		.timeout_ns = opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.notes = map_new(),
+		.memos = map_new(),
 	};
 	p->journal = journal_new(&(struct journal_options){
 		.client = opts->client,
@@ -388,7 +388,7 @@ void provisioner_free(struct provisioner *p)
 	queue_free(p->claims);
 	queue_free(p->volumes);
 	journal_free(p->journal);
-	note_free_all(p);
+	memo_free_all(p);
 	pthread_mutex_destroy(&p->lock);
 	free(p->driver);
 	free(p->prefix);

@@ -164,7 +164,7 @@ static void write_spec(struct json_writer *w, const struct attempt *a,
 	json_end_object(w);
 }
 
-void pv_write(const struct attempt *a, const struct csi_volume *volume, struct str *out)
+static void write_pv(const struct attempt *a, const struct csi_volume *volume, struct str *out)
 {
 	struct json_writer w = JSON_WRITER(out);
 
@@ -208,7 +208,7 @@ int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 
 	if (kube_collection_path(&core_pv_type, NULL, &path, err) < 0)
 		return -1;
-	pv_write(a, volume, &body);
+	write_pv(a, volume, &body);
 	if (kube_create(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0) {
 		if (err->code != ERR_ALREADY_EXISTS)
 			return err_wrap(err, "save persistentvolume %s", a->pv_name);

@@ -240,7 +240,7 @@ static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fr
 static bool is_moment(struct provisioner *p, const struct kube_object *o, const struct err *err,
 		      int64_t *ret_after_ns)
 {
-	int64_t since_ns = clock_now_ns() - note_first_attempt(p, o->uid);
+	int64_t since_ns = clock_now_ns() - memo_began_ns(p, o->uid);
 
 	if ((err->code != ERR_ABORTED && err->code != ERR_FAILED_PRECONDITION) ||
 	    since_ns >= IN_USE_GRACE_NS)
@@ -298,7 +298,7 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 			 log_err(&err));
 		return QUEUE_RETRY;
 	}
-	note_forget(p, uid);
+	memo_forget(p, uid);
 	took_ns = clock_now_ns() - began_ns;
 	metric_add(METRIC_DELETE_TOTAL, 1, METRIC_ARGS(class));
 	metric_observe(METRIC_DELETE_SECONDS, (double)took_ns / NS_PER_S, METRIC_ARGS(class));
