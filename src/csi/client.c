@@ -44,10 +44,10 @@ static void observe(struct csi_client *c, const char *path, int64_t begin_ns, en
 }
 
 /* A reply that cannot be read is its sender's fault, whatever is wrong with it. */
-static int decode_reply(const struct csi_rpc *rpc, struct ctx *ctx, const struct msg_bytes *in,
+static int decode_reply(const struct csi_rpc *rpc, struct arena *a, const struct msg_bytes *in,
 			void *reply, struct err *err)
 {
-	if (message_decode(rpc->response, ctx->arena, in, MSG_FIELDS_REPLY, reply, err) == 0 &&
+	if (message_decode(rpc->response, a, in, MSG_FIELDS_REPLY, reply, err) == 0 &&
 	    fields_check_required(rpc->response, reply, err) == 0)
 		return 0;
 	err->code = ERR_INTERNAL;
@@ -72,9 +72,49 @@ static int call(struct csi_client *c, struct ctx *ctx, const struct csi_rpc *rpc
 
 	r = grpc_channel_call(c->channel, ctx, rpc->path, out.data, out.n, &in.data, &in.n, err);
 	if (r == 0)
-		r = decode_reply(rpc, ctx, &in, reply, err);
+		r = decode_reply(rpc, ctx->arena, &in, reply, err);
 	if (r == 0 && rpc == &csi_rpcs[CSI_RPC_GetPluginInfo])
 		learn_name(c, ((const struct csi_get_plugin_info_response *)reply)->name);
+	observe(c, rpc->path, begin_ns, r < 0 ? err->code : ERR_OK);
+	return r;
+}
+
+/* A stream on its way to the caller's csi_stream. */
+struct incoming {
+	const struct csi_rpc *rpc;
+	struct csi_stream *out;
+	struct arena *arena; /* of one message: a stream may be longer than memory */
+	struct err *err;
+	bool is_refused; /* what ended the call is in err: the message, or the caller had enough */
+};
+
+static int take_message(void *arg, const uint8_t *bytes, size_t n)
+{
+	struct incoming *in = arg;
+	void *message;
+
+	arena_reset(in->arena);
+	message = arena_alloc(in->arena, in->rpc->response->size);
+	in->is_refused = decode_reply(in->rpc, in->arena, &(const struct msg_bytes){ bytes, n },
+				      message, in->err) < 0 ||
+			 in->out->take(in->out->arg, message, in->err) < 0;
+	return in->is_refused ? -1 : 0;
+}
+
+static int stream(struct csi_client *c, struct ctx *ctx, const struct csi_rpc *rpc, const void *req,
+		  struct csi_stream *out, struct err *err)
+{
+	autoarena struct arena *one = arena_new();
+	struct msg_bytes request = message_encode(rpc->request, ctx->arena, req);
+	struct err refusal, failure;
+	struct incoming in = { .rpc = rpc, .out = out, .arena = one, .err = &refusal };
+	int64_t begin_ns = clock_now_ns();
+	int r;
+
+	r = grpc_channel_stream(c->channel, ctx, rpc->path, request.data, request.n, take_message,
+				&in, &failure);
+	if (r < 0)
+		*err = in.is_refused ? refusal : failure;
 	observe(c, rpc->path, begin_ns, r < 0 ? err->code : ERR_OK);
 	return r;
 }
@@ -86,8 +126,14 @@ static int call(struct csi_client *c, struct ctx *ctx, const struct csi_rpc *rpc
 	{                                                                           \
 		return call(impl, ctx, &csi_rpcs[CSI_RPC_##Method], req, ret, err); \
 	}
+#define CSI_RPC_STREAM(service, Method, name, ...)                                             \
+	static int call_##name(void *impl, struct ctx *ctx,                                    \
+			       const struct csi_##name##_request *req, struct csi_stream *out, \
+			       struct err *err)                                                \
+	{                                                                                      \
+		return stream(impl, ctx, &csi_rpcs[CSI_RPC_##Method], req, out, err);          \
+	}
 #include "csi/rpc.def"
-#undef CSI_RPC
 
 static uint64_t link_changes(void *impl)
 {
@@ -98,9 +144,9 @@ static uint64_t link_changes(void *impl)
 
 static const struct csi_service_ops client_ops = {
 	.link_changes = link_changes,
-#define CSI_RPC(service, Method, rpc, ...) .rpc = call_##rpc,
+#define CSI_RPC(service, Method, name, ...) .name = call_##name,
+#define CSI_RPC_STREAM CSI_RPC
 #include "csi/rpc.def"
-#undef CSI_RPC
 };
 
 struct csi_client *csi_client_new(struct grpc_channel *channel)

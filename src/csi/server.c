@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CSI on a gRPC server: the rows of rpc.def, and what happens around each call: decode, call,
- * encode, one log line, one histogram sample.
+ * encode, one log line, one histogram sample; of a stream each message goes out as it is made.
  *
  * Calls that answer constants run on the I/O thread, since kubelet asks for capabilities before
  * nearly every operation and two thread hand-overs would cost more than the answer. Lines of such
@@ -11,6 +11,7 @@
 #define LOG_ROOM "csi"
 #include "csi/server.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -56,75 +57,128 @@ static enum log_level level_of(const struct csi_rpc *rpc, const struct err *err)
 	return LOG_WARN;
 }
 
-static void log_call(const struct csi_rpc *rpc, const char *id, int64_t took_ns,
-		     const struct err *err)
+/* One call while it is served. */
+struct serving {
+	const struct bound_method *bound;
+	struct grpc_call *grpc;
+	const char *id;      /* what the log names the call by */
+	uint64_t n_messages; /* of a stream, that went out */
+	struct arena *arena; /* of one message: a stream may be longer than memory */
+};
+
+static void log_call(const struct serving *s, int64_t took_ns, const struct err *err)
 {
+	const struct csi_rpc *rpc = s->bound->rpc;
+	/* Two more may come, and LOG_F_END, which is 0. */
+	struct log_field fields[7] = {
+		log_str("method", rpc->path),
+		log_str(rpc->id_key, s->id),
+		log_str("code", err_code_name(err ? err->code : ERR_OK)),
+		log_duration("seconds", took_ns),
+	};
+	struct log_field *next = &fields[4];
 	enum log_level level = level_of(rpc, err);
 
+	if (rpc->stream)
+		*next++ = log_u64("messages", s->n_messages);
 	if (err)
-		log_at(level, "call failed", log_str("method", rpc->path), log_str(rpc->id_key, id),
-		       log_str("code", err_code_name(err->code)), log_duration("seconds", took_ns),
-		       log_err(err));
-	else
-		log_at(level, "call served", log_str("method", rpc->path), log_str(rpc->id_key, id),
-		       log_str("code", "OK"), log_duration("seconds", took_ns));
+		*next = log_err(err);
+	if (log_is_enabled(level, LOG_ROOM))
+		log_write(level, __FILE__, __LINE__, err ? "call failed" : "call served", fields);
 }
 
-/* *id becomes what the log names the call by. */
-static int serve(const struct bound_method *bound, struct grpc_call *grpc, const char **id,
-		 struct msg_bytes *ret_out, struct err *err)
+static int call_service(struct serving *s, const void *request, struct msg_bytes *ret_out,
+			struct err *err)
 {
-	const struct csi_rpc *rpc = bound->rpc;
-	struct ctx *ctx = grpc_call_ctx(grpc);
-	void *request = arena_alloc(ctx->arena, rpc->request->size);
+	const struct csi_rpc *rpc = s->bound->rpc;
+	struct ctx *ctx = grpc_call_ctx(s->grpc);
 	void *reply = arena_alloc(ctx->arena, rpc->response->size);
-	struct msg_bytes in = { 0 };
 
-	in.data = grpc_call_request(grpc, &in.n);
-	if (message_decode(rpc->request, ctx->arena, &in, MSG_FIELDS_REQUEST, request, err) < 0)
-		return -1;
-	log_message("GRPC call", rpc->path, rpc->request, request);
-	if (bound->id)
-		memcpy(id, (const char *)request + bound->id->offset, sizeof(*id));
-	if (rpc->call(&bound->server->service, ctx, request, reply, err) < 0)
+	if (rpc->call(&s->bound->server->service, ctx, request, reply, err) < 0)
 		return -1;
 	log_message("GRPC response", rpc->path, rpc->response, reply);
 	*ret_out = message_encode(rpc->response, ctx->arena, reply);
 	return 0;
 }
 
+static int send_message(void *arg, const void *message, struct err *err)
+{
+	struct serving *s = arg;
+	const struct csi_rpc *rpc = s->bound->rpc;
+	struct msg_bytes out;
+
+	arena_reset(s->arena);
+	out = message_encode(rpc->response, s->arena, message);
+	if (grpc_call_send(s->grpc, out.data, out.n, err) < 0)
+		return -1;
+	log_message("GRPC response", rpc->path, rpc->response, message);
+	s->n_messages++;
+	return 0;
+}
+
+static int stream_service(struct serving *s, const void *request, struct err *err)
+{
+	autoarena struct arena *one = arena_new();
+	struct csi_stream out = { .take = send_message, .arg = s };
+
+	s->arena = one;
+	return s->bound->rpc->stream(&s->bound->server->service, grpc_call_ctx(s->grpc), request,
+				     &out, err);
+}
+
+/* *ret_out is what a unary call answers. */
+static int serve(struct serving *s, struct msg_bytes *ret_out, struct err *err)
+{
+	const struct csi_rpc *rpc = s->bound->rpc;
+	const struct msg_field *id = s->bound->id;
+	struct arena *a = grpc_call_ctx(s->grpc)->arena;
+	void *request = arena_alloc(a, rpc->request->size);
+	struct msg_bytes in = { 0 };
+
+	in.data = grpc_call_request(s->grpc, &in.n);
+	if (message_decode(rpc->request, a, &in, MSG_FIELDS_REQUEST, request, err) < 0)
+		return -1;
+	log_message("GRPC call", rpc->path, rpc->request, request);
+	if (id)
+		memcpy(&s->id, (const char *)request + id->offset, sizeof(s->id));
+	return rpc->stream ? stream_service(s, request, err)
+			   : call_service(s, request, ret_out, err);
+}
+
 static void handle(struct grpc_call *grpc, void *arg)
 {
-	const struct bound_method *bound = arg;
+	struct serving s = { .bound = arg, .grpc = grpc, .id = "" };
+	const struct csi_rpc *rpc = s.bound->rpc;
 	int64_t begin_ns = clock_now_ns();
 	struct msg_bytes out = { 0 };
-	const char *id = "";
 	struct err err;
 	int64_t took_ns;
 	int r;
 
-	r = serve(bound, grpc, &id, &out, &err);
+	r = serve(&s, &out, &err);
 	took_ns = clock_now_ns() - begin_ns;
-	log_call(bound->rpc, id, took_ns, r < 0 ? &err : NULL);
+	log_call(&s, took_ns, r < 0 ? &err : NULL);
 	metric_observe(METRIC_PLUGIN_OPERATIONS, (double)took_ns / (double)NS_PER_S,
-		       METRIC_ARGS(bound->server->driver_name, bound->rpc->path,
+		       METRIC_ARGS(s.bound->server->driver_name, rpc->path,
 				   err_code_camel(r < 0 ? err.code : ERR_OK)));
 	if (r < 0)
 		grpc_call_fail(grpc, &err);
+	else if (rpc->stream)
+		grpc_call_finish(grpc);
 	else
 		grpc_call_reply(grpc, out.data, out.n);
 }
 
 static void refuse(struct grpc_call *grpc, void *arg)
 {
-	const struct bound_method *bound = arg;
+	const struct serving s = { .bound = arg, .grpc = grpc, .id = "" };
 	struct err err;
 
 	(void)err_set(&err, ERR_PERMISSION_DENIED,
 		      "%s is for kubelet, at the agent's own socket; this endpoint is the "
 		      "controller's",
-		      bound->rpc->path);
-	log_call(bound->rpc, "", 0, &err);
+		      s.bound->rpc->path);
+	log_call(&s, 0, &err);
 	grpc_call_fail(grpc, &err);
 }
 
@@ -136,6 +190,8 @@ static void bind_method(struct csi_server *s, const struct csi_server_options *o
 	bool is_refused = is_served && opts->scope == CSI_SERVER_FOR_CONTROLLER &&
 			  rpc->caller == CSI_RPC_KUBELET;
 
+	/* Sending blocks, and what answers constants runs on the I/O thread. */
+	assert(!rpc->stream || rpc->what != CSI_RPC_ASKS);
 	*bound = (struct bound_method){
 		.server = s,
 		.rpc = rpc,
@@ -143,7 +199,8 @@ static void bind_method(struct csi_server *s, const struct csi_server_options *o
 		.grpc = { .path = rpc->path,
 			  .fn = is_refused ? refuse : handle,
 			  .lane = rpc->lane == CSI_RPC_HOST ? opts->host_lane : opts->store_lane,
-			  .is_inline = is_refused || !is_served || rpc->what == CSI_RPC_ASKS },
+			  .is_inline = is_refused || !is_served || rpc->what == CSI_RPC_ASKS,
+			  .kind = rpc->stream ? GRPC_SERVER_STREAM : GRPC_UNARY },
 	};
 	if (is_served)
 		metric_expect(METRIC_PLUGIN_OPERATIONS,

@@ -5,6 +5,8 @@
  */
 #include "csi/service.h"
 
+#include <assert.h>
+
 #define EXPANSION_SHIFT 48
 
 uint64_t csi_link_changes(const struct csi_service *s)
@@ -12,29 +14,59 @@ uint64_t csi_link_changes(const struct csi_service *s)
 	return s->ops->link_changes ? s->ops->link_changes(s->impl) : 0;
 }
 
-/* call_<name> is csi_<name> by untyped pointers, for the table. */
+static int refuse(const char *method, struct err *err)
+{
+	return err_set(err, ERR_UNIMPLEMENTED, "%s is not offered by this driver", method);
+}
+
 #define CSI_RPC(service, Method, name, ...)                                                       \
 	int csi_##name(const struct csi_service *s, struct ctx *ctx,                              \
 		       const struct csi_##name##_request *req, struct csi_##name##_response *ret, \
 		       struct err *err)                                                           \
 	{                                                                                         \
 		message_init(&csi_##name##_response_type, ret);                                   \
-		if (!s->ops->name)                                                                \
-			return err_set(err, ERR_UNIMPLEMENTED,                                    \
-				       #Method " is not offered by this driver");                 \
-		return s->ops->name(s->impl, ctx, req, ret, err);                                 \
-	}                                                                                         \
-	static int call_##name(const struct csi_service *s, struct ctx *ctx, const void *req,     \
-			       void *ret, struct err *err)                                        \
-	{                                                                                         \
-		return csi_##name(s, ctx, req, ret, err);                                         \
-	}                                                                                         \
-	static bool is_##name##_served(const struct csi_service *s)                               \
-	{                                                                                         \
-		return s->ops->name != NULL;                                                      \
+		return s->ops->name ? s->ops->name(s->impl, ctx, req, ret, err)                   \
+				    : refuse(#Method, err);                                       \
+	}
+#define CSI_RPC_STREAM(service, Method, name, ...)                                           \
+	int csi_##name(const struct csi_service *s, struct ctx *ctx,                         \
+		       const struct csi_##name##_request *req, struct csi_stream *out,       \
+		       struct err *err)                                                      \
+	{                                                                                    \
+		out->type = &csi_##name##_response_type;                                     \
+		return s->ops->name ? s->ops->name(s->impl, ctx, req, out, err)              \
+				    : refuse(#Method, err);                                  \
+	}                                                                                    \
+	int csi_##name##_send(struct csi_stream *out, const struct csi_##name##_response *m, \
+			      struct err *err)                                               \
+	{                                                                                    \
+		assert(out->type == &csi_##name##_response_type);                            \
+		return out->take(out->arg, m, err);                                          \
 	}
 #include "csi/rpc.def"
-#undef CSI_RPC
+
+/* call_<name> is csi_<name> by untyped pointers, for the table. */
+#define CSI_RPC(service, Method, name, ...)                                                   \
+	static int call_##name(const struct csi_service *s, struct ctx *ctx, const void *req, \
+			       void *ret, struct err *err)                                    \
+	{                                                                                     \
+		return csi_##name(s, ctx, req, ret, err);                                     \
+	}
+#define CSI_RPC_STREAM(service, Method, name, ...)                                            \
+	static int call_##name(const struct csi_service *s, struct ctx *ctx, const void *req, \
+			       struct csi_stream *out, struct err *err)                       \
+	{                                                                                     \
+		return csi_##name(s, ctx, req, out, err);                                     \
+	}
+#include "csi/rpc.def"
+
+#define CSI_RPC(service, Method, name, ...)                         \
+	static bool is_##name##_served(const struct csi_service *s) \
+	{                                                           \
+		return s->ops->name != NULL;                        \
+	}
+#define CSI_RPC_STREAM CSI_RPC
+#include "csi/rpc.def"
 
 uint64_t csi_capability_bits(const struct csi_capability *v, size_t n)
 {
@@ -65,20 +97,23 @@ const struct csi_capability *csi_capabilities(struct arena *a, uint64_t bits, si
 	return v;
 }
 
-#define CSI_RPC(service_, Method, name_, what_, lane_, caller_, id_key_, id_) \
-	[CSI_RPC_##Method] = {                                                \
-		.path = "/csi.v1." #service_ "/" #Method,                     \
-		.method = #Method,                                            \
-		.what = CSI_RPC_##what_,                                      \
-		.lane = CSI_RPC_##lane_,                                      \
-		.caller = CSI_RPC_##caller_,                                  \
-		.id_key = id_key_,                                            \
-		.id_field = id_,                                              \
-		.request = &csi_##name_##_request_type,                       \
-		.response = &csi_##name_##_response_type,                     \
-		.call = call_##name_,                                         \
-		.is_served = is_##name_##_served,                             \
-	},
+/* clang-format off */
+#define ROW(service_, Method, name_, what_, lane_, caller_, id_key_, id_) \
+	.path = "/csi.v1." #service_ "/" #Method,                         \
+	.method = #Method,                                                \
+	.what = CSI_RPC_##what_,                                          \
+	.lane = CSI_RPC_##lane_,                                          \
+	.caller = CSI_RPC_##caller_,                                      \
+	.id_key = id_key_,                                                \
+	.id_field = id_,                                                  \
+	.request = &csi_##name_##_request_type,                           \
+	.response = &csi_##name_##_response_type,                         \
+	.is_served = is_##name_##_served
+/* clang-format on */
+#define CSI_RPC(service, Method, name, ...) \
+	[CSI_RPC_##Method] = { ROW(service, Method, name, __VA_ARGS__), .call = call_##name },
+#define CSI_RPC_STREAM(service, Method, name, ...) \
+	[CSI_RPC_##Method] = { ROW(service, Method, name, __VA_ARGS__), .stream = call_##name },
 const struct csi_rpc csi_rpcs[CSI_N_RPCS] = {
 #include "csi/rpc.def"
 };

@@ -15,26 +15,39 @@
  * calls without knowing which of the two is behind. So a controller works the same against the
  * backends in this process and against any vendor's driver over a socket.
  *
- * For each row of csi/rpc.def there is a member of struct csi_service_ops and a function
- * csi_<name>, both as
+ * For each row of csi/rpc.def there is a member of struct csi_service_ops, with the
+ * implementation's pointer as first parameter, and a function csi_<name>, with the service as
+ * first, and then
  *
- *   int (struct ctx *, const struct csi_<name>_request *, struct csi_<name>_response *, struct err
- * *)
+ *   struct ctx *ctx
+ *   const struct csi_<name>_request *req
+ *   struct csi_<name>_response *ret, or struct csi_stream *out for a CSI_RPC_STREAM
+ *   struct err *err
  *
- * with the structs of csi/messages.h, which have the field names of csi.proto. Requests are
- * borrowed for the call; what replies point to lives in ctx->arena. All calls block and belong on a
- * worker. In requests and replies strings are never NULL ("" when absent) and has_… must be set for
- * what is there. A NULL pointer in the table means UNIMPLEMENTED: csi_<name> says so, and empties
- * the reply before it calls.
+ * with the structs of csi/messages.h, which have the field names of csi.proto.
+ *
+ * - Threads: all calls block and belong on a worker, but for those that rpc.def says answer
+ *   constants (ASKS): an implementation in this process answers them at once, also on the I/O
+ *   thread. Many threads call one table at a time.
+ * - Memory: requests are borrowed for the call; what replies point to lives in ctx->arena or for
+ *   ever.
+ * - Strings: never NULL, "" when absent. csi_<name> empties the reply before it calls.
+ * - Presence: what has a has_… is there only if that is set, whoever fills or reads it. csi/client
+ *   has looked whether what CSI calls REQUIRED is in a reply; in this process nobody does.
+ * - Errors: -1 with a code of CSI's tables and a text without secrets; the reply is undefined then.
+ *   A NULL pointer in the table is UNIMPLEMENTED, which csi_<name> says.
  */
+struct csi_stream;
 struct csi_service_ops {
 	/* Not of CSI: see csi_link_changes. */
 	uint64_t (*link_changes)(void *impl);
 #define CSI_RPC(service, Method, name, ...)                                              \
 	int (*name)(void *impl, struct ctx *ctx, const struct csi_##name##_request *req, \
 		    struct csi_##name##_response *ret, struct err *err);
+#define CSI_RPC_STREAM(service, Method, name, ...)                                       \
+	int (*name)(void *impl, struct ctx *ctx, const struct csi_##name##_request *req, \
+		    struct csi_stream *out, struct err *err);
 #include "csi/rpc.def"
-#undef CSI_RPC
 };
 
 struct csi_service {
@@ -46,12 +59,37 @@ struct csi_service {
  * process. What was asked of it before another answer (name, capabilities) is to be asked again. */
 uint64_t csi_link_changes(const struct csi_service *s);
 
+/*
+ * struct csi_stream - where the messages of a stream go, one by one
+ *
+ * Made by the caller of a CSI_RPC_STREAM. take gets each message (const struct
+ * csi_<name>_response *, borrowed until it returns), on the thread of the call and before that
+ * returns: as long as it does not come back nothing more is read or sent. -1 from it, with err, is
+ * that nobody listens any more; the call ends then and fails with this err. What a call sent before
+ * it failed was true.
+ *
+ * The implementation sends by csi_<name>_send(out, message, err), which blocks while the peer does
+ * not read; the message is copied or consumed when it returns, so one struct and one piece of
+ * memory do for all. -1: nobody listens; the implementation gives that err back and sends no more.
+ * Long streams are not made in ctx->arena, which only grows.
+ */
+struct csi_stream {
+	int (*take)(void *arg, const void *message, struct err *err);
+	void *arg;
+	const struct msg_type *type; /* set by csi_<name>, asserted by csi_<name>_send */
+};
+
 #define CSI_RPC(service, Method, name, ...)                                                       \
 	int csi_##name(const struct csi_service *s, struct ctx *ctx,                              \
 		       const struct csi_##name##_request *req, struct csi_##name##_response *ret, \
 		       struct err *err);
+#define CSI_RPC_STREAM(service, Method, name, ...)                                           \
+	int csi_##name(const struct csi_service *s, struct ctx *ctx,                         \
+		       const struct csi_##name##_request *req, struct csi_stream *out,       \
+		       struct err *err);                                                     \
+	int csi_##name##_send(struct csi_stream *out, const struct csi_##name##_response *m, \
+			      struct err *err);
 #include "csi/rpc.def"
-#undef CSI_RPC
 
 /* The rows as data, for what treats all RPCs alike (server, client). */
 enum csi_rpc_what { CSI_RPC_ASKS, CSI_RPC_READS, CSI_RPC_CHANGES };
@@ -66,15 +104,17 @@ struct csi_rpc {
 	const char *id_key; /* "" if the call has none */
 	const char *id_field;
 	const struct msg_type *request, *response;
-	/* csi_<name> for messages whose types are the row's. */
+	/* csi_<name> for messages whose types are the row's; one of the two, the other is NULL. */
 	int (*call)(const struct csi_service *s, struct ctx *ctx, const void *req, void *ret,
 		    struct err *err);
+	int (*stream)(const struct csi_service *s, struct ctx *ctx, const void *req,
+		      struct csi_stream *out, struct err *err);
 	bool (*is_served)(const struct csi_service *s);
 };
 enum csi_rpc_id {
 #define CSI_RPC(service, Method, name, ...) CSI_RPC_##Method,
+#define CSI_RPC_STREAM CSI_RPC
 #include "csi/rpc.def"
-#undef CSI_RPC
 	CSI_N_RPCS,
 };
 extern const struct csi_rpc csi_rpcs[CSI_N_RPCS];

@@ -16,6 +16,8 @@ struct grpc_call {
 	int n_answers;
 	bool is_failed;
 	struct err err;
+	grpc_message_fn take; /* of a stream */
+	void *take_arg;
 };
 
 static struct {
@@ -89,6 +91,18 @@ void grpc_call_fail(struct grpc_call *call, const struct err *err)
 	call->err = *err;
 }
 
+int grpc_call_send(struct grpc_call *call, const void *bytes, size_t n, struct err *err)
+{
+	if (!ctx_is_cancelled(&call->ctx) && call->take(call->take_arg, bytes, n) != 0)
+		ctx_cancel(&call->ctx);
+	return ctx_check(&call->ctx, err);
+}
+
+void grpc_call_finish(struct grpc_call *call)
+{
+	call->n_answers++;
+}
+
 static size_t find(const char *path)
 {
 	size_t i = 0;
@@ -103,6 +117,39 @@ const struct grpc_method *fake_grpc_find(const char *path)
 	size_t i = find(path);
 
 	return i < fake.n ? fake.methods[i].method : NULL;
+}
+
+/* The i-th method's handler, with the request in the call's own arena. */
+static void run(struct grpc_call *call, size_t i, const void *req)
+{
+	ctx_init(&call->ctx, 0);
+	call->req = call->n_req ? arena_memdup(call->ctx.arena, req, call->n_req) : NULL;
+	fake.methods[i].method->fn(call, fake.methods[i].arg);
+	assert(call->n_answers == 1);
+}
+
+int grpc_channel_stream(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req,
+			size_t n_req, grpc_message_fn fn, void *arg, struct err *err)
+{
+	struct grpc_call call = { .path = path, .n_req = n_req, .take = fn, .take_arg = arg };
+	size_t i = find(path);
+	bool is_left = false;
+
+	assert(ch == fake_grpc_channel());
+	assert(i < fake.n && fake.methods[i].method->kind == GRPC_SERVER_STREAM);
+	if (fake.reply) {
+		is_left = fn(arg, fake.reply, fake.n_reply) != 0;
+		fake.reply = NULL;
+	} else {
+		run(&call, i, req);
+		is_left = ctx_is_cancelled(&call.ctx);
+		ctx_done(&call.ctx);
+	}
+	if (is_left)
+		return err_set(err, ERR_CANCELLED, "the caller wants no more");
+	if (call.is_failed)
+		*err = call.err;
+	return call.is_failed ? -1 : 0;
 }
 
 int grpc_channel_call(struct grpc_channel *ch, struct ctx *ctx, const char *path, const void *req,
@@ -120,10 +167,8 @@ int grpc_channel_call(struct grpc_channel *ch, struct ctx *ctx, const char *path
 		fake.reply = NULL;
 		return 0;
 	}
-	ctx_init(&call.ctx, 0);
-	call.req = n_req ? arena_memdup(call.ctx.arena, req, n_req) : NULL;
-	fake.methods[i].method->fn(&call, fake.methods[i].arg);
-	assert(call.n_answers == 1);
+	assert(fake.methods[i].method->kind == GRPC_UNARY);
+	run(&call, i, req);
 	if (call.is_failed)
 		*err = call.err;
 	else if (ret_reply) {

@@ -244,7 +244,35 @@ SERVE(controller_expand_volume)
 	return 0;
 }
 
+/* Three messages; the failure comes after the second. */
+static int s_get_metadata_delta(void *impl, struct ctx *ctx,
+				const struct csi_get_metadata_delta_request *req,
+				struct csi_stream *out, struct err *err)
+{
+	(void)snprintf(seen, sizeof(seen), "delta %s %s %ju %u %s", req->base_snapshot_id,
+		       req->target_snapshot_id, (uintmax_t)req->starting_offset, req->max_results,
+		       str_or(secrets_find(&req->secrets, "key"), "-"));
+	for (uint64_t i = 0; i < 3; i++) {
+		const struct csi_block_metadata blocks[] = { { i * 8, 4 }, { i * 8 + 4, 4 } };
+		const struct csi_get_metadata_delta_response message = {
+			.block_metadata_type = CSI_BLOCK_METADATA_TYPE_FIXED_LENGTH,
+			.volume_capacity_bytes = 24,
+			.block_metadata = blocks,
+			.n_block_metadata = 2,
+		};
+
+		if (i == 2 && failure.code != ERR_OK) {
+			*err = failure;
+			return -1;
+		}
+		if (csi_get_metadata_delta_send(out, &message, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static const struct csi_service_ops ops = {
+	.get_metadata_delta = s_get_metadata_delta,
 	.get_plugin_info = s_get_plugin_info,
 	.get_plugin_capabilities = s_get_plugin_capabilities,
 	.probe = s_probe,
@@ -514,6 +542,108 @@ TEST(growth_goes_there_and_back)
 	end(f);
 }
 
+/* Writes the offsets down; has enough at the enough-th message. */
+struct reader {
+	char text[256];
+	unsigned n, enough;
+};
+
+static int read_delta(void *arg, const void *message, struct err *err)
+{
+	const struct csi_get_metadata_delta_response *m = message;
+	struct reader *r = arg;
+	size_t len = strlen(r->text);
+
+	for (size_t i = 0; i < m->n_block_metadata; i++)
+		len += (size_t)snprintf(r->text + len, sizeof(r->text) - len, "%ju+%ju ",
+					(uintmax_t)m->block_metadata[i].byte_offset,
+					(uintmax_t)m->block_metadata[i].size_bytes);
+	(void)snprintf(r->text + len, sizeof(r->text) - len, "of %ju; ",
+		       (uintmax_t)m->volume_capacity_bytes);
+	if (++r->n == r->enough)
+		return err_set(err, ERR_OUT_OF_RANGE, "enough for me");
+	return 0;
+}
+
+static int ask_delta(struct fixture *f, const struct csi_service *s, struct reader *r)
+{
+	const struct csi_get_metadata_delta_request req = { .base_snapshot_id = "s1",
+							    .target_snapshot_id = "s2",
+							    .starting_offset = 8,
+							    .max_results = 2,
+							    .secrets = { { &secret, 1 } } };
+
+	return csi_get_metadata_delta(
+		s, &f->ctx, &req, &(struct csi_stream){ .take = read_delta, .arg = r }, &f->err);
+}
+
+TEST(a_stream_arrives_message_by_message)
+{
+	autostr struct str text = STR_INIT;
+	struct fixture *f = begin();
+	struct reader r = { .text = "" };
+
+	ASSERT_OK(ask_delta(f, &f->remote, &r), &f->err);
+	ASSERT_STR(seen, "delta s1 s2 8 2 hunter2");
+	ASSERT_STR(r.text, "0+4 4+4 of 24; 8+4 12+4 of 24; 16+4 20+4 of 24; ");
+	ASSERT_TRUE(strstr(lines, "\"call served\" method=\"/csi.v1.SnapshotMetadata/"
+				  "GetMetadataDelta\" snapshot=\"s2\" code=\"OK\"") != NULL);
+	ASSERT_TRUE(strstr(lines, "messages=3") && strstr(lines, "byte_offset") &&
+		    !strstr(lines, "hunter2"));
+	metric_render(&text);
+	ASSERT_TRUE(strstr(str_get(&text),
+			   "csi_plugin_operations_seconds_count{driver_name=\"d.test\","
+			   "method_name=\"/csi.v1.SnapshotMetadata/GetMetadataDelta\","
+			   "grpc_status_code=\"OK\"}") != NULL);
+	end(f);
+}
+
+TEST(a_stream_in_this_process_needs_no_wire)
+{
+	const struct csi_service here = { &ops, NULL };
+	struct fixture *f = begin();
+	struct reader r = { .text = "", .enough = 3 };
+
+	ASSERT_ERR(ask_delta(f, &here, &r), &f->err, ERR_OUT_OF_RANGE, "enough for me");
+	ASSERT_STR(r.text, "0+4 4+4 of 24; 8+4 12+4 of 24; 16+4 20+4 of 24; ");
+	end(f);
+}
+
+TEST(a_stream_that_fails_in_the_middle_tells_what_came_before)
+{
+	struct fixture *f = begin();
+	struct reader r = { .text = "" };
+
+	err_set(&failure, ERR_DATA_LOSS, "block 16 is gone");
+	ASSERT_ERR(ask_delta(f, &f->remote, &r), &f->err, ERR_DATA_LOSS, "block 16 is gone");
+	ASSERT_STR(r.text, "0+4 4+4 of 24; 8+4 12+4 of 24; ");
+	ASSERT_TRUE(strstr(lines, "call failed") && strstr(lines, "messages=2"));
+	end(f);
+}
+
+TEST(a_reader_that_has_enough_ends_the_stream_with_its_own_words)
+{
+	struct fixture *f = begin();
+	struct reader r = { .text = "", .enough = 2 };
+
+	ASSERT_ERR(ask_delta(f, &f->remote, &r), &f->err, ERR_OUT_OF_RANGE, "enough for me");
+	ASSERT_EQ(r.n, 2);
+	ASSERT_TRUE(strstr(lines, "code=\"CANCELLED\"") && strstr(lines, "messages=1"));
+	end(f);
+}
+
+TEST(a_bad_message_of_a_stream_is_the_other_sides_fault)
+{
+	struct fixture *f = begin();
+	struct reader r = { .text = "" };
+
+	fake_grpc_set_reply("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+	ASSERT_ERR(ask_delta(f, &f->remote, &r), &f->err, ERR_INTERNAL,
+		   "GetMetadataDelta: volume_capacity_bytes: -1");
+	ASSERT_EQ(r.n, 0);
+	end(f);
+}
+
 TEST(capability_bits_go_there_and_back)
 {
 	struct fixture *f = begin();
@@ -696,6 +826,8 @@ TEST(constant_answers_are_inline_and_the_rest_has_a_lane)
 	ASSERT_TRUE(fake_grpc_find("/csi.v1.Controller/CreateSnapshot")->is_inline);
 	ASSERT_ERR(fake_grpc_call(&f->ctx, "/csi.v1.Controller/CreateSnapshot", "", 0, &f->err),
 		   &f->err, ERR_UNIMPLEMENTED, "CreateSnapshot is not offered");
+	ASSERT_TRUE(fake_grpc_find("/csi.v1.SnapshotMetadata/GetMetadataAllocated")->is_inline);
+	ASSERT_FALSE(fake_grpc_find("/csi.v1.SnapshotMetadata/GetMetadataDelta")->is_inline);
 	end(f);
 }
 
@@ -703,6 +835,7 @@ TEST(what_a_service_lacks_is_unimplemented)
 {
 	static const struct csi_service_ops nothing = { 0 };
 	struct csi_service s = { &nothing, NULL };
+	struct csi_stream out = { 0 };
 	struct ctx ctx;
 	struct err err;
 
@@ -712,18 +845,24 @@ TEST(what_a_service_lacks_is_unimplemented)
 		void *reply = arena_alloc(ctx.arena, csi_rpcs[i].response->size);
 
 		ASSERT_FALSE(csi_rpcs[i].is_served(&s));
-		ASSERT_ERR(csi_rpcs[i].call(&s, &ctx, request, reply, &err), &err,
-			   ERR_UNIMPLEMENTED, csi_rpcs[i].method);
+		ASSERT_TRUE(!csi_rpcs[i].call != !csi_rpcs[i].stream);
+		ASSERT_ERR(csi_rpcs[i].call ? csi_rpcs[i].call(&s, &ctx, request, reply, &err)
+					    : csi_rpcs[i].stream(&s, &ctx, request, &out, &err),
+			   &err, ERR_UNIMPLEMENTED, csi_rpcs[i].method);
 	}
 	ctx_done(&ctx);
 }
 
 RUN_TESTS(UNIT(identity_goes_there_and_back), UNIT(create_and_delete_go_there_and_back),
 	  UNIT(questions_about_volumes_go_there_and_back), UNIT(node_calls_go_there_and_back),
-	  UNIT(growth_goes_there_and_back), UNIT(capability_bits_go_there_and_back),
-	  UNIT(errors_arrive_with_code_and_words), UNIT(bad_requests_are_named_by_field),
-	  UNIT(bad_replies_are_the_other_sides_fault), UNIT(secrets_never_reach_the_log),
-	  UNIT(calls_are_counted_by_method_and_code),
+	  UNIT(growth_goes_there_and_back), UNIT(a_stream_arrives_message_by_message),
+	  UNIT(a_stream_in_this_process_needs_no_wire),
+	  UNIT(a_stream_that_fails_in_the_middle_tells_what_came_before),
+	  UNIT(a_reader_that_has_enough_ends_the_stream_with_its_own_words),
+	  UNIT(a_bad_message_of_a_stream_is_the_other_sides_fault),
+	  UNIT(capability_bits_go_there_and_back), UNIT(errors_arrive_with_code_and_words),
+	  UNIT(bad_requests_are_named_by_field), UNIT(bad_replies_are_the_other_sides_fault),
+	  UNIT(secrets_never_reach_the_log), UNIT(calls_are_counted_by_method_and_code),
 	  UNIT(a_clients_calls_are_counted_once_the_driver_said_its_name),
 	  UNIT(constant_answers_are_inline_and_the_rest_has_a_lane),
 	  UNIT(what_a_service_lacks_is_unimplemented))
