@@ -193,8 +193,8 @@ static int load_tls(struct serve *s, struct err *err)
 	return cmd_tls_is_set(t) ? tls_new(&options, &s->tls, err) : 0;
 }
 
-static int bind_service(struct serve *s, struct endpoint *e, enum csi_server_scope scope,
-			struct csi_server **ret_server, struct err *err)
+static struct csi_server *bind_service(struct serve *s, struct endpoint *e,
+				       enum csi_server_scope scope)
 {
 	const struct csi_server_options options = {
 		.scope = scope,
@@ -203,15 +203,14 @@ static int bind_service(struct serve *s, struct endpoint *e, enum csi_server_sco
 		.store_lane = LANE_STORE,
 	};
 
-	return csi_server_new(e->server, &s->service, &options, ret_server, err);
+	return csi_server_new(e->server, &s->service, &options);
 }
 
 static int open_csi(struct serve *s, struct err *err)
 {
 	struct endpoint *e = add_endpoint(s, "CSI");
 
-	if (bind_service(s, e, CSI_SERVER_ALL, &s->csi, err) < 0)
-		return -1;
+	s->csi = bind_service(s, e, CSI_SERVER_ALL);
 	return listen_at(s, e, s->endpoint, err);
 }
 
@@ -224,8 +223,7 @@ static int open_fleet(struct serve *s, struct err *err)
 	if (str_is_empty(o->fleet_endpoint))
 		return 0;
 	e = add_endpoint(s, "fleet");
-	if (bind_service(s, e, CSI_SERVER_FOR_CONTROLLER, &s->fleet, err) < 0)
-		return -1;
+	s->fleet = bind_service(s, e, CSI_SERVER_FOR_CONTROLLER);
 	return listen_at(s, e, o->fleet_endpoint, err);
 }
 

@@ -207,21 +207,18 @@ static void bind_method(struct csi_server *s, const struct csi_server_options *o
 			      METRIC_ARGS(s->driver_name, rpc->path, err_code_camel(ERR_OK)));
 }
 
-int csi_server_new(struct grpc_server *server, const struct csi_service *service,
-		   const struct csi_server_options *opts, struct csi_server **ret_server,
-		   struct err *err)
+struct csi_server *csi_server_new(struct grpc_server *server, const struct csi_service *service,
+				  const struct csi_server_options *opts)
 {
 	struct csi_server *s = xcalloc(1, sizeof(*s));
 
-	(void)err; /* nothing here can fail; the door leaves room for it */
 	s->service = *service;
 	s->driver_name = xstrdup(opts->driver_name);
 	for (size_t i = 0; i < CSI_N_RPCS; i++) {
 		bind_method(s, opts, &csi_rpcs[i], &s->methods[i]);
 		grpc_server_add(server, &s->methods[i].grpc, 1, &s->methods[i]);
 	}
-	*ret_server = s;
-	return 0;
+	return s;
 }
 
 void csi_server_free(struct csi_server *s)

@@ -2,17 +2,16 @@
 #ifndef CSI_SERVER_H
 #define CSI_SERVER_H
 
-#include "base/err.h"
 #include "csi/service.h"
 
 struct grpc_server;
 
 /*
- * Puts the CSI services that `service` offers onto a gRPC server: the codec between protobuf and
- * csi/service.h, one log line and one histogram sample (csi_plugin_operations_seconds) a call.
- * Methods that the service has not are
- * UNIMPLEMENTED. The service must outlive the
- * server. driver_name labels the metric; copied.
+ * struct csi_server - the CSI services of a struct csi_service on a gRPC server
+ *
+ * The codec between protobuf and csi/service.h, one log line and one histogram sample
+ * (csi_plugin_operations_seconds) a call. Methods that the service has not are UNIMPLEMENTED. What
+ * the service points to must outlive the gRPC server.
  */
 struct csi_server;
 
@@ -25,13 +24,14 @@ enum csi_server_scope { CSI_SERVER_ALL, CSI_SERVER_FOR_CONTROLLER };
 
 struct csi_server_options {
 	enum csi_server_scope scope;
-	const char *driver_name;
+	const char *driver_name;        /* labels the metric; copied */
 	unsigned host_lane, store_lane; /* of the grpc_server's work (enum csi_rpc_lane) */
 };
 
-int csi_server_new(struct grpc_server *server, const struct csi_service *service,
-		   const struct csi_server_options *opts, struct csi_server **ret_server,
-		   struct err *err);
+/* As grpc_server_add: before the loop runs, or on its thread. */
+struct csi_server *csi_server_new(struct grpc_server *server, const struct csi_service *service,
+				  const struct csi_server_options *opts);
+/* After the gRPC server, which calls into it. NULL is fine. */
 void csi_server_free(struct csi_server *s);
 
 #endif

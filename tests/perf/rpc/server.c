@@ -74,10 +74,9 @@ int main(int argc, char **argv)
 	if (ev_loop_new(&loop) < 0 || work_new(&one_lane, &work) < 0)
 		return 1;
 	grpc = grpc_server_new(loop, work);
-	if (csi_server_new(grpc, &service,
-			   &(struct csi_server_options){ .driver_name = "bench.cleat.csi" }, &csi,
-			   &err) < 0 ||
-	    grpc_server_listen(grpc, &addr, &(struct grpc_listen_options){ 0 }, &err) < 0 ||
+	csi = csi_server_new(grpc, &service,
+			     &(struct csi_server_options){ .driver_name = "bench.cleat.csi" });
+	if (grpc_server_listen(grpc, &addr, &(struct grpc_listen_options){ 0 }, &err) < 0 ||
 	    ev_signal_new(loop, SIGTERM, stop, loop, &term) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;

@@ -325,8 +325,7 @@ static struct fixture *begin(void)
 	failure.code = ERR_OK;
 	log_init(&(struct log_options){ .format = LOG_TEXT, .verbosity = 5 });
 	log_set_sink(keep_line, NULL);
-	ASSERT_OK(csi_server_new(fake_grpc_server(), &service, &options, &f.server, &f.err),
-		  &f.err);
+	f.server = csi_server_new(fake_grpc_server(), &service, &options);
 	f.client = csi_client_new(fake_grpc_channel());
 	f.remote = csi_client_service(f.client);
 	ctx_init(&f.ctx, 0);

@@ -111,10 +111,9 @@ static void listen_on_loop(void *arg)
 	static const struct csi_server_options options = { .driver_name = "d.test" };
 
 	t.server = grpc_server_new(t.loop, t.work);
-	t.listened = csi_server_new(t.server, &service, &options, &t.csi, &t.err);
-	if (t.listened == 0)
-		t.listened = grpc_server_listen(t.server, &t.addr,
-						&(struct grpc_listen_options){ 0 }, &t.err);
+	t.csi = csi_server_new(t.server, &service, &options);
+	t.listened =
+		grpc_server_listen(t.server, &t.addr, &(struct grpc_listen_options){ 0 }, &t.err);
 }
 
 static void free_on_loop(void *arg)
