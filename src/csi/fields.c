@@ -98,6 +98,44 @@ static int check_message(const struct msg_type *type, const struct msg_place *pl
 	return 0;
 }
 
+/* As if it had no has_. */
+static bool is_filled(const struct msg_field *field, const void *msg)
+{
+	struct msg_field plain = *field;
+
+	plain.label = MSG_PLAIN;
+	return message_count(&plain, msg) > 0;
+}
+
+/* Recursion is as deep as the types are. */
+static int check_flags(const struct msg_type *type, const struct msg_place *place, const void *msg,
+		       struct err *err)
+{
+	for (unsigned i = 0; i < type->n_fields; i++) {
+		const struct msg_field *field = &type->fields[i];
+		const struct msg_place inner = { place, field };
+		size_t n = field->kind == MSG_MESSAGE ? message_count(field, msg) : 0;
+
+		if (field->label == MSG_HAS && n == 0 && is_filled(field, msg))
+			return message_refuse(place, field, err, "filled, but its has_ is not set");
+		for (size_t j = 0; j < n; j++) {
+			if (check_flags(field->type, &inner, message_value(field, msg, j), err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+int fields_check_flags(const struct msg_type *type, const void *msg, struct err *err)
+{
+	static const struct msg_place outermost;
+
+	if (check_flags(type, &outermost, msg, err) == 0)
+		return 0;
+	err->code = ERR_INTERNAL;
+	return -1;
+}
+
 int fields_check_required(const struct msg_type *type, const void *msg, struct err *err)
 {
 	static const struct msg_place outermost;

@@ -32,8 +32,9 @@
  * - Memory: requests are borrowed for the call; what replies point to lives in ctx->arena or for
  *   ever.
  * - Strings: never NULL, "" when absent. csi_<name> empties the reply before it calls.
- * - Presence: what has a has_… is there only if that is set, whoever fills or reads it. csi/client
- *   has looked whether what CSI calls REQUIRED is in a reply; in this process nobody does.
+ * - Presence: what has a has_… is there only if that is set, whoever fills or reads it. csi_<name>
+ *   answers INTERNAL where a request, a reply or a message of a stream is filled without.
+ * csi/client has looked whether what CSI calls REQUIRED is in a reply; in this process nobody does.
  * - Errors: -1 with a code of CSI's tables and a text without secrets; the reply is undefined then.
  *   A NULL pointer in the table is UNIMPLEMENTED, which csi_<name> says.
  */
@@ -56,7 +57,8 @@ struct csi_service {
 };
 
 /* As long as it answers the same, the process behind the service is the same; 0 for one in this
- * process. What was asked of it before another answer (name, capabilities) is to be asked again. */
+ * process. What was asked of it before another answer (name, capabilities) is to be asked again.
+ * Any thread; does not block. */
 uint64_t csi_link_changes(const struct csi_service *s);
 
 /*
@@ -101,8 +103,8 @@ struct csi_rpc {
 	enum csi_rpc_what what;
 	enum csi_rpc_lane lane;
 	enum csi_rpc_caller caller;
-	const char *id_key; /* "" if the call has none */
-	const char *id_field;
+	const char *id_key;   /* what the log calls it */
+	const char *id_field; /* of the request; "" if the call names nothing */
 	const struct msg_type *request, *response;
 	/* csi_<name> for messages whose types are the row's; one of the two, the other is NULL. */
 	int (*call)(const struct csi_service *s, struct ctx *ctx, const void *req, void *ret,
@@ -126,7 +128,8 @@ extern const struct csi_rpc csi_rpcs[CSI_N_RPCS];
  * has no bit.
  */
 #define CSI_CAP_BIT(cap) (UINT64_C(1) << (cap))
-#define CSI_EXPANSION_BIT(expansion) (UINT64_C(1) << (48 + (expansion)))
+#define CSI_EXPANSION_SHIFT 48
+#define CSI_EXPANSION_BIT(expansion) CSI_CAP_BIT(CSI_EXPANSION_SHIFT + (expansion))
 uint64_t csi_capability_bits(const struct csi_capability *v, size_t n);
 const struct csi_capability *csi_capabilities(struct arena *a, uint64_t bits, size_t *ret_n);
 

@@ -734,6 +734,61 @@ TEST(bad_replies_are_the_other_sides_fault)
 	end(f);
 }
 
+/* What would be lost on the wire is refused in this process too, where callers would see it. */
+static int forget_has_volume(void *impl, struct ctx *ctx,
+			     const struct csi_controller_get_volume_request *req,
+			     struct csi_controller_get_volume_response *ret, struct err *err)
+{
+	ret->volume = full_volume();
+	return 0;
+}
+
+static int forget_has_status(void *impl, struct ctx *ctx,
+			     const struct csi_list_volumes_request *req,
+			     struct csi_list_volumes_response *ret, struct err *err)
+{
+	static const struct csi_controller_get_volume_response entry = { .has_volume = true,
+									 .volume.volume_id = "v1",
+									 .status = { nodes, 2 } };
+
+	ret->entries = &entry;
+	ret->n_entries = 1;
+	return 0;
+}
+
+TEST(a_forgotten_has_is_told_to_whoever_calls)
+{
+	static const struct csi_service_ops forgetful = {
+		.controller_get_volume = forget_has_volume,
+		.list_volumes = forget_has_status,
+		.get_capacity = s_get_capacity,
+	};
+	const struct csi_service here = { &forgetful, NULL };
+	struct fixture *f = begin();
+	struct csi_get_capacity_response capacity;
+	struct csi_controller_get_volume_response one;
+	struct csi_list_volumes_response list;
+
+	ASSERT_ERR(csi_controller_get_volume(
+			   &here, &f->ctx,
+			   &(const struct csi_controller_get_volume_request){ .volume_id = "v1" },
+			   &one, &f->err),
+		   &f->err, ERR_INTERNAL,
+		   "reply of ControllerGetVolume: volume: filled, but its has_ is not set");
+	ASSERT_ERR(
+		csi_list_volumes(&here, &f->ctx,
+				 &(const struct csi_list_volumes_request){ .starting_token = "" },
+				 &list, &f->err),
+		&f->err, ERR_INTERNAL, "reply of ListVolumes: entries.status: filled");
+	ASSERT_ERR(csi_get_capacity(&here, &f->ctx,
+				    &(const struct csi_get_capacity_request){
+					    .accessible_topology = topologies[1] },
+				    &capacity, &f->err),
+		   &f->err, ERR_INTERNAL, "GetCapacity: accessible_topology: filled");
+	ASSERT_STR(seen, "");
+	end(f);
+}
+
 TEST(secrets_never_reach_the_log)
 {
 	static struct strpair context[] = {
@@ -861,7 +916,8 @@ RUN_TESTS(UNIT(identity_goes_there_and_back), UNIT(create_and_delete_go_there_an
 	  UNIT(a_bad_message_of_a_stream_is_the_other_sides_fault),
 	  UNIT(capability_bits_go_there_and_back), UNIT(errors_arrive_with_code_and_words),
 	  UNIT(bad_requests_are_named_by_field), UNIT(bad_replies_are_the_other_sides_fault),
-	  UNIT(secrets_never_reach_the_log), UNIT(calls_are_counted_by_method_and_code),
+	  UNIT(a_forgotten_has_is_told_to_whoever_calls), UNIT(secrets_never_reach_the_log),
+	  UNIT(calls_are_counted_by_method_and_code),
 	  UNIT(a_clients_calls_are_counted_once_the_driver_said_its_name),
 	  UNIT(constant_answers_are_inline_and_the_rest_has_a_lane),
 	  UNIT(what_a_service_lacks_is_unimplemented))
