@@ -170,11 +170,19 @@ static int watch(struct ctx *ctx, int pid_fd, int out_fd, int64_t until_ns, stru
 	}
 }
 
+/* All that the tool started, by its group. posix_spawn returns when it has that; but where vfork is
+ * emulated (qemu), it may be on its way there, and is alone yet. */
+static void kill_all(pid_t pid)
+{
+	(void)kill(-pid, SIGKILL);
+	(void)kill(pid, SIGKILL); /* not waited for yet, so it is nobody else's number */
+}
+
 static int kill_group(pid_t pid, int pid_fd, const char *tool, struct err *err)
 {
 	struct pollfd fd = { .fd = pid_fd, .events = POLLIN };
 
-	(void)kill(-pid, SIGKILL); /* fails only when all have ended */
+	kill_all(pid);
 	if (poll(&fd, 1, KILL_WAIT_MS) == 1)
 		(void)waitpid(pid, NULL, 0);
 	else
@@ -231,7 +239,7 @@ int host_spawn(struct ctx *ctx, const struct host_spawn *spawn, struct err *err)
 	pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pid_fd < 0) {
 		(void)host_err(err, errno, "watch '%s' (pidfd_open, Linux 5.3 or newer)", path);
-		(void)kill(-pid, SIGKILL);
+		kill_all(pid);
 		(void)waitpid(pid, NULL, 0);
 		return -1;
 	}
