@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BUILD ?= build
 TIME ?= 60
+# For which machine `make image` is.
+OWN_ARCH := $(shell dpkg --print-architecture 2>/dev/null)
+ARCH ?= $(OWN_ARCH)
 # More options of meson setup, for instance --werror.
 MESON ?=
 CLANG_FORMAT ?= clang-format-14
@@ -14,7 +17,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all demo test test-clang test-trixie test-arm64 check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
+.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -42,12 +45,15 @@ test-trixie: ## `make test test-clang` on Debian 13, in a root of its own (root;
 	@tools/deps debian
 	@tools/in-debian 13 make --no-print-directory test test-clang MESON=--werror
 
-test-arm64: ## unit tests and fuzz corpora of a build for arm64, under qemu
+all-arm64:
 	@tools/deps build test arm64
 	@tools/sysroot
 	@[ -e build-arm64/build.ninja ] || env -u PKG_CONFIG_PATH meson setup $(MESON) build-arm64 --cross-file build/deps/arm64/cross.ini
 	@ninja -C build-arm64
-	@tools/run-suites --build build-arm64 unit fuzz
+
+test-arm64: all-arm64 ## unit tests, fuzz corpora and image of a build for arm64, under qemu
+	@tools/deps image
+	@tools/run-suites --build build-arm64 unit fuzz image
 
 check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 	@tools/run-suites --build $(BUILD) unit lint fuzz
@@ -66,7 +72,7 @@ sanity: all ## the CSI conformance suite, mount and block (root, Go)
 
 e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root, Go; long when cold)
 	@tools/deps image e2e
-	@tools/run-suites --build $(BUILD) e2e
+	@tools/run-suites --build $(BUILD) image e2e
 
 asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
 	@tools/deps build test
@@ -110,9 +116,9 @@ fresh: ## every target on a Debian 12 and a 13 that never saw cleat (root; an ho
 	@tools/deps debian
 	@tools/fresh
 
-image: all ## an OCI archive of the container image, offline, at build/cleat-image.tar
+image: $(if $(filter $(OWN_ARCH),$(ARCH)),all,all-$(ARCH)) ## an OCI archive of the container image, offline, at build/cleat-image.tar (ARCH=arm64: in build-arm64)
 	@tools/deps image
-	@tools/image $(BUILD)
+	@tools/image $(if $(filter $(OWN_ARCH),$(ARCH)),$(BUILD),build-$(ARCH))
 
 cluster-demo: all ## the demo's story with kubectl on a real cluster (root, Go)
 	@tools/deps image e2e
