@@ -125,10 +125,11 @@ cluster-demo: all ## the demo's story with kubectl on a real cluster (root, Go)
 	@tests/e2e/demo $(BUILD)
 
 clean: ## drop every build but what tools/deps fetched
-	@rm -rf build-asan build-tsan build-fuzz build-cover build-clang
+	@rm -rf $(other_builds)
 	@find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
 
 distclean: ## drop that too
-	@rm -rf build build-asan build-tsan build-fuzz build-cover build-clang
+	@rm -rf build $(other_builds)
 
+other_builds := build-asan build-tsan build-fuzz build-cover build-clang build-arm64
 comma := ,
