@@ -67,7 +67,8 @@ static void put_string(struct encoder *e, unsigned number, const char *s)
 {
 	size_t n = strlen(s);
 
-	memcpy(put_room(e, n), s, n);
+	if (n > 0) /* else there may be no room at all yet */
+		memcpy(put_room(e, n), s, n);
 	put_varint(e, n);
 	put_varint(e, number << 3 | 2);
 }
