@@ -41,4 +41,5 @@ void lease_stop(struct lease *l);
 /* Gives the lease back if it was held, so that the next one need not wait: so what wrote under it
  * must be over. Waits for the answer, 5 s at most; not on the I/O thread. */
 void lease_free(struct lease *l);
+
 #endif
