@@ -22,8 +22,9 @@
  * told before shows it, and the next one is then believed whatever its versions. A sync remembers
  * what was listed by references to what the store has, so it holds no object twice.
  *
- * Two locks, never held together: one for the objects, one that keeps handlers
- * from running once their owner wants to go.
+ * Two locks: one for the objects, and one that keeps handlers from running once their owner wants
+ * to go. The first is taken inside the second by handlers that look into caches, this one or
+ * others; never the second inside the first.
  */
 #include "kube/cache.h"
 

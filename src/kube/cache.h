@@ -41,7 +41,7 @@ struct cache {
 				       listed, as the store has it */
 	bool is_syncing;
 	bool is_replacing;
-	pthread_mutex_t report;             /* held while handlers run; never with lock */
+	pthread_mutex_t report;             /* held while handlers run; never taken inside lock */
 	VEC(struct cache_handler) handlers; /* under report */
 };
 

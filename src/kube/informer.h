@@ -23,8 +23,9 @@ struct kube_client;
 struct informer;
 
 /*
- * A change: old NULL = new, new NULL = gone. Called on the I/O thread: must only put keys into
- * queues. Both are borrowed. Also called once per object for a handler added late.
+ * A change: old NULL = new, new NULL = gone. Called on the I/O thread: may look into caches, and
+ * must else only put keys into queues. Both are borrowed. Also called once per object for a handler
+ * added late.
  */
 typedef void (*informer_change_fn)(void *arg, const struct kube_object *old_obj,
 				   const struct kube_object *new_obj);

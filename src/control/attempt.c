@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An attempt and its record: what goes into the journal, what comes out of it, and the one write
+ * to a claim that a provisioner has to make, giving it back to the scheduler. That one is made as
+ * external-provisioner makes it: the whole claim as read, with the version read.
+ */
+#include "control/provision-internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "kube/client.h"
+#include "kube/informer.h"
+#include "kube/path.h"
+
+#define WRITE_TRIES 4
+/* Drops ride along with the next intent; one that comes alone waits for others so long. */
+#define FLUSH_NS (300 * NS_PER_MS)
+
+static int take_document(struct attempt *a, struct json_doc *doc, struct err *err)
+{
+	struct kube_object *obj = kube_object_decode(&core_pvc_type, json_root(doc));
+
+	if (!obj) {
+		json_free(doc);
+		return err_set(err, ERR_INTERNAL, "the API server's answer is no claim");
+	}
+	kube_object_unref(a->obj);
+	json_free(a->doc);
+	a->obj = obj;
+	a->doc = doc;
+	informer_note_write(a->p->caches.pvcs, obj);
+	return 0;
+}
+
+static int make_path(const struct attempt *a, char **ret_path, struct err *err)
+{
+	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name, ret_path, err);
+}
+
+int intent_read(struct attempt *a, struct err *err)
+{
+	autofree char *path = NULL;
+	struct json_doc *doc = NULL;
+
+	if (make_path(a, &path, err) < 0 || kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
+		return -1;
+	return take_document(a, doc, err);
+}
+
+/* The claim as read, without the selected node. status is left out: it is another endpoint's. */
+static void write_claim(struct json_writer *w, const struct json *root)
+{
+	const struct json *meta = json_get(root, "metadata"), *value;
+	const char *key;
+
+	json_begin_object(w);
+	for (struct json_it it = json_each(root); json_next(&it, &key, &value);) {
+		if (str_is_equal(key, "metadata") || str_is_equal(key, "status"))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	json_key(w, "metadata");
+	json_begin_object(w);
+	for (struct json_it it = json_each(meta); json_next(&it, &key, &value);) {
+		if (str_is_equal(key, "annotations"))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	json_key(w, "annotations");
+	json_begin_object(w);
+	for (struct json_it it = json_each(json_get(meta, "annotations"));
+	     json_next(&it, &key, &value);) {
+		if (str_is_equal(key, ANN_SELECTED_NODE))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	json_end_object(w);
+	json_end_object(w);
+	json_end_object(w);
+}
+
+static int update_claim(struct attempt *a, struct err *err)
+{
+	autofree char *path = NULL;
+	autostr struct str body = STR_INIT;
+	struct json_writer w = JSON_WRITER(&body);
+	struct json_doc *doc = NULL;
+
+	if (make_path(a, &path, err) < 0)
+		return -1;
+	write_claim(&w, json_root(a->doc));
+	if (kube_update(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0)
+		return -1;
+	return take_document(a, doc, err);
+}
+
+int intent_unselect(struct attempt *a, struct err *err)
+{
+	for (unsigned tries = 1; tries <= WRITE_TRIES; tries++) {
+		if (intent_read(a, err) < 0)
+			return err->code == ERR_NOT_FOUND ? 0 : -1;
+		if (!str_is_equal(a->uid, a->obj->uid) ||
+		    !strmap_find(&a->obj->annotations, ANN_SELECTED_NODE))
+			return 0;
+		if (update_claim(a, err) == 0 || err->code == ERR_NOT_FOUND)
+			return 0;
+		if (err->code != ERR_ABORTED)
+			break;
+	}
+	return err_wrap(err, "give the claim back to the scheduler");
+}
+
+void intent_fill(struct attempt *a)
+{
+	const struct core_pvc *claim = attempt_claim(a);
+	const struct storage_class *class = attempt_class(a);
+	struct intent *it = &a->it;
+
+	it->uid = a->uid;
+	it->ns = a->obj->ns;
+	it->claim = a->obj->name;
+	it->claim_version = a->obj->resource_version;
+	it->class_name = class->meta.name;
+	it->provisioner = class->provisioner;
+	it->reclaim_policy = class->reclaim_policy;
+	it->volume_mode = claim->volume_mode;
+	it->attributes_class = claim->attributes_class;
+	it->access_modes = (struct intent_strings){ claim->access_modes.v, claim->access_modes.n };
+	it->mount_options =
+		(struct intent_strings){ class->mount_options.v, class->mount_options.n };
+	it->place = intent_place(a->ctx->arena, &it->request);
+}
+
+int intent_load(struct attempt *a, struct err *err)
+{
+	int found = journal_find(a->p->journal, a->ctx->arena, a->uid, &a->it, err);
+
+	if (found == 0)
+		return err_set(err, ERR_ABORTED, "the intent is gone from the journal");
+	if (found < 0)
+		return -1;
+	a->pv_name = a->it.request.name;
+	return secret_fetch(a->p->client, a->ctx, &a->it.refs[SECRET_PROVISIONER],
+			    &a->it.request.secrets, err);
+}
+
+void intent_drop(struct attempt *a)
+{
+	journal_drop(a->p->journal, a->uid);
+	queue_add_after(a->p->claims, JOURNAL_KEY, FLUSH_NS);
+}
