@@ -38,7 +38,7 @@ static int make_path(const struct attempt *a, char **ret_path, struct err *err)
 	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name, ret_path, err);
 }
 
-int intent_read(struct attempt *a, struct err *err)
+int attempt_read_claim(struct attempt *a, struct err *err)
 {
 	autofree char *path = NULL;
 	struct json_doc *doc = NULL;
@@ -98,10 +98,10 @@ static int update_claim(struct attempt *a, struct err *err)
 	return take_document(a, doc, err);
 }
 
-int intent_unselect(struct attempt *a, struct err *err)
+int attempt_unselect_node(struct attempt *a, struct err *err)
 {
 	for (unsigned tries = 1; tries <= WRITE_TRIES; tries++) {
-		if (intent_read(a, err) < 0)
+		if (attempt_read_claim(a, err) < 0)
 			return err->code == ERR_NOT_FOUND ? 0 : -1;
 		if (!str_is_equal(a->uid, a->obj->uid) ||
 		    !strmap_find(&a->obj->annotations, ANN_SELECTED_NODE))
@@ -114,7 +114,7 @@ int intent_unselect(struct attempt *a, struct err *err)
 	return err_wrap(err, "give the claim back to the scheduler");
 }
 
-void intent_fill(struct attempt *a)
+void attempt_fill_intent(struct attempt *a)
 {
 	const struct core_pvc *claim = attempt_claim(a);
 	const struct storage_class *class = attempt_class(a);
@@ -135,7 +135,7 @@ void intent_fill(struct attempt *a)
 	it->place = intent_place(a->ctx->arena, &it->request);
 }
 
-int intent_load(struct attempt *a, struct err *err)
+int attempt_load_intent(struct attempt *a, struct err *err)
 {
 	int found = journal_find(a->p->journal, a->ctx->arena, a->uid, &a->it, err);
 
@@ -148,7 +148,7 @@ int intent_load(struct attempt *a, struct err *err)
 			    &a->it.request.secrets, err);
 }
 
-void intent_drop(struct attempt *a)
+void attempt_drop_intent(struct attempt *a)
 {
 	journal_drop(a->p->journal, a->uid);
 	queue_add_after(a->p->claims, JOURNAL_KEY, FLUSH_NS);

@@ -232,7 +232,7 @@ static enum queue_verdict give_back(struct attempt *a)
 {
 	struct err err;
 
-	return intent_unselect(a, &err) < 0 ? retry_later(a, &err) : QUEUE_DONE;
+	return attempt_unselect_node(a, &err) < 0 ? retry_later(a, &err) : QUEUE_DONE;
 }
 
 static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
@@ -246,19 +246,19 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 	case ATTEMPT_IN_BACKGROUND:
 		break;
 	case ATTEMPT_FINISHED:
-		intent_drop(a);
+		attempt_drop_intent(a);
 		break;
 	case ATTEMPT_RESCHEDULE:
 		/* Said by the driver it also is final; said by us (no such node) an older doubt
 		 * stays. */
 		if (err->code == ERR_RESOURCE_EXHAUSTED)
-			intent_drop(a);
+			attempt_drop_intent(a);
 		return give_back(a);
 	case ATTEMPT_INFEASIBLE:
 		memo_set_infeasible(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		*ret_after_ns = INFEASIBLE_REST_NS;
 		if (!a->was_in_doubt)
-			intent_drop(a);
+			attempt_drop_intent(a);
 		return QUEUE_RETRY_AFTER;
 	}
 	return QUEUE_RETRY;
@@ -279,7 +279,7 @@ static enum queue_verdict finish(struct attempt *a, const struct csi_volume *vol
 {
 	int64_t took_ns = clock_now_ns() - began_ns;
 
-	intent_drop(a);
+	attempt_drop_intent(a);
 	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS(class_name(a), ""));
 	metric_observe(METRIC_PROVISION_SECONDS, (double)took_ns / NS_PER_S,
 		       METRIC_ARGS(class_name(a), ""));
@@ -299,7 +299,8 @@ static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict 
 
 	a->state = ATTEMPT_NO_CHANGE;
 	if (a->was_in_doubt) {
-		if (provision_caps(a->p, a->ctx, &a->caps, &err) == 0 && intent_load(a, &err) == 0)
+		if (provision_caps(a->p, a->ctx, &a->caps, &err) == 0 &&
+		    attempt_load_intent(a, &err) == 0)
 			return 0;
 		*ret_verdict = fail_attempt(a, &err, ret_after_ns);
 		return -1;
@@ -308,7 +309,7 @@ static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict 
 		*ret_verdict = fail_attempt(a, &err, ret_after_ns);
 		return -1;
 	}
-	intent_fill(a);
+	attempt_fill_intent(a);
 	if (journal_put(a->p->journal, a->ctx, &a->it, &err) == 0)
 		return 0;
 	a->state = ATTEMPT_NO_CHANGE;
@@ -353,7 +354,7 @@ static enum queue_verdict fail_cleanup(struct attempt *a, const struct err *err)
 		report_failure(a, err);
 		return QUEUE_RETRY;
 	}
-	intent_drop(a);
+	attempt_drop_intent(a);
 	return QUEUE_DONE;
 }
 
@@ -367,13 +368,13 @@ static enum queue_verdict clean_up(struct attempt *a)
 
 	a->state = ATTEMPT_NO_CHANGE;
 	a->is_cleanup = true;
-	if (provision_caps(a->p, a->ctx, &a->caps, &err) < 0 || intent_load(a, &err) < 0)
+	if (provision_caps(a->p, a->ctx, &a->caps, &err) < 0 || attempt_load_intent(a, &err) < 0)
 		return fail_cleanup(a, &err);
 	saved = pv_is_saved(a, NULL, &err);
 	if (saved < 0)
 		return retry_later(a, &err);
 	if (saved) {
-		intent_drop(a);
+		attempt_drop_intent(a);
 		return QUEUE_DONE;
 	}
 	if (create_volume(a, &volume, &err) < 0)
@@ -385,7 +386,7 @@ static enum queue_verdict clean_up(struct attempt *a)
 	}
 	log_info("volume of a claim that is gone deleted", log_str("claim", a->key),
 		 log_str("volume", volume.volume_id));
-	intent_drop(a);
+	attempt_drop_intent(a);
 	return QUEUE_DONE;
 }
 
@@ -450,7 +451,7 @@ static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)
 		*ret_after_ns = memo_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		return *ret_after_ns > 0 ? QUEUE_RETRY_AFTER : provision(a, ret_after_ns);
 	case NEED_SETTLE:
-		intent_drop(a);
+		attempt_drop_intent(a);
 		break;
 	case NEED_CLEANUP:
 		return clean_up(a);

@@ -62,7 +62,7 @@ struct provisioner {
 	int64_t timeout_ns;
 	struct journal *journal;
 	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
-	struct queue *volumes;       /* keys: names of PVs */
+	struct queue *pvs;           /* keys: names of PVs */
 	struct ev_timer *sync_timer; /* the loop's */
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
@@ -139,24 +139,23 @@ void memo_free_all(struct provisioner *p);
  * a difference (journal, class, volume) is watched, and asks again for the objects it touches.
  */
 bool claim_is_wanted(struct provisioner *p, const struct kube_object *claim);
-bool volume_is_wanted(const struct provisioner *p, const struct kube_object *pv);
+bool pv_is_wanted(const struct provisioner *p, const struct kube_object *pv);
 enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 				   int64_t *ret_after_ns);
-enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
-				    int64_t *ret_after_ns);
+enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int64_t *ret_after_ns);
 
 /*
- * intent.c. _read: the claim from the API server into a->obj and a->doc; NOT_FOUND if it is gone.
- * _fill: all of a->it but what request_build() does. _load: a->it from the journal, with its
- * Secrets. _unselect: takes the selected node off the claim, reading anew on conflict; 0 also when
- * the claim is gone.
+ * attempt.c. _read_claim: from the API server into a->obj and a->doc; NOT_FOUND if it is gone.
+ * _fill_intent: all of a->it but what request_build() does. _load_intent: a->it from the journal,
+ * with its Secrets. _unselect_node: takes the selected node off the claim, reading anew on
+ * conflict; 0 also when the claim is gone.
  */
-int intent_read(struct attempt *a, struct err *err);
-void intent_fill(struct attempt *a);
-int intent_load(struct attempt *a, struct err *err);
-int intent_unselect(struct attempt *a, struct err *err);
+int attempt_read_claim(struct attempt *a, struct err *err);
+void attempt_fill_intent(struct attempt *a);
+int attempt_load_intent(struct attempt *a, struct err *err);
+int attempt_unselect_node(struct attempt *a, struct err *err);
 /* It is settled; the journal is written out soon. */
-void intent_drop(struct attempt *a);
+void attempt_drop_intent(struct attempt *a);
 
 /* request.c: request, filesystem and Secrets of a->it from claim, class and caches. On failure
  * a->state says what it means. */

@@ -169,8 +169,7 @@ static void on_claim(void *arg, const struct kube_object *old_obj,
 
 /* A PV that comes tells whether its claim asks for more; one that goes while its claim still waits
  * for it must be made again. */
-static void on_volume(void *arg, const struct kube_object *old_obj,
-		      const struct kube_object *new_obj)
+static void on_pv(void *arg, const struct kube_object *old_obj, const struct kube_object *new_obj)
 {
 	struct provisioner *p = arg;
 	const struct core_pv *pv = core_pv_of(new_obj ? new_obj : old_obj);
@@ -178,8 +177,8 @@ static void on_volume(void *arg, const struct kube_object *old_obj,
 
 	if (!new_obj)
 		memo_forget(p, pv->meta.uid);
-	else if (volume_is_wanted(p, new_obj))
-		queue_add(p->volumes, new_obj->name);
+	else if (pv_is_wanted(p, new_obj))
+		queue_add(p->pvs, new_obj->name);
 	if (!str_is_equal(pv->driver, p->driver) || (old_obj && new_obj))
 		return;
 	claim = informer_get(p->caches.pvcs, pv->claim_ns, pv->claim_name);
@@ -227,8 +226,8 @@ static void on_attachment(void *arg, const struct kube_object *old_obj,
 	if (new_obj)
 		return;
 	pv = informer_get(p->caches.pvs, "", storage_attachment_of(old_obj)->pv_name);
-	if (pv && volume_is_wanted(p, pv))
-		queue_add(p->volumes, pv->name);
+	if (pv && pv_is_wanted(p, pv))
+		queue_add(p->pvs, pv->name);
 }
 
 static bool has_synced(const struct provisioner *p)
@@ -252,7 +251,7 @@ static void on_sync_timer(void *arg)
 		return;
 	ev_timer_stop(p->sync_timer);
 	queue_resume(p->claims);
-	queue_resume(p->volumes);
+	queue_resume(p->pvs);
 }
 
 static void start_on_loop(void *arg)
@@ -293,7 +292,7 @@ static void watch_caches(struct provisioner *p)
 		informer_add_index(p->caches.attachments, STORAGE_ATTACHMENTS_BY_PV,
 				   storage_attachment_pv);
 	informer_on_change(p->caches.pvcs, on_claim, p);
-	informer_on_change(p->caches.pvs, on_volume, p);
+	informer_on_change(p->caches.pvs, on_pv, p);
 	informer_on_change(p->caches.classes, on_class, p);
 	if (p->caches.attachments)
 		informer_on_change(p->caches.attachments, on_attachment, p);
@@ -302,7 +301,7 @@ static void watch_caches(struct provisioner *p)
 static void unwatch_caches(struct provisioner *p)
 {
 	informer_off_change(p->caches.pvcs, on_claim, p);
-	informer_off_change(p->caches.pvs, on_volume, p);
+	informer_off_change(p->caches.pvs, on_pv, p);
 	informer_off_change(p->caches.classes, on_class, p);
 	if (p->caches.attachments)
 		informer_off_change(p->caches.attachments, on_attachment, p);
@@ -359,7 +358,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.holder = str_or(opts->holder, "cleat"),
 	});
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
-	p->volumes = make_queue(p, opts, "volumes", volume_reconcile);
+	p->pvs = make_queue(p, opts, "volumes", pv_reconcile);
 	ev_call(p->loop, make_timer, p);
 	watch_caches(p);
 	return p;
@@ -375,7 +374,7 @@ void provisioner_pause(struct provisioner *p)
 {
 	ev_call(p->loop, pause_on_loop, p); /* resumes nothing any more */
 	queue_pause(p->claims);
-	queue_pause(p->volumes);
+	queue_pause(p->pvs);
 	journal_close(p->journal); /* after what could open it was cancelled */
 }
 
@@ -386,7 +385,7 @@ void provisioner_free(struct provisioner *p)
 	unwatch_caches(p);
 	ev_call(p->loop, free_timer, p);
 	queue_free(p->claims);
-	queue_free(p->volumes);
+	queue_free(p->pvs);
 	journal_free(p->journal);
 	memo_free_all(p);
 	pthread_mutex_destroy(&p->lock);

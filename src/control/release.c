@@ -340,15 +340,14 @@ static bool is_finalizer_due(const struct provisioner *p, const struct kube_obje
 	return has;
 }
 
-bool volume_is_wanted(const struct provisioner *p, const struct kube_object *pv)
+bool pv_is_wanted(const struct provisioner *p, const struct kube_object *pv)
 {
 	bool is_finalizer_wanted;
 
 	return is_to_be_deleted(p, pv) || is_finalizer_due(p, pv, &is_finalizer_wanted);
 }
 
-enum queue_verdict volume_reconcile(void *arg, struct ctx *ctx, const char *key,
-				    int64_t *ret_after_ns)
+enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int64_t *ret_after_ns)
 {
 	struct provisioner *p = arg;
 	autokobj const struct kube_object *o = informer_get(p->caches.pvs, "", key);

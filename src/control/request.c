@@ -193,7 +193,7 @@ static int build_secrets(struct attempt *a, struct err *err)
 	};
 
 	if (!a->doc && needs_annotations(&attempt_class(a)->parameters)) {
-		if (intent_read(a, err) < 0)
+		if (attempt_read_claim(a, err) < 0)
 			return -1;
 		return build_secrets(a, err);
 	}
