@@ -224,19 +224,15 @@ struct registry_pools registry_pools(const struct registry *r, struct arena *a)
 int registry_configure(struct arena *a, const char *text, struct backend_config *config,
 		       struct err *err)
 {
-	const char *colon = strchr(text, ':');
-	const struct backend_kind *kind;
+	const char *colon = text[0] == '/' ? NULL : strchr(text, ':');
+	const struct backend_kind *kind = &pool_kind; /* a bare path is a pool's */
 
-	if (text[0] == '/' || !colon)
-		kind = &pool_kind;
-	else
+	if (colon)
 		kind = find_kind(text, (size_t)(colon - text), err);
 	if (!kind)
 		return -1;
 	config->kind = kind->name;
-	return kind->configure(a,
-			       kind == &pool_kind && (text[0] == '/' || !colon) ? text : colon + 1,
-			       config, err);
+	return kind->configure(a, colon ? colon + 1 : text, config, err);
 }
 
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
