@@ -16,10 +16,13 @@
  * Phases, and what each thing that happens makes of them (–: nothing):
  *
  *            h2_drain    h2_close, h2_lose, broken   nghttp2 is done   h2_tick
- *   OPEN     DRAINING    CLOSING                     CLOSING           PING, its time-out: CLOSING
- *   DRAINING –           CLOSING                     CLOSING           the same, second GOAWAY
- *   CLOSING  –           –                           –                 CLOSED: streams' ends,
- * on_close CLOSED   –           –                           –                 –
+ *   OPEN     DRAINING    CLOSING                     CLOSING           PING, or CLOSING
+ *   DRAINING –           CLOSING                     CLOSING           PING, GOAWAY, or CLOSING
+ *   CLOSING  –           –                           –                 CLOSED
+ *   CLOSED   –           –                           –                 –
+ *
+ * h2_tick makes CLOSING of a PING that was not answered in time, GOAWAY is the second of a graceful
+ * end, and CLOSED ends the streams and calls on_close.
  *
  * nghttp2 is done when it wants neither bytes nor to send: a drained session whose last stream
  * ended, or a GOAWAY for a peer that broke the rules. What is received counts in OPEN and DRAINING
