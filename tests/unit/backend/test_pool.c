@@ -513,34 +513,6 @@ TEST(mounts_an_image_once_even_if_it_is_asked_for_twice)
 	teardown(&e);
 }
 
-TEST(unfinished_work_of_a_killed_process_goes_when_the_pool_is_opened)
-{
-	struct env e;
-	int meta = -1;
-	int work = -1;
-	int fd = -1;
-	int dir;
-
-	setup(&e, GIB);
-	ASSERT_OK(open_pool(&e, "one", "/pool", 1), &e.err);
-	ASSERT_OK(create(&e, "v", 16 * MIB, ""), &e.err);
-	registry_free(e.r);
-	e.r = registry_new();
-	ASSERT_OK(host_dir_open("/pool", &dir, &e.err), &e.err);
-	ASSERT_OK(host_dir_open_at(dir, ".cleat", &meta, &e.err), &e.err);
-	ASSERT_OK(host_dir_make(meta, "work", &work, &e.err), &e.err);
-	ASSERT_OK(host_file_open_or_make(work, "copy-1", &fd, &e.err), &e.err);
-	host_fd_close(fd);
-	ASSERT_OK(open_pool(&e, "one", "/pool", 1), &e.err);
-	assert_int_equal(host_file_open(work, "copy-1", true, &fd, &e.err), -1);
-	ASSERT_EQ(e.err.code, ERR_NOT_FOUND);
-	ASSERT_OK(stat_volume(&e, "v"), &e.err);
-	host_fd_close(work);
-	host_fd_close(meta);
-	host_fd_close(dir);
-	teardown(&e);
-}
-
 RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(refuses_names_that_cannot_be_a_pool), UNIT(is_opened_by_one_living_process_only),
 	  UNIT(takes_one_directory_of_a_filesystem), UNIT(leaves_foreign_files_alone),
@@ -558,5 +530,4 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(reuses_the_mount_of_an_image_whose_process_was_killed),
 	  UNIT(leaves_an_image_mounted_whose_volumes_are_in_use),
 	  UNIT(refuses_an_image_that_is_not_its_own_and_a_place_that_is_taken),
-	  UNIT(mounts_an_image_once_even_if_it_is_asked_for_twice),
-	  UNIT(unfinished_work_of_a_killed_process_goes_when_the_pool_is_opened))
+	  UNIT(mounts_an_image_once_even_if_it_is_asked_for_twice))
