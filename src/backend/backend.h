@@ -22,18 +22,21 @@
  * Every operation is idempotent, may be killed at any instruction, and when called again with the
  * same arguments ends in the same state with nothing leaked. All block, so they run on workers,
  * several at once. Two operations on the same volume never run at once: csi/inflight sees to that.
- * Volumes are named by token (volume/id.h).
+ * Volumes, snapshots and groups are named by token (volume/id.h); one snapshot may be read and
+ * removed at once, and its source may do anything meanwhile.
  */
 struct backend;
 
 /* What an instance can do, bit by bit; a set bit means that the pointers of the same name are there
  * (registry.c asserts). What the driver advertises is computed from them. */
 enum backend_cap {
-	BACKEND_ATTACH = 1 << 0, /* attach, detach: block devices on this host */
-	BACKEND_NOTES = 1 << 1,  /* note_get, note_set */
-	BACKEND_GROW = 1 << 2,   /* for what comes: none of these has an operation yet */
-	BACKEND_SNAPSHOT = 1 << 3,
-	BACKEND_CLONE = 1 << 4,
+	BACKEND_ATTACH = 1 << 0,         /* attach, detach: block devices on this host */
+	BACKEND_NOTES = 1 << 1,          /* note_get, note_set */
+	BACKEND_GROW = 1 << 2,           /* grow */
+	BACKEND_SNAPSHOT = 1 << 3,       /* snapshot_…; create with a snapshot as source */
+	BACKEND_CLONE = 1 << 4,          /* create with a volume as source */
+	BACKEND_GROUP = 1 << 5,          /* group_… */
+	BACKEND_CHANGED_BLOCKS = 1 << 6, /* allocated, changed */
 };
 
 struct backend_info {
@@ -58,6 +61,13 @@ struct backend_owner {
 	const char *claim_uid;
 };
 
+/* What a volume begins with. */
+enum backend_source {
+	BACKEND_SOURCE_NONE, /* nothing, or an empty filesystem */
+	BACKEND_SOURCE_SNAPSHOT,
+	BACKEND_SOURCE_VOLUME, /* as it is at the moment of the call */
+};
+
 /* What CreateVolume asks for. Borrowed for the call. */
 struct backend_spec {
 	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
@@ -65,6 +75,9 @@ struct backend_spec {
 	uint64_t bytes;      /* multiple of VOL_SIZE_UNIT */
 	const char *fs;      /* "ext4", "xfs", or "" for raw bytes */
 	bool allow_buffered; /* attach may fall back to buffered I/O */
+	bool no_reserve;     /* room for overwriting what snapshots share is not kept free */
+	enum backend_source source_kind;
+	const char *source; /* its token, in this same backend; NULL for none */
 	const struct secrets *secrets;
 	struct backend_owner owner;
 };
@@ -75,9 +88,67 @@ struct backend_volume {
 	uint64_t bytes;
 	char fs[8]; /* as in the spec */
 	bool allow_buffered;
+	enum backend_source source_kind; /* as in the spec; what it names may be gone */
+	char source[VOL_TOKEN_MAX];
 	bool is_damaged; /* listed, never served, never deleted; why: damage */
 	char damage[96];
 	int64_t created_ns; /* wall clock */
+};
+
+struct backend_snapshot {
+	char token[VOL_TOKEN_MAX];
+	char name[129];
+	char source[VOL_TOKEN_MAX]; /* the volume it was taken of, which may be gone */
+	char group[VOL_TOKEN_MAX];  /* "": of its own; else it goes with that group */
+	uint64_t bytes;             /* of the volume then: what one made of it has at least */
+	char fs[8];                 /* of the volume */
+	int64_t created_ns;         /* wall clock: the moment that it shows */
+	bool is_ready;              /* its bytes are all there; else they are being copied */
+	bool is_damaged;
+	char damage[96];
+};
+
+/* What a snapshot class says, for one or for a group. */
+struct backend_snapshot_options {
+	bool freeze; /* a mounted filesystem is frozen meanwhile, not only written out */
+	/* Sharing the blocks of a file with more extents than this stops its writers for long
+	 * (11 us each); 0: no limit. */
+	uint64_t max_extents;
+	/* Above the limit: a copy, in the background, instead of a refusal. */
+	bool copy_above;
+	const struct secrets *secrets;
+	struct backend_owner owner; /* of the snapshot: claim_… are the VolumeSnapshot's */
+};
+
+struct backend_snapshot_spec {
+	const char *name; /* as backend_spec's */
+	const char *token;
+	const char *source; /* token of the volume */
+	struct backend_snapshot_options options;
+};
+
+/* Snapshots of several volumes at one point in time. */
+struct backend_group_spec {
+	const char *name;
+	const char *token;
+	const char *const *sources; /* tokens, none twice */
+	size_t n_sources;
+	struct backend_snapshot_options options;
+};
+
+struct backend_group {
+	char token[VOL_TOKEN_MAX];
+	char name[129];
+	int64_t created_ns;
+	struct backend_snapshot *members; /* in the ctx's arena; in the order of their sources'
+					     tokens */
+	size_t n_members;
+};
+
+/* Part of a snapshot; multiples of 4096 but at the end. */
+struct backend_range {
+	uint64_t offset;
+	uint64_t bytes;
 };
 
 struct backend_device {
@@ -100,7 +171,12 @@ struct backend_attach_options {
 
 #define BACKEND_NOTE_MAX 4096
 
-typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol); /* ≠0 stops the walk */
+/* ≠0 stops the walk, which is then 0. */
+typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol);
+typedef int (*backend_each_snapshot_fn)(void *arg, const struct backend_snapshot *snap);
+/* May block for as long as a slow reader does: the backend holds no lock and no more than a page of
+ * its own meanwhile. */
+typedef int (*backend_range_fn)(void *arg, const struct backend_range *range);
 
 struct backend_ops {
 	const char *name; /* "pool", "mem" */
@@ -119,8 +195,15 @@ struct backend_ops {
 	 * Makes the volume, whole or not at all: durable when it returns 0, with its filesystem if
 	 * one is asked. If the token exists with the same name, fs and allow_buffered it is
 	 * returned as it is, whatever its size (the caller compares the range). ALREADY_EXISTS:
-	 * other name, fs or mode. RESOURCE_EXHAUSTED: does not fit beside what is promised and the
-	 * reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the token.
+	 * other name, fs, mode or source. RESOURCE_EXHAUSTED: does not fit beside what is promised
+	 * and the reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the
+	 * token.
+	 *
+	 * With a source it has the source's bytes, its filesystem's UUID among them, and zeros
+	 * behind them if it is larger (the filesystem is grown when it is staged). NOT_FOUND: no
+	 * such source. OUT_OF_RANGE: smaller than the source. INVALID_ARGUMENT: other fs than the
+	 * source's. FAILED_PRECONDITION: not ready or damaged. A volume as source is cut as a
+	 * snapshot without freeze is.
 	 */
 	int (*create)(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		      struct backend_volume *ret_vol, struct err *err);
@@ -130,6 +213,15 @@ struct backend_ops {
 	 * untouched. */
 	int (*remove)(struct backend *b, struct ctx *ctx, const char *token,
 		      const struct secrets *secrets, struct err *err);
+
+	/*
+	 * At least that many bytes (multiple of VOL_SIZE_UNIT), durable, and the device, if there
+	 * is one, shows them; the filesystem inside is the caller's. One that has them is returned
+	 * as it is, its device mended if a kill came between. NOT_FOUND; DATA_LOSS if damaged;
+	 * OUT_OF_RANGE: does not fit, says how much there is.
+	 */
+	int (*grow)(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 
 	/* NOT_FOUND; a damaged one is found, with is_damaged. */
 	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
@@ -173,14 +265,15 @@ struct backend_ops {
 	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/*
-	 * Both NULL: its volumes have ids of ours (volume/id.h), made of its identity and the
-	 * token. Else it has handles of its own, such as another driver made: resolve says whether
-	 * volume_id is one and by which token the other operations know it, format_id makes the id
+	 * Both NULL: its volumes and snapshots have ids of ours (volume/id.h), made of its identity
+	 * and the token. Else it has handles of its own, such as another driver made: resolve says
+	 * whether id is one and by which token the other operations know it, format_id makes the id
 	 * that CreateVolume answers. Neither looks at storage. resolve: 0, or NOT_FOUND.
 	 */
-	int (*resolve)(const struct backend *b, const char *volume_id,
+	int (*resolve)(const struct backend *b, enum vol_kind kind, const char *id,
 		       char ret_token[VOL_TOKEN_MAX], struct err *err);
-	void (*format_id)(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX]);
+	void (*format_id)(const struct backend *b, enum vol_kind kind, const char *token,
+			  char ret_id[VOL_ID_MAX]);
 
 	/*
 	 * One text of ≤ BACKEND_NOTE_MAX bytes kept with the volume for csi/node (how it is staged
@@ -199,6 +292,55 @@ struct backend_ops {
 	 */
 	int (*settle)(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		      struct err *err);
+
+	/*
+	 * The volume as it is at one moment during the call, whole or not at all, and durable when
+	 * ret_snap says ready. What was written before the call is in it: a mounted filesystem is
+	 * written out (or frozen), a raw device flushed. It lives on when the volume is deleted.
+	 * One that has the token already is returned if it has the name and the source.
+	 *
+	 * ALREADY_EXISTS: other name or source. NOT_FOUND: no such volume. DATA_LOSS: it is
+	 * damaged. RESOURCE_EXHAUSTED: no room to overwrite what would be shared.
+	 * FAILED_PRECONDITION: too many extents and no copy is wanted, or it cannot be frozen.
+	 */
+	int (*snapshot_create)(struct backend *b, struct ctx *ctx,
+			       const struct backend_snapshot_spec *spec,
+			       struct backend_snapshot *ret_snap, struct err *err);
+	/* As remove. INVALID_ARGUMENT: a member of a group, which goes with it alone. ABORTED: a
+	 * volume is being made of it. */
+	int (*snapshot_remove)(struct backend *b, struct ctx *ctx, const char *token,
+			       const struct secrets *secrets, struct err *err);
+	/* As stat and each. Those whose moment is not fixed yet are not there. */
+	int (*snapshot_stat)(struct backend *b, struct ctx *ctx, const char *token,
+			     struct backend_snapshot *ret_snap, struct err *err);
+	int (*snapshot_each)(struct backend *b, struct ctx *ctx, const char *after,
+			     backend_each_snapshot_fn fn, void *arg, struct err *err);
+
+	/*
+	 * Snapshots of all of them at one moment, for which writes to all are held together; all or
+	 * none, also after a kill at any instruction. As snapshot_create; FAILED_PRECONDITION names
+	 * the volume that cannot be held (one whose raw device is attached for writing).
+	 */
+	int (*group_create)(struct backend *b, struct ctx *ctx,
+			    const struct backend_group_spec *spec, struct backend_group *ret_group,
+			    struct err *err);
+	/* 0 also when there is none. With all its members. */
+	int (*group_remove)(struct backend *b, struct ctx *ctx, const char *token,
+			    const struct secrets *secrets, struct err *err);
+	int (*group_stat)(struct backend *b, struct ctx *ctx, const char *token,
+			  struct backend_group *ret_group, struct err *err);
+
+	/*
+	 * What of a ready snapshot is not zero, and what of target differs from base, a snapshot
+	 * of the same volume: ranges in order, that neither overlap nor touch, from the one that
+	 * ends after offset from on; more than differs may be told, never less. NOT_FOUND names the
+	 * snapshot; also in mid-walk, when one is deleted. FAILED_PRECONDITION: not ready, not of
+	 * one volume. The walk ends with the error if fn is <0 (fn sets err), and well if it is >0.
+	 */
+	int (*allocated)(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
+			 backend_range_fn fn, void *arg, struct err *err);
+	int (*changed)(struct backend *b, struct ctx *ctx, const char *base, const char *target,
+		       uint64_t from, backend_range_fn fn, void *arg, struct err *err);
 };
 
 /*
@@ -233,6 +375,8 @@ int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec
 		   struct backend_volume *ret_vol, struct err *err);
 int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
 		   const struct secrets *secrets, struct err *err);
+int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 		 struct backend_volume *ret_vol, struct err *err);
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
@@ -252,9 +396,29 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 		     struct err *err);
 int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		   struct err *err);
+int backend_snapshot_create(struct backend *b, struct ctx *ctx,
+			    const struct backend_snapshot_spec *spec,
+			    struct backend_snapshot *ret_snap, struct err *err);
+int backend_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
+			    const struct secrets *secrets, struct err *err);
+int backend_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
+			  struct backend_snapshot *ret_snap, struct err *err);
+int backend_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
+			  backend_each_snapshot_fn fn, void *arg, struct err *err);
+int backend_group_create(struct backend *b, struct ctx *ctx, const struct backend_group_spec *spec,
+			 struct backend_group *ret_group, struct err *err);
+int backend_group_remove(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct secrets *secrets, struct err *err);
+int backend_group_stat(struct backend *b, struct ctx *ctx, const char *token,
+		       struct backend_group *ret_group, struct err *err);
+int backend_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
+		      backend_range_fn fn, void *arg, struct err *err);
+int backend_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
+		    uint64_t from, backend_range_fn fn, void *arg, struct err *err);
 /* Also of a retired backend: it asks nothing of the storage. */
-int backend_resolve(const struct backend *b, const char *volume_id, char ret_token[VOL_TOKEN_MAX],
-		    struct err *err);
-void backend_format_id(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX]);
+int backend_resolve(const struct backend *b, enum vol_kind kind, const char *id,
+		    char ret_token[VOL_TOKEN_MAX], struct err *err);
+void backend_format_id(const struct backend *b, enum vol_kind kind, const char *token,
+		       char ret_id[VOL_ID_MAX]);
 
 #endif

@@ -74,22 +74,42 @@ static int check_token(const char *token, struct err *err)
 	return err_set(err, ERR_NOT_FOUND, "no volume can have this name");
 }
 
-static int check_spec(const struct backend_spec *spec, struct err *err)
+static int check_size(uint64_t bytes, struct err *err)
 {
-	if (!vol_token_is_valid(spec->token))
-		return err_set(err, ERR_INVALID_ARGUMENT, "malformed token");
-	if (spec->bytes == 0 || spec->bytes % VOL_SIZE_UNIT || spec->bytes > VOL_SIZE_MAX)
+	if (bytes == 0 || bytes % VOL_SIZE_UNIT || bytes > VOL_SIZE_MAX)
 		return err_set(err, ERR_OUT_OF_RANGE,
 			       "size %llu is not a multiple of %llu up to %llu",
-			       (unsigned long long)spec->bytes, (unsigned long long)VOL_SIZE_UNIT,
+			       (unsigned long long)bytes, (unsigned long long)VOL_SIZE_UNIT,
 			       (unsigned long long)VOL_SIZE_MAX);
+	return 0;
+}
+
+static int check_name(const char *name, const char *token, struct err *err)
+{
+	if (!vol_token_is_valid(token))
+		return err_set(err, ERR_INVALID_ARGUMENT, "malformed token");
+	if (strlen(name) >= sizeof(((struct backend_volume *)NULL)->name))
+		return err_set(err, ERR_INVALID_ARGUMENT, "name is longer than 128 bytes");
+	return 0;
+}
+
+static int check_source(const struct backend_spec *spec, struct err *err)
+{
+	if (spec->source_kind == BACKEND_SOURCE_NONE || vol_token_is_valid(spec->source))
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, "no source can have this name");
+}
+
+static int check_spec(const struct backend_spec *spec, struct err *err)
+{
+	if (check_name(spec->name, spec->token, err) < 0 || check_size(spec->bytes, err) < 0 ||
+	    check_source(spec, err) < 0)
+		return -1;
 	if (spec->bytes < vol_size_min(spec->fs))
 		return err_set(err, ERR_OUT_OF_RANGE, "size %llu is below the least for %s, %llu",
 			       (unsigned long long)spec->bytes,
 			       spec->fs[0] ? spec->fs : "raw volumes",
 			       (unsigned long long)vol_size_min(spec->fs));
-	if (strlen(spec->name) >= sizeof(((struct backend_volume *)NULL)->name))
-		return err_set(err, ERR_INVALID_ARGUMENT, "name is longer than 128 bytes");
 	if (spec->fs[0] && strcmp(spec->fs, "ext4") != 0 && strcmp(spec->fs, "xfs") != 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "unknown filesystem '%s' (ext4, xfs)",
 			       spec->fs);
@@ -114,10 +134,13 @@ int backend_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_in
 int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		   struct backend_volume *ret_vol, struct err *err)
 {
-	int rc = begin(b, err) < 0 || check_spec(spec, err) < 0
-			 ? -1
-			 : b->ops->create(b, ctx, spec, ret_vol, err);
+	int rc;
 
+	assert(spec->source_kind != BACKEND_SOURCE_SNAPSHOT || (b->caps & BACKEND_SNAPSHOT));
+	assert(spec->source_kind != BACKEND_SOURCE_VOLUME || (b->caps & BACKEND_CLONE));
+	rc = begin(b, err) < 0 || check_spec(spec, err) < 0
+		     ? -1
+		     : b->ops->create(b, ctx, spec, ret_vol, err);
 	return finish(b, "create", spec->token, rc, err);
 }
 
@@ -130,6 +153,18 @@ int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->remove(b, ctx, token, secrets, err);
 	return finish(b, "remove", token, rc, err);
+}
+
+int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_GROW);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0 || check_size(bytes, err) < 0
+		     ? -1
+		     : b->ops->grow(b, ctx, token, bytes, secrets, ret_vol, err);
+	return finish(b, "grow", token, rc, err);
 }
 
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
@@ -250,29 +285,151 @@ int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const 
 	return finish(b, "settle", token, rc, err);
 }
 
-int backend_resolve(const struct backend *b, const char *volume_id, char ret_token[VOL_TOKEN_MAX],
-		    struct err *err)
+int backend_snapshot_create(struct backend *b, struct ctx *ctx,
+			    const struct backend_snapshot_spec *spec,
+			    struct backend_snapshot *ret_snap, struct err *err)
 {
-	struct vol_id id;
+	int rc;
 
-	if (b->ops->resolve)
-		return b->ops->resolve(b, volume_id, ret_token, err);
-	if (vol_id_parse(volume_id, &id, err) < 0)
+	assert(b->caps & BACKEND_SNAPSHOT);
+	rc = begin(b, err) < 0 || check_name(spec->name, spec->token, err) < 0 ||
+			     check_token(spec->source, err) < 0
+		     ? -1
+		     : b->ops->snapshot_create(b, ctx, spec, ret_snap, err);
+	return finish(b, "snapshot", spec->token, rc, err);
+}
+
+int backend_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
+			    const struct secrets *secrets, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_SNAPSHOT);
+	if (!vol_token_is_valid(token))
+		return 0;
+	rc = begin(b, err) < 0 ? -1 : b->ops->snapshot_remove(b, ctx, token, secrets, err);
+	return finish(b, "remove snapshot", token, rc, err);
+}
+
+int backend_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
+			  struct backend_snapshot *ret_snap, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_SNAPSHOT);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->snapshot_stat(b, ctx, token, ret_snap, err);
+	return finish(b, "look up snapshot", token, rc, err);
+}
+
+int backend_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
+			  backend_each_snapshot_fn fn, void *arg, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_SNAPSHOT);
+	rc = begin(b, err) < 0 ? -1 : b->ops->snapshot_each(b, ctx, after, fn, arg, err);
+	return finish(b, "list snapshots", "", rc, err);
+}
+
+static int check_group(const struct backend_group_spec *spec, struct err *err)
+{
+	if (check_name(spec->name, spec->token, err) < 0)
 		return -1;
-	if (memcmp(&id.pool, &b->identity, sizeof(id.pool)) != 0)
-		return err_set(err, ERR_NOT_FOUND, "volume '%s' is of another pool", volume_id);
-	memcpy(ret_token, id.token, sizeof(id.token));
+	assert(spec->n_sources > 0);
+	for (size_t i = 0; i < spec->n_sources; i++) {
+		if (check_token(spec->sources[i], err) < 0)
+			return err_wrap(err, "member '%.90s'", spec->sources[i]);
+	}
 	return 0;
 }
 
-void backend_format_id(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX])
+int backend_group_create(struct backend *b, struct ctx *ctx, const struct backend_group_spec *spec,
+			 struct backend_group *ret_group, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_GROUP);
+	rc = begin(b, err) < 0 || check_group(spec, err) < 0
+		     ? -1
+		     : b->ops->group_create(b, ctx, spec, ret_group, err);
+	return finish(b, "snapshot group", spec->token, rc, err);
+}
+
+int backend_group_remove(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct secrets *secrets, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_GROUP);
+	if (!vol_token_is_valid(token))
+		return 0;
+	rc = begin(b, err) < 0 ? -1 : b->ops->group_remove(b, ctx, token, secrets, err);
+	return finish(b, "remove group", token, rc, err);
+}
+
+int backend_group_stat(struct backend *b, struct ctx *ctx, const char *token,
+		       struct backend_group *ret_group, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_GROUP);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->group_stat(b, ctx, token, ret_group, err);
+	return finish(b, "look up group", token, rc, err);
+}
+
+int backend_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
+		      backend_range_fn fn, void *arg, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_CHANGED_BLOCKS);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->allocated(b, ctx, token, from, fn, arg, err);
+	return finish(b, "map snapshot", token, rc, err);
+}
+
+int backend_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
+		    uint64_t from, backend_range_fn fn, void *arg, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_CHANGED_BLOCKS);
+	rc = begin(b, err) < 0 || check_token(base, err) < 0 || check_token(target, err) < 0
+		     ? -1
+		     : b->ops->changed(b, ctx, base, target, from, fn, arg, err);
+	return finish(b, "compare snapshot", target, rc, err);
+}
+
+int backend_resolve(const struct backend *b, enum vol_kind kind, const char *id,
+		    char ret_token[VOL_TOKEN_MAX], struct err *err)
+{
+	struct vol_id ours;
+
+	if (b->ops->resolve)
+		return b->ops->resolve(b, kind, id, ret_token, err);
+	if (vol_id_parse(kind, id, &ours, err) < 0)
+		return -1;
+	if (memcmp(&ours.pool, &b->identity, sizeof(ours.pool)) != 0)
+		return err_set(err, ERR_NOT_FOUND, "%s '%s' is of another pool",
+			       vol_kind_name(kind), id);
+	memcpy(ret_token, ours.token, sizeof(ours.token));
+	return 0;
+}
+
+void backend_format_id(const struct backend *b, enum vol_kind kind, const char *token,
+		       char ret_id[VOL_ID_MAX])
 {
 	struct vol_id id = { .pool = b->identity };
 
 	if (b->ops->format_id) {
-		b->ops->format_id(b, token, ret_id);
+		b->ops->format_id(b, kind, token, ret_id);
 		return;
 	}
 	(void)snprintf(id.token, sizeof(id.token), "%s", token); /* a valid token fits */
-	vol_id_format(&id, ret_id);
+	vol_id_format(kind, &id, ret_id);
 }

@@ -107,6 +107,9 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 	const struct backend_ops *ops = b->ops;
 	bool can_attach = b->caps & BACKEND_ATTACH;
 	bool can_note = b->caps & BACKEND_NOTES;
+	bool can_snapshot = b->caps & BACKEND_SNAPSHOT;
+	bool can_group = b->caps & BACKEND_GROUP;
+	bool can_compare = b->caps & BACKEND_CHANGED_BLOCKS;
 
 	assert(ops->name && ops->close && ops->info && ops->create && ops->remove && ops->stat &&
 	       ops->each);
@@ -116,6 +119,14 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 	       can_attach == (ops->drop_reader != NULL));
 	assert((b->caps & ~kind->caps) == 0 && !ops->resolve == !ops->format_id);
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
+	assert(!(b->caps & BACKEND_GROW) == !ops->grow);
+	assert(can_snapshot == (ops->snapshot_create != NULL) &&
+	       can_snapshot == (ops->snapshot_remove != NULL) &&
+	       can_snapshot == (ops->snapshot_stat != NULL) &&
+	       can_snapshot == (ops->snapshot_each != NULL));
+	assert(can_group == (ops->group_create != NULL) &&
+	       can_group == (ops->group_remove != NULL) && can_group == (ops->group_stat != NULL));
+	assert(can_compare == (ops->allocated != NULL) && can_compare == (ops->changed != NULL));
 }
 
 static const char *where_of(const struct backend_config *config)
@@ -326,23 +337,23 @@ struct backend *registry_find_filesystem(const struct registry *r, const struct 
 	return memcmp(fs, &none, sizeof(none)) == 0 ? NULL : find(r, has_filesystem, fs);
 }
 
-int registry_resolve(const struct registry *r, const char *volume_id, struct backend **ret_backend,
-		     char ret_token[VOL_TOKEN_MAX], struct err *err)
+int registry_resolve(const struct registry *r, enum vol_kind kind, const char *id,
+		     struct backend **ret_backend, char ret_token[VOL_TOKEN_MAX], struct err *err)
 {
 	autoarena struct arena *a = arena_new();
 	const struct registry_pools pools = registry_pools(r, a);
-	struct vol_id id;
+	struct vol_id ours;
 	struct err why;
 
 	for (size_t i = 0; i < pools.n; i++) {
-		if (backend_resolve(pools.v[i], volume_id, ret_token, &why) < 0)
+		if (backend_resolve(pools.v[i], kind, id, ret_token, &why) < 0)
 			continue;
 		*ret_backend = pools.v[i];
 		return 0;
 	}
-	if (vol_id_parse(volume_id, &id, err) < 0)
+	if (vol_id_parse(kind, id, &ours, err) < 0)
 		return -1;
-	memcpy(ret_token, id.token, sizeof(id.token));
+	memcpy(ret_token, ours.token, sizeof(ours.token));
 	*ret_backend = NULL;
 	return 0;
 }

@@ -92,12 +92,12 @@ unsigned registry_caps(const struct registry *r);
 size_t registry_count(const struct registry *r);
 struct backend *registry_at(const struct registry *r, size_t i);
 /*
- * Whose volume the id names, by asking each pool (backend_ops.resolve), and how that one calls it.
- * *ret_backend is NULL for an id of ours whose pool is not here. NOT_FOUND: none of ours, and no
- * pool's. FAILED_PRECONDITION: an id that another version of cleat made.
+ * Whose volume (snapshot, group) the id names, by asking each pool (backend_ops.resolve), and how
+ * that one calls it. *ret_backend is NULL for an id of ours whose pool is not here. NOT_FOUND: none
+ * of ours, and no pool's. FAILED_PRECONDITION: an id that another version of cleat made.
  */
-int registry_resolve(const struct registry *r, const char *volume_id, struct backend **ret_backend,
-		     char ret_token[VOL_TOKEN_MAX], struct err *err);
+int registry_resolve(const struct registry *r, enum vol_kind kind, const char *id,
+		     struct backend **ret_backend, char ret_token[VOL_TOKEN_MAX], struct err *err);
 /* The first of this name; several pools may bear one, which is their kind. NULL if none. */
 struct backend *registry_find_name(const struct registry *r, const char *name);
 struct backend *registry_find_identity(const struct registry *r,

@@ -74,7 +74,7 @@ int ctl_check(struct ctl *ctl, struct err *err)
 	struct err no_id;
 	struct vol_id id;
 
-	if (vol_id_parse(ctl->id, &id, &no_id) < 0)
+	if (vol_id_parse(VOL_KIND_VOLUME, ctl->id, &id, &no_id) < 0)
 		vol_token_from_name(ctl->id, token);
 	else
 		memcpy(token, id.token, sizeof(token));

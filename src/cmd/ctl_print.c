@@ -117,7 +117,7 @@ static void print_table(struct ctl *ctl, const struct csi_list_volumes_response 
 		char bytes[CMD_BYTES_MAX];
 		struct vol_id id;
 		struct err ignored;
-		bool is_ours = vol_id_parse(v->volume_id, &id, &ignored) == 0;
+		bool is_ours = vol_id_parse(VOL_KIND_VOLUME, v->volume_id, &id, &ignored) == 0;
 
 		append_where(v, &where);
 		append_state(&list->entries[i].status, &state);

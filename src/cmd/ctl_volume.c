@@ -133,7 +133,8 @@ int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, s
 	const char *found = NULL;
 
 	*ret_id = text;
-	if (vol_id_parse(text, &id, &ignored) == 0 || list_all(ctl, &all, &ignored) < 0)
+	if (vol_id_parse(VOL_KIND_VOLUME, text, &id, &ignored) == 0 ||
+	    list_all(ctl, &all, &ignored) < 0)
 		return 0;
 	vol_token_from_name(text, token);
 	for (size_t i = 0; i < all.n_entries; i++) {
@@ -143,7 +144,8 @@ int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, s
 			*ret_id = text;
 			return 0;
 		}
-		if (vol_id_parse(this, &id, &ignored) < 0 || !str_is_equal(id.token, token))
+		if (vol_id_parse(VOL_KIND_VOLUME, this, &id, &ignored) < 0 ||
+		    !str_is_equal(id.token, token))
 			continue;
 		if (found)
 			return err_set(

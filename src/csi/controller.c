@@ -120,7 +120,7 @@ static int parse_list_token(const struct registry_pools *pools, const char *toke
 		return 0;
 	for (size_t i = 0; i < pools->n; i++) {
 		*ret_pool = i;
-		if (backend_resolve(pools->v[i], token, ret_after, &why) == 0)
+		if (backend_resolve(pools->v[i], VOL_KIND_VOLUME, token, ret_after, &why) == 0)
 			return 0;
 	}
 	return err_set(err, ERR_ABORTED,

@@ -95,7 +95,7 @@ int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *
 {
 	struct csi_ref ref;
 
-	if (registry_resolve(d->pools, volume_id, &ref.pool, ref.token, err) < 0)
+	if (registry_resolve(d->pools, VOL_KIND_VOLUME, volume_id, &ref.pool, ref.token, err) < 0)
 		return -1;
 	*ret_ref = ref;
 	return 0;
@@ -179,7 +179,7 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 	struct strpair fs = { "filesystem", str_is_empty(vol->fs) ? "none" : vol->fs };
 	char text[VOL_ID_MAX];
 
-	backend_format_id(pool, vol->token, text);
+	backend_format_id(pool, VOL_KIND_VOLUME, vol->token, text);
 	*topology = driver_pool_topology(d, a, pool);
 	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
 				    .capacity_bytes = vol->bytes,

@@ -137,7 +137,7 @@ static int refuse_damaged(const struct node_state *state, const char *fs, struct
 	struct err why = *err;
 	char id[VOL_ID_MAX];
 
-	backend_format_id(state->ref.pool, state->ref.token, id);
+	backend_format_id(state->ref.pool, VOL_KIND_VOLUME, state->ref.token, id);
 	return err_set(
 		err, ERR_FAILED_PRECONDITION,
 		"volume '%s' is not mounted before its %s is repaired (%.200s); run 'cleat ctl "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Volume ids: "v1-<32 hex digits>-<token>".
+ * Ids: "v1-<32 hex digits>-<token>" for a volume, "s1-…" for a snapshot, "g1-…" for a group.
  *
  * A volume belongs to a pool, that is to a filesystem, and not to a node: node names may be 253
  * bytes long, and a disk that is moved to another machine takes its volumes along. The token is a
@@ -14,10 +14,22 @@
 
 #include "base/hash.h"
 #include "base/hex.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 #define HEX_POOL 32
 #define HASH_PREFIX "h."
+#define PREFIX_LEN 3 /* "v1-" */
+
+static const struct {
+	const char *prefix;
+	const char *name;
+	const char *field; /* of requests */
+} kinds[] = {
+	[VOL_KIND_VOLUME] = { "v1-", "volume", "volume_id" },
+	[VOL_KIND_SNAPSHOT] = { "s1-", "snapshot", "snapshot_id" },
+	[VOL_KIND_GROUP] = { "g1-", "group snapshot", "group_snapshot_id" },
+};
 
 static bool is_token_char(char c, bool is_first)
 {
@@ -54,43 +66,47 @@ void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX])
 	hex_format(hash, sizeof(hash), ret_token + strlen(HASH_PREFIX));
 }
 
-void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX])
+const char *vol_kind_name(enum vol_kind kind)
 {
-	size_t version = strlen(VOL_ID_VERSION);
-
-	memcpy(ret_text, VOL_ID_VERSION, version);
-	ret_text[version] = '-';
-	hex_format(id->pool.b, sizeof(id->pool.b), ret_text + version + 1);
-	ret_text[version + 1 + HEX_POOL] = '-';
-	memcpy(ret_text + version + 2 + HEX_POOL, id->token, strlen(id->token) + 1);
+	return kinds[kind].name;
 }
 
-/* A kind (volume, snapshot, group) and digits: an id that another version of cleat will make. */
+void vol_id_format(enum vol_kind kind, const struct vol_id *id, char ret_text[VOL_ID_MAX])
+{
+	memcpy(ret_text, kinds[kind].prefix, PREFIX_LEN);
+	hex_format(id->pool.b, sizeof(id->pool.b), ret_text + PREFIX_LEN);
+	ret_text[PREFIX_LEN + HEX_POOL] = '-';
+	memcpy(ret_text + PREFIX_LEN + HEX_POOL + 1, id->token, strlen(id->token) + 1);
+}
+
+/* A letter of ours and digits that are not this version's: an id that another cleat made. */
 static bool has_other_version(const char *text)
 {
-	bool has_kind = text[0] == VOL_ID_VERSION[0] || text[0] == VOL_SNAPSHOT_ID_VERSION[0] ||
-			text[0] == VOL_GROUP_ID_VERSION[0];
-	size_t n = has_kind ? strspn(text + 1, "0123456789") : 0;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t n = text[0] == kinds[i].prefix[0] ? strspn(text + 1, "0123456789") : 0;
 
-	return n > 0 && text[1 + n] == '-' && !str_has_prefix(text, VOL_ID_VERSION "-");
+		if (n > 0 && text[1 + n] == '-')
+			return !str_has_prefix(text, kinds[i].prefix);
+	}
+	return false;
 }
 
-int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err)
+int vol_id_parse(enum vol_kind kind, const char *text, struct vol_id *ret_id, struct err *err)
 {
-	const char *pool = text + strlen(VOL_ID_VERSION "-");
+	const char *pool = text + PREFIX_LEN;
 	struct vol_id id = { 0 };
 
 	if (has_other_version(text))
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
-			"volume_id '%.128s': made by another version of cleat, this one knows "
-			"ids of version %s; let that version handle it",
-			text, VOL_ID_VERSION);
-	if (!str_has_prefix(text, VOL_ID_VERSION "-") ||
+			"%s '%.128s': made by another version of cleat, this one knows ids that "
+			"begin with '%s'; let that version handle it",
+			kinds[kind].field, text, kinds[kind].prefix);
+	if (!str_has_prefix(text, kinds[kind].prefix) ||
 	    hex_parse(pool, sizeof(id.pool.b), id.pool.b) < 0 || pool[HEX_POOL] != '-' ||
 	    !vol_token_is_valid(pool + HEX_POOL + 1))
-		return err_set(err, ERR_NOT_FOUND, "volume_id '%.128s': not an id of this driver",
-			       text);
+		return err_set(err, ERR_NOT_FOUND, "%s '%.128s': not an id of this driver",
+			       kinds[kind].field, text);
 	memcpy(id.token, pool + HEX_POOL + 1, strlen(pool + HEX_POOL + 1) + 1);
 	*ret_id = id;
 	return 0;

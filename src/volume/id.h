@@ -8,19 +8,22 @@
 #include <stdbool.h>
 
 /*
- * A volume id as the CO sees it: "<version>-<pool identity>-<token>", opaque to everyone else, ≤128
- * bytes. The pool identity is the pool's own (32 hex digits, src/backend/pool), so a
- * volume belongs to a pool and not to a node. The token is made from the name that CreateVolume was
- * given, always the same for the same name, and is also the name of the volume's file:
- * [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot.
+ * An id as the CO sees it: "<kind and version>-<pool identity>-<token>", opaque to everyone else,
+ * ≤128 bytes. The pool identity is the pool's own (32 hex digits, src/backend/pool), so a volume, a
+ * snapshot or a group of snapshots belongs to a pool and not to a node. The token is made from the
+ * name that the creating call was given, always the same for the same name, and is also the name of
+ * the file: [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot. Each kind has
+ * tokens of its own.
  */
 #define VOL_ID_MAX 129
 #define VOL_TOKEN_MAX 91
-#define VOL_ID_VERSION "v1"
-/* What ids of snapshots and of groups of them will begin with; reserved, so that none is ever taken
- * for a volume's. */
-#define VOL_SNAPSHOT_ID_VERSION "s1"
-#define VOL_GROUP_ID_VERSION "g1"
+
+/* What an id names. */
+enum vol_kind {
+	VOL_KIND_VOLUME,   /* v1-… */
+	VOL_KIND_SNAPSHOT, /* s1-… */
+	VOL_KIND_GROUP,    /* g1-…: of snapshots */
+};
 
 struct vol_id {
 	struct uuid pool;
@@ -35,14 +38,16 @@ struct vol_id {
 void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX]);
 bool vol_token_is_valid(const char *token);
 
-void vol_id_format(const struct vol_id *id, char ret_text[VOL_ID_MAX]);
+/* "volume", "snapshot", "group snapshot"; for messages. */
+const char *vol_kind_name(enum vol_kind kind);
+
+void vol_id_format(enum vol_kind kind, const struct vol_id *id, char ret_text[VOL_ID_MAX]);
 
 /*
- * NOT_FOUND for what is no id of ours: the CSI conformance suite demands that, not
- * INVALID_ARGUMENT, for ids that name nothing. FAILED_PRECONDITION for an id of another version (or
- * of a kind that this one does not know): what it names may well be there, so it must not be taken
- * for gone.
+ * NOT_FOUND for what is no id of ours of this kind: the CSI conformance suite demands that, not
+ * INVALID_ARGUMENT, for ids that name nothing. FAILED_PRECONDITION for an id of another version:
+ * what it names may well be there, so it must not be taken for gone.
  */
-int vol_id_parse(const char *text, struct vol_id *ret_id, struct err *err);
+int vol_id_parse(enum vol_kind kind, const char *text, struct vol_id *ret_id, struct err *err);
 
 #endif

@@ -12,8 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vol_id id;
 	struct err err;
 
-	if (vol_id_parse(text, &id, &err) == 0) {
-		vol_id_format(&id, again);
+	for (int kind = VOL_KIND_VOLUME; kind <= VOL_KIND_GROUP; kind++) {
+		if (vol_id_parse((enum vol_kind)kind, text, &id, &err) < 0)
+			continue;
+		vol_id_format((enum vol_kind)kind, &id, again);
 		if (strcmp(text, again) != 0)
 			abort();
 	}

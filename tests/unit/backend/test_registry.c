@@ -46,11 +46,12 @@ TEST(an_id_is_resolved_by_the_pool_that_it_names)
 	setup(&e);
 	one = add_mem(&e, "one");
 	two = add_mem(&e, "two");
-	backend_format_id(two, "pvc-1", id);
-	ASSERT_OK(registry_resolve(e.r, id, &found, token, &e.err), &e.err);
+	backend_format_id(two, VOL_KIND_VOLUME, "pvc-1", id);
+	ASSERT_OK(registry_resolve(e.r, VOL_KIND_VOLUME, id, &found, token, &e.err), &e.err);
 	ASSERT_TRUE(found == two && found != one);
 	ASSERT_STR(token, "pvc-1");
-	ASSERT_ERR(backend_resolve(one, id, token, &e.err), &e.err, ERR_NOT_FOUND, "another pool");
+	ASSERT_ERR(backend_resolve(one, VOL_KIND_VOLUME, id, token, &e.err), &e.err, ERR_NOT_FOUND,
+		   "another pool");
 	teardown(&e);
 }
 
@@ -62,31 +63,32 @@ TEST(an_id_of_a_pool_that_is_not_here_is_known_and_a_strange_one_is_not)
 
 	setup(&e);
 	found = add_mem(&e, "one");
-	ASSERT_OK(registry_resolve(e.r, "v1-00112233445566778899aabbccddeeff-gone", &found, token,
-				   &e.err),
+	ASSERT_OK(registry_resolve(e.r, VOL_KIND_VOLUME, "v1-00112233445566778899aabbccddeeff-gone",
+				   &found, token, &e.err),
 		  &e.err);
 	ASSERT_TRUE(found == NULL);
 	ASSERT_STR(token, "gone");
-	ASSERT_ERR(registry_resolve(e.r, "0001-0009-rook-ceph-0000000000000001-x", &found, token,
-				    &e.err),
+	ASSERT_ERR(registry_resolve(e.r, VOL_KIND_VOLUME, "0001-0009-rook-ceph-0000000000000001-x",
+				    &found, token, &e.err),
 		   &e.err, ERR_NOT_FOUND, "not an id");
-	ASSERT_ERR(registry_resolve(e.r, "v2-00112233445566778899aabbccddeeff-x", &found, token,
-				    &e.err),
+	ASSERT_ERR(registry_resolve(e.r, VOL_KIND_VOLUME, "v2-00112233445566778899aabbccddeeff-x",
+				    &found, token, &e.err),
 		   &e.err, ERR_FAILED_PRECONDITION, "another version");
 	teardown(&e);
 }
 
 /* Handles of its own: "img/NAME". */
-static int resolve_image(const struct backend *b, const char *volume_id,
+static int resolve_image(const struct backend *b, enum vol_kind kind, const char *id,
 			 char ret_token[VOL_TOKEN_MAX], struct err *err)
 {
-	if (!str_has_prefix(volume_id, "img/"))
+	if (kind != VOL_KIND_VOLUME || !str_has_prefix(id, "img/"))
 		return err_set(err, ERR_NOT_FOUND, "no handle of an image");
-	(void)snprintf(ret_token, VOL_TOKEN_MAX, "%s", volume_id + strlen("img/"));
+	(void)snprintf(ret_token, VOL_TOKEN_MAX, "%s", id + strlen("img/"));
 	return 0;
 }
 
-static void format_image(const struct backend *b, const char *token, char ret_id[VOL_ID_MAX])
+static void format_image(const struct backend *b, enum vol_kind kind, const char *token,
+			 char ret_id[VOL_ID_MAX])
 {
 	(void)snprintf(ret_id, VOL_ID_MAX, "img/%s", token);
 }
@@ -101,12 +103,13 @@ TEST(a_backend_may_have_handles_of_its_own)
 	char id[VOL_ID_MAX];
 	struct err err;
 
-	backend_format_id(&b, "a", id);
+	backend_format_id(&b, VOL_KIND_VOLUME, "a", id);
 	ASSERT_STR(id, "img/a");
-	ASSERT_OK(backend_resolve(&b, id, token, &err), &err);
+	ASSERT_OK(backend_resolve(&b, VOL_KIND_VOLUME, id, token, &err), &err);
 	ASSERT_STR(token, "a");
-	ASSERT_ERR(backend_resolve(&b, "v1-00112233445566778899aabbccddeeff-a", token, &err), &err,
-		   ERR_NOT_FOUND, "no handle");
+	ASSERT_ERR(backend_resolve(&b, VOL_KIND_VOLUME, "v1-00112233445566778899aabbccddeeff-a",
+				   token, &err),
+		   &err, ERR_NOT_FOUND, "no handle");
 }
 
 TEST(what_a_process_can_is_what_some_pool_can_also_while_it_is_away)

@@ -58,7 +58,7 @@ TEST(names_of_128_bytes_fit)
 	name[90] = '\0';
 	vol_token_from_name(name, id.token);
 	ASSERT_STR(id.token, name);
-	vol_id_format(&id, text);
+	vol_id_format(VOL_KIND_VOLUME, &id, text);
 	ASSERT_EQ(strlen(text), 126);
 }
 
@@ -70,9 +70,9 @@ TEST(ids_go_there_and_back)
 	struct err err;
 
 	ASSERT_EQ(uuid_parse(POOL_TEXT, &id.pool), 0);
-	vol_id_format(&id, text);
+	vol_id_format(VOL_KIND_VOLUME, &id, text);
 	ASSERT_STR(text, "v1-" POOL_HEX "-pvc-1");
-	ASSERT_OK(vol_id_parse(text, &back, &err), &err);
+	ASSERT_OK(vol_id_parse(VOL_KIND_VOLUME, text, &back, &err), &err);
 	ASSERT_STR(back.token, "pvc-1");
 	assert_memory_equal(back.pool.b, id.pool.b, 16);
 }
@@ -102,8 +102,8 @@ TEST(nonsense_is_not_found)
 		struct vol_id id;
 		struct err err;
 
-		ASSERT_ERR(vol_id_parse(cases[i].text, &id, &err), &err, ERR_NOT_FOUND,
-			   cases[i].why);
+		ASSERT_ERR(vol_id_parse(VOL_KIND_VOLUME, cases[i].text, &id, &err), &err,
+			   ERR_NOT_FOUND, cases[i].why);
 	}
 }
 
@@ -113,16 +113,36 @@ TEST(ids_of_other_versions_are_told_from_nonsense)
 	static const char *const texts[] = {
 		"v2-" POOL_HEX "-pvc-1",
 		"v10-something-new",
-		VOL_SNAPSHOT_ID_VERSION "-" POOL_HEX "-pvc-1",
-		VOL_GROUP_ID_VERSION "-" POOL_HEX "-pvc-1",
+		"s2-" POOL_HEX "-pvc-1",
+		"g7-" POOL_HEX "-pvc-1",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		struct vol_id id;
 		struct err err;
 
-		ASSERT_ERR(vol_id_parse(texts[i], &id, &err), &err, ERR_FAILED_PRECONDITION,
-			   "another version");
+		ASSERT_ERR(vol_id_parse(VOL_KIND_VOLUME, texts[i], &id, &err), &err,
+			   ERR_FAILED_PRECONDITION, "another version");
+	}
+}
+
+TEST(an_id_names_one_kind_of_thing)
+{
+	static const enum vol_kind all[] = { VOL_KIND_VOLUME, VOL_KIND_SNAPSHOT, VOL_KIND_GROUP };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		struct vol_id id = { .token = "one" };
+		char text[VOL_ID_MAX];
+		struct err err;
+
+		vol_id_format(all[i], &id, text);
+		for (size_t j = 0; j < ARRAY_LEN(all); j++) {
+			if (i == j)
+				ASSERT_OK(vol_id_parse(all[j], text, &id, &err), &err);
+			else
+				ASSERT_ERR(vol_id_parse(all[j], text, &id, &err), &err,
+					   ERR_NOT_FOUND, "not an id of this driver");
+		}
 	}
 }
 
@@ -141,4 +161,5 @@ TEST(tokens_over_90_bytes_are_none)
 RUN_TESTS(UNIT(readable_names_stay_as_they_are), UNIT(other_names_become_hashes_that_are_tokens),
 	  UNIT(hashes_are_fnv_1a_for_ever), UNIT(names_of_128_bytes_fit),
 	  UNIT(ids_go_there_and_back), UNIT(nonsense_is_not_found),
-	  UNIT(ids_of_other_versions_are_told_from_nonsense), UNIT(tokens_over_90_bytes_are_none))
+	  UNIT(ids_of_other_versions_are_told_from_nonsense), UNIT(an_id_names_one_kind_of_thing),
+	  UNIT(tokens_over_90_bytes_are_none))
