@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "base/uuid.h"
 #include "volume/id.h"
+#include "volume/limits.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -37,6 +38,7 @@ enum backend_cap {
 	BACKEND_CLONE = 1 << 4,          /* create with a volume as source */
 	BACKEND_GROUP = 1 << 5,          /* group_… */
 	BACKEND_CHANGED_BLOCKS = 1 << 6, /* allocated, changed */
+	BACKEND_MODIFY = 1 << 7,         /* modify; create with limits */
 };
 
 struct backend_info {
@@ -80,6 +82,7 @@ struct backend_spec {
 	const char *source; /* its token, in this same backend; NULL for none */
 	const struct secrets *secrets;
 	struct backend_owner owner;
+	struct vol_limits limits; /* kept with the volume; csi/ has them applied */
 };
 
 struct backend_volume {
@@ -93,6 +96,7 @@ struct backend_volume {
 	bool is_damaged; /* listed, never served, never deleted; why: damage */
 	char damage[96];
 	int64_t created_ns; /* wall clock */
+	struct vol_limits limits;
 };
 
 struct backend_snapshot {
@@ -222,6 +226,12 @@ struct backend_ops {
 	 */
 	int (*grow)(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
+
+	/* The volume has these limits, all four, durable when it returns 0, attached or not.
+	 * Nothing is done to its devices. NOT_FOUND; DATA_LOSS if damaged. */
+	int (*modify)(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct vol_limits *limits, const struct secrets *secrets,
+		      struct err *err);
 
 	/* NOT_FOUND; a damaged one is found, with is_damaged. */
 	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
@@ -377,6 +387,8 @@ int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
 		   const struct secrets *secrets, struct err *err);
 int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
+int backend_modify(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct vol_limits *limits, const struct secrets *secrets, struct err *err);
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 		 struct backend_volume *ret_vol, struct err *err);
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,

@@ -138,6 +138,8 @@ int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec
 
 	assert(spec->source_kind != BACKEND_SOURCE_SNAPSHOT || (b->caps & BACKEND_SNAPSHOT));
 	assert(spec->source_kind != BACKEND_SOURCE_VOLUME || (b->caps & BACKEND_CLONE));
+	assert(!vol_limits_are_set(&spec->limits) || (b->caps & BACKEND_MODIFY));
+	assert(vol_limits_are_valid(&spec->limits));
 	rc = begin(b, err) < 0 || check_spec(spec, err) < 0
 		     ? -1
 		     : b->ops->create(b, ctx, spec, ret_vol, err);
@@ -165,6 +167,19 @@ int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t
 		     ? -1
 		     : b->ops->grow(b, ctx, token, bytes, secrets, ret_vol, err);
 	return finish(b, "grow", token, rc, err);
+}
+
+int backend_modify(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct vol_limits *limits, const struct secrets *secrets, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_MODIFY);
+	assert(vol_limits_are_valid(limits));
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->modify(b, ctx, token, limits, secrets, err);
+	return finish(b, "modify", token, rc, err);
 }
 
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,

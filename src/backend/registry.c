@@ -120,6 +120,7 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 	assert((b->caps & ~kind->caps) == 0 && !ops->resolve == !ops->format_id);
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
 	assert(!(b->caps & BACKEND_GROW) == !ops->grow);
+	assert(!(b->caps & BACKEND_MODIFY) == !ops->modify);
 	assert(can_snapshot == (ops->snapshot_create != NULL) &&
 	       can_snapshot == (ops->snapshot_remove != NULL) &&
 	       can_snapshot == (ops->snapshot_stat != NULL) &&

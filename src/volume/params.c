@@ -88,7 +88,7 @@ static int refuse_key(const char *key, struct err *err)
 	nearest = opt_nearest(key, known, ARRAY_LEN(known));
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		       "parameters: unknown key '%.64s'%s%s%s; known are pool, directIO "
-		       "(required|preferred)",
+		       "(required|preferred), readIOPS, writeIOPS, readBandwidth, writeBandwidth",
 		       key, nearest ? ", meant is perhaps '" : "", nearest ? nearest : "",
 		       nearest ? "'" : "");
 }
@@ -140,6 +140,12 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 
 		if (str_has_prefix(pair->key, KUBERNETES_PREFIX)) {
 			read_kubernetes(pair, &pv_name, &params);
+			continue;
+		}
+		if (vol_limits_is_key(pair->key)) {
+			if (vol_limits_set(&params.limits, "parameters", pair->key, pair->value,
+					   err) < 0)
+				return -1;
 			continue;
 		}
 		if (!param)

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/strmap.h"
+#include "volume/limits.h"
 
 #include <stdbool.h>
 
@@ -18,6 +19,7 @@
  * "preferred": it is used
  *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
  * it along, so it must agree with the capability
+ *   readIOPS … writeBandwidth  as volume/limits.h has them; mutable parameters win over these
  */
 struct vol_params {
 	const char *pool;      /* "" = any; borrowed from the map */
@@ -28,6 +30,7 @@ struct vol_params {
 	const char *claim_namespace; /* "" = not told, as the next two */
 	const char *claim_name;
 	const char *claim_uid;
+	struct vol_limits limits;
 };
 
 /* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */

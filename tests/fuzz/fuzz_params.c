@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a StorageClass may say: lines "key=value" are parameters, lines "-flag" mount flags, a line
+ * What a StorageClass and a VolumeAttributesClass may say: lines "key=value" are parameters, lines
+ * "-flag" mount flags, a line
  * "/fs" the filesystem. A set of flags that is taken holds no comma and no control character, which
  * could smuggle in others.
  */
@@ -31,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				      .mount_flags = flags,
 				      .mount_group = "" };
 	struct vol_params params;
+	struct vol_limits limits = { 0 };
 	struct strmap map;
 	struct err err;
 	size_t n = 0;
@@ -47,7 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	}
 	map = strmap_from(a, pairs, n);
-	if (vol_params_parse(&map, &params, &err) == 0 && !params.pool)
+	if (vol_params_parse(&map, &params, &err) == 0 &&
+	    (!params.pool || !vol_limits_are_valid(&params.limits)))
+		abort();
+	if (vol_limits_merge(&limits, "mutable_parameters", &map, &err) < 0
+		    ? vol_limits_are_set(&limits)
+		    : !vol_limits_are_valid(&limits))
 		abort();
 	if (vol_capability_check(&cap, &err) == 0)
 		check_flags(&cap);

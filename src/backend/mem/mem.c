@@ -190,6 +190,7 @@ static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 		.bytes = spec->bytes,
 		.allow_buffered = spec->allow_buffered,
 		.created_ns = clock_wall_ns(),
+		.limits = spec->limits,
 	};
 	(void)snprintf(v->file_name, sizeof(v->file_name), "memfd:%s", spec->token);
 	(void)snprintf(v->vol.token, sizeof(v->vol.token), "%s", spec->token);
@@ -255,6 +256,22 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token,
 	m->used_bytes -= v->vol.bytes;
 	pthread_mutex_unlock(&m->lock);
 	free_volume(v);
+	return 0;
+}
+
+/* The list reads it under the lock. */
+static int mem_modify(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct vol_limits *limits, const struct secrets *secrets,
+		      struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = need_volume(m, ctx, token, err);
+
+	if (!v)
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	v->vol.limits = *limits;
+	pthread_mutex_unlock(&m->lock);
 	return 0;
 }
 
@@ -444,6 +461,7 @@ static const struct backend_ops mem_ops = {
 	.info = mem_info,
 	.create = mem_create,
 	.remove = mem_remove,
+	.modify = mem_modify,
 	.stat = mem_stat,
 	.each = mem_each,
 	.attach = mem_attach,
@@ -468,7 +486,7 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 
 const struct backend_kind mem_kind = {
 	.name = "mem",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_MODIFY,
 	.configure = mem_configure,
 	.open = mem_open,
 };

@@ -94,7 +94,11 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 	(void)snprintf(record.name, sizeof(record.name), "%s", spec->name);
 	record_set_owner(&record, &spec->owner);
 	record_format(&record, text);
-	return host_file_set_attr(fd, RECORD_ATTR, text, err);
+	if (host_file_set_attr(fd, RECORD_ATTR, text, err) < 0)
+		return -1;
+	return vol_limits_are_set(&spec->limits)
+		       ? pool_state_write(fd, &(struct state){ .limits = spec->limits }, err)
+		       : 0;
 }
 
 /* Everything up to the name. */

@@ -288,6 +288,7 @@ static const struct backend_ops pool_ops = {
 	.info = pool_info,
 	.create = pool_create,
 	.remove = pool_remove,
+	.modify = pool_modify,
 	.stat = pool_stat,
 	.each = pool_each,
 	.attach = pool_attach,
@@ -314,7 +315,7 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 
 const struct backend_kind pool_kind = {
 	.name = "pool",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_MODIFY,
 	.configure = pool_configure,
 	.open = pool_open,
 };

@@ -58,6 +58,10 @@ struct pool_volume {
 /* NOT_FOUND when there is no such file. */
 int pool_find(struct pool *p, const char *token, bool read_only, struct pool_volume *ret_volume,
 	      struct err *err);
+/* A volume's state, which is empty if none was ever written; written, but not synced. The file is
+ * the caller's alone meanwhile. */
+int pool_state_read(int fd, struct state *ret_state, struct err *err);
+int pool_state_write(int fd, const struct state *state, struct err *err);
 /* The names in the pool that may be volumes, sorted, > after. Free with pool_names_done. */
 struct pool_names {
 	char **v;
@@ -71,6 +75,8 @@ void pool_names_done(struct pool_names *names);
 
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 		const struct secrets *secrets, struct err *err);
+int pool_modify(struct backend *b, struct ctx *ctx, const char *token,
+		const struct vol_limits *limits, const struct secrets *secrets, struct err *err);
 int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
 	      struct err *err);
 int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg,

@@ -6,7 +6,9 @@
  */
 #include "backend/pool/record.h"
 
+#include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "backend/pool/lines.h"
 #include "base/mem.h"
@@ -176,18 +178,81 @@ int record_parse(const char *text, struct record *ret_record, struct err *err)
 
 #define STATE_VERSION_LINE "cleat state 1\n"
 
-static int parse_state_line(const struct line *line, struct state *state, struct err *err)
+static int parse_state_bytes(const char *value, struct state *state)
 {
 	struct record r = { 0 };
+
+	if (parse_bytes(value, &r) < 0)
+		return -1;
+	state->bytes = r.bytes;
+	return 0;
+}
+
+/* "500,0": what may be read and what written a second, 0: no limit. */
+static int parse_pair(const char *value, uint64_t *ret_read, uint64_t *ret_write)
+{
+	const char *comma = strchr(value, ',');
+	char first[48];
+
+	if (!comma)
+		return -1;
+	(void)snprintf(first, sizeof(first), "%.*s", (int)(comma - value), value);
+	return str_parse_u64(first, ret_read) < 0 || str_parse_u64(comma + 1, ret_write) < 0 ? -1
+											     : 0;
+}
+
+static int parse_state_iops(const char *value, struct state *state)
+{
+	struct vol_limits *l = &state->limits;
+
+	return parse_pair(value, &l->read_iops, &l->write_iops) < 0 || !vol_limits_are_valid(l) ? -1
+												: 0;
+}
+
+static int parse_state_bandwidth(const char *value, struct state *state)
+{
+	struct vol_limits *l = &state->limits;
+
+	return parse_pair(value, &l->read_bandwidth, &l->write_bandwidth) < 0 ||
+			       !vol_limits_are_valid(l)
+		       ? -1
+		       : 0;
+}
+
+static const struct state_key {
+	const char *key;
+	const char *what;
+	int (*parse)(const char *value, struct state *state);
+} state_keys[] = {
+	{ "bytes", "size", parse_state_bytes },
+	{ "iops-limit", "limit of requests", parse_state_iops },
+	{ "bandwidth-limit", "limit of bandwidth", parse_state_bandwidth },
+};
+
+static int bad_state(struct err *err, const char *what)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION, "its state has no valid %s", what);
+}
+
+static int parse_state_line(const struct line *line, struct state *state, struct err *err)
+{
+	size_t n = strlen(state->others);
 	char value[48];
 
 	if (line_is(line, "needs"))
 		return line_check_needs(line, err);
-	if (!line_is(line, "bytes"))
+	for (size_t i = 0; i < ARRAY_LEN(state_keys); i++) {
+		if (!line_is(line, state_keys[i].key))
+			continue;
+		if (line_copy(line, value, sizeof(value)) < 0 ||
+		    state_keys[i].parse(value, state) < 0)
+			return bad_state(err, state_keys[i].what);
 		return 0;
-	if (line_copy(line, value, sizeof(value)) < 0 || parse_bytes(value, &r) < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION, "its state has no valid size");
-	state->bytes = r.bytes;
+	}
+	if (n + line->n_key + line->n_value + 3 > sizeof(state->others))
+		return bad_state(err, "length");
+	(void)snprintf(state->others + n, sizeof(state->others) - n, "%.*s=%.*s\n",
+		       (int)line->n_key, line->key, (int)line->n_value, line->value);
 	return 0;
 }
 
@@ -199,16 +264,37 @@ int state_parse(const char *text, struct state *ret_state, struct err *err)
 	int rc;
 
 	if (!str_has_prefix(at, STATE_VERSION_LINE))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "its state has no valid version (this cleat knows version 1)");
+		return bad_state(err, "version (this cleat knows version 1)");
 	at += strlen(STATE_VERSION_LINE);
 	while ((rc = line_next(&at, &line)) > 0) {
 		if (parse_state_line(&line, &state, err) < 0)
 			return -1;
 	}
 	if (rc < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "its state has no valid line at its end");
+		return bad_state(err, "line at its end");
 	*ret_state = state;
+	return 0;
+}
+
+int state_format(const struct state *state, char ret_text[RECORD_MAX], struct err *err)
+{
+	const struct vol_limits *l = &state->limits;
+	autostr struct str out = STR_INIT;
+
+	str_append(&out, STATE_VERSION_LINE);
+	if (state->bytes)
+		str_appendf(&out, "bytes=%" PRIu64 "\n", state->bytes);
+	if (l->read_iops || l->write_iops)
+		str_appendf(&out, "iops-limit=%" PRIu64 ",%" PRIu64 "\n", l->read_iops,
+			    l->write_iops);
+	if (l->read_bandwidth || l->write_bandwidth)
+		str_appendf(&out, "bandwidth-limit=%" PRIu64 ",%" PRIu64 "\n", l->read_bandwidth,
+			    l->write_bandwidth);
+	str_append(&out, state->others);
+	if (out.len >= RECORD_MAX)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"its state has no room for more, for what a newer cleat wrote there");
+	memcpy(ret_text, out.buf, out.len + 1);
 	return 0;
 }

@@ -38,15 +38,21 @@ void record_format(const struct record *r, char ret_text[RECORD_MAX]);
 int record_parse(const char *text, struct record *ret_record, struct err *err);
 
 /*
- * What changes in a volume's life, in an attribute of its own, user.cleat.state; nothing writes it
- * yet, and one that is not there says nothing. FAILED_PRECONDITION as record_parse.
+ * What changes in a volume's life, in an attribute of its own, user.cleat.state; one that is not
+ * there says nothing. It is replaced as a whole: whoever changes one thing reads it, changes that
+ * and writes everything back (pool_state_read, pool_state_write), lines of a newer cleat too.
  */
 #define STATE_ATTR "user.cleat.state"
 
 struct state {
 	uint64_t bytes; /* after growth; 0: as at its birth */
+	struct vol_limits limits;
+	char others[RECORD_MAX]; /* the lines that this cleat does not know */
 };
 
+/* FAILED_PRECONDITION as record_parse. */
 int state_parse(const char *text, struct state *ret_state, struct err *err);
+/* FAILED_PRECONDITION: does not fit, for the lines that are not known. */
+int state_format(const struct state *state, char ret_text[RECORD_MAX], struct err *err);
 
 #endif

@@ -80,6 +80,7 @@ static int judge(const struct pool *p, const char *token, const struct judged *o
 	memcpy(vol->fs, record.fs, sizeof(vol->fs));
 	vol->allow_buffered = record.allow_buffered;
 	vol->created_ns = record.created_ns;
+	vol->limits = state.limits;
 	if (memcmp(&record.pool, &p->base.identity, sizeof(record.pool)) != 0) {
 		char born[UUID_TEXT_MAX];
 
@@ -118,6 +119,27 @@ static int get_state(int fd, char text[RECORD_MAX], const char **ret_state, stru
 	}
 	*ret_state = text;
 	return 0;
+}
+
+int pool_state_read(int fd, struct state *ret_state, struct err *err)
+{
+	char text[RECORD_MAX];
+	const char *there;
+
+	if (get_state(fd, text, &there, err) < 0)
+		return -1;
+	if (there)
+		return state_parse(there, ret_state, err);
+	*ret_state = (struct state){ 0 };
+	return 0;
+}
+
+int pool_state_write(int fd, const struct state *state, struct err *err)
+{
+	char text[RECORD_MAX];
+
+	return state_format(state, text, err) < 0 ? -1
+						  : host_file_set_attr(fd, STATE_ATTR, text, err);
 }
 
 int pool_find(struct pool *p, const char *token, bool read_only, struct pool_volume *ret_volume,
@@ -338,6 +360,35 @@ int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 		return remove_gone(p, token, err);
 	}
 	rc = unlink_volume(p, ctx, token, &found, err);
+	host_fd_close(found.fd);
+	return rc;
+}
+
+/* Synced also when it is there already: whoever wrote it may have been killed before its own. */
+static int set_limits(int fd, const struct vol_limits *limits, struct err *err)
+{
+	struct state state;
+
+	if (pool_state_read(fd, &state, err) < 0)
+		return -1;
+	if (!vol_limits_are_equal(&state.limits, limits)) {
+		state.limits = *limits;
+		if (pool_state_write(fd, &state, err) < 0)
+			return -1;
+	}
+	return host_file_sync(fd, err);
+}
+
+int pool_modify(struct backend *b, struct ctx *ctx, const char *token,
+		const struct vol_limits *limits, const struct secrets *secrets, struct err *err)
+{
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 ||
+	    find_whole(pool_from(b), token, false, ERR_DATA_LOSS, &found, err) < 0)
+		return -1;
+	rc = set_limits(found.fd, limits, err);
 	host_fd_close(found.fd);
 	return rc;
 }

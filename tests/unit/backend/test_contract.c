@@ -354,6 +354,46 @@ static int see(void *arg, const struct backend_volume *vol)
 	return ++seen->n == seen->stop_after;
 }
 
+static int modify(struct run *run, const char *token, const struct vol_limits *limits)
+{
+	return backend_modify(run->b, run->ctx, token, limits, NULL, &run->err);
+}
+
+static int compare_limits(void *arg, const struct backend_volume *vol)
+{
+	ASSERT_TRUE(vol_limits_are_equal(arg, &vol->limits));
+	return 0;
+}
+
+CONTRACT(keeps_limits_from_the_birth_on_and_new_ones)
+{
+	const struct backend_spec spec = { .name = "pvc-1",
+					   .token = "pvc-1",
+					   .bytes = 64 * MIB,
+					   .fs = "",
+					   .allow_buffered = true,
+					   .limits = { .read_iops = 500 } };
+	struct vol_limits other = { .write_iops = 7, .write_bandwidth = 20 * MIB };
+
+	ASSERT_OK(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err);
+	ASSERT_TRUE(vol_limits_are_equal(&run->vol.limits, &spec.limits));
+	ASSERT_OK(attach(run, "pvc-1", false, true), &run->err);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(modify(run, "pvc-1", &other), &run->err);
+		ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+		ASSERT_TRUE(vol_limits_are_equal(&run->vol.limits, &other));
+		ASSERT_EQ(run->vol.bytes, 64 * MIB);
+	}
+	ASSERT_OK(backend_each(run->b, run->ctx, "", compare_limits, &other, &run->err), &run->err);
+	ASSERT_OK(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err);
+	ASSERT_TRUE(vol_limits_are_equal(&run->vol.limits, &other));
+	ASSERT_OK(modify(run, "pvc-1", &(struct vol_limits){ 0 }), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_FALSE(vol_limits_are_set(&run->vol.limits));
+	ASSERT_OK(detach(run, "pvc-1"), &run->err);
+	ASSERT_ERR(modify(run, "never", &other), &run->err, ERR_NOT_FOUND, "never");
+}
+
 CONTRACT(lists_in_order_from_anywhere)
 {
 	static const char *const names[] = { "c", "a", "b-2", "b", "b-10" };
@@ -459,6 +499,7 @@ int main(void)
 		BOTH(keeps_a_held_device_and_lets_go_of_the_other_when_settled),
 		BOTH(leaves_the_device_to_the_mount_and_to_nobody_after_it),
 		BOTH(keeps_a_note),
+		BOTH(keeps_limits_from_the_birth_on_and_new_ones),
 		BOTH(lists_in_order_from_anywhere),
 		BOTH(knows_nothing_of_what_never_was),
 		BOTH(takes_no_name_that_leads_out_of_the_pool),

@@ -141,6 +141,23 @@ static int set_note(struct process *p)
 	return backend_note_set(p->b, &p->ctx, "v", "staged", &p->err);
 }
 
+static const struct vol_limits limits = { .write_iops = 500, .read_bandwidth = 8192 };
+
+static int create_limited(struct process *p)
+{
+	const struct backend_spec spec = {
+		.name = "v", .token = "v", .bytes = 64 * MIB, .fs = "", .limits = limits
+	};
+	struct backend_volume vol;
+
+	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+static int modify(struct process *p)
+{
+	return backend_modify(p->b, &p->ctx, "v", &limits, NULL, &p->err);
+}
+
 static int nothing(struct process *p)
 {
 	(void)p;
@@ -193,6 +210,15 @@ static void assert_noted(struct process *p)
 	assert_whole(p);
 	ASSERT_OK(backend_note_get(p->b, &p->ctx, "v", note, &p->err), &p->err);
 	ASSERT_STR(note, "staged");
+}
+
+static void assert_limited(struct process *p)
+{
+	struct backend_volume vol;
+
+	assert_whole(p);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_TRUE(vol_limits_are_equal(&vol.limits, &limits));
 }
 
 struct operation {
@@ -295,6 +321,14 @@ TEST(note_survives_trouble_at_every_call)
 {
 	run_all(&(const struct operation){
 		"note", { create_raw, nothing }, set_note, assert_noted });
+}
+
+TEST(limits_survive_trouble_at_every_call)
+{
+	run_all(&(const struct operation){
+		"create with limits", { nothing, nothing }, create_limited, assert_limited });
+	run_all(&(const struct operation){
+		"modify", { create_raw, nothing }, modify, assert_limited });
 }
 
 /* What create said is done stays done, whatever happens next. */
@@ -421,7 +455,8 @@ TEST(making_an_image_survives_trouble_at_every_call)
 
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
 	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
-	  UNIT(note_survives_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),
+	  UNIT(note_survives_trouble_at_every_call), UNIT(limits_survive_trouble_at_every_call),
+	  UNIT(a_created_volume_survives_a_power_cut),
 	  UNIT(a_removed_volume_stays_removed_after_a_power_cut),
 	  UNIT(a_device_of_a_dead_process_is_gone_or_found_again),
 	  UNIT(opening_survives_trouble_at_every_call),

@@ -83,6 +83,79 @@ TEST(a_state_is_read_and_what_it_needs_refused)
 		   ERR_FAILED_PRECONDITION, "end");
 }
 
+TEST(a_state_is_written_with_all_that_was_in_it)
+{
+	static const char text[] = "cleat state 1\n"
+				   "thin=1\n"
+				   "bytes=8192\n"
+				   "iops-limit=500,0\n"
+				   "bandwidth-limit=0,20971520\n"
+				   "later=a=b\n";
+	struct state now, back;
+	char out[RECORD_MAX];
+	struct err err;
+
+	ASSERT_OK(state_parse(text, &now, &err), &err);
+	ASSERT_EQ(now.limits.read_iops, 500);
+	ASSERT_EQ(now.limits.write_iops, 0);
+	ASSERT_EQ(now.limits.read_bandwidth, 0);
+	ASSERT_EQ(now.limits.write_bandwidth, 20971520);
+	now.bytes = 12288;
+	now.limits.write_iops = 7;
+	ASSERT_OK(state_format(&now, out, &err), &err);
+	ASSERT_STR(out, "cleat state 1\nbytes=12288\niops-limit=500,7\n"
+			"bandwidth-limit=0,20971520\nthin=1\nlater=a=b\n");
+	ASSERT_OK(state_parse(out, &back, &err), &err);
+	ASSERT_EQ(memcmp(&back, &now, sizeof(now)), 0);
+	ASSERT_OK(state_format(&(struct state){ 0 }, out, &err), &err);
+	ASSERT_STR(out, "cleat state 1\n");
+}
+
+TEST(a_state_with_limits_that_are_none_is_refused)
+{
+	static const struct {
+		const char *text;
+		const char *part;
+	} cases[] = {
+		{ "iops-limit=\n", "requests" },
+		{ "iops-limit=5\n", "requests" },
+		{ "iops-limit=5,\n", "requests" },
+		{ "iops-limit=5,6,7\n", "requests" },
+		{ "iops-limit=5,-6\n", "requests" },
+		{ "iops-limit=5000000000,0\n", "requests" },
+		{ "bandwidth-limit=1,0\n", "bandwidth" },
+		{ "bandwidth-limit=0,99999999999999999999999999999999999999999999999999\n",
+		  "bandwidth" },
+	};
+	struct state now;
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[128];
+
+		(void)snprintf(text, sizeof(text), "cleat state 1\n%s", cases[i].text);
+		ASSERT_ERR(state_parse(text, &now, &err), &err, ERR_FAILED_PRECONDITION,
+			   cases[i].part);
+	}
+}
+
+TEST(a_state_that_is_full_takes_no_more)
+{
+	char text[RECORD_MAX] = "cleat state 1\nlater=";
+	char out[RECORD_MAX];
+	struct state now;
+	struct err err;
+	size_t n = strlen(text);
+
+	memset(text + n, 'x', sizeof(text) - n - 2);
+	text[sizeof(text) - 2] = '\n';
+	ASSERT_OK(state_parse(text, &now, &err), &err);
+	ASSERT_OK(state_format(&now, out, &err), &err);
+	ASSERT_STR(out, text);
+	now.limits.read_iops = 5;
+	ASSERT_ERR(state_format(&now, out, &err), &err, ERR_FAILED_PRECONDITION, "no room");
+}
+
 TEST(fits_the_longest_name)
 {
 	struct record r = { .bytes = UINT64_C(1) << 50, .fs = "ext4", .created_ns = INT64_MAX };
@@ -136,6 +209,8 @@ TEST(refuses_everything_else)
 }
 
 RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_it_needs_refused),
-	  UNIT(reads_what_it_writes),
+	  UNIT(a_state_is_written_with_all_that_was_in_it),
+	  UNIT(a_state_with_limits_that_are_none_is_refused),
+	  UNIT(a_state_that_is_full_takes_no_more), UNIT(reads_what_it_writes),
 	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
 	  UNIT(fits_the_longest_name), UNIT(refuses_everything_else))
