@@ -45,7 +45,8 @@ struct host_mount_options {
 	bool read_only;
 };
 /*
- * Mounts the block device at the existing directory target. Flags of the VFS (ro rw noatime
+ * Mounts the block device (or what else opts->fs takes for its source) at the existing directory
+ * target. Flags of the VFS (ro rw noatime
  * relatime nodiratime nosuid nodev noexec sync dirsync lazytime nosymfollow …) become mount
  * attributes, the others go to the filesystem; what the kernel says about a refused option (its fs
  * context log) is in the message. INVALID_ARGUMENT for an option refused, which is named; DATA_LOSS
@@ -69,10 +70,10 @@ int host_mount_umount(struct ctx *ctx, const char *target, struct err *err);
 typedef int (*host_mount_fn)(void *arg, const char *path, bool read_only);
 int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err);
 
-/* Parses one line of mountinfo (proc(5)): octal escapes undone. For the fuzz target and
- * host_mount_each. */
+/* One line of mountinfo (proc(5)): octal escapes undone. */
 struct host_mountinfo {
 	uint64_t id;
+	uint64_t parent; /* the mount that it lies on */
 	dev_t device;
 	char *root; /* point into line, which is changed */
 	char *point;
@@ -82,6 +83,21 @@ struct host_mountinfo {
 	bool read_only;
 };
 int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info);
+
+/*
+ * The mount table of this namespace, for mounts that no device number tells apart: each line, or
+ * that of the mount on top at the path. Neither asks any filesystem but proc, so a server that
+ * answers nothing holds nobody up. fn ≠0 stops. find_top: 1 and the line, whose words are in
+ * *ret_line (to be freed), or 0.
+ */
+typedef int (*host_mountinfo_fn)(void *arg, const struct host_mountinfo *info);
+int host_mountinfo_each(host_mountinfo_fn fn, void *arg, struct err *err);
+int host_mountinfo_find_top(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			    struct err *err);
+/* The line of the mount that the path lies on, as the kernel resolves it: it has to be alive. 1, or
+ * 0 if there is nothing at the path, or its mount is in no table (any more). */
+int host_mountinfo_find_under(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			      struct err *err);
 
 /* The mount that the fd lies on, by number: 1 and what there is of ret_at (is_mount_root if the fd
  * is at path, where it is mounted), or 0 if it is in no table (any more). Asks no filesystem but

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The mount table, for the two questions that statx cannot answer: where else is this device
- * mounted, and where is this device node bound. Line format: proc(5), "36 35 98:0 /root /point
- * rw,noatime master:1 - ext4 /dev/sda rw". Blank, tab, newline and backslash inside names are octal
- * escapes. Parsing works in place on one line and keeps nothing, so the table's length does not
- * matter; the kernel gives each line whole but not the table as one moment in time.
+ * The mount table, for the questions that statx cannot answer: where else is this device mounted,
+ * where is this device node bound, and from which source is what is mounted somewhere. Line format:
+ * proc(5), "36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda rw". Blank, tab, newline
+ * and backslash inside names are octal escapes. Parsing works in place on one line and keeps
+ * nothing, so the table's length does not matter; the kernel gives each line whole but not the
+ * table as one moment in time.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "host/err-internal.h"
 #include "host/mount.h"
+#include "host/resolve-internal.h"
 
 /* Cuts the next word off *rest; NULL at the end. */
 static char *next_word(char **rest)
@@ -75,7 +78,10 @@ int host_mountinfo_parse(char *line, struct host_mountinfo *ret_info)
 
 	line[strcspn(line, "\n")] = '\0';
 	word = next_word(&line);
-	if (!word || str_parse_u64(word, &info.id) < 0 || !next_word(&line) ||
+	if (!word || str_parse_u64(word, &info.id) < 0)
+		return -EINVAL;
+	word = next_word(&line);
+	if (!word || str_parse_u64(word, &info.parent) < 0 ||
 	    parse_device(next_word(&line), &info.device) < 0)
 		return -EINVAL;
 	info.root = next_word(&line);
@@ -113,7 +119,7 @@ static bool is_node_bind(const struct host_mountinfo *info, dev_t devno)
 	       at.rdev == devno;
 }
 
-int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
+int host_mountinfo_each(host_mountinfo_fn fn, void *arg, struct err *err)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
 	char *line = NULL;
@@ -125,15 +131,111 @@ int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
 	while (rc == 0 && getline(&line, &cap, table) >= 0) {
 		struct host_mountinfo info;
 
-		if (host_mountinfo_parse(line, &info) < 0)
-			continue;
-		if (info.device == devno || is_node_bind(&info, devno))
-			rc = fn(arg, info.point, info.read_only);
+		if (host_mountinfo_parse(line, &info) == 0)
+			rc = fn(arg, &info);
 	}
 	rc = ferror(table) ? errno : 0;
 	(void)fclose(table);
 	free(line);
 	return rc ? host_err(err, rc, "read '/proc/self/mountinfo'") : 0;
+}
+
+struct of_device {
+	dev_t devno;
+	host_mount_fn fn;
+	void *arg;
+};
+
+static int match_device(void *arg, const struct host_mountinfo *info)
+{
+	const struct of_device *what = arg;
+
+	if (info->device != what->devno && !is_node_bind(info, what->devno))
+		return 0;
+	return what->fn(what->arg, info->point, info->read_only);
+}
+
+int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
+{
+	struct of_device what = { .devno = devno, .fn = fn, .arg = arg };
+
+	return host_mountinfo_each(match_device, &what, err);
+}
+
+/* A line and the memory that its words are in. */
+struct kept_line {
+	const char *path;
+	bool is_raised;
+	char *text;
+	struct host_mountinfo info;
+};
+
+static char *copy_word(char **at, const char *word)
+{
+	char *copy = *at;
+	size_t n = strlen(word) + 1;
+
+	memcpy(copy, word, n);
+	*at += n;
+	return copy;
+}
+
+static void keep_line(struct kept_line *kept, const struct host_mountinfo *info)
+{
+	char *at;
+
+	free(kept->text);
+	at = kept->text = xcalloc(strlen(info->root) + strlen(info->point) + strlen(info->fs) +
+					  strlen(info->source) + strlen(info->super_options) + 5,
+				  1);
+	kept->info = *info;
+	kept->info.root = copy_word(&at, info->root);
+	kept->info.point = copy_word(&at, info->point);
+	kept->info.fs = copy_word(&at, info->fs);
+	kept->info.source = copy_word(&at, info->source);
+	kept->info.super_options = copy_word(&at, info->super_options);
+}
+
+static int match_place(void *arg, const struct host_mountinfo *info)
+{
+	struct kept_line *kept = arg;
+
+	if (str_is_equal(info->point, kept->path))
+		keep_line(kept, info);
+	return 0;
+}
+
+static int match_above(void *arg, const struct host_mountinfo *info)
+{
+	struct kept_line *kept = arg;
+
+	if (info->parent != kept->info.id || !str_is_equal(info->point, kept->path))
+		return 0;
+	keep_line(kept, info);
+	kept->is_raised = true;
+	return 1;
+}
+
+/* One of several at a place, and from there up: the table is in the order in which mounts were
+ * made, which need not be that in which they lie. */
+int host_mountinfo_find_top(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			    struct err *err)
+{
+	struct kept_line kept = { .path = path };
+	int rc = host_mountinfo_each(match_place, &kept, err);
+
+	kept.is_raised = kept.text != NULL;
+	while (rc == 0 && kept.is_raised) {
+		kept.is_raised = false;
+		rc = host_mountinfo_each(match_above, &kept, err);
+	}
+	if (rc < 0)
+		free(kept.text);
+	if (rc < 0 || !kept.text)
+		return rc;
+	*ret_line = kept.text;
+	*ret_info = kept.info;
+	return 1;
 }
 
 /* fdinfo is answered from the kernel's memory, whatever the filesystem says. */
@@ -211,5 +313,24 @@ int host_mount_super_options(int fd, const char *path, char ret_options[HOST_SUP
 	if (rc > 0)
 		(void)snprintf(ret_options, HOST_SUPER_OPTIONS_MAX, "%s", info.super_options);
 	free(line);
+	return rc;
+}
+
+int host_mountinfo_find_under(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			      struct err *err)
+{
+	autofd int fd = host_open_real(path, 0);
+	char *line = NULL;
+	int rc;
+
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return host_err(err, -fd, "look at '%s'", path);
+	rc = find_line(fd, path, &line, ret_info, err);
+	if (rc > 0)
+		*ret_line = line;
+	else
+		free(line);
 	return rc;
 }

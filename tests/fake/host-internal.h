@@ -87,6 +87,8 @@ struct fake_mount {
 	int loop; /* device mounts; -1: binds of them, and the rest */
 	bool is_read_only;
 	char flags[128]; /* of a bind, in order, with commas */
+	uint64_t id;
+	char source[128]; /* of what has no device; "" */
 	dev_t device;
 };
 
@@ -100,6 +102,10 @@ struct fake_world {
 	struct fake_fs *memory;
 	bool can_direct;
 	bool is_pool_dead;
+	struct fake_fs *remote; /* all that is mounted without a device; NULL before the first */
+	bool is_server_silent;
+	size_t n_hangs;
+	uint64_t next_mount;
 	uint64_t next_number;
 	int64_t time_ns;
 	size_t n_touched;
@@ -133,6 +139,8 @@ void fake_entry_remove(struct fake_inode *dir, const char *name);
 /* Through mounts; NULL when there is none. ret_mount may be NULL. */
 struct fake_inode *fake_lookup(const char *path, struct fake_mount **ret_mount);
 
+/* Whether the mount's server is to be asked and is silent: counted, with err. */
+bool fake_hangs(const struct fake_mount *mount, struct err *err);
 void fake_loop_put(int loop); /* a user less; clears itself */
 void fake_block_power_cut(void);
 

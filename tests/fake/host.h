@@ -39,6 +39,10 @@ void fake_host_unlink(const char *name);
 void fake_host_link_before_unlink(const char *other_name);
 /* The disk below "/pool" dies: nothing that asks it answers, while the kernel's tables do. */
 void fake_host_kill_disk(void);
+/* What is mounted without a device is of one server, so that all has one device number. Whoever
+ * asks it while it is silent hangs, which is counted; the kernel's tables and unmounting do not. */
+void fake_host_silence_server(bool is_silent);
+size_t fake_host_n_hangs(void);
 /* The disk is not mounted at "/pool" (the directory below it is the root filesystem's), or is. */
 void fake_host_unmount_pool(void);
 void fake_host_mount_pool(void);

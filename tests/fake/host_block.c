@@ -332,6 +332,15 @@ static unsigned long magic_of(const char *type)
 					    : TMPFS_MAGIC;
 }
 
+bool fake_hangs(const struct fake_mount *mount, struct err *err)
+{
+	if (!world.is_server_silent || mount->fs != world.remote)
+		return false;
+	world.n_hangs++;
+	(void)err_set(err, ERR_DEADLINE_EXCEEDED, "the server of '%s' is silent", mount->path);
+	return true;
+}
+
 int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *err)
 {
 	int loop = loop_of(path);
@@ -348,6 +357,8 @@ int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *
 	}
 	if (!inode)
 		return 0;
+	if (fake_hangs(mount, err))
+		return -1;
 	*ret_at = (struct host_mount_at){
 		.exists = true,
 		.is_dir = inode->kind == FAKE_DIR,
@@ -383,6 +394,35 @@ static bool has_flag(const char *const *flags, size_t n, const char *flag)
 	return false;
 }
 
+static void add_mount(struct fake_mount *mount, const char *target)
+{
+	(void)snprintf(mount->path, sizeof(mount->path), "%s", target);
+	mount->id = ++world.next_mount;
+	vec_push(&world.mounts, *mount);
+}
+
+static int mount_remote(const char *source, const char *target,
+			const struct host_mount_options *opts, struct err *err)
+{
+	struct fake_mount mount = { .loop = -1, .is_read_only = opts->read_only };
+
+	if (world.is_server_silent) {
+		world.n_hangs++;
+		return err_set(err, ERR_UNAVAILABLE, "mount '%s': no answer", source);
+	}
+	if (!world.remote)
+		world.remote = fake_fs_new(opts->fs, makedev(0, 50), UINT64_C(1) << 40);
+	if (!fake_entry_find(world.remote->root, source))
+		fake_entry_add(world.remote->root, source, fake_inode_new(world.remote, FAKE_DIR),
+			       true);
+	mount.fs = world.remote;
+	mount.root = fake_entry_find(world.remote->root, source)->inode;
+	mount.device = world.remote->device;
+	(void)snprintf(mount.source, sizeof(mount.source), "%s", source);
+	add_mount(&mount, target);
+	return 0;
+}
+
 int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		      const struct host_mount_options *opts, struct err *err)
 {
@@ -393,6 +433,8 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 
 	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0 || check_target(target, &inode, err) < 0)
 		return -1;
+	if (!str_is_equal(opts->fs, "ext4") && !str_is_equal(opts->fs, "xfs"))
+		return mount_remote(device, target, opts, err);
 	backing = i < 0 ? NULL : world.loops[i].backing;
 	if (inode->kind != FAKE_DIR || !backing || !str_is_equal(backing->fs, opts->fs))
 		return err_set(err, ERR_INTERNAL, "mount '%s' at '%s'", device, target);
@@ -407,8 +449,7 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 	mount.root = mount.fs->root;
 	mount.device = mount.fs->device;
 	mount.is_read_only = opts->read_only || has_flag(opts->flags, opts->n_flags, "ro");
-	(void)snprintf(mount.path, sizeof(mount.path), "%s", target);
-	vec_push(&world.mounts, mount);
+	add_mount(&mount, target);
 	return 0;
 }
 
@@ -445,8 +486,9 @@ int host_mount_bind(struct ctx *ctx, const char *source, const char *target, boo
 	mount.loop = from ? from->loop : -1;
 	if (mount.loop >= 0)
 		world.loops[mount.loop].n_users++;
-	(void)snprintf(mount.path, sizeof(mount.path), "%s", target);
-	vec_push(&world.mounts, mount);
+	if (from)
+		memcpy(mount.source, from->source, sizeof(mount.source));
+	add_mount(&mount, target);
 	return 0;
 }
 
@@ -512,6 +554,69 @@ int host_mount_each(dev_t devno, host_mount_fn fn, void *arg, struct err *err)
 			break;
 	}
 	return 0;
+}
+
+static struct host_mountinfo line_of(struct fake_mount *mount)
+{
+	static char root[] = "/";
+
+	return (struct host_mountinfo){
+		.id = mount->id,
+		.device = mount->device,
+		.root = root,
+		.point = mount->path,
+		.fs = mount->fs->type,
+		.source = mount->source,
+		.super_options = root + 1,
+		.read_only = mount->is_read_only,
+	};
+}
+
+int host_mountinfo_each(host_mountinfo_fn fn, void *arg, struct err *err)
+{
+	if (fake_step(err) < 0)
+		return -1;
+	for (size_t i = 2; i < world.mounts.n; i++) {
+		struct fake_mount mount = world.mounts.v[i];
+		struct host_mountinfo info = line_of(&mount);
+
+		if (fn(arg, &info) != 0)
+			break;
+	}
+	return 0;
+}
+
+static int give_line(const struct fake_mount *mount, char **ret_line,
+		     struct host_mountinfo *ret_info)
+{
+	struct fake_mount *copy = xmalloc(sizeof(*copy));
+
+	*copy = *mount;
+	*ret_line = (char *)copy;
+	*ret_info = line_of(copy);
+	return 1;
+}
+
+int host_mountinfo_find_top(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			    struct err *err)
+{
+	size_t i = mount_at(path);
+
+	if (fake_step(err) < 0)
+		return -1;
+	return i ? give_line(&world.mounts.v[i - 1], ret_line, ret_info) : 0;
+}
+
+int host_mountinfo_find_under(const char *path, char **ret_line, struct host_mountinfo *ret_info,
+			      struct err *err)
+{
+	struct fake_mount *mount;
+
+	if (fake_step(err) < 0)
+		return -1;
+	if (!fake_lookup(path, &mount))
+		return 0;
+	return fake_hangs(mount, err) ? -1 : give_line(mount, ret_line, ret_info);
 }
 
 int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct err *err)

@@ -170,6 +170,16 @@ void fake_host_kill_disk(void)
 	world.is_pool_dead = true;
 }
 
+void fake_host_silence_server(bool is_silent)
+{
+	world.is_server_silent = is_silent;
+}
+
+size_t fake_host_n_hangs(void)
+{
+	return world.n_hangs;
+}
+
 void fake_host_remove(const char *name)
 {
 	fake_entry_remove(world.pool->root, name);

@@ -26,6 +26,8 @@ int host_usage_look(const char *path, struct host_usage *ret_usage, struct err *
 		return -1;
 	if (!fake_lookup(path, &mount))
 		return err_set(err, ERR_NOT_FOUND, "look at the usage of '%s'", path);
+	if (fake_hangs(mount, err))
+		return -1;
 	*ret_usage = (struct host_usage){
 		.total_bytes = mount->fs->total_bytes,
 		.used_bytes = mount->fs->total_bytes / 10,
@@ -93,6 +95,8 @@ int host_condition_of_mount(const char *path, struct host_condition *ret, struct
 		return -1;
 	if (!fake_lookup(path, &mount))
 		return err_set(err, ERR_NOT_FOUND, "look at '%s'", path);
+	if (fake_hangs(mount, err))
+		return -1;
 	*ret = (struct host_condition){ mount->fs->is_read_only, mount->fs->is_shut_down };
 	return 0;
 }

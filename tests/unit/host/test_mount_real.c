@@ -145,6 +145,71 @@ TEST(finds_every_mount_of_a_filesystem)
 	place_done(&p);
 }
 
+static void mount_from(struct place *p, const char *source, const char *at)
+{
+	const struct host_mount_options opts = { .fs = "tmpfs" };
+
+	ASSERT_OK(host_mount_device(&p->ctx, source, at, &opts, &p->err), &p->err);
+}
+
+static void assert_top(struct place *p, const char *at, const char *source)
+{
+	struct host_mountinfo info;
+	char *line = NULL;
+	int r = host_mountinfo_find_top(at, &line, &info, &p->err);
+
+	ASSERT_OK(r, &p->err);
+	ASSERT_EQ(r, source != NULL);
+	if (r > 0)
+		ASSERT_STR(info.source, source);
+	free(line);
+}
+
+/* The moved one is older than what it lies on, and the table is in the order of age. */
+TEST(finds_what_is_on_top_whatever_the_order_of_the_table)
+{
+	struct place p;
+
+	place_init(&p);
+	assert_top(&p, p.a, NULL);
+	mount_from(&p, "server:/old", p.b);
+	mount_from(&p, "server:/low", p.a);
+	assert_top(&p, p.a, "server:/low");
+	mount_from(&p, "server:/middle", p.a);
+	ASSERT_EQ(mount(p.b, p.a, NULL, MS_MOVE, NULL), 0);
+	assert_top(&p, p.a, "server:/old");
+	ASSERT_OK(host_mount_umount(&p.ctx, p.a, &p.err), &p.err);
+	assert_top(&p, p.a, "server:/middle");
+	ASSERT_OK(host_mount_umount(&p.ctx, p.a, &p.err), &p.err);
+	assert_top(&p, p.a, "server:/low");
+	place_done(&p);
+}
+
+TEST(tells_what_a_path_lies_on_and_from_where_that_is_mounted)
+{
+	struct place p;
+	struct host_mountinfo info;
+	autofree char *sub = NULL;
+	char *line = NULL;
+	bool is_made;
+
+	place_init(&p);
+	mount_from(&p, "server:/a b", p.a);
+	sub = path_join(p.a, "sub");
+	ASSERT_OK(host_mount_make_target(sub, true, &is_made, &p.err), &p.err);
+	ASSERT_OK(host_mount_bind(&p.ctx, sub, p.b, true, NULL, 0, &p.err), &p.err);
+	ASSERT_EQ(host_mountinfo_find_under(sub, &line, &info, &p.err), 1);
+	ASSERT_STR(info.source, "server:/a b");
+	ASSERT_STR(info.point, p.a);
+	free(line);
+	ASSERT_EQ(host_mountinfo_find_under(p.b, &line, &info, &p.err), 1);
+	ASSERT_STR(info.source, "server:/a b");
+	ASSERT_TRUE(info.read_only && strcmp(info.root, "/sub") == 0);
+	free(line);
+	ASSERT_EQ(host_mountinfo_find_under("/no/such/path", &line, &info, &p.err), 0);
+	place_done(&p);
+}
+
 TEST(does_not_unmount_what_is_busy)
 {
 	struct place p;
@@ -285,6 +350,8 @@ int main(void)
 		UNIT(mounts_read_only),
 		UNIT(binds_with_flags_of_its_own),
 		UNIT(finds_every_mount_of_a_filesystem),
+		UNIT(finds_what_is_on_top_whatever_the_order_of_the_table),
+		UNIT(tells_what_a_path_lies_on_and_from_where_that_is_mounted),
 		UNIT(does_not_unmount_what_is_busy),
 		UNIT(never_mounts_through_a_symlink),
 		UNIT(never_mounts_through_a_symlink_on_the_way),

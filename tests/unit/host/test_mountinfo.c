@@ -21,6 +21,7 @@ TEST(reads_a_line_of_proc)
 			buf, sizeof(buf), &info),
 		  0);
 	ASSERT_EQ(info.device, makedev(98, 12));
+	ASSERT_TRUE(info.id == 36 && info.parent == 35);
 	ASSERT_STR(info.root, "/mnt1");
 	ASSERT_STR(info.point, "/mnt2");
 	ASSERT_STR(info.fs, "ext3");
