@@ -39,6 +39,7 @@ enum backend_cap {
 	BACKEND_GROUP = 1 << 5,          /* group_… */
 	BACKEND_CHANGED_BLOCKS = 1 << 6, /* allocated, changed */
 	BACKEND_MODIFY = 1 << 7,         /* modify; create with limits */
+	BACKEND_MOUNT = 1 << 8,          /* mount, and is_mount_of of the kind; not with ATTACH */
 };
 
 struct backend_info {
@@ -75,7 +76,7 @@ struct backend_spec {
 	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
 	const char *token;   /* vol_token_from_name(name) */
 	uint64_t bytes;      /* multiple of VOL_SIZE_UNIT */
-	const char *fs;      /* "ext4", "xfs", or "" for raw bytes */
+	const char *fs;      /* "ext4", "xfs", or "" for raw bytes and with BACKEND_MOUNT */
 	bool allow_buffered; /* attach may fall back to buffered I/O */
 	bool no_reserve;     /* room for overwriting what snapshots share is not kept free */
 	enum backend_source source_kind;
@@ -89,7 +90,7 @@ struct backend_volume {
 	char token[VOL_TOKEN_MAX];
 	char name[129];
 	uint64_t bytes;
-	char fs[8]; /* as in the spec */
+	char fs[8]; /* as in the spec; with BACKEND_MOUNT the backend's own ("nfs4"), never "" */
 	bool allow_buffered;
 	enum backend_source source_kind; /* as in the spec; what it names may be gone */
 	char source[VOL_TOKEN_MAX];
@@ -171,6 +172,14 @@ struct backend_attach_options {
 		    */
 	bool reader; /* with read_only and hold: not the device that the volume is attached as, but
 			the second, read-only one beside it */
+};
+
+struct backend_mount_options {
+	const char *path;         /* an existing directory, as the kernel names it */
+	const char *const *flags; /* of the capability, but "ro" and "rw" */
+	size_t n_flags;
+	const struct secrets *secrets; /* as in backend_attach_options */
+	const struct strmap *volume_context, *publish_context;
 };
 
 #define BACKEND_NOTE_MAX 4096
@@ -275,6 +284,19 @@ struct backend_ops {
 	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 	/*
+	 * Storage that is no block device here: mounts the volume at the path, read-write, where
+	 * nothing of it is mounted; whole or not at all, also after a kill. The kind's is_mount_of
+	 * (registry.h) has to know the mount and each bind of it. NOT_FOUND; UNAVAILABLE where the
+	 * storage does not answer; INVALID_ARGUMENT names a flag that it does not take.
+	 *
+	 * There is no operation that takes it down: that is umount(2), when the storage is gone,
+	 * too. So the mount has timeouts of its own for what umount has to write, and what serves
+	 * it (a FUSE process) ends with it.
+	 */
+	int (*mount)(struct backend *b, struct ctx *ctx, const char *token,
+		     const struct backend_mount_options *opts, struct err *err);
+
+	/*
 	 * Both NULL: its volumes and snapshots have ids of ours (volume/id.h), made of its identity
 	 * and the token. Else it has handles of its own, such as another driver made: resolve says
 	 * whether id is one and by which token the other operations know it, format_id makes the id
@@ -360,9 +382,12 @@ struct backend_ops {
  */
 enum backend_life { BACKEND_SERVED, BACKEND_RETIRED, BACKEND_LET_GO };
 
+struct backend_kind;
+
 /* First member of every backend's own struct. */
 struct backend {
 	const struct backend_ops *ops;
+	const struct backend_kind *kind; /* registry.c's */
 	unsigned caps;
 	char *pool_name;
 	struct uuid identity;
@@ -402,6 +427,8 @@ int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct
 int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 			struct backend_device *ret_dev, struct err *err);
 int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
+		  const struct backend_mount_options *opts, struct err *err);
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
 		     struct err *err);
 int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,

@@ -260,6 +260,18 @@ int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, s
 	return finish(b, "drop the reader of", token, rc, err);
 }
 
+int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
+		  const struct backend_mount_options *opts, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_MOUNT);
+	rc = begin(b, err) < 0 || check_token(token, err) < 0
+		     ? -1
+		     : b->ops->mount(b, ctx, token, opts, err);
+	return finish(b, "mount", token, rc, err);
+}
+
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
 		     struct err *err)
 {

@@ -28,6 +28,8 @@ struct missing {
 };
 
 struct registry {
+	const struct backend_kind *const *kinds;
+	size_t n_kinds;
 	pthread_mutex_t lock; /* guards all; never held across a call to a backend */
 	VEC(struct backend *) backends;
 	VEC(struct backend *) retired;
@@ -35,12 +37,21 @@ struct registry {
 	unsigned caps; /* of all that were open, and of the kinds of those that are missing */
 };
 
-struct registry *registry_new(void)
+static const struct backend_kind *const all_kinds[] = { &pool_kind, &mem_kind };
+
+struct registry *registry_new_of(const struct backend_kind *const *kinds, size_t n_kinds)
 {
 	struct registry *r = xcalloc(1, sizeof(struct registry));
 
 	pthread_mutex_init(&r->lock, NULL);
+	r->kinds = kinds;
+	r->n_kinds = n_kinds;
 	return r;
+}
+
+struct registry *registry_new(void)
+{
+	return registry_new_of(all_kinds, ARRAY_LEN(all_kinds));
 }
 
 /* Readers lock too. */
@@ -106,6 +117,7 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 {
 	const struct backend_ops *ops = b->ops;
 	bool can_attach = b->caps & BACKEND_ATTACH;
+	bool can_mount = b->caps & BACKEND_MOUNT;
 	bool can_note = b->caps & BACKEND_NOTES;
 	bool can_snapshot = b->caps & BACKEND_SNAPSHOT;
 	bool can_group = b->caps & BACKEND_GROUP;
@@ -118,6 +130,8 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 	       can_attach == (ops->find_reader != NULL) &&
 	       can_attach == (ops->drop_reader != NULL));
 	assert((b->caps & ~kind->caps) == 0 && !ops->resolve == !ops->format_id);
+	assert(can_mount == (ops->mount != NULL) && !(can_mount && can_attach) &&
+	       !(kind->caps & BACKEND_MOUNT) == !kind->is_mount_of);
 	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
 	assert(!(b->caps & BACKEND_GROW) == !ops->grow);
 	assert(!(b->caps & BACKEND_MODIFY) == !ops->modify);
@@ -155,13 +169,12 @@ static void put_missing(struct registry *r, const char *name, const char *where,
 			 .name = xstrdup(name), .where = xstrdup(where), .why = xstrdup(why) }));
 }
 
-static const struct backend_kind *const kinds[] = { &pool_kind, &mem_kind };
-
-static const struct backend_kind *find_kind(const char *name, size_t n, struct err *err)
+static const struct backend_kind *find_kind(const struct backend_kind *const *kinds, size_t n_kinds,
+					    const char *name, size_t n, struct err *err)
 {
 	char known[64] = "";
 
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+	for (size_t i = 0; i < n_kinds; i++) {
 		size_t len = strlen(known);
 
 		if (strlen(kinds[i]->name) == n && memcmp(kinds[i]->name, name, n) == 0)
@@ -179,7 +192,7 @@ void registry_miss(struct registry *r, const struct backend_config *config, cons
 	const struct backend_kind *kind;
 	struct err ignored;
 
-	kind = find_kind(config->kind, strlen(config->kind), &ignored);
+	kind = find_kind(r->kinds, r->n_kinds, config->kind, strlen(config->kind), &ignored);
 	(void)lock(r);
 	r->caps |= kind ? kind->caps : 0;
 	put_missing(r, str_or(config->name, "default"), where_of(config), why);
@@ -240,7 +253,8 @@ int registry_configure(struct arena *a, const char *text, struct backend_config 
 	const struct backend_kind *kind = &pool_kind; /* a bare path is a pool's */
 
 	if (colon)
-		kind = find_kind(text, (size_t)(colon - text), err);
+		kind = find_kind(all_kinds, ARRAY_LEN(all_kinds), text, (size_t)(colon - text),
+				 err);
 	if (!kind)
 		return -1;
 	config->kind = kind->name;
@@ -257,10 +271,11 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	named.name = str_or(config->name, "default");
 	if (registry_check_name(named.name, err) < 0)
 		return -1;
-	kind = find_kind(config->kind, strlen(config->kind), err);
+	kind = find_kind(r->kinds, r->n_kinds, config->kind, strlen(config->kind), err);
 	if (!kind || kind->open(ctx, &named, r, &b, err) < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b, kind);
+	b->kind = kind;
 	b->where = xstrdup(where_of(config));
 	pthread_mutex_init(&b->use_lock, NULL);
 	(void)lock(r);
@@ -338,6 +353,21 @@ struct backend *registry_find_filesystem(const struct registry *r, const struct 
 	return memcmp(fs, &none, sizeof(none)) == 0 ? NULL : find(r, has_filesystem, fs);
 }
 
+/* What a dead pool has mounted here still has to come down, also under a handle of its own. */
+static bool resolve_retired(const struct registry *r, enum vol_kind kind, const char *id,
+			    char ret_token[VOL_TOKEN_MAX])
+{
+	struct registry *shared = lock(r);
+	bool is_found = false;
+	struct err ignored;
+
+	for (size_t i = 0; i < shared->retired.n && !is_found; i++)
+		is_found =
+			backend_resolve(shared->retired.v[i], kind, id, ret_token, &ignored) == 0;
+	unlock(shared);
+	return is_found;
+}
+
 int registry_resolve(const struct registry *r, enum vol_kind kind, const char *id,
 		     struct backend **ret_backend, char ret_token[VOL_TOKEN_MAX], struct err *err)
 {
@@ -352,11 +382,42 @@ int registry_resolve(const struct registry *r, enum vol_kind kind, const char *i
 		*ret_backend = pools.v[i];
 		return 0;
 	}
+	if (resolve_retired(r, kind, id, ret_token)) {
+		*ret_backend = NULL;
+		return 0;
+	}
 	if (vol_id_parse(kind, id, &ours, err) < 0)
 		return -1;
 	memcpy(ret_token, ours.token, sizeof(ours.token));
 	*ret_backend = NULL;
 	return 0;
+}
+
+struct mount_of {
+	const char *token;
+	const struct host_mountinfo *mount;
+};
+
+static bool has_mount(const struct backend *b, const void *what)
+{
+	const struct mount_of *of = what;
+
+	return (b->caps & BACKEND_MOUNT) && b->kind->is_mount_of(b, of->token, of->mount);
+}
+
+bool registry_is_mount_of(const struct registry *r, const struct backend *b, const char *token,
+			  const struct host_mountinfo *mount)
+{
+	struct mount_of of = { token, mount };
+
+	if (b)
+		return has_mount(b, &of);
+	for (size_t i = 0; i < r->n_kinds; i++) {
+		/* what a living pool knows as its own is never another's */
+		if (r->kinds[i]->is_mount_of && r->kinds[i]->is_mount_of(NULL, token, mount))
+			return !find(r, has_mount, &of);
+	}
+	return false;
 }
 
 unsigned registry_caps(const struct registry *r)

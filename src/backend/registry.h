@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "base/arena.h"
+#include "host/mount.h"
 
 #include <stddef.h>
 
@@ -14,6 +15,8 @@
 struct registry;
 
 struct registry *registry_new(void);
+/* Over other kinds than those of the product; both outlive it. */
+struct registry *registry_new_of(const struct backend_kind *const *kinds, size_t n_kinds);
 void registry_free(struct registry *r); /* closes every backend */
 
 /* What the command line asks for: --pool=NAME=KIND:SPEC, --pool-image=FILE --pool-size=BYTES. */
@@ -43,6 +46,14 @@ struct backend_kind {
 	/* As registry_open; others is what is open already. */
 	int (*open)(struct ctx *ctx, const struct backend_config *config,
 		    const struct registry *others, struct backend **ret_backend, struct err *err);
+	/*
+	 * With BACKEND_MOUNT: whether the line of the mount table is of a mount of the volume, by
+	 * what ops->mount gave it (source, type, options), whatever its place is. It asks nothing
+	 * but its arguments. b is NULL if the volume's instance is not open: then by the token
+	 * alone, since what is mounted has to come down all the same.
+	 */
+	bool (*is_mount_of)(const struct backend *b, const char *token,
+			    const struct host_mountinfo *mount);
 };
 /* "KIND:SPEC", or a bare path, which is a pool's, into kind and what goes with it.
  * INVALID_ARGUMENT: no such kind (names those there are), or the kind's own. */
@@ -98,6 +109,10 @@ struct backend *registry_at(const struct registry *r, size_t i);
  */
 int registry_resolve(const struct registry *r, enum vol_kind kind, const char *id,
 		     struct backend **ret_backend, char ret_token[VOL_TOKEN_MAX], struct err *err);
+/* Whether the mount is of this volume of b; with b NULL, of one of an instance that is not open.
+ * Any thread; asks nothing but memory. */
+bool registry_is_mount_of(const struct registry *r, const struct backend *b, const char *token,
+			  const struct host_mountinfo *mount);
 /* The first of this name; several pools may bear one, which is their kind. NULL if none. */
 struct backend *registry_find_name(const struct registry *r, const char *name);
 struct backend *registry_find_identity(const struct registry *r,
