@@ -179,7 +179,7 @@ int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	return r;
 }
 
-static int check_all(const struct backend_volume *vol,
+static int check_all(const struct backend *pool, const struct backend_volume *vol,
 		     const struct csi_validate_volume_capabilities_request *req, struct err *err)
 {
 	struct vol_params params;
@@ -187,7 +187,7 @@ static int check_all(const struct backend_volume *vol,
 	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
 		struct vol_capability cap = req->volume_capabilities[i];
 
-		if (driver_check_capability(vol, &cap, err) < 0)
+		if (driver_check_capability(pool, vol, &cap, err) < 0)
 			return -1;
 	}
 	if (req->mutable_parameters.n > 0)
@@ -211,7 +211,7 @@ int driver_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	if (validate_validate(req, err) < 0 ||
 	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
 		return -1;
-	if (check_all(&vol, req, &why) < 0) {
+	if (check_all(ref.pool, &vol, req, &why) < 0) {
 		ret->message = arena_strdup(ctx->arena, why.msg);
 		return 0;
 	}

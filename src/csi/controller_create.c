@@ -12,6 +12,7 @@
  * DeleteVolume of a volume that is mounted on this node is refused with the place; a device that a
  * killed NodeStage left attached without a mount is in nobody's use and is detached first.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -28,6 +29,7 @@ struct plan {
 	char token[VOL_TOKEN_MAX];
 	const char *fs; /* "" = raw */
 	uint64_t bytes;
+	bool needs_device; /* raw block, or a filesystem that is made on one */
 	struct vol_params params;
 };
 
@@ -91,6 +93,42 @@ static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *n
 		       "parameters: pool: no pool '%s' here; there are: %s", name, known);
 }
 
+static bool needs_device(const struct csi_create_volume_request *req)
+{
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		if (req->volume_capabilities[i].access == VOL_ACCESS_BLOCK ||
+		    !str_is_empty(req->volume_capabilities[i].fs_type))
+			return true;
+	}
+	return false;
+}
+
+static bool can_hold(const struct backend *pool, const struct plan *plan)
+{
+	if (*plan->params.pool && !str_is_equal(plan->params.pool, pool->pool_name))
+		return false;
+	return !plan->needs_device || !(pool->caps & BACKEND_MOUNT);
+}
+
+/* Whatever the topology: a pool that could hold it, as long as one that is missing might not. */
+static int check_any_can(struct csi_driver *d, struct arena *a, const struct plan *plan,
+			 struct err *err)
+{
+	const struct registry_pools pools = registry_pools(d->pools, a);
+	const struct registry_missing *missing;
+
+	for (size_t i = 0; i < pools.n; i++) {
+		if (can_hold(pools.v[i], plan))
+			return 0;
+	}
+	if (!plan->needs_device || pools.n == 0 || registry_missing(d->pools, a, &missing) > 0)
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "volume_capabilities: %s%s has no block devices, which raw block and a "
+		       "named fs_type need; ask for a mount without fs_type",
+		       *plan->params.pool ? "pool " : "what is served here", plan->params.pool);
+}
+
 static int make_plan(struct csi_driver *d, struct ctx *ctx,
 		     const struct csi_create_volume_request *req, struct plan *ret_plan,
 		     struct err *err)
@@ -111,6 +149,9 @@ static int make_plan(struct csi_driver *d, struct ctx *ctx,
 		return -1;
 	if (*plan.params.pool && !registry_find_name(d->pools, plan.params.pool))
 		return refuse_pool_name(d, ctx->arena, plan.params.pool, err);
+	plan.needs_device = needs_device(req);
+	if (check_any_can(d, ctx->arena, &plan, err) < 0)
+		return -1;
 	vol_token_from_name(req->name, plan.token);
 	*ret_plan = plan;
 	return 0;
@@ -121,9 +162,7 @@ static bool is_pool_allowed(struct csi_driver *d, struct arena *a, const struct 
 {
 	struct vol_topology place = driver_pool_topology(d, a, pool);
 
-	if (*plan->params.pool && !str_is_equal(plan->params.pool, pool->pool_name))
-		return false;
-	return vol_topology_allows(wanted, &place);
+	return can_hold(pool, plan) && vol_topology_allows(wanted, &place);
 }
 
 /* What the pool must lie in: requisite, else preferred, which then may be left for any other
@@ -297,6 +336,9 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 		return -1;
 	if (!pool && choose_pool(d, ctx, req, plan, &pool, err) < 0)
 		return -1;
+	assert(pool);
+	if (pool->caps & BACKEND_MOUNT)
+		spec.fs = "";
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	if (backend_create(pool, ctx, &spec, &vol, err) < 0) /* it names the pool and the token */
@@ -334,8 +376,9 @@ static int check_unused(struct ctx *ctx, const struct node_state *state, struct 
 	if (path)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
-			"volume '%s' is in use on this node: staged or published at '%s' as %s",
-			state->ref.token, path, state->device.path);
+			"volume '%s' is in use on this node: staged or published at '%s'%s%s",
+			state->ref.token, path, state->device.path[0] ? " as " : "",
+			state->device.path);
 	return 0;
 }
 
@@ -348,7 +391,7 @@ static int delete_in_pool(struct csi_driver *d, struct ctx *ctx, const struct cs
 		return -1;
 	if (state.is_attached) {
 		if (check_unused(ctx, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-		    backend_detach(ref->pool, ctx, ref->token, err) < 0)
+		    node_detach(ctx, &state, err) < 0)
 			return -1;
 	}
 	if (ctx_check(ctx, err) < 0)

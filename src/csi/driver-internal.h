@@ -6,6 +6,7 @@
 #include "csi/driver.h"
 #include "csi/inflight.h"
 #include "csi/note.h"
+#include "host/loopdev.h"
 #include "host/mount.h"
 #include "volume/id.h"
 
@@ -51,10 +52,10 @@ int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err);
 
-/* Whether a volume made as vol (its fs, or raw) can be used so; *cap gets the volume's filesystem
- * if it names none. */
-int driver_check_capability(const struct backend_volume *vol, struct vol_capability *cap,
-			    struct err *err);
+/* Whether a volume of the pool made as vol (its fs, or raw) can be used so; *cap gets the volume's
+ * filesystem if it names none. */
+int driver_check_capability(const struct backend *pool, const struct backend_volume *vol,
+			    struct vol_capability *cap, struct err *err);
 
 /* The topology of one pool, in the arena. */
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
@@ -70,24 +71,85 @@ int driver_resolve_path(struct csi_driver *d, struct ctx *ctx, const char *field
 /* node_state.c: what is true of a volume on this node right now. */
 struct node_state {
 	struct csi_ref ref;
-	bool is_attached;
-	struct backend_device device; /* valid if attached */
+	const struct node_way *way;
+	const struct registry *pools;
+	bool is_attached;             /* it is here: as a device, or mounted where it has none */
+	struct backend_device device; /* valid if attached, and not with BACKEND_MOUNT */
 	bool has_reader;
 	struct backend_device reader; /* raw block: what read-only targets are of */
 	struct note note;
 };
-/* Whether the volume is staged here: noted so, and a device is attached. For lists; false in doubt.
- */
+/* Whether the volume is staged here: noted so, and it is attached. For lists; false in doubt. */
 bool node_state_is_in_use(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref);
-/* Reads device and note; a pool without devices or notes has none. */
+/* Reads what is here and the note; a pool without devices, mounts or notes has none. */
 int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
 		    struct node_state *ret, struct err *err);
+int node_state_load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
+			 struct err *err);
 int node_state_save_note(struct csi_driver *d, struct ctx *ctx, const struct node_state *state,
 			 struct err *err);
 
-/* Whether what is at the path is a mount of this very volume: of its filesystem, or of its device
- * node (block). */
-bool node_is_mount_of(const struct node_state *state, const struct host_mount_at *at);
+/* What is at a path, and what of it is of this very volume. */
+struct node_at {
+	struct host_mount_at at;
+	bool is_on_volume; /* it lies on its filesystem, or is its device node (block) */
+	bool is_mount;     /* and is a mount of it */
+};
+struct node_staging {
+	const struct csi_node_stage_volume_request *req;
+	const struct vol_capability *cap;
+};
+/* What the kernel alone tells of a volume whose pool does not answer. */
+struct node_blind {
+	bool is_blind; /* the note is not known */
+	struct host_loop_seen seen;
+	struct host_loop_seen brother; /* if state.has_reader */
+};
+
+/*
+ * How volumes of a pool come to paths and go from there: all that differs between pools which give
+ * block devices (node_device.c) and those that mount by themselves (node_mount.c, BACKEND_MOUNT).
+ * Whatever goes down asks nothing of the pool that may be broken.
+ */
+struct node_way {
+	/* Fills is_attached and, if it is, what goes with it and the note. */
+	int (*load)(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
+		    struct err *err);
+	int (*look)(const struct node_state *state, const char *path, struct node_at *ret_at,
+		    struct err *err);
+	/* The same of what shall go, whose storage may be silent. */
+	int (*look_down)(const struct node_state *state, const char *path, struct node_at *ret_at,
+			 struct err *err);
+	int (*each_mount)(const struct node_state *state, host_mount_fn fn, void *arg,
+			  struct err *err);
+	/* Staging: attach, then the note is written, then mount. *ret_mounted also where it fails
+	 * afterwards. */
+	int (*attach)(struct ctx *ctx, struct node_state *state, const struct node_staging *what,
+		      struct err *err);
+	int (*mount)(struct ctx *ctx, const struct node_state *state,
+		     const struct node_staging *what, bool *ret_mounted, struct err *err);
+	/* A staging mount that was found: ends what a kill left. NULL: nothing to do. */
+	int (*settle)(struct ctx *ctx, const struct node_state *state, const char *path,
+		      struct err *err);
+	/* NULL: nothing is left once it is unmounted. */
+	int (*detach)(struct ctx *ctx, const struct node_state *state, struct err *err);
+	/* Whether what is staged at the path still is well enough to be published. */
+	int (*check_staged)(const struct node_state *state, const char *path, const char *volume_id,
+			    bool read_only, struct err *err);
+	/* Down without the pool: 1 and state and blind filled, or 0; and its detach. */
+	int (*find_blind)(struct csi_driver *d, struct ctx *ctx, const char *path,
+			  struct node_state *state, struct node_blind *blind, struct err *err);
+	int (*detach_blind)(const struct node_state *state, const struct node_blind *blind,
+			    struct err *err);
+};
+extern const struct node_way node_way_device, node_way_mount;
+
+/* way->look. */
+int node_look(const struct node_state *state, const char *path, struct node_at *ret_at,
+	      struct err *err);
+int node_detach(struct ctx *ctx, const struct node_state *state, struct err *err);
+/* The capability's flags without "ro" and "rw", which belong to the workload's mounts. */
+struct host_mount_options node_staging_options(struct arena *a, const struct vol_capability *cap);
 
 /* One of the paths where the volume is mounted that belongs to what. */
 enum node_mounts {
@@ -113,8 +175,6 @@ int node_compare_capability(const struct node_state *state, const char *path,
 
 /* Every mount of it, of the reader too. fn ≠0 stops. */
 int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err);
-/* Whether the device number is its device's or its reader's. */
-bool node_is_device_of(const struct node_state *state, dev_t devno);
 /* Lets go of the reader when it is mounted nowhere any more. */
 int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err);
 

@@ -143,9 +143,32 @@ int driver_resolve_path(struct csi_driver *d, struct ctx *ctx, const char *field
 	return 0;
 }
 
-int driver_check_capability(const struct backend_volume *vol, struct vol_capability *cap,
-			    struct err *err)
+/* Its filesystem is the storage's own, which the CO can only name or leave open. */
+static int check_without_device(const struct backend *pool, const struct backend_volume *vol,
+				struct vol_capability *cap, struct err *err)
 {
+	struct vol_capability any_fs = *cap;
+
+	if (cap->access == VOL_ACCESS_BLOCK)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume_capability.block: pool '%s' (%s) has no block devices; use "
+			       "volumeMode Filesystem, or a class of another pool",
+			       pool->pool_name, pool->ops->name);
+	if (!str_is_empty(cap->fs_type) && !str_is_equal(cap->fs_type, vol->fs))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "volume_capability.mount.fs_type: '%.64s' is asked, the volume has "
+			       "%s",
+			       cap->fs_type, vol->fs);
+	any_fs.fs_type = "";
+	cap->fs_type = vol->fs;
+	return vol_capability_check(&any_fs, err);
+}
+
+int driver_check_capability(const struct backend *pool, const struct backend_volume *vol,
+			    struct vol_capability *cap, struct err *err)
+{
+	if (pool->caps & BACKEND_MOUNT)
+		return check_without_device(pool, vol, cap, err);
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return vol_capability_check(cap, err);
 	if (str_is_empty(vol->fs))

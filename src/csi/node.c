@@ -96,7 +96,7 @@ int driver_node_get_volume_stats(void *impl, struct ctx *ctx,
 				 struct csi_node_get_volume_stats_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct host_mount_at at;
+	struct node_at is;
 	struct node_state state;
 	struct backend_volume vol;
 	const char *path = req->volume_path;
@@ -109,18 +109,16 @@ int driver_node_get_volume_stats(void *impl, struct ctx *ctx,
 		return refuse_path(req->volume_id, path, err);
 	if (driver_resolve_path(d, ctx, "volume_path", path, &path, err) < 0 ||
 	    node_state_load(d, ctx, &ref, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    host_mount_look(path, &at, err) < 0)
+	    node_look(&state, path, &is, err) < 0)
 		return -1;
-	if (!state.is_attached || !at.exists)
+	if (!is.is_on_volume || is.at.is_symlink)
 		return refuse_path(req->volume_id, path, err);
-	if (at.is_block_device && node_is_device_of(&state, at.rdev)) {
+	if (is.at.is_block_device) {
 		put_usage(ctx->arena,
 			  &(struct csi_volume_usage){ .unit = CSI_VOLUME_USAGE_UNIT_BYTES,
 						      .total = vol.bytes },
 			  1, ret);
 		return 0;
 	}
-	if (at.is_block_device || at.is_symlink || at.device != state.device.devno)
-		return refuse_path(req->volume_id, path, err);
 	return stat_filesystem(ctx->arena, path, ret, err);
 }

@@ -28,7 +28,6 @@
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
 #include "host/blockdev.h"
-#include "host/condition.h"
 #include "host/fs.h"
 
 #define UNDO_NS (30 * NS_PER_S)
@@ -59,9 +58,9 @@ static int prove_staging(const struct publish *p, const struct node_state *state
 {
 	const char *path = p->req->staging_target_path;
 	const struct note *note = &state->note;
-	struct host_mount_at at;
+	struct node_at is;
 
-	if (host_mount_look(path, &at, err) < 0)
+	if (node_look(state, path, &is, err) < 0)
 		return -1;
 	if (p->is_block) {
 		if (!state->is_attached || !note->is_staged || !note->is_block ||
@@ -70,36 +69,13 @@ static int prove_staging(const struct publish *p, const struct node_state *state
 				       "volume '%s' is not staged as a block device at "
 				       "staging_target_path '%.200s'",
 				       p->req->volume_id, path);
-	} else if (!node_is_mount_of(state, &at)) {
+	} else if (!is.is_mount) {
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "staging_target_path '%.200s' is not a mount of volume '%s'; stage "
 			       "it first",
 			       path, p->req->volume_id);
 	}
 	return node_compare_capability(state, path, &p->cap, ERR_FAILED_PRECONDITION, err);
-}
-
-/* A filesystem that went read-only can be read from, and no more; it does not say so to a workload
- * that is told that it may write. */
-static int check_condition(const struct publish *p, const struct node_state *state, struct err *err)
-{
-	const char *path = p->req->staging_target_path;
-	struct host_condition is;
-
-	if (p->is_block)
-		return 0;
-	if (host_condition_of_mount(path, &is, err) < 0)
-		return -1;
-	if (!is.is_shut_down && (!is.is_read_only || p->read_only))
-		return 0;
-	return err_set(
-		err, ERR_FAILED_PRECONDITION,
-		"the filesystem of volume '%s' (on '%s') %s after an error, the kernel's log says "
-		"which; take the volume down on this node, then run 'cleat ctl volume check "
-		"--pool=DIR %s' there, DIR being that of pool '%s'",
-		p->req->volume_id, state->device.path,
-		is.is_shut_down ? "was shut down" : "went read-only", p->req->volume_id,
-		state->ref.pool->pool_name);
 }
 
 static int see_entry(void *arg, const char *name, bool is_regular)
@@ -180,13 +156,15 @@ static int look_at_target(const struct publish *p, const struct node_state *stat
 	const char *path = p->req->target_path;
 	const struct note_target *known = note_find(&state->note, note_hash_path(path));
 	struct host_mount_at at;
+	struct node_at is;
 
-	if (host_mount_look(path, &at, err) < 0)
+	if (node_look(state, path, &is, err) < 0)
 		return -1;
+	at = is.at;
 	if (at.is_symlink)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "target_path: '%.300s' is a symbolic link", path);
-	if (node_is_mount_of(state, &at)) {
+	if (is.is_mount) {
 		if (at.is_block_device != p->is_block || at.is_read_only != p->read_only ||
 		    (known && known->args != p->args))
 			return err_set(err, ERR_ALREADY_EXISTS,
@@ -285,7 +263,7 @@ static int bind_target(struct ctx *ctx, const struct publish *p, const struct no
 	const struct backend_device *device =
 		is_of_reader(p, state) ? &state->reader : &state->device;
 	const char *source = p->is_block ? device->path : p->req->staging_target_path;
-	struct host_mount_at at;
+	struct node_at is;
 	const char **flags;
 	size_t n = list_flags(ctx->arena, p, &flags);
 
@@ -293,10 +271,10 @@ static int bind_target(struct ctx *ctx, const struct publish *p, const struct no
 	    host_mount_bind(ctx, source, p->req->target_path, p->read_only, flags, n, err) < 0)
 		return -1;
 	*ret_bound = true;
-	if (host_mount_look(p->req->target_path, &at, err) < 0)
+	if (node_look(state, p->req->target_path, &is, err) < 0)
 		return -1;
-	if (!node_is_mount_of(state, &at) || at.is_block_device != p->is_block ||
-	    (p->is_block && at.rdev != device->devno))
+	if (!is.is_mount || is.at.is_block_device != p->is_block ||
+	    (p->is_block && is.at.rdev != device->devno))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "volume '%s' went away from '%.200s' while it was being published",
 			       p->req->volume_id, p->req->staging_target_path);
@@ -372,14 +350,16 @@ static int publish(struct csi_driver *d, struct ctx *ctx,
 	int r;
 
 	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
-	    driver_check_capability(&vol, &p.cap, err) < 0 ||
+	    driver_check_capability(ref.pool, &vol, &p.cap, err) < 0 ||
 	    node_state_load(d, ctx, &ref, &state, err) < 0)
 		return -1;
 	p.is_block = p.cap.access == VOL_ACCESS_BLOCK;
 	p.read_only = req->readonly || vol_mode_is_reader_only(p.cap.mode) ||
 		      (!p.is_block && has_flag(&p.cap, "ro"));
 	p.args = note_hash_publish(&p.cap, req->readonly);
-	if (prove_staging(&p, &state, err) < 0 || check_condition(&p, &state, err) < 0)
+	if (prove_staging(&p, &state, err) < 0 ||
+	    (!p.is_block && state.way->check_staged(&state, req->staging_target_path,
+						    req->volume_id, p.read_only, err) < 0))
 		return -1;
 	r = look_at_target(&p, &state, err);
 	if (r != 0)

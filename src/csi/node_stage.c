@@ -2,11 +2,9 @@
 /*
  * NodeStageVolume (its opposite is in node_down.c).
  *
- *   look → attach → note → condition → mount → settle          (raw block: look → attach → note)
+ *   look → attach → note → mount                    (raw block: look → attach → note)
  *
- * A filesystem whose superblock says that errors were found is not mounted: ext4 would take more
- * writes, and lose more. It is looked at again after the mount, since ext4 learns only from its
- * journal what happened last. Repair is a person's decision (cleat ctl volume check).
+ * What attaching and mounting are is node_way's.
  *
  * A SIGKILL between any two steps leaves something that the same call, or the opposite one, finds
  * by looking: a device found by its backing file, a mount found by its device. The note is written
@@ -25,7 +23,6 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
-#include "host/condition.h"
 
 #define UNDO_NS (30 * NS_PER_S)
 
@@ -45,12 +42,6 @@ static int check_staging_dir(const char *path, const struct host_mount_at *at, s
 	return 0;
 }
 
-static int settle(struct ctx *ctx, const struct node_state *state, const char *path,
-		  struct err *err)
-{
-	return backend_settle(state->ref.pool, ctx, state->ref.token, path, err);
-}
-
 /*
  * What is there already: 1 = staged as asked, 0 = free to stage, -1 = in the way. A kill between
  * mount and settle is mended here.
@@ -60,27 +51,28 @@ static int look_before_stage(struct csi_driver *d, struct ctx *ctx,
 			     const struct vol_capability *cap, struct node_state *state,
 			     struct err *err)
 {
-	struct host_mount_at at;
+	struct node_at is;
 	const char *staged_at;
 
-	if (host_mount_look(req->staging_target_path, &at, err) < 0 ||
-	    check_staging_dir(req->staging_target_path, &at, err) < 0 ||
+	if (node_look(state, req->staging_target_path, &is, err) < 0 ||
+	    check_staging_dir(req->staging_target_path, &is.at, err) < 0 ||
 	    node_find_staging(state, ctx, &staged_at, err) < 0 ||
 	    (staged_at && node_compare_capability(state, req->staging_target_path, cap,
 						  ERR_ALREADY_EXISTS, err) < 0))
 		return -1;
-	if (node_is_mount_of(state, &at)) {
+	if (is.is_mount) {
 		if (cap->access == VOL_ACCESS_BLOCK)
 			return err_set(err, ERR_ALREADY_EXISTS,
 				       "volume '%s' is staged at '%.200s' as a mount",
 				       req->volume_id, req->staging_target_path);
 		note_stage(&state->note, req->staging_target_path, cap);
 		if (node_state_save_note(d, ctx, state, err) < 0 ||
-		    settle(ctx, state, req->staging_target_path, err) < 0)
+		    (state->way->settle &&
+		     state->way->settle(ctx, state, req->staging_target_path, err) < 0))
 			return -1;
 		return 1;
 	}
-	if (at.is_mount_root)
+	if (is.at.is_mount_root)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "staging_target_path: something that is not volume '%s' is mounted "
 			       "at '%.200s'",
@@ -93,8 +85,7 @@ static int look_before_stage(struct csi_driver *d, struct ctx *ctx,
 		       req->volume_id, staged_at);
 }
 
-/* "ro" and "rw" belong to the workload's mounts. */
-static struct host_mount_options staging_options(struct arena *a, const struct vol_capability *cap)
+struct host_mount_options node_staging_options(struct arena *a, const struct vol_capability *cap)
 {
 	const char **flags = arena_array(a, cap->n_mount_flags, sizeof(*flags));
 	size_t n = 0;
@@ -122,7 +113,7 @@ static void undo_stage(struct csi_driver *d, struct node_state *state, const cha
 	if (is_undone) {
 		note_unstage(&state->note);
 		if (node_state_save_note(d, &ctx, state, &err) < 0 ||
-		    backend_detach(state->ref.pool, &ctx, state->ref.token, &err) < 0)
+		    node_detach(&ctx, state, &err) < 0)
 			is_undone = false;
 	}
 	if (!is_undone)
@@ -131,69 +122,20 @@ static void undo_stage(struct csi_driver *d, struct node_state *state, const cha
 	ctx_done(&ctx);
 }
 
-/* err says what is wrong. */
-static int refuse_damaged(const struct node_state *state, const char *fs, struct err *err)
-{
-	struct err why = *err;
-	char id[VOL_ID_MAX];
-
-	backend_format_id(state->ref.pool, VOL_KIND_VOLUME, state->ref.token, id);
-	return err_set(
-		err, ERR_FAILED_PRECONDITION,
-		"volume '%s' is not mounted before its %s is repaired (%.200s); run 'cleat ctl "
-		"volume check --pool=DIR %s' on this node, DIR being that of pool '%s'",
-		id, fs, why.msg, id, state->ref.pool->pool_name);
-}
-
-static int check_condition(const struct node_state *state, const char *fs, struct err *err)
-{
-	bool has_errors = false;
-
-	if (host_condition_of_device(state->device.path, fs, &has_errors, err) < 0)
-		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;
-	if (!has_errors)
-		return 0;
-	(void)err_set(err, ERR_DATA_LOSS, "its superblock records errors");
-	return refuse_damaged(state, fs, err);
-}
-
-static int mount_staging(struct ctx *ctx, const struct node_state *state,
-			 const struct vol_capability *cap, const char *path, bool *ret_mounted,
-			 struct err *err)
-{
-	struct host_mount_options opts = staging_options(ctx->arena, cap);
-
-	if (ctx_check(ctx, err) < 0 || check_condition(state, cap->fs_type, err) < 0)
-		return -1;
-	if (host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
-		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, cap->fs_type, err) : -1;
-	*ret_mounted = true;
-	if (check_condition(state, cap->fs_type, err) < 0)
-		return -1;
-	return settle(ctx, state, path, err);
-}
-
 static int stage_new(struct csi_driver *d, struct ctx *ctx,
 		     const struct csi_node_stage_volume_request *req,
 		     const struct vol_capability *cap, struct node_state *state, struct err *err)
 {
-	bool is_block = cap->access == VOL_ACCESS_BLOCK;
-	struct backend_attach_options opts = { .secrets = &req->secrets,
-					       .volume_context = &req->volume_context,
-					       .publish_context = &req->publish_context,
-					       .hold = is_block,
-					       .read_only = is_block &&
-							    vol_mode_is_reader_only(cap->mode) };
+	const struct node_staging what = { req, cap };
 	bool is_mounted = false;
 
-	if (ctx_check(ctx, err) < 0 ||
-	    backend_attach(state->ref.pool, ctx, state->ref.token, &opts, &state->device, err) < 0)
+	if (ctx_check(ctx, err) < 0 || state->way->attach(ctx, state, &what, err) < 0)
 		return -1;
 	state->is_attached = true;
 	note_stage(&state->note, req->staging_target_path, cap);
 	if (node_state_save_note(d, ctx, state, err) == 0 &&
-	    (is_block ||
-	     mount_staging(ctx, state, cap, req->staging_target_path, &is_mounted, err) == 0))
+	    (cap->access == VOL_ACCESS_BLOCK ||
+	     state->way->mount(ctx, state, &what, &is_mounted, err) == 0))
 		return 0;
 	undo_stage(d, state, req->staging_target_path, is_mounted);
 	return -1;
@@ -209,13 +151,8 @@ static int stage(struct csi_driver *d, struct ctx *ctx,
 	int r;
 
 	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
-	    driver_check_capability(&vol, &cap, err) < 0)
-		return -1;
-	if (!(ref.pool->caps & BACKEND_ATTACH))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "pool '%s' (%s) has no block devices to stage", ref.pool->pool_name,
-			       ref.pool->ops->name);
-	if (node_state_load(d, ctx, &ref, &state, err) < 0)
+	    driver_check_capability(ref.pool, &vol, &cap, err) < 0 ||
+	    node_state_load(d, ctx, &ref, &state, err) < 0)
 		return -1;
 	r = look_before_stage(d, ctx, req, &cap, &state, err);
 	if (r < 0)

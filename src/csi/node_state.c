@@ -2,16 +2,16 @@
 /*
  * What is true of a volume on this node: never remembered, always asked. The device comes from the
  * backend, which finds it by the backing file; mounts come from the kernel; the note only adds what
- * neither can tell, and counts only for a device that is attached now. So after a reboot, a SIGKILL
- * or an unmount by hand there is nothing to repair.
+ * neither can tell, and counts only for what is attached or mounted now. So after a reboot, a
+ * SIGKILL or an unmount by hand there is nothing to repair.
  */
 #include <string.h>
 
 #include "base/str.h"
 #include "csi/driver-internal.h"
 
-static int load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
-		     struct err *err)
+int node_state_load_note(struct csi_driver *d, struct ctx *ctx, struct node_state *state,
+			 struct err *err)
 {
 	char text[BACKEND_NOTE_MAX + 1];
 
@@ -29,40 +29,22 @@ bool node_state_is_in_use(struct csi_driver *d, struct ctx *ctx, const struct cs
 	struct err ignored;
 
 	/* The note first: it costs one look at the volume's file, the device a search. */
-	if (load_note(d, ctx, &state, &ignored) < 0 ||
+	if (node_state_load_note(d, ctx, &state, &ignored) < 0 ||
 	    (!state.note.is_staged && state.note.n_targets == 0))
 		return false;
 	return node_state_load(d, ctx, ref, &state, &ignored) == 0 && state.is_attached;
 }
 
-/* Of raw volumes, or when the note does not say. */
-static int find_reader(struct ctx *ctx, struct node_state *state, struct err *err)
-{
-	int r;
-
-	if (state->note.is_staged && !state->note.is_block)
-		return 0;
-	r = backend_find_reader(state->ref.pool, ctx, state->ref.token, &state->reader, err);
-	if (r < 0 && err->code != ERR_NOT_FOUND)
-		return -1;
-	state->has_reader = r == 0;
-	return 0;
-}
-
 int node_state_load(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
 		    struct node_state *ret, struct err *err)
 {
-	struct node_state state = { .ref = *ref };
+	struct node_state state = {
+		.ref = *ref,
+		.way = ref->pool->caps & BACKEND_MOUNT ? &node_way_mount : &node_way_device,
+		.pools = d->pools,
+	};
 
-	if (ref->pool->caps & BACKEND_ATTACH) {
-		int r = backend_find_device(ref->pool, ctx, ref->token, &state.device, err);
-
-		if (r < 0 && err->code != ERR_NOT_FOUND)
-			return -1;
-		state.is_attached = r == 0;
-	}
-	if (state.is_attached &&
-	    (load_note(d, ctx, &state, err) < 0 || find_reader(ctx, &state, err) < 0))
+	if (state.way->load(d, ctx, &state, err) < 0)
 		return -1;
 	*ret = state;
 	return 0;
@@ -79,19 +61,20 @@ int node_state_save_note(struct csi_driver *d, struct ctx *ctx, const struct nod
 	return backend_note_set(state->ref.pool, ctx, state->ref.token, text, err);
 }
 
-bool node_is_mount_of(const struct node_state *state, const struct host_mount_at *at)
+int node_look(const struct node_state *state, const char *path, struct node_at *ret_at,
+	      struct err *err)
 {
-	if (!state->is_attached || !at->exists || !at->is_mount_root)
-		return false;
-	if (at->is_block_device)
-		return node_is_device_of(state, at->rdev);
-	return at->device == state->device.devno;
+	return state->way->look(state, path, ret_at, err);
 }
 
-bool node_is_device_of(const struct node_state *state, dev_t devno)
+int node_detach(struct ctx *ctx, const struct node_state *state, struct err *err)
 {
-	return (state->is_attached && devno == state->device.devno) ||
-	       (state->has_reader && devno == state->reader.devno);
+	return state->way->detach ? state->way->detach(ctx, state, err) : 0;
+}
+
+int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err)
+{
+	return state->is_attached ? state->way->each_mount(state, fn, arg, err) : 0;
 }
 
 static bool is_listed(const char *list, const char *flag, size_t n)
@@ -194,32 +177,6 @@ static int match_mount(void *arg, const char *path, bool read_only)
 	return 1;
 }
 
-struct each_mount {
-	host_mount_fn fn;
-	void *arg;
-	bool is_stopped;
-};
-
-static int pass_on(void *arg, const char *path, bool read_only)
-{
-	struct each_mount *each = arg;
-	int r = each->fn(each->arg, path, read_only);
-
-	each->is_stopped = r != 0;
-	return r;
-}
-
-int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err)
-{
-	struct each_mount each = { .fn = fn, .arg = arg };
-
-	if (state->is_attached && host_mount_each(state->device.devno, pass_on, &each, err) < 0)
-		return -1;
-	if (state->has_reader && !each.is_stopped)
-		return host_mount_each(state->reader.devno, pass_on, &each, err);
-	return 0;
-}
-
 int node_find_mount(const struct node_state *state, struct ctx *ctx, enum node_mounts what,
 		    const char *except, const char **ret_path, struct err *err)
 {
@@ -242,31 +199,5 @@ int node_find_staging(const struct node_state *state, struct ctx *ctx, const cha
 	if (!state->note.is_block)
 		return node_find_mount(state, ctx, NODE_MOUNT_STAGING, NULL, ret_path, err);
 	*ret_path = arena_strdup(ctx->arena, str_or(state->note.staging_text, "(unknown path)"));
-	return 0;
-}
-
-static int stop_at_once(void *arg, const char *path, bool read_only)
-{
-	bool *is_found = arg;
-
-	(void)path;
-	(void)read_only;
-	*is_found = true;
-	return 1;
-}
-
-int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err)
-{
-	bool is_mounted = false;
-
-	if (!state->has_reader)
-		return 0;
-	if (host_mount_each(state->reader.devno, stop_at_once, &is_mounted, err) < 0)
-		return -1;
-	if (is_mounted)
-		return 0;
-	if (backend_drop_reader(state->ref.pool, ctx, state->ref.token, err) < 0)
-		return -1;
-	state->has_reader = false;
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "host/mount.h"
 
 static struct fixture the;
+static const struct backend_kind *kind; /* NULL: the product's, of which a pool is opened */
 
 const struct vol_capability cap_mount = { .access = VOL_ACCESS_MOUNT,
 					  .mode = VOL_MODE_SINGLE_NODE_MULTI_WRITER,
@@ -23,9 +24,10 @@ static void keep_quiet(void *arg, const char *line)
 
 void fixture_start(struct fixture *f)
 {
-	struct backend_config config = {
-		.kind = "pool", .name = "disk", .dir = "/pool", .reserve_bytes = 100 * MIB
-	};
+	struct backend_config config = { .kind = kind ? kind->name : "pool",
+					 .name = "disk",
+					 .dir = "/pool",
+					 .reserve_bytes = 100 * MIB };
 	struct csi_driver_options opts = { .name = "d.test",
 					   .version = "1",
 					   .node_id = "n1",
@@ -33,7 +35,7 @@ void fixture_start(struct fixture *f)
 					   .serve_node = true };
 
 	ctx_init(&f->ctx, 0);
-	f->pools = registry_new();
+	f->pools = kind ? registry_new_of(&kind, 1) : registry_new();
 	ASSERT_OK(registry_open(f->pools, &f->ctx, &config, &f->err), &f->err);
 	opts.pools = f->pools;
 	ASSERT_OK(csi_driver_new(&opts, &f->driver, &f->err), &f->err);
@@ -44,6 +46,12 @@ void fixture_stop(struct fixture *f)
 {
 	csi_driver_free(f->driver);
 	registry_free(f->pools);
+}
+
+struct fixture *fixture_begin_with(const struct backend_kind *with)
+{
+	kind = with;
+	return fixture_begin();
 }
 
 struct fixture *fixture_begin(void)
@@ -64,6 +72,7 @@ void fixture_end(struct fixture *f)
 	ctx_done(&f->ctx);
 	ASSERT_EQ(fake_host_n_fds(), 0);
 	fake_host_reset(0);
+	kind = NULL;
 	log_set_sink(NULL, NULL);
 }
 

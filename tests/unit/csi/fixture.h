@@ -23,6 +23,8 @@ struct fixture {
 };
 
 struct fixture *fixture_begin(void);
+/* The pool "disk" is of another kind, the only one that there is. */
+struct fixture *fixture_begin_with(const struct backend_kind *kind);
 void fixture_end(struct fixture *f);
 /* A second pool, "ram", of the mem backend. */
 void fixture_add_mem(struct fixture *f, uint64_t bytes);

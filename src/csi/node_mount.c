@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way of storage that has no block device here, such as a network filesystem: the backend
+ * mounts (BACKEND_MOUNT), everything else is ours.
+ *
+ * Which mounts are the volume's is asked of the mount table, line by line: the kernel says what
+ * each is mounted from, and the backend's kind whether that is the volume. A device number would
+ * not do, since all volumes of one server may share one. Nothing is left of a volume when its last
+ * mount is gone, so there is nothing to attach, to settle or to detach.
+ *
+ * On the way up the path is looked at as the kernel resolves it, and so the storage must answer. On
+ * the way down nothing but the table is asked as long as something of the volume is mounted there:
+ * a look at a mount whose server is silent would hang, and the target with it.
+ */
+#include <stdlib.h>
+
+#include "csi/driver-internal.h"
+
+static bool is_line_of(const struct node_state *state, const struct host_mountinfo *info)
+{
+	return registry_is_mount_of(state->pools, state->ref.pool, state->ref.token, info);
+}
+
+struct each_line {
+	const struct node_state *state;
+	host_mount_fn fn;
+	void *arg;
+};
+
+static int match_line(void *arg, const struct host_mountinfo *info)
+{
+	const struct each_line *each = arg;
+
+	if (!is_line_of(each->state, info))
+		return 0;
+	return each->fn(each->arg, info->point, info->read_only);
+}
+
+static int each_mount(const struct node_state *state, host_mount_fn fn, void *arg, struct err *err)
+{
+	struct each_line each = { .state = state, .fn = fn, .arg = arg };
+
+	return host_mountinfo_each(match_line, &each, err);
+}
+
+static int stop_at_once(void *arg, const char *path, bool read_only)
+{
+	bool *is_found = arg;
+
+	(void)path;
+	(void)read_only;
+	*is_found = true;
+	return 1;
+}
+
+static int load(struct csi_driver *d, struct ctx *ctx, struct node_state *state, struct err *err)
+{
+	if (each_mount(state, stop_at_once, &state->is_attached, err) < 0)
+		return -1;
+	return state->is_attached ? node_state_load_note(d, ctx, state, err) : 0;
+}
+
+static int look(const struct node_state *state, const char *path, struct node_at *ret_at,
+		struct err *err)
+{
+	struct node_at is = { .is_mount = false };
+	struct host_mountinfo info;
+	char *line = NULL;
+	int r;
+
+	if (host_mount_look(path, &is.at, err) < 0)
+		return -1;
+	r = is.at.exists ? host_mountinfo_find_under(path, &line, &info, err) : 0;
+	is.is_on_volume = r > 0 && is_line_of(state, &info);
+	is.is_mount = is.is_on_volume && is.at.is_mount_root;
+	free(line);
+	*ret_at = is;
+	return r < 0 ? -1 : 0;
+}
+
+static int look_down(const struct node_state *state, const char *path, struct node_at *ret_at,
+		     struct err *err)
+{
+	struct host_mountinfo info;
+	char *line = NULL;
+	int r = host_mountinfo_find_top(path, &line, &info, err);
+
+	if (r < 0)
+		return -1;
+	if (r == 0 || !is_line_of(state, &info)) {
+		free(line);
+		return look(state, path, ret_at, err);
+	}
+	*ret_at = (struct node_at){
+		.at = { .exists = true,
+			.is_dir = true,
+			.is_mount_root = true,
+			.is_read_only = info.read_only,
+			.device = info.device },
+		.is_on_volume = true,
+		.is_mount = true,
+	};
+	free(line);
+	return 0;
+}
+
+static int attach(struct ctx *ctx, struct node_state *state, const struct node_staging *what,
+		  struct err *err)
+{
+	(void)ctx;
+	(void)what;
+	(void)err;
+	state->is_attached = true; /* the note is about what is mounted next */
+	return 0;
+}
+
+static int mount_volume(struct ctx *ctx, const struct node_state *state,
+			const struct node_staging *what, bool *ret_mounted, struct err *err)
+{
+	const struct host_mount_options flags = node_staging_options(ctx->arena, what->cap);
+	const char *path = what->req->staging_target_path;
+	const struct backend_mount_options opts = {
+		.path = path,
+		.flags = flags.flags,
+		.n_flags = flags.n_flags,
+		.secrets = &what->req->secrets,
+		.volume_context = &what->req->volume_context,
+		.publish_context = &what->req->publish_context,
+	};
+	struct node_at is;
+
+	if (ctx_check(ctx, err) < 0 ||
+	    backend_mount(state->ref.pool, ctx, state->ref.token, &opts, err) < 0)
+		return -1;
+	*ret_mounted = true;
+	if (look(state, path, &is, err) < 0)
+		return -1;
+	if (!is.is_mount)
+		return err_set(err, ERR_INTERNAL,
+			       "pool '%s' (%s) has mounted volume '%s' at '%.200s', but what is "
+			       "mounted there is not known as that volume",
+			       state->ref.pool->pool_name, state->ref.pool->ops->name,
+			       state->ref.token, path);
+	return 0;
+}
+
+static int check_staged(const struct node_state *state, const char *path, const char *volume_id,
+			bool read_only, struct err *err)
+{
+	struct node_at is;
+
+	if (look(state, path, &is, err) < 0)
+		return -1;
+	if (!is.at.is_read_only || read_only)
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "what is mounted of volume '%s' at '%.200s' can only be read; take the "
+		       "volume down on this node and stage it again, or publish it read-only",
+		       volume_id, path);
+}
+
+/* The table again, without the note that could not be read. */
+static int find_blind(struct csi_driver *d, struct ctx *ctx, const char *path,
+		      struct node_state *state, struct node_blind *blind, struct err *err)
+{
+	(void)d;
+	(void)ctx;
+	(void)path;
+	(void)blind;
+	if (each_mount(state, stop_at_once, &state->is_attached, err) < 0)
+		return -1;
+	return state->is_attached;
+}
+
+const struct node_way node_way_mount = {
+	.load = load,
+	.look = look,
+	.look_down = look_down,
+	.each_mount = each_mount,
+	.attach = attach,
+	.mount = mount_volume,
+	.check_staged = check_staged,
+	.find_blind = find_blind,
+};
