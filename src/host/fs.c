@@ -43,10 +43,11 @@ static_assert(sizeof(struct xfs_geometry) == 112, "kernel ABI");
 static const struct {
 	unsigned long magic;
 	const char *name;
+	enum host_fs_kind kind;
 } known_types[] = {
-	{ XFS_SUPER_MAGIC, "xfs" },
-	{ EXT4_SUPER_MAGIC, "ext4" },
-	{ BTRFS_SUPER_MAGIC, "btrfs" },
+	{ XFS_SUPER_MAGIC, "xfs", HOST_FS_KIND_XFS },
+	{ EXT4_SUPER_MAGIC, "ext4", HOST_FS_KIND_EXT4 },
+	{ BTRFS_SUPER_MAGIC, "btrfs", HOST_FS_KIND_BTRFS },
 	{ TMPFS_MAGIC, "tmpfs" },
 	{ OVERLAYFS_SUPER_MAGIC, "overlay" },
 	{ F2FS_SUPER_MAGIC, "f2fs" },
@@ -101,15 +102,16 @@ void host_fd_closep(int *fd)
 	host_fd_close(*fd);
 }
 
-static void name_type(unsigned long magic, char *ret_name, size_t cap)
+static enum host_fs_kind name_type(unsigned long magic, char *ret_name, size_t cap)
 {
 	for (size_t i = 0; i < sizeof(known_types) / sizeof(known_types[0]); i++) {
 		if (known_types[i].magic == magic) {
 			(void)snprintf(ret_name, cap, "%s", known_types[i].name);
-			return;
+			return known_types[i].kind;
 		}
 	}
 	(void)snprintf(ret_name, cap, "0x%lx", magic);
+	return HOST_FS_KIND_OTHER;
 }
 
 int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
@@ -123,15 +125,15 @@ int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 	found.total_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_frsize;
 	found.free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
 	found.is_read_only = fs.f_flags & ST_RDONLY;
-	found.is_xfs = (unsigned long)fs.f_type == XFS_SUPER_MAGIC;
 	found.device = st.st_dev;
-	name_type((unsigned long)fs.f_type, found.type, sizeof(found.type));
-	if (found.is_xfs) {
+	found.kind = name_type((unsigned long)fs.f_type, found.type, sizeof(found.type));
+	found.can_clone = found.kind == HOST_FS_KIND_BTRFS;
+	if (found.kind == HOST_FS_KIND_XFS) {
 		struct xfs_geometry geometry = { 0 };
 
 		if (ioctl(fd, XFS_GEOMETRY, &geometry) < 0)
 			return host_err(err, errno, "ask XFS for its geometry");
-		found.has_reflink = geometry.flags & XFS_GEOMETRY_REFLINK;
+		found.can_clone = geometry.flags & XFS_GEOMETRY_REFLINK;
 		memcpy(found.uuid.b, geometry.uuid, sizeof(found.uuid.b));
 	}
 	*ret_fs = found;

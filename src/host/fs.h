@@ -24,12 +24,21 @@ void host_fd_close(int fd);
 void host_fd_closep(int *fd);
 #define autohostfd __attribute__((cleanup(host_fd_closep)))
 
+/* Those of which more is known here than the name. */
+enum host_fs_kind {
+	HOST_FS_KIND_OTHER,
+	HOST_FS_KIND_XFS,
+	HOST_FS_KIND_EXT4,
+	HOST_FS_KIND_BTRFS,
+};
+
 struct host_fs {
 	uint64_t total_bytes;
 	uint64_t free_bytes; /* for unprivileged use (f_bavail) */
 	bool is_read_only;
-	bool is_xfs;
-	bool has_reflink; /* XFS made with reflink=1 */
+	enum host_fs_kind kind;
+	bool can_clone;   /* files can share blocks: XFS made with reflink=1, btrfs; of OTHER it is
+			     not known, see host_dir_try_clone */
 	struct uuid uuid; /* XFS: of the superblock; else zero */
 	dev_t device;
 	char type[16]; /* "xfs", "ext4", "tmpfs" … or "0x…", for messages */

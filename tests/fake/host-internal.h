@@ -37,6 +37,15 @@ struct fake_entry {
 	bool is_gone;    /* unlinked, and the directory not synced since */
 };
 
+/* What was written into a file. Places and contents are addresses in spaces without an end: equal
+ * ones are the same block, or the same bytes. */
+struct fake_piece {
+	uint64_t start;
+	uint64_t bytes;
+	uint64_t place;
+	uint64_t content;
+};
+
 struct fake_inode {
 	uint64_t number;
 	struct fake_fs *on;
@@ -51,6 +60,9 @@ struct fake_inode {
 	char text[1024];
 	VEC(struct fake_attr) attrs;
 	VEC(struct fake_entry) entries;
+	VEC(struct fake_piece) map; /* in order; apart from what mkfs put inside */
+	unsigned n_extents;         /* the answer to how many there are; 0: as many as there are */
+	bool is_blurred;            /* none of its places is certain */
 	unsigned n_links;
 	unsigned n_users; /* fds, loop devices */
 	int locked_by;    /* fd, 0 if none */
@@ -107,6 +119,7 @@ struct fake_world {
 	size_t n_hangs;
 	uint64_t next_mount;
 	uint64_t next_number;
+	uint64_t next_address;
 	int64_t time_ns;
 	size_t n_touched;
 	void (*at_mkfs)(void *arg); /* NULL */
@@ -130,6 +143,8 @@ struct fake_inode *fake_inode_new(struct fake_fs *on, enum fake_kind kind);
 void fake_inode_put(struct fake_inode *inode); /* n_users-- and frees when nobody knows it */
 int fake_fd_new(struct fake_inode *inode, int loop, bool is_read_only);
 struct fake_fd *fake_fd_get(int fd);
+struct fake_inode *fake_change(int fd); /* the file's content is changed */
+struct fake_inode *fake_pool_file(const char *name);
 struct fake_entry *fake_entry_find(struct fake_inode *dir,
 				   const char *name); /* not the gone ones */
 void fake_entry_add(struct fake_inode *dir, const char *name, struct fake_inode *inode,
@@ -141,6 +156,14 @@ struct fake_inode *fake_lookup(const char *path, struct fake_mount **ret_mount);
 
 /* Whether the mount's server is to be asked and is silent: counted, with err. */
 bool fake_hangs(const struct fake_mount *mount, struct err *err);
+uint64_t fake_fs_used_bytes(const struct fake_fs *fs);
+/* Takes start … end out of the map. */
+void fake_map_cut(struct fake_inode *inode, uint64_t start, uint64_t end);
+/* The same contents at new places. */
+void fake_map_copy(struct fake_inode *to, const struct fake_inode *from);
+/* How much the files would take more if none shared a block. */
+uint64_t fake_map_saved_bytes(const struct fake_fs *fs);
+
 void fake_loop_put(int loop); /* a user less; clears itself */
 void fake_block_power_cut(void);
 

@@ -78,6 +78,7 @@ static void free_inode(struct fake_inode *inode)
 		free(inode->entries.v[i].name);
 	vec_done(&inode->attrs);
 	vec_done(&inode->entries);
+	vec_done(&inode->map);
 	free(inode);
 }
 
@@ -258,19 +259,27 @@ void host_fd_closep(int *fd)
 	host_fd_close(*fd);
 }
 
-static uint64_t used_bytes(const struct fake_fs *fs)
+uint64_t fake_fs_used_bytes(const struct fake_fs *fs)
 {
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < world.inodes.n; i++)
 		sum += world.inodes.v[i]->on == fs ? world.inodes.v[i]->allocated_bytes : 0;
-	return sum;
+	return sum - fake_map_saved_bytes(fs);
+}
+
+static enum host_fs_kind kind_of(const char *type)
+{
+	return str_is_equal(type, "xfs")     ? HOST_FS_KIND_XFS
+	       : str_is_equal(type, "ext4")  ? HOST_FS_KIND_EXT4
+	       : str_is_equal(type, "btrfs") ? HOST_FS_KIND_BTRFS
+					     : HOST_FS_KIND_OTHER;
 }
 
 int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 {
 	const struct fake_fs *fs = inode_of(fd)->on;
-	uint64_t used = used_bytes(fs);
+	uint64_t used = fake_fs_used_bytes(fs);
 
 	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
@@ -278,8 +287,8 @@ int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 		.total_bytes = fs->total_bytes,
 		.free_bytes = used < fs->total_bytes ? fs->total_bytes - used : 0,
 		.is_read_only = fs->is_read_only,
-		.is_xfs = str_is_equal(fs->type, "xfs"),
-		.has_reflink = fs->has_reflink,
+		.kind = kind_of(fs->type),
+		.can_clone = fs->has_reflink,
 		.uuid = fs->uuid,
 		.device = fs->device,
 	};
@@ -434,7 +443,7 @@ int host_file_unlink(int dirfd, const char *name, struct err *err)
 }
 
 /* A change of the file's content. */
-static struct fake_inode *change(int fd)
+struct fake_inode *fake_change(int fd)
 {
 	struct fake_inode *inode = inode_of(fd);
 
@@ -451,10 +460,11 @@ int host_file_resize(int fd, uint64_t bytes, struct err *err)
 
 	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
-	inode = change(fd);
+	inode = fake_change(fd);
 	inode->bytes = bytes;
 	if (inode->allocated_bytes > bytes)
 		inode->allocated_bytes = bytes;
+	fake_map_cut(inode, bytes, UINT64_MAX);
 	return 0;
 }
 
@@ -465,8 +475,8 @@ int host_file_allocate(int fd, uint64_t bytes, struct err *err)
 
 	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
-	inode = change(fd);
-	left = inode->on->total_bytes - used_bytes(inode->on) + inode->allocated_bytes;
+	inode = fake_change(fd);
+	left = inode->on->total_bytes - fake_fs_used_bytes(inode->on) + inode->allocated_bytes;
 	if (bytes > left)
 		return err_set(err, ERR_RESOURCE_EXHAUSTED, "allocate %llu bytes",
 			       (unsigned long long)bytes);
@@ -486,9 +496,10 @@ int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret
 	*ret_digest = from->is_spoilt ? 2 : 1;
 	if (to_fd < 0)
 		return 0;
-	to = change(to_fd);
+	to = fake_change(to_fd);
 	(void)snprintf(to->fs, sizeof(to->fs), "%s", from->is_spoilt ? "spoilt" : from->fs);
 	to->fs_uuid = from->fs_uuid;
+	fake_map_copy(to, from);
 	return 0;
 }
 
@@ -651,6 +662,7 @@ void fake_host_power_cut(void)
 		vec_done(&inode->attrs);
 		inode->text[0] = '\0';
 		inode->allocated_bytes = 0;
+		fake_map_cut(inode, 0, UINT64_MAX);
 	}
 	for (size_t i = world.inodes.n; i > 0; i--) {
 		if (i <= world.inodes.n && world.inodes.v[i - 1]->kind == FAKE_DIR)

@@ -25,6 +25,7 @@ static void forget_world(void)
 			free(inode->entries.v[j].name);
 		vec_done(&inode->attrs);
 		vec_done(&inode->entries);
+		vec_done(&inode->map);
 		free(inode);
 	}
 	for (size_t i = 0; i < world.filesystems.n; i++)
@@ -110,7 +111,7 @@ void fake_host_at_mkfs(void (*fn)(void *arg), void *arg)
 	world.at_mkfs_arg = arg;
 }
 
-static struct fake_inode *file(const char *name)
+struct fake_inode *fake_pool_file(const char *name)
 {
 	struct fake_entry *entry = fake_entry_find(world.pool->root, name);
 
@@ -120,24 +121,24 @@ static struct fake_inode *file(const char *name)
 
 void fake_host_set_attr(const char *name, const char *attr, const char *value)
 {
-	fake_attr_put(file(name), attr, value);
+	fake_attr_put(fake_pool_file(name), attr, value);
 }
 
 void fake_host_set_size(const char *name, uint64_t bytes)
 {
-	file(name)->bytes = bytes;
+	fake_pool_file(name)->bytes = bytes;
 }
 
 void fake_host_set_errors(const char *name, bool has_errors)
 {
-	file(name)->has_errors = has_errors;
+	fake_pool_file(name)->has_errors = has_errors;
 }
 
 void fake_host_set_condition(const char *name, bool is_read_only, bool is_shut_down)
 {
-	assert(file(name)->inner);
-	file(name)->inner->is_read_only = is_read_only;
-	file(name)->inner->is_shut_down = is_shut_down;
+	assert(fake_pool_file(name)->inner);
+	fake_pool_file(name)->inner->is_read_only = is_read_only;
+	fake_pool_file(name)->inner->is_shut_down = is_shut_down;
 }
 
 void fake_host_rename(const char *name, const char *new_name)
@@ -152,7 +153,7 @@ void fake_host_rename(const char *name, const char *new_name)
 
 void fake_host_link(const char *name, const char *other_name)
 {
-	fake_entry_add(world.pool->root, other_name, file(name), true);
+	fake_entry_add(world.pool->root, other_name, fake_pool_file(name), true);
 }
 
 void fake_host_unlink(const char *name)
@@ -204,8 +205,8 @@ size_t fake_host_n_files(void)
 
 const char *fake_host_fs_of(const char *name, struct uuid *ret_uuid)
 {
-	*ret_uuid = file(name)->fs_uuid;
-	return file(name)->fs;
+	*ret_uuid = fake_pool_file(name)->fs_uuid;
+	return fake_pool_file(name)->fs;
 }
 
 void fake_host_set_direct(bool can_direct)
@@ -308,11 +309,7 @@ size_t fake_host_n_templates(void)
 
 uint64_t fake_host_used_bytes(void)
 {
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < world.inodes.n; i++)
-		sum += world.inodes.v[i]->on == world.pool ? world.inodes.v[i]->allocated_bytes : 0;
-	return sum;
+	return fake_fs_used_bytes(world.pool);
 }
 
 size_t fake_host_n_foreign_touched(void)

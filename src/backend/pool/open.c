@@ -78,11 +78,11 @@ static int check_fs(const struct pool *p, struct host_fs *ret_fs, struct err *er
 {
 	if (host_fs_look(p->dir_fd, ret_fs, err) < 0)
 		return -1;
-	if (!ret_fs->is_xfs)
+	if (ret_fs->kind != HOST_FS_KIND_XFS)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "'%s' lies on %s, a pool needs XFS with reflink: " RIGHT_WAY, p->dir,
 			       ret_fs->type);
-	if (!ret_fs->has_reflink)
+	if (!ret_fs->can_clone)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the XFS of '%s' was made without reflink, which cannot be "
 			       "added: " RIGHT_WAY,

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fake host where others rely on it as on the kernel: what tests/unit/host shows of real
+ * filesystems is true of the fake one. */
+#include "base/num.h"
+#include "check.h"
+#include "fake/host.h"
+#include "fake/host_extent.h"
+#include "host/extent.h"
+#include "host/fs.h"
+
+struct place {
+	int dir;
+	int from;
+	int to;
+	struct ctx ctx;
+	struct err err;
+};
+
+/* "from" of 8 MiB with 2 MiB written, and the empty "to". */
+static void begin(struct place *p, bool thick)
+{
+	fake_host_reset(100 * MIB);
+	ctx_init(&p->ctx, 0);
+	ASSERT_OK(host_dir_open("/pool", &p->dir, &p->err), &p->err);
+	ASSERT_OK(host_file_open_or_make(p->dir, "from", &p->from, &p->err), &p->err);
+	ASSERT_OK(host_file_open_or_make(p->dir, "to", &p->to, &p->err), &p->err);
+	if (thick)
+		ASSERT_OK(host_file_allocate(p->from, 8 * MIB, &p->err), &p->err);
+	else
+		ASSERT_OK(host_file_resize(p->from, 8 * MIB, &p->err), &p->err);
+	ASSERT_OK(host_file_set_attr(p->from, "user.x", "x", &p->err), &p->err);
+	fake_host_write("from", MIB, 2 * MIB);
+}
+
+static void end(struct place *p)
+{
+	host_fd_close(p->to);
+	host_fd_close(p->from);
+	host_fd_close(p->dir);
+	ctx_done(&p->ctx);
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	fake_host_reset(0);
+}
+
+static uint64_t shared(struct place *p, int fd)
+{
+	uint64_t n;
+
+	ASSERT_OK(host_file_shared_bytes(&p->ctx, fd, &n, &p->err), &p->err);
+	return n;
+}
+
+static uint64_t extents(struct place *p, int fd)
+{
+	uint64_t n;
+
+	ASSERT_OK(host_file_count_extents(fd, &n, &p->err), &p->err);
+	return n;
+}
+
+TEST(a_clone_shares_and_takes_no_space)
+{
+	struct host_file file;
+	struct place p;
+	char text[8];
+
+	begin(&p, true);
+	ASSERT_EQ(fake_host_used_bytes(), 8 * MIB);
+	ASSERT_EQ(extents(&p, p.from), 3);
+	ASSERT_OK(host_file_clone(p.from, p.to, &p.err), &p.err);
+	ASSERT_TRUE(fake_host_reads_same("from", "to"));
+	ASSERT_EQ(fake_host_used_bytes(), 8 * MIB);
+	ASSERT_OK(host_file_look(p.to, &file, &p.err), &p.err);
+	ASSERT_EQ(file.bytes, 8 * MIB);
+	ASSERT_EQ(file.allocated_bytes, 2 * MIB);
+	ASSERT_EQ(shared(&p, p.from), 2 * MIB);
+	ASSERT_EQ(shared(&p, p.to), 2 * MIB);
+	ASSERT_ERR(host_file_get_attr(p.to, "user.x", text, sizeof(text), &p.err), &p.err,
+		   ERR_NOT_FOUND, "");
+	ASSERT_ERR(host_file_clone(p.from, p.to, &p.err), &p.err, ERR_FAILED_PRECONDITION, "");
+	end(&p);
+}
+
+TEST(what_is_written_into_either_is_its_own)
+{
+	struct place p;
+
+	begin(&p, false);
+	ASSERT_OK(host_file_clone(p.from, p.to, &p.err), &p.err);
+	ASSERT_EQ(fake_host_used_bytes(), 2 * MIB);
+	fake_host_write("from", MIB + 64 * KIB, 4 * KIB);
+	ASSERT_FALSE(fake_host_reads_same("from", "to"));
+	ASSERT_EQ(fake_host_used_bytes(), 2 * MIB + 4 * KIB);
+	ASSERT_EQ(shared(&p, p.to), 2 * MIB - 4 * KIB);
+	ASSERT_EQ(shared(&p, p.from), 2 * MIB - 4 * KIB);
+	ASSERT_EQ(extents(&p, p.from), 3);
+	fake_host_punch("to", MIB + 64 * KIB, 4 * KIB);
+	ASSERT_EQ(fake_host_used_bytes(), 2 * MIB);
+	ASSERT_OK(host_file_resize(p.from, 0, &p.err), &p.err);
+	ASSERT_EQ(shared(&p, p.to), 0);
+	ASSERT_EQ(fake_host_used_bytes(), 2 * MIB - 4 * KIB);
+	end(&p);
+}
+
+TEST(a_copy_in_pieces_shares_nothing)
+{
+	struct place p;
+	uint64_t next = 0;
+	unsigned n = 0;
+
+	begin(&p, false);
+	for (; next < 8 * MIB; n++)
+		ASSERT_OK(host_file_copy_data(&p.ctx, p.from, p.to, next, 300 * KIB, &next, &p.err),
+			  &p.err);
+	ASSERT_EQ(n, 7);
+	ASSERT_TRUE(fake_host_reads_same("from", "to"));
+	ASSERT_EQ(shared(&p, p.to), 0);
+	ASSERT_EQ(fake_host_used_bytes(), 4 * MIB);
+	end(&p);
+}
+
+TEST(a_clone_that_was_not_synced_is_lost_with_the_power)
+{
+	struct place p;
+
+	begin(&p, false);
+	ASSERT_OK(host_file_sync(p.from, &p.err), &p.err);
+	ASSERT_OK(host_file_clone(p.from, p.to, &p.err), &p.err);
+	fake_host_power_cut();
+	ASSERT_FALSE(fake_host_reads_same("from", "to"));
+	ASSERT_EQ(fake_host_used_bytes(), 2 * MIB);
+	ctx_done(&p.ctx);
+	fake_host_reset(0);
+}
+
+TEST(a_file_of_uncertain_places_says_so)
+{
+	struct place p;
+
+	begin(&p, false);
+	fake_host_blur("from");
+	fake_host_set_n_extents("from", 70000);
+	ASSERT_EQ(extents(&p, p.from), 70000);
+	fake_host_set_fs("ext4", false, false);
+	ASSERT_ERR(host_file_clone(p.from, p.to, &p.err), &p.err, ERR_FAILED_PRECONDITION, "");
+	end(&p);
+}
+
+RUN_TESTS(UNIT(a_clone_shares_and_takes_no_space), UNIT(what_is_written_into_either_is_its_own),
+	  UNIT(a_copy_in_pieces_shares_nothing),
+	  UNIT(a_clone_that_was_not_synced_is_lost_with_the_power),
+	  UNIT(a_file_of_uncertain_places_says_so))
