@@ -18,6 +18,7 @@
 
 #include "base/random.h"
 #include "host/err-internal.h"
+#include "host/ext4-internal.h"
 #include "host/mkfs.h"
 
 #define SB_BYTES 1024
@@ -110,7 +111,7 @@ static int stamp_super(const struct stamp *stamp, uint64_t at, uint32_t group, s
 	return 0;
 }
 
-static bool has_backup(uint64_t group)
+bool ext4_has_backup(uint64_t group)
 {
 	static const uint64_t bases[] = { 3, 5, 7 };
 
@@ -145,8 +146,9 @@ int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
 	group_blocks = get32(sb, OFF_BLOCKS_PER_GROUP);
 	random_bytes(stamp.hash_seed, sizeof(stamp.hash_seed));
 	for (uint64_t group = 1; group * group_blocks < n_blocks; group++) {
-		if (has_backup(group) && stamp_super(&stamp, group * group_blocks * SB_BLOCK_SIZE,
-						     (uint32_t)group, err) < 0)
+		if (ext4_has_backup(group) &&
+		    stamp_super(&stamp, group * group_blocks * SB_BLOCK_SIZE, (uint32_t)group,
+				err) < 0)
 			return -1;
 	}
 	return stamp_super(&stamp, SB_PRIMARY_AT, 0, err);

@@ -4,8 +4,7 @@
  *
  * The UUID and the reflink bit of an XFS come from XFS_IOC_FSGEOMETRY_V1, not from FS_IOC_GETFSUUID
  * (Linux 6.9) or from blkid on the device: one ioctl that every XFS has known since it has reflink,
- * that needs no device node and that tells both at once. The structure is kernel ABI and is
- * declared here, so that xfsprogs' headers are not needed to build.
+ * that needs no device node and that tells both at once.
  *
  * Nothing here parses paths: a caller has a directory fd and a single name (base/path.h checks it),
  * so no symlink and no
@@ -13,7 +12,6 @@
  */
 #include "host/fs.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,19 +24,7 @@
 #include "base/fd.h"
 #include "host/err-internal.h"
 #include "host/lock-internal.h"
-
-/* xfs_fs.h of the kernel: struct xfs_fsop_geom_v1. */
-struct xfs_geometry {
-	uint32_t blocksize, rtextsize, agblocks, agcount, logblocks, sectsize, inodesize, imaxpct;
-	uint64_t datablocks, rtblocks, rtextents, logstart;
-	uint8_t uuid[16];
-	uint32_t sunit, swidth;
-	int32_t version;
-	uint32_t flags, logsectsize, rtsectsize, dirblocksize;
-};
-static_assert(sizeof(struct xfs_geometry) == 112, "kernel ABI");
-#define XFS_GEOMETRY _IOR('X', 100, struct xfs_geometry)
-#define XFS_GEOMETRY_REFLINK (UINT32_C(1) << 20)
+#include "host/xfs-internal.h"
 
 static const struct {
 	unsigned long magic;

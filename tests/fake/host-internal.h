@@ -64,11 +64,12 @@ struct fake_inode {
 	unsigned n_extents;         /* the answer to how many there are; 0: as many as there are */
 	bool is_blurred;            /* none of its places is certain */
 	unsigned n_links;
-	unsigned n_users; /* fds, loop devices */
-	int locked_by;    /* fd, 0 if none */
-	char fs[8];       /* what mkfs put inside */
-	bool has_errors;  /* says its superblock */
-	bool is_spoilt;   /* a template with wrong bytes */
+	unsigned n_users;  /* fds, loop devices */
+	int locked_by;     /* fd, 0 if none */
+	char fs[8];        /* what mkfs put inside */
+	uint64_t fs_bytes; /* as big as that is */
+	bool has_errors;   /* says its superblock */
+	bool is_spoilt;    /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];
 	struct fake_fs *inner; /* once it was mounted */
@@ -83,6 +84,7 @@ struct fake_fd {
 
 struct fake_loop {
 	struct fake_inode *backing; /* NULL: free */
+	uint64_t bytes;             /* of the device: the file's when it was bound, or since told */
 	bool is_read_only;
 	bool is_direct;
 	bool is_autoclear;
@@ -113,6 +115,7 @@ struct fake_world {
 	struct fake_fs *pool;
 	struct fake_fs *memory;
 	bool can_direct;
+	bool cannot_grow_ext4; /* while it is mounted */
 	bool is_pool_dead;
 	struct fake_fs *remote; /* all that is mounted without a device; NULL before the first */
 	bool is_server_silent;
@@ -156,6 +159,7 @@ struct fake_inode *fake_lookup(const char *path, struct fake_mount **ret_mount);
 
 /* Whether the mount's server is to be asked and is silent: counted, with err. */
 bool fake_hangs(const struct fake_mount *mount, struct err *err);
+int fake_loop_of(const char *path); /* the number of a device, -1 */
 uint64_t fake_fs_used_bytes(const struct fake_fs *fs);
 /* Takes start … end out of the map. */
 void fake_map_cut(struct fake_inode *inode, uint64_t start, uint64_t end);

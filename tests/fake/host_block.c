@@ -58,7 +58,7 @@ static void fill_loop(int i, struct host_loop *ret_loop)
 	(void)snprintf(ret_loop->path, sizeof(ret_loop->path), "/dev/loop%d", i);
 }
 
-static int loop_of(const char *path)
+int fake_loop_of(const char *path)
 {
 	uint64_t minor;
 
@@ -119,6 +119,7 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 			continue;
 		world.loops[i] = (struct fake_loop){
 			.backing = inode,
+			.bytes = inode->bytes,
 			.is_read_only = opts->read_only,
 			.is_reader = opts->reader,
 			.is_direct = world.can_direct,
@@ -168,7 +169,7 @@ int host_loop_keep(int hold_fd, struct err *err)
 
 int host_loop_detach(const struct host_loop *loop, dev_t device, uint64_t inode, struct err *err)
 {
-	int i = loop_of(loop->path);
+	int i = fake_loop_of(loop->path);
 	struct fake_loop *found = &world.loops[i];
 
 	if (fake_step(err) < 0)
@@ -230,7 +231,7 @@ int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *r
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
 {
 	struct host_loop_seen now;
-	int i = loop_of(seen->path);
+	int i = fake_loop_of(seen->path);
 
 	if (fake_step(err) < 0)
 		return -1;
@@ -274,6 +275,7 @@ static int make_fs(struct ctx *ctx, int fd, const char *fs, struct err *err)
 	assert(!inode->n_links && "mkfs only ever on a file without a name");
 	(void)snprintf(inode->fs, sizeof(inode->fs), "%s", fs);
 	memset(&inode->fs_uuid, 0x11, sizeof(inode->fs_uuid));
+	inode->fs_bytes = inode->bytes;
 	inode->is_written = inode->is_synced = false;
 	if (inode->allocated_bytes)
 		inode->allocated_bytes -= 4096;
@@ -295,6 +297,7 @@ int host_mkfs_xfs(struct ctx *ctx, int fd, const struct uuid *uuid, const char *
 		return -1;
 	inode->fs_uuid = *uuid;
 	inode->bytes -= 4096;
+	inode->fs_bytes = inode->bytes;
 	(void)snprintf(inode->label, sizeof(inode->label), "%s", str_or(label, ""));
 	return 0;
 }
@@ -343,7 +346,7 @@ bool fake_hangs(const struct fake_mount *mount, struct err *err)
 
 int host_mount_look(const char *path, struct host_mount_at *ret_at, struct err *err)
 {
-	int loop = loop_of(path);
+	int loop = fake_loop_of(path);
 	struct fake_mount *mount;
 	const struct fake_inode *inode = fake_lookup(path, &mount);
 
@@ -426,7 +429,7 @@ static int mount_remote(const char *source, const char *target,
 int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		      const struct host_mount_options *opts, struct err *err)
 {
-	int i = loop_of(device);
+	int i = fake_loop_of(device);
 	struct fake_mount mount = { .loop = i };
 	struct fake_inode *inode;
 	struct fake_inode *backing;
@@ -442,7 +445,7 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "the filesystem refuses the mount option 'wrong'");
 	if (!backing->inner)
-		backing->inner = fake_fs_new(backing->fs, 0, backing->bytes);
+		backing->inner = fake_fs_new(backing->fs, 0, backing->fs_bytes);
 	backing->inner->device = makedev(LOOP_MAJOR_NUMBER, (unsigned)i);
 	world.loops[i].n_users++;
 	mount.fs = backing->inner;
@@ -465,7 +468,7 @@ static struct fake_inode *device_node(int loop)
 int host_mount_bind(struct ctx *ctx, const char *source, const char *target, bool read_only,
 		    const char *const *flags, size_t n_flags, struct err *err)
 {
-	int loop = loop_of(source);
+	int loop = fake_loop_of(source);
 	struct fake_mount *from = NULL;
 	struct fake_mount mount = { .loop = -1 };
 	struct fake_inode *inode;

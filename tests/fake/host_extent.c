@@ -261,6 +261,7 @@ static void take_insides(struct fake_inode *to, const struct fake_inode *from)
 	memcpy(to->fs, from->fs, sizeof(to->fs));
 	memcpy(to->label, from->label, sizeof(to->label));
 	to->fs_uuid = from->fs_uuid;
+	to->fs_bytes = from->fs_bytes;
 	to->has_errors = from->has_errors;
 	to->is_spoilt = from->is_spoilt;
 }

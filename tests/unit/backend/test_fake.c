@@ -5,8 +5,13 @@
 #include "check.h"
 #include "fake/host.h"
 #include "fake/host_extent.h"
+#include "fake/host_grow.h"
 #include "host/extent.h"
 #include "host/fs.h"
+#include "host/grow.h"
+#include "host/loopdev.h"
+#include "host/mkfs.h"
+#include "host/mount.h"
 
 struct place {
 	int dir;
@@ -146,7 +151,60 @@ TEST(a_file_of_uncertain_places_says_so)
 	end(&p);
 }
 
+/* An attached and mounted ext4 in "v". */
+static void mount_v(struct place *p, struct host_loop *loop)
+{
+	const struct host_loop_options opts = { 0 };
+	const struct host_mount_options mount = { .fs = "ext4" };
+	struct host_file file;
+	int hold;
+	int fd;
+
+	begin(p, false);
+	fake_host_add_dir("/mnt");
+	ASSERT_OK(host_file_make(p->dir, &fd, &p->err), &p->err);
+	ASSERT_OK(host_file_resize(fd, 16 * MIB, &p->err), &p->err);
+	ASSERT_OK(host_mkfs_ext4(&p->ctx, fd, 16 * MIB, &p->err), &p->err);
+	ASSERT_OK(host_file_link(fd, p->dir, "v", &p->err), &p->err);
+	ASSERT_OK(host_loop_attach(&p->ctx, fd, &opts, loop, &hold, &p->err), &p->err);
+	ASSERT_OK(host_mount_device(&p->ctx, loop->path, "/mnt", &mount, &p->err), &p->err);
+	ASSERT_OK(host_file_resize(fd, 32 * MIB, &p->err), &p->err);
+	ASSERT_EQ(fake_host_device_bytes("v"), 16 * MIB);
+	ASSERT_OK(host_file_look(fd, &file, &p->err), &p->err);
+	ASSERT_ERR(host_loop_set_capacity(loop, file.device, file.inode + 1, 32 * MIB, &p->err),
+		   &p->err, ERR_NOT_FOUND, "");
+	ASSERT_OK(host_loop_set_capacity(loop, file.device, file.inode, 32 * MIB, &p->err),
+		  &p->err);
+	ASSERT_EQ(fake_host_device_bytes("v"), 32 * MIB);
+	ASSERT_EQ(fake_host_fs_bytes("v"), 16 * MIB);
+	host_fd_close(hold);
+	host_fd_close(fd);
+}
+
+TEST(a_filesystem_is_smaller_until_it_grew)
+{
+	struct host_loop loop;
+	struct place p;
+	bool is_smaller;
+
+	mount_v(&p, &loop);
+	ASSERT_OK(host_fs_mount_is_smaller("/mnt", "ext4", &is_smaller, &p.err), &p.err);
+	ASSERT_TRUE(is_smaller);
+	fake_host_set_can_grow_ext4(false);
+	ASSERT_ERR(host_fs_grow_mounted(&p.ctx, "/mnt", "ext4", &p.err), &p.err,
+		   ERR_PERMISSION_DENIED, "CAP_SYS_RESOURCE");
+	ASSERT_ERR(host_ext4_grow_offline(&p.ctx, loop.path, &p.err), &p.err,
+		   ERR_FAILED_PRECONDITION, "mounted");
+	fake_host_set_can_grow_ext4(true);
+	ASSERT_OK(host_fs_grow_mounted(&p.ctx, "/mnt", "ext4", &p.err), &p.err);
+	ASSERT_OK(host_fs_device_is_smaller(loop.path, "ext4", &is_smaller, &p.err), &p.err);
+	ASSERT_FALSE(is_smaller);
+	ASSERT_EQ(fake_host_fs_bytes("v"), 32 * MIB);
+	ASSERT_OK(host_mount_umount(&p.ctx, "/mnt", &p.err), &p.err);
+	end(&p);
+}
+
 RUN_TESTS(UNIT(a_clone_shares_and_takes_no_space), UNIT(what_is_written_into_either_is_its_own),
 	  UNIT(a_copy_in_pieces_shares_nothing),
 	  UNIT(a_clone_that_was_not_synced_is_lost_with_the_power),
-	  UNIT(a_file_of_uncertain_places_says_so))
+	  UNIT(a_file_of_uncertain_places_says_so), UNIT(a_filesystem_is_smaller_until_it_grew))

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FAKE_HOST_GROW_H
+#define TESTS_FAKE_HOST_GROW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether this process may grow an ext4 that is mounted (CAP_SYS_RESOURCE). It may after a reset.
+ */
+void fake_host_set_can_grow_ext4(bool can);
+/* How big the filesystem in the file is, and the device over it; 0: there is none. */
+uint64_t fake_host_fs_bytes(const char *name);
+uint64_t fake_host_device_bytes(const char *name);
+
+#endif
