@@ -51,6 +51,8 @@ struct backend_info {
 	uint64_t max_volume_bytes; /* the largest single volume now */
 	uint64_t n_volumes;
 	uint64_t n_damaged;
+	uint64_t n_snapshots;
+	uint64_t n_damaged_snapshots;
 	bool is_dead; /* also where the call fails, and the only thing set then: what lies under the
 			 pool answers with errors and will not come back to this instance */
 };

@@ -75,11 +75,14 @@ struct fake_inode {
 	struct fake_fs *inner; /* once it was mounted */
 };
 
+enum fake_claim { FAKE_CLAIM_NONE, FAKE_CLAIM_SHARED, FAKE_CLAIM_ALONE };
+
 struct fake_fd {
 	struct fake_inode *inode; /* NULL: free, or a held loop device */
 	int loop;                 /* -1 */
 	bool is_open;
 	bool is_read_only;
+	enum fake_claim claim;
 };
 
 struct fake_loop {
@@ -90,8 +93,9 @@ struct fake_loop {
 	bool is_autoclear;
 	bool is_reader;
 	bool is_foreign;
-	char name[80];    /* of the file, when it was bound */
-	unsigned n_users; /* held fds and mounts */
+	enum fake_claim claim; /* of the fd that it was bound with */
+	char name[80];         /* of the file, when it was bound */
+	unsigned n_users;      /* held fds and mounts */
 };
 
 struct fake_mount {

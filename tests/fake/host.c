@@ -113,7 +113,8 @@ void fake_inode_put(struct fake_inode *inode)
 
 int fake_fd_new(struct fake_inode *inode, int loop, bool is_read_only)
 {
-	vec_push(&world.fds, ((struct fake_fd){ inode, loop, true, is_read_only }));
+	vec_push(&world.fds,
+		 ((struct fake_fd){ inode, loop, true, is_read_only, FAKE_CLAIM_NONE }));
 	if (inode)
 		inode->n_users++;
 	return FAKE_FIRST_FD + (int)world.fds.n - 1;
@@ -592,17 +593,29 @@ int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, st
 	return 0;
 }
 
-/* One that stands alone is seen by all; shared ones, which the real ones count, only by it. */
+static bool has_claim(const struct fake_inode *inode, int but_fd, enum fake_claim least)
+{
+	for (size_t i = 0; i < world.fds.n; i++) {
+		const struct fake_fd *open = &world.fds.v[i];
+
+		if (open->is_open && open->inode == inode && open->claim >= least &&
+		    FAKE_FIRST_FD + (int)i != but_fd)
+			return true;
+	}
+	for (size_t i = 0; i < FAKE_N_LOOPS; i++) {
+		if (world.loops[i].backing == inode && world.loops[i].claim >= least)
+			return true;
+	}
+	return false;
+}
+
 int host_file_claim(int fd, bool alone, struct err *err)
 {
-	struct fake_inode *inode = inode_of(fd);
-
 	if (fake_step(err) < 0)
 		return -1;
-	if (inode->locked_by && inode->locked_by != fd)
+	if (has_claim(inode_of(fd), fd, alone ? FAKE_CLAIM_SHARED : FAKE_CLAIM_ALONE))
 		return err_set(err, ERR_ABORTED, "somebody else has claimed it");
-	if (alone)
-		inode->locked_by = fd;
+	fake_fd_get(fd)->claim = alone ? FAKE_CLAIM_ALONE : FAKE_CLAIM_SHARED;
 	return 0;
 }
 

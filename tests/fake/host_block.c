@@ -124,6 +124,7 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 			.is_reader = opts->reader,
 			.is_direct = world.can_direct,
 			.is_autoclear = true,
+			.claim = fake_fd_get(backing_fd)->claim,
 			.n_users = 1,
 		};
 		inode->n_users++;

@@ -13,8 +13,9 @@
 #include "backend/mem/mem.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
-#include "backend/filedev.h"
+#include "backend/mem/mem-internal.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -28,28 +29,7 @@
 
 static const struct backend_ops mem_ops; /* the last thing in this file */
 
-struct mem_volume {
-	struct backend_volume vol;
-	char file_name[VOL_TOKEN_MAX + 8]; /* "memfd:TOKEN" */
-	int fd;
-	char *note; /* may be NULL */
-};
-
-struct mem {
-	struct backend base;
-	uint64_t total_bytes;
-	struct filedev_holds holds; /* until the mount has the device */
-	struct filedev_holds kept;  /* of raw volumes: until detach */
-	struct filedev_holds readers;
-
-	pthread_mutex_t lock; /* guards what follows; never held across a syscall */
-	struct map *volumes; /* token → struct mem_volume, owned; one is freed only by remove, and
-				operations on the same volume never run at once (backend.h), so a
-				found one may be used without the lock */
-	uint64_t used_bytes; /* volumes and creates that are under way */
-};
-
-static struct mem *mem_from(struct backend *b)
+struct mem *mem_from(struct backend *b)
 {
 	assert(b->ops == &mem_ops);
 	return container_of(b, struct mem, base);
@@ -76,6 +56,7 @@ static void mem_close(struct backend *b)
 	for (size_t it = 0; map_next(m->volumes, &it, &token, &v);)
 		free_volume(v);
 	map_free(m->volumes);
+	mem_snapshots_free(m);
 	pthread_mutex_destroy(&m->lock);
 	free(b->pool_name);
 	free(m);
@@ -122,6 +103,7 @@ static int mem_info(struct backend *b, struct ctx *ctx, struct backend_info *ret
 		.available_bytes = left,
 		.max_volume_bytes = left < VOL_SIZE_MAX ? left : VOL_SIZE_MAX,
 		.n_volumes = map_count(m->volumes),
+		.n_snapshots = map_count(m->snapshots),
 	};
 	pthread_mutex_unlock(&m->lock);
 	return 0;
@@ -138,11 +120,15 @@ static int take_existing(const struct mem_volume *v, const struct backend_spec *
 			       "it exists with filesystem '%s' and directIO=%s",
 			       v->vol.fs[0] ? v->vol.fs : "none",
 			       v->vol.allow_buffered ? "preferred" : "required");
+	if (v->vol.source_kind != spec->source_kind || (spec->source_kind != BACKEND_SOURCE_NONE &&
+							!str_is_equal(v->vol.source, spec->source)))
+		return err_set(err, ERR_ALREADY_EXISTS, "it exists and was made of %s",
+			       v->vol.source[0] ? v->vol.source : "nothing");
 	*ret_vol = v->vol;
 	return 0;
 }
 
-static int take_space(struct mem *m, uint64_t bytes, struct err *err)
+int mem_take_space(struct mem *m, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX], total[NUM_QUANTITY_MAX];
 	uint64_t left;
@@ -160,17 +146,20 @@ static int take_space(struct mem *m, uint64_t bytes, struct err *err)
 		       total);
 }
 
-static void give_space(struct mem *m, uint64_t bytes)
+void mem_give_space(struct mem *m, uint64_t bytes)
 {
 	pthread_mutex_lock(&m->lock);
 	m->used_bytes -= bytes;
 	pthread_mutex_unlock(&m->lock);
 }
 
-static int fill(struct ctx *ctx, int fd, const struct backend_spec *spec, struct err *err)
+static int fill(struct mem *m, struct ctx *ctx, int fd, const struct backend_spec *spec,
+		struct err *err)
 {
 	struct uuid uuid;
 
+	if (spec->source_kind != BACKEND_SOURCE_NONE)
+		return mem_fill_from_source(m, ctx, fd, spec, err);
 	if (!spec->fs[0])
 		return 0;
 	uuid_make(&uuid);
@@ -189,6 +178,7 @@ static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 	v->vol = (struct backend_volume){
 		.bytes = spec->bytes,
 		.allow_buffered = spec->allow_buffered,
+		.source_kind = spec->source_kind,
 		.created_ns = clock_wall_ns(),
 		.limits = spec->limits,
 	};
@@ -196,6 +186,8 @@ static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 	(void)snprintf(v->vol.token, sizeof(v->vol.token), "%s", spec->token);
 	(void)snprintf(v->vol.name, sizeof(v->vol.name), "%s", spec->name);
 	(void)snprintf(v->vol.fs, sizeof(v->vol.fs), "%s", spec->fs);
+	if (spec->source_kind != BACKEND_SOURCE_NONE)
+		(void)snprintf(v->vol.source, sizeof(v->vol.source), "%s", spec->source);
 	return v;
 }
 
@@ -210,11 +202,11 @@ static int mem_create(struct backend *b, struct ctx *ctx, const struct backend_s
 		return -1;
 	if (v)
 		return take_existing(v, spec, ret_vol, err);
-	if (take_space(m, spec->bytes, err) < 0)
+	if (mem_take_space(m, spec->bytes, err) < 0)
 		return -1;
 	if (host_file_make_memory(spec->token, spec->bytes, &fd, err) < 0 ||
-	    fill(ctx, fd, spec, err) < 0) {
-		give_space(m, spec->bytes);
+	    fill(m, ctx, fd, spec, err) < 0) {
+		mem_give_space(m, spec->bytes);
 		return -1;
 	}
 	v = new_volume(spec, fd);
@@ -223,6 +215,23 @@ static int mem_create(struct backend *b, struct ctx *ctx, const struct backend_s
 	pthread_mutex_lock(&m->lock);
 	(void)map_put(m->volumes, spec->token, v);
 	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int take_out(struct mem *m, struct mem_volume *v, struct err *err)
+{
+	bool is_read;
+
+	pthread_mutex_lock(&m->lock);
+	is_read = v->n_readers > 0;
+	if (!is_read) {
+		(void)map_take(m->volumes, v->vol.token);
+		m->used_bytes -= v->vol.bytes;
+	}
+	pthread_mutex_unlock(&m->lock);
+	if (is_read)
+		return err_set(err, ERR_ABORTED, "a volume or a snapshot is being made of it");
+	free_volume(v);
 	return 0;
 }
 
@@ -251,12 +260,7 @@ static int mem_remove(struct backend *b, struct ctx *ctx, const char *token,
 	if (rc > 0)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "it is attached as '%s' and in use on this node", dev.path);
-	pthread_mutex_lock(&m->lock);
-	(void)map_take(m->volumes, token);
-	m->used_bytes -= v->vol.bytes;
-	pthread_mutex_unlock(&m->lock);
-	free_volume(v);
-	return 0;
+	return take_out(m, v, err);
 }
 
 /* The list reads it under the lock. */
@@ -449,6 +453,7 @@ static int mem_open(struct ctx *ctx, const struct backend_config *config,
 	filedev_holds_init(&m->readers);
 	pthread_mutex_init(&m->lock, NULL);
 	m->volumes = map_new();
+	m->snapshots = map_new();
 	log_warn("volumes of this pool are in memory and die with this process",
 		 log_str("pool", config->name));
 	*ret_backend = &m->base;
@@ -472,6 +477,10 @@ static const struct backend_ops mem_ops = {
 	.note_get = mem_note_get,
 	.note_set = mem_note_set,
 	.settle = mem_settle,
+	.snapshot_create = mem_snapshot_create,
+	.snapshot_remove = mem_snapshot_remove,
+	.snapshot_stat = mem_snapshot_stat,
+	.snapshot_each = mem_snapshot_each,
 };
 
 /* "8Gi" */
@@ -486,7 +495,7 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 
 const struct backend_kind mem_kind = {
 	.name = "mem",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_MODIFY,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY,
 	.configure = mem_configure,
 	.open = mem_open,
 };

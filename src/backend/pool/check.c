@@ -33,7 +33,7 @@ static int check_found(struct ctx *ctx, const struct pool_check *what,
 {
 	struct pool_checked checked = { 0 };
 
-	if (found->kind != POOL_FILE_VOLUME)
+	if (found->kind != POOL_FILE_WHOLE)
 		return err_set(err, ERR_FAILED_PRECONDITION, "it is damaged: %s",
 			       found->vol.damage);
 	if (str_is_empty(found->vol.fs))
@@ -99,7 +99,7 @@ int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_check
 	       struct err *err)
 {
 	autofree char *dir = xstrdup(what->dir);
-	struct pool pool = { .dir = dir, .dir_fd = -1 };
+	struct pool pool = { .dir = dir, .dir_fd = -1, .snapshot_fd = -1 };
 	int rc;
 
 	if (open_beside(&pool, err) < 0) {

@@ -13,11 +13,35 @@
  *
  * A mkfs may punch out blocks that it finds useless, and mkfs.xfs may round the size down: what is
  * missing after it is allocated again.
+ *
+ * One that is made of a snapshot or of another volume shares its blocks instead (FICLONE) and keeps
+ * the filesystem in them as it is, its UUID too, since no byte of a user's is rewritten here. What
+ * was allocated and never written is a hole in the clone, and is allocated again as well.
  */
 #include "backend/pool/pool-internal.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "host/extent.h"
 #include "host/mkfs.h"
+
+static const char *name_source(enum backend_source kind)
+{
+	switch (kind) {
+	case BACKEND_SOURCE_SNAPSHOT:
+		return "of snapshot ";
+	case BACKEND_SOURCE_VOLUME:
+		return "of volume ";
+	case BACKEND_SOURCE_NONE:
+		break;
+	}
+	return "empty";
+}
+
+static bool has_source(const struct backend_volume *vol, const struct backend_spec *spec)
+{
+	return vol->source_kind == spec->source_kind && (spec->source_kind == BACKEND_SOURCE_NONE ||
+							 str_is_equal(vol->source, spec->source));
+}
 
 /* The volume that has the token already: 0 if it is what spec wants. */
 static int take_existing(struct pool *p, const struct backend_spec *spec,
@@ -46,6 +70,9 @@ static int take_existing(struct pool *p, const struct backend_spec *spec,
 			       "it exists with filesystem '%s' and directIO=%s",
 			       vol->fs[0] ? vol->fs : "none",
 			       vol->allow_buffered ? "preferred" : "required");
+	if (!has_source(vol, spec))
+		return err_set(err, ERR_ALREADY_EXISTS, "it exists and was made %s%s",
+			       name_source(vol->source_kind), vol->source);
 	if (host_dir_sync(p->dir_fd, err) < 0)
 		return -1;
 	*ret_vol = *vol;
@@ -84,21 +111,120 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 	struct record record = {
 		.bytes = spec->bytes,
 		.allow_buffered = spec->allow_buffered,
+		.no_reserve = spec->no_reserve,
 		.created_ns = clock_wall_ns(),
 		.uuid = *uuid,
 		.pool = p->base.identity,
+		.source_kind = spec->source_kind,
 	};
 	char text[RECORD_MAX];
 
 	(void)snprintf(record.fs, sizeof(record.fs), "%s", spec->fs);
+	(void)snprintf(record.source, sizeof(record.source), "%s", str_or(spec->source, ""));
 	(void)snprintf(record.name, sizeof(record.name), "%s", spec->name);
 	record_set_owner(&record, &spec->owner);
-	record_format(&record, text);
+	record_format(RECORD_VOLUME, &record, text);
 	if (host_file_set_attr(fd, RECORD_ATTR, text, err) < 0)
 		return -1;
 	return vol_limits_are_set(&spec->limits)
 		       ? pool_state_write(fd, &(struct state){ .limits = spec->limits }, err)
 		       : 0;
+}
+
+static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
+		      struct uuid *ret_uuid, struct err *err)
+{
+	int rc;
+
+	if (spec->fs[0])
+		uuid_make(ret_uuid);
+	if (pool_promise(p, spec->bytes, err) < 0)
+		return -1;
+	rc = host_file_allocate(fd, spec->bytes, err);
+	pool_promise_end(p, spec->bytes);
+	return rc < 0 ? -1 : fill(p, ctx, fd, spec, ret_uuid, err);
+}
+
+/* Whether a volume that is asked for can be made of what has these bytes and this filesystem. */
+static int check_source(const struct backend_spec *spec, uint64_t bytes, const char *fs,
+			struct err *err)
+{
+	if (!str_is_equal(spec->fs, fs))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "it has filesystem '%s', which cannot become '%s'",
+			       fs[0] ? fs : "none", spec->fs[0] ? spec->fs : "none");
+	if (spec->bytes < bytes)
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "it has %llu bytes, the volume needs at least as many",
+			       (unsigned long long)bytes);
+	return 0;
+}
+
+static int clone_snapshot(struct pool *p, const struct backend_spec *spec, int fd,
+			  struct uuid *ret_uuid, struct err *err)
+{
+	struct pool_snapshot from;
+	int rc;
+
+	if (pool_find_whole_snapshot(p, spec->source, true, &from, err) < 0)
+		return -1;
+	rc = check_source(spec, from.snap.bytes, from.snap.fs, err);
+	if (rc == 0)
+		rc = pool_claim_source(from.fd, "snapshot", err);
+	if (rc == 0)
+		rc = host_file_clone(from.fd, fd, err);
+	host_fd_close(from.fd);
+	*ret_uuid = from.record.uuid;
+	return rc;
+}
+
+static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
+			struct uuid *ret_uuid, struct err *err)
+{
+	struct pool_volume from;
+	int64_t moment_ns;
+	int rc;
+
+	if (pool_find_whole(p, spec->source, true, ERR_FAILED_PRECONDITION, &from, err) < 0)
+		return -1;
+	rc = check_source(spec, pool_content_bytes(&from), from.vol.fs, err);
+	if (rc == 0)
+		rc = pool_cut(ctx, &from, NULL, fd, &moment_ns, err);
+	host_fd_close(from.fd);
+	*ret_uuid = from.record.uuid;
+	return rc;
+}
+
+/* Blocks for what is a hole in the clone. */
+static int fill_holes(struct pool *p, const struct backend_spec *spec, int fd, struct err *err)
+{
+	struct host_file file;
+	uint64_t bytes;
+	int rc;
+
+	if (host_file_look(fd, &file, err) < 0)
+		return -1;
+	bytes = file.allocated_bytes < spec->bytes ? spec->bytes - file.allocated_bytes : 0;
+	if (pool_promise(p, bytes, err) < 0)
+		return -1;
+	rc = host_file_allocate(fd, spec->bytes, err);
+	pool_promise_end(p, bytes);
+	return rc;
+}
+
+static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
+			  struct uuid *ret_uuid, struct err *err)
+{
+	int rc = spec->source_kind == BACKEND_SOURCE_SNAPSHOT
+			 ? clone_snapshot(p, spec, fd, ret_uuid, err)
+			 : clone_volume(p, ctx, spec, fd, ret_uuid, err);
+
+	if (rc < 0)
+		return err_wrap(err, "%s '%s'",
+				spec->source_kind == BACKEND_SOURCE_SNAPSHOT ? "snapshot"
+									     : "volume",
+				spec->source);
+	return fill_holes(p, spec, fd, err);
 }
 
 /* Everything up to the name. */
@@ -109,14 +235,12 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 	autohostfd int fd = -1;
 	int rc;
 
-	if (spec->fs[0])
-		uuid_make(&uuid);
-	if (host_file_make(p->dir_fd, &fd, err) < 0 || pool_promise(p, spec->bytes, err) < 0)
+	if (host_file_make(p->dir_fd, &fd, err) < 0)
 		return -1;
-	rc = host_file_allocate(fd, spec->bytes, err);
-	pool_promise_end(p, spec->bytes);
-	if (rc < 0 || fill(p, ctx, fd, spec, &uuid, err) < 0 ||
-	    write_record(p, fd, spec, &uuid, err) < 0 || host_file_write_out(fd, err) < 0)
+	rc = spec->source_kind == BACKEND_SOURCE_NONE
+		     ? make_empty(p, ctx, spec, fd, &uuid, err)
+		     : make_of_source(p, ctx, spec, fd, &uuid, err);
+	if (rc < 0 || write_record(p, fd, spec, &uuid, err) < 0 || host_file_write_out(fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;
@@ -141,7 +265,7 @@ int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *s
 		if (err->code != ERR_ALREADY_EXISTS)
 			return -1;
 	} else {
-		pool_know(p, spec->token, true);
+		pool_know(p, POOL_VOLUMES, spec->token, true);
 	}
 	return take_existing(p, spec, ret_vol, err);
 }

@@ -35,7 +35,8 @@ struct pool *pool_from(struct backend *b)
 
 static void close_fds(struct pool *p)
 {
-	int *const fds[] = { &p->lock_fd, &p->template_fd, &p->meta_fd, &p->dir_fd };
+	int *const fds[] = { &p->lock_fd, &p->snapshot_fd, &p->template_fd, &p->meta_fd,
+			     &p->dir_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		host_fd_close(*fds[i]);
@@ -68,7 +69,8 @@ static void pool_close(struct backend *b)
 	if (b->life != BACKEND_LET_GO)
 		pool_let_go(b);
 	pthread_mutex_destroy(&p->lock);
-	map_free(p->known);
+	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
+		map_free(p->seen[shelf].known);
 	free(p->base.pool_name);
 	free(p->dir);
 	free(p);
@@ -241,7 +243,8 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	if (check_others(p, others, err) < 0 || check_place(p, config, &seen, err) < 0)
 		return -1;
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
-	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0)
+	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0 ||
+	    host_dir_make(p->meta_fd, "snapshots", &p->snapshot_fd, err) < 0)
 		return err_wrap(err, "prepare '%s/.cleat'", p->dir);
 	if (pool_take_lock(p->meta_fd, p->dir, &p->lock_fd, err) < 0 ||
 	    take_identity(p, &seen, err) < 0 || check_others(p, others, err) < 0)
@@ -258,10 +261,11 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->base.ops = &pool_ops;
 	p->base.caps = pool_kind.caps;
 	p->base.pool_name = xstrdup(config->name);
-	p->dir_fd = p->meta_fd = p->template_fd = p->lock_fd = -1;
+	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
 	pthread_mutex_init(&p->lock, NULL);
-	p->known = map_new();
+	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
+		p->seen[shelf].known = map_new();
 	filedev_holds_init(&p->holds);
 	if (!config->image)
 		p->dir = xstrdup(config->dir);
@@ -299,6 +303,10 @@ static const struct backend_ops pool_ops = {
 	.note_get = pool_note_get,
 	.note_set = pool_note_set,
 	.settle = pool_settle,
+	.snapshot_create = pool_snapshot_create,
+	.snapshot_remove = pool_snapshot_remove,
+	.snapshot_stat = pool_snapshot_stat,
+	.snapshot_each = pool_snapshot_each,
 };
 
 /* "/srv/pool" */
@@ -315,7 +323,7 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 
 const struct backend_kind pool_kind = {
 	.name = "pool",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_MODIFY,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY,
 	.configure = pool_configure,
 	.open = pool_open,
 };

@@ -12,12 +12,23 @@
 
 #define POOL_NOTE_ATTR "user.cleat.note"
 
+/* Where files of ours lie: volumes at the top of the pool, snapshots in .cleat/snapshots. */
+enum pool_shelf { POOL_VOLUMES, POOL_SNAPSHOTS, POOL_SHELVES };
+
+/* What is known of a shelf; only counts are taken from it. */
+struct pool_seen {
+	struct map *known; /* tokens; the value is known_whole or known_damaged of space.c */
+	uint64_t n_damaged;
+	int64_t changed_ns; /* mtime of the directory that this belongs to */
+};
+
 struct pool {
 	struct backend base;
 	char *dir;              /* as given, for messages */
 	int dir_fd;             /* the pool */
 	int meta_fd;            /* .cleat */
 	int template_fd;        /* .cleat/templates */
+	int snapshot_fd;        /* .cleat/snapshots */
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
@@ -26,10 +37,7 @@ struct pool {
 	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
 	uint64_t pending_bytes; /* promised to creates that have not allocated yet */
 	uint64_t n_ended;       /* promises so far */
-	struct map *known;      /* tokens in the directory; the value is pool_known_whole or
-				   pool_known_damaged */
-	uint64_t n_damaged;
-	int64_t seen_ns; /* mtime of dir_fd that known belongs to */
+	struct pool_seen seen[POOL_SHELVES];
 };
 
 struct pool *pool_from(struct backend *b);
@@ -43,9 +51,10 @@ int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, st
 /* work.c: removes what is in .cleat/work, with the lock held. What cannot be is logged. */
 void pool_sweep_work(const struct pool *p);
 
-/* volume.c */
+/* find.c */
+int pool_shelf_fd(const struct pool *p, enum pool_shelf shelf);
 enum pool_file {
-	POOL_FILE_VOLUME,
+	POOL_FILE_WHOLE,
 	POOL_FILE_DAMAGED, /* has a record of ours but is not whole */
 	POOL_FILE_FOREIGN, /* not ours: left alone */
 };
@@ -53,26 +62,53 @@ struct pool_volume {
 	int fd; /* the caller's to close (host_fd_close) */
 	struct host_file file;
 	enum pool_file kind;
+	struct record record;      /* zero if it cannot be read */
 	struct backend_volume vol; /* unless foreign */
 };
 /* NOT_FOUND when there is no such file. */
 int pool_find(struct pool *p, const char *token, bool read_only, struct pool_volume *ret_volume,
 	      struct err *err);
+/* The same, but NOT_FOUND for what is not ours … */
+int pool_find_ours(struct pool *p, const char *token, bool read_only,
+		   struct pool_volume *ret_volume, struct err *err);
+/* … and this code for what is damaged. */
+int pool_find_whole(struct pool *p, const char *token, bool read_only, enum err_code code,
+		    struct pool_volume *ret_volume, struct err *err);
+
+struct pool_snapshot {
+	int fd; /* the caller's to close (host_fd_close) */
+	struct host_file file;
+	enum pool_file kind;
+	struct record record;         /* zero if it cannot be read */
+	struct backend_snapshot snap; /* unless foreign */
+};
+/* As those of volumes; FAILED_PRECONDITION for what is damaged. */
+int pool_find_snapshot(struct pool *p, const char *token, bool read_only,
+		       struct pool_snapshot *ret_snapshot, struct err *err);
+int pool_find_our_snapshot(struct pool *p, const char *token, bool read_only,
+			   struct pool_snapshot *ret_snapshot, struct err *err);
+int pool_find_whole_snapshot(struct pool *p, const char *token, bool read_only,
+			     struct pool_snapshot *ret_snapshot, struct err *err);
+
 /* A volume's state, which is empty if none was ever written; written, but not synced. The file is
  * the caller's alone meanwhile. */
 int pool_state_read(int fd, struct state *ret_state, struct err *err);
 int pool_state_write(int fd, const struct state *state, struct err *err);
-/* The names in the pool that may be volumes, sorted, > after. Free with pool_names_done. */
+
+/* The names on a shelf that may be ours, sorted, > after. Free with pool_names_done. */
 struct pool_names {
 	char **v;
 	size_t n;
 	size_t cap;
-	uint64_t n_other; /* directories, devices, names that no volume can have */
+	uint64_t n_other; /* directories, devices, names that nothing of ours can have */
 };
-int pool_names_read(struct pool *p, const char *after, struct pool_names *ret_names,
-		    struct err *err);
+int pool_names_read(const struct pool *p, enum pool_shelf shelf, const char *after,
+		    struct pool_names *ret_names, struct err *err);
 void pool_names_done(struct pool_names *names);
 
+/* volume.c */
+/* Ends a file of ours: its name, durably, and its blocks. ABORTED: somebody reads it. */
+int pool_unlink(struct pool *p, enum pool_shelf shelf, const char *token, int fd, struct err *err);
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 		const struct secrets *secrets, struct err *err);
 int pool_modify(struct backend *b, struct ctx *ctx, const char *token,
@@ -102,14 +138,38 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 /* Sets bytes aside for a create, or RESOURCE_EXHAUSTED with the figures. */
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err);
 void pool_promise_end(struct pool *p, uint64_t bytes);
-/* After we linked or unlinked a volume. */
-void pool_know(struct pool *p, const char *token, bool is_there);
-/* Reads the directory again; warns of what is damaged or foreign. */
+/* After we linked or unlinked something. */
+void pool_know(struct pool *p, enum pool_shelf shelf, const char *token, bool is_there);
+/* Reads the directories again; warns of what is damaged or foreign. */
 int pool_scan(struct pool *p, struct err *err);
 
 /* create.c */
 int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		struct backend_volume *ret_vol, struct err *err);
+
+/* cut.c */
+/* Shares the claim on a file that blocks will be shared with, so that it is not removed meanwhile,
+ * for as long as fd is open. ABORTED; NOT_FOUND: it was removed since it was found. */
+int pool_claim_source(int fd, const char *what, struct err *err);
+/* The volume's bytes, as they are at ret_moment_ns, into the new file to_fd, which shares its
+ * blocks; how: NULL for a volume that is made of it. Errors as backend_ops.snapshot_create. */
+int pool_cut(struct ctx *ctx, const struct pool_volume *from,
+	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
+	     struct err *err);
+/* What one made of it has at least: its file, which is larger than the volume after a growth that
+ * was killed, and then the filesystem inside may be, too. */
+uint64_t pool_content_bytes(const struct pool_volume *from);
+
+/* snapshot.c */
+int pool_snapshot_create(struct backend *b, struct ctx *ctx,
+			 const struct backend_snapshot_spec *spec,
+			 struct backend_snapshot *ret_snap, struct err *err);
+int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct secrets *secrets, struct err *err);
+int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
+		       struct backend_snapshot *ret_snap, struct err *err);
+int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
+		       backend_each_snapshot_fn fn, void *arg, struct err *err);
 
 /* template.c: puts an ext4 with this UUID into the nameless, allocated file. */
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,

@@ -13,10 +13,24 @@
 #include "backend/pool/lines.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "volume/id.h"
 #include "volume/size.h"
 
-#define VERSION_LINE "cleat 1\n"
 #define NAME_KEY "name="
+#define VALUE_MAX 128
+
+static const struct {
+	const char *attr;
+	const char *version_line;
+} kinds[] = {
+	[RECORD_VOLUME] = { RECORD_ATTR, "cleat 1\n" },
+	[RECORD_SNAPSHOT] = { SNAPSHOT_ATTR, "cleat snapshot 1\n" },
+};
+
+const char *record_attr(enum record_kind kind)
+{
+	return kinds[kind].attr;
+}
 
 static const struct owner_key {
 	const char *key;
@@ -46,34 +60,17 @@ void record_set_owner(struct record *r, const struct backend_owner *owner)
 	}
 }
 
-void record_format(const struct record *r, char ret_text[RECORD_MAX])
-{
-	struct record lent = *r;
-	char uuid[UUID_TEXT_MAX];
-	char pool[UUID_TEXT_MAX];
-	size_t n;
-
-	uuid_format(&r->uuid, uuid);
-	uuid_format(&r->pool, pool);
-	n = (size_t)snprintf(ret_text, RECORD_MAX,
-			     VERSION_LINE
-			     "bytes=%llu\nfs=%s\nbuffered=%d\ncreated=%lld\nuuid=%s\npool=%s\n",
-			     (unsigned long long)r->bytes, r->fs, r->allow_buffered,
-			     (long long)r->created_ns, uuid, pool);
-	for (size_t i = 0; i < ARRAY_LEN(owner_keys); i++) {
-		if (owner_at(&lent, i)[0])
-			n += (size_t)snprintf(ret_text + n, RECORD_MAX - n, "%s=%s\n",
-					      owner_keys[i].key, owner_at(&lent, i));
-	}
-	(void)snprintf(ret_text + n, RECORD_MAX - n, NAME_KEY "%s", r->name);
-}
-
 static int parse_bytes(const char *value, struct record *r)
 {
 	return str_parse_u64(value, &r->bytes) < 0 || r->bytes == 0 || r->bytes % VOL_SIZE_UNIT ||
 			       r->bytes > VOL_SIZE_MAX
 		       ? -1
 		       : 0;
+}
+
+static void format_bytes(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%llu", (unsigned long long)r->bytes);
 }
 
 static int parse_fs(const char *value, struct record *r)
@@ -84,10 +81,20 @@ static int parse_fs(const char *value, struct record *r)
 	return 0;
 }
 
+static void format_fs(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%s", r->fs);
+}
+
 static int parse_buffered(const char *value, struct record *r)
 {
 	r->allow_buffered = str_is_equal(value, "1");
 	return r->allow_buffered || str_is_equal(value, "0") ? 0 : -1;
+}
+
+static void format_buffered(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%d", r->allow_buffered);
 }
 
 static int parse_created(const char *value, struct record *r)
@@ -95,9 +102,19 @@ static int parse_created(const char *value, struct record *r)
 	return str_parse_i64(value, &r->created_ns);
 }
 
+static void format_created(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%lld", (long long)r->created_ns);
+}
+
 static int parse_uuid(const char *value, struct record *r)
 {
 	return uuid_parse(value, &r->uuid);
+}
+
+static void format_uuid(const struct record *r, char value[VALUE_MAX])
+{
+	uuid_format(&r->uuid, value);
 }
 
 static int parse_pool(const char *value, struct record *r)
@@ -105,18 +122,130 @@ static int parse_pool(const char *value, struct record *r)
 	return uuid_parse(value, &r->pool);
 }
 
+static void format_pool(const struct record *r, char value[VALUE_MAX])
+{
+	uuid_format(&r->pool, value);
+}
+
+static int parse_token(const char *value, char ret_token[VOL_TOKEN_MAX])
+{
+	if (!vol_token_is_valid(value))
+		return -1;
+	(void)snprintf(ret_token, VOL_TOKEN_MAX, "%s", value);
+	return 0;
+}
+
+/* "snapshot:TOKEN", "volume:TOKEN" */
+static int parse_origin(const char *value, struct record *r)
+{
+	const char *colon = strchr(value, ':');
+
+	if (str_has_prefix(value, "snapshot:"))
+		r->source_kind = BACKEND_SOURCE_SNAPSHOT;
+	else if (str_has_prefix(value, "volume:"))
+		r->source_kind = BACKEND_SOURCE_VOLUME;
+	else
+		return -1;
+	return parse_token(colon + 1, r->source);
+}
+
+static void format_origin(const struct record *r, char value[VALUE_MAX])
+{
+	if (r->source_kind != BACKEND_SOURCE_NONE)
+		(void)snprintf(value, VALUE_MAX, "%s:%s",
+			       r->source_kind == BACKEND_SOURCE_SNAPSHOT ? "snapshot" : "volume",
+			       r->source);
+}
+
+static int parse_source(const char *value, struct record *r)
+{
+	r->source_kind = BACKEND_SOURCE_VOLUME;
+	return parse_token(value, r->source);
+}
+
+static void format_source(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%s", r->source);
+}
+
+static int parse_group(const char *value, struct record *r)
+{
+	return parse_token(value, r->group);
+}
+
+static void format_group(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%s", r->group);
+}
+
+static int parse_reserve(const char *value, struct record *r)
+{
+	r->no_reserve = str_is_equal(value, "none");
+	return r->no_reserve ? 0 : -1;
+}
+
+static void format_reserve(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%s", r->no_reserve ? "none" : "");
+}
+
+#define VOLUMES (1 << RECORD_VOLUME)
+#define SNAPSHOTS (1 << RECORD_SNAPSHOT)
+
 static const struct key {
 	const char *key;
 	const char *what; /* for the message */
+	unsigned kinds;   /* that have it */
+	bool is_optional; /* not written when its value is empty */
 	int (*parse)(const char *value, struct record *r);
+	void (*format)(const struct record *r, char value[VALUE_MAX]); /* "" is there */
 } keys[] = {
-	{ "bytes", "size", parse_bytes },
-	{ "fs", "filesystem", parse_fs },
-	{ "buffered", "mode of I/O", parse_buffered },
-	{ "created", "time", parse_created },
-	{ "uuid", "UUID", parse_uuid },
-	{ "pool", "pool", parse_pool },
+	{ "bytes", "size", VOLUMES | SNAPSHOTS, false, parse_bytes, format_bytes },
+	{ "fs", "filesystem", VOLUMES | SNAPSHOTS, false, parse_fs, format_fs },
+	{ "buffered", "mode of I/O", VOLUMES, false, parse_buffered, format_buffered },
+	{ "created", "time", VOLUMES | SNAPSHOTS, false, parse_created, format_created },
+	{ "uuid", "UUID", VOLUMES | SNAPSHOTS, false, parse_uuid, format_uuid },
+	{ "pool", "pool", VOLUMES | SNAPSHOTS, false, parse_pool, format_pool },
+	{ "source", "source", VOLUMES, true, parse_origin, format_origin },
+	{ "source", "source", SNAPSHOTS, false, parse_source, format_source },
+	{ "group", "group", SNAPSHOTS, true, parse_group, format_group },
+	{ "reserve", "reserve", VOLUMES, true, parse_reserve, format_reserve },
 };
+
+static bool is_of(const struct key *key, enum record_kind kind)
+{
+	return key->kinds & 1u << kind;
+}
+
+static void append(char text[RECORD_MAX], const char *key, const char *value)
+{
+	size_t n = strlen(text);
+
+	(void)snprintf(text + n, RECORD_MAX - n, "%s=%s\n", key, value);
+}
+
+void record_format(enum record_kind kind, const struct record *r, char ret_text[RECORD_MAX])
+{
+	struct record lent = *r;
+	size_t n;
+
+	(void)snprintf(ret_text, RECORD_MAX, "%s", kinds[kind].version_line);
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		char value[VALUE_MAX] = "";
+
+		if (!is_of(&keys[i], kind))
+			continue;
+		keys[i].format(r, value);
+		if (value[0] || !keys[i].is_optional)
+			append(ret_text, keys[i].key, value);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(owner_keys); i++) {
+		if (owner_at(&lent, i)[0])
+			append(ret_text, owner_keys[i].key, owner_at(&lent, i));
+	}
+	n = strlen(ret_text);
+	(void)snprintf(ret_text + n, RECORD_MAX - n, NAME_KEY "%s", r->name);
+}
 
 static int bad(struct err *err, const char *what)
 {
@@ -124,9 +253,10 @@ static int bad(struct err *err, const char *what)
 }
 
 /* The bit of the key that the line has; 0 for one that is not known. */
-static int parse_line(const struct line *line, struct record *r, struct err *err)
+static int parse_line(enum record_kind kind, const struct line *line, struct record *r,
+		      struct err *err)
 {
-	char value[48];
+	char value[VALUE_MAX];
 
 	if (line_is(line, "needs"))
 		return line_check_needs(line, err);
@@ -136,7 +266,7 @@ static int parse_line(const struct line *line, struct record *r, struct err *err
 			(void)line_copy(line, owner_at(r, i), RECORD_OWNER_MAX);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		if (!line_is(line, keys[i].key))
+		if (!is_of(&keys[i], kind) || !line_is(line, keys[i].key))
 			continue;
 		if (line_copy(line, value, sizeof(value)) < 0 || keys[i].parse(value, r) < 0)
 			return bad(err, keys[i].what);
@@ -145,25 +275,26 @@ static int parse_line(const struct line *line, struct record *r, struct err *err
 	return 0;
 }
 
-int record_parse(const char *text, struct record *ret_record, struct err *err)
+int record_parse(enum record_kind kind, const char *text, struct record *ret_record,
+		 struct err *err)
 {
 	struct record r = { 0 };
 	const char *at = text;
 	struct line line;
 	int has = 0;
 
-	if (!str_has_prefix(at, VERSION_LINE))
+	if (!str_has_prefix(at, kinds[kind].version_line))
 		return bad(err, "version (this cleat knows version 1)");
-	at += strlen(VERSION_LINE);
+	at += strlen(kinds[kind].version_line);
 	while (!str_has_prefix(at, NAME_KEY) && line_next(&at, &line) > 0) {
-		int bit = parse_line(&line, &r, err);
+		int bit = parse_line(kind, &line, &r, err);
 
 		if (bit < 0)
 			return -1;
 		has |= bit;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		if (!(has & 1 << i))
+		if (is_of(&keys[i], kind) && !keys[i].is_optional && !(has & 1 << i))
 			return bad(err, keys[i].what);
 	}
 	if (!str_has_prefix(at, NAME_KEY))

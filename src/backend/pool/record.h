@@ -5,11 +5,14 @@
 #include "backend/backend.h"
 
 /*
- * What a volume's file says of itself, in the extended attribute user.cleat.volume: what never
+ * What the file of a volume or of a snapshot says of itself, in one extended attribute: what never
  * changes (README.md). Text, so that `getfattr -d` answers a person; the name comes last and goes
  * to the end, so it may hold anything.
  */
+enum record_kind { RECORD_VOLUME, RECORD_SNAPSHOT };
+
 #define RECORD_ATTR "user.cleat.volume"
+#define SNAPSHOT_ATTR "user.cleat.snapshot"
 #define RECORD_MAX 2048
 
 #define RECORD_OWNER_MAX 254
@@ -17,10 +20,15 @@
 struct record {
 	uint64_t bytes; /* at its birth */
 	char fs[8];
-	bool allow_buffered;
+	bool allow_buffered; /* volumes only, as is no_reserve; else false and not written */
+	bool no_reserve;
 	int64_t created_ns;
 	struct uuid uuid; /* of the filesystem inside; zero for raw volumes */
 	struct uuid pool; /* the identity of the pool that it was made in */
+	/* what it was made of; a snapshot always of a volume */
+	enum backend_source source_kind;
+	char source[VOL_TOKEN_MAX];
+	char group[VOL_TOKEN_MAX]; /* of snapshots, "": none */
 	/* the owner; each "" if it is not known, and then not written */
 	char cluster[RECORD_OWNER_MAX];
 	char claim_namespace[RECORD_OWNER_MAX];
@@ -33,9 +41,11 @@ struct record {
  * whose it is. */
 void record_set_owner(struct record *r, const struct backend_owner *owner);
 
-void record_format(const struct record *r, char ret_text[RECORD_MAX]);
+const char *record_attr(enum record_kind kind);
+void record_format(enum record_kind kind, const struct record *r, char ret_text[RECORD_MAX]);
 /* FAILED_PRECONDITION says which part is wrong, or what a newer cleat's record needs. */
-int record_parse(const char *text, struct record *ret_record, struct err *err);
+int record_parse(enum record_kind kind, const char *text, struct record *ret_record,
+		 struct err *err);
 
 /*
  * What changes in a volume's life, in an attribute of its own, user.cleat.state; one that is not

@@ -10,11 +10,11 @@
  * asked again. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata, deletes and
  * copy-on-write of later snapshots working.
  *
- * The set of known tokens, which only counts are taken from, is read from the directory at open and
- * again whenever its mtime is not the one we left, so that a file that a person removed is seen.
- * Our own changes put and take single tokens, which does no harm when a scan at the same time has
- * seen them already; a scan that missed one leaves an older mtime behind and is followed by
- * another.
+ * The sets of known tokens, which only counts are taken from, are read from the directories at open
+ * and again whenever the mtime of one is not the one we left, so that a file that a person removed
+ * is seen. Our own changes put and take single tokens, which does no harm when a scan at the same
+ * time has seen them already; a scan that missed one leaves an older mtime behind and is followed
+ * by another.
  */
 #include "backend/pool/pool-internal.h"
 
@@ -23,7 +23,7 @@
 #include "base/num.h"
 #include "volume/size.h"
 
-/* Values of pool.known: only their addresses count. */
+/* Values of pool_seen.known: only their addresses count. */
 static char known_whole;
 static char known_damaged;
 
@@ -131,45 +131,71 @@ void pool_promise_end(struct pool *p, uint64_t bytes)
 	pthread_mutex_unlock(&p->lock);
 }
 
-void pool_know(struct pool *p, const char *token, bool is_there)
+void pool_know(struct pool *p, enum pool_shelf shelf, const char *token, bool is_there)
 {
+	struct pool_seen *seen = &p->seen[shelf];
 	struct host_file dir;
 	struct err err;
-	bool is_current = host_file_look(p->dir_fd, &dir, &err) == 0;
+	bool is_current = host_file_look(pool_shelf_fd(p, shelf), &dir, &err) == 0;
 
 	pthread_mutex_lock(&p->lock);
 	if (is_there)
-		(void)map_put(p->known, token, &known_whole);
+		(void)map_put(seen->known, token, &known_whole);
 	else
-		(void)map_take(p->known, token);
-	p->seen_ns = is_current ? dir.changed_ns : 0;
+		(void)map_take(seen->known, token);
+	seen->changed_ns = is_current ? dir.changed_ns : 0;
 	pthread_mutex_unlock(&p->lock);
 }
 
 struct scan {
+	enum pool_shelf shelf;
 	struct map *known;
 	uint64_t n_damaged;
 	uint64_t n_foreign;
 };
 
+static int look_at_name(struct pool *p, const struct scan *scan, const char *name,
+			enum pool_file *ret_kind, char damage[96], struct err *err)
+{
+	struct pool_snapshot snapshot;
+	struct pool_volume volume;
+
+	if (scan->shelf == POOL_VOLUMES) {
+		if (pool_find(p, name, true, &volume, err) < 0)
+			return -1;
+		host_fd_close(volume.fd);
+		*ret_kind = volume.kind;
+		memcpy(damage, volume.vol.damage, sizeof(volume.vol.damage));
+		return 0;
+	}
+	if (pool_find_snapshot(p, name, true, &snapshot, err) < 0)
+		return -1;
+	host_fd_close(snapshot.fd);
+	*ret_kind = snapshot.kind;
+	memcpy(damage, snapshot.snap.damage, sizeof(snapshot.snap.damage));
+	return 0;
+}
+
 /* What one name of the directory is: counted, and warned of if it is damaged. */
 static int scan_name(struct pool *p, const char *name, struct scan *scan, struct err *err)
 {
-	struct pool_volume found;
+	enum pool_file kind;
+	char damage[96];
 
-	if (pool_find(p, name, true, &found, err) < 0)
+	if (look_at_name(p, scan, name, &kind, damage, err) < 0)
 		return err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION ? 0 : -1;
-	host_fd_close(found.fd);
-	switch (found.kind) {
-	case POOL_FILE_VOLUME:
+	switch (kind) {
+	case POOL_FILE_WHOLE:
 		(void)map_put(scan->known, name, &known_whole);
 		break;
 	case POOL_FILE_DAMAGED:
 		(void)map_put(scan->known, name, &known_damaged);
 		scan->n_damaged++;
-		log_warn("damaged volume: listed, not served, not deleted",
+		log_warn(scan->shelf == POOL_VOLUMES
+				 ? "damaged volume: listed, not served, not deleted"
+				 : "damaged snapshot: listed, not served, not deleted",
 			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
-			 log_str("volume", name), log_str("damage", found.vol.damage));
+			 log_str("token", name), log_str("damage", damage));
 		break;
 	case POOL_FILE_FOREIGN:
 		scan->n_foreign++;
@@ -178,15 +204,27 @@ static int scan_name(struct pool *p, const char *name, struct scan *scan, struct
 	return 0;
 }
 
-int pool_scan(struct pool *p, struct err *err)
+static void take_scan(struct pool *p, const struct scan *scan, int64_t changed_ns)
 {
-	struct scan scan = { 0 };
+	struct pool_seen *seen = &p->seen[scan->shelf];
+	struct map *old;
+
+	pthread_mutex_lock(&p->lock);
+	old = seen->known;
+	*seen = (struct pool_seen){ scan->known, scan->n_damaged, changed_ns };
+	pthread_mutex_unlock(&p->lock);
+	map_free(old);
+}
+
+static int scan_shelf(struct pool *p, enum pool_shelf shelf, struct err *err)
+{
+	struct scan scan = { .shelf = shelf };
 	struct pool_names names;
 	struct host_file dir;
-	struct map *old;
 	int rc = 0;
 
-	if (host_file_look(p->dir_fd, &dir, err) < 0 || pool_names_read(p, "", &names, err) < 0)
+	if (host_file_look(pool_shelf_fd(p, shelf), &dir, err) < 0 ||
+	    pool_names_read(p, shelf, "", &names, err) < 0)
 		return -1;
 	scan.known = map_new();
 	for (size_t i = 0; i < names.n && rc == 0; i++)
@@ -200,23 +238,48 @@ int pool_scan(struct pool *p, struct err *err)
 	if (scan.n_foreign)
 		log_warn("files that are not cleat's in the pool are left alone",
 			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
+			 log_str("shelf", shelf == POOL_VOLUMES ? "" : ".cleat/snapshots"),
 			 log_u64("files", scan.n_foreign));
-	pthread_mutex_lock(&p->lock);
-	old = p->known;
-	p->known = scan.known;
-	p->n_damaged = scan.n_damaged;
-	p->seen_ns = dir.changed_ns;
-	pthread_mutex_unlock(&p->lock);
-	map_free(old);
+	take_scan(p, &scan, dir.changed_ns);
 	return 0;
+}
+
+int pool_scan(struct pool *p, struct err *err)
+{
+	for (int shelf = 0; shelf < POOL_SHELVES; shelf++) {
+		if (scan_shelf(p, (enum pool_shelf)shelf, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Scans what somebody else changed. */
+static int scan_changed(struct pool *p, struct err *err)
+{
+	for (int shelf = 0; shelf < POOL_SHELVES; shelf++) {
+		struct host_file dir;
+		bool is_current;
+
+		if (host_file_look(pool_shelf_fd(p, (enum pool_shelf)shelf), &dir, err) < 0)
+			return -1;
+		pthread_mutex_lock(&p->lock);
+		is_current = p->seen[shelf].changed_ns == dir.changed_ns;
+		pthread_mutex_unlock(&p->lock);
+		if (!is_current && scan_shelf(p, (enum pool_shelf)shelf, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static uint64_t n_whole(const struct pool_seen *seen)
+{
+	return map_count(seen->known) - seen->n_damaged;
 }
 
 int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err)
 {
 	struct pool *p = pool_from(b);
-	struct host_file dir;
 	struct host_fs fs;
-	bool is_current;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
@@ -225,22 +288,17 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 		ret_info->is_dead = err->code != ERR_RESOURCE_EXHAUSTED;
 		return fail_gone(p, err);
 	}
-	if (host_file_look(p->dir_fd, &dir, err) < 0)
-		return -1;
-	pthread_mutex_lock(&p->lock);
-	is_current = p->seen_ns == dir.changed_ns;
-	pthread_mutex_unlock(&p->lock);
-	if (!is_current && pool_scan(p, err) < 0)
-		return -1;
-	if (look_and_lock(p, &fs, err) < 0)
+	if (scan_changed(p, err) < 0 || look_and_lock(p, &fs, err) < 0)
 		return -1;
 	*ret_info = (struct backend_info){
 		.name = b->pool_name,
 		.identity = b->identity,
 		.total_bytes = fs.total_bytes,
 		.available_bytes = available_in(p, &fs),
-		.n_volumes = map_count(p->known) - p->n_damaged,
-		.n_damaged = p->n_damaged,
+		.n_volumes = n_whole(&p->seen[POOL_VOLUMES]),
+		.n_damaged = p->seen[POOL_VOLUMES].n_damaged,
+		.n_snapshots = n_whole(&p->seen[POOL_SNAPSHOTS]),
+		.n_damaged_snapshots = p->seen[POOL_SNAPSHOTS].n_damaged,
 	};
 	pthread_mutex_unlock(&p->lock);
 	ret_info->max_volume_bytes =

@@ -16,6 +16,10 @@ void contract_close(struct registry *r);
 
 /* An existing empty directory to mount at. */
 const char *contract_mount_dir(void);
+/* Into what is mounted there, or into a device: some bytes, which stay in the page cache. And what
+ * is there; "" if nothing is. */
+void contract_write(const char *place, const char *text);
+void contract_read(const char *place, char ret_text[64]);
 /* Where the pool's files are. */
 const char *contract_pool_dir(void);
 

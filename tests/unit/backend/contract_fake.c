@@ -2,7 +2,9 @@
 #include "contract.h"
 
 #include "base/num.h"
+#include "base/str.h"
 #include "check.h"
+#include "fake/host-internal.h"
 #include "fake/host.h"
 
 int contract_setup(void)
@@ -48,4 +50,26 @@ const char *contract_mount_dir(void)
 const char *contract_pool_dir(void)
 {
 	return "/pool";
+}
+
+static struct fake_inode *backing_of(const char *place)
+{
+	struct fake_mount *mount = NULL;
+	uint64_t i;
+
+	if (str_has_prefix(place, "/dev/loop"))
+		ASSERT_EQ(str_parse_u64(place + strlen("/dev/loop"), &i), 0);
+	else
+		ASSERT_TRUE(fake_lookup(place, &mount) && mount->loop >= 0);
+	return world.loops[mount ? (uint64_t)mount->loop : i].backing;
+}
+
+void contract_write(const char *place, const char *text)
+{
+	(void)snprintf(backing_of(place)->text, 64, "%s", text);
+}
+
+void contract_read(const char *place, char ret_text[64])
+{
+	(void)snprintf(ret_text, 64, "%.63s", backing_of(place)->text);
 }

@@ -7,6 +7,7 @@
 #include "contract.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -15,6 +16,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/path.h"
 #include "check.h"
 #include "host/fs.h"
 #include "host/loopdev.h"
@@ -127,4 +129,51 @@ const char *contract_mount_dir(void)
 const char *contract_pool_dir(void)
 {
 	return pool_dir;
+}
+
+#define PLACE_IN_DEVICE 8192
+#define DEVICE_BLOCK 4096
+
+static int open_place(const char *place, int flags, off_t *ret_at)
+{
+	autofree char *path = NULL;
+	int fd;
+
+	if (strncmp(place, "/dev/", strlen("/dev/")) == 0) {
+		*ret_at = PLACE_IN_DEVICE;
+		fd = open(place, (flags & ~O_CREAT) | O_CLOEXEC);
+		ASSERT_TRUE(fd >= 0);
+		return fd;
+	}
+	*ret_at = 0;
+	path = path_join(place, "data");
+	fd = open(path, flags | O_CLOEXEC, 0600);
+	if (fd < 0)
+		ASSERT_EQ(errno, ENOENT);
+	return fd;
+}
+
+void contract_write(const char *place, const char *text)
+{
+	char block[DEVICE_BLOCK] = "";
+	off_t at;
+	int fd = open_place(place, O_RDWR | O_CREAT, &at);
+
+	(void)snprintf(block, sizeof(block), "%s", text);
+	ASSERT_EQ(pwrite(fd, block, sizeof(block), at), (ssize_t)sizeof(block));
+	host_fd_close(fd);
+}
+
+void contract_read(const char *place, char ret_text[64])
+{
+	char block[DEVICE_BLOCK] = "";
+	off_t at;
+	int fd = open_place(place, O_RDONLY, &at);
+
+	ret_text[0] = '\0';
+	if (fd < 0)
+		return;
+	ASSERT_EQ(pread(fd, block, sizeof(block), at), (ssize_t)sizeof(block));
+	host_fd_close(fd);
+	(void)snprintf(ret_text, 64, "%.63s", block);
 }

@@ -8,44 +8,9 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "check.h"
-#include "contract.h"
+#include "contract_run.h"
 #include "host/mount.h"
 #include "volume/id.h"
-
-struct run {
-	struct backend *b;
-	struct ctx *ctx;
-	struct err err;
-	struct backend_volume vol;
-	struct backend_device dev;
-};
-
-static void run_contract(const char *kind, void (*check)(struct run *run))
-{
-	struct registry *r;
-	struct ctx ctx;
-	struct run run = { .ctx = &ctx };
-
-	contract_open(kind, &r);
-	ctx_init(&ctx, 0);
-	run.b = registry_at(r, 0);
-	check(&run);
-	ctx_done(&ctx);
-	contract_close(r);
-}
-
-/* One sentence of the contract, as a test for each kind. */
-#define CONTRACT(name)                              \
-	static void check_##name(struct run *run);  \
-	TEST(pool_##name)                           \
-	{                                           \
-		run_contract("pool", check_##name); \
-	}                                           \
-	TEST(mem_##name)                            \
-	{                                           \
-		run_contract("mem", check_##name);  \
-	}                                           \
-	static void check_##name(struct run *run)
 
 static int create(struct run *run, const char *name, uint64_t bytes, const char *fs)
 {
@@ -476,8 +441,6 @@ CONTRACT(does_nothing_once_cancelled)
 	ASSERT_ERR(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "pvc-1");
 }
-
-#define BOTH(name) cmocka_unit_test(pool_##name), cmocka_unit_test(mem_##name)
 
 int main(void)
 {

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "check.h"
 #include "fake/host.h"
+#include "fake/host_extent.h"
 #include "volume/id.h"
 
 #define N_CALLS_MAX 200
@@ -158,6 +159,59 @@ static int modify(struct process *p)
 	return backend_modify(p->b, &p->ctx, "v", &limits, NULL, &p->err);
 }
 
+/* With some bytes of its user's. */
+static int create_written(struct process *p)
+{
+	if (create_ext4(p) < 0)
+		return -1;
+	fake_host_write("v", 0, 8 * MIB);
+	fake_host_write("v", 16 * MIB, MIB);
+	return 0;
+}
+
+static int create_in_use(struct process *p)
+{
+	return create_written(p) < 0 ? -1 : attach_raw(p);
+}
+
+static int take_snapshot(struct process *p)
+{
+	const struct backend_snapshot_spec spec = { .name = "s", .token = "s", .source = "v" };
+	struct backend_snapshot snap;
+
+	return backend_snapshot_create(p->b, &p->ctx, &spec, &snap, &p->err);
+}
+
+static int remove_snapshot(struct process *p)
+{
+	return backend_snapshot_remove(p->b, &p->ctx, "s", NULL, &p->err);
+}
+
+static int create_of(struct process *p, enum backend_source kind, const char *source)
+{
+	const struct backend_spec spec = {
+		.name = "c",
+		.token = "c",
+		.bytes = 64 * MIB,
+		.fs = "ext4",
+		.source_kind = kind,
+		.source = source,
+	};
+	struct backend_volume vol;
+
+	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+static int create_of_snapshot(struct process *p)
+{
+	return create_of(p, BACKEND_SOURCE_SNAPSHOT, "s");
+}
+
+static int create_of_volume(struct process *p)
+{
+	return create_of(p, BACKEND_SOURCE_VOLUME, "v");
+}
+
 static int nothing(struct process *p)
 {
 	(void)p;
@@ -221,6 +275,49 @@ static void assert_limited(struct process *p)
 	ASSERT_TRUE(vol_limits_are_equal(&vol.limits, &limits));
 }
 
+/* A whole clone of the volume, thick, and its bytes beside those that it shares. */
+static void assert_cloned(struct process *p)
+{
+	struct backend_volume vol;
+
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", &vol, &p->err), &p->err);
+	ASSERT_FALSE(vol.is_damaged);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(fake_host_n_files(), 3);
+	ASSERT_TRUE(fake_host_used_bytes() >= 128 * MIB - 9 * MIB);
+}
+
+static void assert_snapped(struct process *p)
+{
+	struct backend_snapshot snap;
+	struct backend_info info;
+
+	ASSERT_OK(backend_info(p->b, &p->ctx, &info, &p->err), &p->err);
+	ASSERT_EQ(info.n_snapshots, 1);
+	ASSERT_EQ(info.n_damaged_snapshots, 0);
+	ASSERT_OK(backend_snapshot_stat(p->b, &p->ctx, "s", &snap, &p->err), &p->err);
+	ASSERT_TRUE(snap.is_ready && !snap.is_damaged);
+	ASSERT_OK(create_of_snapshot(p), &p->err);
+	assert_cloned(p);
+}
+
+/* The volume is gone, its snapshot is not. */
+static void assert_survived(struct process *p)
+{
+	ASSERT_FALSE(fake_host_has("v"));
+	ASSERT_OK(create_of_snapshot(p), &p->err);
+	ASSERT_EQ(fake_host_n_files(), 2);
+}
+
+static void assert_unsnapped(struct process *p)
+{
+	struct backend_snapshot snap;
+
+	ASSERT_ERR(backend_snapshot_stat(p->b, &p->ctx, "s", &snap, &p->err), &p->err,
+		   ERR_NOT_FOUND, "snapshot");
+	assert_whole(p);
+}
+
 struct operation {
 	const char *name;
 	int (*prepare[2])(struct process *p);
@@ -261,7 +358,10 @@ static bool run_with_trouble(const struct operation *op, enum trouble trouble, u
 	ASSERT_EQ(fake_host_n_nameless(), 0);
 	ASSERT_EQ(fake_host_n_foreign_touched(), 0);
 	ASSERT_OK(detach(&p), &p.err);
+	ASSERT_OK(remove_snapshot(&p), &p.err);
+	ASSERT_OK(backend_remove(p.b, &p.ctx, "c", NULL, &p.err), &p.err);
 	ASSERT_OK(remove_volume(&p), &p.err);
+	ASSERT_TRUE(fake_host_used_bytes() < MIB);
 	stop(&p);
 	ASSERT_EQ(fake_host_n_fds(), 0);
 	ASSERT_EQ(fake_host_n_loops(), 0);
@@ -329,6 +429,40 @@ TEST(limits_survive_trouble_at_every_call)
 		"create with limits", { nothing, nothing }, create_limited, assert_limited });
 	run_all(&(const struct operation){
 		"modify", { create_raw, nothing }, modify, assert_limited });
+}
+
+TEST(snapshots_survive_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "snapshot", { create_written, nothing }, take_snapshot, assert_snapped },
+		{ "snapshot in use", { create_in_use, nothing }, take_snapshot, assert_snapped },
+		{ "remove snapshot",
+		  { create_written, take_snapshot },
+		  remove_snapshot,
+		  assert_unsnapped },
+		{ "remove volume",
+		  { create_written, take_snapshot },
+		  remove_volume,
+		  assert_survived },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
+}
+
+TEST(create_of_a_source_survives_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "of snapshot",
+		  { create_written, take_snapshot },
+		  create_of_snapshot,
+		  assert_cloned },
+		{ "of volume", { create_written, nothing }, create_of_volume, assert_cloned },
+		{ "of volume in use", { create_in_use, nothing }, create_of_volume, assert_cloned },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
 }
 
 /* What create said is done stays done, whatever happens next. */
@@ -455,8 +589,9 @@ TEST(making_an_image_survives_trouble_at_every_call)
 
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
 	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
-	  UNIT(note_survives_trouble_at_every_call), UNIT(limits_survive_trouble_at_every_call),
-	  UNIT(a_created_volume_survives_a_power_cut),
+	  UNIT(note_survives_trouble_at_every_call), UNIT(snapshots_survive_trouble_at_every_call),
+	  UNIT(create_of_a_source_survives_trouble_at_every_call),
+	  UNIT(limits_survive_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),
 	  UNIT(a_removed_volume_stays_removed_after_a_power_cut),
 	  UNIT(a_device_of_a_dead_process_is_gone_or_found_again),
 	  UNIT(opening_survives_trouble_at_every_call),

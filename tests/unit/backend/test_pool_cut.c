@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A power cut at every system call of a volume's birth, on real XFS: the filesystem is shut down
- * with what is not in its log lost (XFS_IOC_GOINGDOWN), mounted again and looked at. The volume is
- * not there or it is whole; and it is there once backend_create said so. Each cut is made twice,
- * the second time after somebody else's sync has put all changes so far into the log: the moment at
- * which a name could be durable before what it names.
+ * A power cut at every system call of the birth of a volume or a snapshot, on real XFS: the
+ * filesystem is shut down with what is not in its log lost (XFS_IOC_GOINGDOWN), mounted again and
+ * looked at. The volume is not there or it is whole; and it is there once the call said so. Each
+ * cut is made twice, the second time after somebody else's sync has put all changes so far into the
+ * log: the moment at which a name could be durable before what it names.
  *
  * The creating process is a child that is stopped at its n-th system call. As root.
  */
@@ -34,9 +34,14 @@
 #define XFS_GOING_NOLOGFLUSH 2u
 
 #define VOLUME "volume"
+#define FIRST "first" /* the volume that was there before */
 #define ROUNDS_MAX 1000
 
+/* What is born. */
+enum birth { BIRTH_EMPTY, BIRTH_SNAPSHOT, BIRTH_CLONE };
+
 struct shape {
+	enum birth birth;
 	const char *fs;
 	uint64_t bytes;
 };
@@ -44,25 +49,40 @@ struct shape {
 static int create(struct registry *r, const struct shape *shape, const char *name, struct err *err)
 {
 	const struct backend_spec spec = {
-		.name = name, .token = name, .bytes = shape->bytes, .fs = shape->fs
+		.name = name,
+		.token = name,
+		.bytes = shape->bytes,
+		.fs = shape->fs,
+		.source_kind =
+			shape->birth == BIRTH_CLONE ? BACKEND_SOURCE_VOLUME : BACKEND_SOURCE_NONE,
+		.source = FIRST,
 	};
+	const struct backend_snapshot_spec snap_spec = { .name = name,
+							 .token = name,
+							 .source = FIRST };
+	struct backend_snapshot snap;
 	struct backend_volume vol;
 	struct ctx ctx;
 	int rc;
 
 	ctx_init(&ctx, 0);
-	rc = backend_create(registry_at(r, 0), &ctx, &spec, &vol, err);
+	rc = shape->birth == BIRTH_SNAPSHOT
+		     ? backend_snapshot_create(registry_at(r, 0), &ctx, &snap_spec, &snap, err)
+		     : backend_create(registry_at(r, 0), &ctx, &spec, &vol, err);
 	ctx_done(&ctx);
 	return rc;
 }
 
-static void remove_volume(struct registry *r, const char *name)
+static void remove_it(struct registry *r, enum birth birth, const char *name)
 {
+	struct backend *b = registry_at(r, 0);
 	struct ctx ctx;
 	struct err err;
 
 	ctx_init(&ctx, 0);
-	ASSERT_OK(backend_remove(registry_at(r, 0), &ctx, name, NULL, &err), &err);
+	ASSERT_OK(birth == BIRTH_SNAPSHOT ? backend_snapshot_remove(b, &ctx, name, NULL, &err)
+					  : backend_remove(b, &ctx, name, NULL, &err),
+		  &err);
 	ctx_done(&ctx);
 }
 
@@ -91,15 +111,18 @@ static struct registry *open_pool(const char *dir)
 	return r;
 }
 
-/* The child: this program with the arguments DIR FS BYTES. */
+/* The child: this program with the arguments DIR FS BYTES BIRTH. */
 static int create_traced(char **argv)
 {
 	struct shape shape = { .fs = argv[2] };
 	struct registry *r = open_pool(argv[1]);
+	uint64_t birth;
 	struct err err;
 
-	if (!r || str_parse_u64(argv[3], &shape.bytes) < 0 ||
-	    ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 || raise(SIGSTOP) != 0)
+	if (!r || str_parse_u64(argv[3], &shape.bytes) < 0 || str_parse_u64(argv[4], &birth) < 0)
+		return 2;
+	shape.birth = (enum birth)birth;
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 || raise(SIGSTOP) != 0)
 		return 2;
 	_exit(create(r, &shape, VOLUME, &err) < 0 ? 3 : 0);
 }
@@ -107,14 +130,15 @@ static int create_traced(char **argv)
 static pid_t start_child(const struct shape *shape)
 {
 	char self[] = "/proc/self/exe";
-	char fs[8], bytes[24], dir[PATH_MAX];
-	char *const argv[] = { self, dir, fs, bytes, NULL };
+	char fs[8], bytes[24], birth[4], dir[PATH_MAX];
+	char *const argv[] = { self, dir, fs, bytes, birth, NULL };
 	char *const env[] = { NULL };
 	pid_t pid;
 
 	(void)snprintf(dir, sizeof(dir), "%s", contract_pool_dir());
 	(void)snprintf(fs, sizeof(fs), "%s", shape->fs);
 	(void)snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)shape->bytes);
+	(void)snprintf(birth, sizeof(birth), "%d", (int)shape->birth);
 	ASSERT_EQ(posix_spawn(&pid, self, NULL, NULL, argv, env), 0);
 	return pid;
 }
@@ -186,7 +210,8 @@ static bool is_there(const struct shape *shape)
 	int fd;
 
 	ASSERT_TRUE(dir_fd >= 0);
-	fd = openat(dir_fd, VOLUME, O_RDONLY | O_CLOEXEC);
+	fd = openat(dir_fd, shape->birth == BIRTH_SNAPSHOT ? ".cleat/snapshots/" VOLUME : VOLUME,
+		    O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		ASSERT_EQ(errno, ENOENT);
 	host_fd_close(dir_fd);
@@ -195,7 +220,7 @@ static bool is_there(const struct shape *shape)
 	ctx_init(&ctx, 0);
 	ASSERT_OK(host_file_look(fd, &file, &err), &err);
 	ASSERT_EQ(file.bytes, shape->bytes);
-	ASSERT_TRUE(file.allocated_bytes >= shape->bytes);
+	ASSERT_TRUE(shape->birth == BIRTH_SNAPSHOT || file.allocated_bytes >= shape->bytes);
 	if (shape->fs[0])
 		ASSERT_OK(host_fs_check(&ctx, fd, shape->fs, false, NULL, &verdict, &err), &err);
 	ASSERT_EQ(verdict, HOST_FS_CLEAN);
@@ -237,7 +262,7 @@ static bool cut_at(const struct shape *shape, unsigned n, bool is_log_written, b
 	ASSERT_TRUE(is_cut || *ret_was_there);
 	ASSERT_OK(create(r, shape, VOLUME, &err), &err);
 	ASSERT_TRUE(is_there(shape));
-	remove_volume(r, VOLUME);
+	remove_it(r, shape->birth, VOLUME);
 	registry_free(r);
 	return is_cut;
 }
@@ -253,8 +278,8 @@ static void cut_everywhere(const struct shape *shape)
 
 	r = open_pool(contract_pool_dir()); /* with a template */
 	ASSERT_TRUE(r);
-	ASSERT_OK(create(r, shape, "first", &err), &err);
-	remove_volume(r, "first");
+	ASSERT_OK(create(r, &(struct shape){ BIRTH_EMPTY, shape->fs, shape->bytes }, FIRST, &err),
+		  &err);
 	registry_free(r);
 	for (; is_cut && n < ROUNDS_MAX; n++) {
 		is_cut = false;
@@ -270,34 +295,45 @@ static void cut_everywhere(const struct shape *shape)
 	ASSERT_TRUE(n_there[0] >= 1 && n_there[1] > n_there[0]);
 	r = open_pool(contract_pool_dir());
 	ASSERT_TRUE(r);
+	remove_it(r, BIRTH_EMPTY, FIRST);
 	contract_close(r);
 }
 
 TEST(ext4_is_absent_or_whole)
 {
-	cut_everywhere(&(struct shape){ "ext4", 64 * MIB });
+	cut_everywhere(&(struct shape){ BIRTH_EMPTY, "ext4", 64 * MIB });
 }
 
 TEST(xfs_is_absent_or_whole)
 {
-	cut_everywhere(&(struct shape){ "xfs", 300 * MIB });
+	cut_everywhere(&(struct shape){ BIRTH_EMPTY, "xfs", 300 * MIB });
 }
 
 TEST(a_raw_volume_is_absent_or_whole)
 {
-	cut_everywhere(&(struct shape){ "", 64 * MIB });
+	cut_everywhere(&(struct shape){ BIRTH_EMPTY, "", 64 * MIB });
+}
+
+TEST(a_snapshot_is_absent_or_whole)
+{
+	cut_everywhere(&(struct shape){ BIRTH_SNAPSHOT, "ext4", 64 * MIB });
+}
+
+TEST(a_clone_is_absent_or_whole)
+{
+	cut_everywhere(&(struct shape){ BIRTH_CLONE, "ext4", 64 * MIB });
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT(ext4_is_absent_or_whole),
-		UNIT(xfs_is_absent_or_whole),
-		UNIT(a_raw_volume_is_absent_or_whole),
+		UNIT(ext4_is_absent_or_whole),         UNIT(xfs_is_absent_or_whole),
+		UNIT(a_raw_volume_is_absent_or_whole), UNIT(a_snapshot_is_absent_or_whole),
+		UNIT(a_clone_is_absent_or_whole),
 	};
 	int rc;
 
-	if (argc == 4)
+	if (argc == 5)
 		return create_traced(argv);
 	rc = contract_setup();
 	if (rc)

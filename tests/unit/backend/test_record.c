@@ -18,8 +18,8 @@ TEST(reads_what_it_writes)
 
 	memset(r.uuid.b, 0x5a, sizeof(r.uuid.b));
 	memset(r.pool.b, 0xa5, sizeof(r.pool.b));
-	record_format(&r, text);
-	ASSERT_OK(record_parse(text, &back, &err), &err);
+	record_format(RECORD_VOLUME, &r, text);
+	ASSERT_OK(record_parse(RECORD_VOLUME, text, &back, &err), &err);
 	ASSERT_EQ(back.bytes, r.bytes);
 	ASSERT_STR(back.fs, "xfs");
 	ASSERT_TRUE(back.allow_buffered);
@@ -36,12 +36,13 @@ TEST(passes_over_what_it_does_not_know_and_refuses_what_it_must_know)
 	struct record r;
 	struct err err;
 
-	ASSERT_OK(record_parse(GOOD "colour=green\n=\nneeds=\nname=v", &r, &err), &err);
+	ASSERT_OK(record_parse(RECORD_VOLUME, GOOD "colour=green\n=\nneeds=\nname=v", &r, &err),
+		  &err);
 	ASSERT_STR(r.name, "v");
-	ASSERT_ERR(record_parse(GOOD "needs=thin,keys\nname=v", &r, &err), &err,
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "needs=thin,keys\nname=v", &r, &err), &err,
 		   ERR_FAILED_PRECONDITION, "'thin', which this cleat lacks: a newer one made it");
-	ASSERT_ERR(record_parse(GOOD "colour\nname=v", &r, &err), &err, ERR_FAILED_PRECONDITION,
-		   "name");
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "colour\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "name");
 }
 
 TEST(keeps_the_owner_that_it_can_hold)
@@ -55,8 +56,8 @@ TEST(keeps_the_owner_that_it_can_hold)
 	struct err err;
 
 	record_set_owner(&r, &owner);
-	record_format(&r, text);
-	ASSERT_OK(record_parse(text, &back, &err), &err);
+	record_format(RECORD_VOLUME, &r, text);
+	ASSERT_OK(record_parse(RECORD_VOLUME, text, &back, &err), &err);
 	ASSERT_STR(back.cluster, "c-1");
 	ASSERT_STR(back.claim_namespace, "");
 	ASSERT_STR(back.claim_name, "data=x");
@@ -168,10 +169,76 @@ TEST(fits_the_longest_name)
 	memset(r.claim_namespace, 's', sizeof(r.claim_namespace) - 1);
 	memset(r.claim_name, 'd', sizeof(r.claim_name) - 1);
 	memset(r.claim_uid, 'u', sizeof(r.claim_uid) - 1);
-	record_format(&r, text);
-	ASSERT_OK(record_parse(text, &back, &err), &err);
+	memset(r.source, 't', sizeof(r.source) - 1);
+	memset(r.group, 'g', sizeof(r.group) - 1);
+	r.source_kind = BACKEND_SOURCE_SNAPSHOT;
+	r.no_reserve = true;
+	record_format(RECORD_VOLUME, &r, text);
+	ASSERT_OK(record_parse(RECORD_VOLUME, text, &back, &err), &err);
 	ASSERT_STR(back.name, r.name);
 	ASSERT_STR(back.claim_uid, r.claim_uid);
+	ASSERT_STR(back.source, r.source);
+	ASSERT_EQ(back.source_kind, BACKEND_SOURCE_SNAPSHOT);
+	record_format(RECORD_SNAPSHOT, &r, text);
+	ASSERT_OK(record_parse(RECORD_SNAPSHOT, text, &back, &err), &err);
+	ASSERT_STR(back.name, r.name);
+	ASSERT_STR(back.claim_uid, r.claim_uid);
+	ASSERT_STR(back.group, r.group);
+}
+
+TEST(says_what_a_volume_was_made_of_and_that_nothing_is_kept_free)
+{
+	struct record r;
+	struct err err;
+	char text[RECORD_MAX];
+
+	ASSERT_OK(record_parse(RECORD_VOLUME, GOOD "name=v", &r, &err), &err);
+	ASSERT_EQ(r.source_kind, BACKEND_SOURCE_NONE);
+	ASSERT_FALSE(r.no_reserve);
+	record_format(RECORD_VOLUME, &r, text);
+	ASSERT_STR(text, GOOD "name=v");
+	ASSERT_OK(
+		record_parse(RECORD_VOLUME, GOOD "source=volume:a\nreserve=none\nname=v", &r, &err),
+		&err);
+	ASSERT_EQ(r.source_kind, BACKEND_SOURCE_VOLUME);
+	ASSERT_STR(r.source, "a");
+	ASSERT_TRUE(r.no_reserve);
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "source=a\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "source");
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "source=volume:../a\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "source");
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "reserve=some\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "reserve");
+}
+
+#define SNAPSHOT                                                                                  \
+	"cleat snapshot 1\nbytes=4096\nfs=ext4\ncreated=1\nuuid=" UUID "\npool=" UUID "\nsource=" \
+	"v\n"
+
+TEST(a_snapshot_has_a_record_of_its_own)
+{
+	struct record r;
+	struct err err;
+	char text[RECORD_MAX];
+
+	ASSERT_OK(record_parse(RECORD_SNAPSHOT, SNAPSHOT "name=s", &r, &err), &err);
+	ASSERT_STR(r.source, "v");
+	ASSERT_STR(r.group, "");
+	record_format(RECORD_SNAPSHOT, &r, text);
+	ASSERT_STR(text, SNAPSHOT "name=s");
+	ASSERT_OK(record_parse(RECORD_SNAPSHOT, SNAPSHOT "group=g\nname=s", &r, &err), &err);
+	ASSERT_STR(r.group, "g");
+	ASSERT_ERR(record_parse(RECORD_SNAPSHOT, SNAPSHOT "needs=copying\nname=s", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "'copying'");
+	ASSERT_ERR(record_parse(RECORD_VOLUME, SNAPSHOT "name=s", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "version");
+	ASSERT_ERR(record_parse(RECORD_SNAPSHOT, GOOD "name=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "version");
+	ASSERT_ERR(record_parse(RECORD_SNAPSHOT,
+				"cleat snapshot 1\nbytes=4096\nfs=ext4\ncreated=1\nuuid=" UUID
+				"\npool=" UUID "\nname=s",
+				&r, &err),
+		   &err, ERR_FAILED_PRECONDITION, "source");
 }
 
 TEST(refuses_everything_else)
@@ -204,8 +271,8 @@ TEST(refuses_everything_else)
 	struct err err;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		ASSERT_ERR(record_parse(cases[i].text, &r, &err), &err, ERR_FAILED_PRECONDITION,
-			   cases[i].part);
+		ASSERT_ERR(record_parse(RECORD_VOLUME, cases[i].text, &r, &err), &err,
+			   ERR_FAILED_PRECONDITION, cases[i].part);
 }
 
 RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_it_needs_refused),
@@ -213,4 +280,6 @@ RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_
 	  UNIT(a_state_with_limits_that_are_none_is_refused),
 	  UNIT(a_state_that_is_full_takes_no_more), UNIT(reads_what_it_writes),
 	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
-	  UNIT(fits_the_longest_name), UNIT(refuses_everything_else))
+	  UNIT(says_what_a_volume_was_made_of_and_that_nothing_is_kept_free),
+	  UNIT(a_snapshot_has_a_record_of_its_own), UNIT(fits_the_longest_name),
+	  UNIT(refuses_everything_else))

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The moment of a snapshot, and of a volume that is made of another one.
+ *
+ *   claim → count extents → write out, or freeze → FICLONE → thaw
+ *
+ * FICLONE alone makes the moment: the filesystem below holds all writes to the file while it works,
+ * so what it copies is what a power cut would have left at one instant, which the filesystem inside
+ * recovers from as it does after one (30 of 30 under load). But it sees only what has reached the
+ * file. What a pod wrote into the page cache of the filesystem above it, before the call, has to be
+ * written out first; whoever wants more than that has it frozen.
+ *
+ * It is one step that cannot be cut short, at 11 us an extent, and for so long all writes to the
+ * volume stand still: hence the count before it.
+ */
+#include "backend/pool/pool-internal.h"
+#include "backend/quiesce.h"
+#include "base/clock.h"
+#include "host/extent.h"
+#include "volume/size.h"
+
+/* What sharing one extent costs. */
+#define EXTENT_US 11
+
+int pool_claim_source(int fd, const char *what, struct err *err)
+{
+	struct host_file file;
+
+	if (host_file_claim(fd, false, err) < 0)
+		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
+							  "the %s is being removed, or checked "
+							  "(cleat ctl volume check)",
+							  what)
+						: -1;
+	if (host_file_look(fd, &file, err) < 0)
+		return -1;
+	return file.n_links == 0 ? err_set(err, ERR_NOT_FOUND, "the %s was removed meanwhile", what)
+				 : 0;
+}
+
+uint64_t pool_content_bytes(const struct pool_volume *from)
+{
+	uint64_t bytes = from->file.bytes - from->file.bytes % VOL_SIZE_UNIT;
+
+	return bytes > from->vol.bytes ? bytes : from->vol.bytes;
+}
+
+static int check_extents(int fd, const struct backend_snapshot_options *how, struct err *err)
+{
+	uint64_t n;
+
+	if (!how || !how->max_extents)
+		return 0;
+	if (host_file_count_extents(fd, &n, err) < 0)
+		return -1;
+	if (n <= how->max_extents)
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "the volume's file has %llu extents, more than the %llu that the snapshot "
+		       "class allows; sharing them would stop all writes to it for about %llu ms. "
+		       "Allow more in the class, or copy the data into a new volume",
+		       (unsigned long long)n, (unsigned long long)how->max_extents,
+		       (unsigned long long)(n * EXTENT_US / 1000));
+}
+
+int pool_cut(struct ctx *ctx, const struct pool_volume *from,
+	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
+	     struct err *err)
+{
+	struct quiesce still;
+	int rc;
+
+	if (pool_claim_source(from->fd, "volume", err) < 0 ||
+	    check_extents(from->fd, how, err) < 0 ||
+	    quiesce_begin(ctx,
+			  &(struct quiesce_what){
+				  .fd = from->fd,
+				  .file = from->file,
+				  .name = from->vol.token,
+				  .freeze = how && how->freeze,
+			  },
+			  &still, err) < 0)
+		return -1;
+	rc = ctx_check(ctx, err);
+	if (rc == 0) {
+		*ret_moment_ns = clock_wall_ns();
+		rc = host_file_clone(from->fd, to_fd, err);
+	}
+	return quiesce_end(&still, rc, err);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots: born as volumes are (create.c), in a directory of their own.
+ *
+ *   O_TMPFILE → FICLONE (cut.c) → record → write out → linkat(token) → fsync(directory)
+ *
+ * A snapshot is a file that nobody writes to. It needs nothing of the volume that it was cut from,
+ * nor does the volume or what is made of the snapshot need it: all of them hold blocks together,
+ * and a block goes with the last of them. So each may be removed at any time and in any order.
+ */
+#include "backend/pool/pool-internal.h"
+#include "base/str.h"
+
+/* The snapshot that has the token already: 0 if it is what spec wants. */
+static int take_existing(struct pool *p, const struct backend_snapshot_spec *spec,
+			 struct backend_snapshot *ret_snap, struct err *err)
+{
+	struct pool_snapshot found;
+	const struct backend_snapshot *snap = &found.snap;
+
+	if (pool_find_snapshot(p, spec->token, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	if (found.kind == POOL_FILE_FOREIGN)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "'%s/.cleat/snapshots/%s' is there and is no snapshot of cleat's; "
+			       "move it away",
+			       p->dir, spec->token);
+	if (found.kind == POOL_FILE_DAMAGED)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "a damaged snapshot has this name (%s); look at "
+			       "'%s/.cleat/snapshots/%s'",
+			       snap->damage, p->dir, spec->token);
+	if (!str_is_equal(snap->name, spec->name))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "the snapshot of the name '%s' has the same token", snap->name);
+	if (!str_is_equal(snap->source, spec->source))
+		return err_set(err, ERR_ALREADY_EXISTS, "it exists and is of volume '%s'",
+			       snap->source);
+	if (host_dir_sync(p->snapshot_fd, err) < 0)
+		return -1;
+	*ret_snap = *snap;
+	return 0;
+}
+
+static int write_record(const struct pool *p, int fd, const struct backend_snapshot_spec *spec,
+			const struct pool_volume *from, int64_t moment_ns, struct err *err)
+{
+	struct record record = {
+		.bytes = pool_content_bytes(from),
+		.created_ns = moment_ns,
+		.uuid = from->record.uuid,
+		.pool = p->base.identity,
+		.source_kind = BACKEND_SOURCE_VOLUME,
+	};
+	char text[RECORD_MAX];
+
+	memcpy(record.fs, from->record.fs, sizeof(record.fs));
+	(void)snprintf(record.source, sizeof(record.source), "%s", from->vol.token);
+	(void)snprintf(record.name, sizeof(record.name), "%s", spec->name);
+	record_set_owner(&record, &spec->options.owner);
+	record_format(RECORD_SNAPSHOT, &record, text);
+	return host_file_set_attr(fd, SNAPSHOT_ATTR, text, err);
+}
+
+/* Everything up to the name. */
+static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_snapshot_spec *spec,
+			 int *ret_fd, struct err *err)
+{
+	struct pool_volume from;
+	autohostfd int fd = -1;
+	int64_t moment_ns = 0;
+	int rc;
+
+	if (pool_find_whole(p, spec->source, true, ERR_DATA_LOSS, &from, err) < 0)
+		return err_wrap(err, "volume '%s'", spec->source);
+	rc = host_file_make(p->snapshot_fd, &fd, err);
+	if (rc == 0)
+		rc = pool_cut(ctx, &from, &spec->options, fd, &moment_ns, err);
+	if (rc == 0)
+		rc = write_record(p, fd, spec, &from, moment_ns, err);
+	host_fd_close(from.fd);
+	if (rc < 0 || host_file_write_out(fd, err) < 0)
+		return -1;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+int pool_snapshot_create(struct backend *b, struct ctx *ctx,
+			 const struct backend_snapshot_spec *spec,
+			 struct backend_snapshot *ret_snap, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	autohostfd int fd = -1;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	if (take_existing(p, spec, ret_snap, err) == 0)
+		return 0;
+	if (err->code != ERR_NOT_FOUND)
+		return -1;
+	if (make_nameless(p, ctx, spec, &fd, err) < 0 || ctx_check(ctx, err) < 0)
+		return -1;
+	if (host_file_link(fd, p->snapshot_fd, spec->token, err) < 0) {
+		if (err->code != ERR_ALREADY_EXISTS)
+			return -1;
+	} else {
+		pool_know(p, POOL_SNAPSHOTS, spec->token, true);
+	}
+	return take_existing(p, spec, ret_snap, err);
+}
+
+int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct secrets *secrets, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_snapshot found;
+	int rc;
+
+	(void)secrets;
+	if (pool_find_whole_snapshot(p, token, false, &found, err) < 0) {
+		if (err->code != ERR_NOT_FOUND)
+			return -1;
+		/* a process killed between unlink and sync may be why it is gone */
+		return host_dir_sync(p->snapshot_fd, err);
+	}
+	rc = ctx_check(ctx, err);
+	if (rc == 0 && found.snap.group[0])
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+			     "it belongs to the group '%s' and goes with it alone",
+			     found.snap.group);
+	if (rc == 0)
+		rc = pool_unlink(p, POOL_SNAPSHOTS, token, found.fd, err);
+	host_fd_close(found.fd);
+	return rc;
+}
+
+int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
+		       struct backend_snapshot *ret_snap, struct err *err)
+{
+	struct pool_snapshot found;
+
+	if (ctx_check(ctx, err) < 0 ||
+	    pool_find_our_snapshot(pool_from(b), token, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	*ret_snap = found.snap;
+	return 0;
+}
+
+int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
+		       backend_each_snapshot_fn fn, void *arg, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_names names;
+	int rc = 0;
+
+	if (pool_names_read(p, POOL_SNAPSHOTS, after, &names, err) < 0)
+		return -1;
+	for (size_t i = 0; i < names.n; i++) {
+		struct pool_snapshot found;
+
+		rc = ctx_check(ctx, err);
+		if (rc < 0)
+			break;
+		if (pool_find_our_snapshot(p, names.v[i], true, &found, err) < 0) {
+			rc = err->code == ERR_NOT_FOUND ? 0 : -1;
+			if (rc < 0)
+				break;
+			continue;
+		}
+		host_fd_close(found.fd);
+		if (fn(arg, &found.snap) != 0)
+			break;
+	}
+	pool_names_done(&names);
+	return rc;
+}
