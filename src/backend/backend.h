@@ -201,8 +201,9 @@ struct backend_ops {
 	 * unmounted. Once, when no call runs; none but close comes after it. */
 	void (*let_go)(struct backend *b);
 
-	/* Cheap enough for each scrape and each placement decision. UNAVAILABLE if the pool is
-	 * gone. */
+	/* Cheap enough for each scrape, each placement decision and the I/O thread (NodeGetInfo):
+	 * who would have to ask another machine tells what it heard last. UNAVAILABLE if the pool
+	 * is gone. */
 	int (*info)(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 		    struct err *err);
 

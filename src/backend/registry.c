@@ -393,6 +393,34 @@ int registry_resolve(const struct registry *r, enum vol_kind kind, const char *i
 	return 0;
 }
 
+static bool is_asked(const struct backend *b, const char *name, enum vol_kind kind, const char *id)
+{
+	char token[VOL_TOKEN_MAX];
+	struct err ignored;
+
+	if (!str_is_empty(id))
+		return backend_resolve(b, kind, id, token, &ignored) == 0;
+	return str_is_empty(name) || str_is_equal(b->pool_name, name);
+}
+
+enum backend_lane registry_lane(const struct registry *r, const char *name, enum vol_kind kind,
+				const char *id)
+{
+	struct registry *shared = lock(r);
+	enum backend_lane lane = BACKEND_LANE_OF_RPC;
+
+	for (size_t i = 0; i < shared->backends.n + shared->retired.n; i++) {
+		const struct backend *b = i < shared->backends.n
+						  ? shared->backends.v[i]
+						  : shared->retired.v[i - shared->backends.n];
+
+		if (b->kind->lane == BACKEND_LANE_REMOTE && is_asked(b, name, kind, id))
+			lane = BACKEND_LANE_REMOTE;
+	}
+	unlock(shared);
+	return lane;
+}
+
 struct mount_of {
 	const char *token;
 	const struct host_mountinfo *mount;

@@ -33,12 +33,17 @@ struct backend_config {
 				   pool */
 };
 
+/* Where calls to a kind of backend may block: where its RPC does, or, if they wait for other
+ * machines, among themselves, so that these cannot take the workers of the rest. */
+enum backend_lane { BACKEND_LANE_OF_RPC, BACKEND_LANE_REMOTE };
+
 /*
  * A kind of backend: one row in registry.c, so that a process can have pools of several.
  */
 struct backend_kind {
 	const char *name;
 	unsigned caps; /* that an instance can have at most */
+	enum backend_lane lane;
 	/* What a person wrote behind "KIND:", as members of the config; in the arena. No I/O.
 	 * INVALID_ARGUMENT says what is wrong with it. */
 	int (*configure)(struct arena *a, const char *spec, struct backend_config *config,
@@ -96,6 +101,14 @@ void registry_retire(struct registry *r, struct backend *b, const char *why);
 /* In the arena. */
 size_t registry_missing(const struct registry *r, struct arena *a,
 			const struct registry_missing **ret_missing);
+
+/*
+ * The lane of a call that may go to the pools of that name ("": to all), or to the one that has
+ * this id (then the name does not matter; "": none): remote if one of them is. Retired ones count,
+ * since what they left is still taken down. For the I/O thread too.
+ */
+enum backend_lane registry_lane(const struct registry *r, const char *name, enum vol_kind kind,
+				const char *id);
 
 /* What some pool of the process can, also while it is missing: COs ask for capabilities once. */
 unsigned registry_caps(const struct registry *r);

@@ -17,6 +17,7 @@ int lanes_start(unsigned n_api, struct work **ret_work)
 		[LANE_API] = { .name = "api", .threads = n_api ? n_api : 4 },
 		[LANE_HOST] = { .name = "host", .threads = 8 },
 		[LANE_STORE] = { .name = "store", .threads = 4 },
+		[LANE_REMOTE] = { .name = "remote", .threads = 8 },
 		[LANE_SLOW] = { .name = "slow", .threads = 2, .is_minor = true },
 		[LANE_HEALTH] = { .name = "health", .threads = 2 },
 	};

@@ -199,8 +199,11 @@ static struct csi_server *bind_service(struct serve *s, struct endpoint *e,
 	const struct csi_server_options options = {
 		.scope = scope,
 		.driver_name = s->opts->driver_name,
-		.host_lane = LANE_HOST,
-		.store_lane = LANE_STORE,
+		.lanes = { [CSI_RPC_STORE] = LANE_STORE,
+			   [CSI_RPC_HOST] = LANE_HOST,
+			   [CSI_RPC_REMOTE] = LANE_REMOTE },
+		.lane_of = csi_driver_lane_of,
+		.lane_arg = s->driver,
 	};
 
 	return csi_server_new(e->server, &s->service, &options);

@@ -32,4 +32,10 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 void csi_driver_free(struct csi_driver *d);
 struct csi_service csi_driver_service(struct csi_driver *d);
 
+/* For csi_server_options.lane_of, with the driver as arg: the row's lane, or CSI_RPC_REMOTE if the
+ * pool of the call, or one of those that it may go to, is of a kind that waits for other machines.
+ */
+enum csi_rpc_lane csi_driver_lane_of(void *driver, const struct csi_rpc *rpc, struct arena *a,
+				     const struct msg_bytes *request);
+
 #endif

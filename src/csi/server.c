@@ -33,6 +33,7 @@ struct bound_method {
 /* Read-only once made. */
 struct csi_server {
 	struct csi_service service;
+	struct csi_server_options opts;
 	char *driver_name;
 	struct bound_method methods[CSI_N_RPCS];
 };
@@ -182,6 +183,18 @@ static void refuse(struct grpc_call *grpc, void *arg)
 	grpc_call_fail(grpc, &err);
 }
 
+/* Before there is a worker: a worker of the wrong lane would be one too few when it hangs. */
+static unsigned choose_lane(struct grpc_call *grpc, void *arg)
+{
+	const struct bound_method *bound = arg;
+	const struct csi_server_options *opts = &bound->server->opts;
+	struct msg_bytes in = { 0 };
+
+	in.data = grpc_call_request(grpc, &in.n);
+	return opts
+		->lanes[opts->lane_of(opts->lane_arg, bound->rpc, grpc_call_ctx(grpc)->arena, &in)];
+}
+
 /* What the service does not have is refused without a worker. */
 static void bind_method(struct csi_server *s, const struct csi_server_options *opts,
 			const struct csi_rpc *rpc, struct bound_method *bound)
@@ -198,7 +211,8 @@ static void bind_method(struct csi_server *s, const struct csi_server_options *o
 		.id = message_find(rpc->request, rpc->id_field),
 		.grpc = { .path = rpc->path,
 			  .fn = is_refused ? refuse : handle,
-			  .lane = rpc->lane == CSI_RPC_HOST ? opts->host_lane : opts->store_lane,
+			  .lane = opts->lanes[rpc->lane],
+			  .choose_lane = opts->lane_of ? choose_lane : NULL,
 			  .is_inline = is_refused || !is_served || rpc->what == CSI_RPC_ASKS,
 			  .kind = rpc->stream ? GRPC_SERVER_STREAM : GRPC_UNARY },
 	};
@@ -213,7 +227,8 @@ struct csi_server *csi_server_new(struct grpc_server *server, const struct csi_s
 	struct csi_server *s = xcalloc(1, sizeof(*s));
 
 	s->service = *service;
-	s->driver_name = xstrdup(opts->driver_name);
+	s->opts = *opts;
+	s->opts.driver_name = s->driver_name = xstrdup(opts->driver_name);
 	for (size_t i = 0; i < CSI_N_RPCS; i++) {
 		bind_method(s, opts, &csi_rpcs[i], &s->methods[i]);
 		grpc_server_add(server, &s->methods[i].grpc, 1, &s->methods[i]);

@@ -24,8 +24,13 @@ enum csi_server_scope { CSI_SERVER_ALL, CSI_SERVER_FOR_CONTROLLER };
 
 struct csi_server_options {
 	enum csi_server_scope scope;
-	const char *driver_name;        /* labels the metric; copied */
-	unsigned host_lane, store_lane; /* of the grpc_server's work (enum csi_rpc_lane) */
+	const char *driver_name;     /* labels the metric; copied */
+	unsigned lanes[CSI_N_LANES]; /* of the grpc_server's work */
+	/* The lane of this very call; NULL: that of its row in rpc.def. On the I/O thread, with the
+	 * arena of the call and the request's bytes. */
+	enum csi_rpc_lane (*lane_of)(void *arg, const struct csi_rpc *rpc, struct arena *a,
+				     const struct msg_bytes *request);
+	void *lane_arg;
 };
 
 /* As grpc_server_add: before the loop runs, or on its thread. */

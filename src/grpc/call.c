@@ -286,13 +286,20 @@ static void run_handler(void *arg)
 	}
 }
 
+static unsigned choose_lane(struct grpc_call *c)
+{
+	const struct grpc_method *m = c->method;
+
+	return m->choose_lane ? m->choose_lane(c, c->method_arg) : m->lane;
+}
+
 void call_dispatch(struct grpc_call *c, struct work *work)
 {
 	c->is_dispatched = true;
 	call_ref(c);
 	if (c->method->is_inline) {
 		run_handler(c);
-	} else if (work_submit(work, c->method->lane, run_handler, c) < 0) {
+	} else if (work_submit(work, choose_lane(c), run_handler, c) < 0) {
 		call_refuse(c, "200", ERR_UNAVAILABLE,
 			    "too many calls wait for a worker, try again");
 		call_unref(c);

@@ -40,7 +40,10 @@ typedef void (*grpc_handler_fn)(struct grpc_call *call, void *arg);
 struct grpc_method {
 	const char *path; /* "/package.Service/Method" */
 	grpc_handler_fn fn;
-	unsigned lane;  /* of the server's work; none if is_inline */
+	unsigned lane; /* of the server's work; none if is_inline */
+	/* Not NULL: which lane this call runs on, by its request. On the I/O thread, once, with the
+	 * fn's arg; must not block. Not for those that receive. */
+	unsigned (*choose_lane)(struct grpc_call *call, void *arg);
 	bool is_inline; /* must not block, nor take longer than some microseconds; not for those
 			   that receive */
 	enum grpc_kind kind;

@@ -24,6 +24,7 @@ static const struct work_lane_def lanes[] = {
 	[LANE_API] = { .name = "api", .threads = 1 },
 	[LANE_HOST] = { .name = "host", .threads = 1 },
 	[LANE_STORE] = { .name = "store", .threads = 1 },
+	[LANE_REMOTE] = { .name = "remote", .threads = 1 },
 	[LANE_SLOW] = { .name = "slow", .threads = 1 },
 };
 

@@ -315,8 +315,7 @@ static struct fixture *begin(void)
 	static const struct csi_server_options options = {
 		.scope = CSI_SERVER_ALL,
 		.driver_name = "d.test",
-		.host_lane = 7,
-		.store_lane = 5,
+		.lanes = { [CSI_RPC_HOST] = 7, [CSI_RPC_STORE] = 5 },
 	};
 	static struct fixture f;
 
