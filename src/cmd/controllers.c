@@ -7,6 +7,7 @@
 #include "cmd/controllers.h"
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "cmd/controller_run.h"
 #include "cmd/lanes.h"
@@ -71,6 +72,41 @@ int controllers_check_driver(const struct controller_row *rows, size_t n_rows, c
 		    (driver->caps & rows[i].caps) != rows[i].caps)
 			return err_set(err, ERR_FAILED_PRECONDITION, "%s", rows[i].without);
 	return 0;
+}
+
+/* Upstream's programs that stand beside a driver or in its cluster. */
+static const char *const upstream_programs[] = {
+	"csi-attacher",        "csi-node-driver-registrar", "csi-provisioner",
+	"csi-resizer",         "csi-snapshotter",           "livenessprobe",
+	"snapshot-controller",
+};
+
+static bool is_upstream(const char *program)
+{
+	for (size_t i = 0; i < ARRAY_LEN(upstream_programs); i++)
+		if (str_is_equal(upstream_programs[i], program))
+			return true;
+	return false;
+}
+
+int controllers_find_program(const struct controller_row *rows, size_t n_rows, const char *argv0,
+			     const struct controller_row **ret_row, struct err *err)
+{
+	autofree char *known = list_names(rows, n_rows);
+	const char *program = path_last(argv0);
+
+	for (size_t i = 0; i < n_rows; i++) {
+		if (!str_is_equal(rows[i].program, program))
+			continue;
+		*ret_row = &rows[i];
+		return 1;
+	}
+	if (!is_upstream(program))
+		return 0;
+	return err_set(err, ERR_UNIMPLEMENTED,
+		       "cleat was called by this name and does not do yet what that program does; "
+		       "the controllers that it has are: %s",
+		       known);
 }
 
 unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names)
@@ -216,6 +252,7 @@ static void free_provisioner(void *controller)
 const struct controller_row controller_rows[] = {
 	{
 		.name = "provisioner",
+		.program = "csi-provisioner",
 		.n_queues = 2,
 		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME),
 		.without = "makes no volumes (no CREATE_DELETE_VOLUME)",

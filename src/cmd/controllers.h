@@ -53,9 +53,11 @@ struct controller_need {
 #define CONTROLLER_NEEDS_MAX 12
 
 struct controller_row {
-	const char *name;    /* in --controllers */
-	unsigned n_queues;   /* each has --worker-threads */
-	uint64_t caps;       /* that the driver must have */
+	const char *name; /* in --controllers */
+	const char
+		*program;  /* upstream's, or NULL: called by its name, cleat runs this row alone */
+	unsigned n_queues; /* each has --worker-threads */
+	uint64_t caps;     /* that the driver must have */
 	const char *without; /* what it does not without them, for people */
 	struct controller_need needs[CONTROLLER_NEEDS_MAX]; /* to the first without a type */
 	/* Caches by controllers_cache(), not started yet. start: work once they have synced. pause:
@@ -77,6 +79,12 @@ int controllers_check_names(const struct controller_row *rows, size_t n_rows, co
 /* FAILED_PRECONDITION: one of those named needs what the driver lacks. */
 int controllers_check_driver(const struct controller_row *rows, size_t n_rows, const char *names,
 			     const struct controller_driver *driver, struct err *err);
+/*
+ * The row of the program that argv[0] names, with or without directories: 1 and the row, or 0 if it
+ * is none of upstream's. UNIMPLEMENTED: one of upstream's that has no row.
+ */
+int controllers_find_program(const struct controller_row *rows, size_t n_rows, const char *argv0,
+			     const struct controller_row **ret_row, struct err *err);
 /* How many queues those named have. */
 unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names);
 

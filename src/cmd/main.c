@@ -4,13 +4,16 @@
  *
  * The first argument names the role; the table below is the list that people and --help see. A word
  * that is no command ends with 2 and names the nearest one, since a typing error in a manifest
- * should be found at once and not look like a crashing container.
+ * should be found at once and not look like a crashing container. Called by the name of one of
+ * Kubernetes' own programs (a link, an image's entrypoint) it does what that one does.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "cmd/cmd.h"
+#include "cmd/controllers.h"
 
 static int run_help(const struct cmd *cmd, int argc, char **argv);
 
@@ -78,10 +81,33 @@ static int run_help(const struct cmd *cmd, int argc, char **argv)
 	return about->run(about, 2, (char *[]){ argv[1], option, NULL });
 }
 
+static int run_controller(const struct controller_row *row, int argc, char **argv)
+{
+	autofree char *which = xasprintf("--controllers=%s", row->name);
+	autofree char **args = xcalloc((size_t)argc + 2, sizeof(*args));
+
+	args[0] = argv[0];
+	args[1] = which;
+	for (int i = 1; i < argc; i++)
+		args[i + 1] = argv[i];
+	return cmd_controller.run(&cmd_controller, argc + 1, args);
+}
+
 int main(int argc, char **argv)
 {
+	const struct controller_row *row;
 	const struct cmd *cmd;
+	struct err err;
+	int r = argc > 0 ? controllers_find_program(controller_rows, n_controller_rows, argv[0],
+						    &row, &err)
+			 : 0;
 
+	if (r < 0) {
+		fprintf(stderr, "%s: %s\n", path_last(argv[0]), err.msg);
+		return CMD_USAGE;
+	}
+	if (r > 0)
+		return run_controller(row, argc, argv);
 	if (argc < 2) {
 		print_commands(stderr);
 		return CMD_USAGE;

@@ -22,6 +22,30 @@ def cleat(*words, env=None):
                           env={**clean, **(env or {})})
 
 
+def called(tmp_path, name, *words):
+    link = tmp_path / name
+    link.symlink_to(CLEAT)
+    return subprocess.run([link, *words], capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_path):
+    done = called(tmp_path, 'csi-provisioner', '--help')
+    assert done.returncode == 0 and 'usage: cleat controller' in done.stdout
+    (tmp_path / 'csi-provisioner').unlink()
+    done = called(tmp_path, 'csi-provisioner', '--controllers=provisioner')
+    assert done.returncode == 2 and "'--controllers' is given twice" in done.stderr, done.stderr
+    (tmp_path / 'csi-provisioner').unlink()
+    done = called(tmp_path, 'csi-provisioner', '--worker-threads=many')
+    assert done.returncode == 2 and '--worker-threads' in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize('name', ['csi-attacher', 'csi-resizer', 'csi-snapshotter', 'snapshot-controller',
+                                  'csi-node-driver-registrar', 'livenessprobe'])
+def test_what_it_does_not_do_yet_it_says(tmp_path, name):
+    done = called(tmp_path, name, '--csi-address=/run/csi.sock')
+    assert done.returncode == 2 and done.stderr.startswith(f'{name}: ') and 'provisioner' in done.stderr, done.stderr
+
+
 GOOD = ['driver', '--endpoint=unix:///run/x.sock', '--node-id=n', '--pool=/p']
 
 # (words, what the complaint names)

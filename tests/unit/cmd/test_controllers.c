@@ -58,6 +58,7 @@ static bool has_topology(const struct controller_driver *driver)
 
 static const struct controller_row rows[] = {
 	{ .name = "one",
+	  .program = "csi-one",
 	  .n_queues = 2,
 	  .caps = 1,
 	  .without = "cannot do one",
@@ -161,14 +162,49 @@ TEST(a_driver_must_have_what_the_named_ones_need)
 		   ERR_FAILED_PRECONDITION, "cannot do two");
 }
 
+TEST(a_program_of_upstream_is_its_row)
+{
+	static const char *const others[] = {
+		"cleat", "/usr/bin/cleat", "one", "csi-one-x", "", "/"
+	};
+	static const char *const missing[] = {
+		"csi-attacher",        "/csi-resizer",  "csi-snapshotter",
+		"snapshot-controller", "livenessprobe", "/a/csi-node-driver-registrar",
+	};
+	const struct controller_row *row = NULL;
+	struct err err;
+
+	ASSERT_EQ(controllers_find_program(rows, 2, "csi-one", &row, &err), 1);
+	ASSERT_TRUE(row == &rows[0]);
+	row = NULL;
+	ASSERT_EQ(controllers_find_program(rows, 2, "/usr/bin/csi-one", &row, &err), 1);
+	ASSERT_TRUE(row == &rows[0]);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		ASSERT_EQ(controllers_find_program(rows, 2, others[i], &row, &err), 0);
+	for (size_t i = 0; i < ARRAY_LEN(missing); i++)
+		ASSERT_ERR(controllers_find_program(rows, 2, missing[i], &row, &err), &err,
+			   ERR_UNIMPLEMENTED, "one, two");
+	ASSERT_EQ(controllers_find_program(controller_rows, n_controller_rows, "csi-provisioner",
+					   &row, &err),
+		  1);
+	ASSERT_STR(row->name, "provisioner");
+}
+
 TEST(the_rows_that_there_are_are_whole)
 {
 	for (size_t i = 0; i < n_controller_rows; i++) {
 		const struct controller_row *row = &controller_rows[i];
+		const struct controller_row *found = NULL;
+		struct err err;
 
 		ASSERT_TRUE(row->name && row->new && row->start && row->pause && row->free);
 		ASSERT_TRUE(row->n_queues > 0 && row->without && row->needs[0].type);
 		assert_null(row->needs[CONTROLLER_NEEDS_MAX - 1].type);
+		if (row->program)
+			ASSERT_EQ(controllers_find_program(controller_rows, n_controller_rows,
+							   row->program, &found, &err),
+				  1);
+		ASSERT_TRUE(!row->program || found == row);
 		for (size_t k = 0; k < i; k++)
 			ASSERT_FALSE(str_is_equal(row->name, controller_rows[k].name));
 	}
@@ -176,5 +212,5 @@ TEST(the_rows_that_there_are_are_whole)
 
 RUN_TESTS(UNIT(the_named_ones_live_together_on_one_cache_a_kind), UNIT(the_others_are_not_made),
 	  UNIT(none_at_all_can_be_taken_down), UNIT(names_are_those_of_rows),
-	  UNIT(a_driver_must_have_what_the_named_ones_need),
+	  UNIT(a_driver_must_have_what_the_named_ones_need), UNIT(a_program_of_upstream_is_its_row),
 	  UNIT(the_rows_that_there_are_are_whole))
