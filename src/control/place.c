@@ -65,8 +65,8 @@ static struct csi_get_capacity_response ask_pool(struct attempt *a, const struct
 
 static bool fits(const struct attempt *a, const struct csi_get_capacity_response *capacity)
 {
-	uint64_t most = capacity->maximum_volume_size ? capacity->maximum_volume_size
-						      : capacity->available_capacity;
+	uint64_t most = capacity->has_maximum_volume_size ? capacity->maximum_volume_size
+							  : capacity->available_capacity;
 
 	return a->it.request.capacity_range.required_bytes <= most;
 }

@@ -182,6 +182,11 @@ static int get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capaci
 	ret->available_capacity = is_roomy ? UINT64_C(9) << 30 : 1 << 30;
 	ret->has_maximum_volume_size = true;
 	ret->maximum_volume_size = is_roomy ? UINT64_C(8) << 30 : 1 << 29;
+	if (fake_service.full_key &&
+	    strmap_find(&req->accessible_topology.segments, fake_service.full_key)) {
+		ret->available_capacity = UINT64_C(16) << 30;
+		ret->maximum_volume_size = 0;
+	}
 	return 0;
 }
 

@@ -13,6 +13,7 @@ struct fake_service {
 	bool has_topology;
 	uint64_t caps;
 	const char *roomy_key; /* GetCapacity: the segment with the most room; NULL: UNAVAILABLE */
+	const char *full_key;  /* GetCapacity: the segment that has more, but takes no volume */
 	unsigned n_asked_room; /* calls of GetCapacity */
 	uint64_t link_changes;
 	const char *name;

@@ -233,6 +233,16 @@ TEST(exactly_one_pool_is_asked_for_and_it_is_the_roomiest)
 	}
 }
 
+/* It says that the largest volume is one of none, which is not to say nothing. */
+TEST(a_pool_that_takes_no_volume_is_not_the_roomiest)
+{
+	begin_with_pools();
+	fake_service.roomy_key = POOL_A;
+	fake_service.full_key = POOL_B;
+	run((struct provision_options){ 0 });
+	assert_true(contains(fake_service.last_request, ONLY(POOL_A)));
+}
+
 TEST(a_selected_node_leaves_its_own_pools)
 {
 	begin_with_pools();
@@ -333,6 +343,7 @@ RUN_TESTS(UNIT(names_rotate_by_fnv1_and_ordinal), UNIT(immediate_claims_may_go_t
 	  UNIT(driver_not_registered_on_the_node_is_waited_for),
 	  UNIT(a_node_that_is_gone_gives_the_claim_back_to_the_scheduler),
 	  UNIT(exactly_one_pool_is_asked_for_and_it_is_the_roomiest),
+	  UNIT(a_pool_that_takes_no_volume_is_not_the_roomiest),
 	  UNIT(a_selected_node_leaves_its_own_pools), UNIT(a_single_pool_costs_no_call),
 	  UNIT(agents_that_do_not_answer_leave_the_choice_to_the_order),
 	  UNIT(labels_of_nodes_stand_for_their_pools), UNIT(labels_that_no_node_bears_are_named),
