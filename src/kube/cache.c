@@ -340,7 +340,7 @@ static struct index *find_index(const struct cache *c, const char *name)
 	return NULL;
 }
 
-void cache_add_index(struct cache *c, const char *name, index_key_fn key)
+void cache_add_index(struct cache *c, const char *name, kube_key_fn key)
 {
 	struct cache_index added = { .name = name };
 	const struct kube_object *o;

@@ -75,7 +75,7 @@ bool cache_note(struct cache *c, const struct kube_object *o);
 void cache_tell(struct cache *c);
 
 /* Any thread, at any time; once is enough for all who want it. */
-void cache_add_index(struct cache *c, const char *name, index_key_fn key);
+void cache_add_index(struct cache *c, const char *name, kube_key_fn key);
 /* Any thread: fn under the lock for each object that has the key; ≠0 stops. */
 void cache_each_in(struct cache *c, const char *name, const char *key, informer_each_fn fn,
 		   void *arg);

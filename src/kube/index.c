@@ -11,6 +11,7 @@
  */
 #include "kube/index.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/random.h"
 
@@ -30,10 +31,7 @@ enum which { GROUPS, PLACES };
 
 static uint64_t mix(uint64_t h, const char *text)
 {
-	do
-		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	while (*text++);
-	return h;
+	return hash_fnv1a_64(h, text, strlen(text) + 1);
 }
 
 static uint32_t finish(uint64_t h)
@@ -206,7 +204,7 @@ static bool is_repeated(const struct index *x, const struct kube_object *o, size
 	return false;
 }
 
-void index_init(struct index *x, index_key_fn key)
+void index_init(struct index *x, kube_key_fn key)
 {
 	*x = (struct index){ .key = key };
 	random_bytes(&x->seed, sizeof(x->seed));

@@ -15,9 +15,6 @@
  * has them removes them here before they go. Not thread-safe.
  */
 
-/* The i-th key of an object, NULL after the last. Pure: the same each time. */
-typedef const char *(*index_key_fn)(const struct kube_object *o, size_t i);
-
 struct index_node;
 
 /* Open addressing over node numbers; 0: free. */
@@ -28,7 +25,7 @@ struct index_table {
 };
 
 struct index {
-	index_key_fn key;
+	kube_key_fn key;
 	uint64_t seed;
 	struct index_node *nodes; /* [0] is not used */
 	uint32_t n_nodes, cap_nodes;
@@ -37,7 +34,7 @@ struct index {
 	struct index_table places; /* each node by key and object */
 };
 
-void index_init(struct index *x, index_key_fn key);
+void index_init(struct index *x, kube_key_fn key);
 void index_done(struct index *x);
 
 void index_add(struct index *x, const struct kube_object *o);    /* that is not in it */

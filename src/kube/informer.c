@@ -117,7 +117,7 @@ const struct kube_object *informer_get(struct informer *i, const char *ns, const
 	return cache_get(&i->cache, ns, name);
 }
 
-void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
+void informer_add_index(struct informer *i, const char *name, kube_key_fn key)
 {
 	cache_add_index(&i->cache, name, key);
 }

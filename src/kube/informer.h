@@ -54,12 +54,10 @@ void informer_trouble(struct informer *i, char *ret_text);
 /* Any thread. A reference the caller drops, or NULL. ns "" for cluster-scoped kinds. */
 const struct kube_object *informer_get(struct informer *i, const char *ns, const char *name);
 
-/* The i-th key of an object, NULL after the last: a string inside of it, the same each time. */
-typedef const char *(*informer_key_fn)(const struct kube_object *o, size_t i);
 /* name: a constant. Any thread, at any time; the same again does nothing, so each controller adds
  * those that it uses. About 50 bytes a key of an object: keys only for objects that are looked for.
  */
-void informer_add_index(struct informer *i, const char *name, informer_key_fn key);
+void informer_add_index(struct informer *i, const char *name, kube_key_fn key);
 /* Any thread: calls fn for each object that has the key, in no more time than these take, under the
  * cache's lock: fn must be short and must not call back here. ≠0 stops. */
 typedef int (*informer_each_fn)(void *arg, const struct kube_object *o);

@@ -33,6 +33,10 @@ struct kube_string_list {
 	size_t n;
 };
 
+/* The i-th key of an object in an index, NULL after the last: a string inside of it, the same each
+ * time. */
+typedef const char *(*kube_key_fn)(const struct kube_object *o, size_t i);
+
 /* Decodes one item; NULL if it lacks a name. The caller owns one reference. Thread-safe. */
 struct kube_object *kube_object_decode(const struct kube_type *type, const struct json *item);
 struct kube_object *kube_object_ref(const struct kube_object *o);

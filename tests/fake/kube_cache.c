@@ -22,7 +22,7 @@ struct handler {
 
 struct named_key {
 	const char *name;
-	informer_key_fn key;
+	kube_key_fn key;
 };
 
 struct informer {
@@ -111,12 +111,12 @@ const struct kube_object *informer_get(struct informer *i, const char *ns, const
 	return o ? kube_object_ref(o) : NULL;
 }
 
-void informer_add_index(struct informer *i, const char *name, informer_key_fn key)
+void informer_add_index(struct informer *i, const char *name, kube_key_fn key)
 {
 	vec_push(&i->indexes, ((struct named_key){ name, key }));
 }
 
-static bool has_key(const struct kube_object *o, informer_key_fn fn, const char *wanted)
+static bool has_key(const struct kube_object *o, kube_key_fn fn, const char *wanted)
 {
 	const char *key;
 
@@ -129,7 +129,7 @@ static bool has_key(const struct kube_object *o, informer_key_fn fn, const char 
 void informer_each_in(struct informer *i, const char *index, const char *key, informer_each_fn fn,
 		      void *arg)
 {
-	informer_key_fn key_of = NULL;
+	kube_key_fn key_of = NULL;
 	const char *name;
 	void *o;
 
