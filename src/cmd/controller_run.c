@@ -279,6 +279,7 @@ static int open_outside(struct controller *c, struct err *err)
 		.user_agent = "cleat/" CMD_VERSION_TEXT,
 		.fence = c->fence,
 	};
+	unsigned n_api;
 	int r;
 
 	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
@@ -286,12 +287,12 @@ static int open_outside(struct controller *c, struct err *err)
 		return -1;
 	/* Each of the queues may have all its workers at calls that hang; the recorder and what
 	 * else asks the API server still gets a thread. */
-	r = lanes_start(controllers_queues(controller_rows, n_controller_rows, o->controllers) *
-					o->workers +
-				SPARE_THREADS,
-			&c->work);
+	n_api = controllers_queues(controller_rows, n_controller_rows, o->controllers) *
+			o->workers +
+		SPARE_THREADS;
+	r = ev_loop_new(&c->loop);
 	if (r == 0)
-		r = ev_loop_new(&c->loop);
+		r = lanes_start(c->loop, n_api, &c->work);
 	if (r < 0)
 		return err_os(err, ERR_INTERNAL, r, "start threads");
 	if (process_http_start(c->loop, c->work, o->http_endpoint, o->metrics_path, is_ready, c,

@@ -11,7 +11,7 @@
 
 #include "event/work.h"
 
-int lanes_start(unsigned n_api, struct work **ret_work)
+int lanes_start(struct ev_loop *loop, unsigned n_api, struct work **ret_work)
 {
 	const struct work_lane_def defs[N_LANES] = {
 		[LANE_API] = { .name = "api", .threads = n_api ? n_api : 4 },
@@ -22,7 +22,8 @@ int lanes_start(unsigned n_api, struct work **ret_work)
 		[LANE_HEALTH] = { .name = "health", .threads = 2 },
 	};
 
-	return work_new(&(struct work_options){ .lanes = defs, .n_lanes = N_LANES }, ret_work);
+	return work_new(&(struct work_options){ .lanes = defs, .n_lanes = N_LANES, .loop = loop },
+			ret_work);
 }
 
 unsigned lanes_busy(struct work *w)

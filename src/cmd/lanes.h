@@ -16,10 +16,12 @@ enum lane {
 	N_LANES
 };
 
+struct ev_loop;
 struct work;
 
-/* n_api: threads of LANE_API; 0: 4. -errno. */
-int lanes_start(unsigned n_api, struct work **ret_work);
+/* loop: whose bursts are handed over in one go (event/work.h). n_api: threads of LANE_API; 0: 4.
+ * -errno. */
+int lanes_start(struct ev_loop *loop, unsigned n_api, struct work **ret_work);
 /* How many jobs run on all of them. Any thread. */
 unsigned lanes_busy(struct work *w);
 

@@ -129,9 +129,9 @@ static int make_services(struct serve *s, struct err *err)
 	    csi_driver_new(&options, &s->driver, err) < 0)
 		return -1;
 	s->service = csi_driver_service(s->driver);
-	r = lanes_start(0, &s->work);
+	r = ev_loop_new(&s->loop);
 	if (r == 0)
-		r = ev_loop_new(&s->loop);
+		r = lanes_start(s->loop, 0, &s->work);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start threads") : 0;
 }
 

@@ -7,6 +7,9 @@
  * takes the whole list under the lock and runs it without: a post may post
  * again, and lands in the next round, so posts cannot starve the fds.
  *
+ * A wake-up costs more than a short job, so a thread that has more of them
+ * gathers: its posts are in the list at once and the loop is woken for all.
+ *
  * Which thread is the loop's is a thread-local pointer, set while it runs.
  */
 #include "event/loop.h"
@@ -41,6 +44,12 @@ struct ev_loop {
 };
 
 static _Thread_local const struct ev_loop *current;
+
+/* What a thread that gathers has posted to and not woken. */
+static _Thread_local struct {
+	const atomic_bool *is_on; /* NULL: it does not */
+	struct ev_loop *loop;
+} gathered;
 
 static struct post *take_posts(struct ev_loop *loop)
 {
@@ -206,6 +215,24 @@ char *ev_loop_scratch(struct ev_loop *loop)
 	return loop->scratch;
 }
 
+/* Under the lock. */
+static void wake_up(struct ev_loop *loop)
+{
+	if (!loop->deaf)
+		(void)uv_async_send(&loop->wake); /* fails only on a closing handle */
+}
+
+/* Of one loop, which is all that a process has. Looked at when the post is in the list: who takes
+ * is_on back empties that afterwards. */
+static bool hold_wake_up(struct ev_loop *loop)
+{
+	if (!gathered.is_on || !atomic_load(gathered.is_on) ||
+	    (gathered.loop && gathered.loop != loop))
+		return false;
+	gathered.loop = loop;
+	return true;
+}
+
 void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg)
 {
 	struct post *p = xmalloc(sizeof(*p));
@@ -214,8 +241,26 @@ void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg)
 	LOCK_SCOPE(&loop->lock);
 	*loop->last = p;
 	loop->last = &p->next;
-	if (!loop->deaf)
-		(void)uv_async_send(&loop->wake); /* fails only on a closing handle */
+	if (!hold_wake_up(loop))
+		wake_up(loop);
+}
+
+void ev_gather_begin(const atomic_bool *is_on)
+{
+	gathered.is_on = is_on;
+	sync_before_wait = ev_gather_end; /* what is waited for may be the answer */
+}
+
+void ev_gather_end(void)
+{
+	struct ev_loop *loop = TAKE_PTR(gathered.loop);
+
+	gathered.is_on = NULL;
+	sync_before_wait = NULL;
+	if (!loop)
+		return;
+	LOCK_SCOPE(&loop->lock);
+	wake_up(loop);
 }
 
 struct call {

@@ -2,6 +2,7 @@
 #ifndef EVENT_LOOP_H
 #define EVENT_LOOP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,6 +46,12 @@ void ev_post(struct ev_loop *loop, ev_post_fn fn, void *arg);
 /* Any other thread: the same, and waits until it ran, so the loop must be running or soon will be
  * on another thread. On the loop's own thread it just calls. */
 void ev_call(struct ev_loop *loop, ev_post_fn fn, void *arg);
+/* Any thread but the loop's: from now on what this thread posts wakes the loop only at
+ * ev_gather_end or when *is_on is false by then, so that replies of a burst go out together; the
+ * loop may find it before. Who takes *is_on back posts something himself, behind which none of it
+ * stays. Waiting (event/sync.h, ev_call) ends it too: what is waited for may be the answer. */
+void ev_gather_begin(const atomic_bool *is_on); /* again is fine */
+void ev_gather_end(void);
 
 /*
  * Handles are made by _new and end with _free as README.md says: on the loop's thread, or while it

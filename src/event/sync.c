@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+_Thread_local void (*sync_before_wait)(void);
+
 void sync_cond_init(pthread_cond_t *c)
 {
 	pthread_condattr_t attr;
@@ -47,6 +49,8 @@ int sync_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline
 {
 	struct timespec until;
 
+	if (sync_before_wait)
+		sync_before_wait();
 	if (deadline_ns == INT64_MAX)
 		return -pthread_cond_wait(c, m);
 	if (!real_deadline(deadline_ns, &until))

@@ -23,6 +23,8 @@ static inline void sync_unlockp_(pthread_mutex_t **m)
 	__attribute__((cleanup(sync_unlockp_), unused)) pthread_mutex_t *SYNC_CAT( \
 		lock_scope_, __LINE__) = sync_lock_(m)
 
+/* What this thread does before it waits for a condition, if not NULL; for loop.c. */
+extern _Thread_local void (*sync_before_wait)(void);
 void sync_cond_init(pthread_cond_t *c); /* on CLOCK_MONOTONIC */
 /* Waits until signalled or the monotonic deadline (INT64_MAX: for ever). 0 or -ETIMEDOUT; spurious
  * wake-ups happen. */

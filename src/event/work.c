@@ -13,6 +13,16 @@
  * and freed is given back to the system, once: malloc keeps it otherwise, for as long as anything
  * that lives lies behind it.
  *
+ * What the loop's thread submits waits for the end of its turn: a thread that
+ * is called for the first request of a burst gets the CPU at once, does that
+ * one, sleeps, and is called for the next. And while the lane's last jobs were
+ * quick, one thread runs such a burst down, the others are not called and its
+ * replies wake the loop together, at the end. That is patience on trial: any
+ * job may block after all. So the loop has a timer meanwhile, whose next tick
+ * takes all patience back, calls the next thread if jobs wait, and collects
+ * what was posted. A job or a reply is late by two ticks then, once: the lane
+ * is not quick any more.
+ *
  * Threads are detached and counted. Leaving the count is the last thing that
  * a thread does under the lane's lock, and work_free waits for the count to
  * reach 0, so nothing of the lane is touched afterwards.
@@ -26,6 +36,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "event/loop.h"
 #include "event/sync.h"
 
 #include <assert.h>
@@ -43,6 +54,9 @@
 #define QUEUE_DEFAULT 1024
 #define IDLE_DEFAULT_NS (15 * NS_PER_S)
 #define REST_NS (2 * NS_PER_S)
+#define QUICK_NS (20 * NS_PER_US) /* about what calling a thread costs */
+#define QUICK_RUN 8u              /* so many quick jobs make a quick lane */
+#define GUARD_NS NS_PER_MS        /* the least that the loop's timers can */
 
 struct job {
 	struct job *next;
@@ -78,12 +92,20 @@ struct lane {
 	unsigned n_threads;
 	unsigned n_waiting;
 	unsigned n_busy;
-	bool is_waking;  /* a thread was called and has not looked yet */
+	unsigned n_quick; /* jobs in a row that were, up to QUICK_RUN */
+	bool is_waking;   /* a thread was called and has not looked yet */
+	/* One thread runs the queue down, others are not called. Read without the lock too. */
+	atomic_bool is_patient;
 	bool is_trimmed; /* since its last job */
 	bool closed;
+	bool is_held; /* the loop's thread alone: has jobs whose turn is not over */
 };
 
 struct work {
+	struct ev_loop *loop; /* NULL: nothing is gathered, and the next two are not there */
+	struct ev_turn *turn;
+	struct ev_timer *guard;
+	bool is_guarding; /* the loop's thread */
 	unsigned n_lanes;
 	struct lane lanes[];
 };
@@ -164,7 +186,7 @@ static struct waiter *take_waiter(struct lane *lane)
 {
 	struct waiter *w = lane->waiting;
 
-	if (!lane->first || !w || lane->is_waking)
+	if (!lane->first || !w || lane->is_waking || lane->is_patient)
 		return NULL;
 	lane->waiting = w->next;
 	lane->n_waiting--;
@@ -272,31 +294,116 @@ static struct job *next_job(struct lane *lane, struct waiter *w)
 	return job;
 }
 
+/* Not under the lock. True: it was quick. */
+static bool run_job(struct job *job)
+{
+	int64_t begun_ns = clock_now_ns();
+
+	job->fn(job->arg);
+	free(job);
+	return clock_now_ns() - begun_ns < QUICK_NS;
+}
+
+/* Under the lock, which it gives up meanwhile. */
+static void do_job(struct lane *lane, struct job *job)
+{
+	struct waiter *other = take_waiter(lane);
+	bool gathers = lane->is_patient, is_quick;
+
+	count_busy(lane, 1);
+	pthread_mutex_unlock(&lane->lock);
+	call_waiter(other);
+	if (gathers)
+		ev_gather_begin(&lane->is_patient);
+	else
+		ev_gather_end(); /* of a patience that was taken back */
+	is_quick = run_job(job);
+	pthread_mutex_lock(&lane->lock);
+	count_busy(lane, -1);
+	if (!is_quick)
+		lane->n_quick = 0;
+	else if (lane->n_quick < QUICK_RUN)
+		lane->n_quick++;
+	lane->is_patient = lane->is_patient && lane->first;
+	if (!gathers || lane->is_patient)
+		return;
+	pthread_mutex_unlock(&lane->lock);
+	ev_gather_end();
+	pthread_mutex_lock(&lane->lock);
+}
+
 static void *run_lane(void *arg)
 {
 	struct lane *lane = arg;
-	struct waiter self = { 0 }, *other;
+	struct waiter self = { 0 };
 	char name[NAME_BYTES];
 	struct job *job;
 
 	(void)snprintf(name, sizeof(name), "work-%s", lane->busy->name); /* fits */
 	(void)pthread_setname_np(pthread_self(), name);                  /* only for people */
 	pthread_mutex_lock(&lane->lock);
-	while ((job = next_job(lane, &self))) {
-		count_busy(lane, 1);
-		other = take_waiter(lane);
-		pthread_mutex_unlock(&lane->lock);
-		call_waiter(other);
-		job->fn(job->arg);
-		free(job);
-		pthread_mutex_lock(&lane->lock);
-		count_busy(lane, -1);
-	}
+	while ((job = next_job(lane, &self)))
+		do_job(lane, job);
 	lane->n_threads--;
 	if (lane->n_threads == 0)
 		pthread_cond_signal(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
 	return NULL;
+}
+
+/* ---- what the loop's thread submits ---- */
+
+/* The end of a turn. */
+static void hand_over(void *arg)
+{
+	struct work *w = arg;
+	bool is_any_patient = false;
+
+	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
+		struct waiter *waiter;
+
+		if (!lane->is_held)
+			continue;
+		lane->is_held = false;
+		pthread_mutex_lock(&lane->lock);
+		waiter = take_waiter(lane);
+		lane->is_patient |= lane->n_quick == QUICK_RUN && lane->n_jobs > 1;
+		is_any_patient |= lane->is_patient;
+		pthread_mutex_unlock(&lane->lock);
+		call_waiter(waiter);
+	}
+	if (!is_any_patient || w->is_guarding)
+		return;
+	w->is_guarding = true;
+	ev_timer_start(w->guard, GUARD_NS, GUARD_NS);
+}
+
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Nobody's patience lasts longer than from one of these to the next. */
+static void end_patience(void *arg)
+{
+	struct work *w = arg;
+	bool was_any_patient = false;
+
+	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
+		struct waiter *waiter;
+
+		pthread_mutex_lock(&lane->lock);
+		was_any_patient |= lane->is_patient;
+		lane->is_patient = false;
+		waiter = take_waiter(lane);
+		pthread_mutex_unlock(&lane->lock);
+		call_waiter(waiter);
+	}
+	ev_post(w->loop, do_nothing, NULL); /* and what was gathered */
+	if (was_any_patient)
+		return;
+	w->is_guarding = false;
+	ev_timer_stop(w->guard);
 }
 
 /* Half of the threads that the lanes have which are not minor, but one at least. */
@@ -331,6 +438,11 @@ int work_new(const struct work_options *opts, struct work **ret_work)
 	(void)pthread_once(&once, register_metric);
 	w = xcalloc(1, sizeof(*w) + opts->n_lanes * sizeof(w->lanes[0]));
 	w->n_lanes = opts->n_lanes;
+	w->loop = opts->loop;
+	if (w->loop) {
+		w->turn = ev_turn_new(w->loop, hand_over, w);
+		w->guard = ev_timer_new(w->loop, end_patience, w);
+	}
 	for (unsigned i = 0; i < w->n_lanes; i++)
 		init_lane(&w->lanes[i], &opts->lanes[i], opts->idle_ns, minor_threads(opts));
 	*ret_work = w;
@@ -341,6 +453,8 @@ void work_free(struct work *w)
 {
 	if (!w)
 		return;
+	ev_turn_free(w->turn);
+	ev_timer_free(w->guard);
 	for (struct lane *lane = w->lanes; lane < w->lanes + w->n_lanes; lane++) {
 		pthread_mutex_lock(&lane->lock);
 		lane->closed = true;
@@ -400,6 +514,7 @@ static struct lane *get_lane(struct work *w, unsigned id)
 
 int work_submit(struct work *w, unsigned id, work_fn fn, void *arg)
 {
+	bool is_held = w->loop && ev_loop_is_current(w->loop);
 	struct lane *lane = get_lane(w, id);
 	struct job *job = xmalloc(sizeof(*job));
 	struct waiter *waiter = NULL;
@@ -408,12 +523,16 @@ int work_submit(struct work *w, unsigned id, work_fn fn, void *arg)
 	*job = (struct job){ .fn = fn, .arg = arg };
 	pthread_mutex_lock(&lane->lock);
 	r = queue_job(lane, job);
-	if (r == 0)
+	if (r == 0 && !is_held)
 		waiter = take_waiter(lane);
 	pthread_mutex_unlock(&lane->lock);
 	call_waiter(waiter);
 	if (r < 0)
 		free(job);
+	if (r == 0 && is_held) {
+		lane->is_held = true;
+		ev_turn_start(w->turn);
+	}
 	return r;
 }
 

@@ -24,6 +24,7 @@ struct work_lane_def {
 	bool is_minor;    /* never more threads than half of those of the other lanes together */
 };
 
+struct ev_loop;
 struct work;
 typedef void (*work_fn)(void *arg);
 
@@ -31,10 +32,16 @@ struct work_options {
 	const struct work_lane_def *lanes; /* a lane is its place in here; read during the call */
 	unsigned n_lanes;
 	int64_t idle_ns; /* a thread without work ends after it; 0: 15 s */
+	/* What its callbacks submit in one turn is handed over at the end of the turn, in one go.
+	 * Of such a burst a job may wait for others of its lane, and what it posts for the end of
+	 * others, up to 4 ms longer than it must, if the lane's last jobs took microseconds.
+	 * Outlives the lanes. NULL: each job is handed over at once, as from other threads. */
+	struct ev_loop *loop;
 };
 
 int work_new(const struct work_options *opts, struct work **ret_work);
-/* Waits for running jobs and runs what is queued; new submissions get -ESHUTDOWN. */
+/* Waits for running jobs and runs what is queued; new submissions get -ESHUTDOWN. When the loop of
+ * the options does not run. */
 void work_free(struct work *w);
 
 /* Any thread. 0, or -EBUSY when the lane's queue is full, or -ESHUTDOWN. fn runs exactly once if 0

@@ -76,6 +76,8 @@ void work_thread_join(struct work_thread *t)
 	abort();
 }
 
+_Thread_local void (*sync_before_wait)(void);
+
 void sync_cond_init(pthread_cond_t *c)
 {
 	pthread_cond_init(c, NULL);

@@ -268,6 +268,7 @@ int main(int argc, char **argv)
 {
 	struct ev_signal *term = NULL;
 	struct net_addr addr = { 0 };
+	struct work_options lanes = three_lanes;
 	struct work *work = NULL;
 	struct err err = { 0 };
 
@@ -276,7 +277,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: interop_server ADDRESS\n");
 		return 2;
 	}
-	if (ev_loop_new(&loop) < 0 || work_new(&three_lanes, &work) < 0)
+	if (ev_loop_new(&loop) < 0)
+		return 1;
+	lanes.loop = loop;
+	if (work_new(&lanes, &work) < 0)
 		return 1;
 	server = grpc_server_new(loop, work);
 	grpc_server_add(server, methods, ARRAY_LEN(methods), NULL);

@@ -17,7 +17,6 @@
 #include "grpc/server.h"
 
 static const struct work_lane_def lane = { .name = "store", .threads = 4 };
-static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
 
 static int probe(void *impl, struct ctx *ctx, const struct csi_probe_request *req,
 		 struct csi_probe_response *ret, struct err *err)
@@ -62,6 +61,7 @@ int main(int argc, char **argv)
 	struct ev_signal *term = NULL;
 	struct ev_loop *loop = NULL;
 	struct net_addr addr = { 0 };
+	struct work_options lanes = { .lanes = &lane, .n_lanes = 1 };
 	struct work *work = NULL;
 	struct err err = { 0 };
 
@@ -71,7 +71,10 @@ int main(int argc, char **argv)
 	}
 	log_init(&(struct log_options){ .verbosity = 0 });
 	(void)mallopt(M_ARENA_MAX, 1);
-	if (ev_loop_new(&loop) < 0 || work_new(&one_lane, &work) < 0)
+	if (ev_loop_new(&loop) < 0)
+		return 1;
+	lanes.loop = loop;
+	if (work_new(&lanes, &work) < 0)
 		return 1;
 	grpc = grpc_server_new(loop, work);
 	csi = csi_server_new(grpc, &service,

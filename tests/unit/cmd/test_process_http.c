@@ -70,7 +70,7 @@ static int set_up(void **state)
 	assert_int_equal(sem_init(&is_stuck, 0, 0), 0);
 	assert_int_equal(sem_init(&go_on, 0, 0), 0);
 	assert_int_equal(ev_loop_new(&loop), 0);
-	assert_int_equal(lanes_start(0, &work), 0);
+	assert_int_equal(lanes_start(loop, 0, &work), 0);
 	ASSERT_OK(process_http_start(loop, work, endpoint, "/metrics", is_ready, NULL, &http, &err),
 		  &err);
 	return ev_loop_spawn(loop);

@@ -183,7 +183,58 @@ TEST(a_loop_stopped_before_it_runs_returns_and_runs_again_later)
 	ASSERT_EQ(s.n, 2);
 }
 
+struct gathering {
+	struct ev_loop *loop;
+	atomic_bool is_on;
+	atomic_int n_ran;
+	int at_wait; /* how many had run when the thread had waited for the loop */
+};
+
+static void count_run(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void gather_and_call(void *arg)
+{
+	struct gathering *g = arg;
+
+	atomic_store(&g->is_on, true);
+	ev_gather_begin(&g->is_on);
+	ev_post(g->loop, count_run, &g->n_ran);
+	ev_post(g->loop, count_run, &g->n_ran);
+	ev_call(g->loop, count_run, &g->n_ran);
+	g->at_wait = atomic_load(&g->n_ran);
+	ev_gather_begin(&g->is_on);
+	ev_post(g->loop, count_run, &g->n_ran);
+	atomic_store(&g->is_on, false);
+	ev_post(g->loop, count_run, &g->n_ran);
+	while (atomic_load(&g->n_ran) < 5)
+		;
+	atomic_store(&g->is_on, true);
+	ev_post(g->loop, count_run, &g->n_ran);
+	ev_gather_end();
+	while (atomic_load(&g->n_ran) < 6)
+		;
+}
+
+TEST(gathered_posts_wake_the_loop_when_that_ends_by_itself_by_the_flag_or_by_waiting)
+{
+	struct gathering g = { 0 };
+	struct work_thread *t;
+
+	ASSERT_EQ(ev_loop_new(&g.loop), 0);
+	ASSERT_EQ(ev_loop_spawn(g.loop), 0);
+	ASSERT_EQ(work_thread_start("gather", gather_and_call, &g, &t), 0);
+	work_thread_join(t);
+	ev_loop_join(g.loop);
+	ev_loop_free(g.loop);
+	ASSERT_EQ(g.at_wait, 3);
+	ASSERT_EQ(atomic_load(&g.n_ran), 6);
+}
+
 RUN_TESTS(UNIT(posts_of_each_thread_run_on_the_loop_in_order),
 	  UNIT(a_post_from_a_post_runs_after_it), UNIT(what_was_posted_and_not_run_is_run_by_free),
 	  UNIT(a_call_has_run_when_it_returns), UNIT(a_call_on_the_loops_own_thread_is_direct),
-	  UNIT(a_loop_stopped_before_it_runs_returns_and_runs_again_later))
+	  UNIT(a_loop_stopped_before_it_runs_returns_and_runs_again_later),
+	  UNIT(gathered_posts_wake_the_loop_when_that_ends_by_itself_by_the_flag_or_by_waiting))

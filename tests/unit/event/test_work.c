@@ -3,8 +3,10 @@
  * Worker lanes. Jobs that must be caught in the act wait at a gate (a
  * semaphore) that the test opens; nothing here waits for time to pass.
  */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "event/loop.h"
 #include "event/work.h"
 
 #include "../check.h"
@@ -318,6 +320,206 @@ TEST(lanes_of_one_name_are_counted_together_and_others_apart)
 	ASSERT_TRUE(strstr(text.buf, "\ncleat_workers_busy{lane=\"a\"} 0\n") != NULL);
 }
 
+/* ---- bursts of the loop ---- */
+
+#define BURST 16
+
+struct bursts {
+	struct ev_loop *loop;
+	struct work *work;
+	struct gate gate;
+	sem_t posted;
+	atomic_int n_jobs;
+	int n_posts; /* the loop's thread */
+	work_fn burst[BURST];
+	size_t n_burst;
+};
+
+/* Lanes of one loop that runs, with a clock in which every job is quick. */
+static void bursts_init(struct bursts *b)
+{
+	struct work_options opts = three;
+
+	memset(b, 0, sizeof(*b));
+	gate_init(&b->gate);
+	ASSERT_EQ(sem_init(&b->posted, 0, 0), 0);
+	clock_fake_set(NS_PER_S);
+	ASSERT_EQ(ev_loop_new(&b->loop), 0);
+	opts.loop = b->loop;
+	ASSERT_EQ(work_new(&opts, &b->work), 0);
+	ASSERT_EQ(ev_loop_spawn(b->loop), 0);
+}
+
+static void bursts_done(struct bursts *b)
+{
+	ev_loop_join(b->loop);
+	work_free(b->work);
+	ev_loop_free(b->loop);
+	clock_fake_set(-1);
+}
+
+static void submit_burst(void *arg)
+{
+	struct bursts *b = arg;
+
+	for (size_t i = 0; i < b->n_burst; i++)
+		ASSERT_EQ(work_submit(b->work, A, b->burst[i], b), 0);
+}
+
+static void note_post(void *arg)
+{
+	struct bursts *b = arg;
+
+	b->n_posts++;
+	sem_post(&b->posted);
+}
+
+static void do_and_post(void *arg)
+{
+	struct bursts *b = arg;
+
+	atomic_fetch_add(&b->n_jobs, 1);
+	ev_post(b->loop, note_post, b);
+}
+
+static void do_and_block(void *arg)
+{
+	struct bursts *b = arg;
+
+	pass_gate(&b->gate);
+}
+
+/* The second of them comes when no patience is left. */
+static void post_twice_and_wait(void *arg)
+{
+	struct bursts *b = arg;
+
+	for (int i = 0; i < 2; i++) {
+		ev_post(b->loop, note_post, b);
+		wait_for(&b->posted);
+	}
+	sem_post(&b->gate.arrived);
+}
+
+static void run_quick(struct bursts *b)
+{
+	b->n_burst = BURST;
+	for (size_t i = 0; i < BURST; i++)
+		b->burst[i] = do_and_post;
+	ev_call(b->loop, submit_burst, b);
+	for (size_t i = 0; i < BURST; i++)
+		wait_for(&b->posted);
+}
+
+TEST(bursts_of_quick_jobs_run_and_are_answered)
+{
+	struct bursts b;
+
+	bursts_init(&b);
+	for (int i = 0; i < 500; i++)
+		run_quick(&b);
+	bursts_done(&b);
+	ASSERT_EQ(atomic_load(&b.n_jobs), 500 * BURST);
+	ASSERT_EQ(b.n_posts, 500 * BURST);
+}
+
+TEST(a_burst_whose_first_jobs_block_is_taken_up_by_other_threads)
+{
+	struct bursts b;
+
+	bursts_init(&b);
+	for (int round = 0; round < 20; round++) {
+		run_quick(&b);
+		b.n_burst = 4;
+		for (size_t i = 0; i < b.n_burst; i++)
+			b.burst[i] = do_and_block;
+		ev_call(b.loop, submit_burst, &b);
+		for (size_t i = 0; i < b.n_burst; i++)
+			wait_for(&b.gate.arrived);
+		for (size_t i = 0; i < b.n_burst; i++)
+			sem_post(&b.gate.open);
+	}
+	bursts_done(&b);
+	ASSERT_EQ(atomic_load(&b.gate.passed), 80);
+}
+
+TEST(the_reply_of_a_quick_job_does_not_wait_for_one_that_blocks)
+{
+	struct bursts b;
+
+	bursts_init(&b);
+	for (int round = 0; round < 20; round++) {
+		run_quick(&b);
+		b.n_burst = 3;
+		b.burst[0] = do_and_post;
+		b.burst[1] = b.burst[2] = do_and_block;
+		ev_call(b.loop, submit_burst, &b);
+		wait_for(&b.posted);
+		for (int i = 0; i < 2; i++)
+			wait_for(&b.gate.arrived);
+		for (int i = 0; i < 2; i++)
+			sem_post(&b.gate.open);
+	}
+	bursts_done(&b);
+	ASSERT_EQ(b.n_posts, 20 * (BURST + 1));
+}
+
+TEST(a_job_of_a_burst_gets_answers_of_the_loop_as_often_as_it_asks)
+{
+	struct bursts b;
+
+	bursts_init(&b);
+	for (int round = 0; round < 20; round++) {
+		run_quick(&b);
+		b.n_burst = 3;
+		b.burst[0] = b.burst[1] = b.burst[2] = post_twice_and_wait;
+		ev_call(b.loop, submit_burst, &b);
+		for (int i = 0; i < 3; i++)
+			wait_for(&b.gate.arrived);
+	}
+	bursts_done(&b);
+	ASSERT_EQ(b.n_posts, 20 * (BURST + 6));
+}
+
+/* The loop's thread is held in its next turn, so that no tick of its timer can help. */
+static void wait_for_burst(void *arg)
+{
+	struct bursts *b = arg;
+
+	for (int i = 0; i < BURST; i++)
+		wait_for(&b->gate.arrived);
+}
+
+static void arrive(void *arg)
+{
+	struct bursts *b = arg;
+
+	sem_post(&b->gate.arrived);
+}
+
+static void submit_and_wait(void *arg)
+{
+	struct bursts *b = arg;
+
+	submit_burst(b);
+	ev_post(b->loop, wait_for_burst, b);
+}
+
+TEST(a_burst_is_handed_over_when_the_turn_ends)
+{
+	struct bursts b;
+
+	bursts_init(&b);
+	for (int round = 0; round < 20; round++) {
+		run_quick(&b);
+		for (size_t i = 0; i < BURST; i++)
+			b.burst[i] = arrive;
+		ev_call(b.loop, submit_and_wait, &b);
+	}
+	bursts_done(&b);
+	ASSERT_EQ(b.n_posts, 20 * BURST);
+}
+
 RUN_TESTS(UNIT(each_job_runs_exactly_once),
 	  UNIT(a_lane_runs_as_many_jobs_at_once_as_it_has_threads),
 	  UNIT(waiting_threads_all_wake_for_jobs_that_block), UNIT(a_stuck_lane_holds_no_other_up),
@@ -327,4 +529,9 @@ RUN_TESTS(UNIT(each_job_runs_exactly_once),
 	  UNIT(an_idle_thread_ends_and_the_next_job_gets_a_new_one),
 	  UNIT(workers_leave_signals_to_the_main_thread), UNIT(busy_workers_are_a_metric),
 	  UNIT(a_thread_of_its_own_runs_and_is_joined),
-	  UNIT(lanes_of_one_name_are_counted_together_and_others_apart))
+	  UNIT(lanes_of_one_name_are_counted_together_and_others_apart),
+	  UNIT(bursts_of_quick_jobs_run_and_are_answered),
+	  UNIT(a_burst_whose_first_jobs_block_is_taken_up_by_other_threads),
+	  UNIT(the_reply_of_a_quick_job_does_not_wait_for_one_that_blocks),
+	  UNIT(a_job_of_a_burst_gets_answers_of_the_loop_as_often_as_it_asks),
+	  UNIT(a_burst_is_handed_over_when_the_turn_ends))

@@ -70,10 +70,11 @@ static int set_up(void **state)
 
 	(void)state;
 	assert_int_equal(ev_loop_new(&loop), 0);
-	assert_int_equal(
-		work_new(&(struct work_options){ .lanes = lanes, .n_lanes = ARRAY_LEN(lanes) },
-			 &work),
-		0);
+	assert_int_equal(work_new(&(struct work_options){ .lanes = lanes,
+							  .n_lanes = ARRAY_LEN(lanes),
+							  .loop = loop },
+				  &work),
+			 0);
 	start(&err);
 	return ev_loop_spawn(loop);
 }
