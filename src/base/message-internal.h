@@ -14,5 +14,7 @@ size_t message_value_size(const struct msg_field *field);
  * stays. */
 void message_reset(const struct msg_type *type, void *msg);
 void message_reset_value(const struct msg_field *field, void *at);
+/* The same where all is zero already. */
+void message_init_value(const struct msg_field *field, void *at);
 
 #endif

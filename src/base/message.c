@@ -155,8 +155,27 @@ void message_reset(const struct msg_type *type, void *msg)
 	}
 }
 
+/* In memory that is zero only strings are missing. */
+static void init_strings(const struct msg_type *type, void *msg)
+{
+	for (unsigned i = 0; i < type->n_fields; i++) {
+		const struct msg_field *field = &type->fields[i];
+
+		if (field->label != MSG_MANY)
+			message_init_value(field, message_at(msg, field->offset));
+	}
+}
+
+void message_init_value(const struct msg_field *field, void *at)
+{
+	if (field->kind == MSG_STRING)
+		*(const char **)at = "";
+	else if (field->kind == MSG_MESSAGE)
+		init_strings(field->type, at);
+}
+
 void message_init(const struct msg_type *type, void *msg)
 {
 	memset(msg, 0, type->size);
-	message_reset(type, msg);
+	init_strings(type, msg);
 }

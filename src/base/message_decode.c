@@ -23,6 +23,7 @@
 #include "base/strmap.h"
 
 #define FIRST_CAP 4u
+#define SHORT_MAP 16u
 
 enum wire_type {
 	WIRE_VARINT = 0,
@@ -123,17 +124,22 @@ static inline bool is_plain_word(uint64_t word)
 static bool copy_plain(char *to, const uint8_t *from, size_t n)
 {
 	bool is_plain = true;
-	size_t i = 0;
 	uint64_t word;
 
-	for (; i + sizeof(word) <= n; i += sizeof(word)) {
-		memcpy(&word, from + i, sizeof(word));
-		memcpy(to + i, &word, sizeof(word));
-		is_plain &= is_plain_word(word);
+	if (n < sizeof(word)) {
+		for (size_t i = 0; i < n; i++) {
+			to[i] = (char)from[i];
+			is_plain &= from[i] - 1u < 0x7f;
+		}
+		return is_plain;
 	}
-	for (; i < n; i++) {
-		to[i] = (char)from[i];
-		is_plain &= from[i] - 1u < 0x7f;
+	for (size_t i = 0; i < n; i += sizeof(word)) {
+		/* The last one begins within the one before. */
+		size_t at = i < n - sizeof(word) ? i : n - sizeof(word);
+
+		memcpy(&word, from + at, sizeof(word));
+		memcpy(to + at, &word, sizeof(word));
+		is_plain &= is_plain_word(word);
 	}
 	return is_plain;
 }
@@ -215,7 +221,7 @@ static void *place_value(struct decoder *d, const struct msg_field *field, void 
 	case MSG_MANY:
 		at = grow(d, at, *(size_t *)aux, message_value_size(field));
 		(*(size_t *)aux)++;
-		message_reset_value(field, at);
+		message_init_value(field, at);
 		break;
 	case MSG_ONEOF:
 		if (*(unsigned *)aux != field->number)
@@ -279,16 +285,36 @@ static int compare_pairs(const void *left, const void *right)
 	return order ? order : (a->value > b->value) - (a->value < b->value);
 }
 
+/* By insertion: most maps are short, and many are sorted. True: no key is there twice. */
+static bool sort_short(struct strmap *map)
+{
+	bool is_unique = true;
+
+	for (size_t i = 1; i < map->n; i++) {
+		struct strpair pair = map->v[i];
+		size_t to = i;
+		int order = 1;
+
+		while (to > 0 && (order = strcmp(map->v[to - 1].key, pair.key)) > 0) {
+			map->v[to] = map->v[to - 1];
+			to--;
+		}
+		map->v[to] = pair;
+		is_unique &= order != 0;
+	}
+	return is_unique;
+}
+
 static void sort_map(struct strmap *map)
 {
 	size_t n = 0;
-	bool is_sorted = true;
 
-	for (size_t i = 1; i < map->n && is_sorted; i++)
-		is_sorted = strcmp(map->v[i - 1].key, map->v[i].key) < 0;
-	if (is_sorted)
-		return;
-	qsort(map->v, map->n, sizeof(*map->v), compare_pairs);
+	if (map->n <= SHORT_MAP) {
+		if (sort_short(map))
+			return;
+	} else {
+		qsort(map->v, map->n, sizeof(*map->v), compare_pairs);
+	}
 	for (size_t i = 0; i < map->n; i++) {
 		if (i + 1 == map->n || strcmp(map->v[i].key, map->v[i + 1].key) != 0)
 			map->v[n++] = map->v[i];

@@ -25,7 +25,7 @@ struct grpc_call {
 	struct grpc_server *server;
 	const struct grpc_method *method;
 	void *method_arg;
-	char peer[CONN_PEER_MAX];
+	const char *peer;    /* in the arena */
 	struct str metadata; /* name NUL value NUL …; written before the handler starts */
 
 	/* I/O thread only */
@@ -34,9 +34,9 @@ struct grpc_call {
 	struct str in; /* request as it arrives: 5 bytes of prefix, then the message */
 	struct session *session;
 	struct grpc_call *older, *newer; /* among the server's unfinished requests */
-	bool is_unfinished;              /* is in that list */
 	int64_t begun_ns;
 	size_t counted;     /* bytes of it in the budgets */
+	bool is_unfinished; /* is in that list */
 	bool is_dispatched; /* the handler was started */
 	bool is_answered;   /* a status was sent */
 	bool has_head;      /* response headers were sent */
@@ -99,7 +99,7 @@ struct grpc_call *call_ref(struct grpc_call *call);
 /* call_receive.c; I/O thread. Bytes of a stream of requests, false: refused; and their end. */
 bool call_arrived(struct grpc_call *call, const uint8_t *bytes, size_t n);
 void call_all_arrived(struct grpc_call *call);
-/* I/O thread: begins to watch the deadline of ctx. */
-void call_watch_deadline(struct grpc_call *call);
+/* I/O thread: sets the deadline of ctx and watches it. */
+void call_set_timeout(struct grpc_call *call, int64_t timeout_ns);
 
 #endif

@@ -46,7 +46,6 @@ struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 {
 	static atomic_uint_fast64_t next_id;
 	struct grpc_call *c = xcalloc(1, sizeof(*c));
-	size_t n_peer = strnlen(peer, sizeof(c->peer) - 1);
 
 	c->refs = 1;
 	c->server = server;
@@ -54,7 +53,7 @@ struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 	c->stream = stream;
 	ctx_init(&c->ctx, 0);
 	format_id(atomic_fetch_add(&next_id, 1) + 1, c->ctx.id);
-	memcpy(c->peer, peer, n_peer);
+	c->peer = arena_strdup(c->ctx.arena, peer);
 	pthread_mutex_init(&c->lock, NULL);
 	sync_cond_init(&c->changed);
 	return c;
@@ -177,6 +176,7 @@ static void answer(struct grpc_call *c)
 	else if (c->has_reply && c->stream) {
 		send_head(c);
 		put_prefix(prefix, c->n_reply);
+		h2_expect(c->stream, PREFIX + c->n_reply);
 		h2_send(c->stream, prefix, PREFIX, false);
 		h2_send(c->stream, c->reply, c->n_reply, false);
 	}
@@ -257,12 +257,15 @@ static void deadline_passed(void *arg)
 	call_unref(c);
 }
 
-void call_watch_deadline(struct grpc_call *c)
+void call_set_timeout(struct grpc_call *c, int64_t timeout_ns)
 {
-	if (c->ctx.deadline_ns == CTX_NO_DEADLINE)
+	int64_t deadline_ns = CTX_NO_DEADLINE;
+
+	if (__builtin_add_overflow(clock_now_ns(), timeout_ns, &deadline_ns))
 		return;
+	c->ctx.deadline_ns = deadline_ns;
 	c->deadline = ev_timer_new(c->loop, deadline_passed, c);
-	ev_timer_start(c->deadline, ctx_remaining_ns(&c->ctx), 0);
+	ev_timer_start(c->deadline, timeout_ns, 0);
 }
 
 /* ---- handler's thread ---- */

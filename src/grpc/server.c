@@ -38,19 +38,25 @@ struct request_head {
 	const char *path, *verb, *content_type, *timeout, *encoding;
 };
 
+/* For names that are known here: most differ from them in the first two letters. */
+static inline bool is_named(const char *name, const char *known)
+{
+	return name[0] == known[0] && name[1] == known[1] && strcmp(name, known) == 0;
+}
+
 static void read_head(const struct h2_header *h, size_t n, struct request_head *ret_head)
 {
 	*ret_head = (struct request_head){ "", "", "", NULL, NULL };
 	for (size_t i = 0; i < n; i++) {
-		if (str_is_equal(h[i].name, ":path"))
+		if (is_named(h[i].name, ":path"))
 			ret_head->path = h[i].value;
-		else if (str_is_equal(h[i].name, ":method"))
+		else if (is_named(h[i].name, ":method"))
 			ret_head->verb = h[i].value;
-		else if (str_is_equal(h[i].name, "content-type"))
+		else if (is_named(h[i].name, "content-type"))
 			ret_head->content_type = h[i].value;
-		else if (str_is_equal(h[i].name, "grpc-timeout"))
+		else if (is_named(h[i].name, "grpc-timeout"))
 			ret_head->timeout = h[i].value;
-		else if (str_is_equal(h[i].name, "grpc-encoding"))
+		else if (is_named(h[i].name, "grpc-encoding"))
 			ret_head->encoding = h[i].value;
 	}
 }
@@ -58,8 +64,9 @@ static void read_head(const struct h2_header *h, size_t n, struct request_head *
 /* Those that HTTP/2 and gRPC use themselves; the rest is the caller's. */
 static bool is_own_header(const char *name)
 {
-	return name[0] == ':' || str_has_prefix(name, "grpc-") || str_is_equal(name, "te") ||
-	       str_is_equal(name, "content-type") || str_is_equal(name, "user-agent");
+	return name[0] == ':' || (name[0] == 'g' && str_has_prefix(name, "grpc-")) ||
+	       is_named(name, "te") || is_named(name, "content-type") ||
+	       is_named(name, "user-agent");
 }
 
 /* False: too much of it. */
@@ -111,10 +118,7 @@ static bool accept_head(struct grpc_server *s, struct grpc_call *c, const struct
 		c->is_stream =
 			row->method->kind == GRPC_CLIENT_STREAM || row->method->kind == GRPC_BIDI;
 		if (head->timeout)
-			c->ctx.deadline_ns = timeout < INT64_MAX - clock_now_ns()
-						     ? clock_now_ns() + timeout
-						     : CTX_NO_DEADLINE;
-		call_watch_deadline(c);
+			call_set_timeout(c, timeout);
 		return true;
 	}
 	return false;

@@ -40,8 +40,8 @@
 
 #define STREAM_WINDOW (1 << 20)
 #define CONN_WINDOW (4 << 20)
-#define FRAME_HEAD 9u    /* RFC 9113 §4.1 */
-#define USUAL_REPLY 500u /* bytes of frames, so that most are gathered without growing */
+#define FRAME_HEAD 9u   /* RFC 9113 §4.1 */
+#define USUAL_REST 500u /* bytes beside bodies, so that most are gathered without growing */
 #define DRAIN_GRACE_NS (100 * NS_PER_MS)
 
 static struct h2_stream *find_stream(nghttp2_session *ng, int32_t id)
@@ -259,10 +259,11 @@ void h2_receive(struct h2 *h, int64_t now_ns, const uint8_t *bytes, size_t n)
 	} while (n > 0 || h->is_paused);
 }
 
-static void gather(struct str *out, const uint8_t *frame, size_t n)
+static void gather(const struct h2 *h, struct str *out, size_t limit, const uint8_t *frame,
+		   size_t n)
 {
 	if (!out->buf)
-		str_reserve(out, USUAL_REPLY);
+		str_reserve(out, (h->queued < limit ? h->queued : limit) + USUAL_REST);
 	str_append_wiping(out, frame, n);
 	/* nghttp2 writes its buffer anew for the next frame and reads nothing of this one again. */
 	if (n > FRAME_HEAD && frame[3] == NGHTTP2_DATA)
@@ -278,7 +279,7 @@ size_t h2_pull(struct h2 *h, struct str *out, size_t limit)
 	if (h->phase == H2_CLOSED)
 		return 0;
 	while (out->len - before < limit && (n = nghttp2_session_mem_send(h->ng, &frame)) > 0)
-		gather(out, frame, (size_t)n);
+		gather(h, out, limit, frame, (size_t)n);
 	if (n < 0)
 		begin_end(h, &(struct err){ .code = ERR_INTERNAL, .msg = "HTTP/2 session failed" });
 	else if (h->phase < H2_CLOSING && !nghttp2_session_want_read(h->ng) &&

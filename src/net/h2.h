@@ -118,6 +118,8 @@ struct h2_stream *h2_request(struct h2 *h, const struct h2_header *headers, size
 /* Server: response headers; end: no body and no trailers. */
 int h2_respond(struct h2_stream *s, const struct h2_header *headers, size_t n, bool end);
 
+/* n bytes of body will follow, in pieces: their room is made once. */
+void h2_expect(struct h2_stream *s, size_t n);
 /* Queues body bytes (copied); end closes our half. Returns bytes waiting in this stream. */
 size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end);
 /* After the queued body: trailers, which close our half. Server: if the peer still sends, RST

@@ -171,6 +171,12 @@ static void wake(struct h2_stream *s)
 	nghttp2_session_resume_data(s->h->ng, s->id);
 }
 
+void h2_expect(struct h2_stream *s, size_t n)
+{
+	if (!s->is_over && !s->out.buf)
+		str_reserve(&s->out, n);
+}
+
 size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 {
 	size_t waiting = 0;

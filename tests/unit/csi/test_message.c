@@ -96,6 +96,27 @@ TEST(bad_strings_are_named_by_their_path)
 		   "volume_context.key: not UTF-8");
 }
 
+TEST(a_bad_byte_is_found_wherever_it_is)
+{
+	char text[2 + 40] = "\x0a";
+	struct err err;
+
+	for (size_t n = 1; n <= 40; n++) {
+		text[1] = (char)n;
+		memset(text + 2, 'x', n);
+		ASSERT_OK(check(STAGE, text, 2 + n, &err), &err);
+		for (size_t at = 0; at < n; at++) {
+			text[2 + at] = '\0';
+			ASSERT_ERR(check(STAGE, text, 2 + n, &err), &err, ERR_INVALID_ARGUMENT,
+				   "volume_id: has a NUL");
+			text[2 + at] = '\xff';
+			ASSERT_ERR(check(STAGE, text, 2 + n, &err), &err, ERR_INVALID_ARGUMENT,
+				   "volume_id: not UTF-8");
+			text[2 + at] = 'x';
+		}
+	}
+}
+
 TEST(too_many_fields_are_refused_before_they_cost_memory)
 {
 	/* repeated volume_capabilities, two bytes each */
@@ -174,6 +195,54 @@ TEST(maps_are_sorted_and_the_last_of_equal_keys_counts)
 	ASSERT_STR(req.volume_context.v[2].key, "k");
 	ASSERT_STR(req.volume_context.v[2].value, ""); /* the one without a value came last */
 	arena_free(arena);
+}
+
+TEST(strings_of_any_length_come_whole)
+{
+	char text[2 + 40] = "\x0a";
+	struct csi_node_stage_volume_request req;
+
+	for (size_t n = 0; n <= 40; n++) {
+		struct msg_bytes bytes = { (const uint8_t *)text, 2 + n };
+
+		arena = arena_new();
+		text[1] = (char)n;
+		for (size_t i = 0; i < n; i++)
+			text[2 + i] = (char)('A' + i);
+		ASSERT_EQ(decode(STAGE, &bytes, &req), 0);
+		ASSERT_EQ(strlen(req.volume_id), n);
+		ASSERT_TRUE(memcmp(req.volume_id, text + 2, n) == 0);
+		arena_free(arena);
+	}
+}
+
+/* Keys 5i mod n, so in no order; n further ones, the same in order, are the later values. */
+TEST(maps_of_any_length_are_sorted)
+{
+	struct csi_node_stage_volume_request req;
+
+	for (size_t n = 1; n <= 42; n++) {
+		uint8_t data[2 * 42 * 8];
+		struct msg_bytes bytes = { data, 2 * n * 8 };
+
+		if (n % 5 == 0)
+			continue;
+		arena = arena_new();
+		for (size_t i = 0; i < 2 * n; i++) {
+			uint8_t key = (uint8_t)('0' + (i < n ? 5 * i % n : i - n));
+
+			memcpy(data + i * 8, "\x32\x06\x0a\x01k\x12\x01v", 8);
+			data[i * 8 + 4] = key;
+			data[i * 8 + 7] = i < n ? 'a' : 'b';
+		}
+		ASSERT_EQ(decode(STAGE, &bytes, &req), 0);
+		ASSERT_EQ(req.volume_context.n, n);
+		for (size_t i = 0; i < n; i++) {
+			ASSERT_EQ(req.volume_context.v[i].key[0], '0' + (int)i);
+			ASSERT_STR(req.volume_context.v[i].value, "b");
+		}
+		arena_free(arena);
+	}
 }
 
 TEST(of_a_oneof_the_last_member_counts_and_begins_anew)
@@ -335,6 +404,8 @@ RUN_TESTS(UNIT(well_formed_messages_pass), UNIT(unknown_fields_of_newer_versions
 	  UNIT(too_many_fields_are_refused_before_they_cost_memory),
 	  UNIT(negative_sizes_are_refused_by_name), UNIT(an_empty_message_decodes_to_defaults),
 	  UNIT(maps_are_sorted_and_the_last_of_equal_keys_counts),
+	  UNIT(a_bad_byte_is_found_wherever_it_is), UNIT(maps_of_any_length_are_sorted),
+	  UNIT(strings_of_any_length_come_whole),
 	  UNIT(of_a_oneof_the_last_member_counts_and_begins_anew),
 	  UNIT(an_inner_message_that_comes_twice_is_merged),
 	  UNIT(a_source_of_an_unknown_kind_is_there_but_has_no_kind), UNIT(long_lists_grow),
