@@ -80,6 +80,7 @@ struct backend_spec {
 	uint64_t bytes;      /* multiple of VOL_SIZE_UNIT */
 	const char *fs;      /* "ext4", "xfs", or "" for raw bytes and with BACKEND_MOUNT */
 	bool allow_buffered; /* attach may fall back to buffered I/O */
+	bool is_written;     /* each block is written once before the volume is there */
 	bool no_reserve;     /* room for overwriting what snapshots share is not kept free */
 	enum backend_source source_kind;
 	const char *source; /* its token, in this same backend; NULL for none */
@@ -215,6 +216,9 @@ struct backend_ops {
 	 * and the reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the
 	 * token.
 	 *
+	 * With is_written it may take longer than a call has. ABORTED says how far it came; the
+	 * same call again goes on from there. UNAVAILABLE: too many are at it.
+	 *
 	 * With a source it has the source's bytes, its filesystem's UUID among them, and zeros
 	 * behind them if it is larger (the filesystem is grown when it is staged). NOT_FOUND: no
 	 * such source. OUT_OF_RANGE: smaller than the source. INVALID_ARGUMENT: other fs than the
@@ -245,7 +249,8 @@ struct backend_ops {
 		      const struct vol_limits *limits, const struct secrets *secrets,
 		      struct err *err);
 
-	/* NOT_FOUND; a damaged one is found, with is_damaged. */
+	/* NOT_FOUND; ABORTED: create has begun it here and not ended; a damaged one is found, with
+	 * is_damaged. */
 	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
 		    struct backend_volume *ret_vol, struct err *err);
 

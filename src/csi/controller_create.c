@@ -176,7 +176,8 @@ static const struct vol_topologies *binding_topologies(const struct csi_create_v
 		       : &anywhere;
 }
 
-/* The pool that has the token already, or NULL. Fails if no allowed pool could be asked. */
+/* 1: the pool that has the token already. 0: none, but ret_pool has begun to make it if it is not
+ * NULL. Fails if no allowed pool could be asked. */
 static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct plan *plan,
 			 const struct vol_topologies *wanted, struct backend **ret_pool,
 			 struct backend_volume *ret_vol, struct err *err)
@@ -192,11 +193,13 @@ static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct pla
 
 		if (backend_stat(pools.v[i], ctx, plan->token, ret_vol, &why) == 0) {
 			*ret_pool = pools.v[i];
-			return 0;
+			return 1;
 		}
 		if (!is_allowed)
 			continue;
-		if (why.code == ERR_NOT_FOUND) {
+		if (why.code == ERR_ABORTED)
+			*ret_pool = pools.v[i];
+		if (why.code == ERR_NOT_FOUND || why.code == ERR_ABORTED) {
 			has_answered = true;
 		} else {
 			has_failed = true;
@@ -322,6 +325,7 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 				     .bytes = plan->bytes,
 				     .fs = plan->fs,
 				     .allow_buffered = plan->params.allow_buffered,
+				     .is_written = plan->params.is_written,
 				     .secrets = &req->secrets,
 				     .owner = { .cluster = d->cluster_id,
 						.claim_namespace = plan->params.claim_namespace,
@@ -329,10 +333,12 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 						.claim_uid = plan->params.claim_uid } };
 	struct backend_volume vol;
 	struct backend *pool = NULL;
+	int rc;
 
-	if (find_existing(d, ctx, plan, binding_topologies(req), &pool, &vol, err) < 0)
+	rc = find_existing(d, ctx, plan, binding_topologies(req), &pool, &vol, err);
+	if (rc < 0)
 		return -1;
-	if (pool && check_existing(d, ctx, req, plan, pool, &vol, err) < 0)
+	if (rc > 0 && check_existing(d, ctx, req, plan, pool, &vol, err) < 0)
 		return -1;
 	if (!pool && choose_pool(d, ctx, req, plan, &pool, err) < 0)
 		return -1;

@@ -98,6 +98,14 @@ int host_file_resize(int fd, uint64_t bytes, struct err *err);
  * digest of places and bytes shows accidents, not malice. */
 int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret_digest,
 			  struct err *err);
+/*
+ * Writes zeros to all of the file that was never written, holes and what host_file_allocate gave,
+ * so that writing to it later changes bytes and nothing else. For a file that nobody else writes
+ * to: what was written meanwhile would be lost. DEADLINE_EXCEEDED (half a second before the ctx's)
+ * says how far it came, and a further call goes on from there; each gets some way, however short
+ * its time.
+ */
+int host_file_write_gaps(struct ctx *ctx, int fd, struct err *err);
 int host_file_sync(int fd, struct err *err);
 /*
  * Half of a sync, for what gets its name next: the bytes are on the disk or in its cache, and what

@@ -56,6 +56,20 @@ static int parse_direct_io(const char *value, struct vol_params *params, struct 
 	return 0;
 }
 
+static int parse_allocation(const char *value, struct vol_params *params, struct err *err)
+{
+	if (str_is_equal(value, "reserved"))
+		params->is_written = false;
+	else if (str_is_equal(value, "written"))
+		params->is_written = true;
+	else
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"parameters: allocation: '%.64s' is neither 'reserved' nor 'written'",
+			value);
+	return 0;
+}
+
 static int parse_legacy_fs(const char *value, struct vol_params *params, struct err *err)
 {
 	params->legacy_fs = value;
@@ -67,6 +81,7 @@ static const struct param param_legacy_fs = { "fstype", parse_legacy_fs };
 static const struct param params_known[] = {
 	{ "pool", parse_pool },
 	{ "directIO", parse_direct_io },
+	{ "allocation", parse_allocation },
 };
 
 static const struct param *find_param(const char *key)
@@ -88,7 +103,8 @@ static int refuse_key(const char *key, struct err *err)
 	nearest = opt_nearest(key, known, ARRAY_LEN(known));
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		       "parameters: unknown key '%.64s'%s%s%s; known are pool, directIO "
-		       "(required|preferred), readIOPS, writeIOPS, readBandwidth, writeBandwidth",
+		       "(required|preferred), allocation (reserved|written), readIOPS, writeIOPS, "
+		       "readBandwidth, writeBandwidth",
 		       key, nearest ? ", meant is perhaps '" : "", nearest ? nearest : "",
 		       nearest ? "'" : "");
 }

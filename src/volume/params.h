@@ -17,6 +17,8 @@
  *   pool       name of the pool; absent: the one with the most room
  *   directIO   "required" (default): a volume whose loop device cannot do direct I/O is refused;
  * "preferred": it is used
+ *   allocation "reserved" (default): the volume has its blocks, each of which is written for the
+ * first time by its user; "written": zeros are written to all of them when it is made
  *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
  * it along, so it must agree with the capability
  *   readIOPS … writeBandwidth  as volume/limits.h has them; mutable parameters win over these
@@ -24,6 +26,7 @@
 struct vol_params {
 	const char *pool;      /* "" = any; borrowed from the map */
 	bool allow_buffered;   /* directIO=preferred */
+	bool is_written;       /* allocation=written */
 	const char *legacy_fs; /* "" = not given; borrowed from the map */
 	const char
 		*fs; /* csi.storage.k8s.io/fstype, for calls without capabilities; "" = not given */

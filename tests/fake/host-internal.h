@@ -54,6 +54,7 @@ struct fake_inode {
 	uint64_t bytes;
 	uint64_t allocated_bytes;
 	int64_t changed_ns;
+	bool has_gaps;   /* blocks that were never written */
 	bool is_written; /* its bytes: the next sync of a directory makes it durable as well */
 	bool is_synced;
 	bool is_foreign;
@@ -129,6 +130,7 @@ struct fake_world {
 	uint64_t next_address;
 	int64_t time_ns;
 	size_t n_touched;
+	unsigned n_gap_calls;       /* so many more end with their time over */
 	void (*at_mkfs)(void *arg); /* NULL */
 	void *at_mkfs_arg;
 	const char *link_before_unlink; /* NULL */

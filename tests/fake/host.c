@@ -481,8 +481,21 @@ int host_file_allocate(int fd, uint64_t bytes, struct err *err)
 	if (bytes > left)
 		return err_set(err, ERR_RESOURCE_EXHAUSTED, "allocate %llu bytes",
 			       (unsigned long long)bytes);
+	inode->has_gaps |= inode->allocated_bytes < bytes;
 	inode->bytes = bytes;
 	inode->allocated_bytes = bytes;
+	return 0;
+}
+
+int host_file_write_gaps(struct ctx *ctx, int fd, struct err *err)
+{
+	if (ctx_check(ctx, err) < 0 || fake_step_on(inode_of(fd), err) < 0)
+		return -1;
+	if (world.n_gap_calls > 0) {
+		world.n_gap_calls--;
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "some of it is written");
+	}
+	fake_change(fd)->has_gaps = false;
 	return 0;
 }
 

@@ -59,6 +59,10 @@ size_t fake_host_n_files(void); /* entries of "/pool" but .cleat */
 /* A loop device bound by another program to a file of its own. */
 void fake_host_add_foreign_loop(void);
 void fake_host_set_direct(bool can_direct); /* what the kernel gives new loop devices */
+/* Writing out a file needs so many calls more than one. */
+void fake_host_slow_gaps(unsigned n);
+/* Whether each block of the file was written. */
+bool fake_host_is_written(const char *name);
 /* Calls this each time in the middle of a mkfs. */
 void fake_host_at_mkfs(void (*fn)(void *arg), void *arg);
 /* "" or the filesystem that mkfs put into the file; its UUID. */

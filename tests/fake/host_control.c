@@ -209,6 +209,16 @@ const char *fake_host_fs_of(const char *name, struct uuid *ret_uuid)
 	return fake_pool_file(name)->fs;
 }
 
+void fake_host_slow_gaps(unsigned n)
+{
+	world.n_gap_calls = n;
+}
+
+bool fake_host_is_written(const char *name)
+{
+	return !fake_pool_file(name)->has_gaps;
+}
+
 void fake_host_set_direct(bool can_direct)
 {
 	world.can_direct = can_direct;

@@ -44,6 +44,8 @@ CREATE = [
     ('unknown parameter', {'parameters': {'directIo': 'required'}}, Code.INVALID_ARGUMENT, ['directIo', 'directIO']),
     ('bad value of a parameter', {'parameters': {'directIO': 'maybe'}}, Code.INVALID_ARGUMENT,
      ['directIO', 'maybe', 'preferred']),
+    ('a way to allocate that there is not', {'parameters': {'allocation': 'thick'}}, Code.INVALID_ARGUMENT,
+     ['allocation', 'thick', 'reserved', 'written']),
     ('parameter of a pool that is not there', {'parameters': {'pool': 'nosuch'}}, Code.INVALID_ARGUMENT, ['nosuch']),
     ('parameters over 4 KiB', {'parameters': {'csi.storage.k8s.io/pvc/name': 'x' * 4096}}, Code.INVALID_ARGUMENT,
      ['parameters', '4096']),

@@ -610,3 +610,31 @@ def test_a_volume_keeps_whose_it_is(own_pool, work):
 def volume_id_of(d, name):
     (key,) = d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments
     return f'v1-{key.split("/")[1]}-{name}'
+
+
+def test_written_by_calls_that_are_too_short(driver, pool):
+    """Each call has less time than it needs and comes some way; a restart in between begins anew."""
+    def create():
+        try:
+            return driver.calls.create('written', parameters={'allocation': 'written'}, timeout=0.4)
+        except grpc.RpcError as e:
+            # a busy machine may not get as far as to say so in time
+            assert e.code() in (Code.ABORTED, Code.DEADLINE_EXCEEDED), e.details()
+            assert e.code() != Code.ABORTED or 'of 64 MiB are written' in e.details()
+            return None
+
+    before = pool.available()
+    for _ in range(2):
+        assert create() is None
+    assert pool.files() == []
+    wait_until('its blocks are taken', lambda: create() or before - pool.available() >= 64 * MIB)
+    driver.restart()
+    wait_until('the blocks of the dead are free', lambda: before - pool.available() < 32 * MIB)
+    made = [create()]
+    while made[-1] is None:
+        made.append(create())
+    assert len(made) > 4
+    file, = pool.files()
+    with open(pool.dir / file, 'rb') as f:
+        assert os.lseek(f.fileno(), 0, os.SEEK_HOLE) == 64 * MIB
+    driver.calls.delete(made[-1].volume_id)

@@ -11,6 +11,10 @@
  * quicker; ours evaporates and the other one is compared. The last fsync is done also when the
  * volume was there already: whoever made it may have been killed before its own.
  *
+ * With is_written, zeros are written between record and name to all blocks that are still unwritten
+ * (host/gaps.c says what for). That takes longer than a call has: half.c keeps the nameless file
+ * until the next one.
+ *
  * A mkfs may punch out blocks that it finds useless, and mkfs.xfs may round the size down: what is
  * missing after it is allocated again.
  *
@@ -227,9 +231,9 @@ static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_
 	return fill_holes(p, spec, fd, err);
 }
 
-/* Everything up to the name. */
-static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-			 int *ret_fd, struct err *err)
+/* Allocated, with its filesystem and its record. */
+static int make_filled(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		       int *ret_fd, struct err *err)
 {
 	struct uuid uuid = { 0 };
 	autohostfd int fd = -1;
@@ -240,7 +244,80 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 	rc = spec->source_kind == BACKEND_SOURCE_NONE
 		     ? make_empty(p, ctx, spec, fd, &uuid, err)
 		     : make_of_source(p, ctx, spec, fd, &uuid, err);
-	if (rc < 0 || write_record(p, fd, spec, &uuid, err) < 0 || host_file_write_out(fd, err) < 0)
+	if (rc < 0 || write_record(p, fd, spec, &uuid, err) < 0)
+		return -1;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+/* What an earlier call left, if it is what spec wants: 1. */
+static int take_half(struct pool *p, const struct backend_spec *spec, int *ret_fd, struct err *err)
+{
+	autohostfd int fd = pool_half_take(p, spec->token);
+	struct record record;
+	char text[RECORD_MAX];
+
+	if (fd < 0)
+		return 0;
+	if (host_file_get_attr(fd, record_attr(RECORD_VOLUME), text, sizeof(text), err) < 0 ||
+	    record_parse(RECORD_VOLUME, text, &record, err) < 0)
+		return -1;
+	if (record.bytes != spec->bytes || record.allow_buffered != spec->allow_buffered ||
+	    record.no_reserve != spec->no_reserve || record.source_kind != spec->source_kind ||
+	    !str_is_equal(record.source, str_or(spec->source, "")) ||
+	    !str_is_equal(record.fs, spec->fs) || !str_is_equal(record.name, spec->name))
+		return 0;
+	*ret_fd = fd;
+	fd = -1;
+	return 1;
+}
+
+/* A file whose writing out needs another call is kept for that. */
+static int write_gaps(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int *fd,
+		      struct err *err)
+{
+	if (host_file_write_gaps(ctx, *fd, err) == 0)
+		return 0;
+	if (err->code != ERR_DEADLINE_EXCEEDED && err->code != ERR_CANCELLED)
+		return -1;
+	pool_half_keep(p, spec->token, *fd);
+	*fd = -1;
+	err->code = err->code == ERR_CANCELLED ? ERR_CANCELLED : ERR_ABORTED;
+	return err_wrap(err, "allocation=written takes more than one call, the next goes on");
+}
+
+static int make_written(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			int *ret_fd, struct err *err)
+{
+	autohostfd int fd = -1;
+	int rc = take_half(p, spec, &fd, err);
+
+	if (rc < 0 || (rc == 0 && make_filled(p, ctx, spec, &fd, err) < 0) ||
+	    write_gaps(p, ctx, spec, &fd, err) < 0)
+		return -1;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+/* Everything up to the name. */
+static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			 int *ret_fd, struct err *err)
+{
+	autohostfd int fd = -1;
+	int rc;
+
+	if (spec->is_written) {
+		if (pool_writer_begin(p, err) < 0)
+			return -1;
+		rc = make_written(p, ctx, spec, &fd, err);
+		pool_writer_end(p);
+	} else {
+		host_fd_close(pool_half_take(p, spec->token));
+		rc = make_filled(p, ctx, spec, &fd, err);
+	}
+	if (rc < 0 || host_file_write_out(fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;
@@ -259,6 +336,7 @@ int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *s
 		return 0;
 	if (err->code != ERR_NOT_FOUND)
 		return -1;
+	pool_halves_drop_old(p);
 	if (make_nameless(p, ctx, spec, &fd, err) < 0 || ctx_check(ctx, err) < 0)
 		return -1;
 	if (host_file_link(fd, p->dir_fd, spec->token, err) < 0) {

@@ -51,6 +51,7 @@ static void pool_let_go(struct backend *b)
 	struct err err;
 
 	filedev_holds_done(&p->holds);
+	pool_halves_drop_all(p);
 	close_fds(p);
 	if (p->is_image) {
 		/* busy means that volumes of it are attached: then it stays, and is found again by
@@ -267,6 +268,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		p->seen[shelf].known = map_new();
 	filedev_holds_init(&p->holds);
+	pool_halves_init(p);
 	if (!config->image)
 		p->dir = xstrdup(config->dir);
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)

@@ -22,6 +22,14 @@ struct pool_seen {
 	int64_t changed_ns; /* mtime of the directory that this belongs to */
 };
 
+/* A volume that is being written out, between two calls: see half.c. */
+struct pool_half {
+	int fd; /* nameless; -1: none */
+	int64_t kept_ns;
+	char token[VOL_TOKEN_MAX];
+};
+#define POOL_HALVES_MAX 4
+
 struct pool {
 	struct backend base;
 	char *dir;              /* as given, for messages */
@@ -37,6 +45,8 @@ struct pool {
 	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
 	uint64_t pending_bytes; /* promised to creates that have not allocated yet */
 	uint64_t n_ended;       /* promises so far */
+	struct pool_half halves[POOL_HALVES_MAX];
+	unsigned n_writers; /* creates that write out */
 	struct pool_seen seen[POOL_SHELVES];
 };
 
@@ -170,6 +180,17 @@ int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
 		       struct backend_snapshot *ret_snap, struct err *err);
 int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 		       backend_each_snapshot_fn fn, void *arg, struct err *err);
+
+/* half.c. What is kept is the pool's to close; -1 if nothing is to be taken. */
+void pool_halves_init(struct pool *p);
+void pool_half_keep(struct pool *p, const char *token, int fd);
+int pool_half_take(struct pool *p, const char *token);
+bool pool_half_is_there(struct pool *p, const char *token);
+void pool_halves_drop_old(struct pool *p);
+void pool_halves_drop_all(struct pool *p);
+/* UNAVAILABLE while too many write out. */
+int pool_writer_begin(struct pool *p, struct err *err);
+void pool_writer_end(struct pool *p);
 
 /* template.c: puts an ext4 with this UUID into the nameless, allocated file. */
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,

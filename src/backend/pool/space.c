@@ -283,6 +283,7 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
+	pool_halves_drop_old(p);
 	if (host_fs_look(p->dir_fd, &fs, err) < 0) {
 		/* a machine short of memory says nothing about the disk */
 		ret_info->is_dead = err->code != ERR_RESOURCE_EXHAUSTED;

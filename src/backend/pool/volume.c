@@ -52,10 +52,15 @@ int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_eac
 int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
 	      struct err *err)
 {
+	struct pool *p = pool_from(b);
 	struct pool_volume found;
 
-	if (ctx_check(ctx, err) < 0 || pool_find_ours(pool_from(b), token, true, &found, err) < 0)
+	if (ctx_check(ctx, err) < 0)
 		return -1;
+	if (pool_find_ours(p, token, true, &found, err) < 0)
+		return err->code == ERR_NOT_FOUND && pool_half_is_there(p, token)
+			       ? err_set(err, ERR_ABORTED, "it is being made (allocation=written)")
+			       : -1;
 	host_fd_close(found.fd);
 	*ret_vol = found.vol;
 	return 0;
@@ -150,6 +155,7 @@ int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 	struct pool_volume found;
 	int rc;
 
+	host_fd_close(pool_half_take(p, token));
 	if (pool_find_whole(p, token, false, ERR_FAILED_PRECONDITION, &found, err) < 0) {
 		if (err->code != ERR_NOT_FOUND)
 			return -1;

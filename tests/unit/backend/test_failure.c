@@ -74,15 +74,21 @@ static void recover(struct process *p, enum trouble trouble)
 	start(p);
 }
 
-static int create(struct process *p, const char *name, const char *fs)
+static int create_as(struct process *p, const char *name, const char *fs, bool is_written)
 {
 	const struct backend_spec spec = { .name = name,
 					   .token = name,
 					   .bytes = str_is_equal(fs, "xfs") ? 320 * MIB : 64 * MIB,
-					   .fs = fs };
+					   .fs = fs,
+					   .is_written = is_written };
 	struct backend_volume vol;
 
 	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+static int create(struct process *p, const char *name, const char *fs)
+{
+	return create_as(p, name, fs, false);
 }
 
 static int attach(struct process *p, bool hold)
@@ -106,6 +112,11 @@ static int create_xfs(struct process *p)
 static int create_raw(struct process *p)
 {
 	return create(p, "v", "");
+}
+
+static int create_written_out(struct process *p)
+{
+	return create_as(p, "v", "ext4", true);
 }
 
 static int attach_fs(struct process *p)
@@ -233,6 +244,12 @@ static void assert_whole(struct process *p)
 	if (fs[0])
 		ASSERT_TRUE(memcmp(&uuid, &template, sizeof(uuid)) != 0);
 	ASSERT_TRUE(fake_host_used_bytes() >= vol.bytes);
+}
+
+static void assert_written(struct process *p)
+{
+	assert_whole(p);
+	ASSERT_TRUE(fake_host_is_written("v"));
 }
 
 static void assert_attached(struct process *p)
@@ -389,6 +406,7 @@ TEST(create_survives_trouble_at_every_call)
 		{ "create ext4 anew", { spoil, nothing }, create_ext4, assert_whole },
 		{ "create xfs", { nothing, nothing }, create_xfs, assert_whole },
 		{ "create raw", { nothing, nothing }, create_raw, assert_whole },
+		{ "create written", { nothing, nothing }, create_written_out, assert_written },
 	};
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)

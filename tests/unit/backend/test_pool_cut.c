@@ -38,7 +38,7 @@
 #define ROUNDS_MAX 1000
 
 /* What is born. */
-enum birth { BIRTH_EMPTY, BIRTH_SNAPSHOT, BIRTH_CLONE };
+enum birth { BIRTH_EMPTY, BIRTH_WRITTEN, BIRTH_SNAPSHOT, BIRTH_CLONE };
 
 struct shape {
 	enum birth birth;
@@ -56,6 +56,7 @@ static int create(struct registry *r, const struct shape *shape, const char *nam
 		.source_kind =
 			shape->birth == BIRTH_CLONE ? BACKEND_SOURCE_VOLUME : BACKEND_SOURCE_NONE,
 		.source = FIRST,
+		.is_written = shape->birth == BIRTH_WRITTEN,
 	};
 	const struct backend_snapshot_spec snap_spec = { .name = name,
 							 .token = name,
@@ -224,6 +225,8 @@ static bool is_there(const struct shape *shape)
 	if (shape->fs[0])
 		ASSERT_OK(host_fs_check(&ctx, fd, shape->fs, false, NULL, &verdict, &err), &err);
 	ASSERT_EQ(verdict, HOST_FS_CLEAN);
+	if (shape->birth == BIRTH_WRITTEN)
+		ASSERT_EQ(lseek(fd, 0, SEEK_HOLE), shape->bytes);
 	ctx_done(&ctx);
 	host_fd_close(fd);
 	return true;
@@ -309,6 +312,11 @@ TEST(xfs_is_absent_or_whole)
 	cut_everywhere(&(struct shape){ BIRTH_EMPTY, "xfs", 300 * MIB });
 }
 
+TEST(a_written_volume_is_absent_or_whole)
+{
+	cut_everywhere(&(struct shape){ BIRTH_WRITTEN, "", 16 * MIB });
+}
+
 TEST(a_raw_volume_is_absent_or_whole)
 {
 	cut_everywhere(&(struct shape){ BIRTH_EMPTY, "", 64 * MIB });
@@ -329,7 +337,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		UNIT(ext4_is_absent_or_whole),         UNIT(xfs_is_absent_or_whole),
 		UNIT(a_raw_volume_is_absent_or_whole), UNIT(a_snapshot_is_absent_or_whole),
-		UNIT(a_clone_is_absent_or_whole),
+		UNIT(a_clone_is_absent_or_whole),      UNIT(a_written_volume_is_absent_or_whole),
 	};
 	int rc;
 

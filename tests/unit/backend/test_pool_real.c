@@ -13,6 +13,7 @@
 #include "contract.h"
 #include "host/fs.h"
 #include "host/mount.h"
+#include "host/repair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,16 @@ static void create(struct env *e, const char *name, uint64_t bytes, const char *
 	struct backend_volume vol;
 
 	ASSERT_OK(backend_create(e->b, &e->ctx, &spec, &vol, &e->err), &e->err);
+}
+
+static int create_written(struct env *e, const char *name, uint64_t bytes, const char *fs)
+{
+	const struct backend_spec spec = {
+		.name = name, .token = name, .bytes = bytes, .fs = fs, .is_written = true
+	};
+	struct backend_volume vol;
+
+	return backend_create(e->b, &e->ctx, &spec, &vol, &e->err);
 }
 
 static void mount_volume(struct env *e, const char *name, const char *fs)
@@ -120,6 +131,66 @@ TEST(thick_stays_thick)
 	}
 	create(&e, "raw", 64 * MIB, "");
 	ASSERT_TRUE(allocated("raw") >= 64 * MIB);
+	teardown(&e);
+}
+
+/* Nothing of it is a hole or unwritten; n_extents as XFS counts them. */
+static void assert_written(const char *name, uint64_t bytes)
+{
+	struct fsxattr attr;
+	int fd = open_volume_file(name);
+
+	/* what was read into the page cache would pass for data */
+	ASSERT_EQ(fsync(fd), 0);
+	ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	ASSERT_EQ(lseek(fd, 0, SEEK_HOLE), bytes);
+	ASSERT_EQ(ioctl(fd, FS_IOC_FSGETXATTR, &attr), 0);
+	ASSERT_TRUE(attr.fsx_nextents <= 8);
+	host_fd_close(fd);
+}
+
+TEST(written_is_written_whatever_is_inside)
+{
+	static const char *const kinds[] = { "ext4", "xfs", "" };
+	struct env e;
+
+	setup(&e);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		const char *name = kinds[i][0] ? kinds[i] : "raw";
+		int fd;
+
+		ASSERT_OK(create_written(&e, name, 320 * MIB, kinds[i]), &e.err);
+		ASSERT_TRUE(allocated(name) >= 320 * MIB);
+		assert_written(name, 320 * MIB);
+		if (!kinds[i][0])
+			continue;
+		mount_volume(&e, name, kinds[i]);
+		umount_volume(&e, name);
+		fd = open_volume_file(name);
+		ASSERT_OK(host_fs_check(&e.ctx, fd, kinds[i], false, NULL,
+					&(enum host_verdict){ 0 }, &e.err),
+			  &e.err);
+		host_fd_close(fd);
+	}
+	teardown(&e);
+}
+
+TEST(calls_that_are_too_short_write_it_together)
+{
+	struct env e;
+	unsigned n = 1;
+
+	setup(&e);
+	ctx_done(&e.ctx);
+	ctx_init(&e.ctx, NS_PER_S / 4);
+	while (create_written(&e, "v", 64 * MIB, "ext4") < 0) {
+		ASSERT_ERR(-1, &e.err, ERR_ABORTED, "of 64 MiB are written");
+		ctx_done(&e.ctx);
+		ctx_init(&e.ctx, NS_PER_S / 4);
+		n++;
+	}
+	ASSERT_TRUE(n > 4 && n < 64);
+	assert_written("v", 64 * MIB);
 	teardown(&e);
 }
 
@@ -273,6 +344,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(thick_stays_thick),
+		UNIT(written_is_written_whatever_is_inside),
+		UNIT(calls_that_are_too_short_write_it_together),
 		UNIT(a_device_does_not_inherit_that_the_last_one_was_read_only),
 		UNIT(each_ext4_has_its_own_uuid),
 		UNIT(data_is_there_after_a_restart),

@@ -174,6 +174,28 @@ TEST(a_retry_stays_in_the_pool_that_has_the_volume)
 	fixture_end(f);
 }
 
+/* What was begun takes room, so that another pool has more now. */
+TEST(a_retry_stays_in_the_pool_that_has_begun)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume_request req = request("v", &cap_mount);
+	struct csi_create_volume_request other = request("other", &cap_mount);
+	struct strpair written = { "allocation", "written" };
+	struct csi_volume vol;
+
+	fixture_add_mem(f, 7 * GIB + 512 * MIB);
+	req.parameters = (struct strmap){ &written, 1 };
+	req.capacity_range.required_bytes = GIB;
+	fake_host_slow_gaps(1);
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ABORTED, "the next goes on");
+	ASSERT_OK(create(f, &other, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "ram");
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_STR(pool_of(f, &vol), "disk");
+	ASSERT_TRUE(fake_host_is_written("v"));
+	fixture_end(f);
+}
+
 TEST(pools_are_chosen_by_parameter_topology_and_room)
 {
 	struct fixture *f = fixture_begin();
@@ -616,6 +638,7 @@ RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_t
 	  UNIT(creating_twice_gives_the_same_volume),
 	  UNIT(the_same_name_with_other_wishes_is_refused),
 	  UNIT(a_retry_stays_in_the_pool_that_has_the_volume),
+	  UNIT(a_retry_stays_in_the_pool_that_has_begun),
 	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
 	  UNIT(a_term_with_several_pools_reaches_each),
 	  UNIT(what_may_be_in_a_missing_pool_is_for_another_time),

@@ -13,7 +13,7 @@ static int parse_one(const char *key, const char *value, struct vol_params *ret,
 	return vol_params_parse(&map, ret, err);
 }
 
-TEST(no_parameters_mean_any_pool_and_direct_io)
+TEST(no_parameters_mean_any_pool_direct_io_and_reserved_blocks)
 {
 	struct vol_params params;
 	struct err err;
@@ -21,6 +21,7 @@ TEST(no_parameters_mean_any_pool_and_direct_io)
 	ASSERT_OK(vol_params_parse(&STRMAP_EMPTY, &params, &err), &err);
 	ASSERT_STR(params.pool, "");
 	ASSERT_FALSE(params.allow_buffered);
+	ASSERT_FALSE(params.is_written);
 }
 
 TEST(known_keys_are_read)
@@ -34,6 +35,10 @@ TEST(known_keys_are_read)
 	ASSERT_TRUE(params.allow_buffered);
 	ASSERT_OK(parse_one("directIO", "required", &params, &err), &err);
 	ASSERT_FALSE(params.allow_buffered);
+	ASSERT_OK(parse_one("allocation", "written", &params, &err), &err);
+	ASSERT_TRUE(params.is_written);
+	ASSERT_OK(parse_one("allocation", "reserved", &params, &err), &err);
+	ASSERT_FALSE(params.is_written);
 }
 
 TEST(kubernetes_own_keys_tell_the_claim_and_the_filesystem)
@@ -121,6 +126,9 @@ TEST(bad_ones_are_named)
 		{ "", "x", "unknown key ''" },
 		{ "directIO", "maybe", "neither 'required' nor 'preferred'" },
 		{ "directIO", "", "neither" },
+		{ "allocation", "thick", "'thick' is neither 'reserved' nor 'written'" },
+		{ "allocation", "", "neither 'reserved'" },
+		{ "Allocation", "written", "meant is perhaps 'allocation'" },
 		{ "pool", "", "no name of a pool" },
 		{ "pool", "../x", "../x" },
 		{ "pool", "Upper", "Upper" },
@@ -138,6 +146,6 @@ TEST(bad_ones_are_named)
 
 RUN_TESTS(UNIT(kubernetes_own_keys_tell_the_claim_and_the_filesystem),
 	  UNIT(the_claims_uid_is_read_from_the_name_of_its_pv),
-	  UNIT(no_parameters_mean_any_pool_and_direct_io), UNIT(known_keys_are_read),
-	  UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
+	  UNIT(no_parameters_mean_any_pool_direct_io_and_reserved_blocks),
+	  UNIT(known_keys_are_read), UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
 	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))
