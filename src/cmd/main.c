@@ -14,6 +14,7 @@
 #include "base/path.h"
 #include "cmd/cmd.h"
 #include "cmd/controllers.h"
+#include "host/freeze.h"
 
 static int run_help(const struct cmd *cmd, int argc, char **argv);
 
@@ -93,6 +94,17 @@ static int run_controller(const struct controller_row *row, int argc, char **arg
 	return cmd_controller.run(&cmd_controller, argc + 1, args);
 }
 
+/* Not in the list: no person starts it. */
+static int guard(void)
+{
+	if (host_freeze_guard() == 0)
+		return CMD_OK;
+	fputs("cleat: '" HOST_FREEZE_GUARD "' is started by cleat itself, when it freezes a "
+	      "filesystem\n",
+	      stderr);
+	return CMD_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	const struct controller_row *row;
@@ -118,6 +130,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--version") == 0)
 		return cmd_version.run(&cmd_version, 1, (char *[]){ (char[]){ "version" }, NULL });
+	if (argc == 2 && strcmp(argv[1], HOST_FREEZE_GUARD) == 0)
+		return guard();
 	cmd = find_command(argv[1]);
 	return cmd ? cmd->run(cmd, argc - 1, argv + 1) : complain(argv[1]);
 }

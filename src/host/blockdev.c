@@ -33,3 +33,14 @@ int host_block_flush(const char *device, struct err *err)
 		return host_err(err, errno, "flush '%s'", device);
 	return 0;
 }
+
+int host_block_sync(const char *device, struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return host_err(err, errno, "open '%s'", device);
+	if (fsync(fd) < 0)
+		return host_err(err, errno, "sync '%s'", device);
+	return 0;
+}

@@ -12,4 +12,8 @@ int host_block_make_writable(const char *device, struct err *err);
  * has of it is forgotten (BLKFLSBUF). NOT_FOUND, INTERNAL. */
 int host_block_flush(const char *device, struct err *err);
 
+/* All that was written to the device is durable: what its page cache has, and what its own volatile
+ * cache has (fsync). Takes as long as the disk takes. NOT_FOUND, INTERNAL. */
+int host_block_sync(const char *device, struct err *err);
+
 #endif

@@ -12,12 +12,20 @@
 
 struct fake_inode;
 
+enum fake_frozen {
+	FAKE_THAWED,
+	FAKE_FROZEN,
+	FAKE_TIMED_OUT,   /* thawed by its guard */
+	FAKE_LEFT_FROZEN, /* nobody's guard */
+};
+
 struct fake_fs {
 	dev_t device;
 	char type[16];
 	bool has_reflink;
 	bool is_read_only;
 	bool is_shut_down;
+	enum fake_frozen frozen;
 	uint64_t total_bytes;
 	struct uuid uuid;
 	struct fake_inode *root;
@@ -176,5 +184,6 @@ uint64_t fake_map_saved_bytes(const struct fake_fs *fs);
 
 void fake_loop_put(int loop); /* a user less; clears itself */
 void fake_block_power_cut(void);
+void fake_guards_thaw(void); /* whom they guarded it for is dead */
 
 #endif

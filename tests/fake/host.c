@@ -666,6 +666,7 @@ int host_file_make_memory(const char *name, uint64_t bytes, int *ret_fd, struct 
 void fake_host_kill(void)
 {
 	world.fail_at = world.fail_from = 0;
+	fake_guards_thaw();
 	for (size_t i = 0; i < world.fds.n; i++) {
 		if (world.fds.v[i].is_open)
 			host_fd_close(FAKE_FIRST_FD + (int)i);
@@ -675,6 +676,8 @@ void fake_host_kill(void)
 void fake_host_power_cut(void)
 {
 	fake_host_kill();
+	for (size_t i = 0; i < world.filesystems.n; i++)
+		world.filesystems.v[i]->frozen = FAKE_THAWED;
 	fake_block_power_cut();
 	for (size_t i = 0; i < world.inodes.n; i++) {
 		struct fake_inode *inode = world.inodes.v[i];

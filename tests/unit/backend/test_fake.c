@@ -5,8 +5,10 @@
 #include "check.h"
 #include "fake/host.h"
 #include "fake/host_extent.h"
+#include "fake/host_freeze.h"
 #include "fake/host_grow.h"
 #include "host/extent.h"
+#include "host/freeze.h"
 #include "host/fs.h"
 #include "host/grow.h"
 #include "host/loopdev.h"
@@ -204,7 +206,66 @@ TEST(a_filesystem_is_smaller_until_it_grew)
 	end(&p);
 }
 
+static int freeze(struct place *p, struct host_freeze **ret)
+{
+	int fd;
+	int rc;
+
+	ASSERT_OK(host_dir_open("/mnt", &fd, &p->err), &p->err);
+	rc = host_freeze_begin(&p->ctx, ret, &fd, 1, 1, &p->err);
+	host_fd_close(fd);
+	return rc;
+}
+
+TEST(a_frozen_filesystem_is_thawed_by_somebody)
+{
+	struct host_freeze *f = NULL;
+	struct host_loop loop;
+	struct place p;
+	int fd;
+
+	mount_v(&p, &loop);
+	ASSERT_OK(freeze(&p, &f), &p.err);
+	ASSERT_EQ(fake_host_n_frozen(), 1);
+	ASSERT_OK(host_freeze_end(f, &p.err), &p.err);
+	ASSERT_EQ(fake_host_n_frozen(), 0);
+	ASSERT_OK(freeze(&p, &f), &p.err);
+	fake_host_freeze_times_out();
+	ASSERT_ERR(host_freeze_end(f, &p.err), &p.err, ERR_DEADLINE_EXCEEDED, "");
+	ASSERT_OK(freeze(&p, &f), &p.err);
+	fake_host_thaw_all();
+	ASSERT_ERR(host_freeze_end(f, &p.err), &p.err, ERR_ABORTED, "");
+	fake_host_leave_frozen("/mnt");
+	ASSERT_ERR(freeze(&p, &f), &p.err, ERR_ABORTED, "");
+	ASSERT_EQ(fake_host_n_frozen(), 1);
+	ASSERT_OK(host_dir_open("/mnt", &fd, &p.err), &p.err);
+	ASSERT_OK(host_freeze_thaw(fd, &p.err), &p.err);
+	ASSERT_EQ(fake_host_n_frozen(), 0);
+	ASSERT_OK(host_fs_sync(fd, &p.err), &p.err);
+	host_fd_close(fd);
+	ASSERT_OK(host_mount_umount(&p.ctx, "/mnt", &p.err), &p.err);
+	end(&p);
+}
+
+TEST(a_guard_outlives_its_parent)
+{
+	struct host_freeze *f = NULL;
+	struct host_loop loop;
+	struct place p;
+
+	mount_v(&p, &loop);
+	ASSERT_OK(freeze(&p, &f), &p.err);
+	fake_host_fail_from(1);
+	ASSERT_ERR(host_freeze_end(f, &p.err), &p.err, ERR_INTERNAL, "made to fail");
+	ASSERT_EQ(fake_host_n_frozen(), 1);
+	fake_host_kill();
+	ASSERT_EQ(fake_host_n_frozen(), 0);
+	ctx_done(&p.ctx);
+	fake_host_reset(0);
+}
+
 RUN_TESTS(UNIT(a_clone_shares_and_takes_no_space), UNIT(what_is_written_into_either_is_its_own),
 	  UNIT(a_copy_in_pieces_shares_nothing),
 	  UNIT(a_clone_that_was_not_synced_is_lost_with_the_power),
-	  UNIT(a_file_of_uncertain_places_says_so), UNIT(a_filesystem_is_smaller_until_it_grew))
+	  UNIT(a_file_of_uncertain_places_says_so), UNIT(a_filesystem_is_smaller_until_it_grew),
+	  UNIT(a_frozen_filesystem_is_thawed_by_somebody), UNIT(a_guard_outlives_its_parent))
