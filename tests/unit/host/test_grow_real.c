@@ -167,6 +167,13 @@ TEST(what_is_read_only_or_of_another_kind_does_not_grow)
 	disk_done(&d);
 }
 
+static int check(struct disk *d)
+{
+	const char *const e2fsck[] = { "e2fsck", "-f", "-n", HOST_SPAWN_FD_PATH, NULL };
+
+	return disk_run(d, "e2fsprogs", e2fsck);
+}
+
 TEST(ext4_grows_in_use_or_says_what_is_missing)
 {
 	const struct host_cap_need need = { CAP_SYS_RESOURCE, "to grow" };
@@ -183,26 +190,21 @@ TEST(ext4_grows_in_use_or_says_what_is_missing)
 	if (can) {
 		grow(&d, "ext4");
 		ASSERT_TRUE(fs_bytes(&d) > 600 * MIB);
-		/* a rest that is too short for a group: of group 6, which has no copies */
-		lengthen(&d, 768 * MIB + 100 * 4096);
+		/* group 6 has no copies: 2 bitmaps, 1024 blocks of inodes, 50 more */
+		lengthen(&d, 768 * MIB + 1075 * 4096);
 		grow(&d, "ext4");
-		grow(&d, "ext4");
-		lengthen(&d, 768 * MIB + 1000 * 4096);
+		lengthen(&d, 768 * MIB + 1076 * 4096);
 		ASSERT_TRUE(mount_is_smaller(&d, "ext4"));
 		grow(&d, "ext4");
+		disk_umount(&d);
+		ASSERT_OK(check(&d), &d.err);
+		disk_mount(&d, "ext4");
 	} else {
 		ASSERT_ERR(host_fs_grow_mounted(&d.ctx, d.point, "ext4", &d.err), &d.err,
 			   ERR_PERMISSION_DENIED, "CAP_SYS_RESOURCE");
 		print_message("SKIPPED: ext4 in use: this process lacks CAP_SYS_RESOURCE\n");
 	}
 	disk_done(&d);
-}
-
-static int check(struct disk *d)
-{
-	const char *const e2fsck[] = { "e2fsck", "-f", "-n", HOST_SPAWN_FD_PATH, NULL };
-
-	return disk_run(d, "e2fsprogs", e2fsck);
 }
 
 static void write_file(struct disk *d, char byte)
