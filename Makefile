@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BUILD ?= build
 TIME ?= 60
+ROUNDS ?= 10000
 # For which machine `make image` is.
 OWN_ARCH := $(shell dpkg --print-architecture 2>/dev/null)
 ARCH ?= $(OWN_ARCH)
@@ -17,7 +18,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
+.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill changed-blocks interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -63,6 +64,9 @@ itest: all ## integration tests; ARGS='-k name -x' goes to pytest (root)
 
 kill: all ## 200 SIGKILLs of the driver under load, nothing may leak (root)
 	@CLEAT_KILLS=200 tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
+
+changed-blocks: all ## ROUNDS=10000 random writes on XFS and on btrfs, what is told to have changed against the bytes (root)
+	@CLEAT_ROUNDS=$(ROUNDS) $(BUILD)/tests/unit/backend/test_backend_changed_real
 
 interop: all ## the gRPC server against grpc-go and a raw HTTP/2 framer (Go)
 	@tools/run-suites --build $(BUILD) interop

@@ -70,4 +70,15 @@ int host_file_shared_bytes(struct ctx *ctx, int fd, uint64_t *ret_bytes, struct 
 int host_file_copy_data(struct ctx *ctx, int from_fd, int to_fd, uint64_t from, uint64_t max_bytes,
 			uint64_t *ret_next, struct err *err);
 
+typedef int (*host_range_fn)(void *arg, uint64_t start, uint64_t bytes);
+/*
+ * Where two files differ, by reading both: ranges of whole blocks of 4096 bytes, in order, from the
+ * block that has the byte from, up to the byte end, where the last one is cut. Beyond its end a
+ * file reads as zeros; other_fd -1 reads as zeros everywhere, so that those of fd are told which
+ * are not zero. Neighbours may be told one by one. What is a hole in both is not read. fn ≠0 stops
+ * the walk, which is then 0.
+ */
+int host_file_each_difference(struct ctx *ctx, int fd, int other_fd, uint64_t from, uint64_t end,
+			      host_range_fn fn, void *arg, struct err *err);
+
 #endif

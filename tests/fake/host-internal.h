@@ -141,6 +141,8 @@ struct fake_world {
 	unsigned n_gap_calls;       /* so many more end with their time over */
 	void (*at_mkfs)(void *arg); /* NULL */
 	void *at_mkfs_arg;
+	void (*after_map)(void *arg); /* NULL */
+	void *after_map_arg;
 	const char *link_before_unlink; /* NULL */
 	unsigned n_calls;
 	unsigned fail_at;
@@ -175,6 +177,8 @@ struct fake_inode *fake_lookup(const char *path, struct fake_mount **ret_mount);
 bool fake_hangs(const struct fake_mount *mount, struct err *err);
 int fake_loop_of(const char *path); /* the number of a device, -1 */
 uint64_t fake_fs_used_bytes(const struct fake_fs *fs);
+/* New bytes at a new place. */
+void fake_map_write(struct fake_inode *inode, uint64_t start, uint64_t bytes);
 /* Takes start … end out of the map. */
 void fake_map_cut(struct fake_inode *inode, uint64_t start, uint64_t end);
 /* The same contents at new places. */

@@ -113,8 +113,20 @@ void fake_host_at_mkfs(void (*fn)(void *arg), void *arg)
 
 struct fake_inode *fake_pool_file(const char *name)
 {
-	struct fake_entry *entry = fake_entry_find(world.pool->root, name);
+	struct fake_inode *dir = world.pool->root;
+	const char *slash;
+	struct fake_entry *entry;
 
+	while ((slash = strchr(name, '/')) != NULL) {
+		char part[64];
+
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(slash - name), name);
+		entry = fake_entry_find(dir, part);
+		assert(entry);
+		dir = entry->inode;
+		name = slash + 1;
+	}
+	entry = fake_entry_find(dir, name);
 	assert(entry);
 	return entry->inode;
 }

@@ -14,6 +14,7 @@
 #include "host/extent.h"
 #include "host/fs.h"
 
+#define BLOCK 4096u
 /* Space that was never written has places of its own. */
 #define UNWRITTEN_PLACE (UINT64_C(1) << 60)
 
@@ -220,6 +221,8 @@ int host_file_each_extent(struct ctx *ctx, int fd, uint64_t from, host_extent_fn
 	if (ctx_check(ctx, err) < 0 || fake_step_on(w.inode, err) < 0)
 		return -1;
 	walk_file(&w);
+	if (world.after_map)
+		world.after_map(world.after_map_arg);
 	return 0;
 }
 
@@ -347,32 +350,11 @@ int host_file_copy_data(struct ctx *ctx, int from_fd, int to_fd, uint64_t from, 
 	return 0;
 }
 
-/* What tests do. */
-
-void fake_host_write(const char *name, uint64_t start, uint64_t bytes)
-{
-	struct fake_inode *inode = fake_pool_file(name);
-	struct fake_piece piece = { start, bytes, new_address(bytes), 0 };
-
-	assert(start + bytes <= inode->bytes);
-	piece.content = piece.place;
-	put_piece(inode, &piece);
-}
-
-void fake_host_punch(const char *name, uint64_t start, uint64_t bytes)
-{
-	struct fake_inode *inode = fake_pool_file(name);
-	uint64_t before = written_bytes(inode);
-
-	fake_map_cut(inode, start, start + bytes);
-	inode->allocated_bytes -= min_u64(inode->allocated_bytes, before - written_bytes(inode));
-}
-
 /* How far the bytes at a place of the file go on without a seam, and what they are; 0: zeros. */
 static uint64_t content_at(const struct fake_inode *inode, uint64_t at, uint64_t *ret_end)
 {
-	*ret_end = inode->bytes;
-	for (size_t i = 0; i < inode->map.n; i++) {
+	*ret_end = UINT64_MAX;
+	for (size_t i = 0; inode && i < inode->map.n; i++) {
 		const struct fake_piece *piece = &inode->map.v[i];
 
 		if (at < piece->start) {
@@ -385,6 +367,53 @@ static uint64_t content_at(const struct fake_inode *inode, uint64_t at, uint64_t
 		}
 	}
 	return 0;
+}
+
+int host_file_each_difference(struct ctx *ctx, int fd, int other_fd, uint64_t from, uint64_t end,
+			      host_range_fn fn, void *arg, struct err *err)
+{
+	const struct fake_inode *a = fake_fd_get(fd)->inode;
+	const struct fake_inode *b = other_fd < 0 ? NULL : fake_fd_get(other_fd)->inode;
+
+	if (ctx_check(ctx, err) < 0 || fake_step_on(a, err) < 0)
+		return -1;
+	from -= from % BLOCK;
+	while (from < end) {
+		uint64_t end_a;
+		uint64_t end_b;
+		bool is_same = content_at(a, from, &end_a) == content_at(b, from, &end_b);
+		uint64_t stop = min_u64(end, min_u64(end_a, end_b));
+
+		if (!is_same && fn(arg, from, stop - from) != 0)
+			return 0;
+		from = stop;
+	}
+	return 0;
+}
+
+/* What tests do. */
+
+void fake_map_write(struct fake_inode *inode, uint64_t start, uint64_t bytes)
+{
+	struct fake_piece piece = { start, bytes, new_address(bytes), 0 };
+
+	assert(start + bytes <= inode->bytes);
+	piece.content = piece.place;
+	put_piece(inode, &piece);
+}
+
+void fake_host_write(const char *name, uint64_t start, uint64_t bytes)
+{
+	fake_map_write(fake_pool_file(name), start, bytes);
+}
+
+void fake_host_punch(const char *name, uint64_t start, uint64_t bytes)
+{
+	struct fake_inode *inode = fake_pool_file(name);
+	uint64_t before = written_bytes(inode);
+
+	fake_map_cut(inode, start, start + bytes);
+	inode->allocated_bytes -= min_u64(inode->allocated_bytes, before - written_bytes(inode));
 }
 
 bool fake_host_reads_same(const char *name, const char *other_name)
@@ -414,4 +443,22 @@ void fake_host_set_n_extents(const char *name, unsigned n)
 void fake_host_blur(const char *name)
 {
 	fake_pool_file(name)->is_blurred = true;
+}
+
+void fake_host_move(const char *name, const char *other_name)
+{
+	struct fake_inode *inode = fake_pool_file(name);
+	struct fake_inode *other = fake_pool_file(other_name);
+
+	for (size_t i = 0; i < inode->map.n; i++) {
+		if (i < other->map.n)
+			other->map.v[i].place = inode->map.v[i].place;
+		inode->map.v[i].place = new_address(inode->map.v[i].bytes);
+	}
+}
+
+void fake_host_after_map(void (*fn)(void *arg), void *arg)
+{
+	world.after_map = fn;
+	world.after_map_arg = arg;
 }

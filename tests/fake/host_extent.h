@@ -17,5 +17,10 @@ bool fake_host_reads_same(const char *name, const char *other_name);
 void fake_host_set_n_extents(const char *name, unsigned n);
 /* No place of the file is certain from now on. */
 void fake_host_blur(const char *name);
+/* Its blocks are at new places from now on, with the same bytes, and the other's at those where
+ * they were, as if it had been given them. */
+void fake_host_move(const char *name, const char *other_name);
+/* Calls this after each look at the map of a file. */
+void fake_host_after_map(void (*fn)(void *arg), void *arg);
 
 #endif

@@ -55,4 +55,10 @@ int mem_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
 int mem_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 		      backend_each_snapshot_fn fn, void *arg, struct err *err);
 
+/* changed.c */
+int mem_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
+		  backend_range_fn fn, void *arg, struct err *err);
+int mem_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
+		uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+
 #endif

@@ -481,6 +481,8 @@ static const struct backend_ops mem_ops = {
 	.snapshot_remove = mem_snapshot_remove,
 	.snapshot_stat = mem_snapshot_stat,
 	.snapshot_each = mem_snapshot_each,
+	.allocated = mem_allocated,
+	.changed = mem_changed,
 };
 
 /* "8Gi" */
@@ -495,7 +497,8 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 
 const struct backend_kind mem_kind = {
 	.name = "mem",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY |
+		BACKEND_CHANGED_BLOCKS,
 	.configure = mem_configure,
 	.open = mem_open,
 };

@@ -309,6 +309,8 @@ static const struct backend_ops pool_ops = {
 	.snapshot_remove = pool_snapshot_remove,
 	.snapshot_stat = pool_snapshot_stat,
 	.snapshot_each = pool_snapshot_each,
+	.allocated = pool_allocated,
+	.changed = pool_changed,
 };
 
 /* "/srv/pool" */
@@ -325,7 +327,8 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 
 const struct backend_kind pool_kind = {
 	.name = "pool",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY |
+		BACKEND_CHANGED_BLOCKS,
 	.configure = pool_configure,
 	.open = pool_open,
 };

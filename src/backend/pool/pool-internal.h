@@ -192,6 +192,12 @@ void pool_halves_drop_all(struct pool *p);
 int pool_writer_begin(struct pool *p, struct err *err);
 void pool_writer_end(struct pool *p);
 
+/* changed.c */
+int pool_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
+		   backend_range_fn fn, void *arg, struct err *err);
+int pool_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
+		 uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+
 /* template.c: puts an ext4 with this UUID into the nameless, allocated file. */
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,
 		   struct err *err);

@@ -66,7 +66,10 @@ static struct fake_inode *backing_of(const char *place)
 
 void contract_write(const char *place, const char *text)
 {
-	(void)snprintf(backing_of(place)->text, 64, "%s", text);
+	struct fake_inode *backing = backing_of(place);
+
+	(void)snprintf(backing->text, 64, "%s", text);
+	fake_map_write(backing, 8192, 4096);
 }
 
 void contract_read(const char *place, char ret_text[64])
