@@ -26,6 +26,8 @@
 #define EXT4_SUPER_AT 1024
 #define EXT4_MAGIC_AT (EXT4_SUPER_AT + 0x38)
 #define EXT4_STATE_AT (EXT4_SUPER_AT + 0x3a)
+#define EXT4_MOUNT_COUNT_AT (EXT4_SUPER_AT + 0x34) /* 2 bytes; e2fsck sets it to 0 */
+#define EXT4_ERROR_COUNT_AT (EXT4_SUPER_AT + 0x194)
 #define EXT4_STATE_ERRORS 0x0002
 #define XFS_INCOMPAT_AT 216
 #define XFS_INCOMPAT_NEEDS_REPAIR (1u << 4)
@@ -79,25 +81,48 @@ static int judge_xfs(const uint8_t *head, bool *ret_has_errors)
 	return 0;
 }
 
-int host_condition_of_device(const char *device, const char *fs, bool *ret_has_errors,
-			     struct err *err)
+static int read_head(const char *device, const char *fs, uint8_t head[HEAD_BYTES], struct err *err)
 {
 	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
-	uint8_t head[HEAD_BYTES];
 	ssize_t n;
-	int rc;
 
 	if (fd < 0)
 		return host_err(err, errno, "open '%s'", device);
-	n = pread(fd, head, sizeof(head), 0);
+	n = pread(fd, head, HEAD_BYTES, 0);
 	if (n < 0)
 		return host_err(err, errno, "read the superblock on '%s'", device);
-	if (n != sizeof(head))
-		rc = -1;
-	else
-		rc = str_is_equal(fs, "xfs") ? judge_xfs(head, ret_has_errors)
-					     : judge_ext4(head, ret_has_errors);
+	if (n != HEAD_BYTES)
+		return err_set(err, ERR_DATA_LOSS, "there is no %s superblock on '%s'", fs, device);
+	return 0;
+}
+
+int host_condition_of_device(const char *device, const char *fs, bool *ret_has_errors,
+			     struct err *err)
+{
+	uint8_t head[HEAD_BYTES];
+	int rc;
+
+	if (read_head(device, fs, head, err) < 0)
+		return -1;
+	rc = str_is_equal(fs, "xfs") ? judge_xfs(head, ret_has_errors)
+				     : judge_ext4(head, ret_has_errors);
 	if (rc < 0)
 		return err_set(err, ERR_DATA_LOSS, "there is no %s superblock on '%s'", fs, device);
+	return 0;
+}
+
+int host_ext4_is_half_grown(const char *device, bool *ret_is_half_grown, struct err *err)
+{
+	static const uint8_t none[4];
+	uint8_t head[HEAD_BYTES];
+	bool has_errors;
+
+	if (read_head(device, "ext4", head, err) < 0)
+		return -1;
+	if (judge_ext4(head, &has_errors) < 0)
+		return err_set(err, ERR_DATA_LOSS, "there is no ext4 superblock on '%s'", device);
+	*ret_is_half_grown = has_errors &&
+			     memcmp(head + EXT4_ERROR_COUNT_AT, none, sizeof(none)) == 0 &&
+			     memcmp(head + EXT4_MOUNT_COUNT_AT, none, 2) == 0;
 	return 0;
 }

@@ -7,10 +7,13 @@
  * ext4 wants CAP_SYS_RESOURCE, which many containers lack even as root, and refuses with the same
  * EPERM a filesystem with errors; which of the two it was is found by asking for the capability.
  *
- * An ext4 that is not mounted grows by resize2fs, which marks the filesystem as one with errors
- * while it works and takes only what e2fsck has just checked. So a run that was killed is found by
- * e2fsck, which finishes or undoes it, and whatever is left of it makes the superblock say
- * "smaller" or "errors": then all is done again.
+ * An ext4 that is not mounted grows by resize2fs, which takes only what e2fsck has just checked and
+ * marks the filesystem as one with errors while it works. It writes in no order: of 26 runs that
+ * were killed at work, e2fsck -p left 7 to a person (the resize inode names blocks that are not
+ * there yet). But what it writes is descriptors, bitmaps and the resize inode, no file's, as long
+ * as it moves nothing. So one that was killed at work, which is known for sure
+ * (host_ext4_is_half_grown), is mended without asking (-y), which makes those anew, and one that
+ * would have blocks moved is not begun.
  */
 #include "host/grow.h"
 
@@ -158,9 +161,10 @@ static int run(struct ctx *ctx, int fd, const char *const *argv, struct str *out
 			  err);
 }
 
-static int mend(struct ctx *ctx, int fd, const char *device, struct err *err)
+static int mend(struct ctx *ctx, int fd, const char *device, bool is_half_grown, struct err *err)
 {
-	static const char *const argv[] = { "e2fsck", "-f", "-p", HOST_SPAWN_FD_PATH, NULL };
+	const char *const argv[] = { "e2fsck", "-f", is_half_grown ? "-y" : "-p",
+				     HOST_SPAWN_FD_PATH, NULL };
 	autostr struct str output = STR_INIT;
 	int status = 0;
 
@@ -177,26 +181,51 @@ static int mend(struct ctx *ctx, int fd, const char *device, struct err *err)
 		       "e2fsck of '%s' exited %d: %s", device, status, last_line(&output));
 }
 
+struct ext4_state {
+	bool is_smaller;
+	bool has_errors;
+	bool is_half_grown;
+	bool is_in_place;
+};
+
+static int look_at_ext4(const char *device, struct ext4_state *ret, struct err *err)
+{
+	struct ext4_state is = { 0 };
+
+	if (host_fs_device_is_smaller(device, "ext4", &is.is_smaller, err) < 0 ||
+	    host_condition_of_device(device, "ext4", &is.has_errors, err) < 0 ||
+	    host_ext4_is_half_grown(device, &is.is_half_grown, err) < 0 ||
+	    host_ext4_grows_in_place(device, &is.is_in_place, err) < 0)
+		return -1;
+	*ret = is;
+	return 0;
+}
+
 int host_ext4_grow_offline(struct ctx *ctx, const char *device, struct err *err)
 {
 	static const char *const argv[] = { "resize2fs", HOST_SPAWN_FD_PATH, NULL };
-	bool is_smaller = false;
-	bool has_errors = false;
+	struct ext4_state is;
 	autofd int fd = -1;
 
-	if (host_fs_device_is_smaller(device, "ext4", &is_smaller, err) < 0 ||
-	    host_condition_of_device(device, "ext4", &has_errors, err) < 0)
+	if (look_at_ext4(device, &is, err) < 0)
 		return -1;
-	if (!is_smaller && !has_errors)
+	if (!is.is_smaller && !is.has_errors)
 		return 0;
 	fd = open(device, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return host_err(err, errno, "open '%s'", device);
-	if (mend(ctx, fd, device, err) < 0)
+	if ((is.is_in_place || is.is_half_grown) &&
+	    mend(ctx, fd, device, is.is_half_grown, err) < 0)
 		return -1;
+	if (!is.is_in_place)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the ext4 on '%s' has no room for so many descriptors; it can "
+			       "become as big only while it is mounted",
+			       device);
 	if (run(ctx, fd, argv, NULL, NULL, err) < 0)
 		return err_wrap(err, "grow the ext4 on '%s'", device);
-	if (host_fs_device_is_smaller(device, "ext4", &is_smaller, err) < 0)
+	if (host_fs_device_is_smaller(device, "ext4", &is.is_smaller, err) < 0)
 		return -1;
-	return is_smaller ? err_set(err, ERR_INTERNAL, "the ext4 on '%s' did not grow", device) : 0;
+	return is.is_smaller ? err_set(err, ERR_INTERNAL, "the ext4 on '%s' did not grow", device)
+			     : 0;
 }

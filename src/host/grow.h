@@ -48,6 +48,10 @@ int host_super_parse(const uint8_t *head, size_t n, const char *fs, struct host_
  */
 uint64_t host_super_usable_blocks(const struct host_super *super, uint64_t device_bytes);
 
+/* Up to how many blocks it can become without any of its blocks being moved: for XFS all, for ext4
+ * as many as there are blocks of descriptors, those that are kept free for more among them. */
+uint64_t host_super_in_place_blocks(const struct host_super *super);
+
 /* Whether growing would gain at least a block, by that rule: false is what it is after growing.
  * DATA_LOSS: there is no such filesystem; NOT_FOUND. The device is not mounted, or is ext4. */
 int host_fs_device_is_smaller(const char *device, const char *fs, bool *ret_is_smaller,
@@ -69,9 +73,15 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
  * mended first as at boot (e2fsck -f -p), which resize2fs insists on. That reads all inodes: 64
  * bytes of memory and a disk's seek or less for each, so ctx needs time in proportion; the device
  * is left as it is if there is nothing to gain. A tool that is killed is begun anew by the next
- * call. FAILED_PRECONDITION: a tool is not installed, or the device is mounted; DATA_LOSS: there
- * are errors that only a person may have mended.
+ * call. FAILED_PRECONDITION: a tool is not installed, the device is mounted, or it does not grow in
+ * place (what was half grown is mended all the same); DATA_LOSS: there are errors that only a
+ * person may have mended.
  */
 int host_ext4_grow_offline(struct ctx *ctx, const char *device, struct err *err);
+/*
+ * Whether that would move no block of a file. Where it would, one that is killed may lose some:
+ * such a filesystem grows in use alone, which its journal makes safe.
+ */
+int host_ext4_grows_in_place(const char *device, bool *ret_is_in_place, struct err *err);
 
 #endif

@@ -25,6 +25,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/str.h"
 #include "host/err-internal.h"
 #include "host/ext4-internal.h"
@@ -184,6 +185,20 @@ uint64_t host_super_usable_blocks(const struct host_super *super, uint64_t devic
 	return rest < least ? n - rest : n;
 }
 
+uint64_t host_super_in_place_blocks(const struct host_super *super)
+{
+	uint64_t n_groups = (super->n_blocks - super->first_block) / super->group_blocks + 1;
+	uint64_t n_desc_blocks, n;
+
+	if (!super->groups_per_copy)
+		return UINT64_MAX;
+	n_desc_blocks = (n_groups - 1) / super->groups_per_copy + super->copy_blocks;
+	if (!num_mul_u64(n_desc_blocks, super->groups_per_copy, &n) ||
+	    !num_mul_u64(n, super->group_blocks, &n) || !num_add_u64(n, super->first_block, &n))
+		return UINT64_MAX;
+	return n;
+}
+
 int grow_check_kind(const char *fs, struct err *err)
 {
 	if (str_is_equal(fs, "ext4") || str_is_equal(fs, "xfs"))
@@ -235,6 +250,21 @@ int host_fs_device_is_smaller(const char *device, const char *fs, bool *ret_is_s
 	if (read_super(fd, device, fs, &super, err) < 0 || size_of(fd, device, &bytes, err) < 0)
 		return -1;
 	*ret_is_smaller = host_super_usable_blocks(&super, bytes) > super.n_blocks;
+	return 0;
+}
+
+int host_ext4_grows_in_place(const char *device, bool *ret_is_in_place, struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
+	struct host_super super;
+	uint64_t bytes;
+
+	if (fd < 0)
+		return host_err(err, errno, "open '%s'", device);
+	if (read_super(fd, device, "ext4", &super, err) < 0 || size_of(fd, device, &bytes, err) < 0)
+		return -1;
+	*ret_is_in_place =
+		host_super_usable_blocks(&super, bytes) <= host_super_in_place_blocks(&super);
 	return 0;
 }
 

@@ -78,6 +78,7 @@ struct fake_inode {
 	char fs[8];        /* what mkfs put inside */
 	uint64_t fs_bytes; /* as big as that is */
 	bool has_errors;   /* says its superblock */
+	bool is_half_grown;
 	bool is_spoilt;    /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];
@@ -129,6 +130,7 @@ struct fake_world {
 	struct fake_fs *memory;
 	bool can_direct;
 	bool cannot_grow_ext4; /* while it is mounted */
+	bool must_move_ext4;
 	bool is_pool_dead;
 	struct fake_fs *remote; /* all that is mounted without a device; NULL before the first */
 	bool is_server_silent;

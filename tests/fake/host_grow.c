@@ -9,6 +9,8 @@
 
 #include "base/str.h"
 #include "fake/host-internal.h"
+#include "host/caps.h"
+#include "host/condition.h"
 #include "host/grow.h"
 
 #define LEAST_BYTES (UINT64_C(64) << 10)
@@ -132,7 +134,35 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
 	return 0;
 }
 
-/* A step for each tool: killed between them, it is checked and as small as before. */
+int host_ext4_is_half_grown(const char *device, bool *ret_is_half_grown, struct err *err)
+{
+	const struct fake_loop *loop = look_at_device(device, "ext4", err);
+
+	if (!loop)
+		return -1;
+	*ret_is_half_grown = loop->backing->is_half_grown;
+	return 0;
+}
+
+int host_ext4_grows_in_place(const char *device, bool *ret_is_in_place, struct err *err)
+{
+	if (!look_at_device(device, "ext4", err))
+		return -1;
+	*ret_is_in_place = !world.must_move_ext4;
+	return 0;
+}
+
+int host_caps_check(const struct host_cap_need *needs, size_t n, struct err *err)
+{
+	(void)needs;
+	(void)n;
+	return world.cannot_grow_ext4
+		       ? err_set(err, ERR_PERMISSION_DENIED, "this process lacks CAP_SYS_RESOURCE")
+		       : 0;
+}
+
+/* Steps for both tools: killed before the second, it is checked and as small as before; within it,
+ * it says that it has errors. */
 int host_ext4_grow_offline(struct ctx *ctx, const char *device, struct err *err)
 {
 	const struct fake_loop *loop;
@@ -150,11 +180,23 @@ int host_ext4_grow_offline(struct ctx *ctx, const char *device, struct err *err)
 	}
 	if (fake_step(err) < 0)
 		return -1;
-	loop->backing->has_errors = false;
+	if (!world.must_move_ext4 || loop->backing->is_half_grown)
+		loop->backing->has_errors = loop->backing->is_half_grown = false;
+	if (world.must_move_ext4)
+		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' has no room", device);
+	if (fake_step(err) < 0)
+		return -1;
+	loop->backing->has_errors = loop->backing->is_half_grown = true;
 	if (fake_step(err) < 0)
 		return -1;
 	grow(loop);
+	loop->backing->has_errors = loop->backing->is_half_grown = false;
 	return 0;
+}
+
+void fake_host_set_ext4_in_place(bool is_in_place)
+{
+	world.must_move_ext4 = !is_in_place;
 }
 
 void fake_host_set_can_grow_ext4(bool can)

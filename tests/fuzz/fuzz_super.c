@@ -21,6 +21,7 @@ static void check(const struct host_super *super, uint64_t bytes)
 	assert(bytes / super->block_bytes - usable < super->group_blocks);
 	grown.n_blocks = usable;
 	assert(host_super_usable_blocks(&grown, bytes) == usable);
+	assert(host_super_in_place_blocks(super) >= super->n_blocks);
 	for (uint64_t i = 1; i < SIZES && bytes < UINT64_MAX - i * super->block_bytes; i++)
 		assert(host_super_usable_blocks(super, bytes + i * super->block_bytes) >= usable);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Superblocks in files; what they say is changed at the offsets of the kernel's documentation. Real
  * filesystems are judged in tests/integration/test_condition.py. */
+#include "base/mem.h"
 #include "base/num.h"
 #include "host/condition.h"
 #include "scratch.h"
@@ -56,6 +57,41 @@ TEST(ext4_says_that_errors_were_found)
 	end(&x);
 }
 
+/* What resize2fs leaves when it is killed, and what of that, changed, is something else. */
+TEST(ext4_that_was_cut_short_in_growing_is_known)
+{
+	static const struct {
+		size_t at;
+		unsigned char byte;
+	} others[] = {
+		{ 0x3a, 1 },  /* no errors */
+		{ 0x34, 1 },  /* mounted since it was checked */
+		{ 0x35, 1 },  /* 256 times */
+		{ 0x194, 1 }, /* the kernel counted an error */
+	};
+	struct super x;
+	bool is_half_grown = false;
+
+	begin(&x);
+	ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_ERR(host_ext4_is_half_grown(x.path, &is_half_grown, &x.err), &x.err, ERR_DATA_LOSS,
+		   "no ext4 superblock");
+	memcpy(x.bytes + 1024 + 0x38, "\x53\xef\x03", 3);
+	ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_OK(host_ext4_is_half_grown(x.path, &is_half_grown, &x.err), &x.err);
+	ASSERT_TRUE(is_half_grown);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		unsigned char byte = x.bytes[1024 + others[i].at];
+
+		x.bytes[1024 + others[i].at] = others[i].byte;
+		ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+		ASSERT_OK(host_ext4_is_half_grown(x.path, &is_half_grown, &x.err), &x.err);
+		ASSERT_FALSE(is_half_grown);
+		x.bytes[1024 + others[i].at] = byte;
+	}
+	end(&x);
+}
+
 TEST(xfs_says_that_it_needs_repair)
 {
 	struct super x;
@@ -84,5 +120,5 @@ TEST(what_is_cut_short_is_no_filesystem)
 	end(&x);
 }
 
-RUN_TESTS(UNIT(ext4_says_that_errors_were_found), UNIT(xfs_says_that_it_needs_repair),
-	  UNIT(what_is_cut_short_is_no_filesystem))
+RUN_TESTS(UNIT(ext4_says_that_errors_were_found), UNIT(ext4_that_was_cut_short_in_growing_is_known),
+	  UNIT(xfs_says_that_it_needs_repair), UNIT(what_is_cut_short_is_no_filesystem))

@@ -5,11 +5,14 @@
 #include "disk.h"
 #include "host/blockdev.h"
 #include "host/caps.h"
+#include "host/condition.h"
 #include "host/grow.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 
 #define XFS_BYTES (320 * MIB)
@@ -319,6 +322,101 @@ TEST(ext4_grows_in_the_end_however_often_it_is_killed)
 	disk_done(&d);
 }
 
+/* Cancels so long after resize2fs has begun to write, which the superblock says. */
+struct killer {
+	int fd;
+	int64_t after_ns;
+	struct ctx ctx;
+	atomic_bool is_over;
+};
+
+static void *kill_at_work(void *arg)
+{
+	struct killer *k = arg;
+	uint8_t state = 0;
+	int64_t begun_ns;
+
+	while (!(state & 2) && !atomic_load(&k->is_over))
+		(void)!pread(k->fd, &state, 1, 1024 + 0x3a);
+	begun_ns = clock_now_ns();
+	while (clock_now_ns() - begun_ns < k->after_ns && !atomic_load(&k->is_over))
+		;
+	ctx_cancel(&k->ctx);
+	return NULL;
+}
+
+static void resize_and_kill(struct disk *d, int64_t after_ns)
+{
+	static const char *const argv[] = { "resize2fs", HOST_SPAWN_FD_PATH, NULL };
+	const struct host_spawn spawn = { .tool = argv[0],
+					  .package = "e2fsprogs",
+					  .argv = argv,
+					  .pass_fd = d->fd,
+					  .timeout_ns = 60 * NS_PER_S };
+	struct killer killer = { .fd = d->fd, .after_ns = after_ns };
+	pthread_t thread;
+
+	ctx_init(&killer.ctx, 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, kill_at_work, &killer), 0);
+	(void)host_spawn(&killer.ctx, &spawn, &d->err);
+	atomic_store(&killer.is_over, true);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	ctx_done(&killer.ctx);
+}
+
+/* Many times at work, of which e2fsck -p would leave many to a person. */
+TEST(ext4_that_was_cut_short_at_work_is_mended)
+{
+	static const char *const e2fsck[] = { "e2fsck", "-f", "-p", HOST_SPAWN_FD_PATH, NULL };
+	unsigned n_half_grown = 0;
+	struct disk d;
+
+	if (!disk_open(&d, "ext4", 32 * MIB))
+		skip();
+	write_file(&d, 'h');
+	disk_umount(&d);
+	for (uint64_t step = 0; step < 60; step++) {
+		bool is_half_grown = false;
+
+		lengthen(&d, (152 + step * 120) * MIB);
+		ASSERT_OK(disk_run(&d, "e2fsprogs", e2fsck), &d.err);
+		resize_and_kill(&d, (int64_t)(step % 20) * NS_PER_MS / 4);
+		ASSERT_OK(host_block_flush(d.loop.path, &d.err), &d.err);
+		ASSERT_OK(host_ext4_is_half_grown(d.loop.path, &is_half_grown, &d.err), &d.err);
+		n_half_grown += is_half_grown;
+		grow_offline(&d);
+		ASSERT_OK(check(&d), &d.err);
+	}
+	print_message("%u of 60 were half grown\n", n_half_grown);
+	ASSERT_TRUE(n_half_grown > 0);
+	disk_mount(&d, "ext4");
+	assert_file(&d, 'h');
+	disk_done(&d);
+}
+
+TEST(ext4_whose_blocks_would_move_is_left_alone)
+{
+	bool is_in_place = true;
+	struct disk d;
+
+	if (!disk_open(&d, "ext4", 32 * MIB))
+		skip();
+	write_file(&d, 'm');
+	disk_umount(&d);
+	lengthen(&d, 32 * GIB); /* 16 times as large at least */
+	ASSERT_OK(host_ext4_grows_in_place(d.loop.path, &is_in_place, &d.err), &d.err);
+	ASSERT_TRUE(is_in_place);
+	lengthen(&d, 33 * GIB);
+	ASSERT_OK(host_ext4_grows_in_place(d.loop.path, &is_in_place, &d.err), &d.err);
+	ASSERT_FALSE(is_in_place);
+	ASSERT_ERR(host_ext4_grow_offline(&d.ctx, d.loop.path, &d.err), &d.err,
+		   ERR_FAILED_PRECONDITION, "only while it is mounted");
+	ASSERT_OK(check(&d), &d.err);
+	disk_mount(&d, "ext4");
+	assert_file(&d, 'm');
+	disk_done(&d);
+}
+
 TEST(an_ext4_beyond_mending_is_left_to_a_person)
 {
 	const char *const debugfs[] = {
@@ -348,6 +446,8 @@ int main(void)
 		UNIT(ext4_grows_while_it_is_not_mounted),
 		UNIT(ext4_that_cannot_use_the_rest_is_not_smaller),
 		UNIT(ext4_grows_in_the_end_however_often_it_is_killed),
+		UNIT(ext4_that_was_cut_short_at_work_is_mended),
+		UNIT(ext4_whose_blocks_would_move_is_left_alone),
 		UNIT(an_ext4_beyond_mending_is_left_to_a_person),
 	};
 	const char *missing = disk_enter();

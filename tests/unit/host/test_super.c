@@ -97,6 +97,25 @@ TEST(xfs_uses_a_rest_of_64_blocks)
 	ASSERT_EQ(host_super_usable_blocks(&super, 0), 0);
 }
 
+TEST(descriptors_say_how_far_ext4_grows_in_place)
+{
+	uint8_t head[HOST_SUPER_BYTES];
+	struct host_super super;
+
+	/* 64 descriptors in a block, one block of them, 255 more */
+	make_ext4(head, 32768);
+	ASSERT_EQ(host_super_parse(head, sizeof(head), "ext4", &super), 0);
+	ASSERT_EQ(host_super_in_place_blocks(&super), (1 + 255) * 64 * 32768ull);
+	make_ext4(head, 65 * 32768);
+	ASSERT_EQ(host_super_parse(head, sizeof(head), "ext4", &super), 0);
+	ASSERT_EQ(host_super_in_place_blocks(&super), (2 + 255) * 64 * 32768ull);
+	super.n_blocks = UINT64_MAX;
+	ASSERT_EQ(host_super_in_place_blocks(&super), UINT64_MAX);
+	make_xfs(head, 81920);
+	ASSERT_EQ(host_super_parse(head, sizeof(head), "xfs", &super), 0);
+	ASSERT_EQ(host_super_in_place_blocks(&super), UINT64_MAX);
+}
+
 TEST(sizes_beyond_32_bits_are_whole)
 {
 	const uint64_t n = UINT64_C(5) << 32 | 77;
@@ -192,6 +211,7 @@ TEST(a_device_is_compared_with_what_is_on_it)
 	scratch_done(&s);
 }
 
-RUN_TESTS(UNIT(ext4_uses_a_rest_that_its_tables_fit_in), UNIT(xfs_uses_a_rest_of_64_blocks),
+RUN_TESTS(UNIT(ext4_uses_a_rest_that_its_tables_fit_in),
+	  UNIT(descriptors_say_how_far_ext4_grows_in_place), UNIT(xfs_uses_a_rest_of_64_blocks),
 	  UNIT(sizes_beyond_32_bits_are_whole), UNIT(what_contradicts_itself_is_no_superblock),
 	  UNIT(a_device_is_compared_with_what_is_on_it))
