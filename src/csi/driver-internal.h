@@ -136,6 +136,10 @@ struct node_way {
 	/* Whether what is staged at the path still is well enough to be published. */
 	int (*check_staged)(const struct node_state *state, const char *path, const char *volume_id,
 			    bool read_only, struct err *err);
+	/* The filesystem mounted at the path gets as big as the volume. NULL: it is so by itself.
+	 */
+	int (*grow)(struct ctx *ctx, const struct node_state *state, const char *path,
+		    const char *fs, struct err *err);
 	/* Down without the pool: 1 and state and blind filled, or 0; and its detach. */
 	int (*find_blind)(struct csi_driver *d, struct ctx *ctx, const char *path,
 			  struct node_state *state, struct node_blind *blind, struct err *err);
@@ -150,6 +154,19 @@ int node_look(const struct node_state *state, const char *path, struct node_at *
 int node_detach(struct ctx *ctx, const struct node_state *state, struct err *err);
 /* The capability's flags without "ro" and "rw", which belong to the workload's mounts. */
 struct host_mount_options node_staging_options(struct arena *a, const struct vol_capability *cap);
+
+/*
+ * node_expand.c: before a filesystem is mounted: it gets as big as its device if it cannot once it
+ * is mounted; is_left: it can then, and has to. DATA_LOSS: it has errors.
+ */
+int node_grow_unmounted(struct ctx *ctx, const char *device, const char *fs, bool *ret_is_left,
+			struct err *err);
+/* One that is found staged, as far as that goes; where it fails, the log is told. */
+void node_grow_staged(struct ctx *ctx, const struct node_state *state, const char *path,
+		      const char *fs);
+/* node_way_device's grow. */
+int node_device_grow(struct ctx *ctx, const struct node_state *state, const char *path,
+		     const char *fs, struct err *err);
 
 /* One of the paths where the volume is mounted that belongs to what. */
 enum node_mounts {
@@ -195,6 +212,7 @@ const struct csi_capability *driver_capabilities(const struct csi_driver *d, str
 DRIVER_RPC(controller_get_capabilities);
 DRIVER_RPC(create_volume);
 DRIVER_RPC(delete_volume);
+DRIVER_RPC(controller_expand_volume);
 DRIVER_RPC(validate_volume_capabilities);
 DRIVER_RPC(list_volumes);
 DRIVER_RPC(get_capacity);
@@ -206,5 +224,6 @@ DRIVER_RPC(node_unstage_volume);
 DRIVER_RPC(node_publish_volume);
 DRIVER_RPC(node_unpublish_volume);
 DRIVER_RPC(node_get_volume_stats);
+DRIVER_RPC(node_expand_volume);
 
 #endif

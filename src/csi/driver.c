@@ -235,6 +235,7 @@ static const struct csi_service_ops driver_ops = {
 	.controller_get_capabilities  = driver_controller_get_capabilities,
 	.create_volume                = driver_create_volume,
 	.delete_volume                = driver_delete_volume,
+	.controller_expand_volume     = driver_controller_expand_volume,
 	.validate_volume_capabilities = driver_validate_volume_capabilities,
 	.list_volumes                 = driver_list_volumes,
 	.get_capacity                 = driver_get_capacity,
@@ -246,6 +247,7 @@ static const struct csi_service_ops driver_ops = {
 	.node_publish_volume          = driver_node_publish_volume,
 	.node_unpublish_volume        = driver_node_unpublish_volume,
 	.node_get_volume_stats        = driver_node_get_volume_stats,
+	.node_expand_volume           = driver_node_expand_volume,
 };
 /* clang-format on */
 

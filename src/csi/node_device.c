@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "host/condition.h"
+#include "host/grow.h"
 
 /* Of raw volumes, or when the note does not say. */
 static int find_reader(struct ctx *ctx, struct node_state *state, struct err *err)
@@ -186,19 +187,30 @@ static int check_condition(const struct node_state *state, const char *fs, struc
 	return refuse_damaged(state, fs, err);
 }
 
+/* Before it is mounted. */
+static int ready_fs(struct ctx *ctx, const struct node_state *state, const char *fs,
+		    bool *ret_is_small, struct err *err)
+{
+	if (node_grow_unmounted(ctx, state->device.path, fs, ret_is_small, err) < 0)
+		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;
+	return check_condition(state, fs, err);
+}
+
 static int mount_device(struct ctx *ctx, const struct node_state *state,
 			const struct node_staging *what, bool *ret_mounted, struct err *err)
 {
 	struct host_mount_options opts = node_staging_options(ctx->arena, what->cap);
 	const char *path = what->req->staging_target_path;
 	const char *fs = what->cap->fs_type;
+	bool is_small = false;
 
-	if (ctx_check(ctx, err) < 0 || check_condition(state, fs, err) < 0)
+	if (ctx_check(ctx, err) < 0 || ready_fs(ctx, state, fs, &is_small, err) < 0)
 		return -1;
 	if (host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
 		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;
 	*ret_mounted = true;
-	if (check_condition(state, fs, err) < 0)
+	if (check_condition(state, fs, err) < 0 ||
+	    (is_small && host_fs_grow_mounted(ctx, path, fs, err) < 0))
 		return -1;
 	return settle(ctx, state, path, err);
 }
@@ -327,6 +339,7 @@ const struct node_way node_way_device = {
 	.settle = settle,
 	.detach = detach,
 	.check_staged = check_staged,
+	.grow = node_device_grow,
 	.find_blind = find_blind,
 	.detach_blind = detach_blind,
 };

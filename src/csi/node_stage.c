@@ -70,6 +70,7 @@ static int look_before_stage(struct csi_driver *d, struct ctx *ctx,
 		    (state->way->settle &&
 		     state->way->settle(ctx, state, req->staging_target_path, err) < 0))
 			return -1;
+		node_grow_staged(ctx, state, req->staging_target_path, cap->fs_type);
 		return 1;
 	}
 	if (is.at.is_mount_root)

@@ -66,6 +66,11 @@ int validate_capability(const struct vol_capability *cap, struct err *err)
 	return 0;
 }
 
+bool validate_is_capability_said(const struct vol_capability *cap)
+{
+	return cap->access != VOL_ACCESS_NONE || cap->mode != VOL_MODE_UNKNOWN;
+}
+
 static int validate_capabilities(const struct vol_capability *caps, size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -94,10 +99,18 @@ static int validate_requirement(const struct csi_topology_requirement *topology,
 				   err);
 }
 
+static int validate_range(const struct vol_range *range, struct err *err)
+{
+	if (range->limit_bytes && range->limit_bytes < range->required_bytes)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "capacity_range: limit_bytes %" PRIu64
+			       " is less than required_bytes %" PRIu64,
+			       range->limit_bytes, range->required_bytes);
+	return 0;
+}
+
 int validate_create_volume(const struct csi_create_volume_request *req, struct err *err)
 {
-	const struct vol_range *range = &req->capacity_range;
-
 	if (fields_check(&csi_create_volume_request_type, req, err) < 0 ||
 	    validate_name(req->name, err) < 0 ||
 	    validate_capabilities(req->volume_capabilities, req->n_volume_capabilities, err) < 0 ||
@@ -107,12 +120,30 @@ int validate_create_volume(const struct csi_create_volume_request *req, struct e
 	if (req->has_volume_content_source && req->volume_content_source.kind == CSI_SOURCE_NONE)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "volume_content_source.type: required, snapshot or volume");
-	if (range->limit_bytes && range->limit_bytes < range->required_bytes)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "capacity_range: limit_bytes %" PRIu64
-			       " is less than required_bytes %" PRIu64,
-			       range->limit_bytes, range->required_bytes);
-	return 0;
+	return validate_range(&req->capacity_range, err);
+}
+
+/* One that is OPTIONAL. */
+static int validate_capability_if_said(const struct vol_capability *cap, struct err *err)
+{
+	return validate_is_capability_said(cap) ? validate_capability(cap, err) : 0;
+}
+
+int validate_controller_expand(const struct csi_controller_expand_volume_request *req,
+			       struct err *err)
+{
+	if (fields_check(&csi_controller_expand_volume_request_type, req, err) < 0 ||
+	    validate_capability_if_said(&req->volume_capability, err) < 0)
+		return -1;
+	return validate_range(&req->capacity_range, err);
+}
+
+int validate_node_expand(const struct csi_node_expand_volume_request *req, struct err *err)
+{
+	if (fields_check(&csi_node_expand_volume_request_type, req, err) < 0 ||
+	    validate_capability_if_said(&req->volume_capability, err) < 0)
+		return -1;
+	return validate_range(&req->capacity_range, err);
 }
 
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err)

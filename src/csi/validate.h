@@ -15,8 +15,13 @@
  * character, shorter than PATH_MAX.
  */
 int validate_capability(const struct vol_capability *cap, struct err *err);
+/* Whether an OPTIONAL one is there. */
+bool validate_is_capability_said(const struct vol_capability *cap);
 
 int validate_create_volume(const struct csi_create_volume_request *req, struct err *err);
+int validate_controller_expand(const struct csi_controller_expand_volume_request *req,
+			       struct err *err);
+int validate_node_expand(const struct csi_node_expand_volume_request *req, struct err *err);
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err);
 int validate_get_capacity(const struct csi_get_capacity_request *req, struct err *err);
 int validate_stage(const struct csi_node_stage_volume_request *req, struct err *err);

@@ -45,6 +45,14 @@ static int refuse_large(uint64_t required, struct err *err)
 		       max_text);
 }
 
+static int refuse_limit_inside(const struct vol_range *range, struct err *err)
+{
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "capacity_range: no multiple of %" PRIu64 " lies between required_bytes "
+		       "%" PRIu64 " and limit_bytes %" PRIu64,
+		       VOL_SIZE_UNIT, range->required_bytes, range->limit_bytes);
+}
+
 /* Only a limit is given, or nothing: the default size, or as much of it as the limit allows. */
 static int choose_default(uint64_t limit, const char *fs, uint64_t min, uint64_t *ret_bytes,
 			  struct err *err)
@@ -82,11 +90,32 @@ int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret
 	if (limit && bytes > limit) {
 		if (limit < min)
 			return refuse_small_limit(fs, limit, min, err);
-		return err_set(err, ERR_OUT_OF_RANGE,
-			       "capacity_range: no multiple of %" PRIu64 " lies between "
-			       "required_bytes %" PRIu64 " and limit_bytes %" PRIu64,
-			       VOL_SIZE_UNIT, required, limit);
+		return refuse_limit_inside(range, err);
 	}
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int vol_size_choose_grown(const struct vol_range *range, uint64_t now, uint64_t *ret_bytes,
+			  struct err *err)
+{
+	char now_text[NUM_QUANTITY_MAX], limit_text[NUM_QUANTITY_MAX];
+	uint64_t bytes = now;
+
+	if (range->limit_bytes && now > range->limit_bytes) {
+		num_format_quantity(now, now_text);
+		num_format_quantity(range->limit_bytes, limit_text);
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "capacity_range.limit_bytes: %s is less than the volume has, %s; "
+			       "volumes do not shrink",
+			       limit_text, now_text);
+	}
+	if (range->required_bytes > now &&
+	    (!num_round_up_u64(range->required_bytes, VOL_SIZE_UNIT, &bytes) ||
+	     bytes > VOL_SIZE_MAX))
+		return refuse_large(range->required_bytes, err);
+	if (range->limit_bytes && bytes > range->limit_bytes)
+		return refuse_limit_inside(range, err);
 	*ret_bytes = bytes;
 	return 0;
 }

@@ -170,6 +170,15 @@ class Calls:
             if not token:
                 return found
 
+    def expand(self, volume_id, size, limit=0, timeout=PATIENCE, **more):
+        return self._call(self.controller.ControllerExpandVolume, csi.ControllerExpandVolumeRequest(
+            volume_id=volume_id, capacity_range=csi.CapacityRange(required_bytes=size, limit_bytes=limit), **more), timeout)
+
+    def node_expand(self, volume_id, path, size=0, limit=0, timeout=PATIENCE, **more):
+        return self._call(self.node.NodeExpandVolume, csi.NodeExpandVolumeRequest(
+            volume_id=volume_id, volume_path=str(path),
+            capacity_range=csi.CapacityRange(required_bytes=size, limit_bytes=limit), **more), timeout)
+
     def stage(self, volume_id, staging, cap=None, timeout=PATIENCE, **more):
         return self._call(self.node.NodeStageVolume, csi.NodeStageVolumeRequest(
             volume_id=volume_id, staging_target_path=str(staging), volume_capability=cap or mount_cap(), **more), timeout)

@@ -53,6 +53,43 @@ TEST(sizes_are_chosen_within_the_range)
 	}
 }
 
+TEST(a_volume_grows_and_never_shrinks)
+{
+	static const struct {
+		uint64_t now, required, limit;
+		uint64_t want; /* 0: refused with */
+		const char *part;
+	} cases[] = {
+		{ GIB, 2 * GIB, 0, 2 * GIB, NULL },
+		{ GIB, 11 * GIB, 11 * GIB, 11 * GIB, NULL },
+		{ GIB, 2 * GIB + 1, 0, 2 * GIB + 4096, NULL },
+		{ GIB, GIB, 0, GIB, NULL },
+		{ 2 * GIB, GIB, 0, 2 * GIB, NULL },
+		{ 2 * GIB, 1, 2 * GIB, 2 * GIB, NULL },
+		{ GIB, 0, 2 * GIB, GIB, NULL },
+		{ 2 * GIB, GIB, GIB, 0, "volumes do not shrink" },
+		{ 2 * GIB, 0, 2 * GIB - 1, 0, "less than the volume has, 2Gi" },
+		{ GIB, 2 * GIB + 1, 2 * GIB + 4095, 0, "no multiple" },
+		{ GIB, VOL_SIZE_MAX + 1, 0, 0, "more than a volume can have, 1Pi" },
+		{ GIB, UINT64_MAX, 0, 0, "more than a volume can have" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct vol_range range = { cases[i].required, cases[i].limit };
+		uint64_t bytes = 7;
+		struct err err;
+
+		if (cases[i].want) {
+			ASSERT_OK(vol_size_choose_grown(&range, cases[i].now, &bytes, &err), &err);
+			ASSERT_EQ(bytes, cases[i].want);
+			continue;
+		}
+		ASSERT_ERR(vol_size_choose_grown(&range, cases[i].now, &bytes, &err), &err,
+			   ERR_OUT_OF_RANGE, cases[i].part);
+		ASSERT_EQ(bytes, 7);
+	}
+}
+
 TEST(sizes_are_written_with_units)
 {
 	static const struct {
@@ -84,5 +121,5 @@ TEST(an_existing_size_is_compared_with_the_range)
 	ASSERT_FALSE(vol_size_is_within(GIB, &(struct vol_range){ 0, GIB - 1 }));
 }
 
-RUN_TESTS(UNIT(sizes_are_chosen_within_the_range), UNIT(sizes_are_written_with_units),
-	  UNIT(an_existing_size_is_compared_with_the_range))
+RUN_TESTS(UNIT(sizes_are_chosen_within_the_range), UNIT(a_volume_grows_and_never_shrinks),
+	  UNIT(sizes_are_written_with_units), UNIT(an_existing_size_is_compared_with_the_range))
