@@ -16,6 +16,8 @@
 #include <poll.h>
 
 #include "base/mem.h"
+#include "base/num.h"
+#include "host/grow.h"
 #include "host/loopdev.h"
 
 #define GONE_TRIES 250
@@ -143,6 +145,36 @@ int filedev_get(enum filedev_role role, int fd, const struct host_file *file, co
 		return err_set(err, ERR_NOT_FOUND,
 			       role == FILEDEV_MAIN ? "it is not attached" : "it has no reader");
 	return rc < 0 ? -1 : 0;
+}
+
+static int grow_device(find_fn find, const struct host_loop_file *file, struct err *err)
+{
+	struct host_loop loop;
+	int rc = find(file, &loop, NULL, err);
+
+	if (rc <= 0)
+		return rc;
+	rc = host_loop_set_capacity(&loop, file->device, file->inode, file->bytes, err);
+	return rc < 0 && err->code == ERR_NOT_FOUND ? 0 : rc; /* it went meanwhile */
+}
+
+int filedev_grow(int fd, const struct host_file *file, const char *name, struct err *err)
+{
+	const struct host_loop_file what = file_of(fd, file, name);
+
+	return grow_device(host_loop_find, &what, err) < 0
+		       ? -1
+		       : grow_device(host_loop_find_reader, &what, err);
+}
+
+int filedev_refuse_growth(uint64_t more_bytes, uint64_t free_bytes, struct err *err)
+{
+	char more[NUM_QUANTITY_MAX], left[NUM_QUANTITY_MAX];
+
+	num_format_quantity(more_bytes, more);
+	num_format_quantity(free_bytes, left);
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "it takes %s more, and %s are free; ask for less, or make room", more, left);
 }
 
 int filedev_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev,

@@ -44,6 +44,10 @@ int filedev_find(enum filedev_role role, int fd, const struct host_file *file, c
 /* As backend_ops.find_device and find_reader: NOT_FOUND when there is none. */
 int filedev_get(enum filedev_role role, int fd, const struct host_file *file, const char *name,
 		struct backend_device *ret_dev, struct err *err);
+/* The devices that there are get the size of the file. */
+int filedev_grow(int fd, const struct host_file *file, const char *name, struct err *err);
+/* OUT_OF_RANGE: so much more does not fit into what is free. */
+int filedev_refuse_growth(uint64_t more_bytes, uint64_t free_bytes, struct err *err);
 int filedev_detach(struct filedev_holds *h, const char *token, const char *name, int fd,
 		   const struct host_file *file, struct err *err);
 /* The reader. 0: there is none, or none any more; 1: somebody has it open. */

@@ -11,6 +11,17 @@
 #include "base/fd.h"
 #include "host/err-internal.h"
 
+int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	uint64_t bytes = 0;
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes) < 0)
+		return host_err(err, errno, "ask '%s' for its size", device);
+	*ret_bytes = bytes;
+	return 0;
+}
+
 int host_block_make_writable(const char *device, struct err *err)
 {
 	autofd int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);

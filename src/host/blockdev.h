@@ -4,6 +4,11 @@
 
 #include "base/err.h"
 
+#include <stdint.h>
+
+/* NOT_FOUND, INTERNAL. */
+int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err);
+
 /* Undoes BLKROSET, which makes a block device refuse to be written to and is kept by the kernel
  * with the device's number. NOT_FOUND, INTERNAL. */
 int host_block_make_writable(const char *device, struct err *err);

@@ -132,6 +132,39 @@ int host_file_allocate(int fd, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+/* Blocks beyond the end of a file, which a failure leaves, would stay with it. */
+static int extend(int fd, off_t from, off_t to)
+{
+	int rc;
+
+	do
+		rc = fallocate(fd, 0, from, to - from);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		return 0;
+	rc = -errno;
+	if (ftruncate(fd, from) < 0)
+		return rc; /* of the two errors the first says more */
+	return rc;
+}
+
+int host_file_extend(int fd, uint64_t bytes, struct err *err)
+{
+	struct stat st;
+	int rc;
+
+	if (bytes > INT64_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "file of %llu bytes is beyond what files hold",
+			       (unsigned long long)bytes);
+	if (fstat(fd, &st) < 0)
+		return host_err(err, errno, "look at the file");
+	if (bytes <= (uint64_t)st.st_size)
+		return 0;
+	rc = extend(fd, st.st_size, (off_t)bytes);
+	return rc < 0 ? host_err(err, -rc, "extend to %llu bytes", (unsigned long long)bytes) : 0;
+}
+
 int host_file_sync(int fd, struct err *err)
 {
 	if (fsync(fd) < 0)

@@ -92,6 +92,9 @@ int host_file_unlink(int dirfd, const char *name, struct err *err);
 /* The file has exactly this size, and (allocate) disk blocks for all of it: what is written keeps,
  * holes read as zero. */
 int host_file_allocate(int fd, uint64_t bytes, struct err *err);
+/* At least this size, with disk blocks for all that is added; its blocks first, so that a kill
+ * leaves no size without them. As before when it fails. */
+int host_file_extend(int fd, uint64_t bytes, struct err *err);
 /* Holes are left holes. 0 frees all blocks now, not when the inode is reaped. */
 int host_file_resize(int fd, uint64_t bytes, struct err *err);
 /* Copies what is not zero, block by block of 4 KiB, to the same places of to_fd (-1: nowhere). The

@@ -54,6 +54,15 @@ struct fake_piece {
 	uint64_t content;
 };
 
+/* What a power cut leaves of a file that was synced before. */
+struct fake_durable {
+	bool is_there;
+	uint64_t bytes;
+	uint64_t allocated_bytes;
+	VEC(struct fake_attr) attrs;
+	VEC(struct fake_piece) map;
+};
+
 struct fake_inode {
 	uint64_t number;
 	struct fake_fs *on;
@@ -73,13 +82,14 @@ struct fake_inode {
 	unsigned n_extents;         /* the answer to how many there are; 0: as many as there are */
 	bool is_blurred;            /* none of its places is certain */
 	unsigned n_links;
-	unsigned n_users;  /* fds, loop devices */
-	int locked_by;     /* fd, 0 if none */
+	unsigned n_users; /* fds, loop devices */
+	int locked_by;    /* fd, 0 if none */
+	struct fake_durable durable;
 	char fs[8];        /* what mkfs put inside */
 	uint64_t fs_bytes; /* as big as that is */
 	bool has_errors;   /* says its superblock */
 	bool is_half_grown;
-	bool is_spoilt;    /* a template with wrong bytes */
+	bool is_spoilt; /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];
 	struct fake_fs *inner; /* once it was mounted */
@@ -191,5 +201,10 @@ uint64_t fake_map_saved_bytes(const struct fake_fs *fs);
 void fake_loop_put(int loop); /* a user less; clears itself */
 void fake_block_power_cut(void);
 void fake_guards_thaw(void); /* whom they guarded it for is dead */
+
+/* host_durable.c: what a sync keeps, what a power cut leaves, and its end. */
+void fake_durable_keep(struct fake_inode *inode);
+void fake_durable_restore(struct fake_inode *inode);
+void fake_attrs_done(struct fake_inode *inode);
 
 #endif

@@ -70,13 +70,9 @@ struct fake_inode *fake_inode_new(struct fake_fs *on, enum fake_kind kind)
 
 static void free_inode(struct fake_inode *inode)
 {
-	for (size_t i = 0; i < inode->attrs.n; i++) {
-		free(inode->attrs.v[i].name);
-		free(inode->attrs.v[i].value);
-	}
+	fake_attrs_done(inode);
 	for (size_t i = 0; i < inode->entries.n; i++)
 		free(inode->entries.v[i].name);
-	vec_done(&inode->attrs);
 	vec_done(&inode->entries);
 	vec_done(&inode->map);
 	free(inode);
@@ -378,7 +374,7 @@ int host_dir_sync(int dirfd, struct err *err)
 	sync_entries(inode_of(dirfd));
 	for (size_t i = 0; i < world.inodes.n; i++) {
 		if (world.inodes.v[i]->is_written && world.inodes.v[i]->on == inode_of(dirfd)->on)
-			world.inodes.v[i]->is_synced = true;
+			fake_durable_keep(world.inodes.v[i]);
 	}
 	return 0;
 }
@@ -499,6 +495,13 @@ int host_file_write_gaps(struct ctx *ctx, int fd, struct err *err)
 	return 0;
 }
 
+int host_file_extend(int fd, uint64_t bytes, struct err *err)
+{
+	if (bytes > inode_of(fd)->bytes)
+		return host_file_allocate(fd, bytes, err);
+	return fake_step_on(inode_of(fd), err);
+}
+
 int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret_digest,
 			  struct err *err)
 {
@@ -522,7 +525,7 @@ int host_file_sync(int fd, struct err *err)
 {
 	if (fake_step_on(inode_of(fd), err) < 0)
 		return -1;
-	inode_of(fd)->is_synced = true;
+	fake_durable_keep(inode_of(fd));
 	return 0;
 }
 
@@ -583,8 +586,7 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
 		return -1;
 	world.n_touched += inode_of(fd)->is_foreign;
 	fake_attr_put(inode_of(fd), name, text);
-	if (!inode_of(fd)->n_links)
-		inode_of(fd)->is_written = inode_of(fd)->is_synced = false;
+	inode_of(fd)->is_written = inode_of(fd)->is_synced = false;
 	return 0;
 }
 
@@ -684,15 +686,7 @@ void fake_host_power_cut(void)
 
 		if (inode->kind != FAKE_FILE || inode->is_synced || inode->is_foreign)
 			continue;
-		/* what was written and not synced is lost: the worst of it is the record */
-		for (size_t j = 0; j < inode->attrs.n; j++) {
-			free(inode->attrs.v[j].name);
-			free(inode->attrs.v[j].value);
-		}
-		vec_done(&inode->attrs);
-		inode->text[0] = '\0';
-		inode->allocated_bytes = 0;
-		fake_map_cut(inode, 0, UINT64_MAX);
+		fake_durable_restore(inode);
 	}
 	for (size_t i = world.inodes.n; i > 0; i--) {
 		if (i <= world.inodes.n && world.inodes.v[i - 1]->kind == FAKE_DIR)

@@ -31,6 +31,7 @@ void fake_host_add_link(const char *path, const char *to); /* to: absolute, shor
 void fake_host_add_foreign(const char *name);
 /* Changes a file below "/pool" as a person or a bad disk would. */
 void fake_host_set_attr(const char *name, const char *attr, const char *value);
+const char *fake_host_attr(const char *name, const char *attr); /* NULL: none */
 void fake_host_set_size(const char *name, uint64_t bytes);
 void fake_host_rename(const char *name, const char *new_name);
 void fake_host_link(const char *name, const char *other_name);

@@ -17,13 +17,9 @@ static void forget_world(void)
 	for (size_t i = 0; i < world.inodes.n; i++) {
 		struct fake_inode *inode = world.inodes.v[i];
 
-		for (size_t j = 0; j < inode->attrs.n; j++) {
-			free(inode->attrs.v[j].name);
-			free(inode->attrs.v[j].value);
-		}
+		fake_attrs_done(inode);
 		for (size_t j = 0; j < inode->entries.n; j++)
 			free(inode->entries.v[j].name);
-		vec_done(&inode->attrs);
 		vec_done(&inode->entries);
 		vec_done(&inode->map);
 		free(inode);
@@ -131,14 +127,34 @@ struct fake_inode *fake_pool_file(const char *name)
 	return entry->inode;
 }
 
+/* A disk has it that way. */
+static void keep_if_synced(struct fake_inode *inode)
+{
+	if (inode->is_synced)
+		fake_durable_keep(inode);
+}
+
 void fake_host_set_attr(const char *name, const char *attr, const char *value)
 {
 	fake_attr_put(fake_pool_file(name), attr, value);
+	keep_if_synced(fake_pool_file(name));
+}
+
+const char *fake_host_attr(const char *name, const char *attr)
+{
+	const struct fake_inode *inode = fake_pool_file(name);
+
+	for (size_t i = 0; i < inode->attrs.n; i++) {
+		if (str_is_equal(inode->attrs.v[i].name, attr))
+			return inode->attrs.v[i].value;
+	}
+	return NULL;
 }
 
 void fake_host_set_size(const char *name, uint64_t bytes)
 {
 	fake_pool_file(name)->bytes = bytes;
+	keep_if_synced(fake_pool_file(name));
 }
 
 void fake_host_set_errors(const char *name, bool has_errors)

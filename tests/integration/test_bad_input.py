@@ -176,6 +176,14 @@ class TestUnknownVolume:
         with fails(code):
             driver.calls.stats(volume_id, work)
 
+    def test_expand(self, driver, volume_id, code):
+        with fails(code):
+            driver.calls.expand(volume_id, GIB)
+
+    def test_node_expand(self, driver, volume_id, code):
+        with fails(code):
+            driver.calls.node_expand(volume_id, 'some/path', GIB)
+
     def test_get(self, driver, volume_id, code):
         with fails(code):
             driver.calls.controller.ControllerGetVolume(csi.ControllerGetVolumeRequest(volume_id=volume_id))
@@ -207,6 +215,14 @@ INCOMPLETE = [
     ('unpublish without target', lambda c, d: c.unpublish('x', ''), 'target_path'),
     ('stats without id', lambda c, d: c.stats('', d), 'volume_id'),
     ('stats without path', lambda c, d: c.stats('x', ''), 'volume_path'),
+    ('expand without id', lambda c, d: c.expand('', GIB), 'volume_id'),
+    ('expand without size', lambda c, d: c.expand('x', 0), 'capacity_range'),
+    ('expand by a negative size', lambda c, d: c.expand('x', -1), 'required_bytes'),
+    ('expand to a limit below', lambda c, d: c.expand('x', GIB, MIB), 'limit_bytes'),
+    ('expand with half a capability', lambda c, d: c.expand('x', GIB, volume_capability=cap_without_mode()), 'access_mode'),
+    ('node expand without id', lambda c, d: c.node_expand('', d), 'volume_id'),
+    ('node expand without path', lambda c, d: c.node_expand('x', ''), 'volume_path'),
+    ('node expand to a limit below', lambda c, d: c.node_expand('x', d, GIB, MIB), 'limit_bytes'),
     ('validate without id', lambda c, d: c.controller.ValidateVolumeCapabilities(
         csi.ValidateVolumeCapabilitiesRequest(volume_capabilities=[mount_cap()])), 'volume_id'),
     ('validate without capabilities', lambda c, d: c.controller.ValidateVolumeCapabilities(
@@ -382,6 +398,36 @@ def test_stats_elsewhere(volume, work):
     for path in [work, 'some/path', work / 'nothing']:
         with fails(Code.NOT_FOUND):
             v.calls.stats(v.id, path)
+
+
+@pytest.mark.parametrize('size,limit,code,texts', [
+    (100 * GIB, 0, Code.OUT_OF_RANGE, ['are free']),
+    ((1 << 63) - 1, 0, Code.OUT_OF_RANGE, ['1Pi']),
+    (128 * MIB + 1, 128 * MIB + 2, Code.OUT_OF_RANGE, ['4096']),
+    (16 * MIB, 32 * MIB, Code.OUT_OF_RANGE, ['64Mi', 'do not shrink']),
+], ids=['beyond the pool', 'beyond all bounds', 'no multiple of 4096', 'shrink'])
+def test_expand_to_what_cannot_be(volume, pool, size, limit, code, texts):
+    v = volume(size=64 * MIB).create()
+    before = pool.available()
+    with fails(code, *texts):
+        v.calls.expand(v.id, size, limit)
+    assert (pool.dir / v.name).stat().st_size == 64 * MIB
+    assert abs(pool.available() - before) < MIB
+    assert v.calls.expand(v.id, 32 * MIB).capacity_bytes == 64 * MIB    # at least that much it has
+
+
+def test_node_expand_elsewhere(volume, work):
+    a, b = volume().create().stage(), volume().create().stage().publish()
+    for path in [work, b.staging, b.target, a.staging.parent, work / 'nothing', 'some/path']:
+        with fails(Code.NOT_FOUND, 'volume_path'):
+            a.calls.node_expand(a.id, path)
+    (a.staging / 'sub').mkdir()
+    with fails(Code.NOT_FOUND, 'volume_path'):
+        a.calls.node_expand(a.id, a.staging / 'sub')
+    with fails(Code.OUT_OF_RANGE, 'ControllerExpandVolume'):
+        a.calls.node_expand(a.id, a.staging, GIB)
+    with fails(Code.INVALID_ARGUMENT, 'volume_capability'):
+        a.calls.node_expand(a.id, a.staging, volume_capability=block_cap())
 
 
 def test_block_and_mount_do_not_mix(volume, work):

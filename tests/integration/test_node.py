@@ -14,7 +14,7 @@ from test_process import get
 
 # What kubelet is served, and the fleet is not.
 SERVED = {'NodeStageVolume', 'NodeUnstageVolume', 'NodePublishVolume', 'NodeUnpublishVolume', 'NodeGetVolumeStats',
-          'NodeGetCapabilities'}
+          'NodeExpandVolume', 'NodeGetCapabilities'}
 
 
 class Kubelet:

@@ -128,9 +128,9 @@ static int take_existing(const struct mem_volume *v, const struct backend_spec *
 	return 0;
 }
 
-int mem_take_space(struct mem *m, uint64_t bytes, struct err *err)
+/* What was left before. */
+static uint64_t try_space(struct mem *m, uint64_t bytes)
 {
-	char text[NUM_QUANTITY_MAX], total[NUM_QUANTITY_MAX];
 	uint64_t left;
 
 	pthread_mutex_lock(&m->lock);
@@ -138,7 +138,14 @@ int mem_take_space(struct mem *m, uint64_t bytes, struct err *err)
 	if (bytes <= left)
 		m->used_bytes += bytes;
 	pthread_mutex_unlock(&m->lock);
-	if (bytes <= left)
+	return left;
+}
+
+int mem_take_space(struct mem *m, uint64_t bytes, struct err *err)
+{
+	char text[NUM_QUANTITY_MAX], total[NUM_QUANTITY_MAX];
+
+	if (bytes <= try_space(m, bytes))
 		return 0;
 	num_format_quantity(bytes, text);
 	num_format_quantity(m->total_bytes, total);
@@ -276,6 +283,37 @@ static int mem_modify(struct backend *b, struct ctx *ctx, const char *token,
 	pthread_mutex_lock(&m->lock);
 	v->vol.limits = *limits;
 	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int grow_file(struct mem *m, struct mem_volume *v, uint64_t bytes, struct err *err)
+{
+	uint64_t more = bytes - v->vol.bytes;
+	uint64_t left = try_space(m, more);
+
+	if (more > left)
+		return filedev_refuse_growth(more, left, err);
+	if (host_file_resize(v->fd, bytes, err) < 0) {
+		mem_give_space(m, more);
+		return -1;
+	}
+	pthread_mutex_lock(&m->lock);
+	v->vol.bytes = bytes;
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int mem_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
+{
+	struct mem *m = mem_from(b);
+	struct mem_volume *v = need_volume(m, ctx, token, err);
+	struct host_file file;
+
+	if (!v || (bytes > v->vol.bytes && grow_file(m, v, bytes, err) < 0) ||
+	    host_file_look(v->fd, &file, err) < 0 || filedev_grow(-1, &file, v->file_name, err) < 0)
+		return -1;
+	*ret_vol = v->vol;
 	return 0;
 }
 
@@ -466,6 +504,7 @@ static const struct backend_ops mem_ops = {
 	.info = mem_info,
 	.create = mem_create,
 	.remove = mem_remove,
+	.grow = mem_grow,
 	.modify = mem_modify,
 	.stat = mem_stat,
 	.each = mem_each,
@@ -497,8 +536,8 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 
 const struct backend_kind mem_kind = {
 	.name = "mem",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY |
-		BACKEND_CHANGED_BLOCKS,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
+		BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
 	.configure = mem_configure,
 	.open = mem_open,
 };

@@ -294,6 +294,7 @@ static const struct backend_ops pool_ops = {
 	.info = pool_info,
 	.create = pool_create,
 	.remove = pool_remove,
+	.grow = pool_grow,
 	.modify = pool_modify,
 	.stat = pool_stat,
 	.each = pool_each,
@@ -327,8 +328,8 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 
 const struct backend_kind pool_kind = {
 	.name = "pool",
-	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_SNAPSHOT | BACKEND_CLONE | BACKEND_MODIFY |
-		BACKEND_CHANGED_BLOCKS,
+	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
+		BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
 	.configure = pool_configure,
 	.open = pool_open,
 };

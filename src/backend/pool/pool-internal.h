@@ -148,6 +148,8 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 /* Sets bytes aside for a create, or RESOURCE_EXHAUSTED with the figures. */
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err);
 void pool_promise_end(struct pool *p, uint64_t bytes);
+/* What a promise could still have. */
+int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err);
 /* After we linked or unlinked something. */
 void pool_know(struct pool *p, enum pool_shelf shelf, const char *token, bool is_there);
 /* Reads the directories again; warns of what is damaged or foreign. */
@@ -180,6 +182,10 @@ int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
 		       struct backend_snapshot *ret_snap, struct err *err);
 int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 		       backend_each_snapshot_fn fn, void *arg, struct err *err);
+
+/* grow.c */
+int pool_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+	      const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 
 /* half.c. What is kept is the pool's to close; -1 if nothing is to be taken. */
 void pool_halves_init(struct pool *p);

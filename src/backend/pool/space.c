@@ -99,6 +99,17 @@ static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err
 	return 0;
 }
 
+int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err)
+{
+	struct host_fs fs;
+
+	if (look_and_lock(p, &fs, err) < 0)
+		return -1;
+	*ret_bytes = available_in(p, &fs);
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "check.h"
 #include "contract_run.h"
+#include "host/blockdev.h"
 #include "host/mount.h"
 #include "volume/id.h"
 
@@ -284,6 +285,87 @@ CONTRACT(leaves_the_device_to_the_mount_and_to_nobody_after_it)
 	mount_once(run, "three", 320 * MIB, "xfs");
 }
 
+static int grow(struct run *run, const char *token, uint64_t bytes)
+{
+	return backend_grow(run->b, run->ctx, token, bytes, NULL, &run->vol, &run->err);
+}
+
+static uint64_t device_bytes(struct run *run, const struct backend_device *dev)
+{
+	uint64_t bytes = 0;
+
+	ASSERT_OK(host_block_size(dev->path, &bytes, &run->err), &run->err);
+	return bytes;
+}
+
+CONTRACT(grows_and_is_as_large_from_then_on)
+{
+	uint64_t before;
+
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	before = available(run);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(grow(run, "pvc-1", 192 * MIB), &run->err);
+		ASSERT_EQ(run->vol.bytes, 192 * MIB);
+		ASSERT_STR(run->vol.name, "pvc-1");
+		ASSERT_TRUE(available(run) <= before - 128 * MIB);
+		ASSERT_TRUE(available(run) > before - 160 * MIB);
+	}
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_EQ(run->vol.bytes, 192 * MIB);
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	ASSERT_EQ(run->vol.bytes, 192 * MIB);
+	ASSERT_OK(attach(run, "pvc-1", false, false), &run->err);
+	ASSERT_EQ(device_bytes(run, &run->dev), 192 * MIB);
+}
+
+CONTRACT(never_makes_a_volume_smaller)
+{
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	ASSERT_OK(grow(run, "pvc-1", 32 * MIB), &run->err);
+	ASSERT_EQ(run->vol.bytes, 64 * MIB);
+	ASSERT_OK(grow(run, "pvc-1", 96 * MIB), &run->err);
+	ASSERT_OK(grow(run, "pvc-1", 64 * MIB), &run->err);
+	ASSERT_EQ(run->vol.bytes, 96 * MIB);
+	ASSERT_OK(attach(run, "pvc-1", false, false), &run->err);
+	ASSERT_EQ(device_bytes(run, &run->dev), 96 * MIB);
+}
+
+CONTRACT(grows_the_devices_that_there_are)
+{
+	const struct backend_attach_options opts = { .read_only = true,
+						     .hold = true,
+						     .reader = true };
+	struct backend_device reader;
+
+	ASSERT_OK(create(run, "raw", 4 * MIB, ""), &run->err);
+	ASSERT_OK(attach(run, "raw", false, true), &run->err);
+	ASSERT_OK(grow(run, "raw", 8 * MIB), &run->err);
+	ASSERT_EQ(device_bytes(run, &run->dev), 8 * MIB);
+	ASSERT_OK(backend_attach(run->b, run->ctx, "raw", &opts, &reader, &run->err), &run->err);
+	ASSERT_OK(grow(run, "raw", 16 * MIB), &run->err);
+	ASSERT_EQ(device_bytes(run, &run->dev), 16 * MIB);
+	ASSERT_EQ(device_bytes(run, &reader), 16 * MIB);
+	ASSERT_OK(detach(run, "raw"), &run->err);
+}
+
+CONTRACT(refuses_growth_that_does_not_fit_and_takes_nothing)
+{
+	uint64_t before;
+
+	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
+	before = available(run);
+	ASSERT_ERR(grow(run, "pvc-1", 64 * MIB + before + 4096), &run->err, ERR_OUT_OF_RANGE,
+		   "are free");
+	ASSERT_EQ(available(run), before);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_EQ(run->vol.bytes, 64 * MIB);
+	ASSERT_ERR(grow(run, "pvc-1", 64 * MIB + 1), &run->err, ERR_OUT_OF_RANGE, "multiple");
+	ASSERT_OK(grow(run, "pvc-1", 128 * MIB), &run->err);
+	ASSERT_OK(remove_volume(run, "pvc-1"), &run->err);
+	ASSERT_TRUE(available(run) >= before + 64 * MIB);
+}
+
 CONTRACT(keeps_a_note)
 {
 	autofree char *note = xmalloc(BACKEND_NOTE_MAX + 1);
@@ -381,6 +463,7 @@ CONTRACT(knows_nothing_of_what_never_was)
 	ASSERT_ERR(backend_stat(run->b, run->ctx, "none", &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "none");
 	ASSERT_ERR(attach(run, "none", false, false), &run->err, ERR_NOT_FOUND, "none");
+	ASSERT_ERR(grow(run, "none", 4 * MIB), &run->err, ERR_NOT_FOUND, "none");
 	ASSERT_ERR(find(run, "none"), &run->err, ERR_NOT_FOUND, "none");
 	ASSERT_ERR(backend_note_get(run->b, run->ctx, "none", note, &run->err), &run->err,
 		   ERR_NOT_FOUND, "none");
@@ -461,6 +544,10 @@ int main(void)
 		BOTH(does_not_remove_what_is_attached),
 		BOTH(keeps_a_held_device_and_lets_go_of_the_other_when_settled),
 		BOTH(leaves_the_device_to_the_mount_and_to_nobody_after_it),
+		BOTH(grows_and_is_as_large_from_then_on),
+		BOTH(never_makes_a_volume_smaller),
+		BOTH(grows_the_devices_that_there_are),
+		BOTH(refuses_growth_that_does_not_fit_and_takes_nothing),
 		BOTH(keeps_a_note),
 		BOTH(keeps_limits_from_the_birth_on_and_new_ones),
 		BOTH(lists_in_order_from_anywhere),

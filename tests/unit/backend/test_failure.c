@@ -10,6 +10,7 @@
 #include "check.h"
 #include "fake/host.h"
 #include "fake/host_extent.h"
+#include "host/blockdev.h"
 #include "volume/id.h"
 
 #define N_CALLS_MAX 200
@@ -148,6 +149,20 @@ static int spoil(struct process *p)
 	return remove_volume(p);
 }
 
+static int grow(struct process *p)
+{
+	struct backend_volume vol;
+
+	return backend_grow(p->b, &p->ctx, "v", 128 * MIB, NULL, &vol, &p->err);
+}
+
+/* A newer cleat's word is there already. */
+static int mark_state(struct process *p)
+{
+	fake_host_set_attr("v", "user.cleat.state", "cleat state 1\nwish=5\n");
+	return attach_raw(p);
+}
+
 static int set_note(struct process *p)
 {
 	return backend_note_set(p->b, &p->ctx, "v", "staged", &p->err);
@@ -267,6 +282,38 @@ static void assert_detached(struct process *p)
 	ASSERT_EQ(fake_host_n_loops(), 0);
 }
 
+/* Whatever was done of it: the old volume, or the new one. */
+static void assert_old_or_new(struct process *p)
+{
+	struct backend_volume vol;
+
+	assert_whole(p);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_TRUE(vol.bytes == 64 * MIB || vol.bytes == 128 * MIB);
+}
+
+static void assert_grown(struct process *p)
+{
+	struct backend_device dev;
+	struct backend_volume vol;
+	uint64_t bytes = 0;
+
+	assert_whole(p);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_EQ(vol.bytes, 128 * MIB);
+	ASSERT_TRUE(fake_host_used_bytes() < 129 * MIB);
+	if (backend_find_device(p->b, &p->ctx, "v", &dev, &p->err) < 0)
+		return;
+	ASSERT_OK(host_block_size(dev.path, &bytes, &p->err), &p->err);
+	ASSERT_EQ(bytes, 128 * MIB);
+}
+
+static void assert_grown_and_marked(struct process *p)
+{
+	assert_grown(p);
+	assert_non_null(strstr(fake_host_attr("v", "user.cleat.state"), "wish=5\n"));
+}
+
 static void assert_gone(struct process *p)
 {
 	(void)p;
@@ -340,6 +387,7 @@ struct operation {
 	int (*prepare[2])(struct process *p);
 	int (*run)(struct process *p);
 	void (*check)(struct process *p);
+	void (*check_before_again)(struct process *p); /* NULL: anything */
 };
 
 /* One run of the operation with trouble at call n; false when the operation has fewer calls. */
@@ -367,6 +415,8 @@ static bool run_with_trouble(const struct operation *op, enum trouble trouble, u
 		recover(&p, trouble);
 	fake_host_fail_at(0);
 	ASSERT_EQ(fake_host_n_nameless(), 0);
+	if (op->check_before_again)
+		op->check_before_again(&p);
 	if (op->run(&p) < 0)
 		fail_msg("%s, trouble %d at call %u, then again: %s", op->name, (int)trouble, n,
 			 p.err.msg);
@@ -433,6 +483,40 @@ TEST(detach_survives_trouble_at_every_call)
 		"detach", { create_ext4, attach_fs }, detach, assert_detached });
 	run_all(&(const struct operation){
 		"detach raw", { create_raw, attach_raw }, detach, assert_detached });
+}
+
+TEST(growth_survives_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "grow", { create_raw, nothing }, grow, assert_grown, assert_old_or_new },
+		{ "grow with a device",
+		  { create_raw, mark_state },
+		  grow,
+		  assert_grown_and_marked,
+		  assert_old_or_new },
+		{ "grow ext4", { create_ext4, attach_fs }, grow, assert_grown, assert_old_or_new },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
+}
+
+/* What grow said is done stays done. */
+TEST(a_grown_volume_survives_a_power_cut)
+{
+	struct process p;
+
+	fake_host_reset(2000 * MIB);
+	start(&p);
+	ASSERT_OK(create_ext4(&p), &p.err);
+	ASSERT_OK(grow(&p), &p.err);
+	fake_host_fail_from(1);
+	(void)attach_fs(&p);
+	stop(&p);
+	fake_host_power_cut();
+	start(&p);
+	assert_grown(&p);
+	stop(&p);
 }
 
 TEST(note_survives_trouble_at_every_call)
@@ -607,6 +691,7 @@ TEST(making_an_image_survives_trouble_at_every_call)
 
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
 	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
+	  UNIT(growth_survives_trouble_at_every_call), UNIT(a_grown_volume_survives_a_power_cut),
 	  UNIT(note_survives_trouble_at_every_call), UNIT(snapshots_survive_trouble_at_every_call),
 	  UNIT(create_of_a_source_survives_trouble_at_every_call),
 	  UNIT(limits_survive_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),

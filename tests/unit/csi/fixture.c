@@ -124,6 +124,28 @@ int do_delete(struct fixture *f)
 				 &f->err);
 }
 
+int do_expand(struct fixture *f, uint64_t bytes)
+{
+	const struct csi_controller_expand_volume_request req = { .volume_id = f->id,
+								  .capacity_range = { bytes, 0 } };
+	struct csi_controller_expand_volume_response reply;
+
+	if (csi_controller_expand_volume(&f->csi, &f->ctx, &req, &reply, &f->err) < 0)
+		return -1;
+	ASSERT_TRUE(reply.capacity_bytes >= bytes);
+	return 0;
+}
+
+int do_node_expand(struct fixture *f, const char *path, uint64_t bytes)
+{
+	const struct csi_node_expand_volume_request req = { .volume_id = f->id,
+							    .volume_path = path,
+							    .capacity_range = { bytes, 0 } };
+
+	return csi_node_expand_volume(&f->csi, &f->ctx, &req,
+				      &(struct csi_node_expand_volume_response){}, &f->err);
+}
+
 int do_stage(struct fixture *f, const char *path, const struct vol_capability *cap)
 {
 	struct csi_node_stage_volume_request req = { .volume_id = f->id,

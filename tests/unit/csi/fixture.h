@@ -41,6 +41,8 @@ extern const struct vol_capability cap_block;
 int do_create(struct fixture *f, const char *name, const struct vol_capability *cap,
 	      uint64_t bytes);
 int do_delete(struct fixture *f);
+int do_expand(struct fixture *f, uint64_t bytes);
+int do_node_expand(struct fixture *f, const char *path, uint64_t bytes);
 int do_stage(struct fixture *f, const char *path, const struct vol_capability *cap);
 int do_unstage(struct fixture *f, const char *path);
 int do_publish(struct fixture *f, const char *staging, const char *target,

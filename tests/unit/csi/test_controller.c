@@ -77,7 +77,8 @@ TEST(identity_tells_what_is_there)
 		  &f->err);
 	ASSERT_TRUE(csi_capability_bits(caps.capabilities, caps.n_capabilities) ==
 		    (CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
-		     CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS)));
+		     CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS) |
+		     CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE)));
 	ASSERT_OK(csi_probe(&f->csi, &f->ctx, &(const struct csi_probe_request){}, &probe, &f->err),
 		  &f->err);
 	ASSERT_TRUE(probe.has_ready && probe.ready);

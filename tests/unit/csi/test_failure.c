@@ -7,6 +7,7 @@
  */
 #include "base/mem.h"
 #include "base/str.h"
+#include "fake/host_grow.h"
 #include "fixture.h"
 
 #define N_CALLS_MAX 300
@@ -27,6 +28,8 @@ struct operation {
 	 * NULL: anything. */
 	void (*check_undone)(void);
 	bool is_mount_state; /* a reboot takes what prepare did */
+	/* What must be so once it was done; NULL: no more than can be taken down. */
+	void (*check_done)(struct fixture *f, const struct vol_capability *cap);
 };
 
 static void prepare_nothing(struct fixture *f, const struct vol_capability *cap)
@@ -96,6 +99,53 @@ static int run_unpublish(struct fixture *f, const struct vol_capability *cap)
 	return do_unpublish(f, "/pods/t1");
 }
 
+static int run_expand(struct fixture *f, const struct vol_capability *cap)
+{
+	(void)cap;
+	return do_expand(f, 256 * MIB);
+}
+
+static void prepare_expanded(struct fixture *f, const struct vol_capability *cap)
+{
+	prepare_published(f, cap);
+	ASSERT_OK(run_expand(f, cap), &f->err);
+}
+
+static int run_node_expand(struct fixture *f, const struct vol_capability *cap)
+{
+	(void)cap;
+	return do_node_expand(f, "/pods/t1", 256 * MIB);
+}
+
+/* It grew while it was not staged. */
+static void prepare_grown(struct fixture *f, const struct vol_capability *cap)
+{
+	prepare_volume(f, cap);
+	ASSERT_OK(run_expand(f, cap), &f->err);
+}
+
+static void prepare_grown_without_right(struct fixture *f, const struct vol_capability *cap)
+{
+	fake_host_set_can_grow_ext4(false);
+	prepare_grown(f, cap);
+}
+
+static void check_grown(struct fixture *f, const struct vol_capability *cap)
+{
+	(void)f;
+	ASSERT_EQ(fake_host_device_bytes("v"), 256 * MIB);
+	if (cap->access == VOL_ACCESS_MOUNT)
+		ASSERT_EQ(fake_host_fs_bytes("v"), 256 * MIB);
+}
+
+static void check_volume_grown(struct fixture *f, const struct vol_capability *cap)
+{
+	(void)cap;
+	ASSERT_OK(do_expand(f, 1), &f->err);
+	if (fake_host_device_bytes("v"))
+		ASSERT_EQ(fake_host_device_bytes("v"), 256 * MIB);
+}
+
 static void check_not_staged(void)
 {
 	ASSERT_EQ(fake_host_n_mounts(), 0);
@@ -118,9 +168,14 @@ static void recover(struct fixture *f, enum trouble trouble)
 static void stage_again(struct fixture *f, const struct operation *op,
 			const struct vol_capability *cap, enum trouble trouble)
 {
-	if (trouble == TROUBLE_POWER && op->is_mount_state &&
-	    (op->run == run_publish || op->run == run_publish_read_only))
+	if (trouble != TROUBLE_POWER || !op->is_mount_state)
+		return;
+	if (op->run == run_publish || op->run == run_publish_read_only)
 		ASSERT_OK(do_stage(f, "/s1", cap), &f->err);
+	if (op->run == run_node_expand) {
+		ASSERT_OK(do_stage(f, "/s1", cap), &f->err);
+		ASSERT_OK(do_publish(f, "/s1", "/pods/t1", cap, false), &f->err);
+	}
 }
 
 static void take_all_down(struct fixture *f)
@@ -163,6 +218,8 @@ static bool run_with_trouble(const struct operation *op, const struct vol_capabi
 	if (!go_back && op->run(f, cap) < 0)
 		fail_msg("%s, trouble %d at call %u, then again: %s", op->name, (int)trouble, n,
 			 f->err.msg);
+	if (op->check_done && !go_back)
+		op->check_done(f, cap);
 	take_all_down(f);
 	fixture_end(f);
 	return is_reached;
@@ -237,7 +294,30 @@ TEST(read_only_unpublish_survives_trouble_at_every_call)
 					   NULL, NULL, true });
 }
 
-RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(delete_survives_trouble_at_every_call),
+TEST(controller_expand_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){ "expand", prepare_published, run_expand, NULL, NULL,
+					   false, check_volume_grown });
+}
+
+TEST(node_expand_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){ "node expand", prepare_expanded, run_node_expand, NULL,
+					   NULL, true, check_grown });
+}
+
+TEST(stage_with_growth_survives_trouble_at_every_call)
+{
+	run_all(&(const struct operation){ "stage and grow", prepare_grown, run_stage, run_unstage,
+					   check_not_staged, true, check_grown });
+	run_all(&(const struct operation){ "grow and stage", prepare_grown_without_right, run_stage,
+					   run_unstage, check_not_staged, true, check_grown });
+}
+
+RUN_TESTS(UNIT(controller_expand_survives_trouble_at_every_call),
+	  UNIT(node_expand_survives_trouble_at_every_call),
+	  UNIT(stage_with_growth_survives_trouble_at_every_call),
+	  UNIT(create_survives_trouble_at_every_call), UNIT(delete_survives_trouble_at_every_call),
 	  UNIT(stage_survives_trouble_at_every_call), UNIT(unstage_survives_trouble_at_every_call),
 	  UNIT(publish_survives_trouble_at_every_call),
 	  UNIT(unpublish_survives_trouble_at_every_call),

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume becomes larger:
+ *
+ *   promise → file → sync → state → sync → devices
+ *
+ * The file gets the blocks of its new part before it gets the size, so it is never longer than what
+ * it has room for. A kill after that leaves a file that is larger than its state says, which is a
+ * whole volume of the old size, and from which the same call goes on. With the state the volume has
+ * the new size, and only its devices can lag behind; each call looks at them, and syncs, since
+ * whoever wrote the state may have been killed before its own sync.
+ *
+ * No file is made shorter here, also not one that a killed growth to more has left: it may have
+ * been attached since, and then its device has all of it, and so may the filesystem inside.
+ */
+#include "backend/pool/pool-internal.h"
+#include "base/num.h"
+#include "base/str.h"
+
+static int refuse(struct pool *p, uint64_t more, struct err *err)
+{
+	uint64_t available;
+
+	if (pool_available(p, &available, err) < 0)
+		return -1;
+	return filedev_refuse_growth(more, available, err);
+}
+
+/* Blocks behind its end are what a killed growth got. */
+static uint64_t missing_bytes(const struct host_file *file, uint64_t bytes)
+{
+	uint64_t has = file->allocated_bytes > file->bytes ? file->allocated_bytes : file->bytes;
+
+	return bytes > has ? bytes - has : 0;
+}
+
+static int extend_file(struct pool *p, const struct pool_volume *found, uint64_t bytes,
+		       struct err *err)
+{
+	uint64_t more = missing_bytes(&found->file, bytes);
+	int rc = pool_promise(p, more, err);
+
+	if (rc == 0) {
+		rc = host_file_extend(found->fd, bytes, err);
+		pool_promise_end(p, more);
+	}
+	if (rc < 0 && err->code == ERR_RESOURCE_EXHAUSTED)
+		return refuse(p, bytes - found->file.bytes, err);
+	return rc;
+}
+
+static int write_state(int fd, uint64_t bytes, struct err *err)
+{
+	struct state state;
+
+	if (pool_state_read(fd, &state, err) < 0)
+		return -1;
+	state.bytes = bytes;
+	return pool_state_write(fd, &state, err);
+}
+
+static int grow(struct pool *p, struct ctx *ctx, struct pool_volume *found, uint64_t bytes,
+		struct err *err)
+{
+	if (bytes > found->vol.bytes) {
+		if (bytes > found->file.bytes && extend_file(p, found, bytes, err) < 0)
+			return -1;
+		if (host_file_sync(found->fd, err) < 0 || ctx_check(ctx, err) < 0 ||
+		    write_state(found->fd, bytes, err) < 0)
+			return -1;
+		found->vol.bytes = bytes;
+	}
+	if (host_file_sync(found->fd, err) < 0 ||
+	    host_file_look(found->fd, &found->file, err) < 0 || ctx_check(ctx, err) < 0)
+		return -1;
+	return filedev_grow(found->fd, &found->file, found->vol.token, err);
+}
+
+int pool_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+	      const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_volume found;
+	int rc;
+
+	(void)secrets;
+	if (ctx_check(ctx, err) < 0 ||
+	    pool_find_whole(p, token, false, ERR_DATA_LOSS, &found, err) < 0)
+		return -1;
+	rc = grow(p, ctx, &found, bytes, err);
+	host_fd_close(found.fd);
+	if (rc == 0)
+		*ret_vol = found.vol;
+	return rc;
+}
