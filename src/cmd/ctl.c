@@ -35,11 +35,12 @@ static const struct opt options[] = {
 	  .help = "A table for people, JSON or YAML for programs, or volume ids alone." },
 	{ .name = "o", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output_short),
 	  .arg = "FORMAT", .choices = "table|json|yaml|id", .help = "Short for --output." },
-	{ .name = "volume create", .type = OPT_GROUP },
+	{ .name = "volume create, expand", .type = OPT_GROUP },
 	{ .name = "size", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, size), .arg = "BYTES",
 	  .help = "At least this many bytes, such as 10Gi." },
 	{ .name = "limit", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, limit), .arg = "BYTES",
 	  .help = "At most this many." },
+	{ .name = "volume create", .type = OPT_GROUP },
 	{ .name = "parameter", .type = OPT_LIST, .offset = offsetof(struct ctl_options, parameters),
 	  .arg = "KEY=VALUE", .help = "As in a StorageClass; repeatable." },
 	{ .name = "volume create, stage, publish", .type = OPT_GROUP },
@@ -256,9 +257,9 @@ static const char *real_word(const char *word)
 	static const struct {
 		const char *typed, *meant;
 	} words[] = {
-		{ "ls", "list" },    { "get", "show" },   { "rm", "delete" },
-		{ "del", "delete" }, { "vol", "volume" }, { "volumes", "volume" },
-		{ "new", "create" },
+		{ "ls", "list" },    { "get", "show" },    { "rm", "delete" },
+		{ "del", "delete" }, { "vol", "volume" },  { "volumes", "volume" },
+		{ "new", "create" }, { "grow", "expand" }, { "resize", "expand" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -357,8 +358,8 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
-				      "create|list|show|delete|stage|publish|unpublish|"
-				      "unstage|check, pool adopt, or info");
+				      "create|list|show|expand|delete|stage|publish|"
+				      "unpublish|unstage|check, pool adopt, or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -394,6 +395,7 @@ const struct cmd cmd_ctl = {
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume list\n"
 		 "  volume show ID\n"
+		 "  volume expand ID --size=2Gi [--staging=DIR]\n"
 		 "  volume stage ID --staging=DIR [--mount-flag noatime]\n"
 		 "  volume publish ID --staging=DIR --target=PATH [--read-only]\n"
 		 "  volume unpublish ID --target=PATH\n"

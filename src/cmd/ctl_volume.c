@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/vec.h"
 #include "cmd/ctl.h"
 #include "volume/id.h"
+#include "volume/size.h"
 
 static int parse_mode(const char *text, enum vol_mode *ret_mode, struct err *err)
 {
@@ -169,6 +171,59 @@ static int show(struct ctl *ctl, struct err *err)
 	return 0;
 }
 
+/* The driver says of one that is larger that it is so; a person who meant it to shrink is told. */
+static int refuse_shrinking(const struct ctl *ctl, uint64_t has_bytes, struct err *err)
+{
+	char has[NUM_QUANTITY_MAX], asked[NUM_QUANTITY_MAX];
+
+	num_format_quantity(has_bytes, has);
+	num_format_quantity(ctl->opts->size, asked);
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "volume '%s' has %s, more than %s; volumes do not shrink", ctl->id, has,
+		       asked);
+}
+
+static int expand_fs(struct ctl *ctl, struct err *err)
+{
+	const struct csi_node_expand_volume_request req = {
+		.volume_id = ctl->id,
+		.volume_path = ctl->opts->staging,
+		.capacity_range = { .required_bytes = ctl->opts->size },
+		.staging_target_path = ctl->opts->staging,
+		.volume_capability = { .fs_type = "", .mount_group = "" },
+	};
+	struct csi_node_expand_volume_response reply;
+
+	return csi_node_expand_volume(ctl->service, ctl->ctx, &req, &reply, err);
+}
+
+static int expand(struct ctl *ctl, struct err *err)
+{
+	const struct csi_controller_expand_volume_request req = {
+		.volume_id = ctl->id,
+		.capacity_range = { .required_bytes = ctl->opts->size,
+				    .limit_bytes = ctl->opts->limit },
+		.volume_capability = { .fs_type = "", .mount_group = "" },
+	};
+	bool is_staged = !str_is_empty(ctl->opts->staging);
+	struct csi_controller_expand_volume_response reply;
+
+	if (csi_controller_expand_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
+		return -1;
+	if (reply.capacity_bytes >= ctl->opts->size + VOL_SIZE_UNIT)
+		return refuse_shrinking(ctl, reply.capacity_bytes, err);
+	if (!reply.node_expansion_required)
+		ctl_print_done(ctl, "expanded");
+	else if (!is_staged)
+		ctl_print_done(ctl, "expanded; its filesystem is when it is staged next, or now by "
+				    "--staging=DIR");
+	else if (expand_fs(ctl, err) < 0)
+		return -1;
+	else
+		ctl_print_done(ctl, "expanded, and its filesystem");
+	return 0;
+}
+
 static int delete_volume(struct ctl *ctl, struct err *err)
 {
 	const struct csi_delete_volume_request req = { .volume_id = ctl->id };
@@ -241,6 +296,8 @@ const struct ctl_verb ctl_volume_verbs[] = {
 	  .takes = "limit,fs,block,mode,mount-flag,parameter", .summary = "Make a volume, or find the one that was made." },
 	{ .group = "volume", .name = "list", .run = list, .summary = "All volumes of the driver." },
 	{ .group = "volume", .name = "show", .argument = "ID", .run = show, .summary = "One volume." },
+	{ .group = "volume", .name = "expand", .argument = "ID", .needs = "size", .run = expand, .takes = "limit,staging",
+	  .summary = "Make it larger, in use or not; with --staging the filesystem that is staged there, too." },
 	{ .group = "volume", .name = "delete", .argument = "ID", .run = delete_volume,
 	  .summary = "Delete a volume and what is on it." },
 	{ .group = "volume", .name = "stage", .argument = "ID", .needs = "staging", .run = stage,

@@ -17,6 +17,7 @@ def complete(words):
     ('cleat co', 'controller completion'),
     ('cleat ctl vol', 'volume'),
     ('cleat ctl volume stag', 'stage'),
+    ('cleat ctl volume exp', 'expand'),
     ('cleat ctl pool ad', 'adopt'),
     ('cleat driver --pool-im', '--pool-image='),
     ('cleat node --logging-format = j', 'json'),

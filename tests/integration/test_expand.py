@@ -14,6 +14,7 @@ import time
 import grpc
 import pytest
 from harness import MIB, Code, Mode, block_cap, fails, mount_cap, sh, starting, wait_until
+from test_process import cleat
 
 SEED = int(os.environ.get('CLEAT_SEED', random.randrange(1 << 32)))
 BLKGETSIZE64 = 0x80081272
@@ -132,6 +133,14 @@ def test_what_grew_while_it_was_not_staged(volume, pool, driver, cap):
     else:
         assert fs_size(v.target) > 420 * MIB
     assert v.calls.node_expand(v.id, v.target, 512 * MIB).capacity_bytes == 512 * MIB
+
+
+def test_by_hand(volume, driver):
+    v = volume(cap=mount_cap('xfs'), size=320 * MIB).create().stage()
+    before = fs_size(v.staging)
+    done = cleat('ctl', f'--endpoint=unix://{driver.socket}', 'volume', 'expand', v.name, '--size=512Mi', f'--staging={v.staging}')
+    assert (done.returncode, 'and its filesystem' in done.stdout) == (0, True), done.stderr
+    assert fs_size(v.staging) - before == 192 * MIB
 
 
 def test_growth_that_does_not_fit_leaves_what_there_is(volume, pool):

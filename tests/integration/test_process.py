@@ -96,6 +96,8 @@ USAGE = [
     (['ctl', '--endpoint=tcp://10.0.0.1', 'info'], '--insecure'),
     (['ctl', '--endpoint=tcp://node.example', 'volume', 'list'], '--tls-cert'),
     (['ctl', 'volume', 'create', 'x'], '--size'),
+    (['ctl', 'volume', 'expand', 'x'], '--size'),
+    (['ctl', 'volume', 'expand', 'x', '--size=2Gi', '--limit=1Gi'], '--limit'),
     (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--mode=RWO'], '--mode'),
     (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--parameter=pool'], '--parameter'),
     (['ctl', 'rm'], 'ID'),
@@ -303,6 +305,13 @@ def test_ctl_leads_a_volume_through_its_life(driver, work, cap):
         done = ctl(driver, 'volume', words[0], volume_id, *words[1:])
         assert done.returncode == 0, done.stderr
     assert (work / 'target').exists()
+    for _ in range(2):
+        done = ctl(driver, 'volume', 'expand', 'by-hand', '--size=128Mi')
+        assert (done.returncode, done.stdout.startswith(f'volume {volume_id} expanded')) == (0, True), done.stderr
+        assert ('staged next' in done.stdout) == (cap == 'mount')
+    done = ctl(driver, 'grow', 'by-hand', '--size=32Mi')
+    assert (done.returncode, 'has 128Mi, more than 32Mi; volumes do not shrink' in done.stderr) == (1, True)
+    assert json.loads(ctl(driver, 'volume', 'show', volume_id, '-ojson').stdout)['capacity_bytes'] == 128 * MIB
     row = ctl(driver, 'ls').stdout.splitlines()[1]
     assert row.startswith('by-hand  ') and 'in use on n1' in row and ('none' if cap == 'block' else 'ext4') in row
     for words in [('unpublish', f'--target={work}/target'), ('unstage', f'--staging={work}/staging'), ('delete',)]:
