@@ -46,8 +46,10 @@ struct backend_info {
 	const char *name;     /* of the pool; lives as long as the backend */
 	struct uuid identity; /* its own: the same on whatever node and disk it is */
 	uint64_t total_bytes;
-	uint64_t available_bytes;  /* what new volumes may still take: free minus promised minus
-				      reserve */
+	uint64_t available_bytes; /* what new volumes may still take: free minus promised minus
+				     reserve */
+	uint64_t reserved_bytes;  /* kept free for overwriting what volumes share with snapshots and
+				     each other; not among the available ones */
 	uint64_t max_volume_bytes; /* the largest single volume now */
 	uint64_t n_volumes;
 	uint64_t n_damaged;

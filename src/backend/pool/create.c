@@ -135,18 +135,25 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 		       : 0;
 }
 
-static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
-		      struct uuid *ret_uuid, struct err *err)
+/* A volume that has no name yet. */
+struct birth {
+	int fd;
+	struct uuid uuid;
+	uint64_t shared_bytes; /* promised until it is known */
+};
+
+static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		      struct birth *birth, struct err *err)
 {
 	int rc;
 
 	if (spec->fs[0])
-		uuid_make(ret_uuid);
+		uuid_make(&birth->uuid);
 	if (pool_promise(p, spec->bytes, err) < 0)
 		return -1;
-	rc = host_file_allocate(fd, spec->bytes, err);
+	rc = host_file_allocate(birth->fd, spec->bytes, err);
 	pool_promise_end(p, spec->bytes);
-	return rc < 0 ? -1 : fill(p, ctx, fd, spec, ret_uuid, err);
+	return rc < 0 ? -1 : fill(p, ctx, birth->fd, spec, &birth->uuid, err);
 }
 
 /* Whether a volume that is asked for can be made of what has these bytes and this filesystem. */
@@ -164,8 +171,8 @@ static int check_source(const struct backend_spec *spec, uint64_t bytes, const c
 	return 0;
 }
 
-static int clone_snapshot(struct pool *p, const struct backend_spec *spec, int fd,
-			  struct uuid *ret_uuid, struct err *err)
+static int clone_snapshot(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+			  struct err *err)
 {
 	struct pool_snapshot from;
 	int rc;
@@ -176,14 +183,14 @@ static int clone_snapshot(struct pool *p, const struct backend_spec *spec, int f
 	if (rc == 0)
 		rc = pool_claim_source(from.fd, "snapshot", err);
 	if (rc == 0)
-		rc = host_file_clone(from.fd, fd, err);
+		rc = host_file_clone(from.fd, birth->fd, err);
 	host_fd_close(from.fd);
-	*ret_uuid = from.record.uuid;
+	birth->uuid = from.record.uuid;
 	return rc;
 }
 
-static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
-			struct uuid *ret_uuid, struct err *err)
+static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			struct birth *birth, struct err *err)
 {
 	struct pool_volume from;
 	int64_t moment_ns;
@@ -193,142 +200,178 @@ static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_sp
 		return -1;
 	rc = check_source(spec, pool_content_bytes(&from), from.vol.fs, err);
 	if (rc == 0)
-		rc = pool_cut(ctx, &from, NULL, fd, &moment_ns, err);
+		rc = pool_cut(p, ctx, &from, NULL, birth->fd, &moment_ns, err);
 	host_fd_close(from.fd);
-	*ret_uuid = from.record.uuid;
+	birth->uuid = from.record.uuid;
 	return rc;
 }
 
-/* Blocks for what is a hole in the clone. */
-static int fill_holes(struct pool *p, const struct backend_spec *spec, int fd, struct err *err)
+/* Blocks for what is a hole in the clone, and room for the day on which what is not is written
+ * anew: that stays promised. */
+static int fill_holes(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+		      struct err *err)
 {
 	struct host_file file;
-	uint64_t bytes;
+	uint64_t shared, holes;
 	int rc;
 
-	if (host_file_look(fd, &file, err) < 0)
+	if (host_file_look(birth->fd, &file, err) < 0)
 		return -1;
-	bytes = file.allocated_bytes < spec->bytes ? spec->bytes - file.allocated_bytes : 0;
-	if (pool_promise(p, bytes, err) < 0)
+	shared = file.allocated_bytes < spec->bytes ? file.allocated_bytes : spec->bytes;
+	holes = spec->bytes - shared;
+	if (spec->no_reserve)
+		shared = 0;
+	if (pool_promise(p, holes + shared, err) < 0)
 		return -1;
-	rc = host_file_allocate(fd, spec->bytes, err);
-	pool_promise_end(p, bytes);
+	rc = host_file_allocate(birth->fd, spec->bytes, err);
+	if (rc == 0)
+		birth->shared_bytes = shared;
+	pool_promise_end(p, rc < 0 ? holes + shared : holes);
 	return rc;
 }
 
-static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int fd,
-			  struct uuid *ret_uuid, struct err *err)
+static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			  struct birth *birth, struct err *err)
 {
-	int rc = spec->source_kind == BACKEND_SOURCE_SNAPSHOT
-			 ? clone_snapshot(p, spec, fd, ret_uuid, err)
-			 : clone_volume(p, ctx, spec, fd, ret_uuid, err);
+	bool is_snapshot = spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
+	int rc = is_snapshot ? clone_snapshot(p, spec, birth, err)
+			     : clone_volume(p, ctx, spec, birth, err);
 
 	if (rc < 0)
-		return err_wrap(err, "%s '%s'",
-				spec->source_kind == BACKEND_SOURCE_SNAPSHOT ? "snapshot"
-									     : "volume",
-				spec->source);
-	return fill_holes(p, spec, fd, err);
+		return err_wrap(err, "%s '%s'", is_snapshot ? "snapshot" : "volume", spec->source);
+	return fill_holes(p, spec, birth, err);
 }
 
 /* Allocated, with its filesystem and its record. */
 static int make_filled(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-		       int *ret_fd, struct err *err)
+		       struct birth *birth, struct err *err)
 {
-	struct uuid uuid = { 0 };
-	autohostfd int fd = -1;
-	int rc;
+	int rc = host_file_make(p->dir_fd, &birth->fd, err);
 
-	if (host_file_make(p->dir_fd, &fd, err) < 0)
+	if (rc == 0)
+		rc = spec->source_kind == BACKEND_SOURCE_NONE
+			     ? make_empty(p, ctx, spec, birth, err)
+			     : make_of_source(p, ctx, spec, birth, err);
+	return rc < 0 ? -1 : write_record(p, birth->fd, spec, &birth->uuid, err);
+}
+
+/* 1 if the nameless file is what spec wants. */
+static int is_half_of(int fd, const struct backend_spec *spec, struct err *err)
+{
+	struct record record;
+	char text[RECORD_MAX];
+
+	if (host_file_get_attr(fd, record_attr(RECORD_VOLUME), text, sizeof(text), err) < 0 ||
+	    record_parse(RECORD_VOLUME, text, &record, err) < 0)
 		return -1;
-	rc = spec->source_kind == BACKEND_SOURCE_NONE
-		     ? make_empty(p, ctx, spec, fd, &uuid, err)
-		     : make_of_source(p, ctx, spec, fd, &uuid, err);
-	if (rc < 0 || write_record(p, fd, spec, &uuid, err) < 0)
+	return record.bytes == spec->bytes && record.allow_buffered == spec->allow_buffered &&
+	       record.no_reserve == spec->no_reserve && record.source_kind == spec->source_kind &&
+	       str_is_equal(record.source, str_or(spec->source, "")) &&
+	       str_is_equal(record.fs, spec->fs) && str_is_equal(record.name, spec->name);
+}
+
+/* Nothing was promised for what it shares while it lay there. */
+static int promise_shared(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			  struct birth *birth, struct err *err)
+{
+	uint64_t bytes;
+
+	if (spec->source_kind == BACKEND_SOURCE_NONE || spec->no_reserve)
+		return 0;
+	if (host_file_shared_bytes(ctx, birth->fd, &bytes, err) < 0 ||
+	    pool_promise(p, bytes, err) < 0)
 		return -1;
-	*ret_fd = fd;
-	fd = -1;
+	birth->shared_bytes = bytes;
 	return 0;
 }
 
 /* What an earlier call left, if it is what spec wants: 1. */
-static int take_half(struct pool *p, const struct backend_spec *spec, int *ret_fd, struct err *err)
+static int take_half(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		     struct birth *birth, struct err *err)
 {
 	autohostfd int fd = pool_half_take(p, spec->token);
-	struct record record;
-	char text[RECORD_MAX];
+	int rc = fd < 0 ? 0 : is_half_of(fd, spec, err);
 
-	if (fd < 0)
-		return 0;
-	if (host_file_get_attr(fd, record_attr(RECORD_VOLUME), text, sizeof(text), err) < 0 ||
-	    record_parse(RECORD_VOLUME, text, &record, err) < 0)
-		return -1;
-	if (record.bytes != spec->bytes || record.allow_buffered != spec->allow_buffered ||
-	    record.no_reserve != spec->no_reserve || record.source_kind != spec->source_kind ||
-	    !str_is_equal(record.source, str_or(spec->source, "")) ||
-	    !str_is_equal(record.fs, spec->fs) || !str_is_equal(record.name, spec->name))
-		return 0;
-	*ret_fd = fd;
+	if (rc <= 0)
+		return rc;
+	birth->fd = fd;
 	fd = -1;
-	return 1;
+	return promise_shared(p, ctx, spec, birth, err) < 0 ? -1 : 1;
 }
 
 /* A file whose writing out needs another call is kept for that. */
-static int write_gaps(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int *fd,
-		      struct err *err)
+static int write_gaps(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		      struct birth *birth, struct err *err)
 {
-	if (host_file_write_gaps(ctx, *fd, err) == 0)
+	if (host_file_write_gaps(ctx, birth->fd, err) == 0)
 		return 0;
 	if (err->code != ERR_DEADLINE_EXCEEDED && err->code != ERR_CANCELLED)
 		return -1;
-	pool_half_keep(p, spec->token, *fd);
-	*fd = -1;
+	pool_half_keep(p, spec->token, birth->fd);
+	birth->fd = -1;
 	err->code = err->code == ERR_CANCELLED ? ERR_CANCELLED : ERR_ABORTED;
 	return err_wrap(err, "allocation=written takes more than one call, the next goes on");
 }
 
 static int make_written(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-			int *ret_fd, struct err *err)
+			struct birth *birth, struct err *err)
 {
-	autohostfd int fd = -1;
-	int rc = take_half(p, spec, &fd, err);
+	int rc = take_half(p, ctx, spec, birth, err);
 
-	if (rc < 0 || (rc == 0 && make_filled(p, ctx, spec, &fd, err) < 0) ||
-	    write_gaps(p, ctx, spec, &fd, err) < 0)
-		return -1;
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	if (rc == 0)
+		rc = make_filled(p, ctx, spec, birth, err);
+	return rc < 0 ? -1 : write_gaps(p, ctx, spec, birth, err);
 }
 
 /* Everything up to the name. */
 static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-			 int *ret_fd, struct err *err)
+			 struct birth *birth, struct err *err)
 {
-	autohostfd int fd = -1;
 	int rc;
 
 	if (spec->is_written) {
 		if (pool_writer_begin(p, err) < 0)
 			return -1;
-		rc = make_written(p, ctx, spec, &fd, err);
+		rc = make_written(p, ctx, spec, birth, err);
 		pool_writer_end(p);
 	} else {
 		host_fd_close(pool_half_take(p, spec->token));
-		rc = make_filled(p, ctx, spec, &fd, err);
+		rc = make_filled(p, ctx, spec, birth, err);
 	}
-	if (rc < 0 || host_file_write_out(fd, err) < 0)
-		return -1;
-	*ret_fd = fd;
-	fd = -1;
+	return rc < 0 ? -1 : host_file_write_out(birth->fd, err);
+}
+
+/* Gives it its name, unless somebody was quicker. */
+static int name_it(struct pool *p, const struct backend_spec *spec, const struct birth *birth,
+		   struct err *err)
+{
+	if (host_file_link(birth->fd, p->dir_fd, spec->token, err) < 0)
+		return err->code == ERR_ALREADY_EXISTS ? 0 : -1;
+	pool_know(p, POOL_VOLUMES, spec->token,
+		  &(struct pool_entry){ .no_reserve = spec->no_reserve,
+					.is_stale = true,
+					.shared_bytes = birth->shared_bytes });
 	return 0;
+}
+
+static int bear(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, struct err *err)
+{
+	struct birth birth = { .fd = -1 };
+	int rc = make_nameless(p, ctx, spec, &birth, err);
+
+	if (rc == 0)
+		rc = ctx_check(ctx, err);
+	if (rc == 0)
+		rc = name_it(p, spec, &birth, err);
+	pool_promise_end(p, birth.shared_bytes);
+	host_fd_close(birth.fd);
+	return rc;
 }
 
 int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		struct backend_volume *ret_vol, struct err *err)
 {
 	struct pool *p = pool_from(b);
-	autohostfd int fd = -1;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
@@ -337,13 +380,5 @@ int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *s
 	if (err->code != ERR_NOT_FOUND)
 		return -1;
 	pool_halves_drop_old(p);
-	if (make_nameless(p, ctx, spec, &fd, err) < 0 || ctx_check(ctx, err) < 0)
-		return -1;
-	if (host_file_link(fd, p->dir_fd, spec->token, err) < 0) {
-		if (err->code != ERR_ALREADY_EXISTS)
-			return -1;
-	} else {
-		pool_know(p, POOL_VOLUMES, spec->token, true);
-	}
-	return take_existing(p, spec, ret_vol, err);
+	return bear(p, ctx, spec, err) < 0 ? -1 : take_existing(p, spec, ret_vol, err);
 }

@@ -2,7 +2,7 @@
 /*
  * The moment of a snapshot, and of a volume that is made of another one.
  *
- *   claim → count extents → write out, or freeze → FICLONE → thaw
+ *   claim → count extents → reserve → write out, or freeze → FICLONE → thaw
  *
  * FICLONE alone makes the moment: the filesystem below holds all writes to the file while it works,
  * so what it copies is what a power cut would have left at one instant, which the filesystem inside
@@ -63,21 +63,18 @@ static int check_extents(int fd, const struct backend_snapshot_options *how, str
 		       (unsigned long long)(n * EXTENT_US / 1000));
 }
 
-int pool_cut(struct ctx *ctx, const struct pool_volume *from,
-	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
-	     struct err *err)
+static int clone_still(struct ctx *ctx, const struct pool_volume *from, bool freeze, int to_fd,
+		       int64_t *ret_moment_ns, struct err *err)
 {
 	struct quiesce still;
 	int rc;
 
-	if (pool_claim_source(from->fd, "volume", err) < 0 ||
-	    check_extents(from->fd, how, err) < 0 ||
-	    quiesce_begin(ctx,
+	if (quiesce_begin(ctx,
 			  &(struct quiesce_what){
 				  .fd = from->fd,
 				  .file = from->file,
 				  .name = from->vol.token,
-				  .freeze = how && how->freeze,
+				  .freeze = freeze,
 			  },
 			  &still, err) < 0)
 		return -1;
@@ -87,4 +84,18 @@ int pool_cut(struct ctx *ctx, const struct pool_volume *from,
 		rc = host_file_clone(from->fd, to_fd, err);
 	}
 	return quiesce_end(&still, rc, err);
+}
+
+int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
+	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
+	     struct err *err)
+{
+	uint64_t n_raised;
+
+	if (pool_claim_source(from->fd, "volume", err) < 0 ||
+	    check_extents(from->fd, how, err) < 0 ||
+	    pool_reserve_begin(p, ctx, from, &n_raised, err) < 0 ||
+	    clone_still(ctx, from, how && how->freeze, to_fd, ret_moment_ns, err) < 0)
+		return -1;
+	return pool_reserve_end(p, from, to_fd, n_raised, err);
 }

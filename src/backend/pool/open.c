@@ -71,7 +71,7 @@ static void pool_close(struct backend *b)
 		pool_let_go(b);
 	pthread_mutex_destroy(&p->lock);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
-		map_free(p->seen[shelf].known);
+		pool_seen_done(&p->seen[shelf]);
 	free(p->base.pool_name);
 	free(p->dir);
 	free(p);
@@ -251,7 +251,10 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	    take_identity(p, &seen, err) < 0 || check_others(p, others, err) < 0)
 		return -1;
 	pool_sweep_work(p);
-	return pool_scan(p, err);
+	if (pool_scan(p, err) < 0)
+		return -1;
+	pool_reserve_measure(p);
+	return 0;
 }
 
 static int pool_open(struct ctx *ctx, const struct backend_config *config,

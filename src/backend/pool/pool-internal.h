@@ -12,12 +12,24 @@
 
 #define POOL_NOTE_ATTR "user.cleat.note"
 
-/* Where files of ours lie: volumes at the top of the pool, snapshots in .cleat/snapshots. */
-enum pool_shelf { POOL_VOLUMES, POOL_SNAPSHOTS, POOL_SHELVES };
+/* Where files of ours lie: snapshots in .cleat/snapshots, volumes at the top of the pool; in the
+ * order in which they are scanned, since what volumes may share depends on the snapshots. */
+enum pool_shelf { POOL_SNAPSHOTS, POOL_VOLUMES, POOL_SHELVES };
 
-/* What is known of a shelf; only counts are taken from it. */
+/* What is known of a file; only counts and the reserve are taken from it. */
+struct pool_entry {
+	bool is_damaged;
+	uint64_t number; /* how many had become known before */
+	/* of volumes: reserve.c */
+	bool no_reserve;
+	bool is_stale;         /* to be measured */
+	uint64_t shared_bytes; /* of its bytes others have no more than so many as well */
+	uint64_t n_raised;     /* how often that became more */
+	int64_t measured_ns;
+};
+
 struct pool_seen {
-	struct map *known; /* tokens; the value is known_whole or known_damaged of space.c */
+	struct map *known; /* token → struct pool_entry, owned */
 	uint64_t n_damaged;
 	int64_t changed_ns; /* mtime of the directory that this belongs to */
 };
@@ -48,6 +60,8 @@ struct pool {
 	struct pool_half halves[POOL_HALVES_MAX];
 	unsigned n_writers; /* creates that write out */
 	struct pool_seen seen[POOL_SHELVES];
+	uint64_t n_known;        /* that became known so far */
+	uint64_t reserved_bytes; /* the sum of the volumes' shared_bytes */
 };
 
 struct pool *pool_from(struct backend *b);
@@ -148,12 +162,37 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 /* Sets bytes aside for a create, or RESOURCE_EXHAUSTED with the figures. */
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err);
 void pool_promise_end(struct pool *p, uint64_t bytes);
-/* What a promise could still have. */
+/* What could be promised now; p->lock is taken if 0. */
+int pool_look_and_lock(struct pool *p, uint64_t *ret_available, struct err *err);
+/* The same, without the lock. */
 int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err);
-/* After we linked or unlinked something. */
-void pool_know(struct pool *p, enum pool_shelf shelf, const char *token, bool is_there);
+/* After we linked something (entry is copied) or unlinked it (NULL). */
+void pool_know(struct pool *p, enum pool_shelf shelf, const char *token,
+	       const struct pool_entry *entry);
+void pool_seen_done(struct pool_seen *seen);
 /* Reads the directories again; warns of what is damaged or foreign. */
 int pool_scan(struct pool *p, struct err *err);
+
+/* reserve.c */
+/*
+ * Around what makes blocks of the volume shared, which clone_fd has then: room to write all of them
+ * anew is set aside before, and what it really needs is known after. RESOURCE_EXHAUSTED, and then
+ * what was made is to be thrown away; the room is given back when it is found that it is not
+ * needed.
+ */
+int pool_reserve_begin(struct pool *p, struct ctx *ctx, const struct pool_volume *vol,
+		       uint64_t *ret_n_raised, struct err *err);
+int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
+		     struct err *err);
+/* Blocks went that may have been shared. */
+void pool_reserve_doubt(struct pool *p);
+/* Measures what is in doubt or old, for no longer than a scrape may take; or all, before something
+ * is refused. */
+void pool_reserve_look(struct pool *p);
+void pool_reserve_measure(struct pool *p);
+/* Under p->lock, when a scan of the volumes took the place of what was known before; an entry that
+ * is new has what its file has as shared_bytes. may_share: there is something to share with. */
+void pool_reserve_take_scan(struct pool *p, const struct map *before, bool may_share);
 
 /* create.c */
 int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
@@ -165,7 +204,7 @@ int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *s
 int pool_claim_source(int fd, const char *what, struct err *err);
 /* The volume's bytes, as they are at ret_moment_ns, into the new file to_fd, which shares its
  * blocks; how: NULL for a volume that is made of it. Errors as backend_ops.snapshot_create. */
-int pool_cut(struct ctx *ctx, const struct pool_volume *from,
+int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
 	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
 	     struct err *err);
 /* What one made of it has at least: its file, which is larger than the volume after a growth that

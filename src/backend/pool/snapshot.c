@@ -76,7 +76,7 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 		return err_wrap(err, "volume '%s'", spec->source);
 	rc = host_file_make(p->snapshot_fd, &fd, err);
 	if (rc == 0)
-		rc = pool_cut(ctx, &from, &spec->options, fd, &moment_ns, err);
+		rc = pool_cut(p, ctx, &from, &spec->options, fd, &moment_ns, err);
 	if (rc == 0)
 		rc = write_record(p, fd, spec, &from, moment_ns, err);
 	host_fd_close(from.fd);
@@ -106,7 +106,7 @@ int pool_snapshot_create(struct backend *b, struct ctx *ctx,
 		if (err->code != ERR_ALREADY_EXISTS)
 			return -1;
 	} else {
-		pool_know(p, POOL_SNAPSHOTS, spec->token, true);
+		pool_know(p, POOL_SNAPSHOTS, spec->token, &(struct pool_entry){ 0 });
 	}
 	return take_existing(p, spec, ret_snap, err);
 }

@@ -7,8 +7,8 @@
  * are added up in pending_bytes, so that a hundred creates at once cannot each be promised the last
  * gigabyte. A promise ends when the blocks are there: longer, and they would count twice while mkfs
  * runs. A figure that was asked before some promise ended may not know its blocks yet, so it is
- * asked again. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata, deletes and
- * copy-on-write of later snapshots working.
+ * asked again. The reserve (5 %, at least 1 GiB, at most a quarter) keeps metadata and deletes
+ * working. What volumes share and may overwrite is taken off as well (reserve.c).
  *
  * The sets of known tokens, which only counts are taken from, are read from the directories at open
  * and again whenever the mtime of one is not the one we left, so that a file that a person removed
@@ -16,16 +16,15 @@
  * time has seen them already; a scan that missed one leaves an older mtime behind and is followed
  * by another.
  */
+#include <stdlib.h>
+
 #include "backend/pool/pool-internal.h"
 
 #define LOG_ROOM "backend"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "volume/size.h"
-
-/* Values of pool_seen.known: only their addresses count. */
-static char known_whole;
-static char known_damaged;
 
 static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
 {
@@ -41,7 +40,7 @@ static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
 /* Under p->lock. */
 static uint64_t available_in(const struct pool *p, const struct host_fs *fs)
 {
-	uint64_t taken = reserve_of(p, fs->total_bytes) + p->pending_bytes;
+	uint64_t taken = reserve_of(p, fs->total_bytes) + p->pending_bytes + p->reserved_bytes;
 	uint64_t left = fs->free_bytes > taken ? fs->free_bytes - taken : 0;
 
 	return left - left % VOL_SIZE_UNIT;
@@ -99,35 +98,54 @@ static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err
 	return 0;
 }
 
-int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err)
+int pool_look_and_lock(struct pool *p, uint64_t *ret_available, struct err *err)
 {
 	struct host_fs fs;
 
 	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
-	*ret_bytes = available_in(p, &fs);
+	*ret_available = available_in(p, &fs);
+	return 0;
+}
+
+int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err)
+{
+	if (pool_look_and_lock(p, ret_bytes, err) < 0)
+		return -1;
 	pthread_mutex_unlock(&p->lock);
 	return 0;
+}
+
+/* 1, or 0 if it does not fit. */
+static int try_promise(struct pool *p, uint64_t bytes, uint64_t *ret_available, struct err *err)
+{
+	bool fits;
+
+	if (pool_look_and_lock(p, ret_available, err) < 0)
+		return -1;
+	fits = bytes <= *ret_available;
+	if (fits)
+		p->pending_bytes += bytes;
+	pthread_mutex_unlock(&p->lock);
+	return fits;
 }
 
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];
-	struct host_fs fs;
 	uint64_t available;
+	int rc = try_promise(p, bytes, &available, err);
 
-	if (look_and_lock(p, &fs, err) < 0)
-		return -1;
-	available = available_in(p, &fs);
-	if (bytes <= available)
-		p->pending_bytes += bytes;
-	pthread_mutex_unlock(&p->lock);
-	if (bytes <= available)
-		return 0;
+	if (rc == 0) {
+		pool_reserve_measure(p);
+		rc = try_promise(p, bytes, &available, err);
+	}
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
 	/* Without the numbers of the moment, by which Events of the same trouble would not be
 	 * counted together. */
 	log_debug("no room", log_str("pool", p->dir), log_u64("bytes", bytes),
-		  log_u64("free", fs.free_bytes), log_u64("available", available));
+		  log_u64("available", available));
 	num_format_quantity(bytes, text);
 	return err_set(err, ERR_RESOURCE_EXHAUSTED,
 		       "%s do not fit into what the pool at '%s' has free beside its reserve", text,
@@ -142,77 +160,146 @@ void pool_promise_end(struct pool *p, uint64_t bytes)
 	pthread_mutex_unlock(&p->lock);
 }
 
-void pool_know(struct pool *p, enum pool_shelf shelf, const char *token, bool is_there)
+/* Under p->lock. */
+static void forget(struct pool *p, enum pool_shelf shelf, const char *token)
 {
-	struct pool_seen *seen = &p->seen[shelf];
+	struct pool_entry *entry = map_take(p->seen[shelf].known, token);
+
+	if (!entry)
+		return;
+	p->reserved_bytes -= entry->shared_bytes;
+	p->seen[shelf].n_damaged -= entry->is_damaged;
+	free(entry);
+}
+
+void pool_know(struct pool *p, enum pool_shelf shelf, const char *token,
+	       const struct pool_entry *entry)
+{
+	struct pool_entry *known = NULL;
 	struct host_file dir;
 	struct err err;
 	bool is_current = host_file_look(pool_shelf_fd(p, shelf), &dir, &err) == 0;
 
+	if (entry) {
+		known = xmalloc(sizeof(*known));
+		*known = *entry;
+	}
 	pthread_mutex_lock(&p->lock);
-	if (is_there)
-		(void)map_put(seen->known, token, &known_whole);
-	else
-		(void)map_take(seen->known, token);
-	seen->changed_ns = is_current ? dir.changed_ns : 0;
+	forget(p, shelf, token);
+	if (known) {
+		known->number = ++p->n_known;
+		p->reserved_bytes += known->shared_bytes;
+		(void)map_put(p->seen[shelf].known, token, known);
+	}
+	p->seen[shelf].changed_ns = is_current ? dir.changed_ns : 0;
 	pthread_mutex_unlock(&p->lock);
+}
+
+static void free_entries(struct map *known)
+{
+	const char *token;
+	void *entry;
+
+	for (size_t it = 0; map_next(known, &it, &token, &entry);)
+		free(entry);
+	map_free(known);
+}
+
+void pool_seen_done(struct pool_seen *seen)
+{
+	free_entries(seen->known);
 }
 
 struct scan {
 	enum pool_shelf shelf;
 	struct map *known;
+	uint64_t n_known; /* when it began */
 	uint64_t n_damaged;
 	uint64_t n_foreign;
+	bool has_clones;
 };
 
-static int look_at_name(struct pool *p, const struct scan *scan, const char *name,
-			enum pool_file *ret_kind, char damage[96], struct err *err)
+static void warn_damaged(const struct pool *p, const struct scan *scan, const char *name,
+			 const char *damage)
 {
-	struct pool_snapshot snapshot;
-	struct pool_volume volume;
+	log_warn(scan->shelf == POOL_VOLUMES ? "damaged volume: listed, not served, not deleted"
+					     : "damaged snapshot: listed, not served, not deleted",
+		 log_str("pool", p->base.pool_name), log_str("dir", p->dir), log_str("token", name),
+		 log_str("damage", damage));
+}
 
-	if (scan->shelf == POOL_VOLUMES) {
-		if (pool_find(p, name, true, &volume, err) < 0)
-			return -1;
-		host_fd_close(volume.fd);
-		*ret_kind = volume.kind;
-		memcpy(damage, volume.vol.damage, sizeof(volume.vol.damage));
-		return 0;
+static void note(const struct pool *p, struct scan *scan, const char *name, enum pool_file kind,
+		 const char *damage, const struct pool_entry *entry)
+{
+	struct pool_entry *known;
+
+	if (kind == POOL_FILE_FOREIGN) {
+		scan->n_foreign++;
+		return;
 	}
-	if (pool_find_snapshot(p, name, true, &snapshot, err) < 0)
+	known = xmalloc(sizeof(*known));
+	*known = *entry;
+	known->is_damaged = kind == POOL_FILE_DAMAGED;
+	(void)map_put(scan->known, name, known);
+	scan->n_damaged += known->is_damaged;
+	if (known->is_damaged)
+		warn_damaged(p, scan, name, damage);
+}
+
+static int scan_volume(struct pool *p, const char *name, struct scan *scan, struct err *err)
+{
+	struct pool_volume found;
+	struct pool_entry entry = { 0 };
+
+	if (pool_find(p, name, true, &found, err) < 0)
 		return -1;
-	host_fd_close(snapshot.fd);
-	*ret_kind = snapshot.kind;
-	memcpy(damage, snapshot.snap.damage, sizeof(snapshot.snap.damage));
+	host_fd_close(found.fd);
+	entry.no_reserve = found.record.no_reserve;
+	entry.shared_bytes = found.file.allocated_bytes < found.file.bytes
+				     ? found.file.allocated_bytes
+				     : found.file.bytes;
+	scan->has_clones = scan->has_clones || found.record.source_kind != BACKEND_SOURCE_NONE;
+	note(p, scan, name, found.kind, found.vol.damage, &entry);
+	return 0;
+}
+
+static int scan_snapshot(struct pool *p, const char *name, struct scan *scan, struct err *err)
+{
+	struct pool_snapshot found;
+
+	if (pool_find_snapshot(p, name, true, &found, err) < 0)
+		return -1;
+	host_fd_close(found.fd);
+	note(p, scan, name, found.kind, found.snap.damage, &(struct pool_entry){ 0 });
 	return 0;
 }
 
 /* What one name of the directory is: counted, and warned of if it is damaged. */
 static int scan_name(struct pool *p, const char *name, struct scan *scan, struct err *err)
 {
-	enum pool_file kind;
-	char damage[96];
+	int rc = scan->shelf == POOL_VOLUMES ? scan_volume(p, name, scan, err)
+					     : scan_snapshot(p, name, scan, err);
 
-	if (look_at_name(p, scan, name, &kind, damage, err) < 0)
-		return err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION ? 0 : -1;
-	switch (kind) {
-	case POOL_FILE_WHOLE:
-		(void)map_put(scan->known, name, &known_whole);
-		break;
-	case POOL_FILE_DAMAGED:
-		(void)map_put(scan->known, name, &known_damaged);
-		scan->n_damaged++;
-		log_warn(scan->shelf == POOL_VOLUMES
-				 ? "damaged volume: listed, not served, not deleted"
-				 : "damaged snapshot: listed, not served, not deleted",
-			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
-			 log_str("token", name), log_str("damage", damage));
-		break;
-	case POOL_FILE_FOREIGN:
-		scan->n_foreign++;
-		break;
+	return rc == 0 || err->code == ERR_NOT_FOUND || err->code == ERR_FAILED_PRECONDITION ? 0
+											     : -1;
+}
+
+/* What became known while the directory was read, and may not have been in it, stays. */
+static void keep_young(const struct pool_seen *seen, const struct scan *scan)
+{
+	const char *token;
+	void *value;
+
+	for (size_t it = 0; map_next(seen->known, &it, &token, &value);) {
+		const struct pool_entry *entry = value;
+
+		if (entry->number > scan->n_known && !map_find(scan->known, token)) {
+			struct pool_entry *kept = xmalloc(sizeof(*kept));
+
+			*kept = *entry;
+			(void)map_put(scan->known, token, kept);
+		}
 	}
-	return 0;
 }
 
 static void take_scan(struct pool *p, const struct scan *scan, int64_t changed_ns)
@@ -221,10 +308,14 @@ static void take_scan(struct pool *p, const struct scan *scan, int64_t changed_n
 	struct map *old;
 
 	pthread_mutex_lock(&p->lock);
+	keep_young(seen, scan);
 	old = seen->known;
 	*seen = (struct pool_seen){ scan->known, scan->n_damaged, changed_ns };
+	if (scan->shelf == POOL_VOLUMES)
+		pool_reserve_take_scan(
+			p, old, scan->has_clones || map_count(p->seen[POOL_SNAPSHOTS].known) > 0);
 	pthread_mutex_unlock(&p->lock);
-	map_free(old);
+	free_entries(old);
 }
 
 static int scan_shelf(struct pool *p, enum pool_shelf shelf, struct err *err)
@@ -234,6 +325,9 @@ static int scan_shelf(struct pool *p, enum pool_shelf shelf, struct err *err)
 	struct host_file dir;
 	int rc = 0;
 
+	pthread_mutex_lock(&p->lock);
+	scan.n_known = p->n_known;
+	pthread_mutex_unlock(&p->lock);
 	if (host_file_look(pool_shelf_fd(p, shelf), &dir, err) < 0 ||
 	    pool_names_read(p, shelf, "", &names, err) < 0)
 		return -1;
@@ -243,7 +337,7 @@ static int scan_shelf(struct pool *p, enum pool_shelf shelf, struct err *err)
 	scan.n_foreign += names.n_other;
 	pool_names_done(&names);
 	if (rc < 0) {
-		map_free(scan.known);
+		free_entries(scan.known);
 		return -1;
 	}
 	if (scan.n_foreign)
@@ -300,13 +394,17 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 		ret_info->is_dead = err->code != ERR_RESOURCE_EXHAUSTED;
 		return fail_gone(p, err);
 	}
-	if (scan_changed(p, err) < 0 || look_and_lock(p, &fs, err) < 0)
+	if (scan_changed(p, err) < 0)
+		return -1;
+	pool_reserve_look(p);
+	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
 	*ret_info = (struct backend_info){
 		.name = b->pool_name,
 		.identity = b->identity,
 		.total_bytes = fs.total_bytes,
 		.available_bytes = available_in(p, &fs),
+		.reserved_bytes = p->reserved_bytes,
 		.n_volumes = n_whole(&p->seen[POOL_VOLUMES]),
 		.n_damaged = p->seen[POOL_VOLUMES].n_damaged,
 		.n_snapshots = n_whole(&p->seen[POOL_SNAPSHOTS]),

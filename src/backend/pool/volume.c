@@ -101,12 +101,15 @@ static int free_blocks(struct pool *p, const char *token, int fd, struct err *er
 int pool_unlink(struct pool *p, enum pool_shelf shelf, const char *token, int fd, struct err *err)
 {
 	int dir_fd = pool_shelf_fd(p, shelf);
+	int rc;
 
 	if (claim_alone(fd, err) < 0 || host_file_unlink(dir_fd, token, err) < 0 ||
 	    host_dir_sync(dir_fd, err) < 0)
 		return -1;
-	pool_know(p, shelf, token, false);
-	return free_blocks(p, token, fd, err);
+	pool_know(p, shelf, token, NULL);
+	rc = free_blocks(p, token, fd, err);
+	pool_reserve_doubt(p);
+	return rc;
 }
 
 static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
