@@ -124,7 +124,8 @@ struct backend_snapshot_options {
 	/* Sharing the blocks of a file with more extents than this stops its writers for long
 	 * (11 us each); 0: no limit. */
 	uint64_t max_extents;
-	/* Above the limit: a copy, in the background, instead of a refusal. */
+	/* Above the limit: a copy instead of a refusal, if the volume is not in use or frozen
+	 * (freeze), and small enough to be kept still for so long. */
 	bool copy_above;
 	const struct secrets *secrets;
 	struct backend_owner owner; /* of the snapshot: claim_… are the VolumeSnapshot's */

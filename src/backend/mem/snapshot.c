@@ -47,7 +47,9 @@ static int copy(struct ctx *ctx, int from_fd, int to_fd, uint64_t bytes, struct 
 static int copy_volume(struct ctx *ctx, const struct mem_volume *v, int to_fd,
 		       int64_t *ret_moment_ns, struct err *err)
 {
-	struct quiesce_what what = { .fd = -1, .name = v->file_name, .hold = true };
+	struct quiesce_what what = {
+		.fd = -1, .name = v->file_name, .fs = v->vol.fs, .hold = true
+	};
 	struct quiesce still;
 	int rc;
 

@@ -2,7 +2,7 @@
 /*
  * The moment of a snapshot, and of a volume that is made of another one.
  *
- *   claim → count extents → reserve → write out, or freeze → FICLONE → thaw
+ *   count extents → claim → reserve → write out, or freeze → FICLONE → thaw
  *
  * FICLONE alone makes the moment: the filesystem below holds all writes to the file while it works,
  * so what it copies is what a power cut would have left at one instant, which the filesystem inside
@@ -45,21 +45,22 @@ uint64_t pool_content_bytes(const struct pool_volume *from)
 	return bytes > from->vol.bytes ? bytes : from->vol.bytes;
 }
 
-static int check_extents(int fd, const struct backend_snapshot_options *how, struct err *err)
+/* 1: there are more than may be shared; ret_n: how many. */
+static int has_too_many(int fd, const struct backend_snapshot_options *how, uint64_t *ret_n,
+			struct err *err)
 {
-	uint64_t n;
-
 	if (!how || !how->max_extents)
 		return 0;
-	if (host_file_count_extents(fd, &n, err) < 0)
-		return -1;
-	if (n <= how->max_extents)
-		return 0;
+	return host_file_count_extents(fd, ret_n, err) < 0 ? -1 : *ret_n > how->max_extents;
+}
+
+static int refuse(uint64_t n, uint64_t max, struct err *err)
+{
 	return err_set(err, ERR_FAILED_PRECONDITION,
 		       "the volume's file has %llu extents, more than the %llu that the snapshot "
 		       "class allows; sharing them would stop all writes to it for about %llu ms. "
-		       "Allow more in the class, or copy the data into a new volume",
-		       (unsigned long long)n, (unsigned long long)how->max_extents,
+		       "Allow more in the class, or a copy, or copy the data into a new volume",
+		       (unsigned long long)n, (unsigned long long)max,
 		       (unsigned long long)(n * EXTENT_US / 1000));
 }
 
@@ -74,6 +75,7 @@ static int clone_still(struct ctx *ctx, const struct pool_volume *from, bool fre
 				  .fd = from->fd,
 				  .file = from->file,
 				  .name = from->vol.token,
+				  .fs = from->vol.fs,
 				  .freeze = freeze,
 			  },
 			  &still, err) < 0)
@@ -86,16 +88,30 @@ static int clone_still(struct ctx *ctx, const struct pool_volume *from, bool fre
 	return quiesce_end(&still, rc, err);
 }
 
-int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
-	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
-	     struct err *err)
+static int share(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
+		 int to_fd, int64_t *ret_moment_ns, struct err *err)
 {
 	uint64_t n_raised;
 
 	if (pool_claim_source(from->fd, "volume", err) < 0 ||
-	    check_extents(from->fd, how, err) < 0 ||
 	    pool_reserve_begin(p, ctx, from, &n_raised, err) < 0 ||
-	    clone_still(ctx, from, how && how->freeze, to_fd, ret_moment_ns, err) < 0)
+	    clone_still(ctx, from, freeze, to_fd, ret_moment_ns, err) < 0)
 		return -1;
 	return pool_reserve_end(p, from, to_fd, n_raised, err);
+}
+
+int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
+	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
+	     struct err *err)
+{
+	bool freeze = how && how->freeze;
+	uint64_t n;
+	int rc = has_too_many(from->fd, how, &n, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return share(p, ctx, from, freeze, to_fd, ret_moment_ns, err);
+	return how->copy_above ? pool_copy(p, ctx, from, freeze, to_fd, ret_moment_ns, err)
+			       : refuse(n, how->max_extents, err);
 }

@@ -211,6 +211,10 @@ int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
  * was killed, and then the filesystem inside may be, too. */
 uint64_t pool_content_bytes(const struct pool_volume *from);
 
+/* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
+int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
+	      int to_fd, int64_t *ret_moment_ns, struct err *err);
+
 /* snapshot.c */
 int pool_snapshot_create(struct backend *b, struct ctx *ctx,
 			 const struct backend_snapshot_spec *spec,

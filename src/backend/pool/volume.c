@@ -210,7 +210,8 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 		return -1;
 	rc = host_file_claim(found.fd, false, err); /* check.c */
 	if (rc < 0 && err->code == ERR_ABORTED)
-		(void)err_set(err, ERR_ABORTED, "it is being checked (cleat ctl volume check)");
+		(void)err_set(err, ERR_ABORTED,
+			      "it is being checked (cleat ctl volume check) or copied");
 	rc = rc < 0 ? rc
 		    : filedev_attach(&p->holds, ctx,
 				     &(struct filedev_attach){

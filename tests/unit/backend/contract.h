@@ -4,10 +4,14 @@
 
 #include "backend/registry.h"
 
+#include <stdbool.h>
+
 /* Where the contract test runs: contract_fake.c (the fake host) or contract_real.c (this machine,
  * as root). */
 int contract_setup(void); /* exit code for main: 0, or 77 with the reason printed */
 void contract_teardown(void);
+/* Whether this process was started as a guard (host/freeze.h), and has been one. */
+bool contract_was_guard(int argc, char **argv);
 
 /* Opens a fresh backend of this kind with about 1.2 GiB of room. */
 void contract_open(const char *kind, struct registry **ret_registry);

@@ -18,6 +18,7 @@
 #include "base/num.h"
 #include "base/path.h"
 #include "check.h"
+#include "host/freeze.h"
 #include "host/fs.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
@@ -76,6 +77,14 @@ void contract_teardown(void)
 	(void)rmdir(mount_dir);
 	(void)rmdir(pool_dir);
 	(void)rmdir(base_dir);
+}
+
+bool contract_was_guard(int argc, char **argv)
+{
+	if (argc != 2 || strcmp(argv[1], HOST_FREEZE_GUARD) != 0)
+		return false;
+	(void)host_freeze_guard();
+	return true;
 }
 
 void contract_open(const char *kind, struct registry **ret_registry)

@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "check.h"
 #include "contract.h"
+#include "host/extent.h"
 #include "host/fs.h"
 #include "host/mount.h"
 #include "host/repair.h"
@@ -20,6 +21,7 @@
 #include <linux/fs.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -265,6 +267,91 @@ TEST(data_is_there_after_a_restart)
 	teardown(&e);
 }
 
+static int take(struct env *e, const char *name, bool copy_above)
+{
+	const struct backend_snapshot_spec spec = {
+		.name = name,
+		.token = name,
+		.source = "v",
+		.options = { .max_extents = 1000, .copy_above = copy_above },
+	};
+	struct backend_snapshot snap;
+
+	return backend_snapshot_create(e->b, &e->ctx, &spec, &snap, &e->err);
+}
+
+/* Every other block of a file whose space was allocated and not written: each write makes two more
+ * extents. */
+static void fragment(struct env *e, const char *name)
+{
+	const struct backend_attach_options opts = { .hold = true };
+	struct backend_device dev;
+	char *block;
+	int fd;
+
+	ASSERT_OK(backend_attach(e->b, &e->ctx, name, &opts, &dev, &e->err), &e->err);
+	fd = open(dev.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_TRUE(fd >= 0);
+	ASSERT_EQ(posix_memalign((void **)&block, 4096, 4096), 0);
+	for (int i = 0; i < 1000; i++) {
+		memset(block, 'a' + i % 26, 4096);
+		ASSERT_EQ(pwrite(fd, block, 4096, (off_t)i * 8192), 4096);
+	}
+	free(block);
+	host_fd_close(fd);
+	ASSERT_OK(backend_detach(e->b, &e->ctx, name, &e->err), &e->err);
+}
+
+static void assert_same(const char *name, const char *other_name)
+{
+	char a[4096], b[4096];
+	int fd = open_volume_file(name);
+	int other = open_volume_file(other_name);
+
+	for (off_t at = 0; at < (off_t)(16 * MIB); at += (off_t)sizeof(a)) {
+		ASSERT_EQ(pread(fd, a, sizeof(a), at), (ssize_t)sizeof(a));
+		ASSERT_EQ(pread(other, b, sizeof(b), at), (ssize_t)sizeof(b));
+		ASSERT_EQ(memcmp(a, b, sizeof(a)), 0);
+	}
+	host_fd_close(fd);
+	host_fd_close(other);
+}
+
+static uint64_t shared_bytes(struct env *e, const char *name)
+{
+	int fd = open_volume_file(name);
+	uint64_t bytes;
+
+	ASSERT_OK(host_file_shared_bytes(&e->ctx, fd, &bytes, &e->err), &e->err);
+	host_fd_close(fd);
+	return bytes;
+}
+
+TEST(a_fragmented_volume_is_refused_or_copied)
+{
+	const struct backend_spec spec = { .name = "c",
+					   .token = "c",
+					   .bytes = 16 * MIB,
+					   .fs = "",
+					   .source_kind = BACKEND_SOURCE_SNAPSHOT,
+					   .source = "copy" };
+	struct backend_volume vol;
+	struct env e;
+
+	setup(&e);
+	create(&e, "v", 16 * MIB, "");
+	fragment(&e, "v");
+	ASSERT_ERR(take(&e, "s", false), &e.err, ERR_FAILED_PRECONDITION,
+		   "extents, more than the 1000");
+	ASSERT_OK(take(&e, "copy", true), &e.err);
+	ASSERT_EQ(shared_bytes(&e, "v"), 0);
+	assert_same("v", ".cleat/snapshots/copy");
+	ASSERT_OK(backend_create(e.b, &e.ctx, &spec, &vol, &e.err), &e.err);
+	assert_same("v", "c");
+	ASSERT_TRUE(allocated("c") >= 16 * MIB);
+	teardown(&e);
+}
+
 struct worker {
 	pthread_t thread;
 	struct backend *b;
@@ -349,6 +436,7 @@ int main(void)
 		UNIT(a_device_does_not_inherit_that_the_last_one_was_read_only),
 		UNIT(each_ext4_has_its_own_uuid),
 		UNIT(data_is_there_after_a_restart),
+		UNIT(a_fragmented_volume_is_refused_or_copied),
 		UNIT(many_threads_do_not_disturb_one_another),
 	};
 	int rc = contract_setup();

@@ -11,7 +11,9 @@
 #include "check.h"
 #include "fake/host.h"
 #include "fake/host_extent.h"
+#include "fake/host_freeze.h"
 #include "host/fs.h"
+#include "host/mount.h"
 
 struct env {
 	struct registry *r;
@@ -32,11 +34,16 @@ static void start(struct env *e)
 	e->b = registry_at(e->r, 0);
 }
 
-static void setup(struct env *e)
+static void setup_with(struct env *e, uint64_t pool_bytes)
 {
-	fake_host_reset(GIB);
+	fake_host_reset(pool_bytes);
 	ctx_init(&e->ctx, 0);
 	start(e);
+}
+
+static void setup(struct env *e)
+{
+	setup_with(e, GIB);
 }
 
 static void teardown(struct env *e)
@@ -346,6 +353,188 @@ TEST(a_snapshot_is_as_large_as_the_file)
 	teardown(&e);
 }
 
+static int take_frozen(struct env *e)
+{
+	const struct backend_snapshot_spec spec = {
+		.name = "s", .token = "s", .source = "v", .options = { .freeze = true }
+	};
+
+	return backend_snapshot_create(e->b, &e->ctx, &spec, &e->snap, &e->err);
+}
+
+static void mount_ext4(struct env *e)
+{
+	const struct host_mount_options opts = { .fs = "ext4" };
+	struct backend_device dev;
+
+	fake_host_add_dir("/mnt");
+	ASSERT_OK(make(e,
+		       &(struct backend_spec){
+			       .name = "v", .token = "v", .bytes = 64 * MIB, .fs = "ext4" }),
+		  &e->err);
+	ASSERT_OK(backend_attach(e->b, &e->ctx, "v", &(struct backend_attach_options){ 0 }, &dev,
+				 &e->err),
+		  &e->err);
+	ASSERT_OK(host_mount_device(&e->ctx, dev.path, "/mnt", &opts, &e->err), &e->err);
+	ASSERT_OK(backend_settle(e->b, &e->ctx, "v", "/mnt", &e->err), &e->err);
+}
+
+static void umount_ext4(struct env *e)
+{
+	ASSERT_OK(host_mount_umount(&e->ctx, "/mnt", &e->err), &e->err);
+}
+
+TEST(leaves_nothing_frozen_and_nothing_half_made_whatever_fails)
+{
+	bool is_reached = true;
+
+	for (unsigned n = 1; is_reached; n++) {
+		struct env e;
+		int rc;
+
+		setup(&e);
+		mount_ext4(&e);
+		fake_host_fail_at(n);
+		rc = take_frozen(&e);
+		is_reached = fake_host_failed();
+		ASSERT_TRUE(is_reached || rc == 0);
+		fake_host_fail_at(0);
+		ASSERT_EQ(fake_host_n_frozen(), 0);
+		ASSERT_EQ(fake_host_n_nameless(), 0);
+		ASSERT_OK(take_frozen(&e), &e.err);
+		ASSERT_EQ(fake_host_n_frozen(), 0);
+		umount_ext4(&e);
+		teardown(&e);
+	}
+}
+
+static int take_copy(struct env *e, bool freeze)
+{
+	const struct backend_snapshot_spec spec = {
+		.name = "s",
+		.token = "s",
+		.source = "v",
+		.options = { .freeze = freeze, .max_extents = 20000, .copy_above = true },
+	};
+
+	return backend_snapshot_create(e->b, &e->ctx, &spec, &e->snap, &e->err);
+}
+
+static void create_fragmented(struct env *e)
+{
+	ASSERT_OK(create(e, "v"), &e->err);
+	fake_host_write("v", MIB, 2 * MIB);
+	fake_host_write("v", 10 * MIB, MIB);
+	fake_host_set_n_extents("v", 20001);
+}
+
+TEST(copies_what_has_too_many_extents)
+{
+	uint64_t before;
+	struct env e;
+
+	setup(&e);
+	create_fragmented(&e);
+	before = fake_host_used_bytes();
+	ASSERT_OK(take_copy(&e, false), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_EQ(fake_host_used_bytes(), before + 3 * MIB);
+	ASSERT_EQ(info(&e).reserved_bytes, 0);
+	ASSERT_OK(create_of(&e, "c", BACKEND_SOURCE_SNAPSHOT, "s"), &e.err);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(info(&e).reserved_bytes, 3 * MIB); /* of the clone */
+	teardown(&e);
+}
+
+TEST(leaves_nothing_of_a_copy_that_failed)
+{
+	bool is_reached = true;
+
+	for (unsigned n = 1; is_reached; n++) {
+		uint64_t before;
+		struct env e;
+		int rc;
+
+		setup(&e);
+		create_fragmented(&e);
+		before = info(&e).available_bytes;
+		fake_host_fail_at(n);
+		rc = take_copy(&e, false);
+		is_reached = fake_host_failed();
+		ASSERT_TRUE(is_reached || rc == 0);
+		fake_host_fail_at(0);
+		ASSERT_EQ(fake_host_n_nameless(), 0);
+		if (find(&e, "s") < 0)
+			ASSERT_EQ(info(&e).available_bytes, before);
+		ASSERT_OK(take_copy(&e, false), &e.err);
+		ASSERT_EQ(info(&e).available_bytes, before - 3 * MIB);
+		teardown(&e);
+	}
+}
+
+TEST(copies_only_what_is_kept_still)
+{
+	const struct backend_attach_options opts = { .hold = true };
+	struct backend_device dev;
+	struct env e;
+	int fd;
+
+	setup(&e);
+	create_fragmented(&e);
+	ASSERT_OK(backend_attach(e.b, &e.ctx, "v", &opts, &dev, &e.err), &e.err);
+	ASSERT_ERR(take_copy(&e, false), &e.err, ERR_FAILED_PRECONDITION, dev.path);
+	ASSERT_ERR(take_copy(&e, true), &e.err, ERR_FAILED_PRECONDITION, "nothing can hold it");
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	fd = open_file("/pool", "v");
+	ASSERT_OK(host_file_claim(fd, false, &e.err), &e.err); /* as who attaches it has */
+	ASSERT_ERR(take_copy(&e, false), &e.err, ERR_ABORTED, "being attached");
+	host_fd_close(fd);
+	ASSERT_OK(take_copy(&e, false), &e.err);
+	teardown(&e);
+	setup(&e);
+	mount_ext4(&e);
+	fake_host_set_n_extents("v", 20001);
+	ASSERT_ERR(take_copy(&e, false), &e.err, ERR_FAILED_PRECONDITION, "freezes it");
+	ASSERT_OK(take_copy(&e, true), &e.err);
+	ASSERT_EQ(fake_host_n_frozen(), 0);
+	umount_ext4(&e);
+	teardown(&e);
+}
+
+TEST(copies_nothing_that_takes_too_long)
+{
+	struct env e;
+
+	setup_with(&e, 20 * GIB);
+	ASSERT_OK(make(&e,
+		       &(struct backend_spec){
+			       .name = "v", .token = "v", .bytes = 8 * GIB, .fs = "" }),
+		  &e.err);
+	fake_host_write("v", 0, 7 * GIB);
+	fake_host_set_n_extents("v", 20001);
+	ASSERT_ERR(take_copy(&e, false), &e.err, ERR_FAILED_PRECONDITION,
+		   "to copy 7Gi takes about 36 s, more than the 30 s");
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	fake_host_punch("v", 0, 6 * GIB);
+	ASSERT_OK(take_copy(&e, false), &e.err);
+	teardown(&e);
+}
+
+TEST(a_filesystem_that_cannot_be_frozen_is_named)
+{
+	struct env e;
+
+	setup(&e);
+	mount_ext4(&e);
+	fake_host_leave_frozen("/mnt");
+	ASSERT_ERR(take_frozen(&e), &e.err, ERR_ABORTED, "'/mnt' cannot be frozen");
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	fake_host_thaw_all();
+	ASSERT_OK(take(&e, "t", 0), &e.err);
+	umount_ext4(&e);
+	teardown(&e);
+}
+
 RUN_TESTS(UNIT(finds_its_snapshots_after_a_restart),
 	  UNIT(leaves_foreign_files_among_snapshots_alone),
 	  UNIT(shows_damaged_snapshots_and_neither_serves_nor_deletes_them),
@@ -353,4 +542,8 @@ RUN_TESTS(UNIT(finds_its_snapshots_after_a_restart),
 	  UNIT(what_is_being_read_is_not_removed),
 	  UNIT(refuses_a_file_of_more_extents_than_the_class_allows),
 	  UNIT(what_is_made_of_a_snapshot_is_thick), UNIT(keeps_the_uuid_of_the_filesystem_inside),
-	  UNIT(a_snapshot_is_as_large_as_the_file))
+	  UNIT(a_snapshot_is_as_large_as_the_file),
+	  UNIT(leaves_nothing_frozen_and_nothing_half_made_whatever_fails),
+	  UNIT(a_filesystem_that_cannot_be_frozen_is_named), UNIT(copies_what_has_too_many_extents),
+	  UNIT(leaves_nothing_of_a_copy_that_failed), UNIT(copies_only_what_is_kept_still),
+	  UNIT(copies_nothing_that_takes_too_long))

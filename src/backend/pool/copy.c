@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A snapshot that is a copy, for a file of too many extents to be shared.
+ *
+ *   claim → room → freeze → copy → thaw
+ *
+ * Sharing would stop the volume's writers for seconds, and leave the volume in as many pieces; the
+ * copy shares nothing, and has as many extents as the volume has runs of data. But nothing may be
+ * written while it is made: a volume that is not attached is claimed alone, so that it cannot be
+ * attached, and one that is mounted is frozen, if the class wants that. So it has to be over soon:
+ * what would take too long is refused before it is begun. It has no name until it is whole, and
+ * nothing is left of one that was not finished.
+ */
+#include "backend/pool/pool-internal.h"
+#include "backend/quiesce.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "host/extent.h"
+
+#define BYTES_PER_S (200 * MIB) /* what a slow disk can do; measured here: 340 to 800 */
+#define STILL_S 30              /* how long a volume may be kept from being attached */
+#define FROZEN_S 5              /* how long its writers may wait */
+#define PIECE_BYTES (64 * MIB)
+
+static int add_written(void *arg, const struct host_extent *extent)
+{
+	*(uint64_t *)arg += extent->is_unwritten ? 0 : extent->bytes;
+	return 0;
+}
+
+static int check_time(const struct ctx *ctx, uint64_t bytes, uint64_t limit_s, struct err *err)
+{
+	char text[NUM_QUANTITY_MAX];
+	uint64_t seconds = bytes / BYTES_PER_S + 1;
+
+	if (ctx_remaining_ns(ctx) / NS_PER_S < (int64_t)limit_s)
+		limit_s = (uint64_t)(ctx_remaining_ns(ctx) / NS_PER_S);
+	if (seconds <= limit_s)
+		return 0;
+	num_format_quantity(bytes, text);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "it has too many extents to be shared, and to copy %s takes about %llu s, "
+		       "more than the %llu s that it may be kept still; allow more extents in the "
+		       "snapshot class, or copy the data into a new volume",
+		       text, (unsigned long long)seconds, (unsigned long long)limit_s);
+}
+
+/* Nobody else writes to it from now on; is_attached: but for its mount, which is frozen later. */
+static int claim(const struct pool_volume *from, bool is_attached, struct err *err)
+{
+	if (!is_attached && host_file_claim(from->fd, true, err) < 0)
+		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
+							  "the volume is being attached, checked, "
+							  "or read by another "
+							  "call")
+						: -1;
+	return is_attached ? pool_claim_source(from->fd, "volume", err) : 0;
+}
+
+static int copy_all(struct ctx *ctx, const struct pool_volume *from, int to_fd, struct err *err)
+{
+	uint64_t at = 0;
+
+	while (at < from->file.bytes) {
+		if (host_file_copy_data(ctx, from->fd, to_fd, at, PIECE_BYTES, &at, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int copy_still(struct ctx *ctx, const struct pool_volume *from, int to_fd,
+		      int64_t *ret_moment_ns, struct err *err)
+{
+	const struct quiesce_what what = {
+		.fd = from->fd,
+		.file = from->file,
+		.name = from->vol.token,
+		.fs = from->vol.fs,
+		.hold = true,
+	};
+	struct quiesce still;
+
+	if (quiesce_begin(ctx, &what, &still, err) < 0)
+		return -1;
+	*ret_moment_ns = clock_wall_ns();
+	return quiesce_end(&still, copy_all(ctx, from, to_fd, err), err);
+}
+
+int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
+	      int to_fd, int64_t *ret_moment_ns, struct err *err)
+{
+	struct backend_device dev;
+	uint64_t bytes = 0;
+	int rc = filedev_find(FILEDEV_MAIN, from->fd, &from->file, from->vol.token, &dev, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc > 0 && !freeze)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"it has too many extents to be shared, and cannot be copied while it "
+			"is attached as '%s' and nothing freezes it; allow more extents or "
+			"freezing in the snapshot class, or take it down first",
+			dev.path);
+	if (host_file_each_extent(ctx, from->fd, 0, add_written, &bytes, err) < 0 ||
+	    check_time(ctx, bytes, rc > 0 ? FROZEN_S : STILL_S, err) < 0 ||
+	    claim(from, rc > 0, err) < 0 || pool_promise(p, bytes, err) < 0)
+		return -1;
+	rc = copy_still(ctx, from, to_fd, ret_moment_ns, err);
+	pool_promise_end(p, bytes);
+	return rc;
+}
