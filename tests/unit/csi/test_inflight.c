@@ -26,6 +26,25 @@ TEST(the_second_call_is_told_which_runs_and_since_when)
 	clock_fake_set(-1);
 }
 
+TEST(a_snapshot_and_a_volume_of_one_token_are_two_things)
+{
+	struct inflight *f = inflight_new();
+	struct err err;
+
+	ASSERT_OK(inflight_begin(f, "a", "CreateVolume", &err), &err);
+	ASSERT_OK(inflight_begin_of(f, VOL_KIND_SNAPSHOT, "a", "CreateSnapshot", &err), &err);
+	ASSERT_OK(inflight_begin_of(f, VOL_KIND_GROUP, "a", "CreateVolumeGroupSnapshot", &err),
+		  &err);
+	ASSERT_ERR(inflight_begin_of(f, VOL_KIND_SNAPSHOT, "a", "DeleteSnapshot", &err), &err,
+		   ERR_ABORTED, "CreateSnapshot has been running on snapshot 'a'");
+	inflight_end_of(f, VOL_KIND_SNAPSHOT, "a");
+	ASSERT_OK(inflight_begin_of(f, VOL_KIND_SNAPSHOT, "a", "DeleteSnapshot", &err), &err);
+	inflight_end_of(f, VOL_KIND_SNAPSHOT, "a");
+	inflight_end_of(f, VOL_KIND_GROUP, "a");
+	inflight_end(f, "a");
+	inflight_free(f);
+}
+
 TEST(other_volumes_are_not_held_up)
 {
 	struct inflight *f = inflight_new();
@@ -80,4 +99,5 @@ TEST(two_threads_are_never_in_the_same_volume)
 }
 
 RUN_TESTS(UNIT(the_second_call_is_told_which_runs_and_since_when),
+	  UNIT(a_snapshot_and_a_volume_of_one_token_are_two_things),
 	  UNIT(other_volumes_are_not_held_up), UNIT(two_threads_are_never_in_the_same_volume))
