@@ -9,6 +9,7 @@
  */
 #include "volume/params.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -16,9 +17,10 @@
 #include "base/opt.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "volume/params-internal.h"
 
-#define KUBERNETES_PREFIX "csi.storage.k8s.io/"
 #define POOL_NAME_MAX 63
+#define KNOWN_MAX 512 /* bytes of a list of keys */
 
 typedef int (*param_fn)(const char *value, struct vol_params *params, struct err *err);
 
@@ -70,6 +72,20 @@ static int parse_allocation(const char *value, struct vol_params *params, struct
 	return 0;
 }
 
+static int parse_snapshot_reserve(const char *value, struct vol_params *params, struct err *err)
+{
+	if (str_is_equal(value, "full"))
+		params->no_snapshot_reserve = false;
+	else if (str_is_equal(value, "none"))
+		params->no_snapshot_reserve = true;
+	else
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: snapshotReserve: '%.64s' is neither 'full' (room to "
+			       "overwrite what snapshots share is kept free) nor 'none'",
+			       value);
+	return 0;
+}
+
 static int parse_legacy_fs(const char *value, struct vol_params *params, struct err *err)
 {
 	params->legacy_fs = value;
@@ -82,6 +98,7 @@ static const struct param params_known[] = {
 	{ "pool", parse_pool },
 	{ "directIO", parse_direct_io },
 	{ "allocation", parse_allocation },
+	{ "snapshotReserve", parse_snapshot_reserve },
 };
 
 static const struct param *find_param(const char *key)
@@ -93,25 +110,36 @@ static const struct param *find_param(const char *key)
 	return strcasecmp(key, param_legacy_fs.key) == 0 ? &param_legacy_fs : NULL;
 }
 
+int params_refuse_key(const char *key, const char *const *known, size_t n, struct err *err)
+{
+	const char *nearest = opt_nearest(key, known, n);
+	char all[KNOWN_MAX] = "";
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(all);
+
+		(void)snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "",
+			       known[i]); /* fits: the tables are short */
+	}
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: unknown key '%.64s'%s%s%s; known are %s", key,
+		       nearest ? ", meant is perhaps '" : "", nearest ? nearest : "",
+		       nearest ? "'" : "", all);
+}
+
 static int refuse_key(const char *key, struct err *err)
 {
-	const char *known[ARRAY_LEN(params_known)];
-	const char *nearest;
+	static const char *const limits[] = { "readIOPS", "writeIOPS", "readBandwidth",
+					      "writeBandwidth" };
+	const char *known[ARRAY_LEN(params_known) + ARRAY_LEN(limits)];
 
 	for (size_t i = 0; i < ARRAY_LEN(params_known); i++)
 		known[i] = params_known[i].key;
-	nearest = opt_nearest(key, known, ARRAY_LEN(known));
-	return err_set(err, ERR_INVALID_ARGUMENT,
-		       "parameters: unknown key '%.64s'%s%s%s; known are pool, directIO "
-		       "(required|preferred), allocation (reserved|written), readIOPS, writeIOPS, "
-		       "readBandwidth, writeBandwidth",
-		       key, nearest ? ", meant is perhaps '" : "", nearest ? nearest : "",
-		       nearest ? "'" : "");
+	memcpy(known + ARRAY_LEN(params_known), limits, sizeof(limits));
+	return params_refuse_key(key, known, ARRAY_LEN(known), err);
 }
 
-/* Provisioners tell the claim's name and not its uid, but call the PV after it: pvc-<uid>, or
- * another prefix. "" if this one is called otherwise. */
-static const char *uid_in_pv_name(const char *name)
+const char *params_uid_in_name(const char *name)
 {
 	size_t n = strlen(name);
 	const char *uid = n > UUID_TEXT_MAX ? name + n - (UUID_TEXT_MAX - 1) : "";
@@ -135,7 +163,7 @@ static void read_kubernetes(const struct strpair *pair, const char **pv_name,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(read); i++) {
-		if (str_is_equal(pair->key + strlen(KUBERNETES_PREFIX), read[i].key))
+		if (str_is_equal(pair->key + strlen(PARAMS_KUBERNETES_PREFIX), read[i].key))
 			*read[i].value = pair->value;
 	}
 }
@@ -154,7 +182,7 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 		const struct strpair *pair = &map->v[i];
 		const struct param *param = find_param(pair->key);
 
-		if (str_has_prefix(pair->key, KUBERNETES_PREFIX)) {
+		if (str_has_prefix(pair->key, PARAMS_KUBERNETES_PREFIX)) {
 			read_kubernetes(pair, &pv_name, &params);
 			continue;
 		}
@@ -169,8 +197,10 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 		if (param->parse(pair->value, &params, err) < 0)
 			return -1;
 	}
+	/* Provisioners tell the claim's name and not its uid, but call the PV after it: pvc-<uid>,
+	 * or another prefix. */
 	if (*params.claim_name && !*params.claim_uid)
-		params.claim_uid = uid_in_pv_name(pv_name);
+		params.claim_uid = params_uid_in_name(pv_name);
 	*ret_params = params;
 	return 0;
 }

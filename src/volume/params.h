@@ -22,12 +22,15 @@
  *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
  * it along, so it must agree with the capability
  *   readIOPS … writeBandwidth  as volume/limits.h has them; mutable parameters win over these
+ *   snapshotReserve  "full" (default): room to overwrite what the volume shares with its snapshots
+ * is kept free; "none": it is not, and when the pool is full, writes to the volume fail
  */
 struct vol_params {
-	const char *pool;      /* "" = any; borrowed from the map */
-	bool allow_buffered;   /* directIO=preferred */
-	bool is_written;       /* allocation=written */
-	const char *legacy_fs; /* "" = not given; borrowed from the map */
+	const char *pool;         /* "" = any; borrowed from the map */
+	bool allow_buffered;      /* directIO=preferred */
+	bool is_written;          /* allocation=written */
+	bool no_snapshot_reserve; /* snapshotReserve=none */
+	const char *legacy_fs;    /* "" = not given; borrowed from the map */
 	const char
 		*fs; /* csi.storage.k8s.io/fstype, for calls without capabilities; "" = not given */
 	const char *claim_namespace; /* "" = not told, as the next two */

@@ -120,6 +120,31 @@ int vol_size_choose_grown(const struct vol_range *range, uint64_t now, uint64_t 
 	return 0;
 }
 
+static int refuse_smaller(const char *field, uint64_t bytes, uint64_t source_bytes, struct err *err)
+{
+	char text[NUM_QUANTITY_MAX], source_text[NUM_QUANTITY_MAX];
+
+	num_format_quantity(bytes, text);
+	num_format_quantity(source_bytes, source_text);
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "capacity_range.%s: %s is less than the source has, %s; ask for %s or more",
+		       field, text, source_text, source_text);
+}
+
+int vol_size_choose_from(const struct vol_range *range, uint64_t source_bytes, uint64_t *ret_bytes,
+			 struct err *err)
+{
+	struct vol_range wanted = *range;
+
+	if (range->limit_bytes && range->limit_bytes < source_bytes)
+		return refuse_smaller("limit_bytes", range->limit_bytes, source_bytes, err);
+	if (range->required_bytes && range->required_bytes < source_bytes)
+		return refuse_smaller("required_bytes", range->required_bytes, source_bytes, err);
+	if (!wanted.required_bytes)
+		wanted.required_bytes = source_bytes;
+	return vol_size_choose(&wanted, "", ret_bytes, err);
+}
+
 bool vol_size_is_within(uint64_t bytes, const struct vol_range *range)
 {
 	return bytes >= range->required_bytes &&

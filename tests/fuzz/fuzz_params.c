@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a StorageClass and a VolumeAttributesClass may say: lines "key=value" are parameters, lines
+ * What a StorageClass, a VolumeAttributesClass or a VolumeSnapshotClass may say: lines "key=value"
+ * are parameters, lines
  * "-flag" mount flags, a line
  * "/fs" the filesystem. A set of flags that is taken holds no comma and no control character, which
  * could smuggle in others.
@@ -8,6 +9,7 @@
 #include "base/mem.h"
 #include "volume/capability.h"
 #include "volume/params.h"
+#include "volume/snapshot_params.h"
 
 #define LINES_MAX 64
 
@@ -31,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				      .fs_type = "",
 				      .mount_flags = flags,
 				      .mount_group = "" };
+	struct vol_snapshot_params snapshot;
 	struct vol_params params;
 	struct vol_limits limits = { 0 };
 	struct strmap map;
@@ -55,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (vol_limits_merge(&limits, "mutable_parameters", &map, &err) < 0
 		    ? vol_limits_are_set(&limits)
 		    : !vol_limits_are_valid(&limits))
+		abort();
+	if (vol_snapshot_params_parse(&map, &snapshot, &err) == 0 && !snapshot.owner_uid)
 		abort();
 	if (vol_capability_check(&cap, &err) == 0)
 		check_flags(&cap);

@@ -39,6 +39,11 @@ TEST(known_keys_are_read)
 	ASSERT_TRUE(params.is_written);
 	ASSERT_OK(parse_one("allocation", "reserved", &params, &err), &err);
 	ASSERT_FALSE(params.is_written);
+	ASSERT_FALSE(params.no_snapshot_reserve);
+	ASSERT_OK(parse_one("snapshotReserve", "none", &params, &err), &err);
+	ASSERT_TRUE(params.no_snapshot_reserve);
+	ASSERT_OK(parse_one("snapshotReserve", "full", &params, &err), &err);
+	ASSERT_FALSE(params.no_snapshot_reserve);
 }
 
 TEST(kubernetes_own_keys_tell_the_claim_and_the_filesystem)
@@ -129,6 +134,9 @@ TEST(bad_ones_are_named)
 		{ "allocation", "thick", "'thick' is neither 'reserved' nor 'written'" },
 		{ "allocation", "", "neither 'reserved'" },
 		{ "Allocation", "written", "meant is perhaps 'allocation'" },
+		{ "snapshotReserve", "half", "neither 'full'" },
+		{ "snapshotReserve", "", "neither 'full'" },
+		{ "snapshotreserve", "full", "meant is perhaps 'snapshotReserve'; known are pool" },
 		{ "pool", "", "no name of a pool" },
 		{ "pool", "../x", "../x" },
 		{ "pool", "Upper", "Upper" },

@@ -53,6 +53,44 @@ TEST(sizes_are_chosen_within_the_range)
 	}
 }
 
+TEST(a_copy_is_never_smaller_than_its_source)
+{
+	static const struct {
+		uint64_t required, limit, source;
+		uint64_t want; /* 0: refused with */
+		const char *say;
+	} cases[] = {
+		{ 0, 0, 64 * MIB, 64 * MIB, "" },
+		{ 0, GIB, 64 * MIB, 64 * MIB, "" },
+		{ 0, 64 * MIB, 64 * MIB, 64 * MIB, "" },
+		{ 64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB, "" },
+		{ GIB + 1, 0, 64 * MIB, GIB + 4096, "" },
+		{ 32 * MIB, 0, 64 * MIB, 0,
+		  "required_bytes: 32Mi is less than the source has, 64Mi" },
+		{ 64 * MIB - 1, 0, 64 * MIB, 0, "required_bytes" },
+		{ 1, GIB, 64 * MIB, 0, "required_bytes" },
+		{ 0, 32 * MIB, 64 * MIB, 0, "limit_bytes: 32Mi is less than the source has, 64Mi" },
+		{ 0, 64 * MIB - 1, 64 * MIB, 0, "limit_bytes" },
+		{ GIB + 1, GIB + 2, 64 * MIB, 0, "no multiple" },
+		{ UINT64_MAX, 0, 64 * MIB, 0, "more than a volume can have" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct vol_range range = { cases[i].required, cases[i].limit };
+		uint64_t bytes = 7;
+		struct err err;
+		int r = vol_size_choose_from(&range, cases[i].source, &bytes, &err);
+
+		if (cases[i].want) {
+			ASSERT_OK(r, &err);
+			ASSERT_EQ(bytes, cases[i].want);
+		} else {
+			ASSERT_ERR(r, &err, ERR_OUT_OF_RANGE, cases[i].say);
+			ASSERT_EQ(bytes, 7);
+		}
+	}
+}
+
 TEST(a_volume_grows_and_never_shrinks)
 {
 	static const struct {
@@ -121,5 +159,6 @@ TEST(an_existing_size_is_compared_with_the_range)
 	ASSERT_FALSE(vol_size_is_within(GIB, &(struct vol_range){ 0, GIB - 1 }));
 }
 
-RUN_TESTS(UNIT(sizes_are_chosen_within_the_range), UNIT(a_volume_grows_and_never_shrinks),
-	  UNIT(sizes_are_written_with_units), UNIT(an_existing_size_is_compared_with_the_range))
+RUN_TESTS(UNIT(sizes_are_chosen_within_the_range), UNIT(a_copy_is_never_smaller_than_its_source),
+	  UNIT(a_volume_grows_and_never_shrinks), UNIT(sizes_are_written_with_units),
+	  UNIT(an_existing_size_is_compared_with_the_range))
