@@ -24,7 +24,6 @@ static const struct opt options[] = {
 
 static const struct cmd *const programs[] = { &cmd_node, &cmd_controller, &cmd_driver,
 					      &cmd_ctl,  &cmd_completion, &cmd_version };
-static const struct ctl_verb *const verb_tables[] = { ctl_volume_verbs, ctl_pool_verbs };
 static const char *const shells[] = { "bash", "zsh", "fish" };
 
 static const char *dashes(const struct opt *o)
@@ -43,15 +42,19 @@ static void append_options(const struct cmd *cmd, struct str *out)
 	}
 }
 
-/* The verbs of a group of ctl; of "" also the groups. */
-static void append_verbs(const char *group, struct str *out)
+/* The verbs of each group of ctl, and the groups. */
+static void append_verbs(struct str *out)
 {
-	if (!*group)
-		str_append(out, "volume pool ");
-	for (size_t i = 0; i < ARRAY_LEN(verb_tables); i++)
-		for (const struct ctl_verb *v = verb_tables[i]; v->name; v++)
-			if (str_is_equal(v->group, group))
-				str_appendf(out, "%s ", v->name);
+	for (size_t i = 0; i < CTL_N_GROUPS; i++) {
+		str_appendf(out, "\t\tctl/%s) words=\"$words ", ctl_groups[i].name);
+		for (const struct ctl_verb *v = ctl_groups[i].verbs; v->name; v++)
+			str_appendf(out, "%s ", v->name);
+		str_append(out, "\" ;;\n");
+	}
+	str_append(out, "\t\tctl/*) words=\"$words ");
+	for (size_t i = 0; i < CTL_N_GROUPS; i++)
+		str_appendf(out, "%s ", ctl_groups[i].name);
+	str_append(out, "\" ;;\n");
 }
 
 static void append_choices(const struct cmd *cmd, struct str *out)
@@ -98,19 +101,13 @@ static void write_bash(struct str *out)
 		append_options(programs[i], out);
 		str_append(out, "' ;;\n");
 	}
-	str_append(out, "\t\tesac\n\t\tcase ${COMP_WORDS[1]}/${COMP_WORDS[2]} in\n"
-			"\t\tctl/volume) words=\"$words ");
-	append_verbs("volume", out);
-	str_append(out, "\" ;;\n\t\tctl/pool) words=\"$words ");
-	append_verbs("pool", out);
-	str_append(out, "\" ;;\n\t\tctl/*) words=\"$words ");
-	append_verbs("", out);
-	str_append(out,
-		   "\" ;;\n\t\tcompletion/*) words=\"$words bash zsh fish\" ;;\n\t\tesac\n\tfi\n"
-		   "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-		   "\tcase ${COMPREPLY[0]:-} in *=) compopt -o nospace 2>/dev/null ;; esac\n"
-		   "}\n"
-		   "complete -o default -F _cleat cleat\n");
+	str_append(out, "\t\tesac\n\t\tcase ${COMP_WORDS[1]}/${COMP_WORDS[2]} in\n");
+	append_verbs(out);
+	str_append(out, "\t\tcompletion/*) words=\"$words bash zsh fish\" ;;\n\t\tesac\n\tfi\n"
+			"\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+			"\tcase ${COMPREPLY[0]:-} in *=) compopt -o nospace 2>/dev/null ;; esac\n"
+			"}\n"
+			"complete -o default -F _cleat cleat\n");
 }
 
 /* A text in single quotes, up to the end of its first sentence. */
@@ -149,6 +146,19 @@ static void write_fish_options(const struct cmd *cmd, struct str *out)
 	}
 }
 
+static void write_fish_group(const struct ctl_group *group, struct str *out)
+{
+	str_appendf(out, "complete -c cleat -f -n '__fish_seen_subcommand_from ctl' -a %s\n",
+		    group->name);
+	for (const struct ctl_verb *v = group->verbs; v->name; v++) {
+		str_appendf(out,
+			    "complete -c cleat -f -n '__fish_seen_subcommand_from %s' -a %s -d ",
+			    group->name, v->name);
+		append_quoted(v->summary, out);
+		str_append_char(out, '\n');
+	}
+}
+
 static void write_fish(struct str *out)
 {
 	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
@@ -158,19 +168,8 @@ static void write_fish(struct str *out)
 		str_append_char(out, '\n');
 		write_fish_options(programs[i], out);
 	}
-	str_append(out,
-		   "complete -c cleat -f -n '__fish_seen_subcommand_from ctl' -a 'volume pool'\n");
-	for (size_t i = 0; i < ARRAY_LEN(verb_tables); i++) {
-		for (const struct ctl_verb *v = verb_tables[i]; v->name; v++) {
-			str_appendf(
-				out,
-				"complete -c cleat -f -n '__fish_seen_subcommand_from %s' -a %s "
-				"-d ",
-				*v->group ? v->group : "ctl", v->name);
-			append_quoted(v->summary, out);
-			str_append_char(out, '\n');
-		}
-	}
+	for (size_t i = 0; i < CTL_N_GROUPS; i++)
+		write_fish_group(&ctl_groups[i], out);
 	str_append(out, "complete -c cleat -f -n '__fish_seen_subcommand_from completion' -a "
 			"'bash zsh fish'\n");
 }

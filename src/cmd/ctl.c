@@ -9,6 +9,7 @@
 #include "cmd/ctl.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,14 +36,22 @@ static const struct opt options[] = {
 	  .help = "A table for people, JSON or YAML for programs, or volume ids alone." },
 	{ .name = "o", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output_short),
 	  .arg = "FORMAT", .choices = "table|json|yaml|id", .help = "Short for --output." },
+	{ .name = "volume create", .type = OPT_GROUP },
+	{ .name = "from-snapshot", .type = OPT_STRING, .offset = offsetof(struct ctl_options, from_snapshot), .arg = "ID",
+	  .help = "It begins as this snapshot, with its size unless --size is larger." },
+	{ .name = "from-volume", .type = OPT_STRING, .offset = offsetof(struct ctl_options, from_volume), .arg = "ID",
+	  .help = "It begins as this volume is now." },
 	{ .name = "volume create, expand", .type = OPT_GROUP },
 	{ .name = "size", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, size), .arg = "BYTES",
 	  .help = "At least this many bytes, such as 10Gi." },
 	{ .name = "limit", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, limit), .arg = "BYTES",
 	  .help = "At most this many." },
-	{ .name = "volume create", .type = OPT_GROUP },
+	{ .name = "volume create, snapshot create", .type = OPT_GROUP },
 	{ .name = "parameter", .type = OPT_LIST, .offset = offsetof(struct ctl_options, parameters),
-	  .arg = "KEY=VALUE", .help = "As in a StorageClass; repeatable." },
+	  .arg = "KEY=VALUE", .help = "As in a StorageClass or a VolumeSnapshotClass; repeatable." },
+	{ .name = "snapshot create, list", .type = OPT_GROUP },
+	{ .name = "volume", .type = OPT_STRING, .offset = offsetof(struct ctl_options, volume), .arg = "ID",
+	  .help = "The volume that the snapshot is of." },
 	{ .name = "volume create, stage, publish", .type = OPT_GROUP },
 	{ .name = "fs", .type = OPT_STRING, .offset = offsetof(struct ctl_options, fs), .arg = "TYPE",
 	  .help = "Filesystem: ext4 or xfs; the driver's choice unless given." },
@@ -79,38 +88,60 @@ static const struct ctl_verb info_verb = { .group = "",
 					   .run = ctl_info,
 					   .summary = "The driver, its node and its room." };
 
-static const struct ctl_verb *find_verb(const char *group, const char *name)
-{
-	const struct ctl_verb *const tables[] = { ctl_volume_verbs, ctl_pool_verbs };
+const struct ctl_group ctl_groups[CTL_N_GROUPS] = {
+	{ "volume", ctl_volume_verbs, VOL_KIND_VOLUME },
+	{ "snapshot", ctl_snapshot_verbs, VOL_KIND_SNAPSHOT },
+	{ "pool", ctl_pool_verbs, VOL_KIND_VOLUME },
+};
 
-	if (strcmp(group, "info") == 0)
-		return &info_verb;
-	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
-		for (const struct ctl_verb *v = tables[i]; v->name; v++) {
-			if (strcmp(v->group, group) == 0 && strcmp(v->name, name) == 0)
-				return v;
-		}
+static const struct ctl_group *find_group(const char *name)
+{
+	for (size_t i = 0; i < CTL_N_GROUPS; i++) {
+		if (strcmp(ctl_groups[i].name, name) == 0)
+			return &ctl_groups[i];
 	}
 	return NULL;
 }
 
+static const struct ctl_verb *find_verb(const char *group, const char *name)
+{
+	const struct ctl_group *g = find_group(group);
+
+	if (strcmp(group, "info") == 0)
+		return &info_verb;
+	for (const struct ctl_verb *v = g ? g->verbs : NULL; v && v->name; v++) {
+		if (strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+static int complain_group(const struct cmd *cmd, const char *group)
+{
+	const char *groups[CTL_N_GROUPS + 1] = { [CTL_N_GROUPS] = "info" };
+	autostr struct str all = STR_INIT;
+	const char *near;
+
+	for (size_t i = 0; i < CTL_N_GROUPS; i++) {
+		groups[i] = ctl_groups[i].name;
+		str_appendf(&all, "%s, ", groups[i]);
+	}
+	near = opt_nearest(group, groups, ARRAY_LEN(groups));
+	if (near)
+		return cmd_usage(cmd, "unknown word '%s'; did you mean %s", group, near);
+	return cmd_usage(cmd, "unknown word '%s'; there are: %sinfo", group, str_get(&all));
+}
+
 static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
 {
-	static const char *const groups[] = { "volume", "pool", "info" };
-	const struct ctl_verb *verbs = ctl_volume_verbs;
+	const struct ctl_group *g = find_group(group);
 	autostr struct str all = STR_INIT;
 	const char *names[16], *near;
 	size_t n = 0;
 
-	if (strcmp(group, "pool") == 0)
-		verbs = ctl_pool_verbs;
-	else if (strcmp(group, "volume") != 0) {
-		near = opt_nearest(group, groups, ARRAY_LEN(groups));
-		return cmd_usage(cmd, "unknown word '%s'; %s%s", group,
-				 near ? "did you mean " : "there are: volume, pool, info",
-				 str_or(near, ""));
-	}
-	for (const struct ctl_verb *v = verbs; v->name && n < ARRAY_LEN(names); v++) {
+	if (!g)
+		return complain_group(cmd, group);
+	for (const struct ctl_verb *v = g->verbs; v->name && n < ARRAY_LEN(names); v++) {
 		str_appendf(&all, "%s%s", n ? ", " : "", v->name);
 		names[n++] = v->name;
 	}
@@ -121,16 +152,19 @@ static int complain_verb(const struct cmd *cmd, const char *group, const char *n
 			 near ? "did you mean " : "there are: ", near ? near : str_get(&all));
 }
 
+/* Of a text or a size. */
 static bool has_option(const struct ctl_options *opts, const char *name, size_t n)
 {
-	if (strncmp(name, "staging", n) == 0)
-		return !str_is_empty(opts->staging);
-	if (strncmp(name, "target", n) == 0)
-		return !str_is_empty(opts->target);
-	if (strncmp(name, "pool", n) == 0)
-		return !str_is_empty(opts->pool);
-	assert(strncmp(name, "size", n) == 0);
-	return opts->size > 0;
+	const struct opt *o = options;
+	const char *at;
+
+	while (strncmp(o->name, name, n) != 0 || o->name[n])
+		o++; /* a verb needs what there is */
+	at = (const char *)opts + o->offset;
+	if (o->type == OPT_STRING)
+		return !str_is_empty(*(const char *const *)(const void *)at);
+	assert(o->type == OPT_BYTES);
+	return *(const uint64_t *)(const void *)at > 0;
 }
 
 /* Everything that can be wrong with the words, before any connection. CMD_OK or the exit code. */
@@ -178,7 +212,8 @@ static enum ctl_output parse_output(const char *text)
 static int call_verb(struct ctl *ctl, const struct ctl_verb *verb, struct err *err)
 {
 	if (verb->argument && strcmp(verb->argument, "ID") == 0 &&
-	    ctl_volume_resolve(ctl, ctl->id, &ctl->id, err) < 0)
+	    (ctl->kind == VOL_KIND_SNAPSHOT ? ctl_snapshot_resolve
+					    : ctl_volume_resolve)(ctl, ctl->id, &ctl->id, err) < 0)
 		return -1;
 	return verb->run(ctl, err);
 }
@@ -198,8 +233,10 @@ static int run_local(struct ctl *ctl, const struct ctl_verb *verb, struct err *e
 static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb, const char *id,
 		    struct ev_loop *loop, struct str *out, struct err *err)
 {
+	const struct ctl_group *group = find_group(verb->group);
 	struct ctl ctl = {
 		.opts = opts,
+		.kind = group ? group->kind : VOL_KIND_VOLUME,
 		.output = parse_output(str_or(opts->output_short, opts->output)),
 		.id = id,
 		.out = out,
@@ -257,9 +294,10 @@ static const char *real_word(const char *word)
 	static const struct {
 		const char *typed, *meant;
 	} words[] = {
-		{ "ls", "list" },    { "get", "show" },    { "rm", "delete" },
-		{ "del", "delete" }, { "vol", "volume" },  { "volumes", "volume" },
-		{ "new", "create" }, { "grow", "expand" }, { "resize", "expand" },
+		{ "ls", "list" },     { "get", "show" },      { "rm", "delete" },
+		{ "del", "delete" },  { "vol", "volume" },    { "volumes", "volume" },
+		{ "new", "create" },  { "snap", "snapshot" }, { "snapshots", "snapshot" },
+		{ "grow", "expand" }, { "resize", "expand" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -309,7 +347,7 @@ static void print_verb_help(const struct ctl_verb *verb)
 		    verb->name, verb->argument ? " " : "", str_or(verb->argument, ""));
 	for (const struct opt *o = options; o->type != OPT_END; o++) {
 		if (o->type == OPT_GROUP)
-			is_general = strncmp(o->name, "volume", strlen("volume")) != 0;
+			is_general = !islower((unsigned char)o->name[0]); /* else verbs */
 		if (o->type != OPT_GROUP && is_in_list(verb->needs, o->name))
 			str_appendf(&out, " --%s=%s", o->name, o->arg);
 		if (is_general || (o->type != OPT_GROUP && (is_in_list(verb->needs, o->name) ||
@@ -319,7 +357,8 @@ static void print_verb_help(const struct ctl_verb *verb)
 	shown[n] = (struct opt){ .type = OPT_END };
 	str_appendf(&out, " [option...]\n\n%s\n\n", verb->summary);
 	if (verb->argument && strcmp(verb->argument, "ID") == 0)
-		str_append(&out, "ID is a volume's id, or the name it was made with.\n\n");
+		str_appendf(&out, "ID is a %s's id, or the name it was made with.\n\n",
+			    verb->group);
 	opt_help(shown, &out);
 	fputs(str_get(&out), stdout);
 }
@@ -357,9 +396,11 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(cmd, "what to do is missing: volume "
-				      "create|list|show|expand|delete|stage|publish|"
-				      "unpublish|unstage|check, pool adopt, or info");
+		return cmd_usage(cmd,
+				 "what to do is missing: volume "
+				 "create|list|show|expand|delete|stage|publish|unpublish|"
+				 "unstage|check, snapshot create|list|show|delete, pool adopt, "
+				 "or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -390,9 +431,10 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 
 const struct cmd cmd_ctl = {
 	.name = "ctl",
-	.summary = "Make, stage, publish and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume VERB [NAME|ID] | pool adopt DIR | info",
+	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
+	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt DIR | info",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
+		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
 		 "  volume list\n"
 		 "  volume show ID\n"
 		 "  volume expand ID --size=2Gi [--staging=DIR]\n"
@@ -402,12 +444,16 @@ const struct cmd cmd_ctl = {
 		 "  volume unstage ID --staging=DIR\n"
 		 "  volume delete ID\n"
 		 "  volume check ID --pool=DIR [--repair]\n"
+		 "  snapshot create NAME --volume=ID [--parameter freeze=true]\n"
+		 "  snapshot list [--volume=ID]\n"
+		 "  snapshot show ID\n"
+		 "  snapshot delete ID\n"
 		 "  pool adopt DIR --moved | --copy\n"
 		 "  info\n"
 		 "\n"
-		 "An ID may be the name that the volume was made with. 'cleat ctl volume create "
-		 "--help' tells of "
-		 "one verb.\n"
+		 "An ID may be the name that the volume or snapshot was made with. Each verb has a "
+		 "help of its own\n"
+		 "('cleat ctl volume create --help').\n"
 		 "Each may be repeated: what is done already is done again without harm.\n"
 		 "\n"
 		 "  id=$(cleat ctl volume create data --size=1Gi -o id)\n"

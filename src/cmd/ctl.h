@@ -2,9 +2,11 @@
 #ifndef CMD_CTL_H
 #define CMD_CTL_H
 
+#include "base/json.h"
 #include "cmd/cmd.h"
 #include "cmd/remote.h"
 #include "csi/service.h"
+#include "volume/id.h"
 
 /* What `cleat ctl` was told; one struct for all verbs, since they share most of it. */
 struct ctl_options {
@@ -25,6 +27,9 @@ struct ctl_options {
 	const char *staging;
 	const char *target;
 	bool read_only;
+	const char *from_snapshot;
+	const char *from_volume;
+	const char *volume;
 	const char *pool;
 	bool repair;
 	bool moved;
@@ -39,13 +44,14 @@ struct ctl {
 	const struct csi_service *service; /* NULL if the verb is local */
 	struct ctx *ctx;
 	enum ctl_output output;
-	const char *id; /* NAME or ID argument, "" if the verb has none; names are ids by now */
+	const char *id;     /* NAME or ID argument, "" if the verb has none; names are ids by now */
+	enum vol_kind kind; /* what the verb's group is about */
 	struct str *out;
 };
 
 /* A verb does its call and appends the answer to ctl->out. */
 struct ctl_verb {
-	const char *group; /* "volume", "pool", "" for none */
+	const char *group; /* "volume", "snapshot", "pool", "" for none */
 	const char *name;
 	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; NULL for none */
 	const char *needs;    /* options that must be there, comma-separated; NULL for none */
@@ -57,15 +63,30 @@ struct ctl_verb {
 	int (*run)(struct ctl *ctl, struct err *err);
 };
 
-/* Both end with a NULL name. */
+/* All end with a NULL name. */
 extern const struct ctl_verb ctl_volume_verbs[];
+extern const struct ctl_verb ctl_snapshot_verbs[];
 extern const struct ctl_verb ctl_pool_verbs[];
+
+struct ctl_group {
+	const char *name;
+	const struct ctl_verb *verbs;
+	enum vol_kind kind; /* of what an ID names */
+};
+#define CTL_N_GROUPS 3
+extern const struct ctl_group ctl_groups[CTL_N_GROUPS];
 
 /* Whether the values that only a verb can judge are good: INVALID_ARGUMENT names the option. */
 int ctl_volume_check(const struct ctl_options *opts, struct err *err);
 /* The id of the volume that text names, by id or by the name it was made with; text itself if the
  * driver has no such, or cannot list. */
 int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
+/* The same of a snapshot. */
+int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
+/* The one of the ids that text names; text itself if none does. FAILED_PRECONDITION: two do. */
+int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
+		  const char **ret_id, struct err *err);
+struct strmap ctl_parameters(struct ctl *ctl);
 
 /* ctl_check.c: the verb "volume check". */
 int ctl_check(struct ctl *ctl, struct err *err);
@@ -76,6 +97,7 @@ void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
 void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list);
 void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry);
 void ctl_print_done(struct ctl *ctl, const char *what);
+void ctl_put_topologies(struct json_writer *w, const struct vol_topologies *topologies);
 int ctl_info(struct ctl *ctl, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
  * here.
  */
 #include "base/json.h"
+#include "base/mem.h"
 #include "cmd/ctl.h"
 #include "cmd/pretty.h"
 #include "cmd/table.h"
@@ -33,6 +34,31 @@ static void put_strmap(struct json_writer *w, const char *key, const struct strm
 	json_put_strmap(w, map);
 }
 
+void ctl_put_topologies(struct json_writer *w, const struct vol_topologies *topologies)
+{
+	json_key(w, "accessible_topology");
+	json_begin_array(w);
+	for (size_t i = 0; i < topologies->n; i++) {
+		json_begin_object(w);
+		put_strmap(w, "segments", &topologies->v[i].segments);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static void put_source(struct json_writer *w, const struct csi_content_source *source)
+{
+	bool is_snapshot = source->kind == CSI_SOURCE_SNAPSHOT;
+
+	json_key(w, "content_source");
+	json_begin_object(w);
+	json_key(w, is_snapshot ? "snapshot" : "volume");
+	json_begin_object(w);
+	json_field_string(w, is_snapshot ? "snapshot_id" : "volume_id", source->id);
+	json_end_object(w);
+	json_end_object(w);
+}
+
 static void put_volume(struct json_writer *w, const struct csi_volume *v,
 		       const struct csi_volume_status *status)
 {
@@ -40,14 +66,9 @@ static void put_volume(struct json_writer *w, const struct csi_volume *v,
 	json_field_string(w, "volume_id", v->volume_id);
 	json_field_u64(w, "capacity_bytes", v->capacity_bytes);
 	put_strmap(w, "volume_context", &v->volume_context);
-	json_key(w, "accessible_topology");
-	json_begin_array(w);
-	for (size_t i = 0; i < v->accessible_topology.n; i++) {
-		json_begin_object(w);
-		put_strmap(w, "segments", &v->accessible_topology.v[i].segments);
-		json_end_object(w);
-	}
-	json_end_array(w);
+	if (v->has_content_source)
+		put_source(w, &v->content_source);
+	ctl_put_topologies(w, &v->accessible_topology);
 	if (status) {
 		json_key(w, "published_node_ids");
 		json_begin_array(w);
@@ -104,16 +125,33 @@ static void append_state(const struct csi_volume_status *status, struct str *out
 		str_appendf(out, "%s%s", i ? "," : "in use on ", status->published_node_ids[i]);
 }
 
+/* "snapshot daily", by the name it was made with. */
+static void append_source(const struct csi_volume *v, struct str *out)
+{
+	enum vol_kind kind =
+		v->content_source.kind == CSI_SOURCE_SNAPSHOT ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME;
+	struct vol_id id;
+	struct err ignored;
+
+	if (!v->has_content_source)
+		return;
+	str_appendf(out, "%s %s", vol_kind_name(kind),
+		    vol_id_parse(kind, v->content_source.id, &id, &ignored) == 0
+			    ? id.token
+			    : v->content_source.id);
+}
+
 static void print_table(struct ctl *ctl, const struct csi_list_volumes_response *list)
 {
-	static const char *const headings[] = { "NAME",  "SIZE",   "FILESYSTEM",
-						"STATE", "VOLUME", "WHERE" };
-	struct table *t = table_new(headings, 6);
+	static const char *const headings[] = { "NAME", "SIZE",   "FILESYSTEM", "STATE",
+						"FROM", "VOLUME", "WHERE" };
+	struct table *t = table_new(headings, ARRAY_LEN(headings));
 
 	for (size_t i = 0; i < list->n_entries; i++) {
 		const struct csi_volume *v = &list->entries[i].volume;
 		autostr struct str where = STR_INIT;
 		autostr struct str state = STR_INIT;
+		autostr struct str from = STR_INIT;
 		char bytes[CMD_BYTES_MAX];
 		struct vol_id id;
 		struct err ignored;
@@ -121,11 +159,13 @@ static void print_table(struct ctl *ctl, const struct csi_list_volumes_response 
 
 		append_where(v, &where);
 		append_state(&list->entries[i].status, &state);
+		append_source(v, &from);
 		cmd_format_bytes(v->capacity_bytes, bytes);
 		table_row(t, (const char *const[]){ is_ours ? id.token : NULL, bytes,
 						    strmap_find(&v->volume_context, "filesystem"),
 						    state.len ? str_get(&state) : NULL,
-						    v->volume_id, str_get(&where) });
+						    from.len ? str_get(&from) : NULL, v->volume_id,
+						    str_get(&where) });
 	}
 	table_print(t, ctl->out);
 	table_free(t);
@@ -171,6 +211,7 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 {
 	autostr struct str json = STR_INIT;
 	struct json_writer w = JSON_WRITER(&json);
+	bool is_snapshot = ctl->kind == VOL_KIND_SNAPSHOT;
 
 	switch (ctl->output) {
 	case CTL_ID:
@@ -178,13 +219,13 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 	case CTL_JSON:
 	case CTL_YAML:
 		json_begin_object(&w);
-		json_field_string(&w, "volume_id", ctl->id);
+		json_field_string(&w, is_snapshot ? "snapshot_id" : "volume_id", ctl->id);
 		json_field_string(&w, "done", what);
 		json_end_object(&w);
 		ctl_print_document(ctl, &json);
 		break;
 	case CTL_TABLE:
-		str_appendf(ctl->out, "volume %s %s\n", ctl->id, what);
+		str_appendf(ctl->out, "%s %s %s\n", vol_kind_name(ctl->kind), ctl->id, what);
 		break;
 	}
 }

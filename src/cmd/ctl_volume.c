@@ -59,7 +59,7 @@ int ctl_volume_check(const struct ctl_options *opts, struct err *err)
 	return parse_mode(opts->mode, &mode, err);
 }
 
-static struct strmap make_parameters(struct ctl *ctl)
+struct strmap ctl_parameters(struct ctl *ctl)
 {
 	struct arena *a = ctl->ctx->arena;
 	const struct opt_list *list = &ctl->opts->parameters;
@@ -74,6 +74,40 @@ static struct strmap make_parameters(struct ctl *ctl)
 	return strmap_from(a, pairs, list->n);
 }
 
+static int check_create(const struct ctl_options *opts, struct err *err)
+{
+	bool of_snapshot = !str_is_empty(opts->from_snapshot);
+	bool of_volume = !str_is_empty(opts->from_volume);
+
+	if (of_snapshot && of_volume)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--from-snapshot and --from-volume contradict each other");
+	if (!of_snapshot && !of_volume && !opts->size)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume create: --size is missing; only one with --from-snapshot or "
+			       "--from-volume can do without");
+	return 0;
+}
+
+static int set_source(struct ctl *ctl, struct csi_create_volume_request *req, struct err *err)
+{
+	const struct ctl_options *o = ctl->opts;
+	struct csi_content_source *source = &req->volume_content_source;
+
+	*source = (struct csi_content_source){ CSI_SOURCE_NONE, "" };
+	if (!str_is_empty(o->from_snapshot)) {
+		source->kind = CSI_SOURCE_SNAPSHOT;
+		req->has_volume_content_source = true;
+		return ctl_snapshot_resolve(ctl, o->from_snapshot, &source->id, err);
+	}
+	if (!str_is_empty(o->from_volume)) {
+		source->kind = CSI_SOURCE_VOLUME;
+		req->has_volume_content_source = true;
+		return ctl_volume_resolve(ctl, o->from_volume, &source->id, err);
+	}
+	return 0;
+}
+
 static int create(struct ctl *ctl, struct err *err)
 {
 	struct vol_capability cap;
@@ -84,10 +118,10 @@ static int create(struct ctl *ctl, struct err *err)
 				    .limit_bytes = ctl->opts->limit },
 		.volume_capabilities = &cap,
 		.n_volume_capabilities = 1,
-		.parameters = make_parameters(ctl),
+		.parameters = ctl_parameters(ctl),
 	};
 
-	if (make_capability(ctl, &cap, err) < 0 ||
+	if (make_capability(ctl, &cap, err) < 0 || set_source(ctl, &req, err) < 0 ||
 	    csi_create_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
 	ctl_print_volume(ctl, &reply.volume);
@@ -126,38 +160,47 @@ static int list(struct ctl *ctl, struct err *err)
 	return 0;
 }
 
-int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
+int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
+		  const char **ret_id, struct err *err)
 {
 	char token[VOL_TOKEN_MAX];
-	struct csi_list_volumes_response all;
+	const char *found = NULL;
 	struct vol_id id;
 	struct err ignored;
-	const char *found = NULL;
+
+	vol_token_from_name(text, token);
+	for (size_t i = 0; i < n; i++) {
+		if (str_is_equal(ids[i], text)) {
+			*ret_id = text;
+			return 0;
+		}
+		if (vol_id_parse(kind, ids[i], &id, &ignored) < 0 || !str_is_equal(id.token, token))
+			continue;
+		if (found)
+			return err_set(err, ERR_FAILED_PRECONDITION,
+				       "two %ss are called '%s': %s and %s; say which by its id",
+				       vol_kind_name(kind), text, found, ids[i]);
+		found = ids[i];
+	}
+	*ret_id = str_or(found, text);
+	return 0;
+}
+
+int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
+{
+	struct csi_list_volumes_response all;
+	const char **ids;
+	struct vol_id id;
+	struct err ignored;
 
 	*ret_id = text;
 	if (vol_id_parse(VOL_KIND_VOLUME, text, &id, &ignored) == 0 ||
 	    list_all(ctl, &all, &ignored) < 0)
 		return 0;
-	vol_token_from_name(text, token);
-	for (size_t i = 0; i < all.n_entries; i++) {
-		const char *this = all.entries[i].volume.volume_id;
-
-		if (str_is_equal(this, text)) {
-			*ret_id = text;
-			return 0;
-		}
-		if (vol_id_parse(VOL_KIND_VOLUME, this, &id, &ignored) < 0 ||
-		    !str_is_equal(id.token, token))
-			continue;
-		if (found)
-			return err_set(
-				err, ERR_FAILED_PRECONDITION,
-				"two volumes are called '%s': %s and %s; say which by its id", text,
-				found, this);
-		found = this;
-	}
-	*ret_id = str_or(found, text);
-	return 0;
+	ids = arena_array(ctl->ctx->arena, all.n_entries, sizeof(*ids));
+	for (size_t i = 0; i < all.n_entries; i++)
+		ids[i] = all.entries[i].volume.volume_id;
+	return ctl_choose_id(VOL_KIND_VOLUME, text, ids, all.n_entries, ret_id, err);
 }
 
 static int show(struct ctl *ctl, struct err *err)
@@ -292,8 +335,8 @@ static int unstage(struct ctl *ctl, struct err *err)
 
 /* clang-format off */
 const struct ctl_verb ctl_volume_verbs[] = {
-	{ .group = "volume", .name = "create", .argument = "NAME", .needs = "size", .run = create,
-	  .takes = "limit,fs,block,mode,mount-flag,parameter", .summary = "Make a volume, or find the one that was made." },
+	{ .group = "volume", .name = "create", .argument = "NAME", .check = check_create, .run = create,
+	  .takes = "size,limit,fs,block,mode,mount-flag,parameter,from-snapshot,from-volume", .summary = "Make a volume, or find the one that was made." },
 	{ .group = "volume", .name = "list", .run = list, .summary = "All volumes of the driver." },
 	{ .group = "volume", .name = "show", .argument = "ID", .run = show, .summary = "One volume." },
 	{ .group = "volume", .name = "expand", .argument = "ID", .needs = "size", .run = expand, .takes = "limit,staging",

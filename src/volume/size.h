@@ -29,20 +29,20 @@ int vol_size_choose(const struct vol_range *range, const char *fs, uint64_t *ret
 		    struct err *err);
 
 /*
- * The size that a volume of this size grows to: what is required, rounded up to the unit, or the
- * one that it has if that is enough. OUT_OF_RANGE: it has more than the limit (volumes do not
- * shrink), or as vol_size_choose.
- */
-int vol_size_choose_grown(const struct vol_range *range, uint64_t now, uint64_t *ret_bytes,
-			  struct err *err);
-
-/*
  * The same for a volume that begins with the bytes of a source, which has source_bytes: these if
  * nothing is required. OUT_OF_RANGE, too, when what is required or the limit is less than the
  * source has; names both sizes.
  */
 int vol_size_choose_from(const struct vol_range *range, uint64_t source_bytes, uint64_t *ret_bytes,
 			 struct err *err);
+
+/*
+ * The size that a volume of this size grows to: what is required, rounded up to the unit, or the
+ * one that it has if that is enough. OUT_OF_RANGE: it has more than the limit (volumes do not
+ * shrink), or as vol_size_choose.
+ */
+int vol_size_choose_grown(const struct vol_range *range, uint64_t now, uint64_t *ret_bytes,
+			  struct err *err);
 
 /* Whether an existing volume of this size satisfies the range (idempotence of CreateVolume). */
 bool vol_size_is_within(uint64_t bytes, const struct vol_range *range);

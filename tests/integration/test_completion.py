@@ -19,6 +19,8 @@ def complete(words):
     ('cleat ctl volume stag', 'stage'),
     ('cleat ctl volume exp', 'expand'),
     ('cleat ctl pool ad', 'adopt'),
+    ('cleat ctl snapshot cr', 'create'),
+    ('cleat ctl volume --from-s', '--from-snapshot='),
     ('cleat driver --pool-im', '--pool-image='),
     ('cleat node --logging-format = j', 'json'),
     ('cleat node --logging-format =', 'text json'),

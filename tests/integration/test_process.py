@@ -98,6 +98,11 @@ USAGE = [
     (['ctl', 'volume', 'create', 'x'], '--size'),
     (['ctl', 'volume', 'expand', 'x'], '--size'),
     (['ctl', 'volume', 'expand', 'x', '--size=2Gi', '--limit=1Gi'], '--limit'),
+    (['ctl', 'volume', 'create', 'x', '--from-snapshot=s', '--from-volume=v'], 'contradict'),
+    (['ctl', 'snapshot', 'create', 'x'], '--volume'),
+    (['ctl', 'snapshot', 'crate', 'x'], 'create'),
+    (['ctl', 'snapshots'], 'what to do is missing'),
+    (['ctl', 'volum', 'list'], 'volume'),
     (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--mode=RWO'], '--mode'),
     (['ctl', 'volume', 'create', 'x', '--size=1Gi', '--parameter=pool'], '--parameter'),
     (['ctl', 'rm'], 'ID'),
@@ -325,7 +330,9 @@ def test_ctl_leads_a_volume_through_its_life(driver, work, cap):
 
 def test_ctl_answers_what_people_type(driver):
     for words, told in [(['help'], 'volume create NAME'), (['help', 'volume', 'create'], '--size'),
-                        (['volume', 'create', '--help'], 'usage: cleat ctl volume create NAME --size=BYTES'),
+                        (['volume', 'create', '--help'], '--from-snapshot=ID'),
+                        (['snapshot', 'create', '-h'], 'usage: cleat ctl snapshot create NAME --volume=ID'),
+                        (['help', 'snap', 'rm'], 'usage: cleat ctl snapshot delete ID'),
                         (['volume', 'help', 'stage'], 'usage: cleat ctl volume stage ID --staging=DIR'),
                         (['rm', '-h'], 'usage: cleat ctl volume delete ID'), (['info', '--help'], 'usage: cleat ctl info')]:
         done = cleat('ctl', *words)

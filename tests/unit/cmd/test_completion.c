@@ -36,8 +36,11 @@ TEST(every_command_verb_and_option_is_in_every_script)
 					assert_in(&script, word);
 			}
 		}
-		for (const struct ctl_verb *v = ctl_volume_verbs; v->name; v++)
-			assert_in(&script, v->name);
+		for (size_t i = 0; i < CTL_N_GROUPS; i++) {
+			assert_in(&script, ctl_groups[i].name);
+			for (const struct ctl_verb *v = ctl_groups[i].verbs; v->name; v++)
+				assert_in(&script, v->name);
+		}
 	}
 }
 
