@@ -3,9 +3,8 @@
  * Controller calls that only look: capabilities, ListVolumes, ControllerGetVolume,
  * ValidateVolumeCapabilities, GetCapacity.
  *
- * The token of ListVolumes is the id of the last volume that was answered. It stays good when that
- * volume is deleted, and no list has to be remembered between pages. Damaged volumes are left out:
- * they cannot be served, and the CO would only try to; the metrics and `cleat ctl` show them.
+ * Damaged volumes are left out of lists: they cannot be served, and the CO would only try to; the
+ * metrics and `cleat ctl` show them.
  */
 #define LOG_ROOM "csi"
 #include <string.h>
@@ -38,7 +37,7 @@ int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
 		  0 },
 		{ CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME), BACKEND_GROW },
 		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT) |
-			  CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS),
+			  CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS) | CSI_CAP_BIT(CSI_CTRL_GET_SNAPSHOT),
 		  BACKEND_SNAPSHOT },
 		{ CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME), BACKEND_CLONE },
 	};
@@ -108,45 +107,54 @@ static int add_to_page(void *arg, const struct backend_volume *vol)
 	return 0;
 }
 
-/* Where a token says to go on: the index of its pool and the volume token after which to begin. */
-static int parse_list_token(const struct registry_pools *pools, const char *token, size_t *ret_pool,
-			    char ret_after[VOL_TOKEN_MAX], struct err *err)
+int driver_list_begin(const struct registry_pools *pools, enum vol_kind kind, const char *token,
+		      struct driver_list *ret_list, struct err *err)
 {
+	struct driver_list list = { .pools = *pools };
 	struct err why;
 
-	*ret_pool = 0;
-	ret_after[0] = '\0';
-	if (str_is_empty(token))
-		return 0;
-	for (size_t i = 0; i < pools->n; i++) {
-		*ret_pool = i;
-		if (backend_resolve(pools->v[i], VOL_KIND_VOLUME, token, ret_after, &why) == 0)
-			return 0;
+	if (!str_is_empty(token)) {
+		while (list.first < pools->n &&
+		       backend_resolve(pools->v[list.first], kind, token, list.after, &why) < 0)
+			list.first++;
+		if (list.first == pools->n)
+			return err_set(err, ERR_ABORTED,
+				       "starting_token: '%.64s' is no token of this list; begin "
+				       "again without one",
+				       token);
 	}
-	return err_set(err, ERR_ABORTED,
-		       "starting_token: '%.64s' is no token of this list; begin again without one",
-		       token);
+	*ret_list = list;
+	return 0;
 }
 
-/* A pool that does not answer is left out while another does (the process says which,
- * cmd/pools_watch); that a volume is not listed never means that it is gone. */
-static int fill_page(struct page *page, struct ctx *ctx, const struct registry_pools *pools,
-		     size_t first_pool, const char *after, struct err *err)
+int driver_list_walk(const struct driver_list *list, struct ctx *ctx, driver_list_fn fn, void *arg,
+		     struct err *err)
 {
 	bool has_failed = false;
 	bool has_answered = false;
+	int r = 0;
 
-	for (size_t i = first_pool; i < pools->n && !page->is_full; i++) {
-		page->pool = pools->v[i];
-		if (backend_each(page->pool, ctx, i == first_pool ? after : "", add_to_page, page,
-				 err) == 0)
-			has_answered = true;
-		else
+	for (size_t i = list->first; i < list->pools.n && r <= 0; i++) {
+		r = fn(arg, ctx, list->pools.v[i], i == list->first ? list->after : "", err);
+		if (r < 0)
 			has_failed = true;
+		else
+			has_answered = true;
 		if (ctx_check(ctx, err) < 0)
 			return -1;
 	}
 	return has_failed && !has_answered ? -1 : 0;
+}
+
+static int fill_page(void *arg, struct ctx *ctx, struct backend *pool, const char *after,
+		     struct err *err)
+{
+	struct page *page = arg;
+
+	page->pool = pool;
+	if (backend_each(pool, ctx, after, add_to_page, page, err) < 0)
+		return -1;
+	return page->is_full;
 }
 
 int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volumes_request *req,
@@ -155,16 +163,15 @@ int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	struct csi_driver *d = impl;
 	struct page page = { .d = d, .a = ctx->arena, .max = LIST_PAGE_MAX };
 	const struct registry_pools pools = registry_pools(d->pools, ctx->arena);
-	char after[VOL_TOKEN_MAX];
-	size_t pool;
+	struct driver_list list;
 	int r;
 
 	if (fields_check(&csi_list_volumes_request_type, req, err) < 0 ||
-	    parse_list_token(&pools, req->starting_token, &pool, after, err) < 0)
+	    driver_list_begin(&pools, VOL_KIND_VOLUME, req->starting_token, &list, err) < 0)
 		return -1;
 	if (req->max_entries > 0 && req->max_entries < page.max)
 		page.max = req->max_entries;
-	r = fill_page(&page, ctx, &pools, pool, after, err);
+	r = driver_list_walk(&list, ctx, fill_page, &page, err);
 	if (r == 0) {
 		ret->n_entries = page.entries.n;
 		for (size_t i = 0; i < page.entries.n; i++)

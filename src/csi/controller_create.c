@@ -9,6 +9,9 @@
  * the answer. The volume is whole or absent when the backend returns, so there is nothing to undo
  * here.
  *
+ * A volume with a source goes where the source is (source.c). If it is wanted elsewhere, the answer
+ * is RESOURCE_EXHAUSTED: provisioners then have another node chosen for the pod.
+ *
  * DeleteVolume of a volume that is mounted on this node is refused with the place; a device that a
  * killed NodeStage left attached without a mount is in nobody's use and is detached first.
  */
@@ -19,6 +22,7 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/fields.h"
+#include "csi/source.h"
 #include "csi/validate.h"
 #include "volume/params.h"
 #include "volume/size.h"
@@ -27,14 +31,17 @@
 struct plan {
 	const char *name;
 	char token[VOL_TOKEN_MAX];
-	const char *fs; /* "" = raw */
+	bool is_mount;
+	const char *fs; /* "" = raw; for a source that was not looked at also: not said */
 	uint64_t bytes;
 	bool needs_device; /* raw block, or a filesystem that is made on one */
+	struct source source;
 	struct vol_params params;
 };
 
-/* One filesystem for all capabilities; raw only if none of them wants a mount. */
-static int choose_fs(const struct csi_create_volume_request *req, const char **ret_fs,
+/* One filesystem for all capabilities; raw only if none of them wants a mount. None said is the
+ * source's, if there is one. */
+static int choose_fs(const struct csi_create_volume_request *req, struct plan *plan,
 		     struct err *err)
 {
 	const char *fs = "";
@@ -47,6 +54,9 @@ static int choose_fs(const struct csi_create_volume_request *req, const char **r
 			return -1;
 		if (cap->access != VOL_ACCESS_MOUNT)
 			continue;
+		plan->is_mount = true;
+		if (plan->source.kind != BACKEND_SOURCE_NONE && str_is_empty(cap->fs_type))
+			continue;
 		wanted = vol_fs_resolve(cap->fs_type);
 		if (*fs && !str_is_equal(fs, wanted))
 			return err_set(
@@ -56,7 +66,7 @@ static int choose_fs(const struct csi_create_volume_request *req, const char **r
 				fs, wanted);
 		fs = wanted;
 	}
-	*ret_fs = fs;
+	plan->fs = fs;
 	return 0;
 }
 
@@ -135,14 +145,11 @@ static int make_plan(struct csi_driver *d, struct ctx *ctx,
 {
 	struct plan plan = { .name = req->name };
 
-	if (req->volume_content_source.kind != CSI_SOURCE_NONE)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "volume_content_source: volumes from snapshots or volumes are not "
-			       "supported by this driver");
 	if (req->mutable_parameters.n > 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "mutable_parameters: not supported by this driver");
-	if (choose_fs(req, &plan.fs, err) < 0 ||
+	if (source_resolve(d, &req->volume_content_source, &plan.source, err) < 0 ||
+	    choose_fs(req, &plan, err) < 0 ||
 	    vol_params_parse(&req->parameters, &plan.params, err) < 0 ||
 	    check_legacy_fs(&plan, err) < 0 ||
 	    vol_size_choose(&req->capacity_range, plan.fs, &plan.bytes, err) < 0)
@@ -209,15 +216,28 @@ static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct pla
 	return has_failed && !has_answered ? -1 : 0;
 }
 
+/* What was left to the source, as the volume has it. */
+static void take_from_existing(const struct backend_volume *vol, struct arena *a, struct plan *plan)
+{
+	if (plan->source.kind == BACKEND_SOURCE_NONE)
+		return;
+	plan->bytes = vol->is_damaged ? VOL_SIZE_DEFAULT : vol->bytes;
+	if (plan->is_mount && !*plan->fs)
+		plan->fs = vol_fs_resolve(arena_strdup(a, vol->fs));
+}
+
 static int check_existing(struct csi_driver *d, struct ctx *ctx,
-			  const struct csi_create_volume_request *req, const struct plan *plan,
+			  const struct csi_create_volume_request *req, struct plan *plan,
 			  const struct backend *pool, const struct backend_volume *vol,
 			  struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];
 
+	take_from_existing(vol, ctx->arena, plan);
 	if (vol->is_damaged)
 		return 0; /* backend_create says so in its own words */
+	if (source_check_existing(ctx->arena, &plan->source, pool, vol, err) < 0)
+		return -1;
 	if (!is_pool_allowed(d, ctx->arena, pool, plan, binding_topologies(req)))
 		return err_set(
 			err, ERR_ALREADY_EXISTS,
@@ -316,21 +336,94 @@ static int choose_pool(struct csi_driver *d, struct ctx *ctx,
 	return 0;
 }
 
+static int check_place_of_source(struct csi_driver *d, struct ctx *ctx,
+				 const struct csi_create_volume_request *req,
+				 const struct plan *plan, struct err *err)
+{
+	const struct backend *pool = plan->source.ref.pool;
+	struct vol_topology place = driver_pool_topology(d, ctx->arena, pool);
+
+	if (*plan->params.pool && !str_is_equal(plan->params.pool, pool->pool_name))
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"parameters: pool: '%s' is asked, and the source '%s' is in pool '%s'; "
+			"a volume made of it has to be there too",
+			plan->params.pool, plan->source.id, pool->pool_name);
+	if (!vol_topology_allows(binding_topologies(req), &place))
+		return err_set(
+			err, ERR_RESOURCE_EXHAUSTED,
+			"accessibility_requirements: a volume made of '%s' has to be where "
+			"that is, in pool '%s'%s%s%s, which does not lie in the topology that "
+			"is asked",
+			plan->source.id, pool->pool_name, *d->node_id ? " on node '" : "",
+			d->node_id, *d->node_id ? "'" : "");
+	return 0;
+}
+
+/* Where the source is, as large as that unless more is asked, with its filesystem. */
+static int follow_source(struct csi_driver *d, struct ctx *ctx,
+			 const struct csi_create_volume_request *req, struct plan *plan,
+			 struct backend **ret_pool, struct err *err)
+{
+	const char *fs;
+	struct source_facts *facts = arena_alloc(ctx->arena, sizeof(*facts));
+
+	if (source_look(d, ctx, &plan->source, facts, err) < 0 ||
+	    check_place_of_source(d, ctx, req, plan, err) < 0 ||
+	    source_choose_fs(&plan->source, facts, plan->is_mount, plan->fs, &fs, err) < 0)
+		return -1;
+	if (vol_size_choose_from(&req->capacity_range, facts->bytes, &plan->bytes, err) < 0)
+		return err_wrap(err, "volume of '%s'", plan->source.id);
+	plan->fs = fs;
+	*ret_pool = plan->source.ref.pool;
+	return check_legacy_fs(plan, err);
+}
+
+static struct backend_spec make_spec(struct csi_driver *d,
+				     const struct csi_create_volume_request *req,
+				     const struct plan *plan, const struct backend *pool)
+{
+	bool has_source = plan->source.kind != BACKEND_SOURCE_NONE;
+
+	return (struct backend_spec){ .name = plan->name,
+				      .token = plan->token,
+				      .bytes = plan->bytes,
+				      .fs = pool->caps & BACKEND_MOUNT ? "" : plan->fs,
+				      .allow_buffered = plan->params.allow_buffered,
+				      .is_written = plan->params.is_written,
+				      .no_reserve = plan->params.no_snapshot_reserve,
+				      .source_kind = plan->source.kind,
+				      .source = has_source ? plan->source.ref.token : NULL,
+				      .secrets = &req->secrets,
+				      .owner = { .cluster = d->cluster_id,
+						 .claim_namespace = plan->params.claim_namespace,
+						 .claim_name = plan->params.claim_name,
+						 .claim_uid = plan->params.claim_uid } };
+}
+
+/* pool: NULL, or the one that has begun to make it. */
+static int find_place(struct csi_driver *d, struct ctx *ctx,
+		      const struct csi_create_volume_request *req, struct plan *plan,
+		      struct backend **pool, struct err *err)
+{
+	const struct backend *begun = *pool;
+
+	if (plan->source.kind == BACKEND_SOURCE_NONE)
+		return begun ? 0 : choose_pool(d, ctx, req, plan, pool, err);
+	if (follow_source(d, ctx, req, plan, pool, err) < 0)
+		return -1;
+	if (begun && begun != *pool)
+		return err_set(err, ERR_ABORTED,
+			       "name '%s': a volume of this name is being made in pool '%s'",
+			       plan->name, begun->pool_name);
+	return 0;
+}
+
 static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
-			  const struct csi_create_volume_request *req, const struct plan *plan,
+			  const struct csi_create_volume_request *req, struct plan *plan,
 			  struct csi_volume *ret, struct err *err)
 {
-	struct backend_spec spec = { .name = plan->name,
-				     .token = plan->token,
-				     .bytes = plan->bytes,
-				     .fs = plan->fs,
-				     .allow_buffered = plan->params.allow_buffered,
-				     .is_written = plan->params.is_written,
-				     .secrets = &req->secrets,
-				     .owner = { .cluster = d->cluster_id,
-						.claim_namespace = plan->params.claim_namespace,
-						.claim_name = plan->params.claim_name,
-						.claim_uid = plan->params.claim_uid } };
+	struct backend_spec spec;
 	struct backend_volume vol;
 	struct backend *pool = NULL;
 	int rc;
@@ -340,11 +433,10 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 		return -1;
 	if (rc > 0 && check_existing(d, ctx, req, plan, pool, &vol, err) < 0)
 		return -1;
-	if (!pool && choose_pool(d, ctx, req, plan, &pool, err) < 0)
+	if (rc == 0 && find_place(d, ctx, req, plan, &pool, err) < 0)
 		return -1;
 	assert(pool);
-	if (pool->caps & BACKEND_MOUNT)
-		spec.fs = "";
+	spec = make_spec(d, req, plan, pool);
 	if (ctx_check(ctx, err) < 0)
 		return -1;
 	if (backend_create(pool, ctx, &spec, &vol, err) < 0) /* it names the pool and the token */

@@ -36,7 +36,7 @@ struct csi_driver {
 	struct csi_service_ops ops; /* service.h's table without what this driver does not serve */
 };
 
-/* A volume that a call names, and where it lives. */
+/* A volume, snapshot or group that a call names, and where it lives. */
 struct csi_ref {
 	char token[VOL_TOKEN_MAX]; /* as its pool calls it */
 	struct backend *pool;      /* NULL: not here */
@@ -48,9 +48,17 @@ int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *
 /* The same, but UNAVAILABLE for a pool that is not here. */
 int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
 		     struct err *err);
-/* That, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
+/* The same of any kind. */
+int driver_find_pool_of(struct csi_driver *d, enum vol_kind kind, const char *id,
+			struct csi_ref *ret_ref, struct err *err);
+/* driver_find_pool, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err);
+
+/* The same of a snapshot, but a damaged one is found, with is_damaged. */
+int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snapshot_id,
+			 struct csi_ref *ret_ref, struct backend_snapshot *ret_snap,
+			 struct err *err);
 
 /* Whether a volume of the pool made as vol (its fs, or raw) can be used so; *cap gets the volume's
  * filesystem if it names none. */
@@ -60,8 +68,32 @@ int driver_check_capability(const struct backend *pool, const struct backend_vol
 /* The topology of one pool, in the arena. */
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 					 const struct backend *pool);
+/* The id in the arena. */
+const char *driver_format_id(struct arena *a, const struct backend *pool, enum vol_kind kind,
+			     const char *token);
 void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
 			const struct backend_volume *vol, struct csi_volume *ret);
+
+/*
+ * Lists, in pages over several pools. A token is the id of the last thing that was answered, of
+ * which the next page begins after: it stays good when that is deleted, and no list has to be
+ * remembered between pages.
+ */
+struct driver_list {
+	struct registry_pools pools;
+	size_t first; /* pool to go on in */
+	char after[VOL_TOKEN_MAX];
+};
+/* Of one pool, what comes after a token. 1: the page is full; -1: the pool does not answer. */
+typedef int (*driver_list_fn)(void *arg, struct ctx *ctx, struct backend *pool, const char *after,
+			      struct err *err);
+/* ABORTED: no token of a list over these pools. */
+int driver_list_begin(const struct registry_pools *pools, enum vol_kind kind, const char *token,
+		      struct driver_list *ret_list, struct err *err);
+/* A pool that does not answer is left out while another does (the process says which,
+ * cmd/pools_watch); that something is not listed never means that it is gone. */
+int driver_list_walk(const struct driver_list *list, struct ctx *ctx, driver_list_fn fn, void *arg,
+		     struct err *err);
 
 /* The path as the kernel names it (arena), so that two names of one place are one; INVALID_ARGUMENT
  * for one that is not below path_root. All node calls compare and mount by this name. */
@@ -77,6 +109,7 @@ struct node_state {
 	struct backend_device device; /* valid if attached, and not with BACKEND_MOUNT */
 	bool has_reader;
 	struct backend_device reader; /* raw block: what read-only targets are of */
+	bool is_copy; /* NodeStage: made of another volume, whose filesystem's UUID it has */
 	struct note note;
 };
 /* Whether the volume is staged here: noted so, and it is attached. For lists; false in doubt. */
@@ -217,6 +250,10 @@ DRIVER_RPC(validate_volume_capabilities);
 DRIVER_RPC(list_volumes);
 DRIVER_RPC(get_capacity);
 DRIVER_RPC(controller_get_volume);
+DRIVER_RPC(create_snapshot);
+DRIVER_RPC(delete_snapshot);
+DRIVER_RPC(list_snapshots);
+DRIVER_RPC(get_snapshot);
 DRIVER_RPC(node_get_capabilities);
 DRIVER_RPC(node_get_info);
 DRIVER_RPC(node_stage_volume);

@@ -73,21 +73,21 @@ static int probe(void *impl, struct ctx *ctx, const struct csi_probe_request *re
 	return 0;
 }
 
-/* Nobody here can tell whether the volume exists: its pool may come (back), so this is for another
- * time and never an end. */
-static int refuse_pool(struct csi_driver *d, const char *volume_id, struct err *err)
+/* Nobody here can tell whether it exists: its pool may come (back), so this is for another time
+ * and never an end. */
+static int refuse_pool(struct csi_driver *d, enum vol_kind kind, const char *id, struct err *err)
 {
 	autoarena struct arena *a = arena_new();
 	const struct registry_missing *missing;
 
 	if (registry_missing(d->pools, a, &missing) == 0)
 		return err_set(err, ERR_UNAVAILABLE,
-			       "volume '%s': its pool is not on this node; ask the node that has "
-			       "it, or bring the disk back",
-			       volume_id);
+			       "%s '%s': its pool is not on this node; ask the node that has it, "
+			       "or bring the disk back",
+			       vol_kind_name(kind), id);
 	return err_set(err, ERR_UNAVAILABLE,
-		       "volume '%s': its pool is not here now; not served is '%s' at '%s': %s",
-		       volume_id, missing[0].name, missing[0].where, missing[0].why);
+		       "%s '%s': its pool is not here now; not served is '%s' at '%s': %s",
+		       vol_kind_name(kind), id, missing[0].name, missing[0].where, missing[0].why);
 }
 
 int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
@@ -101,17 +101,23 @@ int driver_resolve(struct csi_driver *d, const char *volume_id, struct csi_ref *
 	return 0;
 }
 
-int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
-		     struct err *err)
+int driver_find_pool_of(struct csi_driver *d, enum vol_kind kind, const char *id,
+			struct csi_ref *ret_ref, struct err *err)
 {
 	struct csi_ref ref;
 
-	if (driver_resolve(d, volume_id, &ref, err) < 0)
+	if (registry_resolve(d->pools, kind, id, &ref.pool, ref.token, err) < 0)
 		return -1;
 	if (!ref.pool)
-		return refuse_pool(d, volume_id, err);
+		return refuse_pool(d, kind, id, err);
 	*ret_ref = ref;
 	return 0;
+}
+
+int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref *ret_ref,
+		     struct err *err)
+{
+	return driver_find_pool_of(d, VOL_KIND_VOLUME, volume_id, ret_ref, err);
 }
 
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
@@ -195,20 +201,42 @@ struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 	return (struct vol_topology){ strmap_from(a, &pair, 1) };
 }
 
+const char *driver_format_id(struct arena *a, const struct backend *pool, enum vol_kind kind,
+			     const char *token)
+{
+	char text[VOL_ID_MAX];
+
+	backend_format_id(pool, kind, token, text);
+	return arena_strdup(a, text);
+}
+
+static void fill_source(struct arena *a, const struct backend *pool,
+			const struct backend_volume *vol, struct csi_volume *ret)
+{
+	bool is_snapshot = vol->source_kind == BACKEND_SOURCE_SNAPSHOT;
+
+	ret->content_source = (struct csi_content_source){ CSI_SOURCE_NONE, "" };
+	if (vol->source_kind == BACKEND_SOURCE_NONE)
+		return;
+	ret->has_content_source = true;
+	ret->content_source.kind = is_snapshot ? CSI_SOURCE_SNAPSHOT : CSI_SOURCE_VOLUME;
+	ret->content_source.id = driver_format_id(
+		a, pool, is_snapshot ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME, vol->source);
+}
+
 void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
 			const struct backend_volume *vol, struct csi_volume *ret)
 {
 	struct vol_topology *topology = arena_alloc(a, sizeof(*topology));
 	struct strpair fs = { "filesystem", str_is_empty(vol->fs) ? "none" : vol->fs };
-	char text[VOL_ID_MAX];
 
-	backend_format_id(pool, VOL_KIND_VOLUME, vol->token, text);
 	*topology = driver_pool_topology(d, a, pool);
-	*ret = (struct csi_volume){ .volume_id = arena_strdup(a, text),
+	*ret = (struct csi_volume){ .volume_id =
+					    driver_format_id(a, pool, VOL_KIND_VOLUME, vol->token),
 				    .capacity_bytes = vol->bytes,
 				    .volume_context = strmap_from(a, &fs, 1),
-				    .content_source.id = "",
 				    .accessible_topology = { topology, 1 } };
+	fill_source(a, pool, vol, ret);
 }
 
 static int read_boot_id(char ret_id[UUID_TEXT_MAX], struct err *err)
@@ -239,6 +267,10 @@ static const struct csi_service_ops driver_ops = {
 	.validate_volume_capabilities = driver_validate_volume_capabilities,
 	.list_volumes                 = driver_list_volumes,
 	.get_capacity                 = driver_get_capacity,
+	.create_snapshot              = driver_create_snapshot,
+	.delete_snapshot              = driver_delete_snapshot,
+	.list_snapshots               = driver_list_snapshots,
+	.get_snapshot                 = driver_get_snapshot,
 	.controller_get_volume        = driver_controller_get_volume,
 	.node_get_capabilities        = driver_node_get_capabilities,
 	.node_get_info                = driver_node_get_info,

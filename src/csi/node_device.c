@@ -196,10 +196,28 @@ static int ready_fs(struct ctx *ctx, const struct node_state *state, const char 
 	return check_condition(state, fs, err);
 }
 
+/* Of two XFS filesystems with one UUID the kernel mounts one, unless the other is mounted with
+ * nouuid. A copy is; the UUID that its bytes have stays. */
+static struct host_mount_options device_options(struct arena *a, const struct node_state *state,
+						const struct vol_capability *cap)
+{
+	struct host_mount_options opts = node_staging_options(a, cap);
+	const char **flags = arena_array(a, opts.n_flags + 1, sizeof(*flags));
+
+	if (!state->is_copy || !str_is_equal(cap->fs_type, "xfs"))
+		return opts;
+	flags[0] = "nouuid";
+	for (size_t i = 0; i < opts.n_flags; i++)
+		flags[i + 1] = opts.flags[i];
+	opts.flags = flags;
+	opts.n_flags++;
+	return opts;
+}
+
 static int mount_device(struct ctx *ctx, const struct node_state *state,
 			const struct node_staging *what, bool *ret_mounted, struct err *err)
 {
-	struct host_mount_options opts = node_staging_options(ctx->arena, what->cap);
+	struct host_mount_options opts = device_options(ctx->arena, state, what->cap);
 	const char *path = what->req->staging_target_path;
 	const char *fs = what->cap->fs_type;
 	bool is_small = false;

@@ -155,6 +155,7 @@ static int stage(struct csi_driver *d, struct ctx *ctx,
 	    driver_check_capability(ref.pool, &vol, &cap, err) < 0 ||
 	    node_state_load(d, ctx, &ref, &state, err) < 0)
 		return -1;
+	state.is_copy = vol.source_kind != BACKEND_SOURCE_NONE;
 	r = look_before_stage(d, ctx, req, &cap, &state, err);
 	if (r < 0)
 		return -1;

@@ -146,6 +146,14 @@ int validate_node_expand(const struct csi_node_expand_volume_request *req, struc
 	return validate_range(&req->capacity_range, err);
 }
 
+int validate_create_snapshot(const struct csi_create_snapshot_request *req, struct err *err)
+{
+	if (fields_check(&csi_create_snapshot_request_type, req, err) < 0 ||
+	    validate_name(req->name, err) < 0)
+		return -1;
+	return validate_requirement(&req->accessibility_requirements, err);
+}
+
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err)
 {
 	if (fields_check(&csi_validate_volume_capabilities_request_type, req, err) < 0)

@@ -22,6 +22,7 @@ int validate_create_volume(const struct csi_create_volume_request *req, struct e
 int validate_controller_expand(const struct csi_controller_expand_volume_request *req,
 			       struct err *err);
 int validate_node_expand(const struct csi_node_expand_volume_request *req, struct err *err);
+int validate_create_snapshot(const struct csi_create_snapshot_request *req, struct err *err);
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err);
 int validate_get_capacity(const struct csi_get_capacity_request *req, struct err *err);
 int validate_stage(const struct csi_node_stage_volume_request *req, struct err *err);

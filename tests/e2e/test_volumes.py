@@ -232,6 +232,8 @@ def test_controller_is_restricted(cluster):
 def test_plain_manifests_are_valid(cluster):
     from cluster import TOP
     for file in sorted((TOP / "deploy").glob("*.yaml")) + sorted((TOP / "examples").glob("*.yaml")):
+        if "snapshot.storage.k8s.io" in file.read_text():
+            continue  # this cluster has not its CRDs
         cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename", str(file)) \
             if "examples" in str(file) else \
             cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename", str(file))

@@ -427,6 +427,13 @@ static int mount_remote(const char *source, const char *target,
 	return 0;
 }
 
+static void keep_flags(struct fake_mount *mount, const char *const *flags, size_t n_flags)
+{
+	for (size_t i = 0, n = 0; i < n_flags && n < sizeof(mount->flags); i++)
+		n += (size_t)snprintf(mount->flags + n, sizeof(mount->flags) - n, "%s%s",
+				      i ? "," : "", flags[i]);
+}
+
 int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 		      const struct host_mount_options *opts, struct err *err)
 {
@@ -453,6 +460,7 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 	mount.root = mount.fs->root;
 	mount.device = mount.fs->device;
 	mount.is_read_only = opts->read_only || has_flag(opts->flags, opts->n_flags, "ro");
+	keep_flags(&mount, opts->flags, opts->n_flags);
 	add_mount(&mount, target);
 	return 0;
 }
@@ -483,9 +491,7 @@ int host_mount_bind(struct ctx *ctx, const char *source, const char *target, boo
 	mount.device = mount.fs->device;
 	mount.is_read_only =
 		read_only || has_flag(flags, n_flags, "ro") || (from && from->is_read_only);
-	for (size_t i = 0, n = 0; i < n_flags && n < sizeof(mount.flags); i++)
-		n += (size_t)snprintf(mount.flags + n, sizeof(mount.flags) - n, "%s%s",
-				      i ? "," : "", flags[i]);
+	keep_flags(&mount, flags, n_flags);
 	/* a bind keeps the filesystem, and so its device, as the first mount does */
 	mount.loop = from ? from->loop : -1;
 	if (mount.loop >= 0)

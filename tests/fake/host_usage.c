@@ -79,7 +79,7 @@ bool fake_host_refuses_writes(const char *target)
 	return world.loops[minor(node->rdev)].is_read_only;
 }
 
-const char *fake_host_bind_flags(const char *target)
+const char *fake_host_mount_flags(const char *target)
 {
 	struct fake_mount *mount;
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 
 import pytest
 
@@ -66,12 +67,16 @@ def pool(session_pool):
     yield session_pool
     loops = session_pool.loops()
     files = session_pool.files()
+    snapshots = session_pool.snapshots()
     for device in loops:
         subprocess.run(['losetup', '-d', device], check=False)
     for file in files:
         (session_pool.dir / file).unlink()
     assert not loops, f'loop devices left behind: {loops}'
+    for name in snapshots:
+        (session_pool.dir / '.cleat' / 'snapshots' / name).unlink(missing_ok=True)
     assert not files, f'files left in the pool: {files}'
+    assert not snapshots, f'snapshots left in the pool: {snapshots}'
 
 
 @pytest.fixture
@@ -96,13 +101,13 @@ def leave_nothing(d):
     try:
         if d.process.child.poll() is not None:
             d.start()
-        left = [v.volume_id for v in d.calls.volumes()]
+        left = [v.volume_id for v in d.calls.volumes()] + [s.snapshot_id for s in d.calls.snapshots()]
         if left:
             clear_volumes(d)
         d.stop()
     finally:
         d.end()
-    assert not left, f'volumes left behind: {left}'
+    assert not left, f'volumes or snapshots left behind: {left}'
 
 
 def clear_volumes(d):
@@ -110,6 +115,24 @@ def clear_volumes(d):
     clean_mounts(d.dir)
     for v in d.calls.volumes():
         d.calls.delete(v.volume_id)
+    for s in d.calls.snapshots():
+        d.calls.delete_snapshot(s.snapshot_id)
+
+
+@pytest.fixture
+def snapshot(driver):
+    """A maker of snapshots: snapshot(volume) gives its id; what is left of them is deleted after the test."""
+    made = []
+
+    def make(v, name=None, **words):
+        made.append(driver.calls.snapshot(name or f'snapshot-{uuid.uuid4()}', v.id, **words).snapshot_id)
+        return made[-1]
+
+    yield make
+    if driver.process.child.poll() is not None:
+        driver.start()
+    for snapshot_id in made:
+        driver.calls.delete_snapshot(snapshot_id)
 
 
 @pytest.fixture

@@ -101,6 +101,15 @@ def loops_below(directory):
     return found
 
 
+def of_snapshot(snapshot_id):
+    """What a volume is to begin with."""
+    return csi.VolumeContentSource(snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id=snapshot_id))
+
+
+def of_volume(volume_id):
+    return csi.VolumeContentSource(volume=csi.VolumeContentSource.VolumeSource(volume_id=volume_id))
+
+
 class Pool:
     """XFS with reflink on a sparse image file, mounted in this namespace."""
 
@@ -122,6 +131,10 @@ class Pool:
         """Everything in the pool that looks like a volume's file to a person: regular files outside of caches."""
         return sorted(str(p.relative_to(self.dir)) for p in self.dir.rglob('*')
                       if p.is_file() and not any(part.startswith('.') for part in p.relative_to(self.dir).parts))
+
+    def snapshots(self):
+        """The files of snapshots, and what is half made."""
+        return sorted(p.name for d in ('snapshots', 'work') for p in (self.dir / '.cleat' / d).glob('*'))
 
     def loops(self):
         return loops_below(self.dir)
@@ -178,6 +191,22 @@ class Calls:
         return self._call(self.node.NodeExpandVolume, csi.NodeExpandVolumeRequest(
             volume_id=volume_id, volume_path=str(path),
             capacity_range=csi.CapacityRange(required_bytes=size, limit_bytes=limit), **more), timeout)
+
+    def snapshot(self, name, volume_id, timeout=PATIENCE, **more):
+        return self._call(self.controller.CreateSnapshot, csi.CreateSnapshotRequest(
+            name=name, source_volume_id=volume_id, **more), timeout).snapshot
+
+    def delete_snapshot(self, snapshot_id, timeout=PATIENCE):
+        return self._call(self.controller.DeleteSnapshot, csi.DeleteSnapshotRequest(snapshot_id=snapshot_id), timeout)
+
+    def snapshots(self, **words):
+        found, token = [], ''
+        while True:
+            page = self._call(self.controller.ListSnapshots, csi.ListSnapshotsRequest(starting_token=token, **words))
+            found += [e.snapshot for e in page.entries]
+            token = page.next_token
+            if not token:
+                return found
 
     def stage(self, volume_id, staging, cap=None, timeout=PATIENCE, **more):
         return self._call(self.node.NodeStageVolume, csi.NodeStageVolumeRequest(

@@ -8,7 +8,7 @@ import socket
 
 import grpc
 import pytest
-from harness import (GIB, MIB, Code, Driver, Mode, Volume, block_cap, csi, fails, mount_cap, sh)
+from harness import (GIB, MIB, Code, Driver, Mode, Volume, block_cap, csi, fails, mount_cap, of_snapshot, of_volume, sh)
 
 LONG = 'x' * 129
 UNKNOWN = 'v1-00000000000000000000000000000000-nothing'
@@ -56,8 +56,19 @@ CREATE = [
     ('limit that no multiple of 4096 fits', {'size': 64 * MIB + 1, 'limit': 64 * MIB + 2}, Code.OUT_OF_RANGE, []),
     ('size beyond all bounds', {'size': (1 << 63) - 1}, Code.OUT_OF_RANGE, []),
     ('size beyond the pool', {'size': 100 * GIB}, Code.RESOURCE_EXHAUSTED, []),
-    ('a snapshot as source', {'volume_content_source': csi.VolumeContentSource(
-        snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id='s'))}, Code.INVALID_ARGUMENT, ['source']),
+    ('a source without an id', {'volume_content_source': of_snapshot('')}, Code.INVALID_ARGUMENT,
+     ['volume_content_source.snapshot.snapshot_id']),
+    ('a source of no kind', {'volume_content_source': csi.VolumeContentSource()}, Code.INVALID_ARGUMENT,
+     ['volume_content_source.type']),
+    ('a snapshot that is none', {'volume_content_source': of_snapshot('s')}, Code.NOT_FOUND, ['volume_content_source', "'s'"]),
+    ('a volume for a snapshot', {'volume_content_source': of_snapshot(UNKNOWN)}, Code.NOT_FOUND, ['snapshot_id', UNKNOWN]),
+    ('a volume as source that is none', {'volume_content_source': of_volume(NOT_OURS)}, Code.NOT_FOUND, [NOT_OURS]),
+    ('a source in a pool that is not here', {'volume_content_source': of_snapshot('s1-' + UNKNOWN[3:])}, Code.UNAVAILABLE,
+     ['its pool is not on this node']),
+    ('a source that a newer version made', {'volume_content_source': of_volume('v2-' + UNKNOWN[3:])},
+     Code.FAILED_PRECONDITION, ['another version']),
+    ('half a reserve', {'parameters': {'snapshotReserve': 'half'}}, Code.INVALID_ARGUMENT,
+     ['snapshotReserve', 'half', 'full', 'none']),
     ('mutable parameters', {'mutable_parameters': {'iops': '1'}}, Code.INVALID_ARGUMENT, ['mutable_parameters']),
     ('a topology that is not here', {'accessibility_requirements': csi.TopologyRequirement(
         requisite=[csi.Topology(segments={f'pool.cleat.csi/{"0" * 32}': 'here'})])}, Code.RESOURCE_EXHAUSTED, []),
@@ -86,6 +97,66 @@ def test_create_with_a_taken_name_and_other_filesystem(driver, volume):
     v = volume(size=320 * MIB).create()
     with fails(Code.ALREADY_EXISTS):
         driver.calls.create(v.name, size=320 * MIB, caps=[mount_cap('xfs')])
+
+
+# (what, arguments of CreateSnapshot, code, words of the message); the volume is there.
+SNAPSHOT = [
+    ('no name', {'name': ''}, Code.INVALID_ARGUMENT, ['name']),
+    ('name of 129 bytes', {'name': LONG}, Code.INVALID_ARGUMENT, ['name', '128']),
+    ('control character in the name', {'name': 'a\x1fb'}, Code.INVALID_ARGUMENT, ['name']),
+    ('no volume', {'source_volume_id': ''}, Code.INVALID_ARGUMENT, ['source_volume_id']),
+    ('a volume that is none', {'source_volume_id': NOT_OURS}, Code.NOT_FOUND, ['source_volume_id', NOT_OURS]),
+    ('a volume of a pool that is not here', {'source_volume_id': UNKNOWN}, Code.UNAVAILABLE, ['pool']),
+    ('unknown parameter', {'parameters': {'Freeze': 'true'}}, Code.INVALID_ARGUMENT, ['Freeze', 'freeze']),
+    ('bad value of a parameter', {'parameters': {'whenFragmented': 'cry'}}, Code.INVALID_ARGUMENT,
+     ['whenFragmented', 'cry', 'copy', 'refuse']),
+    ('a limit that is no number', {'parameters': {'maxExtents': 'many'}}, Code.INVALID_ARGUMENT, ['maxExtents', 'many']),
+    ('a topology that is not the volume\'s', {'accessibility_requirements': csi.TopologyRequirement(
+        requisite=[csi.Topology(segments={f'pool.cleat.csi/{"0" * 32}': 'here'})])}, Code.RESOURCE_EXHAUSTED, ['pool']),
+]
+
+
+@pytest.mark.parametrize('words,code,texts', [row[1:] for row in SNAPSHOT], ids=[row[0] for row in SNAPSHOT])
+def test_snapshot(driver, pool, volume, words, code, texts):
+    v = volume(size=16 * MIB).create()
+    with fails(code, *texts):
+        driver.calls.controller.CreateSnapshot(csi.CreateSnapshotRequest(
+            **{'name': 'bad', 'source_volume_id': v.id, **words}), timeout=20)
+    assert driver.calls.snapshots() == []
+    assert pool.snapshots() == []
+
+
+def test_a_snapshots_name_that_is_taken(driver, volume, snapshot):
+    one, other = volume(size=16 * MIB).create(), volume(size=16 * MIB).create()
+    snapshot(one, 'taken')
+    with fails(Code.ALREADY_EXISTS, 'taken'):
+        driver.calls.snapshot('taken', other.id)
+
+
+@pytest.mark.parametrize('kind', ['s2', 's10'])
+def test_delete_of_a_snapshot_of_another_version_is_not_claimed_done(driver, kind):
+    with fails(Code.FAILED_PRECONDITION, 'another version'):
+        driver.calls.delete_snapshot(f'{kind}-00112233445566778899aabbccddeeff-s')
+
+
+def test_delete_of_a_snapshot_that_cannot_be_ours_is_fine(driver):
+    for snapshot_id in [NOT_OURS, 's1-0-x', UNKNOWN, '../../etc/passwd', 'x' * 128]:
+        driver.calls.delete_snapshot(snapshot_id)
+    with fails(Code.UNAVAILABLE, 'pool'):
+        driver.calls.delete_snapshot('s1-' + UNKNOWN[3:])
+    with fails(Code.INVALID_ARGUMENT, 'snapshot_id'):
+        driver.calls.delete_snapshot('')
+
+
+def test_lists_of_snapshots(driver):
+    for words in [{'snapshot_id': NOT_OURS}, {'source_volume_id': NOT_OURS}, {'snapshot_id': 'x' * 128}]:
+        assert driver.calls.snapshots(**words) == []
+    for words, code in [({'starting_token': 'none'}, Code.ABORTED), ({'max_entries': -1}, Code.INVALID_ARGUMENT),
+                        ({'snapshot_id': LONG}, Code.INVALID_ARGUMENT), ({'source_volume_id': UNKNOWN}, Code.UNAVAILABLE)]:
+        with fails(code):
+            driver.calls.controller.ListSnapshots(csi.ListSnapshotsRequest(**words), timeout=20)
+    with fails(Code.NOT_FOUND, NOT_OURS):
+        driver.calls.controller.GetSnapshot(csi.GetSnapshotRequest(snapshot_id=NOT_OURS), timeout=20)
 
 
 def test_longest_name_and_names_of_every_script(driver, pool):
@@ -123,7 +194,7 @@ def test_garbage_truncated_and_huge_messages(driver):
 
 
 def test_unknown_methods_and_services(driver):
-    for path in ['/csi.v1.Controller/NoSuch', '/csi.v1.Nothing/Probe', '/csi.v1.Controller/CreateSnapshot',
+    for path in ['/csi.v1.Controller/NoSuch', '/csi.v1.Nothing/Probe', '/csi.v1.Controller/ControllerPublishVolume',
                  '/csi.v1.GroupController/GroupControllerGetCapabilities']:
         with fails(Code.UNIMPLEMENTED):
             driver.calls.channel.unary_unary(path)(b'', timeout=10)

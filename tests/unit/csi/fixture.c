@@ -66,8 +66,159 @@ struct fixture *fixture_begin(void)
 	return &the;
 }
 
+static struct spy spy;
+static struct backend_ops spy_ops;
+static const struct backend_ops *spied_ops; /* NULL: none */
+static struct backend *spied;
+static struct fixture *spy_fixture;
+
+/* A backend knows itself by its table. */
+static struct backend *spy_step_aside(void)
+{
+	spied->ops = spied_ops;
+	return spied;
+}
+
+static int spy_return(int r)
+{
+	spied->ops = &spy_ops;
+	return r;
+}
+
+static void spy_change(struct backend_snapshot *snap)
+{
+	if (spy.change)
+		spy.change(snap);
+}
+
+static int spy_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
+		      struct backend_volume *ret_vol, struct err *err)
+{
+	spy.volume = *spec;
+	return spy_return(spied_ops->create(spy_step_aside(), ctx, spec, ret_vol, err));
+}
+
+static void spy_keep(const struct backend_snapshot_options *options)
+{
+	const struct backend_owner *o = &options->owner;
+
+	spy.options = *options;
+	(void)snprintf(spy.owner[0], sizeof(spy.owner[0]), "%s", o->claim_namespace);
+	(void)snprintf(spy.owner[1], sizeof(spy.owner[1]), "%s", o->claim_name);
+	(void)snprintf(spy.owner[2], sizeof(spy.owner[2]), "%s", o->claim_uid);
+}
+
+static int spy_snapshot_create(struct backend *b, struct ctx *ctx,
+			       const struct backend_snapshot_spec *spec,
+			       struct backend_snapshot *ret_snap, struct err *err)
+{
+	void (*during)(struct fixture * f) = spy.during;
+	int r;
+
+	spy_keep(&spec->options);
+	spy.during = NULL;
+	if (during)
+		during(spy_fixture);
+	r = spy_return(spied_ops->snapshot_create(spy_step_aside(), ctx, spec, ret_snap, err));
+	if (r == 0)
+		spy_change(ret_snap);
+	return r;
+}
+
+static int spy_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
+			     struct backend_snapshot *ret_snap, struct err *err)
+{
+	int r = spy_return(spied_ops->snapshot_stat(spy_step_aside(), ctx, token, ret_snap, err));
+
+	if (r == 0)
+		spy_change(ret_snap);
+	return r;
+}
+
+struct spy_walk {
+	backend_each_snapshot_fn fn;
+	void *arg;
+};
+
+static int spy_show(void *arg, const struct backend_snapshot *snap)
+{
+	struct spy_walk *walk = arg;
+	struct backend_snapshot changed = *snap;
+
+	spy_change(&changed);
+	return walk->fn(walk->arg, &changed);
+}
+
+static int spy_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
+			     backend_each_snapshot_fn fn, void *arg, struct err *err)
+{
+	struct spy_walk walk = { fn, arg };
+
+	return spy_return(
+		spied_ops->snapshot_each(spy_step_aside(), ctx, after, spy_show, &walk, err));
+}
+
+/* What else is called passes by the spy. */
+static int spy_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
+			       const struct secrets *secrets, struct err *err)
+{
+	return spy_return(spied_ops->snapshot_remove(spy_step_aside(), ctx, token, secrets, err));
+}
+
+static int spy_remove(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, struct err *err)
+{
+	return spy_return(spied_ops->remove(spy_step_aside(), ctx, token, secrets, err));
+}
+
+static int spy_stat(struct backend *b, struct ctx *ctx, const char *token,
+		    struct backend_volume *ret_vol, struct err *err)
+{
+	return spy_return(spied_ops->stat(spy_step_aside(), ctx, token, ret_vol, err));
+}
+
+static int spy_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
+		    struct err *err)
+{
+	return spy_return(spied_ops->info(spy_step_aside(), ctx, ret_info, err));
+}
+
+static int spy_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret_dev, struct err *err)
+{
+	return spy_return(spied_ops->find_device(spy_step_aside(), ctx, token, ret_dev, err));
+}
+
+struct spy *fixture_spy(struct fixture *f)
+{
+	spied = registry_find_name(f->pools, "ram");
+	spied_ops = spied->ops;
+	spy_fixture = f;
+	spy = (struct spy){ 0 };
+	spy_ops = (struct backend_ops){ .name = "spy",
+					.info = spy_info,
+					.create = spy_create,
+					.remove = spy_remove,
+					.stat = spy_stat,
+					.find_device = spy_find_device,
+					.snapshot_create = spy_snapshot_create,
+					.snapshot_remove = spy_snapshot_remove,
+					.snapshot_stat = spy_snapshot_stat,
+					.snapshot_each = spy_snapshot_each };
+	spied->ops = &spy_ops;
+	return &spy;
+}
+
+void fixture_take_caps(struct fixture *f, const char *pool, unsigned caps)
+{
+	registry_find_name(f->pools, pool)->caps &= ~caps;
+}
+
 void fixture_end(struct fixture *f)
 {
+	if (spied_ops)
+		(void)spy_step_aside();
+	spied_ops = NULL;
 	fixture_stop(f);
 	ctx_done(&f->ctx);
 	ASSERT_EQ(fake_host_n_fds(), 0);
@@ -114,6 +265,41 @@ int do_create(struct fixture *f, const char *name, const struct vol_capability *
 		return -1;
 	f->id = reply.volume.volume_id;
 	return 0;
+}
+
+const char *do_create_in_ram(struct fixture *f, const char *name, const struct vol_capability *cap,
+			     uint64_t bytes)
+{
+	struct strpair pool = { "pool", "ram" };
+	struct csi_create_volume_request req = { .name = name,
+						 .capacity_range = { bytes, 0 },
+						 .volume_capabilities = cap,
+						 .n_volume_capabilities = 1,
+						 .parameters = { &pool, 1 },
+						 .volume_content_source = { .id = "" } };
+	struct csi_create_volume_response reply;
+
+	ASSERT_OK(csi_create_volume(&f->csi, &f->ctx, &req, &reply, &f->err), &f->err);
+	return reply.volume.volume_id;
+}
+
+const char *do_snapshot(struct fixture *f, const char *name, const char *volume_id)
+{
+	const struct csi_create_snapshot_request req = { .name = name,
+							 .source_volume_id = volume_id };
+	struct csi_create_snapshot_response reply;
+
+	return csi_create_snapshot(&f->csi, &f->ctx, &req, &reply, &f->err) < 0
+		       ? NULL
+		       : reply.snapshot.snapshot_id;
+}
+
+int do_delete_snapshot(struct fixture *f, const char *id)
+{
+	const struct csi_delete_snapshot_request req = { .snapshot_id = id };
+
+	return csi_delete_snapshot(&f->csi, &f->ctx, &req, &(struct csi_delete_snapshot_response){},
+				   &f->err);
 }
 
 int do_delete(struct fixture *f)

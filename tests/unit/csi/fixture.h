@@ -38,6 +38,29 @@ void fixture_start(struct fixture *f);
 extern const struct vol_capability cap_mount; /* SINGLE_NODE_MULTI_WRITER, ext4 */
 extern const struct vol_capability cap_block;
 
+/* A volume of the pool "ram" (see fixture_add_mem), whose id is given back. */
+const char *do_create_in_ram(struct fixture *f, const char *name, const struct vol_capability *cap,
+			     uint64_t bytes);
+/* Its id, or NULL with f->err. */
+const char *do_snapshot(struct fixture *f, const char *name, const char *volume_id);
+int do_delete_snapshot(struct fixture *f, const char *id);
+
+/*
+ * Stands before the pool "ram" and shows its snapshots as change makes them, since what makes them
+ * so (copies that run, disks that rot, groups) is a matter of backends. Keeps what it was asked to
+ * make last; during is called in the middle of each making. NULL: nothing. Until fixture_end.
+ */
+struct spy {
+	void (*change)(struct backend_snapshot *snap);
+	void (*during)(struct fixture *f);
+	struct backend_spec volume; /* what its strings point to is gone */
+	struct backend_snapshot_options options;
+	char owner[3][64]; /* namespace, name, uid */
+};
+struct spy *fixture_spy(struct fixture *f);
+/* As if the pool were of a kind that cannot do this (bits of enum backend_cap). */
+void fixture_take_caps(struct fixture *f, const char *pool, unsigned caps);
+
 int do_create(struct fixture *f, const char *name, const struct vol_capability *cap,
 	      uint64_t bytes);
 int do_delete(struct fixture *f);

@@ -47,9 +47,9 @@ TEST(what_a_bind_can_have_it_gets)
 	struct vol_capability cap = with_flags(flags, 4);
 	bool ro = false;
 
-	ASSERT_STR(fake_host_bind_flags("/pods/t1"), PLAIN ",noatime");
+	ASSERT_STR(fake_host_mount_flags("/pods/t1"), PLAIN ",noatime");
 	ASSERT_OK(do_publish(f, "/s1", "/pods/t2", &cap, false), &f->err);
-	ASSERT_STR(fake_host_bind_flags("/pods/t2"), PLAIN ",noexec,ro");
+	ASSERT_STR(fake_host_mount_flags("/pods/t2"), PLAIN ",noexec,ro");
 	ASSERT_TRUE(is_mounted("/pods/t2", &ro) && ro);
 	ASSERT_ERR(do_publish(f, "/s1", "/pods/t1", &cap, false), &f->err, ERR_ALREADY_EXISTS,
 		   "other arguments");
