@@ -16,11 +16,12 @@
  * snapshotters add with --extra-create-metadata. Every other key must be in the table of
  * snapshot_params.c.
  *
- *   freeze          "false" (default): a mounted filesystem is written out, and the snapshot is
- *                   what a power cut would leave, which its journal mends at the next mount;
- * "true": it is frozen meanwhile, so there is nothing to mend maxExtents      how many pieces the
- * volume's file may have for its blocks to be shared; 0: any whenFragmented  with more of them
- * "copy" (default): the snapshot is a full copy, ready later; "refuse": there is none
+ * - freeze: "false" (default): a mounted filesystem is written out, and the snapshot is what a
+ *   power cut would leave, which its journal mends at the next mount; "true": it is frozen
+ *   meanwhile, so there is nothing to mend
+ * - maxExtents: how many pieces the volume's file may have for its blocks to be shared; 0: any
+ * - whenFragmented: with more of them "copy" (default): the snapshot is a full copy, if the volume
+ *   can be kept still for so long; "refuse": there is none
  */
 struct vol_snapshot_params {
 	bool freeze;
@@ -32,7 +33,7 @@ struct vol_snapshot_params {
 	const char *owner_uid;
 };
 
-#define VOL_SNAPSHOT_MAX_EXTENTS UINT64_C(20000) /* unless the class says otherwise */
+#define VOL_SNAPSHOT_MAX_EXTENTS UINT64_C(100000) /* unless the class says otherwise */
 
 /* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */
 int vol_snapshot_params_parse(const struct strmap *map, struct vol_snapshot_params *ret_params,
