@@ -36,6 +36,13 @@ def read(v):
     return (v.target / 'file').read_text()
 
 
+def room(v):
+    if v.target.is_block_device():
+        return int(sh('blockdev', '--getsize64', v.target))
+    s = os.statvfs(v.target)
+    return s.f_blocks * s.f_frsize
+
+
 def again(v):
     """Down and up, so that nothing is read from a cache."""
     return v.unpublish().unstage().stage().publish()
@@ -76,6 +83,7 @@ class TestContent:
         for source, name in [(of_snapshot(taken), taken), (of_volume(v.id), v.id)]:
             larger = volume(cap=cap, size=size + 64 * MIB, volume_content_source=source).up()
             assert read(larger) == 'before'
+            assert room(larger) - room(v) > 32 * MIB
             made = driver.calls.controller.ControllerGetVolume(csi.ControllerGetVolumeRequest(volume_id=larger.id)).volume
             assert made.capacity_bytes == size + 64 * MIB
             for words in [{'size': size - 4096}, {'size': 0, 'limit': size - 1}]:
