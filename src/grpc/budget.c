@@ -252,6 +252,7 @@ void grpc_server_limit(struct grpc_server *s, const struct grpc_limits *limits)
 		.silent_ns = l->silent_ns ? l->silent_ns : 60 * NS_PER_S,
 		.request_ns = l->request_ns ? l->request_ns : 30 * NS_PER_S,
 		.stalled_ns = l->stalled_ns ? l->stalled_ns : 30 * NS_PER_S,
+		.unread_ns = l->unread_ns ? l->unread_ns : 600 * NS_PER_S,
 	};
 	every_ns = sweep_every_ns(&s->limits);
 	ev_timer_start(s->sweep_timer, every_ns, every_ns);

@@ -27,6 +27,7 @@ struct grpc_call {
 	void *method_arg;
 	const char *peer;    /* in the arena */
 	struct str metadata; /* name NUL value NUL …; written before the handler starts */
+	int64_t unread_ns;   /* the server's limit, which may be gone */
 
 	/* I/O thread only */
 	struct h2_stream *stream;

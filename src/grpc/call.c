@@ -10,7 +10,8 @@
  * nghttp2 sessions are single-threaded, so a handler only fills in the call and posts it. The
  * deadline is kept here as well as by the client: when it passes the status goes out at once, and
  * the handler finds its ctx expired; what it answers later is dropped. Streaming keeps at most
- * H2_SEND_HIGH bytes on the way; the handler waits on a condition for room.
+ * H2_SEND_HIGH bytes on the way; the handler waits on a condition for room, but not for ever: a
+ * peer that reads nothing for grpc_limits.unread_ns has its call ended, and with it a worker.
  */
 #include "grpc/call.h"
 
@@ -22,7 +23,7 @@
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
-#include "grpc/call-internal.h"
+#include "grpc/server-internal.h"
 #include "grpc/status.h"
 
 #define PREFIX 5
@@ -51,6 +52,7 @@ struct grpc_call *call_new(struct grpc_server *server, struct ev_loop *loop,
 	c->server = server;
 	c->loop = loop;
 	c->stream = stream;
+	c->unread_ns = server->limits.unread_ns;
 	ctx_init(&c->ctx, 0);
 	format_id(atomic_fetch_add(&next_id, 1) + 1, c->ctx.id);
 	c->peer = arena_strdup(c->ctx.arena, peer);
@@ -364,19 +366,35 @@ void grpc_call_fail(struct grpc_call *c, const struct err *err)
 		c->status.code = ERR_UNKNOWN;
 }
 
+/* With the lock. -1: the peer has not read for too long. */
+static int wait_for_room(struct grpc_call *c, struct err *err)
+{
+	int64_t until_ns = clock_now_ns() + c->unread_ns;
+	int r = 0;
+
+	while (c->out.len + c->in_h2 > H2_SEND_HIGH && !c->is_gone) {
+		if (r < 0)
+			return err_set(err, ERR_DEADLINE_EXCEEDED,
+				       "nothing of what was sent has been read for %lld s",
+				       (long long)(c->unread_ns / NS_PER_S));
+		r = sync_cond_wait_until(&c->changed, &c->lock, until_ns);
+	}
+	return 0;
+}
+
 int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err *err)
 {
 	uint8_t prefix[PREFIX];
 	bool post = false;
+	int r;
 
 	if (n > GRPC_MESSAGE_MAX)
 		return err_set(err, ERR_RESOURCE_EXHAUSTED,
 			       "message of %zu bytes is over the limit of %u", n, GRPC_MESSAGE_MAX);
 	put_prefix(prefix, n);
 	pthread_mutex_lock(&c->lock);
-	while (c->out.len + c->in_h2 > H2_SEND_HIGH && !c->is_gone)
-		(void)sync_cond_wait_until(&c->changed, &c->lock, INT64_MAX);
-	if (!c->is_gone) {
+	r = wait_for_room(c, err);
+	if (r == 0 && !c->is_gone) {
 		str_append_n(&c->out, prefix, PREFIX);
 		str_append_wiping(&c->out, bytes, n);
 		post = !c->is_posted;
@@ -387,7 +405,7 @@ int grpc_call_send(struct grpc_call *c, const void *bytes, size_t n, struct err 
 		call_ref(c);
 		ev_post(c->loop, posted_out, c);
 	}
-	return ctx_check(&c->ctx, err);
+	return r < 0 ? -1 : ctx_check(&c->ctx, err);
 }
 
 void grpc_call_finish(struct grpc_call *c)

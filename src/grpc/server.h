@@ -64,6 +64,7 @@ struct grpc_limits {
 	int64_t silent_ns;            /* 60 s until the first request */
 	int64_t request_ns;           /* 30 s until a request, or a message of a stream, is whole */
 	int64_t stalled_ns;           /* 30 s in which none of what waits is read */
+	int64_t unread_ns;            /* 10 min in which of a stream there is no room to send */
 };
 
 struct grpc_server *grpc_server_new(struct ev_loop *loop, struct work *work);

@@ -37,6 +37,7 @@ static struct {
 	struct ctx ctx;
 	struct err err;
 	int listened;
+	struct grpc_limits limits;
 	pthread_mutex_t lock; /* below */
 	pthread_cond_t cond;
 	unsigned sent;
@@ -111,6 +112,7 @@ static void listen_on_loop(void *arg)
 	static const struct csi_server_options options = { .driver_name = "d.test" };
 
 	t.server = grpc_server_new(t.loop, t.work);
+	grpc_server_limit(t.server, &t.limits);
 	t.csi = csi_server_new(t.server, &service, &options);
 	t.listened =
 		grpc_server_listen(t.server, &t.addr, &(struct grpc_listen_options){ 0 }, &t.err);
@@ -121,11 +123,12 @@ static void free_on_loop(void *arg)
 	grpc_server_free(t.server);
 }
 
-static int set_up(void **state)
+static int set_up_with(const struct grpc_limits *limits)
 {
 	char path[64] = "";
 
 	memset(&t, 0, sizeof(t));
+	t.limits = *limits;
 	snprintf(t.dir, sizeof(t.dir), "/tmp/cleat-stream-XXXXXX");
 	assert_non_null(mkdtemp(t.dir));
 	snprintf(path, sizeof(path), "unix://%s/s.sock", t.dir);
@@ -142,6 +145,16 @@ static int set_up(void **state)
 	t.remote = csi_client_service(t.client);
 	ctx_init(&t.ctx, 60 * NS_PER_S);
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(&(struct grpc_limits){ 0 });
+}
+
+static int set_up_hasty(void **state)
+{
+	return set_up_with(&(struct grpc_limits){ .unread_ns = 50 * NS_PER_MS });
 }
 
 static int tear_down(void **state)
@@ -164,6 +177,7 @@ static int tear_down(void **state)
 struct reader {
 	unsigned n;
 	unsigned pause_at, cancel_at, enough; /* messages, from 1; 0: none */
+	int64_t pause_ns;                     /* at most */
 	bool was_held;
 	unsigned most_ahead;
 };
@@ -185,7 +199,7 @@ static int take(void *arg, const void *message, struct err *err)
 		return err_set(err, ERR_DATA_LOSS, "message %u differs", r->n - 1);
 	/* Nothing but time tells that a sender waits; one that does not is through long before. */
 	if (r->n == r->pause_at)
-		r->was_held = !wait_for_end(300 * NS_PER_MS);
+		r->was_held = !wait_for_end(r->pause_ns ? r->pause_ns : 300 * NS_PER_MS);
 	ahead = ahead_of(r->n);
 	r->most_ahead = ahead > r->most_ahead ? ahead : r->most_ahead;
 	if (r->n == r->cancel_at)
@@ -215,6 +229,17 @@ TEST(a_slow_reader_holds_the_sender_and_misses_nothing)
 	ASSERT_TRUE(r.most_ahead < IN_FLIGHT_MAX);
 	ASSERT_TRUE(wait_for_end(20 * NS_PER_S));
 	ASSERT_EQ(t.ended, ERR_OK);
+}
+
+/* Whoever reads nothing does not keep a worker for ever. */
+TEST(a_sender_whose_reader_reads_nothing_gives_up)
+{
+	struct reader r = { .pause_at = 2, .pause_ns = 20 * NS_PER_S };
+
+	ASSERT_ERR(ask(N_MESSAGES, 0, &r), &t.err, ERR_DEADLINE_EXCEEDED, "has been read");
+	ASSERT_FALSE(r.was_held);
+	ASSERT_TRUE(r.n >= 2 && r.n < N_MESSAGES);
+	ASSERT_EQ(t.ended, ERR_DEADLINE_EXCEEDED);
 }
 
 TEST(a_failure_in_the_middle_comes_after_what_was_sent)
@@ -247,6 +272,8 @@ TEST(a_reader_that_has_enough_stops_an_endless_sender)
 #define OVER_A_SOCKET(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 RUN_TESTS(OVER_A_SOCKET(a_slow_reader_holds_the_sender_and_misses_nothing),
+	  cmocka_unit_test_setup_teardown(a_sender_whose_reader_reads_nothing_gives_up,
+					  set_up_hasty, tear_down),
 	  OVER_A_SOCKET(a_failure_in_the_middle_comes_after_what_was_sent),
 	  OVER_A_SOCKET(a_caller_that_is_cancelled_stops_an_endless_sender),
 	  OVER_A_SOCKET(a_reader_that_has_enough_stops_an_endless_sender))
