@@ -6,6 +6,8 @@
  * Threads come on demand, so an idle process pays for none of them. Probes have a lane of their
  * own: kubelet kills a driver that does not answer /readyz, which must not be because copies of
  * minutes have all the slow threads.
+ * Readers of streams may be backups that copy what one message told before they read the next: 16
+ * of them, and 64 that wait, before one more is told to come again.
  */
 #include "cmd/lanes.h"
 
@@ -18,6 +20,7 @@ int lanes_start(struct ev_loop *loop, unsigned n_api, struct work **ret_work)
 		[LANE_HOST] = { .name = "host", .threads = 8 },
 		[LANE_STORE] = { .name = "store", .threads = 4 },
 		[LANE_REMOTE] = { .name = "remote", .threads = 8 },
+		[LANE_STREAM] = { .name = "stream", .threads = 16, .queue = 64 },
 		[LANE_SLOW] = { .name = "slow", .threads = 2, .is_minor = true },
 		[LANE_HEALTH] = { .name = "health", .threads = 2 },
 	};

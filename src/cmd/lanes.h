@@ -11,6 +11,7 @@ enum lane {
 	LANE_HOST,   /* mount, mkfs, loop devices */
 	LANE_STORE,  /* backend calls that only touch the pool */
 	LANE_REMOTE, /* the same two for storage that waits for other machines */
+	LANE_STREAM, /* answers that are as slow as their reader: hours */
 	LANE_SLOW,   /* looks at disks that may hang, scans, copies: minutes */
 	LANE_HEALTH, /* pages for probes and metrics: nothing that waits for more than a second */
 	N_LANES

@@ -242,6 +242,9 @@ const struct csi_capability *driver_capabilities(const struct csi_driver *d, str
 #define DRIVER_RPC(name)                                                                       \
 	int driver_##name(void *impl, struct ctx *ctx, const struct csi_##name##_request *req, \
 			  struct csi_##name##_response *ret, struct err *err)
+#define DRIVER_STREAM(name)                                                                    \
+	int driver_##name(void *impl, struct ctx *ctx, const struct csi_##name##_request *req, \
+			  struct csi_stream *out, struct err *err)
 DRIVER_RPC(controller_get_capabilities);
 DRIVER_RPC(create_volume);
 DRIVER_RPC(delete_volume);
@@ -254,6 +257,8 @@ DRIVER_RPC(create_snapshot);
 DRIVER_RPC(delete_snapshot);
 DRIVER_RPC(list_snapshots);
 DRIVER_RPC(get_snapshot);
+DRIVER_STREAM(get_metadata_allocated);
+DRIVER_STREAM(get_metadata_delta);
 DRIVER_RPC(node_get_capabilities);
 DRIVER_RPC(node_get_info);
 DRIVER_RPC(node_stage_volume);

@@ -56,6 +56,7 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 		{ CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
 			  CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
 		  0 },
+		{ CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE), BACKEND_CHANGED_BLOCKS },
 		{ CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE), BACKEND_GROW },
 	};
 
@@ -272,6 +273,8 @@ static const struct csi_service_ops driver_ops = {
 	.list_snapshots               = driver_list_snapshots,
 	.get_snapshot                 = driver_get_snapshot,
 	.controller_get_volume        = driver_controller_get_volume,
+	.get_metadata_allocated       = driver_get_metadata_allocated,
+	.get_metadata_delta           = driver_get_metadata_delta,
 	.node_get_capabilities        = driver_node_get_capabilities,
 	.node_get_info                = driver_node_get_info,
 	.node_stage_volume            = driver_node_stage_volume,
@@ -298,6 +301,11 @@ static bool serves_GroupController(const struct csi_driver_options *opts)
 	return opts->serve_controller;
 }
 
+static bool serves_SnapshotMetadata(const struct csi_driver_options *opts)
+{
+	return opts->serve_controller;
+}
+
 static bool serves_Node(const struct csi_driver_options *opts)
 {
 	return opts->serve_node;
@@ -310,6 +318,7 @@ static struct csi_service_ops choose_ops(const struct csi_driver_options *opts)
 #define CSI_RPC(service, Method, name, ...) \
 	if (!serves_##service(opts))        \
 		ops.name = NULL;
+#define CSI_RPC_STREAM CSI_RPC
 #include "csi/rpc.def"
 #undef CSI_RPC
 	return ops;

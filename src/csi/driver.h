@@ -6,9 +6,9 @@
 #include "csi/service.h"
 
 /*
- * The local CSI service: Identity, Controller and Node over the pools of this process. Validation
- * (csi/validate) and one-call-per-volume (csi/inflight) are inside, so in-process callers get the
- * same answers as those on the wire.
+ * The local CSI service: Identity, Controller, SnapshotMetadata and Node over the pools of this
+ * process. Validation (csi/validate) and one-call-per-volume (csi/inflight) are inside, so
+ * in-process callers get the same answers as those on the wire.
  */
 struct csi_driver;
 
@@ -33,7 +33,8 @@ void csi_driver_free(struct csi_driver *d);
 struct csi_service csi_driver_service(struct csi_driver *d);
 
 /* For csi_server_options.lane_of, with the driver as arg: the row's lane, or CSI_RPC_REMOTE if the
- * pool of the call, or one of those that it may go to, is of a kind that waits for other machines.
+ * pool of the call, or one of those that it may go to, is of a kind that waits for other machines;
+ * a stream's is CSI_RPC_STREAMS whatever its pool.
  */
 enum csi_rpc_lane csi_driver_lane_of(void *driver, const struct csi_rpc *rpc, struct arena *a,
 				     const struct msg_bytes *request);

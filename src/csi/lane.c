@@ -10,6 +10,9 @@
  * else the request is decoded here once more than on its worker, some microseconds, as that of
  * every call which is served on this thread.
  *
+ * A stream waits for its reader, who may take hours to read: it has its own lane whatever storage
+ * it is of, so that slow readers hold up nothing but each other.
+ *
  * A call that names no volume may go to any pool (a list), or to those of its class; it waits with
  * the slowest of them. An id that no pool here has is answered without asking any.
  */
@@ -24,8 +27,9 @@ static const struct {
 	const char *field;
 	enum vol_kind kind;
 } ids[] = {
-	{ "volume_id", VOL_KIND_VOLUME },        { "source_volume_id", VOL_KIND_VOLUME },
-	{ "snapshot_id", VOL_KIND_SNAPSHOT },    { "target_snapshot_id", VOL_KIND_SNAPSHOT },
+	{ "volume_id", VOL_KIND_VOLUME },
+	{ "source_volume_id", VOL_KIND_VOLUME },
+	{ "snapshot_id", VOL_KIND_SNAPSHOT },
 	{ "group_snapshot_id", VOL_KIND_GROUP },
 };
 
@@ -61,7 +65,8 @@ enum csi_rpc_lane csi_driver_lane_of(void *driver, const struct csi_rpc *rpc, st
 	void *request;
 	struct err err;
 
-	if (registry_lane(d->pools, "", VOL_KIND_VOLUME, "") == BACKEND_LANE_OF_RPC)
+	if (rpc->lane == CSI_RPC_STREAMS ||
+	    registry_lane(d->pools, "", VOL_KIND_VOLUME, "") == BACKEND_LANE_OF_RPC)
 		return rpc->lane;
 	request = arena_alloc(a, rpc->request->size);
 	if (message_decode(rpc->request, a, bytes, MSG_FIELDS_REQUEST, request, &err) < 0)

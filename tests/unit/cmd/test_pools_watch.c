@@ -25,6 +25,7 @@ static const struct work_lane_def lanes[] = {
 	[LANE_HOST] = { .name = "host", .threads = 1 },
 	[LANE_STORE] = { .name = "store", .threads = 1 },
 	[LANE_REMOTE] = { .name = "remote", .threads = 1 },
+	[LANE_STREAM] = { .name = "stream", .threads = 1 },
 	[LANE_SLOW] = { .name = "slow", .threads = 1 },
 };
 

@@ -340,6 +340,7 @@ TEST(a_call_waits_with_the_storage_that_it_is_for)
 	struct csi_node_stage_volume_request stage = { .volume_id = "" };
 	struct csi_create_snapshot_request snap = { .name = "s" };
 	struct csi_delete_snapshot_request del = { .snapshot_id = "" };
+	struct csi_get_metadata_allocated_request told = { .snapshot_id = "" };
 
 	ASSERT_EQ(lane_of_class(NULL), CSI_RPC_STORE);
 	ASSERT_EQ(lane_of(CSI_RPC_NodeStageVolume, &stage), CSI_RPC_HOST);
@@ -359,6 +360,11 @@ TEST(a_call_waits_with_the_storage_that_it_is_for)
 	ASSERT_EQ(lane_of(CSI_RPC_CreateSnapshot, &snap), CSI_RPC_STORE);
 	snap.source_volume_id = id_in(far, VOL_KIND_VOLUME);
 	ASSERT_EQ(lane_of(CSI_RPC_CreateSnapshot, &snap), CSI_RPC_REMOTE);
+	/* what waits for its reader waits for nothing else */
+	told.snapshot_id = id_in(far, VOL_KIND_SNAPSHOT);
+	ASSERT_EQ(lane_of(CSI_RPC_GetMetadataAllocated, &told), CSI_RPC_STREAMS);
+	told.snapshot_id = id_in(near, VOL_KIND_SNAPSHOT);
+	ASSERT_EQ(lane_of(CSI_RPC_GetMetadataAllocated, &told), CSI_RPC_STREAMS);
 	del.snapshot_id = id_in(far, VOL_KIND_SNAPSHOT);
 	ASSERT_EQ(lane_of(CSI_RPC_DeleteSnapshot, &del), CSI_RPC_REMOTE);
 	registry_retire(t.pools, registry_find_name(t.pools, "far"), "it died");
