@@ -52,6 +52,9 @@ static const struct opt options[] = {
 	{ .name = "snapshot create, list", .type = OPT_GROUP },
 	{ .name = "volume", .type = OPT_STRING, .offset = offsetof(struct ctl_options, volume), .arg = "ID",
 	  .help = "The volume that the snapshot is of." },
+	{ .name = "snapshot map, diff", .type = OPT_GROUP },
+	{ .name = "offset", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, offset), .arg = "BYTES",
+	  .help = "Begin with the range that ends after this byte." },
 	{ .name = "volume create, stage, publish", .type = OPT_GROUP },
 	{ .name = "fs", .type = OPT_STRING, .offset = offsetof(struct ctl_options, fs), .arg = "TYPE",
 	  .help = "Filesystem: ext4 or xfs; the driver's choice unless given." },
@@ -167,12 +170,17 @@ static bool has_option(const struct ctl_options *opts, const char *name, size_t 
 	return *(const uint64_t *)(const void *)at > 0;
 }
 
+static int count_arguments(const struct ctl_verb *verb)
+{
+	return !verb->argument ? 0 : strchr(verb->argument, ' ') ? 2 : 1;
+}
+
 /* Everything that can be wrong with the words, before any connection. CMD_OK or the exit code. */
 static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 		       const struct ctl_verb *verb, const char **rest, int n_rest)
 {
 	int n_words = verb->group[0] ? 2 : 1;
-	int n_wanted = n_words + (verb->argument ? 1 : 0);
+	int n_wanted = n_words + count_arguments(verb);
 	struct err err;
 
 	if (n_rest < n_wanted)
@@ -230,15 +238,18 @@ static int run_local(struct ctl *ctl, const struct ctl_verb *verb, struct err *e
 	return r;
 }
 
-static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb, const char *id,
-		    struct ev_loop *loop, struct str *out, struct err *err)
+/* words: the verb's arguments. */
+static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
+		    const char *const *words, struct ev_loop *loop, struct str *out,
+		    struct err *err)
 {
 	const struct ctl_group *group = find_group(verb->group);
 	struct ctl ctl = {
 		.opts = opts,
 		.kind = group ? group->kind : VOL_KIND_VOLUME,
 		.output = parse_output(str_or(opts->output_short, opts->output)),
-		.id = id,
+		.id = verb->argument ? words[0] : "",
+		.other = count_arguments(verb) > 1 ? words[1] : "",
 		.out = out,
 	};
 	struct remote *remote;
@@ -264,7 +275,7 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 }
 
 static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
-		       const struct ctl_verb *verb, const char *id)
+		       const struct ctl_verb *verb, const char *const *words)
 {
 	autostr struct str out = STR_INIT;
 	struct ev_loop *loop;
@@ -276,7 +287,7 @@ static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 		(void)err_os(&err, ERR_INTERNAL, r, "start the event loop");
 		return cmd_failed(cmd, &err);
 	}
-	r = run_verb(opts, verb, id, loop, &out, &err);
+	r = run_verb(opts, verb, words, loop, &out, &err);
 	ev_loop_join(loop);
 	ev_loop_free(loop);
 	fputs(str_get(&out), stdout);
@@ -359,6 +370,9 @@ static void print_verb_help(const struct ctl_verb *verb)
 	if (verb->argument && strcmp(verb->argument, "ID") == 0)
 		str_appendf(&out, "ID is a %s's id, or the name it was made with.\n\n",
 			    verb->group);
+	if (count_arguments(verb) > 1)
+		str_appendf(&out, "Both are ids of a %s, or the names they were made with.\n\n",
+			    verb->group);
 	opt_help(shown, &out);
 	fputs(str_get(&out), stdout);
 }
@@ -396,11 +410,12 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(cmd,
-				 "what to do is missing: volume "
-				 "create|list|show|expand|delete|stage|publish|unpublish|"
-				 "unstage|check, snapshot create|list|show|delete, pool adopt, "
-				 "or info");
+		return cmd_usage(
+			cmd,
+			"what to do is missing: volume "
+			"create|list|show|expand|delete|stage|publish|unpublish|"
+			"unstage|check, snapshot create|list|show|delete|map|diff, pool adopt, "
+			"or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -411,7 +426,7 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	status = check_words(cmd, opts, verb, words, n);
 	if (status != CMD_OK)
 		return status;
-	return run_on_loop(cmd, opts, verb, verb->argument ? words[2] : "");
+	return run_on_loop(cmd, opts, verb, words + 2);
 }
 
 static int run(const struct cmd *cmd, int argc, char **argv)

@@ -30,6 +30,7 @@ struct ctl_options {
 	const char *from_snapshot;
 	const char *from_volume;
 	const char *volume;
+	uint64_t offset;
 	const char *pool;
 	bool repair;
 	bool moved;
@@ -44,6 +45,7 @@ struct ctl {
 	const struct csi_service *service; /* NULL if the verb is local */
 	struct ctx *ctx;
 	enum ctl_output output;
+	const char *other;  /* TARGET argument, as it was typed; "" */
 	const char *id;     /* NAME or ID argument, "" if the verb has none; names are ids by now */
 	enum vol_kind kind; /* what the verb's group is about */
 	struct str *out;
@@ -53,7 +55,8 @@ struct ctl {
 struct ctl_verb {
 	const char *group; /* "volume", "snapshot", "pool", "" for none */
 	const char *name;
-	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; NULL for none */
+	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; two
+			       with a blank between; NULL for none */
 	const char *needs;    /* options that must be there, comma-separated; NULL for none */
 	const char *takes;    /* further options of this verb, for its help */
 	const char *summary;
@@ -87,6 +90,10 @@ int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id,
 int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
 		  const char **ret_id, struct err *err);
 struct strmap ctl_parameters(struct ctl *ctl);
+
+/* ctl_ranges.c: the verbs "snapshot map" and "snapshot diff". */
+int ctl_snapshot_map(struct ctl *ctl, struct err *err);
+int ctl_snapshot_diff(struct ctl *ctl, struct err *err);
 
 /* ctl_check.c: the verb "volume check". */
 int ctl_check(struct ctl *ctl, struct err *err);

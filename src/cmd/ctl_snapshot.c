@@ -226,6 +226,10 @@ const struct ctl_verb ctl_snapshot_verbs[] = {
 	{ .group = "snapshot", .name = "show", .argument = "ID", .run = show, .summary = "One snapshot." },
 	{ .group = "snapshot", .name = "delete", .argument = "ID", .run = delete_snapshot,
 	  .summary = "Delete a snapshot; its volume, and what was made of it, stay." },
+	{ .group = "snapshot", .name = "map", .argument = "ID", .takes = "offset", .run = ctl_snapshot_map,
+	  .summary = "Where a snapshot holds data: ranges of bytes." },
+	{ .group = "snapshot", .name = "diff", .argument = "BASE TARGET", .takes = "offset", .run = ctl_snapshot_diff,
+	  .summary = "Where a snapshot may differ from an older one of the same volume." },
 	{ .name = NULL },
 };
 /* clang-format on */
