@@ -154,6 +154,7 @@ class Calls:
             grpc.insecure_channel(target, options)
         self.identity = csi_grpc.IdentityStub(self.channel)
         self.controller = csi_grpc.ControllerStub(self.channel)
+        self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
 
     def close(self):
