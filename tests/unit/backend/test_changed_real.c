@@ -20,10 +20,10 @@
 #include "host/extent.h"
 
 #define BLOCK ((size_t)4096)
-#define LEAST (16 * MIB)
-#define MOST (24 * MIB)
+#define LEAST (4 * MIB)
+#define MOST (6 * MIB)
 #define BLOCKS (MOST / BLOCK)
-#define WRITE_MAX ((size_t)256 << 10)
+#define WRITE_MAX ((size_t)128 << 10)
 #define FRESH_ROUNDS 200 /* then the file is a new one */
 
 static uint64_t seed;
