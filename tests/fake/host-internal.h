@@ -155,6 +155,8 @@ struct fake_world {
 	void *at_mkfs_arg;
 	void (*after_map)(void *arg); /* NULL */
 	void *after_map_arg;
+	void (*at_clone)(void *arg); /* NULL */
+	void *at_clone_arg;
 	const char *link_before_unlink; /* NULL */
 	unsigned n_calls;
 	unsigned fail_at;

@@ -284,6 +284,8 @@ int host_file_clone(int from_fd, int to_fd, struct err *err)
 	const struct fake_inode *from = fake_fd_get(from_fd)->inode;
 	struct fake_inode *to = fake_fd_get(to_fd)->inode;
 
+	if (world.at_clone)
+		world.at_clone(world.at_clone_arg);
 	if (fake_step_on(from, err) < 0 || check_clone(from, to, err) < 0)
 		return -1;
 	to = fake_change(to_fd);
@@ -461,4 +463,10 @@ void fake_host_after_map(void (*fn)(void *arg), void *arg)
 {
 	world.after_map = fn;
 	world.after_map_arg = arg;
+}
+
+void fake_host_at_clone(void (*fn)(void *arg), void *arg)
+{
+	world.at_clone = fn;
+	world.at_clone_arg = arg;
 }

@@ -94,9 +94,12 @@ static int share(struct pool *p, struct ctx *ctx, const struct pool_volume *from
 	uint64_t n_raised;
 
 	if (pool_claim_source(from->fd, "volume", err) < 0 ||
-	    pool_reserve_begin(p, ctx, from, &n_raised, err) < 0 ||
-	    clone_still(ctx, from, freeze, to_fd, ret_moment_ns, err) < 0)
+	    pool_reserve_begin(p, ctx, from, &n_raised, err) < 0)
 		return -1;
+	if (clone_still(ctx, from, freeze, to_fd, ret_moment_ns, err) < 0) {
+		pool_reserve_cancel(p, from);
+		return -1;
+	}
 	return pool_reserve_end(p, from, to_fd, n_raised, err);
 }
 

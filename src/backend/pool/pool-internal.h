@@ -25,6 +25,7 @@ struct pool_entry {
 	bool is_stale;         /* to be measured */
 	uint64_t shared_bytes; /* of its bytes others have no more than so many as well */
 	uint64_t n_raised;     /* how often that became more */
+	unsigned n_cuts;       /* that are about to share more: nothing is given back */
 	int64_t measured_ns;
 };
 
@@ -178,12 +179,13 @@ int pool_scan(struct pool *p, struct err *err);
  * Around what makes blocks of the volume shared, which clone_fd has then: room to write all of them
  * anew is set aside before, and what it really needs is known after. RESOURCE_EXHAUSTED, and then
  * what was made is to be thrown away; the room is given back when it is found that it is not
- * needed.
+ * needed. Each begin that succeeded is followed by its end, or by cancel.
  */
 int pool_reserve_begin(struct pool *p, struct ctx *ctx, const struct pool_volume *vol,
 		       uint64_t *ret_n_raised, struct err *err);
 int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
 		     struct err *err);
+void pool_reserve_cancel(struct pool *p, const struct pool_volume *vol);
 /* Blocks went that may have been shared. */
 void pool_reserve_doubt(struct pool *p);
 /* Measures what is in doubt or old, for no longer than a scrape may take; or all, before something

@@ -76,7 +76,7 @@ static void collect(struct pool *p, int64_t max_age_ns, struct candidates *ret)
 	     p->reserved_bytes && map_next(p->seen[POOL_VOLUMES].known, &it, &token, &value);) {
 		const struct pool_entry *entry = value;
 
-		if (entry->shared_bytes &&
+		if (entry->shared_bytes && !entry->n_cuts &&
 		    (entry->is_stale || now_ns - entry->measured_ns > max_age_ns))
 			vec_push(&ret->v,
 				 ((struct candidate){ xstrdup(token), entry->n_raised,
@@ -93,7 +93,7 @@ static void take_measure(struct pool *p, const struct candidate *one, uint64_t b
 
 	pthread_mutex_lock(&p->lock);
 	entry = entry_of(p, one->token);
-	if (entry && entry->n_raised == one->n_raised) {
+	if (entry && entry->n_raised == one->n_raised && !entry->n_cuts) {
 		set_figure(p, entry, bytes < entry->shared_bytes ? bytes : entry->shared_bytes);
 		entry->is_stale = false;
 		entry->measured_ns = clock_now_ns();
@@ -173,6 +173,7 @@ void pool_reserve_take_scan(struct pool *p, const struct map *before, bool may_s
 			entry->shared_bytes = entry->no_reserve ? 0 : old->shared_bytes;
 			entry->is_stale = old->is_stale;
 			entry->n_raised = old->n_raised;
+			entry->n_cuts = old->n_cuts;
 			entry->measured_ns = old->measured_ns;
 		}
 		p->reserved_bytes += entry->shared_bytes;
@@ -250,6 +251,20 @@ static int raise(struct pool *p, struct ctx *ctx, const struct pool_volume *vol,
 	return try_raise(p, vol->vol.token, *bytes, ret_n_raised, err);
 }
 
+/* While blocks are about to be shared nobody measures that they are not. */
+static void count_cut(struct pool *p, const char *token, bool has_begun)
+{
+	struct pool_entry *entry;
+
+	pthread_mutex_lock(&p->lock);
+	entry = has_begun ? need_entry(p, token) : entry_of(p, token);
+	if (entry && has_begun)
+		entry->n_cuts++;
+	else if (entry && entry->n_cuts)
+		entry->n_cuts--;
+	pthread_mutex_unlock(&p->lock);
+}
+
 static int refuse(const struct pool *p, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];
@@ -273,20 +288,26 @@ int pool_reserve_begin(struct pool *p, struct ctx *ctx, const struct pool_volume
 	if (vol->record.no_reserve)
 		return 0;
 	bytes = bytes < vol->file.bytes ? bytes : vol->file.bytes;
+	count_cut(p, vol->vol.token, true);
 	rc = raise(p, ctx, vol, &bytes, ret_n_raised, err);
-	if (rc < 0)
-		return -1;
-	return rc > 0 ? 0 : refuse(p, bytes, err);
+	if (rc > 0)
+		return 0;
+	count_cut(p, vol->vol.token, false);
+	return rc < 0 ? -1 : refuse(p, bytes, err);
 }
 
-int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
-		     struct err *err)
+void pool_reserve_cancel(struct pool *p, const struct pool_volume *vol)
+{
+	if (!vol->record.no_reserve)
+		count_cut(p, vol->vol.token, false);
+}
+
+static int set_real(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
+		    struct err *err)
 {
 	struct host_file clone;
 	int rc;
 
-	if (vol->record.no_reserve)
-		return 0;
 	if (host_file_look(clone_fd, &clone, err) < 0)
 		return -1;
 	lower(p, vol->vol.token, clone.allocated_bytes, n_raised);
@@ -294,4 +315,16 @@ int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd
 	if (rc < 0)
 		return -1;
 	return rc > 0 ? 0 : refuse(p, clone.allocated_bytes, err);
+}
+
+int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
+		     struct err *err)
+{
+	int rc;
+
+	if (vol->record.no_reserve)
+		return 0;
+	rc = set_real(p, vol, clone_fd, n_raised, err);
+	count_cut(p, vol->vol.token, false);
+	return rc;
 }

@@ -266,8 +266,47 @@ TEST(keeps_what_it_cannot_measure)
 	teardown(&e);
 }
 
+static void create_large(void *arg)
+{
+	struct env *e = arg;
+
+	ASSERT_ERR(create(e, "large", 650 * MIB), &e->err, ERR_RESOURCE_EXHAUSTED, "do not fit");
+}
+
+/* What is set aside is not shared yet, and whoever measures then would find that it is not needed.
+ */
+TEST(room_for_a_cut_that_is_under_way_is_not_given_to_others)
+{
+	struct env e;
+
+	setup(&e);
+	ASSERT_OK(create(&e, "v", 300 * MIB), &e.err);
+	fake_host_write("v", 0, 300 * MIB);
+	fake_host_at_clone(create_large, &e);
+	ASSERT_OK(take(&e, "s", "v"), &e.err);
+	fake_host_at_clone(NULL, NULL);
+	ASSERT_RESERVED(&e, 300);
+	remove_snapshot(&e, "s");
+	ASSERT_OK(create(&e, "large", 650 * MIB), &e.err);
+	/* nor is it kept after one that failed */
+	remove_volume(&e, "large");
+	for (unsigned n = 1;; n++) {
+		fake_host_fail_at(n);
+		(void)take(&e, "s", "v");
+		if (!fake_host_failed())
+			break;
+		fake_host_fail_at(0);
+		remove_snapshot(&e, "s"); /* there is one if the last sync failed */
+		ASSERT_OK(create(&e, "large", 650 * MIB), &e.err);
+		remove_volume(&e, "large");
+	}
+	fake_host_fail_at(0);
+	teardown(&e);
+}
+
 RUN_TESTS(UNIT(keeps_free_what_a_volume_shares), UNIT(gives_back_what_is_shared_no_more),
 	  UNIT(refuses_a_snapshot_that_writing_would_have_no_room_beside),
 	  UNIT(measures_before_it_refuses), UNIT(keeps_nothing_for_volumes_that_do_without),
 	  UNIT(knows_after_a_restart_and_after_a_person_what_to_keep),
-	  UNIT(keeps_what_it_cannot_measure))
+	  UNIT(keeps_what_it_cannot_measure),
+	  UNIT(room_for_a_cut_that_is_under_way_is_not_given_to_others))
