@@ -154,6 +154,11 @@ void fake_host_thaw_all(void)
 	change_frozen(FAKE_THAWED);
 }
 
+void fake_host_kill_guards(void)
+{
+	change_frozen(FAKE_LEFT_FROZEN);
+}
+
 void fake_host_leave_frozen(const char *path)
 {
 	struct fake_mount *mount;

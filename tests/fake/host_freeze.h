@@ -12,5 +12,7 @@ void fake_host_thaw_all(void);
 /* A person, or a process that was killed together with its guards, leaves what is mounted there
  * frozen. */
 void fake_host_leave_frozen(const char *path);
+/* All guards are killed as well, with whom they guard: then fake_host_kill. */
+void fake_host_kill_guards(void);
 
 #endif

@@ -54,11 +54,11 @@ static int copy_volume(struct ctx *ctx, const struct mem_volume *v, int to_fd,
 	int rc;
 
 	if (host_file_look(v->fd, &what.file, err) < 0 ||
-	    quiesce_begin(ctx, &what, &still, err) < 0)
+	    quiesce_begin(ctx, &(struct quiesce_plan){ .volumes = &what, .n = 1 }, &still, err) < 0)
 		return -1;
 	*ret_moment_ns = clock_wall_ns();
 	rc = copy(ctx, v->fd, to_fd, what.file.bytes, err);
-	return quiesce_end(&still, rc, err);
+	return quiesce_end(&still, rc, NULL, err);
 }
 
 /* The volume, counted as read; NULL: NOT_FOUND. */

@@ -12,7 +12,6 @@
  * nothing is left of one that was not finished.
  */
 #include "backend/pool/pool-internal.h"
-#include "backend/quiesce.h"
 #include "base/clock.h"
 #include "base/num.h"
 #include "host/extent.h"
@@ -68,7 +67,7 @@ static int copy_all(struct ctx *ctx, const struct pool_volume *from, int to_fd, 
 	return 0;
 }
 
-static int copy_still(struct ctx *ctx, const struct pool_volume *from, int to_fd,
+static int copy_still(struct pool *p, struct ctx *ctx, const struct pool_volume *from, int to_fd,
 		      int64_t *ret_moment_ns, struct err *err)
 {
 	const struct quiesce_what what = {
@@ -78,12 +77,12 @@ static int copy_still(struct ctx *ctx, const struct pool_volume *from, int to_fd
 		.fs = from->vol.fs,
 		.hold = true,
 	};
-	struct quiesce still;
+	struct pool_still still;
 
-	if (quiesce_begin(ctx, &what, &still, err) < 0)
+	if (pool_still_begin(p, ctx, &what, 1, &still, err) < 0)
 		return -1;
 	*ret_moment_ns = clock_wall_ns();
-	return quiesce_end(&still, copy_all(ctx, from, to_fd, err), err);
+	return pool_still_end(&still, copy_all(ctx, from, to_fd, err), err);
 }
 
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
@@ -106,7 +105,7 @@ int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, b
 	    check_time(ctx, bytes, rc > 0 ? FROZEN_S : STILL_S, err) < 0 ||
 	    claim(from, rc > 0, err) < 0 || pool_promise(p, bytes, err) < 0)
 		return -1;
-	rc = copy_still(ctx, from, to_fd, ret_moment_ns, err);
+	rc = copy_still(p, ctx, from, to_fd, ret_moment_ns, err);
 	pool_promise_end(p, bytes);
 	return rc;
 }

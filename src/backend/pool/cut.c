@@ -14,7 +14,6 @@
  * volume stand still: hence the count before it.
  */
 #include "backend/pool/pool-internal.h"
-#include "backend/quiesce.h"
 #include "base/clock.h"
 #include "host/extent.h"
 #include "volume/size.h"
@@ -64,28 +63,27 @@ static int refuse(uint64_t n, uint64_t max, struct err *err)
 		       (unsigned long long)(n * EXTENT_US / 1000));
 }
 
-static int clone_still(struct ctx *ctx, const struct pool_volume *from, bool freeze, int to_fd,
-		       int64_t *ret_moment_ns, struct err *err)
+static int clone_still(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
+		       int to_fd, int64_t *ret_moment_ns, struct err *err)
 {
-	struct quiesce still;
+	const struct quiesce_what what = {
+		.fd = from->fd,
+		.file = from->file,
+		.name = from->vol.token,
+		.fs = from->vol.fs,
+		.freeze = freeze,
+	};
+	struct pool_still still;
 	int rc;
 
-	if (quiesce_begin(ctx,
-			  &(struct quiesce_what){
-				  .fd = from->fd,
-				  .file = from->file,
-				  .name = from->vol.token,
-				  .fs = from->vol.fs,
-				  .freeze = freeze,
-			  },
-			  &still, err) < 0)
+	if (pool_still_begin(p, ctx, &what, 1, &still, err) < 0)
 		return -1;
 	rc = ctx_check(ctx, err);
 	if (rc == 0) {
 		*ret_moment_ns = clock_wall_ns();
 		rc = host_file_clone(from->fd, to_fd, err);
 	}
-	return quiesce_end(&still, rc, err);
+	return pool_still_end(&still, rc, err);
 }
 
 static int share(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
@@ -96,7 +94,7 @@ static int share(struct pool *p, struct ctx *ctx, const struct pool_volume *from
 	if (pool_claim_source(from->fd, "volume", err) < 0 ||
 	    pool_reserve_begin(p, ctx, from, &n_raised, err) < 0)
 		return -1;
-	if (clone_still(ctx, from, freeze, to_fd, ret_moment_ns, err) < 0) {
+	if (clone_still(p, ctx, from, freeze, to_fd, ret_moment_ns, err) < 0) {
 		pool_reserve_cancel(p, from);
 		return -1;
 	}

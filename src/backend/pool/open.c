@@ -35,8 +35,8 @@ struct pool *pool_from(struct backend *b)
 
 static void close_fds(struct pool *p)
 {
-	int *const fds[] = { &p->lock_fd, &p->snapshot_fd, &p->template_fd, &p->meta_fd,
-			     &p->dir_fd };
+	int *const fds[] = { &p->lock_fd,     &p->frozen_fd, &p->snapshot_fd,
+			     &p->template_fd, &p->meta_fd,   &p->dir_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		host_fd_close(*fds[i]);
@@ -72,6 +72,7 @@ static void pool_close(struct backend *b)
 	pthread_mutex_destroy(&p->lock);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		pool_seen_done(&p->seen[shelf]);
+	map_free(p->left_frozen);
 	free(p->base.pool_name);
 	free(p->dir);
 	free(p);
@@ -245,11 +246,13 @@ static int open_all(struct pool *p, const struct backend_config *config,
 		return -1;
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0 ||
-	    host_dir_make(p->meta_fd, "snapshots", &p->snapshot_fd, err) < 0)
+	    host_dir_make(p->meta_fd, "snapshots", &p->snapshot_fd, err) < 0 ||
+	    host_dir_make(p->meta_fd, "frozen", &p->frozen_fd, err) < 0)
 		return err_wrap(err, "prepare '%s/.cleat'", p->dir);
 	if (pool_take_lock(p->meta_fd, p->dir, &p->lock_fd, err) < 0 ||
 	    take_identity(p, &seen, err) < 0 || check_others(p, others, err) < 0)
 		return -1;
+	pool_thaw_left(p);
 	pool_sweep_work(p);
 	if (pool_scan(p, err) < 0)
 		return -1;
@@ -265,11 +268,13 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->base.ops = &pool_ops;
 	p->base.caps = pool_kind.caps;
 	p->base.pool_name = xstrdup(config->name);
-	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = p->lock_fd = -1;
+	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = -1;
+	p->frozen_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
 	pthread_mutex_init(&p->lock, NULL);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		p->seen[shelf].known = map_new();
+	p->left_frozen = map_new();
 	filedev_holds_init(&p->holds);
 	pool_halves_init(p);
 	if (!config->image)

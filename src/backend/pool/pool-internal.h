@@ -7,6 +7,9 @@
 #include "backend/pool/lines.h"
 #include "backend/pool/pool.h"
 #include "backend/pool/record.h"
+#include "backend/quiesce.h"
+
+#include "base/vec.h"
 
 #include <pthread.h>
 
@@ -50,6 +53,7 @@ struct pool {
 	int meta_fd;            /* .cleat */
 	int template_fd;        /* .cleat/templates */
 	int snapshot_fd;        /* .cleat/snapshots */
+	int frozen_fd;          /* .cleat/frozen */
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
@@ -63,6 +67,8 @@ struct pool {
 	struct pool_seen seen[POOL_SHELVES];
 	uint64_t n_known;        /* that became known so far */
 	uint64_t reserved_bytes; /* the sum of the volumes' shared_bytes */
+	struct map *left_frozen; /* names in .cleat/frozen of what nobody here thaws; values not
+				    owned */
 };
 
 struct pool *pool_from(struct backend *b);
@@ -212,6 +218,23 @@ int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
 /* What one made of it has at least: its file, which is larger than the volume after a growth that
  * was killed, and then the filesystem inside may be, too. */
 uint64_t pool_content_bytes(const struct pool_volume *from);
+
+/* frozen.c: quiesce.h, with a record of what is frozen, for whoever comes when this process and the
+ * guards were killed together. */
+struct pool_still {
+	struct pool *pool;
+	struct quiesce quiesce;
+	VEC(char *) records; /* names in .cleat/frozen */
+};
+int pool_still_begin(struct pool *p, struct ctx *ctx, const struct quiesce_what *volumes, size_t n,
+		     struct pool_still *ret_still, struct err *err);
+/* As quiesce_end. */
+int pool_still_end(struct pool_still *still, int rc, struct err *err);
+/* With the pool's lock: thaws what an earlier process left frozen where it is mounted now. What
+ * cannot be thawed is logged, and stays recorded. */
+void pool_thaw_left(struct pool *p);
+/* The same of what was just mounted there; 0 also if it was not left frozen. */
+int pool_thaw_mounted(struct pool *p, const char *token, const char *mount_path, struct err *err);
 
 /* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,

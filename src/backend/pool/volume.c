@@ -288,11 +288,11 @@ int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, stru
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		struct err *err)
 {
+	struct pool *p = pool_from(b);
+
 	(void)ctx;
-	(void)mount_path;
-	(void)err;
-	filedev_release(&pool_from(b)->holds, token);
-	return 0;
+	filedev_release(&p->holds, token);
+	return pool_thaw_mounted(p, token, mount_path, err);
 }
 
 int pool_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
