@@ -139,11 +139,13 @@ struct backend_snapshot_spec {
 };
 
 /* Snapshots of several volumes at one point in time. */
+/* Each takes five descriptors while it is cut, of the 1,024 that a process may have. */
+#define BACKEND_GROUP_MAX 128
 struct backend_group_spec {
 	const char *name;
 	const char *token;
 	const char *const *sources; /* tokens, none twice */
-	size_t n_sources;
+	size_t n_sources;           /* 1 … BACKEND_GROUP_MAX */
 	struct backend_snapshot_options options;
 };
 
@@ -361,15 +363,19 @@ struct backend_ops {
 
 	/*
 	 * Snapshots of all of them at one moment, for which writes to all are held together; all or
-	 * none, also after a kill at any instruction. As snapshot_create; FAILED_PRECONDITION names
-	 * the volume that cannot be held (one whose raw device is attached for writing).
+	 * none, also after a kill at any instruction. What is mounted is frozen, whatever the
+	 * options say, and copy_above makes no copy. As snapshot_create; FAILED_PRECONDITION names
+	 * the volume that cannot be held (one whose raw device is attached for writing), or has too
+	 * many extents; ALREADY_EXISTS: other name or other volumes, in whatever order.
 	 */
 	int (*group_create)(struct backend *b, struct ctx *ctx,
 			    const struct backend_group_spec *spec, struct backend_group *ret_group,
 			    struct err *err);
-	/* 0 also when there is none. With all its members. */
+	/* 0 also when there is none. With all its members, or, if one is damaged
+	 * (FAILED_PRECONDITION) or being read (ABORTED), with none. */
 	int (*group_remove)(struct backend *b, struct ctx *ctx, const char *token,
 			    const struct secrets *secrets, struct err *err);
+	/* NOT_FOUND; DATA_LOSS: a member is gone or damaged. */
 	int (*group_stat)(struct backend *b, struct ctx *ctx, const char *token,
 			  struct backend_group *ret_group, struct err *err);
 

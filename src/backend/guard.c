@@ -364,7 +364,7 @@ static int check_group(const struct backend_group_spec *spec, struct err *err)
 {
 	if (check_name(spec->name, spec->token, err) < 0)
 		return -1;
-	assert(spec->n_sources > 0);
+	assert(spec->n_sources > 0 && spec->n_sources <= BACKEND_GROUP_MAX);
 	for (size_t i = 0; i < spec->n_sources; i++) {
 		if (check_token(spec->sources[i], err) < 0)
 			return err_wrap(err, "member '%.90s'", spec->sources[i]);

@@ -19,7 +19,7 @@ struct quiesce_what {
 	bool hold; /* it is frozen, or not in use for writing, or refused */
 };
 
-#define QUIESCE_MAX 256
+#define QUIESCE_MAX BACKEND_GROUP_MAX
 
 struct quiesce_plan {
 	const struct quiesce_what *volumes;

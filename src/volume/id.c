@@ -19,6 +19,7 @@
 
 #define HEX_POOL 32
 #define HASH_PREFIX "h."
+#define MEMBER_PREFIX "member-"
 #define PREFIX_LEN 3 /* "v1-" */
 
 static const struct {
@@ -64,6 +65,18 @@ void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX])
 	hash_fnv1a_128(name, strlen(name), hash);
 	memcpy(ret_token, HASH_PREFIX, strlen(HASH_PREFIX));
 	hex_format(hash, sizeof(hash), ret_token + strlen(HASH_PREFIX));
+}
+
+void vol_token_of_member(const char *group_name, const char *source, char ret_token[VOL_TOKEN_MAX])
+{
+	uint8_t hash[HASH_FNV1A_128_BYTES];
+	autostr struct str text = STR_INIT;
+
+	/* a token has no newline */
+	str_appendf(&text, "%s\n%s", group_name, source);
+	hash_fnv1a_128(str_get(&text), text.len, hash);
+	memcpy(ret_token, MEMBER_PREFIX, strlen(MEMBER_PREFIX));
+	hex_format(hash, sizeof(hash), ret_token + strlen(MEMBER_PREFIX));
 }
 
 const char *vol_kind_name(enum vol_kind kind)

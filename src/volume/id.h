@@ -38,6 +38,10 @@ struct vol_id {
 void vol_token_from_name(const char *name, char ret_token[VOL_TOKEN_MAX]);
 bool vol_token_is_valid(const char *token);
 
+/* The token of the snapshot that a group has of a volume, which is its name as well: the same for
+ * the same names, readable by nobody. */
+void vol_token_of_member(const char *group_name, const char *source, char ret_token[VOL_TOKEN_MAX]);
+
 /* "volume", "snapshot", "group snapshot"; for messages. */
 const char *vol_kind_name(enum vol_kind kind);
 

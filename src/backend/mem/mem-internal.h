@@ -32,6 +32,7 @@ struct mem {
 				found one may be used without the lock; who is not sure that it is
 				the only one counts himself among the readers */
 	struct map *snapshots; /* token → struct mem_snapshot, owned */
+	struct map *groups;    /* token → struct backend_group without members, owned */
 	uint64_t used_bytes;   /* volumes, snapshots, and those that are under way */
 };
 
@@ -45,6 +46,14 @@ void mem_give_space(struct mem *m, uint64_t bytes);
 int mem_fill_from_source(struct mem *m, struct ctx *ctx, int fd, const struct backend_spec *spec,
 			 struct err *err);
 void mem_snapshots_free(struct mem *m);
+void mem_free_snapshot(struct mem_snapshot *s);
+/* The volume, counted as read; NULL: NOT_FOUND. */
+struct mem_volume *mem_begin_volume(struct mem *m, const char *token, struct err *err);
+void mem_end_reading(struct mem *m, unsigned *n_readers);
+/* One that is in no table yet; fd is its own. */
+struct mem_snapshot *mem_new_snapshot(const struct backend_snapshot_spec *spec,
+				      const struct mem_volume *v, int64_t moment_ns, int fd);
+int mem_copy(struct ctx *ctx, int from_fd, int to_fd, uint64_t bytes, struct err *err);
 int mem_snapshot_create(struct backend *b, struct ctx *ctx,
 			const struct backend_snapshot_spec *spec, struct backend_snapshot *ret_snap,
 			struct err *err);
@@ -60,5 +69,15 @@ int mem_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_
 		  backend_range_fn fn, void *arg, struct err *err);
 int mem_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
 		uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+
+/* group.c */
+void mem_groups_free(struct mem *m);
+int mem_group_create(struct backend *backend, struct ctx *ctx,
+		     const struct backend_group_spec *spec, struct backend_group *ret_group,
+		     struct err *err);
+int mem_group_remove(struct backend *b, struct ctx *ctx, const char *token,
+		     const struct secrets *secrets, struct err *err);
+int mem_group_stat(struct backend *b, struct ctx *ctx, const char *token,
+		   struct backend_group *ret_group, struct err *err);
 
 #endif

@@ -57,6 +57,7 @@ static void mem_close(struct backend *b)
 		free_volume(v);
 	map_free(m->volumes);
 	mem_snapshots_free(m);
+	mem_groups_free(m);
 	pthread_mutex_destroy(&m->lock);
 	free(b->pool_name);
 	free(m);
@@ -492,6 +493,7 @@ static int mem_open(struct ctx *ctx, const struct backend_config *config,
 	pthread_mutex_init(&m->lock, NULL);
 	m->volumes = map_new();
 	m->snapshots = map_new();
+	m->groups = map_new();
 	log_warn("volumes of this pool are in memory and die with this process",
 		 log_str("pool", config->name));
 	*ret_backend = &m->base;
@@ -522,6 +524,9 @@ static const struct backend_ops mem_ops = {
 	.snapshot_each = mem_snapshot_each,
 	.allocated = mem_allocated,
 	.changed = mem_changed,
+	.group_create = mem_group_create,
+	.group_remove = mem_group_remove,
+	.group_stat = mem_group_stat,
 };
 
 /* "8Gi" */
@@ -537,7 +542,7 @@ static int mem_configure(struct arena *a, const char *spec, struct backend_confi
 const struct backend_kind mem_kind = {
 	.name = "mem",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
-		BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
+		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
 	.configure = mem_configure,
 	.open = mem_open,
 };

@@ -17,7 +17,7 @@
 
 #define PIECE_BYTES (UINT64_C(64) << 20)
 
-static void free_snapshot(struct mem_snapshot *s)
+void mem_free_snapshot(struct mem_snapshot *s)
 {
 	host_fd_close(s->fd);
 	free(s);
@@ -29,11 +29,11 @@ void mem_snapshots_free(struct mem *m)
 	void *s;
 
 	for (size_t it = 0; map_next(m->snapshots, &it, &token, &s);)
-		free_snapshot(s);
+		mem_free_snapshot(s);
 	map_free(m->snapshots);
 }
 
-static int copy(struct ctx *ctx, int from_fd, int to_fd, uint64_t bytes, struct err *err)
+int mem_copy(struct ctx *ctx, int from_fd, int to_fd, uint64_t bytes, struct err *err)
 {
 	uint64_t at = 0;
 
@@ -57,12 +57,11 @@ static int copy_volume(struct ctx *ctx, const struct mem_volume *v, int to_fd,
 	    quiesce_begin(ctx, &(struct quiesce_plan){ .volumes = &what, .n = 1 }, &still, err) < 0)
 		return -1;
 	*ret_moment_ns = clock_wall_ns();
-	rc = copy(ctx, v->fd, to_fd, what.file.bytes, err);
+	rc = mem_copy(ctx, v->fd, to_fd, what.file.bytes, err);
 	return quiesce_end(&still, rc, NULL, err);
 }
 
-/* The volume, counted as read; NULL: NOT_FOUND. */
-static struct mem_volume *begin_volume(struct mem *m, const char *token, struct err *err)
+struct mem_volume *mem_begin_volume(struct mem *m, const char *token, struct err *err)
 {
 	struct mem_volume *v;
 
@@ -90,7 +89,7 @@ static struct mem_snapshot *begin_snapshot(struct mem *m, const char *token, str
 	return s;
 }
 
-static void end_reading(struct mem *m, unsigned *n_readers)
+void mem_end_reading(struct mem *m, unsigned *n_readers)
 {
 	pthread_mutex_lock(&m->lock);
 	--*n_readers;
@@ -114,7 +113,7 @@ static int check_source(const struct backend_spec *spec, uint64_t bytes, const c
 static int fill_from_volume(struct mem *m, struct ctx *ctx, int fd, const struct backend_spec *spec,
 			    struct err *err)
 {
-	struct mem_volume *v = begin_volume(m, spec->source, err);
+	struct mem_volume *v = mem_begin_volume(m, spec->source, err);
 	int64_t moment_ns;
 	int rc;
 
@@ -123,7 +122,7 @@ static int fill_from_volume(struct mem *m, struct ctx *ctx, int fd, const struct
 	rc = check_source(spec, v->vol.bytes, v->vol.fs, err);
 	if (rc == 0)
 		rc = copy_volume(ctx, v, fd, &moment_ns, err);
-	end_reading(m, &v->n_readers);
+	mem_end_reading(m, &v->n_readers);
 	return rc;
 }
 
@@ -137,8 +136,8 @@ static int fill_from_snapshot(struct mem *m, struct ctx *ctx, int fd,
 		return -1;
 	rc = check_source(spec, s->snap.bytes, s->snap.fs, err);
 	if (rc == 0)
-		rc = copy(ctx, s->fd, fd, s->snap.bytes, err);
-	end_reading(m, &s->n_readers);
+		rc = mem_copy(ctx, s->fd, fd, s->snap.bytes, err);
+	mem_end_reading(m, &s->n_readers);
 	return rc;
 }
 
@@ -154,8 +153,8 @@ int mem_fill_from_source(struct mem *m, struct ctx *ctx, int fd, const struct ba
 		       : 0;
 }
 
-static struct mem_snapshot *new_snapshot(const struct backend_snapshot_spec *spec,
-					 const struct mem_volume *v, int64_t moment_ns, int fd)
+struct mem_snapshot *mem_new_snapshot(const struct backend_snapshot_spec *spec,
+				      const struct mem_volume *v, int64_t moment_ns, int fd)
 {
 	struct mem_snapshot *s = xcalloc(1, sizeof(*s));
 
@@ -189,6 +188,9 @@ static int take_existing(struct mem *m, const struct backend_snapshot_spec *spec
 	if (!str_is_equal(snap.name, spec->name))
 		return err_set(err, ERR_ALREADY_EXISTS,
 			       "the snapshot of the name '%s' has the same token", snap.name);
+	if (snap.group[0])
+		return err_set(err, ERR_ALREADY_EXISTS, "it is a member of the group '%s'",
+			       snap.group);
 	if (!str_is_equal(snap.source, spec->source))
 		return err_set(err, ERR_ALREADY_EXISTS, "it exists and is of volume '%s'",
 			       snap.source);
@@ -210,7 +212,7 @@ static int make(struct mem *m, struct ctx *ctx, const struct backend_snapshot_sp
 		mem_give_space(m, v->vol.bytes);
 		return -1;
 	}
-	*ret_snapshot = new_snapshot(spec, v, moment_ns, fd);
+	*ret_snapshot = mem_new_snapshot(spec, v, moment_ns, fd);
 	fd = -1;
 	return 0;
 }
@@ -230,11 +232,11 @@ int mem_snapshot_create(struct backend *b, struct ctx *ctx,
 		return 0;
 	if (err->code != ERR_NOT_FOUND)
 		return -1;
-	v = begin_volume(m, spec->source, err);
+	v = mem_begin_volume(m, spec->source, err);
 	if (!v)
 		return err_wrap(err, "volume '%s'", spec->source);
 	rc = make(m, ctx, spec, v, &s, err);
-	end_reading(m, &v->n_readers);
+	mem_end_reading(m, &v->n_readers);
 	if (rc < 0)
 		return -1;
 	*ret_snap = s->snap;
@@ -248,6 +250,7 @@ int mem_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 			const struct secrets *secrets, struct err *err)
 {
 	struct mem *m = mem_from(b);
+	char group[VOL_TOKEN_MAX] = "";
 	struct mem_snapshot *s;
 	bool is_read;
 
@@ -257,15 +260,20 @@ int mem_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 	pthread_mutex_lock(&m->lock);
 	s = map_find(m->snapshots, token);
 	is_read = s && s->n_readers > 0;
-	if (s && !is_read) {
+	if (s)
+		memcpy(group, s->snap.group, sizeof(group));
+	if (s && !is_read && !group[0]) {
 		(void)map_take(m->snapshots, token);
 		m->used_bytes -= s->snap.bytes;
 	}
 	pthread_mutex_unlock(&m->lock);
+	if (group[0])
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "it belongs to the group '%s' and goes with it alone", group);
 	if (is_read)
 		return err_set(err, ERR_ABORTED, "a volume is being made of it");
 	if (s)
-		free_snapshot(s);
+		mem_free_snapshot(s);
 	return 0;
 }
 

@@ -224,18 +224,68 @@ int pool_find(struct pool *p, const char *token, bool read_only, struct pool_vol
 	return 0;
 }
 
-int pool_find_snapshot(struct pool *p, const char *token, bool read_only,
-		       struct pool_snapshot *ret_snapshot, struct err *err)
+/* 1 if it counts, or is damaged; 0 if it is of a group that is being made or removed. */
+static int judge_member(const struct pool *p, const char *token, struct found *found,
+			struct err *err)
+{
+	enum pool_member state;
+
+	if (pool_group_judge_member(p, found->record.group, token, found->fd, &state, err) < 0) {
+		if (err->code != ERR_FAILED_PRECONDITION)
+			return -1;
+		damaged(found, "the record of its group '%.50s' is damaged", found->record.group);
+		return 1;
+	}
+	if (state == POOL_MEMBER_LOST)
+		damaged(found, "its group has no record of it");
+	return state != POOL_MEMBER_HIDDEN;
+}
+
+static int find_counting(const struct pool *p, const char *token, bool read_only,
+			 struct found *ret_found, struct err *err)
+{
+	int rc = 1;
+
+	if (find(p, POOL_SNAPSHOTS, token, read_only, ret_found, err) < 0)
+		return -1;
+	if (ret_found->kind == POOL_FILE_WHOLE && ret_found->record.group[0])
+		rc = judge_member(p, token, ret_found, err);
+	if (rc > 0)
+		return 0;
+	host_fd_close(ret_found->fd);
+	return rc < 0 ? -1
+		      : err_set(err, ERR_NOT_FOUND,
+				"no such snapshot (its group is not whole, or not any more)");
+}
+
+static void take_snapshot(const struct found *found, const char *token, struct pool_snapshot *ret)
+{
+	*ret = (struct pool_snapshot){
+		.fd = found->fd, .file = found->file, .kind = found->kind, .record = found->record
+	};
+	if (found->kind != POOL_FILE_FOREIGN)
+		fill_snapshot(found, token, &ret->snap);
+}
+
+int pool_find_any_snapshot(struct pool *p, const char *token, bool read_only,
+			   struct pool_snapshot *ret_snapshot, struct err *err)
 {
 	struct found found;
 
 	if (find(p, POOL_SNAPSHOTS, token, read_only, &found, err) < 0)
 		return -1;
-	*ret_snapshot = (struct pool_snapshot){
-		.fd = found.fd, .file = found.file, .kind = found.kind, .record = found.record
-	};
-	if (found.kind != POOL_FILE_FOREIGN)
-		fill_snapshot(&found, token, &ret_snapshot->snap);
+	take_snapshot(&found, token, ret_snapshot);
+	return 0;
+}
+
+int pool_find_snapshot(struct pool *p, const char *token, bool read_only,
+		       struct pool_snapshot *ret_snapshot, struct err *err)
+{
+	struct found found;
+
+	if (find_counting(p, token, read_only, &found, err) < 0)
+		return -1;
+	take_snapshot(&found, token, ret_snapshot);
 	return 0;
 }
 

@@ -35,7 +35,7 @@ struct pool *pool_from(struct backend *b)
 
 static void close_fds(struct pool *p)
 {
-	int *const fds[] = { &p->lock_fd,     &p->frozen_fd, &p->snapshot_fd,
+	int *const fds[] = { &p->lock_fd,     &p->frozen_fd, &p->group_fd, &p->snapshot_fd,
 			     &p->template_fd, &p->meta_fd,   &p->dir_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
@@ -247,6 +247,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "templates", &p->template_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "snapshots", &p->snapshot_fd, err) < 0 ||
+	    host_dir_make(p->meta_fd, "groups", &p->group_fd, err) < 0 ||
 	    host_dir_make(p->meta_fd, "frozen", &p->frozen_fd, err) < 0)
 		return err_wrap(err, "prepare '%s/.cleat'", p->dir);
 	if (pool_take_lock(p->meta_fd, p->dir, &p->lock_fd, err) < 0 ||
@@ -254,6 +255,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 		return -1;
 	pool_thaw_left(p);
 	pool_sweep_work(p);
+	pool_group_sweep_all(p);
 	if (pool_scan(p, err) < 0)
 		return -1;
 	pool_reserve_measure(p);
@@ -269,7 +271,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->base.caps = pool_kind.caps;
 	p->base.pool_name = xstrdup(config->name);
 	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = -1;
-	p->frozen_fd = p->lock_fd = -1;
+	p->group_fd = p->frozen_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
 	pthread_mutex_init(&p->lock, NULL);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
@@ -320,6 +322,9 @@ static const struct backend_ops pool_ops = {
 	.snapshot_each = pool_snapshot_each,
 	.allocated = pool_allocated,
 	.changed = pool_changed,
+	.group_create = pool_group_create,
+	.group_remove = pool_group_remove,
+	.group_stat = pool_group_stat,
 };
 
 /* "/srv/pool" */
@@ -337,7 +342,7 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 const struct backend_kind pool_kind = {
 	.name = "pool",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
-		BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
+		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
 	.configure = pool_configure,
 	.open = pool_open,
 };

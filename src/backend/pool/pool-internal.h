@@ -53,6 +53,7 @@ struct pool {
 	int meta_fd;            /* .cleat */
 	int template_fd;        /* .cleat/templates */
 	int snapshot_fd;        /* .cleat/snapshots */
+	int group_fd;           /* .cleat/groups */
 	int frozen_fd;          /* .cleat/frozen */
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
@@ -113,7 +114,10 @@ struct pool_snapshot {
 	struct record record;         /* zero if it cannot be read */
 	struct backend_snapshot snap; /* unless foreign */
 };
-/* As those of volumes; FAILED_PRECONDITION for what is damaged. */
+/* As those of volumes; FAILED_PRECONDITION for what is damaged. A member of a group that is not
+ * whole is not there, but for pool_find_any_snapshot. */
+int pool_find_any_snapshot(struct pool *p, const char *token, bool read_only,
+			   struct pool_snapshot *ret_snapshot, struct err *err);
 int pool_find_snapshot(struct pool *p, const char *token, bool read_only,
 		       struct pool_snapshot *ret_snapshot, struct err *err);
 int pool_find_our_snapshot(struct pool *p, const char *token, bool read_only,
@@ -138,6 +142,8 @@ int pool_names_read(const struct pool *p, enum pool_shelf shelf, const char *aft
 void pool_names_done(struct pool_names *names);
 
 /* volume.c */
+/* The claim on a file of ours alone, asked for more than once. ABORTED: somebody reads it. */
+int pool_claim_alone(int fd, struct err *err);
 /* Ends a file of ours: its name, durably, and its blocks. ABORTED: somebody reads it. */
 int pool_unlink(struct pool *p, enum pool_shelf shelf, const char *token, int fd, struct err *err);
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
@@ -254,6 +260,28 @@ int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 /* grow.c */
 int pool_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 	      const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
+
+/* group.c */
+enum pool_member {
+	POOL_MEMBER_COUNTS,
+	POOL_MEMBER_HIDDEN, /* of a group that is not whole yet, or any more */
+	POOL_MEMBER_LOST,   /* no group has it, nor had */
+};
+/* What the snapshot, which is open as fd and whose record names the group, is to it.
+ * FAILED_PRECONDITION: the group's record is damaged. */
+int pool_group_judge_member(const struct pool *p, const char *group, const char *member, int fd,
+			    enum pool_member *ret_state, struct err *err);
+/* With the pool's lock: removes what a killed process left of groups. What cannot be is logged. */
+void pool_group_sweep_all(struct pool *p);
+int pool_group_remove(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, struct err *err);
+int pool_group_stat(struct backend *b, struct ctx *ctx, const char *token,
+		    struct backend_group *ret_group, struct err *err);
+
+/* group_create.c */
+int pool_group_create(struct backend *backend, struct ctx *ctx,
+		      const struct backend_group_spec *spec, struct backend_group *ret_group,
+		      struct err *err);
 
 /* half.c. What is kept is the pool's to close; -1 if nothing is to be taken. */
 void pool_halves_init(struct pool *p);

@@ -34,6 +34,9 @@ static int take_existing(struct pool *p, const struct backend_snapshot_spec *spe
 	if (!str_is_equal(snap->name, spec->name))
 		return err_set(err, ERR_ALREADY_EXISTS,
 			       "the snapshot of the name '%s' has the same token", snap->name);
+	if (snap->group[0])
+		return err_set(err, ERR_ALREADY_EXISTS, "it is a member of the group '%s'",
+			       snap->group);
 	if (!str_is_equal(snap->source, spec->source))
 		return err_set(err, ERR_ALREADY_EXISTS, "it exists and is of volume '%s'",
 			       snap->source);
@@ -108,7 +111,13 @@ int pool_snapshot_create(struct backend *b, struct ctx *ctx,
 	} else {
 		pool_know(p, POOL_SNAPSHOTS, spec->token, &(struct pool_entry){ 0 });
 	}
-	return take_existing(p, spec, ret_snap, err);
+	if (take_existing(p, spec, ret_snap, err) < 0)
+		return err->code == ERR_NOT_FOUND
+			       ? err_set(err, ERR_ABORTED,
+					 "a snapshot of this name is being made for a group, or "
+					 "deleted")
+			       : -1;
+	return 0;
 }
 
 int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,

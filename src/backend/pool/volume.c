@@ -69,7 +69,7 @@ int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct back
 #define CLAIM_TRIES 100
 #define CLAIM_WAIT_MS 2
 
-static int claim_alone(int fd, struct err *err)
+int pool_claim_alone(int fd, struct err *err)
 {
 	int rc = host_file_claim(fd, true, err);
 
@@ -103,7 +103,7 @@ int pool_unlink(struct pool *p, enum pool_shelf shelf, const char *token, int fd
 	int dir_fd = pool_shelf_fd(p, shelf);
 	int rc;
 
-	if (claim_alone(fd, err) < 0 || host_file_unlink(dir_fd, token, err) < 0 ||
+	if (pool_claim_alone(fd, err) < 0 || host_file_unlink(dir_fd, token, err) < 0 ||
 	    host_dir_sync(dir_fd, err) < 0)
 		return -1;
 	pool_know(p, shelf, token, NULL);

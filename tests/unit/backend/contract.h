@@ -18,8 +18,9 @@ void contract_open(const char *kind, struct registry **ret_registry);
 /* Fails the test if a device, mount or fd is left. */
 void contract_close(struct registry *r);
 
-/* An existing empty directory to mount at. */
+/* Existing empty directories to mount at. */
 const char *contract_mount_dir(void);
+const char *contract_other_mount_dir(void);
 /* Into what is mounted there, or into a device: some bytes, which stay in the page cache. And what
  * is there; "" if nothing is. */
 void contract_write(const char *place, const char *text);

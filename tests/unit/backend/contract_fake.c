@@ -34,6 +34,7 @@ void contract_open(const char *kind, struct registry **ret_registry)
 
 	fake_host_reset(1300 * MIB);
 	fake_host_add_dir("/mnt");
+	fake_host_add_dir("/mnt2");
 	ctx_init(&ctx, 0);
 	*ret_registry = registry_new();
 	ASSERT_OK(registry_open(*ret_registry, &ctx, &config, &err), &err);
@@ -52,6 +53,11 @@ void contract_close(struct registry *r)
 const char *contract_mount_dir(void)
 {
 	return "/mnt";
+}
+
+const char *contract_other_mount_dir(void)
+{
+	return "/mnt2";
 }
 
 const char *contract_pool_dir(void)

@@ -26,6 +26,7 @@
 static char base_dir[64];
 static char pool_dir[80];
 static char mount_dir[80];
+static char other_mount_dir[80];
 static char image[80];
 
 static int skip_all(const char *why)
@@ -60,8 +61,10 @@ int contract_setup(void)
 		return skip_all("a directory below /var/tmp");
 	(void)snprintf(pool_dir, sizeof(pool_dir), "%s/pool", base_dir);
 	(void)snprintf(mount_dir, sizeof(mount_dir), "%s/mnt", base_dir);
+	(void)snprintf(other_mount_dir, sizeof(other_mount_dir), "%s/mnt2", base_dir);
 	(void)snprintf(image, sizeof(image), "%s/pool.img", base_dir);
-	return mkdir(pool_dir, 0700) == 0 && mkdir(mount_dir, 0700) == 0
+	return mkdir(pool_dir, 0700) == 0 && mkdir(mount_dir, 0700) == 0 &&
+			       mkdir(other_mount_dir, 0700) == 0
 		       ? 0
 		       : skip_all("a directory below /var/tmp");
 }
@@ -71,10 +74,13 @@ void contract_teardown(void)
 	/* mounts that a failed test left would go with the namespace, the directories would not */
 	while (umount2(mount_dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		;
+	while (umount2(other_mount_dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		;
 	while (umount2(pool_dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		;
 	(void)unlink(image);
 	(void)rmdir(mount_dir);
+	(void)rmdir(other_mount_dir);
 	(void)rmdir(pool_dir);
 	(void)rmdir(base_dir);
 }
@@ -118,6 +124,8 @@ void contract_close(struct registry *r)
 	ASSERT_FALSE(at.is_mount_root);
 	ASSERT_OK(host_mount_look(mount_dir, &at, &err), &err);
 	ASSERT_FALSE(at.is_mount_root);
+	ASSERT_OK(host_mount_look(other_mount_dir, &at, &err), &err);
+	ASSERT_FALSE(at.is_mount_root);
 	if (stat(image, &st) == 0) {
 		ASSERT_EQ(host_loop_find(&(struct host_loop_file){ .fd = -1,
 								   .device = st.st_dev,
@@ -133,6 +141,11 @@ void contract_close(struct registry *r)
 const char *contract_mount_dir(void)
 {
 	return mount_dir;
+}
+
+const char *contract_other_mount_dir(void)
+{
+	return other_mount_dir;
 }
 
 const char *contract_pool_dir(void)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A power cut at every system call of the birth of a volume or a snapshot, on real XFS: the
- * filesystem is shut down with what is not in its log lost (XFS_IOC_GOINGDOWN), mounted again and
- * looked at. The volume is not there or it is whole; and it is there once the call said so. Each
- * cut is made twice, the second time after somebody else's sync has put all changes so far into the
- * log: the moment at which a name could be durable before what it names.
+ * A power cut at every system call of the birth of a volume, a snapshot or a group, on real XFS:
+ * the filesystem is shut down with what is not in its log lost (XFS_IOC_GOINGDOWN), mounted again
+ * and looked at. The volume is not there or it is whole; and it is there once the call said so.
+ * Each cut is made twice, the second time after somebody else's sync has put all changes so far
+ * into the log: the moment at which a name could be durable before what it names.
  *
  * The creating process is a child that is stopped at its n-th system call. As root.
  */
@@ -34,17 +34,31 @@
 #define XFS_GOING_NOLOGFLUSH 2u
 
 #define VOLUME "volume"
-#define FIRST "first" /* the volume that was there before */
+#define FIRST "first"   /* the volume that was there before */
+#define SECOND "second" /* and for a group this one */
 #define ROUNDS_MAX 1000
 
 /* What is born. */
-enum birth { BIRTH_EMPTY, BIRTH_WRITTEN, BIRTH_SNAPSHOT, BIRTH_CLONE };
+enum birth { BIRTH_EMPTY, BIRTH_WRITTEN, BIRTH_SNAPSHOT, BIRTH_CLONE, BIRTH_GROUP };
 
 struct shape {
 	enum birth birth;
 	const char *fs;
 	uint64_t bytes;
 };
+
+static int take_group(struct backend *b, struct ctx *ctx, const char *name, struct err *err)
+{
+	const struct backend_group_spec spec = {
+		.name = name,
+		.token = name,
+		.sources = (const char *const[]){ SECOND, FIRST },
+		.n_sources = 2,
+	};
+	struct backend_group group;
+
+	return backend_group_create(b, ctx, &spec, &group, err);
+}
 
 static int create(struct registry *r, const struct shape *shape, const char *name, struct err *err)
 {
@@ -67,9 +81,13 @@ static int create(struct registry *r, const struct shape *shape, const char *nam
 	int rc;
 
 	ctx_init(&ctx, 0);
-	rc = shape->birth == BIRTH_SNAPSHOT
-		     ? backend_snapshot_create(registry_at(r, 0), &ctx, &snap_spec, &snap, err)
-		     : backend_create(registry_at(r, 0), &ctx, &spec, &vol, err);
+	if (shape->birth == BIRTH_GROUP)
+		rc = take_group(registry_at(r, 0), &ctx, name, err);
+	else
+		rc = shape->birth == BIRTH_SNAPSHOT
+			     ? backend_snapshot_create(registry_at(r, 0), &ctx, &snap_spec, &snap,
+						       err)
+			     : backend_create(registry_at(r, 0), &ctx, &spec, &vol, err);
 	ctx_done(&ctx);
 	return rc;
 }
@@ -82,6 +100,7 @@ static void remove_it(struct registry *r, enum birth birth, const char *name)
 
 	ctx_init(&ctx, 0);
 	ASSERT_OK(birth == BIRTH_SNAPSHOT ? backend_snapshot_remove(b, &ctx, name, NULL, &err)
+		  : birth == BIRTH_GROUP  ? backend_group_remove(b, &ctx, name, NULL, &err)
 					  : backend_remove(b, &ctx, name, NULL, &err),
 		  &err);
 	ctx_done(&ctx);
@@ -201,7 +220,50 @@ static void cut_power(bool is_log_written)
 	host_fd_close(fd);
 }
 
-static bool is_there(const struct shape *shape)
+static int count_name(void *arg, const char *name, bool is_regular)
+{
+	(void)name;
+	(void)is_regular;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static unsigned n_entries(const char *dir)
+{
+	char path[PATH_MAX];
+	unsigned n = 0;
+	struct err err;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/.cleat/%s", contract_pool_dir(), dir);
+	ASSERT_OK(host_dir_open(path, &fd, &err), &err);
+	ASSERT_OK(host_dir_each(fd, count_name, &n, &err), &err);
+	host_fd_close(fd);
+	return n;
+}
+
+/* Whole as a backend sees it, and nothing of it is left if it is not there. */
+static bool is_group_there(struct registry *r)
+{
+	struct backend_group group;
+	struct ctx ctx;
+	struct err err;
+	bool is;
+
+	ctx_init(&ctx, 0);
+	is = backend_group_stat(registry_at(r, 0), &ctx, VOLUME, &group, &err) == 0;
+	if (is)
+		ASSERT_TRUE(group.n_members == 2 && group.members[0].is_ready &&
+			    group.members[1].is_ready);
+	else
+		ASSERT_EQ(err.code, ERR_NOT_FOUND);
+	ASSERT_EQ(n_entries("snapshots"), is ? 2 : 0);
+	ASSERT_EQ(n_entries("groups"), is ? 1 : 0);
+	ctx_done(&ctx);
+	return is;
+}
+
+static bool is_there(struct registry *r, const struct shape *shape)
 {
 	enum host_verdict verdict = HOST_FS_CLEAN;
 	struct host_file file;
@@ -210,6 +272,10 @@ static bool is_there(const struct shape *shape)
 	int dir_fd = open(contract_pool_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd;
 
+	if (shape->birth == BIRTH_GROUP) {
+		host_fd_close(dir_fd);
+		return is_group_there(r);
+	}
 	ASSERT_TRUE(dir_fd >= 0);
 	fd = openat(dir_fd, shape->birth == BIRTH_SNAPSHOT ? ".cleat/snapshots/" VOLUME : VOLUME,
 		    O_RDONLY | O_CLOEXEC);
@@ -261,10 +327,10 @@ static bool cut_at(const struct shape *shape, unsigned n, bool is_log_written, b
 	umount_pool();
 	r = open_pool(contract_pool_dir());
 	ASSERT_TRUE(r);
-	*ret_was_there = is_there(shape);
+	*ret_was_there = is_there(r, shape);
 	ASSERT_TRUE(is_cut || *ret_was_there);
 	ASSERT_OK(create(r, shape, VOLUME, &err), &err);
-	ASSERT_TRUE(is_there(shape));
+	ASSERT_TRUE(is_there(r, shape));
 	remove_it(r, shape->birth, VOLUME);
 	registry_free(r);
 	return is_cut;
@@ -283,6 +349,7 @@ static void cut_everywhere(const struct shape *shape)
 	ASSERT_TRUE(r);
 	ASSERT_OK(create(r, &(struct shape){ BIRTH_EMPTY, shape->fs, shape->bytes }, FIRST, &err),
 		  &err);
+	ASSERT_OK(create(r, &(struct shape){ BIRTH_EMPTY, "", MIB }, SECOND, &err), &err);
 	registry_free(r);
 	for (; is_cut && n < ROUNDS_MAX; n++) {
 		is_cut = false;
@@ -299,6 +366,7 @@ static void cut_everywhere(const struct shape *shape)
 	r = open_pool(contract_pool_dir());
 	ASSERT_TRUE(r);
 	remove_it(r, BIRTH_EMPTY, FIRST);
+	remove_it(r, BIRTH_EMPTY, SECOND);
 	contract_close(r);
 }
 
@@ -327,6 +395,11 @@ TEST(a_snapshot_is_absent_or_whole)
 	cut_everywhere(&(struct shape){ BIRTH_SNAPSHOT, "ext4", 64 * MIB });
 }
 
+TEST(a_group_is_absent_or_whole)
+{
+	cut_everywhere(&(struct shape){ BIRTH_GROUP, "ext4", 64 * MIB });
+}
+
 TEST(a_clone_is_absent_or_whole)
 {
 	cut_everywhere(&(struct shape){ BIRTH_CLONE, "ext4", 64 * MIB });
@@ -338,6 +411,7 @@ int main(int argc, char **argv)
 		UNIT(ext4_is_absent_or_whole),         UNIT(xfs_is_absent_or_whole),
 		UNIT(a_raw_volume_is_absent_or_whole), UNIT(a_snapshot_is_absent_or_whole),
 		UNIT(a_clone_is_absent_or_whole),      UNIT(a_written_volume_is_absent_or_whole),
+		UNIT(a_group_is_absent_or_whole),
 	};
 	int rc;
 

@@ -230,26 +230,6 @@ TEST(a_damaged_volume_gives_no_snapshot)
 	teardown(&e);
 }
 
-TEST(a_member_of_a_group_goes_with_it_alone)
-{
-	char text[RECORD_MAX], changed[RECORD_MAX];
-	char *at;
-	struct env e;
-
-	setup(&e);
-	ASSERT_OK(create(&e, "v"), &e.err);
-	ASSERT_OK(take(&e, "s", 0), &e.err);
-	get_record("s", text);
-	at = strstr(text, "name=");
-	(void)snprintf(changed, sizeof(changed), "%.*sgroup=g\n%s", (int)(at - text), text, at);
-	set_record("s", changed);
-	ASSERT_OK(find(&e, "s"), &e.err);
-	ASSERT_STR(e.snap.group, "g");
-	ASSERT_ERR(remove_snapshot(&e, "s"), &e.err, ERR_INVALID_ARGUMENT, "group 'g'");
-	ASSERT_OK(find(&e, "s"), &e.err);
-	teardown(&e);
-}
-
 TEST(what_is_being_read_is_not_removed)
 {
 	struct env e;
@@ -538,8 +518,7 @@ TEST(a_filesystem_that_cannot_be_frozen_is_named)
 RUN_TESTS(UNIT(finds_its_snapshots_after_a_restart),
 	  UNIT(leaves_foreign_files_among_snapshots_alone),
 	  UNIT(shows_damaged_snapshots_and_neither_serves_nor_deletes_them),
-	  UNIT(a_damaged_volume_gives_no_snapshot), UNIT(a_member_of_a_group_goes_with_it_alone),
-	  UNIT(what_is_being_read_is_not_removed),
+	  UNIT(a_damaged_volume_gives_no_snapshot), UNIT(what_is_being_read_is_not_removed),
 	  UNIT(refuses_a_file_of_more_extents_than_the_class_allows),
 	  UNIT(what_is_made_of_a_snapshot_is_thick), UNIT(keeps_the_uuid_of_the_filesystem_inside),
 	  UNIT(a_snapshot_is_as_large_as_the_file),
