@@ -30,7 +30,7 @@
 /* As that of ListVolumes (controller.c); an entry takes up to 600 bytes. */
 #define LIST_PAGE_MAX 6000u
 
-static void fill_snapshot(struct arena *a, const struct backend *pool,
+void driver_fill_snapshot(struct arena *a, const struct backend *pool,
 			  const struct backend_snapshot *snap, struct csi_snapshot *ret)
 {
 	*ret = (struct csi_snapshot){
@@ -45,6 +45,21 @@ static void fill_snapshot(struct arena *a, const struct backend *pool,
 			snap->group[0] ? driver_format_id(a, pool, VOL_KIND_GROUP, snap->group)
 				       : "",
 	};
+}
+
+struct backend_snapshot_options driver_snapshot_options(const struct csi_driver *d,
+							const struct vol_snapshot_params *params,
+							const struct secrets *secrets)
+{
+	return (struct backend_snapshot_options){ .freeze = params->freeze,
+						  .max_extents = params->max_extents,
+						  .copy_above = params->copy_above,
+						  .secrets = secrets,
+						  .owner = { .cluster = d->cluster_id,
+							     .claim_namespace =
+								     params->owner_namespace,
+							     .claim_name = params->owner_name,
+							     .claim_uid = params->owner_uid } };
 }
 
 /* A snapshot is where its volume is and nowhere else. */
@@ -94,7 +109,7 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx, const struct cs
 		return -1;
 	if (backend_snapshot_create(volume->pool, ctx, spec, &snap, err) < 0)
 		return err_wrap(err, "snapshot of volume '%s'", req->source_volume_id);
-	fill_snapshot(ctx->arena, volume->pool, &snap, ret);
+	driver_fill_snapshot(ctx->arena, volume->pool, &snap, ret);
 	return 0;
 }
 
@@ -132,14 +147,7 @@ int driver_create_snapshot(void *impl, struct ctx *ctx,
 		.name = req->name,
 		.token = token,
 		.source = volume.token,
-		.options = { .freeze = params.freeze,
-			     .max_extents = params.max_extents,
-			     .copy_above = params.copy_above,
-			     .secrets = &req->secrets,
-			     .owner = { .cluster = d->cluster_id,
-					.claim_namespace = params.owner_namespace,
-					.claim_name = params.owner_name,
-					.claim_uid = params.owner_uid } },
+		.options = driver_snapshot_options(d, &params, &req->secrets),
 	};
 	if (inflight_begin_of(d->inflight, VOL_KIND_SNAPSHOT, token, "CreateSnapshot", err) < 0)
 		return -1;
@@ -216,7 +224,7 @@ int driver_get_snapshot(void *impl, struct ctx *ctx, const struct csi_get_snapsh
 	    find_good(d, ctx, req->snapshot_id, &ref, &snap, err) < 0)
 		return -1;
 	ret->has_snapshot = true;
-	fill_snapshot(ctx->arena, ref.pool, &snap, &ret->snapshot);
+	driver_fill_snapshot(ctx->arena, ref.pool, &snap, &ret->snapshot);
 	return 0;
 }
 
@@ -240,7 +248,7 @@ static int add_to_page(void *arg, const struct backend_snapshot *snap)
 		page->is_full = true;
 		return 1;
 	}
-	fill_snapshot(page->a, page->pool, snap, &entry.snapshot);
+	driver_fill_snapshot(page->a, page->pool, snap, &entry.snapshot);
 	vec_push(&page->entries, entry);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "host/loopdev.h"
 #include "host/mount.h"
 #include "volume/id.h"
+#include "volume/snapshot_params.h"
 
 /* What the log was told once already (controller.c). */
 #define SAID_MAX 16
@@ -71,6 +72,12 @@ struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 /* The id in the arena. */
 const char *driver_format_id(struct arena *a, const struct backend *pool, enum vol_kind kind,
 			     const char *token);
+void driver_fill_snapshot(struct arena *a, const struct backend *pool,
+			  const struct backend_snapshot *snap, struct csi_snapshot *ret);
+/* As the class has it; it points into params. */
+struct backend_snapshot_options driver_snapshot_options(const struct csi_driver *d,
+							const struct vol_snapshot_params *params,
+							const struct secrets *secrets);
 void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
 			const struct backend_volume *vol, struct csi_volume *ret);
 
@@ -257,6 +264,10 @@ DRIVER_RPC(create_snapshot);
 DRIVER_RPC(delete_snapshot);
 DRIVER_RPC(list_snapshots);
 DRIVER_RPC(get_snapshot);
+DRIVER_RPC(group_controller_get_capabilities);
+DRIVER_RPC(create_volume_group_snapshot);
+DRIVER_RPC(delete_volume_group_snapshot);
+DRIVER_RPC(get_volume_group_snapshot);
 DRIVER_STREAM(get_metadata_allocated);
 DRIVER_STREAM(get_metadata_delta);
 DRIVER_RPC(node_get_capabilities);

@@ -57,6 +57,7 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 			  CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
 		  0 },
 		{ CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE), BACKEND_CHANGED_BLOCKS },
+		{ CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE), BACKEND_GROUP },
 		{ CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE), BACKEND_GROW },
 	};
 
@@ -272,6 +273,10 @@ static const struct csi_service_ops driver_ops = {
 	.delete_snapshot              = driver_delete_snapshot,
 	.list_snapshots               = driver_list_snapshots,
 	.get_snapshot                 = driver_get_snapshot,
+	.group_controller_get_capabilities = driver_group_controller_get_capabilities,
+	.create_volume_group_snapshot = driver_create_volume_group_snapshot,
+	.delete_volume_group_snapshot = driver_delete_volume_group_snapshot,
+	.get_volume_group_snapshot    = driver_get_volume_group_snapshot,
 	.controller_get_volume        = driver_controller_get_volume,
 	.get_metadata_allocated       = driver_get_metadata_allocated,
 	.get_metadata_delta           = driver_get_metadata_delta,

@@ -154,6 +154,14 @@ int validate_create_snapshot(const struct csi_create_snapshot_request *req, stru
 	return validate_requirement(&req->accessibility_requirements, err);
 }
 
+int validate_create_group(const struct csi_create_volume_group_snapshot_request *req,
+			  struct err *err)
+{
+	if (fields_check(&csi_create_volume_group_snapshot_request_type, req, err) < 0)
+		return -1;
+	return validate_name(req->name, err);
+}
+
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err)
 {
 	if (fields_check(&csi_validate_volume_capabilities_request_type, req, err) < 0)

@@ -23,6 +23,8 @@ int validate_controller_expand(const struct csi_controller_expand_volume_request
 			       struct err *err);
 int validate_node_expand(const struct csi_node_expand_volume_request *req, struct err *err);
 int validate_create_snapshot(const struct csi_create_snapshot_request *req, struct err *err);
+int validate_create_group(const struct csi_create_volume_group_snapshot_request *req,
+			  struct err *err);
 int validate_validate(const struct csi_validate_volume_capabilities_request *req, struct err *err);
 int validate_get_capacity(const struct csi_get_capacity_request *req, struct err *err);
 int validate_stage(const struct csi_node_stage_volume_request *req, struct err *err);
