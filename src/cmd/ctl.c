@@ -46,7 +46,7 @@ static const struct opt options[] = {
 	  .help = "At least this many bytes, such as 10Gi." },
 	{ .name = "limit", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, limit), .arg = "BYTES",
 	  .help = "At most this many." },
-	{ .name = "volume create, snapshot create", .type = OPT_GROUP },
+	{ .name = "volume create, snapshot create, group create", .type = OPT_GROUP },
 	{ .name = "parameter", .type = OPT_LIST, .offset = offsetof(struct ctl_options, parameters),
 	  .arg = "KEY=VALUE", .help = "As in a StorageClass or a VolumeSnapshotClass; repeatable." },
 	{ .name = "snapshot create, list", .type = OPT_GROUP },
@@ -55,6 +55,9 @@ static const struct opt options[] = {
 	{ .name = "snapshot map, diff", .type = OPT_GROUP },
 	{ .name = "offset", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, offset), .arg = "BYTES",
 	  .help = "Begin with the range that ends after this byte." },
+	{ .name = "group create", .type = OPT_GROUP },
+	{ .name = "member", .type = OPT_LIST, .offset = offsetof(struct ctl_options, members), .arg = "ID",
+	  .help = "A volume that the group has a snapshot of; repeatable." },
 	{ .name = "volume create, stage, publish", .type = OPT_GROUP },
 	{ .name = "fs", .type = OPT_STRING, .offset = offsetof(struct ctl_options, fs), .arg = "TYPE",
 	  .help = "Filesystem: ext4 or xfs; the driver's choice unless given." },
@@ -94,6 +97,7 @@ static const struct ctl_verb info_verb = { .group = "",
 const struct ctl_group ctl_groups[CTL_N_GROUPS] = {
 	{ "volume", ctl_volume_verbs, VOL_KIND_VOLUME },
 	{ "snapshot", ctl_snapshot_verbs, VOL_KIND_SNAPSHOT },
+	{ "group", ctl_group_verbs, VOL_KIND_GROUP },
 	{ "pool", ctl_pool_verbs, VOL_KIND_VOLUME },
 };
 
@@ -155,7 +159,7 @@ static int complain_verb(const struct cmd *cmd, const char *group, const char *n
 			 near ? "did you mean " : "there are: ", near ? near : str_get(&all));
 }
 
-/* Of a text or a size. */
+/* Of a text, a list or a size. */
 static bool has_option(const struct ctl_options *opts, const char *name, size_t n)
 {
 	const struct opt *o = options;
@@ -166,6 +170,8 @@ static bool has_option(const struct ctl_options *opts, const char *name, size_t 
 	at = (const char *)opts + o->offset;
 	if (o->type == OPT_STRING)
 		return !str_is_empty(*(const char *const *)(const void *)at);
+	if (o->type == OPT_LIST)
+		return ((const struct opt_list *)(const void *)at)->n > 0;
 	assert(o->type == OPT_BYTES);
 	return *(const uint64_t *)(const void *)at > 0;
 }
@@ -219,9 +225,15 @@ static enum ctl_output parse_output(const char *text)
 /* With names in the place of ids made ids. */
 static int call_verb(struct ctl *ctl, const struct ctl_verb *verb, struct err *err)
 {
+	static int (*const resolve[])(struct ctl * ctl, const char *text, const char **ret_id,
+				      struct err *err) = {
+		[VOL_KIND_VOLUME] = ctl_volume_resolve,
+		[VOL_KIND_SNAPSHOT] = ctl_snapshot_resolve,
+		[VOL_KIND_GROUP] = ctl_group_resolve,
+	};
+
 	if (verb->argument && strcmp(verb->argument, "ID") == 0 &&
-	    (ctl->kind == VOL_KIND_SNAPSHOT ? ctl_snapshot_resolve
-					    : ctl_volume_resolve)(ctl, ctl->id, &ctl->id, err) < 0)
+	    resolve[ctl->kind](ctl, ctl->id, &ctl->id, err) < 0)
 		return -1;
 	return verb->run(ctl, err);
 }
@@ -305,10 +317,10 @@ static const char *real_word(const char *word)
 	static const struct {
 		const char *typed, *meant;
 	} words[] = {
-		{ "ls", "list" },     { "get", "show" },      { "rm", "delete" },
-		{ "del", "delete" },  { "vol", "volume" },    { "volumes", "volume" },
-		{ "new", "create" },  { "snap", "snapshot" }, { "snapshots", "snapshot" },
-		{ "grow", "expand" }, { "resize", "expand" },
+		{ "ls", "list" },       { "get", "show" },           { "rm", "delete" },
+		{ "del", "delete" },    { "vol", "volume" },         { "volumes", "volume" },
+		{ "new", "create" },    { "grow", "expand" },        { "resize", "expand" },
+		{ "snap", "snapshot" }, { "snapshots", "snapshot" }, { "groups", "group" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -410,12 +422,11 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(
-			cmd,
-			"what to do is missing: volume "
-			"create|list|show|expand|delete|stage|publish|unpublish|"
-			"unstage|check, snapshot create|list|show|delete|map|diff, pool adopt, "
-			"or info");
+		return cmd_usage(cmd, "what to do is missing: volume "
+				      "create|list|show|expand|delete|stage|publish|"
+				      "unpublish|unstage|check, snapshot "
+				      "create|list|show|delete|map|diff, group "
+				      "create|list|show|delete, pool adopt, or info");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });

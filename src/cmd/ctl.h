@@ -2,6 +2,7 @@
 #ifndef CMD_CTL_H
 #define CMD_CTL_H
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "cmd/cmd.h"
 #include "cmd/remote.h"
@@ -31,6 +32,7 @@ struct ctl_options {
 	const char *from_volume;
 	const char *volume;
 	uint64_t offset;
+	struct opt_list members;
 	const char *pool;
 	bool repair;
 	bool moved;
@@ -53,7 +55,7 @@ struct ctl {
 
 /* A verb does its call and appends the answer to ctl->out. */
 struct ctl_verb {
-	const char *group; /* "volume", "snapshot", "pool", "" for none */
+	const char *group; /* "volume", "snapshot", "group", "pool", "" for none */
 	const char *name;
 	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; two
 			       with a blank between; NULL for none */
@@ -69,6 +71,7 @@ struct ctl_verb {
 /* All end with a NULL name. */
 extern const struct ctl_verb ctl_volume_verbs[];
 extern const struct ctl_verb ctl_snapshot_verbs[];
+extern const struct ctl_verb ctl_group_verbs[];
 extern const struct ctl_verb ctl_pool_verbs[];
 
 struct ctl_group {
@@ -76,7 +79,7 @@ struct ctl_group {
 	const struct ctl_verb *verbs;
 	enum vol_kind kind; /* of what an ID names */
 };
-#define CTL_N_GROUPS 3
+#define CTL_N_GROUPS 4
 extern const struct ctl_group ctl_groups[CTL_N_GROUPS];
 
 /* Whether the values that only a verb can judge are good: INVALID_ARGUMENT names the option. */
@@ -84,8 +87,11 @@ int ctl_volume_check(const struct ctl_options *opts, struct err *err);
 /* The id of the volume that text names, by id or by the name it was made with; text itself if the
  * driver has no such, or cannot list. */
 int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
-/* The same of a snapshot. */
+/* The same of a snapshot, and of a group of them. */
 int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
+int ctl_group_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
+/* All that there are, page by page. */
+int ctl_snapshots_list(struct ctl *ctl, struct csi_list_snapshots_response *ret, struct err *err);
 /* The one of the ids that text names; text itself if none does. FAILED_PRECONDITION: two do. */
 int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
 		  const char **ret_id, struct err *err);
@@ -104,6 +110,10 @@ void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
 void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list);
 void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry);
 void ctl_print_done(struct ctl *ctl, const char *what);
+void ctl_format_time(const struct pb_timestamp *t, char ret_text[CLOCK_TEXT_MAX]);
+/* The name that what the id names was made with (arena); another driver's id as it is. */
+const char *ctl_name_of(struct arena *a, enum vol_kind kind, const char *id);
+void ctl_put_snapshot(struct json_writer *w, const struct csi_snapshot *s);
 void ctl_put_topologies(struct json_writer *w, const struct vol_topologies *topologies);
 int ctl_info(struct ctl *ctl, struct err *err);
 

@@ -211,7 +211,9 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 {
 	autostr struct str json = STR_INIT;
 	struct json_writer w = JSON_WRITER(&json);
-	bool is_snapshot = ctl->kind == VOL_KIND_SNAPSHOT;
+	static const char *const fields[] = { [VOL_KIND_VOLUME] = "volume_id",
+					      [VOL_KIND_SNAPSHOT] = "snapshot_id",
+					      [VOL_KIND_GROUP] = "group_snapshot_id" };
 
 	switch (ctl->output) {
 	case CTL_ID:
@@ -219,7 +221,7 @@ void ctl_print_done(struct ctl *ctl, const char *what)
 	case CTL_JSON:
 	case CTL_YAML:
 		json_begin_object(&w);
-		json_field_string(&w, is_snapshot ? "snapshot_id" : "volume_id", ctl->id);
+		json_field_string(&w, fields[ctl->kind], ctl->id);
 		json_field_string(&w, "done", what);
 		json_end_object(&w);
 		ctl_print_document(ctl, &json);

@@ -11,16 +11,16 @@
 #include "cmd/pretty.h"
 #include "cmd/table.h"
 
-static void format_time(const struct csi_snapshot *s, char ret_text[CLOCK_TEXT_MAX])
+void ctl_format_time(const struct pb_timestamp *t, char ret_text[CLOCK_TEXT_MAX])
 {
-	clock_format(s->creation_time.seconds * NS_PER_S + s->creation_time.nanos, ret_text);
+	clock_format(t->seconds * NS_PER_S + t->nanos, ret_text);
 }
 
-static void put_snapshot(struct json_writer *w, const struct csi_snapshot *s)
+void ctl_put_snapshot(struct json_writer *w, const struct csi_snapshot *s)
 {
 	char time[CLOCK_TEXT_MAX];
 
-	format_time(s, time);
+	ctl_format_time(&s->creation_time, time);
 	json_begin_object(w);
 	json_field_string(w, "snapshot_id", s->snapshot_id);
 	json_field_string(w, "source_volume_id", s->source_volume_id);
@@ -33,8 +33,7 @@ static void put_snapshot(struct json_writer *w, const struct csi_snapshot *s)
 	json_end_object(w);
 }
 
-/* The name that what the id names was made with; another driver's id as it is. */
-static const char *name_of(struct arena *a, enum vol_kind kind, const char *text)
+const char *ctl_name_of(struct arena *a, enum vol_kind kind, const char *text)
 {
 	struct vol_id id;
 	struct err ignored;
@@ -54,14 +53,14 @@ static void print_table(struct ctl *ctl, const struct csi_list_snapshots_respons
 		char bytes[CMD_BYTES_MAX], time[CLOCK_TEXT_MAX];
 
 		cmd_format_bytes(s->size_bytes, bytes);
-		format_time(s, time);
+		ctl_format_time(&s->creation_time, time);
 		table_row(t, (const char *const[]){
-				     name_of(a, VOL_KIND_SNAPSHOT, s->snapshot_id), bytes,
+				     ctl_name_of(a, VOL_KIND_SNAPSHOT, s->snapshot_id), bytes,
 				     s->ready_to_use ? "ready" : "being copied", time,
-				     name_of(a, VOL_KIND_VOLUME, s->source_volume_id),
+				     ctl_name_of(a, VOL_KIND_VOLUME, s->source_volume_id),
 				     str_is_empty(s->group_snapshot_id)
 					     ? NULL
-					     : name_of(a, VOL_KIND_GROUP, s->group_snapshot_id),
+					     : ctl_name_of(a, VOL_KIND_GROUP, s->group_snapshot_id),
 				     s->snapshot_id });
 	}
 	table_print(t, ctl->out);
@@ -80,7 +79,7 @@ static void print_one(struct ctl *ctl, const struct csi_snapshot *s)
 		break;
 	case CTL_JSON:
 	case CTL_YAML:
-		put_snapshot(&w, s);
+		ctl_put_snapshot(&w, s);
 		ctl_print_document(ctl, &json);
 		break;
 	case CTL_TABLE:
@@ -106,7 +105,7 @@ static void print_list(struct ctl *ctl, const struct csi_list_snapshots_response
 		json_key(&w, "items");
 		json_begin_array(&w);
 		for (size_t i = 0; i < list->n_entries; i++)
-			put_snapshot(&w, &list->entries[i].snapshot);
+			ctl_put_snapshot(&w, &list->entries[i].snapshot);
 		json_end_array(&w);
 		json_end_object(&w);
 		ctl_print_document(ctl, &json);
@@ -145,6 +144,13 @@ static int list_all(struct ctl *ctl, const struct csi_list_snapshots_request *fi
 	}
 	vec_done(&all);
 	return r;
+}
+
+int ctl_snapshots_list(struct ctl *ctl, struct csi_list_snapshots_response *ret, struct err *err)
+{
+	const struct csi_list_snapshots_request req = ask_all();
+
+	return list_all(ctl, &req, ret, err);
 }
 
 int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
