@@ -115,6 +115,8 @@ def clear_volumes(d):
     clean_mounts(d.dir)
     for v in d.calls.volumes():
         d.calls.delete(v.volume_id)
+    for group_id, members in d.calls.groups().items():
+        d.calls.delete_group(group_id, members)
     for s in d.calls.snapshots():
         d.calls.delete_snapshot(s.snapshot_id)
 

@@ -155,6 +155,8 @@ class Calls:
         self.identity = csi_grpc.IdentityStub(self.channel)
         self.controller = csi_grpc.ControllerStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
+
+        self.group_controller = csi_grpc.GroupControllerStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
 
     def close(self):
@@ -208,6 +210,26 @@ class Calls:
             token = page.next_token
             if not token:
                 return found
+
+    def group(self, name, volume_ids, timeout=PATIENCE, **more):
+        return self._call(self.group_controller.CreateVolumeGroupSnapshot, csi.CreateVolumeGroupSnapshotRequest(
+            name=name, source_volume_ids=volume_ids, **more), timeout).group_snapshot
+
+    def delete_group(self, group_id, snapshot_ids, timeout=PATIENCE):
+        return self._call(self.group_controller.DeleteVolumeGroupSnapshot, csi.DeleteVolumeGroupSnapshotRequest(
+            group_snapshot_id=group_id, snapshot_ids=snapshot_ids), timeout)
+
+    def get_group(self, group_id, snapshot_ids, timeout=PATIENCE):
+        return self._call(self.group_controller.GetVolumeGroupSnapshot, csi.GetVolumeGroupSnapshotRequest(
+            group_snapshot_id=group_id, snapshot_ids=snapshot_ids), timeout).group_snapshot
+
+    def groups(self):
+        """The ids of all groups, each with those of its snapshots."""
+        found = {}
+        for s in self.snapshots():
+            if s.group_snapshot_id:
+                found.setdefault(s.group_snapshot_id, []).append(s.snapshot_id)
+        return found
 
     def stage(self, volume_id, staging, cap=None, timeout=PATIENCE, **more):
         return self._call(self.node.NodeStageVolume, csi.NodeStageVolumeRequest(

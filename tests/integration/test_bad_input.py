@@ -148,6 +148,77 @@ def test_delete_of_a_snapshot_that_cannot_be_ours_is_fine(driver):
         driver.calls.delete_snapshot('')
 
 
+# (what, arguments of CreateVolumeGroupSnapshot, code, words of the message); two volumes are there, as GOOD.
+GOOD = object()
+GROUP = [
+    ('no name', {'name': ''}, Code.INVALID_ARGUMENT, ['name']),
+    ('name of 129 bytes', {'name': LONG}, Code.INVALID_ARGUMENT, ['name', '128']),
+    ('control character in the name', {'name': 'a\x1fb'}, Code.INVALID_ARGUMENT, ['name']),
+    ('no volume', {'source_volume_ids': []}, Code.INVALID_ARGUMENT, ['source_volume_ids']),
+    ('an empty id', {'source_volume_ids': [GOOD, '']}, Code.NOT_FOUND, ['source_volume_ids']),
+    ('a volume twice', {'source_volume_ids': [GOOD, GOOD]}, Code.INVALID_ARGUMENT, ['source_volume_ids', 'named twice']),
+    ('a volume that is none', {'source_volume_ids': [GOOD, NOT_OURS]}, Code.NOT_FOUND, ['source_volume_ids', NOT_OURS]),
+    ('a volume that is gone', {'source_volume_ids': [GOOD, -1]}, Code.NOT_FOUND, ["volume 'gone'"]),
+    ('a volume of a pool that is not here', {'source_volume_ids': [GOOD, UNKNOWN]}, Code.FAILED_PRECONDITION,
+     ['one pool', UNKNOWN, 'not on this node']),
+    ('volumes of a pool that is not here', {'source_volume_ids': [UNKNOWN]}, Code.UNAVAILABLE, ['pool']),
+    ('a snapshot for a volume', {'source_volume_ids': ['s1-' + UNKNOWN[3:]]}, Code.NOT_FOUND, ['source_volume_ids']),
+    ('too many volumes', {'source_volume_ids': [f'{UNKNOWN}{i}' for i in range(129)]}, Code.INVALID_ARGUMENT, ['129', '128']),
+    ('unknown parameter', {'parameters': {'Freeze': 'true'}}, Code.INVALID_ARGUMENT, ['Freeze', 'freeze']),
+    ('bad value of a parameter', {'parameters': {'maxExtents': '-1'}}, Code.INVALID_ARGUMENT, ['maxExtents']),
+]
+
+
+@pytest.mark.parametrize('words,code,texts', [row[1:] for row in GROUP], ids=[row[0] for row in GROUP])
+def test_group(driver, pool, volume, words, code, texts):
+    v = volume(size=16 * MIB).create()
+    known = {GOOD: v.id, -1: v.id.removesuffix(v.name) + 'gone'}
+    words = {'name': 'bad', 'source_volume_ids': [v.id], **words}
+    words['source_volume_ids'] = [known.get(i, i) for i in words['source_volume_ids']]
+    with fails(code, *texts):
+        driver.calls.group_controller.CreateVolumeGroupSnapshot(csi.CreateVolumeGroupSnapshotRequest(**words), timeout=20)
+    assert driver.calls.snapshots() == []
+    assert pool.snapshots() == []
+
+
+def test_groups_that_are_none(driver):
+    for group_id in [NOT_OURS, 'g1-0-x', UNKNOWN, '../../etc/passwd', 'x' * 128]:
+        driver.calls.delete_group(group_id, [])
+        with fails(Code.NOT_FOUND):
+            driver.calls.get_group(group_id, [])
+    for call in driver.calls.delete_group, driver.calls.get_group:
+        for group_id, code in [('', Code.INVALID_ARGUMENT), (LONG, Code.INVALID_ARGUMENT),
+                               ('g1-' + UNKNOWN[3:], Code.UNAVAILABLE), ('g2-' + UNKNOWN[3:], Code.FAILED_PRECONDITION)]:
+            with fails(code):
+                call(group_id, [])
+
+
+def test_groups_with_other_members(driver, volume, snapshot):
+    v = volume(size=16 * MIB).create()
+    alone = snapshot(v)
+    group = driver.calls.group('g', [v.id])
+    member = group.snapshots[0].snapshot_id
+    for call in driver.calls.delete_group, driver.calls.get_group:
+        for members in [], [alone], [member, alone], ['x']:
+            with fails(Code.INVALID_ARGUMENT, 'snapshot_ids'):
+                call(group.group_snapshot_id, members)
+    with fails(Code.INVALID_ARGUMENT, "group 'g'"):
+        driver.calls.delete_snapshot(member)
+    driver.calls.delete_group(group.group_snapshot_id, [member])
+    driver.calls.delete_group(group.group_snapshot_id, [member])
+
+
+def test_a_group_with_a_raw_device_in_use(driver, pool, volume):
+    v = volume(size=16 * MIB).create()
+    raw = volume(cap=block_cap(), size=16 * MIB).create().stage()
+    with fails(Code.FAILED_PRECONDITION, f"volume '{raw.name}'", '/dev/loop'):
+        driver.calls.group('g', [v.id, raw.id])
+    assert pool.snapshots() == []
+    raw.unstage()
+    group = driver.calls.group('g', [v.id, raw.id])
+    driver.calls.delete_group(group.group_snapshot_id, [s.snapshot_id for s in group.snapshots])
+
+
 def test_lists_of_snapshots(driver):
     for words in [{'snapshot_id': NOT_OURS}, {'source_volume_id': NOT_OURS}, {'snapshot_id': 'x' * 128}]:
         assert driver.calls.snapshots(**words) == []
@@ -195,7 +266,7 @@ def test_garbage_truncated_and_huge_messages(driver):
 
 def test_unknown_methods_and_services(driver):
     for path in ['/csi.v1.Controller/NoSuch', '/csi.v1.Nothing/Probe', '/csi.v1.Controller/ControllerPublishVolume',
-                 '/csi.v1.GroupController/GroupControllerGetCapabilities']:
+                 '/csi.v1.SnapshotMetadata/NoSuch']:
         with fails(Code.UNIMPLEMENTED):
             driver.calls.channel.unary_unary(path)(b'', timeout=10)
 
