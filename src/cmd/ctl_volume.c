@@ -267,6 +267,19 @@ static int expand(struct ctl *ctl, struct err *err)
 	return 0;
 }
 
+static int modify(struct ctl *ctl, struct err *err)
+{
+	const struct csi_controller_modify_volume_request req = { .volume_id = ctl->id,
+								  .mutable_parameters =
+									  ctl_parameters(ctl) };
+	struct csi_controller_modify_volume_response reply;
+
+	if (csi_controller_modify_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
+		return -1;
+	ctl_print_done(ctl, "modified");
+	return 0;
+}
+
 static int delete_volume(struct ctl *ctl, struct err *err)
 {
 	const struct csi_delete_volume_request req = { .volume_id = ctl->id };
@@ -341,6 +354,8 @@ const struct ctl_verb ctl_volume_verbs[] = {
 	{ .group = "volume", .name = "show", .argument = "ID", .run = show, .summary = "One volume." },
 	{ .group = "volume", .name = "expand", .argument = "ID", .needs = "size", .run = expand, .takes = "limit,staging",
 	  .summary = "Make it larger, in use or not; with --staging the filesystem that is staged there, too." },
+	{ .group = "volume", .name = "modify", .argument = "ID", .needs = "parameter", .run = modify,
+	  .summary = "Change its limits of I/O, while it is used too." },
 	{ .group = "volume", .name = "delete", .argument = "ID", .run = delete_volume,
 	  .summary = "Delete a volume and what is on it." },
 	{ .group = "volume", .name = "stage", .argument = "ID", .needs = "staging", .run = stage,

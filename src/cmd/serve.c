@@ -31,6 +31,7 @@
 #include "base/metric.h"
 #include "base/path.h"
 #include "cmd/lanes.h"
+#include "cmd/limits_watch.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
 #include "csi/driver.h"
@@ -80,6 +81,7 @@ struct serve {
 	size_t n_endpoints;
 	struct process_http *http;
 	struct pools_watch *pools_watch;
+	struct limits_watch *limits_watch;
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
@@ -121,6 +123,7 @@ static int make_services(struct serve *s, struct err *err)
 		.serve_controller = true,
 		.serve_node = true,
 		.max_volumes = o->max_volumes,
+		.cgroup_root = o->cgroup_root,
 		.pools = s->registry = registry_new(),
 	};
 	int r;
@@ -374,6 +377,7 @@ static int start(struct serve *s, struct err *err)
 	    open_registration(s, err) < 0)
 		return -1;
 	watch_pools(s);
+	s->limits_watch = limits_watch_new(s->loop, s->work, s->driver);
 	s->gauges.registry = s->registry;
 	metric_on_render(pools_set_gauges, &s->gauges);
 	r = ev_loop_spawn(s->loop);
@@ -449,6 +453,7 @@ static void take_down(struct serve *s)
 	csi_server_free(s->fleet);
 	csi_server_free(s->csi);
 	pools_watch_free(s->pools_watch);
+	limits_watch_free(s->limits_watch);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -472,6 +477,7 @@ static int stop(struct serve *s)
 	/* Only a page that reads a dead disk hangs so long. */
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
+	(void)limits_watch_stop(s->limits_watch, POOLS_STOP_NS);
 	busy = lanes_busy(s->work);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the

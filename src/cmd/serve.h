@@ -20,6 +20,7 @@ struct serve_options {
 	struct cmd_tls tls;
 	bool insecure;
 	unsigned max_volumes;
+	const char *cgroup_root;
 	const char *http_endpoint;
 	const char *metrics_path;
 	int64_t shutdown_timeout_ns;
@@ -38,6 +39,9 @@ struct serve_options {
 	{ .name = "max-volumes-per-node", .type = OPT_UINT,                                                   \
 	  .offset = offsetof(struct serve_options, max_volumes), .arg = "N", .fallback = "0",                 \
 	  .help = "How many volumes the scheduler may bring here; 0: as many as it likes." },                 \
+	{ .name = "cgroup-root", .type = OPT_STRING, .offset = offsetof(struct serve_options, cgroup_root),   \
+	  .arg = "DIR", .fallback = "/sys/fs/cgroup",                                                         \
+	  .help = "Where the node's cgroups are mounted, in which limits of I/O are held against pods." },    \
 	{ .name = "cluster-id", .type = OPT_STRING, .offset = offsetof(struct serve_options, cluster_id),     \
 	  .arg = "UID", .help = "The cluster's uid (that of its namespace kube-system), kept with each volume, "\
 				"so that another cluster never takes it for its own." },                      \

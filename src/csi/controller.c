@@ -40,6 +40,7 @@ int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
 			  CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS) | CSI_CAP_BIT(CSI_CTRL_GET_SNAPSHOT),
 		  BACKEND_SNAPSHOT },
 		{ CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME), BACKEND_CLONE },
+		{ CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME), BACKEND_MODIFY },
 	};
 
 	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
@@ -186,7 +187,8 @@ int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	return r;
 }
 
-static int check_all(const struct backend *pool, const struct backend_volume *vol,
+static int check_all(const struct csi_driver *d, const struct backend *pool,
+		     const struct backend_volume *vol,
 		     const struct csi_validate_volume_capabilities_request *req, struct err *err)
 {
 	struct vol_params params;
@@ -197,10 +199,11 @@ static int check_all(const struct backend *pool, const struct backend_volume *vo
 		if (driver_check_capability(pool, vol, &cap, err) < 0)
 			return -1;
 	}
-	if (req->mutable_parameters.n > 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "mutable_parameters: not supported by this driver");
-	return vol_params_parse(&req->parameters, &params, err);
+	if (vol_params_parse(&req->parameters, &params, err) < 0 ||
+	    vol_limits_merge(&params.limits, "mutable_parameters", &req->mutable_parameters, err) <
+		    0)
+		return -1;
+	return driver_check_limits(d, pool, &params.limits, err);
 }
 
 /* That something cannot be done is an answer here and no error (CSI 1.13,
@@ -218,7 +221,7 @@ int driver_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	if (validate_validate(req, err) < 0 ||
 	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
 		return -1;
-	if (check_all(ref.pool, &vol, req, &why) < 0) {
+	if (check_all(d, ref.pool, &vol, req, &why) < 0) {
 		ret->message = arena_strdup(ctx->arena, why.msg);
 		return 0;
 	}

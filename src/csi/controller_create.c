@@ -145,12 +145,11 @@ static int make_plan(struct csi_driver *d, struct ctx *ctx,
 {
 	struct plan plan = { .name = req->name };
 
-	if (req->mutable_parameters.n > 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "mutable_parameters: not supported by this driver");
 	if (source_resolve(d, &req->volume_content_source, &plan.source, err) < 0 ||
 	    choose_fs(req, &plan, err) < 0 ||
 	    vol_params_parse(&req->parameters, &plan.params, err) < 0 ||
+	    vol_limits_merge(&plan.params.limits, "mutable_parameters", &req->mutable_parameters,
+			     err) < 0 ||
 	    check_legacy_fs(&plan, err) < 0 ||
 	    vol_size_choose(&req->capacity_range, plan.fs, &plan.bytes, err) < 0)
 		return -1;
@@ -226,6 +225,20 @@ static void take_from_existing(const struct backend_volume *vol, struct arena *a
 		plan->fs = vol_fs_resolve(arena_strdup(a, vol->fs));
 }
 
+/* A volume that was modified since its first CreateVolume is another than that one asked for. */
+static int compare_limits(const char *name, const struct vol_limits *asked,
+			  const struct vol_limits *has, struct err *err)
+{
+	char asked_text[VOL_LIMITS_TEXT_MAX], has_text[VOL_LIMITS_TEXT_MAX];
+
+	if (vol_limits_are_equal(asked, has))
+		return 0;
+	vol_limits_describe(asked, asked_text);
+	vol_limits_describe(has, has_text);
+	return err_set(err, ERR_ALREADY_EXISTS, "name '%s': the volume exists with %s, asked is %s",
+		       name, has_text, asked_text);
+}
+
 static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			  const struct csi_create_volume_request *req, struct plan *plan,
 			  const struct backend *pool, const struct backend_volume *vol,
@@ -250,7 +263,7 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			       "name '%s': the volume exists with %s, outside the capacity_range "
 			       "of now",
 			       req->name, text);
-	return 0;
+	return compare_limits(req->name, &plan->params.limits, &vol->limits, err);
 }
 
 /*
@@ -394,6 +407,7 @@ static struct backend_spec make_spec(struct csi_driver *d,
 				      .no_reserve = plan->params.no_snapshot_reserve,
 				      .source_kind = plan->source.kind,
 				      .source = has_source ? plan->source.ref.token : NULL,
+				      .limits = plan->params.limits,
 				      .secrets = &req->secrets,
 				      .owner = { .cluster = d->cluster_id,
 						 .claim_namespace = plan->params.claim_namespace,
@@ -437,7 +451,7 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx,
 		return -1;
 	assert(pool);
 	spec = make_spec(d, req, plan, pool);
-	if (ctx_check(ctx, err) < 0)
+	if (driver_check_limits(d, pool, &plan->params.limits, err) < 0 || ctx_check(ctx, err) < 0)
 		return -1;
 	if (backend_create(pool, ctx, &spec, &vol, err) < 0) /* it names the pool and the token */
 		return str_is_equal(plan->name, plan->token)

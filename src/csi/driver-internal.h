@@ -5,6 +5,7 @@
 #include "base/uuid.h"
 #include "csi/driver.h"
 #include "csi/inflight.h"
+#include "csi/limits.h"
 #include "csi/note.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
@@ -19,7 +20,8 @@ struct said {
 	size_t next;
 };
 
-/* Read-only after csi_driver_new, but for inflight and said, which lock themselves. */
+/* Read-only after csi_driver_new, but for inflight, said and limits, which lock themselves, and
+ * scanned_ns. */
 struct csi_driver {
 	char *name;
 	char *version;
@@ -34,6 +36,8 @@ struct csi_driver {
 	int path_root_fd;
 	struct inflight *inflight;
 	struct said said;
+	struct limits *limits;
+	_Atomic int64_t scanned_ns; /* node_limits.c: when it looked everywhere; 0: never */
 	struct csi_service_ops ops; /* service.h's table without what this driver does not serve */
 };
 
@@ -235,6 +239,20 @@ int node_each_mount(const struct node_state *state, host_mount_fn fn, void *arg,
 /* Lets go of the reader when it is mounted nowhere any more. */
 int node_drop_idle_reader(struct node_state *state, struct ctx *ctx, struct err *err);
 
+/* node_limits.c: limits of I/O. 0 if this pool and this node can do them, or there are none;
+ * INVALID_ARGUMENT says why not. */
+int driver_check_limits(const struct csi_driver *d, const struct backend *pool,
+			const struct vol_limits *limits, struct err *err);
+/* The pod that a target belongs to, by kubelet's paths or the note. False if it is not known. */
+bool node_pod_of(const struct note *note, const char *path, char ret_uid[HOST_POD_UID_MAX]);
+/* After a target came, the limits changed (is_changed: they may be none now), or a target went
+ * (limits NULL: as they were). What fails is tried again and said in the log; the caller goes on.
+ */
+void node_limits_apply(struct csi_driver *d, const struct node_state *state,
+		       const struct vol_limits *limits, bool is_changed);
+/* The target at path is gone. */
+void node_limits_lift(struct csi_driver *d, const struct node_state *state, const char *path);
+
 /* One line of what is advertised: capability bits, and what some pool must be able to do for them
  * (bits of enum backend_cap). */
 struct driver_capability {
@@ -260,6 +278,7 @@ DRIVER_RPC(validate_volume_capabilities);
 DRIVER_RPC(list_volumes);
 DRIVER_RPC(get_capacity);
 DRIVER_RPC(controller_get_volume);
+DRIVER_RPC(controller_modify_volume);
 DRIVER_RPC(create_snapshot);
 DRIVER_RPC(delete_snapshot);
 DRIVER_RPC(list_snapshots);

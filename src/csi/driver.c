@@ -280,6 +280,7 @@ static const struct csi_service_ops driver_ops = {
 	.controller_get_volume        = driver_controller_get_volume,
 	.get_metadata_allocated       = driver_get_metadata_allocated,
 	.get_metadata_delta           = driver_get_metadata_delta,
+	.controller_modify_volume     = driver_controller_modify_volume,
 	.node_get_capabilities        = driver_node_get_capabilities,
 	.node_get_info                = driver_node_get_info,
 	.node_stage_volume            = driver_node_stage_volume,
@@ -355,6 +356,7 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 	d->path_root = xstrdup(str_or(opts->path_root, ""));
 	d->path_root_fd = root_fd;
 	d->inflight = inflight_new();
+	d->limits = limits_new(str_or(opts->cgroup_root, ""));
 	d->ops = choose_ops(opts);
 	*ret_driver = d;
 	return 0;
@@ -365,6 +367,7 @@ void csi_driver_free(struct csi_driver *d)
 	if (!d)
 		return;
 	inflight_free(d->inflight);
+	limits_free(d->limits);
 	host_fd_close(d->path_root_fd);
 	free(d->path_root);
 	free(d->node_id);

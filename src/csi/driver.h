@@ -23,7 +23,8 @@ struct csi_driver_options {
 		*path_root; /* staging and target paths have to lie below; NULL or "": anywhere */
 	const char
 		*cluster_id; /* whose volumes they are, for their records; NULL or "": not told */
-	struct registry *pools; /* borrowed; must outlive the driver */
+	const char *cgroup_root; /* where the pods' limits of I/O are kept; NULL or "": nowhere */
+	struct registry *pools;  /* borrowed; must outlive the driver */
 };
 
 /* INVALID_ARGUMENT for a driver name or node id that CSI does not allow. Strings are copied. */
@@ -38,5 +39,11 @@ struct csi_service csi_driver_service(struct csi_driver *d);
  */
 enum csi_rpc_lane csi_driver_lane_of(void *driver, const struct csi_rpc *rpc, struct arena *a,
 				     const struct msg_bytes *request);
+
+/* Whether there is something to do for csi_driver_keep_limits. Any thread, waits for nothing. */
+bool csi_driver_limits_are_due(struct csi_driver *d);
+/* Compares the limits of I/O that volumes have with those that the kernel holds against their pods,
+ * and mends them. On a worker, about each second, one at a time. */
+void csi_driver_keep_limits(struct csi_driver *d, struct ctx *ctx);
 
 #endif

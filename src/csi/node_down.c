@@ -135,6 +135,7 @@ static int unpublish(struct csi_driver *d, struct ctx *ctx, const char *volume_i
 		return -1;
 	if (exists && (ctx_check(ctx, err) < 0 || host_mount_remove_target(path, err) < 0))
 		return -1;
+	node_limits_lift(d, &down.state, path);
 	drop_idle_reader(ctx, &down);
 	if (!note_find(&down.state.note, hash))
 		return 0;
@@ -231,8 +232,10 @@ static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 		return -1;
 	if (staged_at && down.state.note.staging != note_hash_path(path))
 		return 0; /* staged at another path, which this call does not name */
-	if (check_unpublished(ctx, &down, NULL, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    let_go(ctx, &down, err) < 0)
+	if (check_unpublished(ctx, &down, NULL, err) < 0 || ctx_check(ctx, err) < 0)
+		return -1;
+	node_limits_apply(d, &down.state, NULL, false); /* before the number is another's */
+	if (let_go(ctx, &down, err) < 0)
 		return -1;
 	note_unstage(&down.state.note);
 	save_note(d, ctx, &down);

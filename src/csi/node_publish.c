@@ -222,6 +222,16 @@ static int keep_alive(void *arg, const char *path, bool read_only)
 	return 0;
 }
 
+/* Where kubelet's path does not tell the pod, its word does (CSIDriver, podInfoOnMount). */
+static void note_pod(const struct publish *p, struct note *note)
+{
+	const char *uid = strmap_find(&p->req->volume_context, "csi.storage.k8s.io/pod.uid");
+	char of_path[HOST_POD_UID_MAX];
+
+	if (uid && !node_pod_of(note, p->req->target_path, of_path))
+		note_set_pod(note, p->req->target_path, uid);
+}
+
 static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publish *p,
 		       struct node_state *state, struct err *err)
 {
@@ -236,6 +246,7 @@ static int note_target(struct csi_driver *d, struct ctx *ctx, const struct publi
 		if (!note_add(&state->note, p->req->target_path, p->args))
 			return 0; /* full of living ones: this target works without a line */
 	}
+	note_pod(p, &state->note);
 	return node_state_save_note(d, ctx, state, err);
 }
 
@@ -362,11 +373,11 @@ static int publish(struct csi_driver *d, struct ctx *ctx,
 						    req->volume_id, p.read_only, err) < 0))
 		return -1;
 	r = look_at_target(&p, &state, err);
-	if (r != 0)
-		return r < 0 ? -1 : 0;
-	if (check_only_target(&p, ctx, &state, err) < 0)
+	if (r < 0 || (r == 0 && (check_only_target(&p, ctx, &state, err) < 0 ||
+				 publish_new(d, ctx, &p, &state, err) < 0)))
 		return -1;
-	return publish_new(d, ctx, &p, &state, err);
+	node_limits_apply(d, &state, &vol.limits, false);
+	return 0;
 }
 
 int driver_node_publish_volume(void *impl, struct ctx *ctx,

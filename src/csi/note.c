@@ -7,6 +7,7 @@
  *   staged <path hash> <capability hash> mount|block <path, if short>
  *   flags <mount flags of the filesystem, if short>
  *   target <path hash> <argument hash>
+ *   pod <path hash> <uid>
  *
  * Hashes instead of words, because a path may have 4095 bytes and flags as many, while the note has
  * 4096: so many targets fit whatever their length. The hash is FNV-1a of 64 bits over
@@ -24,6 +25,7 @@
 #include "base/hex.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "host/cgroup.h"
 
 #define NOTE_HEAD "cleat-note 1"
 
@@ -120,8 +122,45 @@ const struct note_target *note_find(const struct note *note, uint64_t path_hash)
 	return NULL;
 }
 
+const char *note_pod_of(const struct note *note, uint64_t path_hash)
+{
+	for (size_t i = 0; i < note->n_pods; i++) {
+		if (note->pods[i].path == path_hash)
+			return note->pods[i].uid;
+	}
+	return NULL;
+}
+
+static void remove_pod(struct note *note, uint64_t path_hash)
+{
+	for (size_t i = 0; i < note->n_pods; i++) {
+		if (note->pods[i].path == path_hash) {
+			note->pods[i] = note->pods[--note->n_pods];
+			return;
+		}
+	}
+}
+
+static void add_pod(struct note *note, uint64_t path_hash, const char *uid)
+{
+	struct note_pod *pod;
+
+	remove_pod(note, path_hash);
+	if (note->n_pods == NOTE_PODS_MAX || !host_pod_uid_is_valid(uid))
+		return;
+	pod = &note->pods[note->n_pods++];
+	pod->path = path_hash;
+	(void)snprintf(pod->uid, sizeof(pod->uid), "%s", uid);
+}
+
+void note_set_pod(struct note *note, const char *path, const char *uid)
+{
+	add_pod(note, note_hash_path(path), uid);
+}
+
 void note_remove(struct note *note, uint64_t path_hash)
 {
+	remove_pod(note, path_hash);
 	for (size_t i = 0; i < note->n_targets; i++) {
 		if (note->targets[i].path == path_hash) {
 			note->targets[i] = note->targets[--note->n_targets];
@@ -158,6 +197,12 @@ void note_format(const struct note *note, const char *boot_id, char ret_text[BAC
 	for (size_t i = 0; i < note->n_targets; i++)
 		str_appendf(&out, "target %016" PRIx64 " %016" PRIx64 "\n", note->targets[i].path,
 			    note->targets[i].args);
+	for (size_t i = 0; i < note->n_pods; i++) {
+		const struct note_pod *pod = &note->pods[i];
+
+		if (out.len + strlen("pod \n") + 17 + strlen(pod->uid) <= BACKEND_NOTE_MAX)
+			str_appendf(&out, "pod %016" PRIx64 " %s\n", pod->path, pod->uid);
+	}
 	memcpy(ret_text, out.buf, out.len + 1);
 }
 
@@ -195,6 +240,13 @@ static bool parse_line(const char *line, struct note *note)
 		if (!note->is_staged || strlen(line) >= NOTE_FLAGS_MAX)
 			return false;
 		memcpy(note->flags_text, line, strlen(line) + 1);
+		return true;
+	}
+	if (str_has_prefix(line, "pod ")) {
+		line += strlen("pod ");
+		if (!take_hash(&line, ' ', &a))
+			return false;
+		add_pod(note, a, line);
 		return true;
 	}
 	if (!str_has_prefix(line, "staged "))

@@ -20,10 +20,18 @@
 #define NOTE_TARGETS_MAX 79u
 #define NOTE_PATH_MAX 256u
 #define NOTE_FLAGS_MAX 384u
+#define NOTE_PODS_MAX 8u
+#define NOTE_POD_UID_MAX 64u
 
 struct note_target {
 	uint64_t path; /* hash */
 	uint64_t args; /* hash of capability and readonly */
+};
+
+/* The pod of a target whose path does not tell it. */
+struct note_pod {
+	uint64_t path;
+	char uid[NOTE_POD_UID_MAX];
 };
 
 struct note {
@@ -37,6 +45,8 @@ struct note {
 					     with commas; "" if there are none or too many */
 	struct note_target targets[NOTE_TARGETS_MAX];
 	size_t n_targets;
+	struct note_pod pods[NOTE_PODS_MAX];
+	size_t n_pods;
 };
 
 uint64_t note_hash_path(const char *path);
@@ -55,6 +65,10 @@ void note_unstage(struct note *note);                                           
 const struct note_target *note_find(const struct note *note, uint64_t path_hash); /* NULL if none */
 /* False if there is no room; the target then works, but cannot be compared later. */
 bool note_add(struct note *note, const char *path, uint64_t args);
-void note_remove(struct note *note, uint64_t path_hash);
+void note_remove(struct note *note, uint64_t path_hash); /* its pod too */
+
+/* Nothing if there is no room, or uid is none: the pod is then forgotten with this process. */
+void note_set_pod(struct note *note, const char *path, const char *uid);
+const char *note_pod_of(const struct note *note, uint64_t path_hash); /* NULL if not noted */
 
 #endif

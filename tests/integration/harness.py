@@ -155,7 +155,6 @@ class Calls:
         self.identity = csi_grpc.IdentityStub(self.channel)
         self.controller = csi_grpc.ControllerStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
-
         self.group_controller = csi_grpc.GroupControllerStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
 
@@ -173,6 +172,10 @@ class Calls:
         return self._call(self.controller.CreateVolume, csi.CreateVolumeRequest(
             name=name, capacity_range=ranges, volume_capabilities=[mount_cap()] if caps is None else caps,
             parameters=parameters or {}, **more), timeout).volume
+
+    def modify(self, volume_id, parameters, timeout=PATIENCE):
+        return self._call(self.controller.ControllerModifyVolume, csi.ControllerModifyVolumeRequest(
+            volume_id=volume_id, mutable_parameters=parameters), timeout)
 
     def delete(self, volume_id, timeout=PATIENCE):
         return self._call(self.controller.DeleteVolume, csi.DeleteVolumeRequest(volume_id=volume_id), timeout)

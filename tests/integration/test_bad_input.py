@@ -69,7 +69,14 @@ CREATE = [
      Code.FAILED_PRECONDITION, ['another version']),
     ('half a reserve', {'parameters': {'snapshotReserve': 'half'}}, Code.INVALID_ARGUMENT,
      ['snapshotReserve', 'half', 'full', 'none']),
-    ('mutable parameters', {'mutable_parameters': {'iops': '1'}}, Code.INVALID_ARGUMENT, ['mutable_parameters']),
+    ('unknown mutable parameter', {'mutable_parameters': {'readiops': '1'}}, Code.INVALID_ARGUMENT,
+     ['mutable_parameters', "'readiops'", "'1'", 'readIOPS']),
+    ('a mutable parameter of 0', {'mutable_parameters': {'writeIOPS': '0'}}, Code.INVALID_ARGUMENT,
+     ['mutable_parameters', 'writeIOPS', "'0'", 'max']),
+    ('a mutable parameter too large', {'mutable_parameters': {'writeIOPS': '5000000000'}}, Code.INVALID_ARGUMENT,
+     ['writeIOPS', "'5000000000'", '1G']),
+    ('a parameter that is no quantity', {'parameters': {'readBandwidth': '20MB'}}, Code.INVALID_ARGUMENT,
+     ['parameters', 'readBandwidth', "'20MB'"]),
     ('a topology that is not here', {'accessibility_requirements': csi.TopologyRequirement(
         requisite=[csi.Topology(segments={f'pool.cleat.csi/{"0" * 32}': 'here'})])}, Code.RESOURCE_EXHAUSTED, []),
     ('a topology of other labels', {'accessibility_requirements': csi.TopologyRequirement(
@@ -84,6 +91,24 @@ def test_create(driver, pool, words, code, texts):
         driver.calls.create(**{'name': 'bad', **words})
     assert driver.calls.volumes() == []
     assert pool.files() == []
+
+
+@pytest.mark.parametrize('words,code,texts', [
+    ({'readIOPS': '0'}, Code.INVALID_ARGUMENT, ['mutable_parameters', 'readIOPS', "'0'"]),
+    ({'readIOPS': '9', 'writeBandwidth': '2Ti'}, Code.INVALID_ARGUMENT, ['writeBandwidth', "'2Ti'", '1Ti']),
+    ({'pool': 'default'}, Code.INVALID_ARGUMENT, ["'pool'", 'readIOPS']),
+    ({'': ''}, Code.INVALID_ARGUMENT, ['mutable_parameters']),
+], ids=['zero', 'one good, one too large', 'not mutable', 'empty'])
+def test_modify(driver, volume, pool, words, code, texts):
+    v = volume().create()
+    before = os.listxattr(pool.dir / v.name)
+    with fails(code, *texts):
+        driver.calls.modify(v.id, words)
+    assert os.listxattr(pool.dir / v.name) == before
+    with fails(Code.NOT_FOUND, 'nosuch'):
+        driver.calls.modify('nosuch', {'readIOPS': '9'})
+    with fails(Code.INVALID_ARGUMENT, 'volume_id'):
+        driver.calls.modify('', {'readIOPS': '9'})
 
 
 def test_create_with_a_taken_name_and_other_size(driver, volume):

@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include "base/log.h"
+#include "fake/host_cgroup.h"
 #include "host/mount.h"
 
 static struct fixture the;
@@ -32,7 +33,8 @@ void fixture_start(struct fixture *f)
 					   .version = "1",
 					   .node_id = "n1",
 					   .serve_controller = true,
-					   .serve_node = true };
+					   .serve_node = true,
+					   .cgroup_root = "/sys/fs/cgroup" };
 
 	ctx_init(&f->ctx, 0);
 	f->pools = kind ? registry_new_of(&kind, 1) : registry_new();
@@ -58,6 +60,7 @@ struct fixture *fixture_begin(void)
 {
 	log_set_sink(keep_quiet, NULL);
 	fake_host_reset(8 * GIB);
+	fake_cgroup_reset();
 	fake_host_add_dir("/s1");
 	fake_host_add_dir("/s2");
 	fake_host_add_dir("/pods");
@@ -239,7 +242,8 @@ void fixture_restart(struct fixture *f, bool is_reboot)
 {
 	static char id[VOL_ID_MAX];
 
-	(void)snprintf(id, sizeof(id), "%s", f->id ? f->id : "");
+	if (f->id != id)
+		(void)snprintf(id, sizeof(id), "%s", f->id ? f->id : "");
 	fake_host_fail_from(1);
 	fixture_stop(f);
 	ctx_done(&f->ctx);

@@ -192,8 +192,42 @@ TEST(flags_are_noted_for_messages)
 	ASSERT_STR(back.flags_text, "");
 }
 
+TEST(pods_are_noted_as_far_as_there_is_room)
+{
+	struct note note = { 0 };
+	struct note back;
+	char text[BACKEND_NOTE_MAX + 1], path[NOTE_PATH_MAX] = "/";
+
+	ASSERT_TRUE(note_add(&note, "/t", 1));
+	note_set_pod(&note, "/t", "u-1");
+	note_set_pod(&note, "/other", "not/a/uid");
+	note_format(&note, BOOT, text);
+	note_parse(text, BOOT, &back);
+	ASSERT_EQ(back.n_pods, 1);
+	ASSERT_STR(note_pod_of(&back, note_hash_path("/t")), "u-1");
+	note_set_pod(&back, "/t", "u-2");
+	ASSERT_STR(note_pod_of(&back, note_hash_path("/t")), "u-2");
+	note_remove(&back, note_hash_path("/t"));
+	ASSERT_TRUE(note_pod_of(&back, note_hash_path("/t")) == NULL);
+
+	for (unsigned i = 0; i < NOTE_TARGETS_MAX; i++) {
+		(void)snprintf(path, sizeof(path), "/t/%u", i);
+		ASSERT_TRUE(note_add(&back, path, i));
+		note_set_pod(&back, path,
+			     "012345678901234567890123456789012345678901234567890123456789012");
+	}
+	memset(path, 's', sizeof(path) - 1);
+	note_stage(&back, path, &mount_cap);
+	ASSERT_EQ(back.n_pods, NOTE_PODS_MAX);
+	note_format(&back, BOOT, text);
+	note_parse(text, BOOT, &note);
+	ASSERT_EQ(note.n_targets, NOTE_TARGETS_MAX);
+	ASSERT_TRUE(note.n_pods < NOTE_PODS_MAX);
+}
+
 RUN_TESTS(UNIT(notes_go_there_and_back), UNIT(notes_are_written_in_the_same_bytes_for_ever),
 	  UNIT(notes_of_another_boot_are_none), UNIT(broken_notes_are_none),
 	  UNIT(an_empty_note_is_no_text), UNIT(a_full_note_fits_and_takes_no_more),
 	  UNIT(long_staging_paths_are_known_by_hash), UNIT(hashes_tell_arguments_apart),
-	  UNIT(the_order_of_flags_does_not_count), UNIT(flags_are_noted_for_messages))
+	  UNIT(the_order_of_flags_does_not_count), UNIT(flags_are_noted_for_messages),
+	  UNIT(pods_are_noted_as_far_as_there_is_room))
