@@ -40,12 +40,14 @@ enum backend_cap {
 	BACKEND_CHANGED_BLOCKS = 1 << 6, /* allocated, changed */
 	BACKEND_MODIFY = 1 << 7,         /* modify; create with limits */
 	BACKEND_MOUNT = 1 << 8,          /* mount, and is_mount_of of the kind; not with ATTACH */
+	BACKEND_DIRECT = 1 << 9, /* devices have direct I/O unless the volume allows other */
 };
 
 struct backend_info {
 	const char *name;     /* of the pool; lives as long as the backend */
 	struct uuid identity; /* its own: the same on whatever node and disk it is */
 	uint64_t total_bytes;
+	uint64_t usable_bytes;    /* of these: all but the reserve, which no volume gets */
 	uint64_t available_bytes; /* what new volumes may still take: free minus promised minus
 				     reserve */
 	uint64_t reserved_bytes;  /* kept free for overwriting what volumes share with snapshots and
@@ -195,6 +197,9 @@ struct backend_mount_options {
 /* ≠0 stops the walk, which is then 0. */
 typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol);
 typedef int (*backend_each_snapshot_fn)(void *arg, const struct backend_snapshot *snap);
+struct backend_device;
+/* ≠0 stops. */
+typedef int (*backend_lost_fn)(void *arg, const char *token, const struct backend_device *dev);
 /* May block for as long as a slow reader does: the backend holds no lock and no more than a page of
  * its own meanwhile. */
 typedef int (*backend_range_fn)(void *arg, const struct backend_range *range);
@@ -295,6 +300,11 @@ struct backend_ops {
 	int (*find_reader)(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err);
 	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+
+	/* Devices that keep the bytes of volumes of this instance whose files somebody has removed:
+	 * what is in use goes on, and is lost when it ends. In no order. NULL: that cannot be. */
+	int (*each_lost)(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
+			 struct err *err);
 
 	/*
 	 * Storage that is no block device here: mounts the volume at the path, read-write, where
@@ -444,6 +454,8 @@ int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct
 int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 			struct backend_device *ret_dev, struct err *err);
 int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_each_lost(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
+		      struct err *err);
 int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
 		  const struct backend_mount_options *opts, struct err *err);
 int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,

@@ -190,6 +190,27 @@ int filedev_find_unlinked(dev_t fs, const char *name, struct backend_device *ret
 	return 1;
 }
 
+struct each_lost {
+	backend_lost_fn fn;
+	void *arg;
+};
+
+static int see_lost(void *arg, const struct host_loop_seen *seen)
+{
+	const struct each_lost *each = arg;
+	struct backend_device dev = { .devno = seen->devno };
+
+	if (!vol_token_is_valid(seen->name))
+		return 0;
+	memcpy(dev.path, seen->path, sizeof(dev.path));
+	return each->fn(each->arg, seen->name, &dev);
+}
+
+int filedev_each_lost(dev_t fs, backend_lost_fn fn, void *arg, struct err *err)
+{
+	return host_loop_each_unlinked(fs, see_lost, &(struct each_lost){ fn, arg }, err);
+}
+
 /*
  * Whoever looks at all loop devices of the machine (udev, losetup) has ours open for a moment, and
  * then it goes only when he is done. Without this wait the delete that follows would find it in

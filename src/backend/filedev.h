@@ -57,6 +57,8 @@ int filedev_drop_reader(int fd, const struct host_file *file, const char *name,
  * on the filesystem of the number; or 0. */
 int filedev_find_unlinked(dev_t fs, const char *name, struct backend_device *ret_dev,
 			  struct err *err);
+/* As backend_ops.each_lost, of names that a volume can have. */
+int filedev_each_lost(dev_t fs, backend_lost_fn fn, void *arg, struct err *err);
 /* Lets go of the token's device, if held. */
 void filedev_release(struct filedev_holds *h, const char *token);
 

@@ -260,6 +260,16 @@ int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, s
 	return finish(b, "drop the reader of", token, rc, err);
 }
 
+int backend_each_lost(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
+		      struct err *err)
+{
+	int rc = begin(b, err);
+
+	if (rc == 0 && b->ops->each_lost)
+		rc = b->ops->each_lost(b, ctx, fn, arg, err);
+	return finish(b, "look for lost volumes", "", rc, err);
+}
+
 int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
 		  const struct backend_mount_options *opts, struct err *err)
 {

@@ -6,6 +6,8 @@
  * itself so after an error (it is "rw,emergency_ro" then), nor that one was shut down. The options
  * of the superblock in the mount table tell both, but for XFS, of which every look fails instead.
  *
+ * What ext4 counts of its errors, and when the first was, is in sysfs.
+ *
  * One that is not mounted: ext4 keeps "errors were found" in s_state until e2fsck has run, and
  * mounts all the same; XFS keeps NEEDSREPAIR and refuses. Layouts: kernel,
  * Documentation/filesystems/ext4/super.rst; fs/xfs/libxfs/xfs_format.h.
@@ -15,8 +17,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "host/err-internal.h"
@@ -63,6 +67,40 @@ int host_condition_of_mount(const char *path, struct host_condition *ret, struct
 		.is_shut_down = at.is_dead || has_option(options, "shutdown"),
 	};
 	return 0;
+}
+
+static bool read_number(const char *device, const char *what, uint64_t *ret_n)
+{
+	const char *last = strrchr(device, '/');
+	char path[128];
+	char text[32];
+	autofd int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/sys/fs/ext4/%s/%s", last ? last + 1 : device, what);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return str_parse_u64(text, ret_n) == 0;
+}
+
+int host_condition_errors(const char *device, struct host_fs_errors *ret_errors)
+{
+	struct host_fs_errors errors = { 0 };
+	uint64_t first_s = 0;
+	uint64_t last_s = 0;
+
+	if (!read_number(device, "errors_count", &errors.n))
+		return 0;
+	if (read_number(device, "first_error_time", &first_s) && first_s < INT32_MAX * 4ull)
+		errors.first_ns = (int64_t)first_s * NS_PER_S;
+	if (read_number(device, "last_error_time", &last_s) && last_s < INT32_MAX * 4ull)
+		errors.last_ns = (int64_t)last_s * NS_PER_S;
+	*ret_errors = errors;
+	return 1;
 }
 
 static int judge_ext4(const uint8_t *head, bool *ret_has_errors)

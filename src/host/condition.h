@@ -5,6 +5,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What became of a filesystem that is mounted. */
 struct host_condition {
@@ -14,6 +15,15 @@ struct host_condition {
 /* From the mount table and one look, path being the mount's. NOT_FOUND: nothing is mounted there.
  */
 int host_condition_of_mount(const char *path, struct host_condition *ret, struct err *err);
+
+/* What an ext4 counts of its errors until e2fsck has mended them. */
+struct host_fs_errors {
+	uint64_t n;
+	int64_t first_ns, last_ns; /* wall clock; 0: not told */
+};
+/* Of the one that is mounted from the device: 1, or 0 if there is none. Asks sysfs alone, so a disk
+ * that hangs holds nobody up. */
+int host_condition_errors(const char *device, struct host_fs_errors *ret_errors);
 
 /*
  * Whether the superblock on the unmounted device or file says that the filesystem ("ext4", "xfs")

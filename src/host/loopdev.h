@@ -89,6 +89,7 @@ struct host_loop_seen {
 	char path[64];
 	dev_t devno;
 	bool is_deleted;          /* the file has lost its name */
+	char name[NAME_MAX + 1];  /* its last component, or what that was */
 	char file[PATH_MAX + 16]; /* as the kernel calls it: equal for devices over one file */
 };
 typedef int (*host_loop_seen_fn)(void *arg, const struct host_loop_seen *seen);
@@ -98,6 +99,8 @@ int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, stru
  * the device keeps: 1 and ret_seen, or 0. Asks that filesystem, which has to be alive. */
 int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *ret_seen,
 			    struct err *err);
+/* All of those on this filesystem, whatever the name was. fn ≠0 stops. */
+int host_loop_each_unlinked(dev_t fs, host_loop_seen_fn fn, void *arg, struct err *err);
 /* Lets go of the device if it is still seen by that name; 0 also when it is gone. One that is
  * mounted or open goes when its last user does. */
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err);

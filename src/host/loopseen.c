@@ -35,17 +35,21 @@ static bool read_text(int dirfd, const char *path, char *ret_text, size_t cap)
 	return true;
 }
 
-static bool has_last_name(char *path, const char *name, bool *ret_deleted)
+/* name: NULL for any, of files that are unlinked. */
+static bool has_last_name(char *path, const char *name, struct host_loop_seen *seen)
 {
 	const char *last;
 
-	*ret_deleted = str_has_suffix(path, DELETED) && !str_has_suffix(name, DELETED);
-	if (*ret_deleted)
+	seen->is_deleted =
+		str_has_suffix(path, DELETED) && !(name && str_has_suffix(name, DELETED));
+	if (seen->is_deleted)
 		path[strlen(path) - strlen(DELETED)] = '\0';
 	last = strrchr(path, '/');
 	last = last ? last + 1 : path;
-	return str_is_equal(last, name) ||
-	       (str_has_prefix(last, MEMFD) && str_is_equal(last + strlen(MEMFD), name));
+	if (str_has_prefix(last, MEMFD) && (!name || str_is_equal(last + strlen(MEMFD), name)))
+		last += strlen(MEMFD);
+	(void)snprintf(seen->name, sizeof(seen->name), "%s", last);
+	return name ? str_is_equal(last, name) : seen->is_deleted;
 }
 
 static bool look_at(int dirfd, const char *entry, const char *name, struct host_loop_seen *ret_seen)
@@ -62,13 +66,13 @@ static bool look_at(int dirfd, const char *entry, const char *name, struct host_
 	if (!read_text(dirfd, path, text, sizeof(text)) || strlen(text) >= sizeof(ret_seen->file))
 		return false;
 	memcpy(ret_seen->file, text, strlen(text) + 1);
-	if (!has_last_name(text, name, &ret_seen->is_deleted))
+	if (!has_last_name(text, name, ret_seen))
 		return false;
 	(void)snprintf(path, sizeof(path), "%s/queue/logical_block_size", entry);
 	return read_text(dirfd, path, text, sizeof(text)) && str_is_equal(text, OUR_SECTOR_SIZE);
 }
 
-int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
+static int each_seen(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
 {
 	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	const struct dirent *entry;
@@ -83,16 +87,21 @@ int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, stru
 	return errno ? host_err(err, errno, "list '%s'", LOOP_SYSFS_DIR) : 0;
 }
 
+int host_loop_each_named(const char *name, host_loop_seen_fn fn, void *arg, struct err *err)
+{
+	return each_seen(name, fn, arg, err);
+}
+
 struct unlinked {
 	dev_t fs;
-	struct host_loop_seen *ret_seen;
-	bool is_found;
+	host_loop_seen_fn fn;
+	void *arg;
 };
 
 /* One that cannot be asked is over a file of another, dead filesystem. */
 static int ask_unlinked(void *arg, const struct host_loop_seen *seen)
 {
-	struct unlinked *look = arg;
+	const struct unlinked *look = arg;
 	struct loop_info64 info = { 0 };
 	autofd int fd = -1;
 
@@ -102,19 +111,36 @@ static int ask_unlinked(void *arg, const struct host_loop_seen *seen)
 	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0 ||
 	    info.lo_device != (uint64_t)look->fs)
 		return 0;
-	*look->ret_seen = *seen;
-	look->is_found = true;
+	return look->fn(look->arg, seen);
+}
+
+int host_loop_each_unlinked(dev_t fs, host_loop_seen_fn fn, void *arg, struct err *err)
+{
+	return each_seen(NULL, ask_unlinked, &(struct unlinked){ fs, fn, arg }, err);
+}
+
+struct found {
+	struct host_loop_seen *seen;
+	bool is_found;
+};
+
+static int take_first(void *arg, const struct host_loop_seen *seen)
+{
+	struct found *found = arg;
+
+	*found->seen = *seen;
+	found->is_found = true;
 	return 1;
 }
 
 int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *ret_seen,
 			    struct err *err)
 {
-	struct unlinked look = { .fs = fs, .ret_seen = ret_seen };
+	struct found found = { .seen = ret_seen };
 
-	if (host_loop_each_named(name, ask_unlinked, &look, err) < 0)
+	if (each_seen(name, ask_unlinked, &(struct unlinked){ fs, take_first, &found }, err) < 0)
 		return -1;
-	return look.is_found;
+	return found.is_found;
 }
 
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)

@@ -189,13 +189,14 @@ static bool is_seen(int i, const char *name, struct host_loop_seen *ret_seen)
 {
 	struct fake_loop *loop = &world.loops[i];
 
-	if (!loop->backing || !str_is_equal(loop->name, name))
+	if (!loop->backing || (name && !str_is_equal(loop->name, name)))
 		return false;
 	*ret_seen = (struct host_loop_seen){ .devno = makedev(LOOP_MAJOR_NUMBER, (unsigned)i),
 					     .is_deleted = loop->backing->n_links == 0 };
 	(void)snprintf(ret_seen->path, sizeof(ret_seen->path), "/dev/loop%d", i);
 	(void)snprintf(ret_seen->file, sizeof(ret_seen->file), "%d/%s", (int)loop->backing->number,
-		       name);
+		       loop->name);
+	(void)snprintf(ret_seen->name, sizeof(ret_seen->name), "%s", loop->name);
 	return true;
 }
 
@@ -225,6 +226,20 @@ int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *r
 			*ret_seen = seen;
 			return 1;
 		}
+	}
+	return 0;
+}
+
+int host_loop_each_unlinked(dev_t fs, host_loop_seen_fn fn, void *arg, struct err *err)
+{
+	struct host_loop_seen seen;
+
+	if (fake_step(err) < 0)
+		return -1;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (is_seen(i, NULL, &seen) && seen.is_deleted &&
+		    world.loops[i].backing->on->device == fs && fn(arg, &seen) != 0)
+			break;
 	}
 	return 0;
 }

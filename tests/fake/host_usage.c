@@ -101,6 +101,17 @@ int host_condition_of_mount(const char *path, struct host_condition *ret, struct
 	return 0;
 }
 
+int host_condition_errors(const char *device, struct host_fs_errors *ret_errors)
+{
+	const struct fake_inode *backing = world.loops[fake_loop_of(device)].backing;
+
+	if (!backing || !str_is_equal(backing->fs, "ext4"))
+		return 0;
+	*ret_errors = (struct host_fs_errors){ .n = backing->has_errors,
+					       .first_ns = backing->has_errors ? 1000000000 : 0 };
+	return 1;
+}
+
 int host_condition_of_device(const char *device, const char *fs, bool *ret_has_errors,
 			     struct err *err)
 {

@@ -101,6 +101,7 @@ static int mem_info(struct backend *b, struct ctx *ctx, struct backend_info *ret
 		.name = b->pool_name,
 		.identity = b->identity,
 		.total_bytes = m->total_bytes,
+		.usable_bytes = m->total_bytes,
 		.available_bytes = left,
 		.max_volume_bytes = left < VOL_SIZE_MAX ? left : VOL_SIZE_MAX,
 		.n_volumes = map_count(m->volumes),

@@ -313,6 +313,7 @@ static const struct backend_ops pool_ops = {
 	.detach = pool_detach,
 	.find_reader = pool_find_reader,
 	.drop_reader = pool_drop_reader,
+	.each_lost = pool_each_lost,
 	.note_get = pool_note_get,
 	.note_set = pool_note_set,
 	.settle = pool_settle,
@@ -342,7 +343,7 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 const struct backend_kind pool_kind = {
 	.name = "pool",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
-		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS,
+		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS | BACKEND_DIRECT,
 	.configure = pool_configure,
 	.open = pool_open,
 };

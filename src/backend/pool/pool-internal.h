@@ -167,6 +167,8 @@ int pool_detach(struct backend *b, struct ctx *ctx, const char *token, struct er
 int pool_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 		     struct backend_device *ret_dev, struct err *err);
 int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int pool_each_lost(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
+		   struct err *err);
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		struct err *err);
 

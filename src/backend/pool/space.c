@@ -385,6 +385,7 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 {
 	struct pool *p = pool_from(b);
 	struct host_fs fs;
+	uint64_t reserve;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
@@ -399,10 +400,12 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 	pool_reserve_look(p);
 	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
+	reserve = reserve_of(p, fs.total_bytes);
 	*ret_info = (struct backend_info){
 		.name = b->pool_name,
 		.identity = b->identity,
 		.total_bytes = fs.total_bytes,
+		.usable_bytes = fs.total_bytes > reserve ? fs.total_bytes - reserve : 0,
 		.available_bytes = available_in(p, &fs),
 		.reserved_bytes = p->reserved_bytes,
 		.n_volumes = n_whole(&p->seen[POOL_VOLUMES]),

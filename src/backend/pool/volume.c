@@ -285,6 +285,16 @@ int pool_drop_reader(struct backend *b, struct ctx *ctx, const char *token, stru
 	return rc < 0 ? -1 : 0;
 }
 
+int pool_each_lost(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
+		   struct err *err)
+{
+	struct host_file dir;
+
+	if (ctx_check(ctx, err) < 0 || host_file_look(pool_from(b)->dir_fd, &dir, err) < 0)
+		return -1;
+	return filedev_each_lost(dir.device, fn, arg, err);
+}
+
 int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		struct err *err)
 {
