@@ -11,6 +11,9 @@
  * still do (node_way's find_blind). Bookkeeping that fails on the way down is a warning: an entry
  * of the note counts only while its mount or device is there.
  *
+ * A raw device that somebody unbound under its target leaves a bind of its node, which the note
+ * knows.
+ *
  * Without the note it is not known which mounts are targets, so all of the volume's count.
  */
 #include <string.h>
@@ -69,6 +72,8 @@ static int down_load(struct csi_driver *d, struct ctx *ctx, const char *volume_i
 	if (ctx_check(ctx, err) < 0 ||
 	    (!ret->state.is_attached && find_blind(d, ctx, path, ret, err) < 0))
 		return -1;
+	if (!said && !ret->state.is_attached) /* for is_left_over, which is false without it */
+		(void)node_state_load_note(d, ctx, &ret->state, &why);
 	return 0;
 }
 
@@ -81,6 +86,15 @@ static void save_note(struct csi_driver *d, struct ctx *ctx, const struct down *
 	if (node_state_save_note(d, ctx, &down->state, &err) < 0)
 		log_warn("a volume is taken down, but its note could not be changed",
 			 log_str("volume", down->state.ref.token), log_err(&err));
+}
+
+/* A raw device can be taken away while its target is there. What is left is a bind of the node of a
+ * device that is bound to nothing, or to another volume by now: no device tells whose it is, but
+ * the note does, by which it was made in this boot. */
+static bool is_left_over(const struct node_state *state, const char *path, const struct node_at *is)
+{
+	return !state->is_attached && state->note.is_block && is->at.is_block_device &&
+	       note_find(&state->note, note_hash_path(path));
 }
 
 /* Mounts of this volume at the path, as many as lie on each other. ret_exists: the path is there.
@@ -100,7 +114,7 @@ static int umount_all(struct ctx *ctx, const struct down *down, const char *fiel
 				       field, path);
 		if (!is.at.exists || !is.at.is_mount_root)
 			return 0;
-		if (!is.is_mount)
+		if (!is.is_mount && !is_left_over(state, path, &is))
 			return err_set(err, ERR_FAILED_PRECONDITION,
 				       "%s: something that is not volume '%s' is mounted at "
 				       "'%.300s'; it is left alone",
