@@ -94,6 +94,13 @@ static const struct ctl_verb info_verb = { .group = "",
 					   .run = ctl_info,
 					   .summary = "The driver, its node and its room." };
 
+static const struct ctl_verb health_verb = {
+	.group = "",
+	.name = "health",
+	.run = ctl_health,
+	.summary = "What is wrong with pools and volumes, and the way out."
+};
+
 const struct ctl_group ctl_groups[CTL_N_GROUPS] = {
 	{ "volume", ctl_volume_verbs, VOL_KIND_VOLUME },
 	{ "snapshot", ctl_snapshot_verbs, VOL_KIND_SNAPSHOT },
@@ -116,6 +123,8 @@ static const struct ctl_verb *find_verb(const char *group, const char *name)
 
 	if (strcmp(group, "info") == 0)
 		return &info_verb;
+	if (strcmp(group, "health") == 0)
+		return &health_verb;
 	for (const struct ctl_verb *v = g ? g->verbs : NULL; v && v->name; v++) {
 		if (strcmp(v->name, name) == 0)
 			return v;
@@ -125,7 +134,7 @@ static const struct ctl_verb *find_verb(const char *group, const char *name)
 
 static int complain_group(const struct cmd *cmd, const char *group)
 {
-	const char *groups[CTL_N_GROUPS + 1] = { [CTL_N_GROUPS] = "info" };
+	const char *groups[CTL_N_GROUPS + 2] = { [CTL_N_GROUPS] = "info", "health" };
 	autostr struct str all = STR_INIT;
 	const char *near;
 
@@ -136,7 +145,7 @@ static int complain_group(const struct cmd *cmd, const char *group)
 	near = opt_nearest(group, groups, ARRAY_LEN(groups));
 	if (near)
 		return cmd_usage(cmd, "unknown word '%s'; did you mean %s", group, near);
-	return cmd_usage(cmd, "unknown word '%s'; there are: %sinfo", group, str_get(&all));
+	return cmd_usage(cmd, "unknown word '%s'; there are: %sinfo, health", group, str_get(&all));
 }
 
 static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
@@ -423,10 +432,10 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 
 	if (n_rest == 0)
 		return cmd_usage(cmd, "what to do is missing: volume "
-				      "create|list|show|expand|delete|stage|publish|"
+				      "create|list|show|expand|modify|delete|stage|publish|"
 				      "unpublish|unstage|check, snapshot "
 				      "create|list|show|delete|map|diff, group "
-				      "create|list|show|delete, pool adopt, or info");
+				      "create|list|show|delete, pool adopt, info, or health");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -458,7 +467,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt DIR | info",
+	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt DIR | info "
+		    "| health",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
 		 "  volume list\n"
@@ -476,6 +486,7 @@ const struct cmd cmd_ctl = {
 		 "  snapshot delete ID\n"
 		 "  pool adopt DIR --moved | --copy\n"
 		 "  info\n"
+		 "  health\n"
 		 "\n"
 		 "An ID may be the name that the volume or snapshot was made with. Each verb has a "
 		 "help of its own\n"

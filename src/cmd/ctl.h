@@ -116,5 +116,7 @@ const char *ctl_name_of(struct arena *a, enum vol_kind kind, const char *id);
 void ctl_put_snapshot(struct json_writer *w, const struct csi_snapshot *s);
 void ctl_put_topologies(struct json_writer *w, const struct vol_topologies *topologies);
 int ctl_info(struct ctl *ctl, struct err *err);
+/* ctl_health.c: the verb "health". */
+int ctl_health(struct ctl *ctl, struct err *err);
 
 #endif
