@@ -3,9 +3,10 @@
  * lanes - how many threads each kind of work gets
  *
  * The bounds are what a node with four hung mounts and a dead disk can lose and still do the rest.
- * Threads come on demand, so an idle process pays for none of them. Probes have a lane of their
- * own: kubelet kills a driver that does not answer /readyz, which must not be because copies of
- * minutes have all the slow threads.
+ * Looks are apart from mounts: kubelet makes one for each pod and volume each minute, and however
+ * many disks hang, others are mounted and unmounted. Threads come on demand, so an idle process
+ * pays for none of them. Probes have a lane of their own: kubelet kills a driver that does not
+ * answer /readyz, which must not be because copies of minutes have all the slow threads.
  * Readers of streams may be backups that copy what one message told before they read the next: 16
  * of them, and 64 that wait, before one more is told to come again.
  */
@@ -18,6 +19,7 @@ int lanes_start(struct ev_loop *loop, unsigned n_api, struct work **ret_work)
 	const struct work_lane_def defs[N_LANES] = {
 		[LANE_API] = { .name = "api", .threads = n_api ? n_api : 4 },
 		[LANE_HOST] = { .name = "host", .threads = 8 },
+		[LANE_LOOK] = { .name = "look", .threads = 4 },
 		[LANE_STORE] = { .name = "store", .threads = 4 },
 		[LANE_REMOTE] = { .name = "remote", .threads = 8 },
 		[LANE_STREAM] = { .name = "stream", .threads = 16, .queue = 64 },

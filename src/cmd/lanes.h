@@ -9,6 +9,7 @@
 enum lane {
 	LANE_API,    /* reconciles; talks to the API server or another CSI endpoint */
 	LANE_HOST,   /* mount, mkfs, loop devices */
+	LANE_LOOK,   /* stats and health of volumes, which may hang one by one */
 	LANE_STORE,  /* backend calls that only touch the pool */
 	LANE_REMOTE, /* the same two for storage that waits for other machines */
 	LANE_STREAM, /* answers that are as slow as their reader: hours */

@@ -30,6 +30,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
+#include "cmd/health_watch.h"
 #include "cmd/lanes.h"
 #include "cmd/limits_watch.h"
 #include "cmd/pools_watch.h"
@@ -82,6 +83,7 @@ struct serve {
 	struct process_http *http;
 	struct pools_watch *pools_watch;
 	struct limits_watch *limits_watch;
+	struct health_watch *health_watch;
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
@@ -204,6 +206,7 @@ static struct csi_server *bind_service(struct serve *s, struct endpoint *e,
 		.driver_name = s->opts->driver_name,
 		.lanes = { [CSI_RPC_STORE] = LANE_STORE,
 			   [CSI_RPC_HOST] = LANE_HOST,
+			   [CSI_RPC_LOOK] = LANE_LOOK,
 			   [CSI_RPC_REMOTE] = LANE_REMOTE,
 			   [CSI_RPC_STREAMS] = LANE_STREAM },
 		.lane_of = csi_driver_lane_of,
@@ -378,6 +381,7 @@ static int start(struct serve *s, struct err *err)
 		return -1;
 	watch_pools(s);
 	s->limits_watch = limits_watch_new(s->loop, s->work, s->driver);
+	s->health_watch = health_watch_new(s->loop, s->work, s->driver);
 	s->gauges.registry = s->registry;
 	metric_on_render(pools_set_gauges, &s->gauges);
 	r = ev_loop_spawn(s->loop);
@@ -454,6 +458,7 @@ static void take_down(struct serve *s)
 	csi_server_free(s->csi);
 	pools_watch_free(s->pools_watch);
 	limits_watch_free(s->limits_watch);
+	health_watch_free(s->health_watch);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -478,6 +483,7 @@ static int stop(struct serve *s)
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
 	(void)limits_watch_stop(s->limits_watch, POOLS_STOP_NS);
+	(void)health_watch_stop(s->health_watch, POOLS_STOP_NS);
 	busy = lanes_busy(s->work);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the

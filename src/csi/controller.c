@@ -33,6 +33,8 @@ int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
 	static const struct driver_capability table[] = {
 		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) | CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) |
 			  CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) | CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
+			  CSI_CAP_BIT(CSI_CTRL_GET_VOLUME_HEALTH) |
+			  CSI_CAP_BIT(CSI_CTRL_LIST_VOLUME_HEALTH) |
 			  CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER),
 		  0 },
 		{ CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME), BACKEND_GROW },

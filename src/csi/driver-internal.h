@@ -4,9 +4,12 @@
 
 #include "base/uuid.h"
 #include "csi/driver.h"
+#include "csi/health.h"
 #include "csi/inflight.h"
 #include "csi/limits.h"
+#include "csi/looks.h"
 #include "csi/note.h"
+#include "host/condition.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
 #include "volume/id.h"
@@ -20,8 +23,8 @@ struct said {
 	size_t next;
 };
 
-/* Read-only after csi_driver_new, but for inflight, said and limits, which lock themselves, and
- * scanned_ns. */
+/* Read-only after csi_driver_new, but for inflight, looks, said and limits, which lock themselves,
+ * health_told and scanned_ns. */
 struct csi_driver {
 	char *name;
 	char *version;
@@ -35,6 +38,8 @@ struct csi_driver {
 	char *path_root; /* "": paths may be anywhere */
 	int path_root_fd;
 	struct inflight *inflight;
+	struct looks *looks;     /* keys: tokens of volumes, identities of pools */
+	struct map *health_told; /* health_watch.c's */
 	struct said said;
 	struct limits *limits;
 	_Atomic int64_t scanned_ns; /* node_limits.c: when it looked everywhere; 0: never */
@@ -184,6 +189,9 @@ struct node_way {
 	 */
 	int (*grow)(struct ctx *ctx, const struct node_state *state, const char *path,
 		    const char *fs, struct err *err);
+	/* What became of the filesystem that is mounted at the path. */
+	int (*condition)(const struct node_state *state, const char *path,
+			 struct host_condition *ret, struct err *err);
 	/* Down without the pool: 1 and state and blind filled, or 0; and its detach. */
 	int (*find_blind)(struct csi_driver *d, struct ctx *ctx, const char *path,
 			  struct node_state *state, struct node_blind *blind, struct err *err);
@@ -211,6 +219,38 @@ void node_grow_staged(struct ctx *ctx, const struct node_state *state, const cha
 /* node_way_device's grow. */
 int node_device_grow(struct ctx *ctx, const struct node_state *state, const char *path,
 		     const char *fs, struct err *err);
+/* Devices that have the bytes of volumes whose files are gone, in order of tokens. */
+struct lost_volume {
+	char token[VOL_TOKEN_MAX];
+	struct backend_device device;
+};
+struct lost_volumes {
+	struct lost_volume *v;
+	size_t n;
+};
+/* node_health.c: what is wrong with a volume here; its pool is here. */
+struct node_exam {
+	struct csi_ref ref;
+	const struct backend_volume *vol; /* NULL: to be asked */
+	const struct lost_volumes *lost;  /* of its pool; NULL: to be asked */
+	const char *staging_path;         /* as the CO has it; "" */
+};
+/* NOT_FOUND: neither its file nor a device that has its bytes. */
+int node_examine(struct csi_driver *d, struct ctx *ctx, const struct node_exam *what,
+		 struct health *h, struct err *err);
+/* The key of a look at the pool. */
+void driver_pool_look_key(const struct backend *pool, char ret_key[UUID_TEXT_MAX]);
+
+/* health_rpc.c: each volume of the pool that is not well, in order of tokens, > after. What a walk
+ * cannot look at it leaves out. fn ≠0 stops. */
+typedef int (*driver_health_fn)(void *arg, const char *volume_id, const struct health *h);
+int driver_each_unhealthy(struct csi_driver *d, struct ctx *ctx, struct backend *pool,
+			  const char *after, driver_health_fn fn, void *arg, struct err *err);
+/* health_watch.c: at the end. */
+void driver_forget_health(struct csi_driver *d);
+/* Adds what is wrong with an open pool. */
+void driver_examine_pool(struct csi_driver *d, struct ctx *ctx, struct backend *pool,
+			 struct pool_health *h);
 
 /* One of the paths where the volume is mounted that belongs to what. */
 enum node_mounts {
@@ -297,5 +337,9 @@ DRIVER_RPC(node_publish_volume);
 DRIVER_RPC(node_unpublish_volume);
 DRIVER_RPC(node_get_volume_stats);
 DRIVER_RPC(node_expand_volume);
+DRIVER_RPC(controller_list_volume_health);
+DRIVER_RPC(controller_get_volume_health);
+DRIVER_RPC(node_get_volume_health);
+DRIVER_RPC(node_get_storage_health);
 
 #endif

@@ -281,6 +281,8 @@ static const struct csi_service_ops driver_ops = {
 	.get_metadata_allocated       = driver_get_metadata_allocated,
 	.get_metadata_delta           = driver_get_metadata_delta,
 	.controller_modify_volume     = driver_controller_modify_volume,
+	.controller_list_volume_health = driver_controller_list_volume_health,
+	.controller_get_volume_health = driver_controller_get_volume_health,
 	.node_get_capabilities        = driver_node_get_capabilities,
 	.node_get_info                = driver_node_get_info,
 	.node_stage_volume            = driver_node_stage_volume,
@@ -289,6 +291,8 @@ static const struct csi_service_ops driver_ops = {
 	.node_unpublish_volume        = driver_node_unpublish_volume,
 	.node_get_volume_stats        = driver_node_get_volume_stats,
 	.node_expand_volume           = driver_node_expand_volume,
+	.node_get_volume_health       = driver_node_get_volume_health,
+	.node_get_storage_health      = driver_node_get_storage_health,
 };
 /* clang-format on */
 
@@ -357,6 +361,7 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 	d->path_root_fd = root_fd;
 	d->inflight = inflight_new();
 	d->limits = limits_new(str_or(opts->cgroup_root, ""));
+	d->looks = looks_new();
 	d->ops = choose_ops(opts);
 	*ret_driver = d;
 	return 0;
@@ -368,6 +373,8 @@ void csi_driver_free(struct csi_driver *d)
 		return;
 	inflight_free(d->inflight);
 	limits_free(d->limits);
+	looks_free(d->looks);
+	driver_forget_health(d);
 	host_fd_close(d->path_root_fd);
 	free(d->path_root);
 	free(d->node_id);

@@ -46,4 +46,10 @@ bool csi_driver_limits_are_due(struct csi_driver *d);
  * and mends them. On a worker, about each second, one at a time. */
 void csi_driver_keep_limits(struct csi_driver *d, struct ctx *ctx);
 
+/* Looks at all pools and volumes that are here, sets the metrics of their conditions and logs what
+ * has come or gone since the last time. On a worker, one at a time; a disk that hangs keeps it. */
+void csi_driver_watch_health(struct csi_driver *d, struct ctx *ctx);
+/* How many looks at disks and mounts do not come back. Any thread; waits for nothing. */
+size_t csi_driver_n_silent(struct csi_driver *d);
+
 #endif

@@ -5,6 +5,8 @@
  *
  * NodeGetVolumeStats takes any path that lies on the volume by device identity, so it works for the
  * staging path, for a target, and for the bind mount of a raw device that kubelet makes for itself.
+ * kubelet asks each minute for each pod and volume, also for what hangs: that keeps one worker of a
+ * lane of its own (looks.h), and the calls that come after it are refused.
  */
 #include <inttypes.h>
 
@@ -14,6 +16,7 @@
 #include "csi/driver-internal.h"
 #include "csi/fields.h"
 #include "csi/validate.h"
+#include "host/blockdev.h"
 #include "host/usage.h"
 #include "volume/topology.h"
 
@@ -24,6 +27,8 @@ int driver_node_get_capabilities(void *impl, struct ctx *ctx,
 	static const struct driver_capability table[] = {
 		{ CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
 			  CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) |
+			  CSI_CAP_BIT(CSI_NODE_GET_VOLUME_HEALTH) |
+			  CSI_CAP_BIT(CSI_NODE_GET_STORAGE_HEALTH) |
 			  CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER),
 		  0 },
 		{ CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME), BACKEND_GROW },
@@ -91,34 +96,84 @@ static int stat_filesystem(struct arena *a, const char *path,
 	return 0;
 }
 
+/* What a call for stats is about; filled step by step. */
+struct stats {
+	struct csi_driver *d;
+	struct ctx *ctx;
+	const struct csi_node_get_volume_stats_request *req;
+	struct csi_node_get_volume_stats_response *ret;
+	struct csi_ref ref;
+	struct backend_volume vol;
+	struct node_state state;
+};
+
+static int look_in_pool(struct stats *s, struct err *err)
+{
+	if (driver_find_volume(s->d, s->ctx, s->req->volume_id, &s->ref, &s->vol, err) < 0)
+		return -1;
+	return node_state_load(s->d, s->ctx, &s->ref, &s->state, err);
+}
+
+/* What the device shows, which after growth is not yet what the volume has. */
+static int stat_device(struct stats *s, dev_t devno, struct err *err)
+{
+	const struct node_state *state = &s->state;
+	bool is_reader = state->has_reader && devno == state->reader.devno;
+	uint64_t bytes;
+
+	if (host_block_size(is_reader ? state->reader.path : state->device.path, &bytes, err) < 0)
+		return -1;
+	put_usage(s->ctx->arena,
+		  &(struct csi_volume_usage){ .unit = CSI_VOLUME_USAGE_UNIT_BYTES, .total = bytes },
+		  1, s->ret);
+	return 0;
+}
+
+static int look_at_path(struct stats *s, struct err *err)
+{
+	const char *path = s->req->volume_path;
+	struct node_at is;
+
+	if (driver_resolve_path(s->d, s->ctx, "volume_path", path, &path, err) < 0 ||
+	    node_look(&s->state, path, &is, err) < 0)
+		return -1;
+	if (!is.is_on_volume || is.at.is_symlink)
+		return refuse_path(s->req->volume_id, path, err);
+	if (!is.at.is_block_device)
+		return stat_filesystem(s->ctx->arena, path, s->ret, err);
+	return stat_device(s, is.at.rdev, err);
+}
+
+/* As the two looks of node_health.c. */
+static int look_once(struct stats *s, const char *key, int (*look)(struct stats *, struct err *),
+		     struct err *err)
+{
+	int r;
+
+	if (looks_begin(s->d->looks, key, err) < 0)
+		return err_wrap(err, "volume '%s'", s->req->volume_id);
+	r = look(s, err);
+	looks_end(s->d->looks, key);
+	return r;
+}
+
 int driver_node_get_volume_stats(void *impl, struct ctx *ctx,
 				 const struct csi_node_get_volume_stats_request *req,
 				 struct csi_node_get_volume_stats_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct node_at is;
-	struct node_state state;
-	struct backend_volume vol;
-	const char *path = req->volume_path;
-	struct csi_ref ref;
+	struct stats s = { .d = d, .ctx = ctx, .req = req, .ret = ret };
+	char pool[UUID_TEXT_MAX];
 
 	if (fields_check(&csi_node_get_volume_stats_request_type, req, err) < 0 ||
-	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+	    driver_find_pool(d, req->volume_id, &s.ref, err) < 0)
 		return -1;
-	if (!path_is_clean(path))
-		return refuse_path(req->volume_id, path, err);
-	if (driver_resolve_path(d, ctx, "volume_path", path, &path, err) < 0 ||
-	    node_state_load(d, ctx, &ref, &state, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    node_look(&state, path, &is, err) < 0)
+	driver_pool_look_key(s.ref.pool, pool);
+	if (look_once(&s, pool, look_in_pool, err) < 0)
 		return -1;
-	if (!is.is_on_volume || is.at.is_symlink)
-		return refuse_path(req->volume_id, path, err);
-	if (is.at.is_block_device) {
-		put_usage(ctx->arena,
-			  &(struct csi_volume_usage){ .unit = CSI_VOLUME_USAGE_UNIT_BYTES,
-						      .total = vol.bytes },
-			  1, ret);
-		return 0;
-	}
-	return stat_filesystem(ctx->arena, path, ret, err);
+	if (!path_is_clean(req->volume_path))
+		return refuse_path(req->volume_id, req->volume_path, err);
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	return look_once(&s, s.ref.token, look_at_path, err);
 }

@@ -253,6 +253,13 @@ static int check_staged(const struct node_state *state, const char *path, const 
 		volume_id, state->ref.pool->pool_name);
 }
 
+static int condition(const struct node_state *state, const char *path, struct host_condition *ret,
+		     struct err *err)
+{
+	(void)state;
+	return host_condition_of_mount(path, ret, err);
+}
+
 /* ---- down, by the kernel alone ---- */
 
 struct look_for {
@@ -358,6 +365,7 @@ const struct node_way node_way_device = {
 	.detach = detach,
 	.check_staged = check_staged,
 	.grow = node_device_grow,
+	.condition = condition,
 	.find_blind = find_blind,
 	.detach_blind = detach_blind,
 };

@@ -159,6 +159,22 @@ static int check_staged(const struct node_state *state, const char *path, const 
 		       volume_id, path);
 }
 
+/* Mounts of a target may be read-only by themselves; the staging mount never is. */
+static int condition(const struct node_state *state, const char *path, struct host_condition *ret,
+		     struct err *err)
+{
+	struct node_at is;
+
+	if (look(state, path, &is, err) < 0)
+		return -1;
+	*ret = (struct host_condition){
+		.is_read_only = is.at.is_read_only && state->note.is_staged &&
+				state->note.staging == note_hash_path(path),
+		.is_shut_down = is.at.is_dead,
+	};
+	return 0;
+}
+
 /* The table again, without the note that could not be read. */
 static int find_blind(struct csi_driver *d, struct ctx *ctx, const char *path,
 		      struct node_state *state, struct node_blind *blind, struct err *err)
@@ -180,5 +196,6 @@ const struct node_way node_way_mount = {
 	.attach = attach,
 	.mount = mount_volume,
 	.check_staged = check_staged,
+	.condition = condition,
 	.find_blind = find_blind,
 };

@@ -95,7 +95,14 @@ struct csi_stream {
 
 /* The rows as data, for what treats all RPCs alike (server, client). */
 enum csi_rpc_what { CSI_RPC_ASKS, CSI_RPC_READS, CSI_RPC_CHANGES };
-enum csi_rpc_lane { CSI_RPC_STORE, CSI_RPC_HOST, CSI_RPC_REMOTE, CSI_RPC_STREAMS, CSI_N_LANES };
+enum csi_rpc_lane {
+	CSI_RPC_STORE,
+	CSI_RPC_HOST,
+	CSI_RPC_LOOK,
+	CSI_RPC_REMOTE,
+	CSI_RPC_STREAMS,
+	CSI_N_LANES
+};
 enum csi_rpc_caller { CSI_RPC_ANYONE, CSI_RPC_KUBELET };
 struct csi_rpc {
 	const char *path; /* "/csi.v1.Controller/CreateVolume" */

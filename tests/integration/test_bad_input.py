@@ -289,6 +289,37 @@ def test_garbage_truncated_and_huge_messages(driver):
     driver.calls.probe()
 
 
+# (what, call, request, code, texts)
+HEALTH = [
+    ('controller: no id', 'ControllerGetVolumeHealth', {}, Code.INVALID_ARGUMENT, ['volume_id']),
+    ('controller: an id that is none', 'ControllerGetVolumeHealth', {'volume_id': '../../etc'}, Code.NOT_FOUND, ['../../etc']),
+    ('controller: an id too long', 'ControllerGetVolumeHealth', {'volume_id': 'x' * 129}, Code.INVALID_ARGUMENT, ['volume_id']),
+    ('controller: a pool that is elsewhere', 'ControllerGetVolumeHealth', {'volume_id': f'v1-{"0" * 32}-x'},
+     Code.UNAVAILABLE, ['not on this node']),
+    ('list: a negative number', 'ControllerListVolumeHealth', {'max_entries': -1}, Code.INVALID_ARGUMENT, ['max_entries']),
+    ('list: a token that is none', 'ControllerListVolumeHealth', {'starting_token': '%s%n'}, Code.ABORTED, ['starting_token']),
+    ('node: no id', 'NodeGetVolumeHealth', {}, Code.INVALID_ARGUMENT, ['volume_id']),
+    ('node: an id that is none', 'NodeGetVolumeHealth', {'volume_id': 'x'}, Code.NOT_FOUND, ["'x'"]),
+    ('node: secrets of bad keys', 'NodeGetStorageHealth', {'secrets': {'a b': 'hidden'}}, Code.INVALID_ARGUMENT, ['secrets']),
+]
+
+
+@pytest.mark.parametrize('method,words,code,texts', [row[1:] for row in HEALTH], ids=[row[0] for row in HEALTH])
+def test_health(driver, method, words, code, texts):
+    stub = driver.calls.controller if method.startswith('Controller') else driver.calls.node
+    with fails(code, *texts):
+        getattr(stub, method)(getattr(csi, f'{method}Request')(**words), timeout=10)
+    assert 'hidden' not in driver.process.text()
+
+
+def test_paths_that_only_were_tried_are_no_error_of_health(driver, volume):
+    v = volume().create()
+    for path in ['relative', '/nowhere', '/etc/../etc', '/' + 'x' * 4000, '/proc/self/mem/x']:
+        reply = driver.calls.node.NodeGetVolumeHealth(csi.NodeGetVolumeHealthRequest(
+            volume_id=v.id, staging_target_path=path, volume_publish_path=path), timeout=10)
+        assert not reply.volume_health.health_statuses
+
+
 def test_unknown_methods_and_services(driver):
     for path in ['/csi.v1.Controller/NoSuch', '/csi.v1.Nothing/Probe', '/csi.v1.Controller/ControllerPublishVolume',
                  '/csi.v1.SnapshotMetadata/NoSuch']:

@@ -14,7 +14,7 @@ from test_process import get
 
 # What kubelet is served, and the fleet is not.
 SERVED = {'NodeStageVolume', 'NodeUnstageVolume', 'NodePublishVolume', 'NodeUnpublishVolume', 'NodeGetVolumeStats',
-          'NodeExpandVolume', 'NodeGetCapabilities'}
+          'NodeGetVolumeHealth', 'NodeGetStorageHealth', 'NodeExpandVolume', 'NodeGetCapabilities'}
 
 
 class Kubelet:

@@ -23,6 +23,7 @@
 static const struct work_lane_def lanes[] = {
 	[LANE_API] = { .name = "api", .threads = 1 },
 	[LANE_HOST] = { .name = "host", .threads = 1 },
+	[LANE_LOOK] = { .name = "look", .threads = 1 },
 	[LANE_STORE] = { .name = "store", .threads = 1 },
 	[LANE_REMOTE] = { .name = "remote", .threads = 1 },
 	[LANE_STREAM] = { .name = "stream", .threads = 1 },

@@ -597,6 +597,8 @@ TEST(the_node_tells_its_pools)
 	ASSERT_TRUE(csi_capability_bits(caps.capabilities, caps.n_capabilities) ==
 		    (CSI_CAP_BIT(CSI_NODE_STAGE_UNSTAGE_VOLUME) |
 		     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_STATS) | CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME) |
+		     CSI_CAP_BIT(CSI_NODE_GET_VOLUME_HEALTH) |
+		     CSI_CAP_BIT(CSI_NODE_GET_STORAGE_HEALTH) |
 		     CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER)));
 	fixture_end(f);
 }
