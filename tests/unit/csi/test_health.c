@@ -85,7 +85,7 @@ TEST(a_volume_is_well_from_its_birth_on)
 TEST(a_mem_volume_is_well_without_direct_io)
 {
 	struct fixture *f = fixture_begin();
-	const struct strpair in_ram = { "pool", "ram" };
+	struct strpair in_ram = { "pool", "ram" };
 	struct csi_create_volume_request req = { .name = "m",
 						 .capacity_range = { 64 * MIB, 0 },
 						 .volume_capabilities = &cap_block,
