@@ -9,11 +9,17 @@
  * never exists with a wider mode. Moving is where two processes that start at once would take each
  * other's place: an empty path is filled by RENAME_NOREPLACE, a stale file leaves by
  * RENAME_EXCHANGE, and what came out must be the very file that was probed, or it is put back.
+ *
+ * A process that was killed while it spawned a tool leaves its listening socket to the child for
+ * as long as that has not come to its exec: whoever is named by SO_PEERCRED and is dead is looked
+ * at again for a moment.
  */
 #include "net/listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,6 +38,8 @@
 #include "net/tls.h"
 
 #define BACKLOG 128
+#define ORPHAN_TRIES 100
+#define ORPHAN_WAIT_MS 10
 
 struct pending {
 	struct listener *listener; /* NULL once it closed */
@@ -123,20 +131,27 @@ static void connection_waits(uv_stream_t *server, int status)
 	}
 }
 
-static int refuse_living(int fd, const char *path, struct err *err)
+/* Who listens; 0 if that cannot be told (a process of another container). */
+static pid_t peer_of(int fd)
 {
 	struct ucred cred = { 0 };
 	socklen_t len = sizeof(cred);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.pid : 0;
+}
+
+static int refuse_living(pid_t pid, const char *path, struct err *err)
+{
+	if (pid > 0)
 		return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by process %d",
-			       path, cred.pid);
+			       path, pid);
 	return err_set(err, ERR_FAILED_PRECONDITION, "socket '%s' is in use by another process",
 		       path);
 }
 
-/* 0: nothing is there; 1: a socket that nobody listens on; -1: hands off. */
-static int probe_existing(const char *path, struct stat *ret_stale, struct err *err)
+/* 0: nothing is there; 1: a socket that nobody listens on; 2: one whose owner is dead and which
+ * somebody still has; -1: hands off. */
+static int probe_once(const char *path, struct stat *ret_stale, struct err *err)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	autofd int fd = -1;
@@ -154,9 +169,25 @@ static int probe_existing(const char *path, struct stat *ret_stale, struct err *
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "probe socket '%s'", path);
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno != ECONNREFUSED)
-		return refuse_living(fd, path, err);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno != ECONNREFUSED) {
+		pid_t pid = peer_of(fd);
+
+		(void)refuse_living(pid, path, err);
+		return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH ? 2 : -1;
+	}
 	return 1;
+}
+
+/* As probe_once; 2 has become one of the others, or -1. */
+static int probe_existing(const char *path, struct stat *ret_stale, struct err *err)
+{
+	int r = probe_once(path, ret_stale, err);
+
+	for (int i = 0; r == 2 && i < ORPHAN_TRIES; i++) {
+		(void)poll(NULL, 0, ORPHAN_WAIT_MS); /* nothing tells when the child execs */
+		r = probe_once(path, ret_stale, err);
+	}
+	return r == 2 ? -1 : r;
 }
 
 /* 0, or -EAGAIN: somebody else was quicker, look again. */

@@ -4,9 +4,12 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -114,6 +117,43 @@ TEST(of_those_who_start_at_once_one_gets_the_socket_and_keeps_it)
 	pthread_barrier_destroy(&start);
 }
 
+/* Has the socket until somebody looks whether it lives. */
+static void *let_go_when_probed(void *arg)
+{
+	int fd = *(int *)arg;
+
+	close(accept(fd, NULL, NULL));
+	close(fd);
+	return NULL;
+}
+
+/* As a process that was killed between the fork and the exec of a tool leaves it. */
+TEST(a_socket_that_outlives_its_owner_for_a_moment_is_waited_for)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct listener *l = NULL;
+	struct ev_loop *loop = NULL;
+	struct err err = { 0 };
+	pthread_t holder;
+	pid_t owner;
+
+	memcpy(sa.sun_path, addr.path, sizeof(sa.sun_path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	owner = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (owner == 0)
+		_exit(listen(fd, 1)); /* whoever listens is who SO_PEERCRED names */
+	assert_int_equal(waitpid(owner, NULL, 0), owner);
+	pthread_create(&holder, NULL, let_go_when_probed, &fd);
+
+	assert_int_equal(ev_loop_new(&loop), 0);
+	ASSERT_OK(listener_open(loop, &addr, 0600, NULL, nobody_comes, NULL, &l, &err), &err);
+	pthread_join(holder, NULL);
+	ASSERT_TRUE(listener_is_bound(l));
+	listener_close(l);
+	ev_loop_free(loop);
+}
+
 TEST(a_socket_that_took_our_place_is_not_removed)
 {
 	struct listener *l = NULL;
@@ -168,5 +208,6 @@ static int tear_down(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(T(of_those_who_start_at_once_one_gets_the_socket_and_keeps_it),
+	  T(a_socket_that_outlives_its_owner_for_a_moment_is_waited_for),
 	  T(a_socket_that_took_our_place_is_not_removed),
 	  T(a_path_without_room_for_the_temporary_name_is_refused))
