@@ -47,11 +47,34 @@ static int record(void *arg, const char *const *names, size_t n, struct err *err
 	return 0;
 }
 
+/* Of a record's name; false if it is none. */
+static bool find_token(const char *name, char ret_token[VOL_TOKEN_MAX])
+{
+	const char *dot = strrchr(name, '.');
+	struct uuid uuid;
+
+	if (!dot || dot - name >= VOL_TOKEN_MAX || uuid_parse(dot + 1, &uuid) < 0)
+		return false;
+	(void)snprintf(ret_token, VOL_TOKEN_MAX, "%.*s", (int)(dot - name), name);
+	return vol_token_is_valid(ret_token);
+}
+
+/* One record of a volume is enough, so that a disk which is slow again and again leaves no more. */
 static void leave(struct pool *p, const char *name)
 {
+	char token[VOL_TOKEN_MAX];
+	bool is_first;
+	struct err err;
+
+	if (!find_token(name, token))
+		return;
 	pthread_mutex_lock(&p->lock);
-	(void)map_put(p->left_frozen, name, p);
+	is_first = !map_find(p->left_frozen, token);
+	if (is_first)
+		(void)map_put(p->left_frozen, token, xstrdup(name));
 	pthread_mutex_unlock(&p->lock);
+	if (!is_first)
+		(void)host_file_unlink(p->frozen_fd, name, &err); /* or at the next opening */
 }
 
 static void end_records(struct pool_still *still, bool is_thawed)
@@ -111,18 +134,6 @@ static int collect(void *arg, const char *name, bool is_regular)
 	if (is_regular)
 		vec_push(&names->v, xstrdup(name));
 	return 0;
-}
-
-/* Of a record's name; false if it is none. */
-static bool find_token(const char *name, char ret_token[VOL_TOKEN_MAX])
-{
-	const char *dot = strrchr(name, '.');
-	struct uuid uuid;
-
-	if (!dot || dot - name >= VOL_TOKEN_MAX || uuid_parse(dot + 1, &uuid) < 0)
-		return false;
-	(void)snprintf(ret_token, VOL_TOKEN_MAX, "%.*s", (int)(dot - name), name);
-	return vol_token_is_valid(ret_token);
 }
 
 static int thaw_at(const char *path, struct err *err)
@@ -210,43 +221,42 @@ void pool_thaw_left(struct pool *p)
 	names_done(&names);
 }
 
-/* The records of this volume that nobody at work has. */
-static void find_left(struct pool *p, const char *token, struct names *ret)
+/* The record of this volume, if nobody at work has it; free it. */
+static char *find_left(struct pool *p, const char *token)
 {
 	const char *name;
-	void *value;
+	char *found;
 
 	pthread_mutex_lock(&p->lock);
-	for (size_t it = 0; map_next(p->left_frozen, &it, &name, &value);) {
-		char of[VOL_TOKEN_MAX];
-
-		if (find_token(name, of) && str_is_equal(of, token))
-			vec_push(&ret->v, xstrdup(name));
-	}
+	name = map_find(p->left_frozen, token);
+	found = name ? xstrdup(name) : NULL;
 	pthread_mutex_unlock(&p->lock);
-}
-
-static int forget_left(struct pool *p, const char *name, struct err *err)
-{
-	if (host_file_unlink(p->frozen_fd, name, err) < 0)
-		return -1;
-	pthread_mutex_lock(&p->lock);
-	(void)map_take(p->left_frozen, name);
-	pthread_mutex_unlock(&p->lock);
-	return 0;
+	return found;
 }
 
 int pool_thaw_mounted(struct pool *p, const char *token, const char *mount_path, struct err *err)
 {
-	struct names names = { .v = VEC_INIT };
-	int rc = 0;
+	autofree char *name = find_left(p, token);
 
-	find_left(p, token, &names);
-	if (names.v.n > 0 && thaw_at(mount_path, err) < 0)
-		rc = err_wrap(err, "thaw '%s', which a killed process may have left frozen",
-			      mount_path);
-	for (size_t i = 0; i < names.v.n && rc == 0; i++)
-		rc = forget_left(p, names.v.v[i], err);
-	names_done(&names);
-	return rc;
+	if (!name)
+		return 0;
+	if (thaw_at(mount_path, err) < 0)
+		return err_wrap(err, "thaw '%s', which a killed process may have left frozen",
+				mount_path);
+	if (host_file_unlink(p->frozen_fd, name, err) < 0)
+		return -1;
+	pthread_mutex_lock(&p->lock);
+	free(map_take(p->left_frozen, token));
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
+void pool_frozen_done(struct pool *p)
+{
+	const char *token;
+	void *name;
+
+	for (size_t it = 0; map_next(p->left_frozen, &it, &token, &name);)
+		free(name);
+	map_free(p->left_frozen);
 }

@@ -72,7 +72,7 @@ static void pool_close(struct backend *b)
 	pthread_mutex_destroy(&p->lock);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		pool_seen_done(&p->seen[shelf]);
-	map_free(p->left_frozen);
+	pool_frozen_done(p);
 	free(p->base.pool_name);
 	free(p->dir);
 	free(p);

@@ -68,8 +68,7 @@ struct pool {
 	struct pool_seen seen[POOL_SHELVES];
 	uint64_t n_known;        /* that became known so far */
 	uint64_t reserved_bytes; /* the sum of the volumes' shared_bytes */
-	struct map *left_frozen; /* names in .cleat/frozen of what nobody here thaws; values not
-				    owned */
+	struct map *left_frozen; /* token → the name in .cleat/frozen of what nobody here thaws */
 };
 
 struct pool *pool_from(struct backend *b);
@@ -243,6 +242,7 @@ int pool_still_end(struct pool_still *still, int rc, struct err *err);
 void pool_thaw_left(struct pool *p);
 /* The same of what was just mounted there; 0 also if it was not left frozen. */
 int pool_thaw_mounted(struct pool *p, const char *token, const char *mount_path, struct err *err);
+void pool_frozen_done(struct pool *p);
 
 /* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,

@@ -231,6 +231,35 @@ TEST(a_mount_that_cannot_be_thawed_is_said_and_tried_again)
 	teardown(&e);
 }
 
+/* It is not known what a call that failed has left to a guard. */
+TEST(calls_that_fail_again_and_again_leave_one_record)
+{
+	unsigned most = 0;
+	struct env e;
+
+	setup(&e);
+	ASSERT_OK(mount_v(&e), &e.err);
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned n = 1;; n++) {
+			fake_host_fail_at(n);
+			(void)take(&e);
+			if (!fake_host_failed())
+				break;
+			most = n_records() > most ? n_records() : most;
+			fake_host_fail_at(0);
+			ASSERT_OK(backend_snapshot_remove(e.b, &e.ctx, "s", NULL, &e.err), &e.err);
+		}
+		fake_host_fail_at(0);
+		ASSERT_OK(backend_snapshot_remove(e.b, &e.ctx, "s", NULL, &e.err), &e.err);
+	}
+	ASSERT_EQ(most, 1);
+	ASSERT_EQ(n_records(), 1);
+	ASSERT_OK(settle(&e), &e.err);
+	ASSERT_EQ(n_records(), 0);
+	umount_v(&e);
+	teardown(&e);
+}
+
 TEST(leaves_alone_what_is_no_record)
 {
 	static const char *const names[] = { "v", "v.notes", ".v", "V.0b5e0b5e-0b5e-4b5e-8b5e" };
@@ -260,4 +289,5 @@ RUN_TESTS(UNIT(thaws_what_is_mounted_when_the_pool_is_opened),
 	  UNIT(thaws_what_was_unmounted_when_it_is_mounted_again),
 	  UNIT(what_is_not_attached_is_not_frozen), UNIT(thawing_survives_trouble_at_every_call),
 	  UNIT(a_mount_that_cannot_be_thawed_is_said_and_tried_again),
+	  UNIT(calls_that_fail_again_and_again_leave_one_record),
 	  UNIT(leaves_alone_what_is_no_record))
