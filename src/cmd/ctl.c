@@ -84,6 +84,9 @@ static const struct opt options[] = {
 	{ .name = "copy", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, copy),
 	  .help = "It is a copy of a pool that may still be served: it becomes a pool of its own, and the volumes in it "
 		  "are reported, not served." },
+	{ .name = "pool status", .type = OPT_GROUP },
+	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, pool_reserve), .arg = "BYTES",
+	  .help = "What the driver keeps free for metadata, if it was told so; else as it does by itself." },
 	CMD_COMMON_OPTIONS(struct ctl_options),
 	{ .type = OPT_END },
 };
@@ -431,11 +434,12 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(cmd, "what to do is missing: volume "
-				      "create|list|show|expand|modify|delete|stage|publish|"
-				      "unpublish|unstage|check, snapshot "
-				      "create|list|show|delete|map|diff, group "
-				      "create|list|show|delete, pool adopt, info, or health");
+		return cmd_usage(cmd,
+				 "what to do is missing: volume "
+				 "create|list|show|expand|modify|delete|stage|publish|"
+				 "unpublish|unstage|check, snapshot "
+				 "create|list|show|delete|map|diff, group "
+				 "create|list|show|delete, pool adopt|status, info, or health");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -467,7 +471,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt DIR | info "
+	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt|status DIR "
+		    "| info "
 		    "| health",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
@@ -485,6 +490,7 @@ const struct cmd cmd_ctl = {
 		 "  snapshot show ID\n"
 		 "  snapshot delete ID\n"
 		 "  pool adopt DIR --moved | --copy\n"
+		 "  pool status DIR\n"
 		 "  info\n"
 		 "  health\n"
 		 "\n"

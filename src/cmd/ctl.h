@@ -35,6 +35,7 @@ struct ctl_options {
 	struct opt_list members;
 	const char *pool;
 	bool repair;
+	uint64_t pool_reserve;
 	bool moved;
 	bool copy;
 };

@@ -131,6 +131,9 @@ int host_file_set_attr(int fd, const char *name, const char *text, struct err *e
  * the process dies; no child has it. ABORTED: someone else has it, or this process; ret_holder is
  * the process, 0 when the kernel cannot say. */
 int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err);
+/* Whether some process has that lock: 1, with ret_holder as above, or 0. Takes nothing. NOT_FOUND:
+ * there is no such file. */
+int host_lock_look(int dirfd, const char *name, int *ret_holder, struct err *err);
 /*
  * A claim on the file's content that goes with this opening of it: a loop device that is bound with
  * the fd keeps it until it is gone. Many may share one; alone: nobody else may have any. ABORTED:

@@ -136,3 +136,23 @@ int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, st
 		what.l_pid = 0;
 	return refuse((int)what.l_pid, ret_holder, err);
 }
+
+int host_lock_look(int dirfd, const char *name, int *ret_holder, struct err *err)
+{
+	struct flock what = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	autohostfd int fd = -1;
+
+	/* closing an fd of it would end our own */
+	if (is_held_here(dirfd, name)) {
+		*ret_holder = (int)getpid();
+		return 1;
+	}
+	if (host_file_open(dirfd, name, true, &fd, err) < 0)
+		return -1;
+	if (fcntl(fd, F_GETLK, &what) < 0)
+		return host_err(err, errno, "ask who has locked '%s'", name);
+	if (what.l_type == F_UNLCK)
+		return 0;
+	*ret_holder = (int)what.l_pid;
+	return 1;
+}

@@ -608,6 +608,20 @@ int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, st
 	return 0;
 }
 
+int host_lock_look(int dirfd, const char *name, int *ret_holder, struct err *err)
+{
+	bool is_locked;
+	int fd;
+
+	if (host_file_open(dirfd, name, true, &fd, err) < 0)
+		return -1;
+	is_locked = inode_of(fd)->locked_by;
+	host_fd_close(fd);
+	if (is_locked)
+		*ret_holder = 4711;
+	return is_locked;
+}
+
 static bool has_claim(const struct fake_inode *inode, int but_fd, enum fake_claim least)
 {
 	for (size_t i = 0; i < world.fds.n; i++) {

@@ -8,7 +8,6 @@
  * (by a hand, or an older version) is found as the driver finds its own.
  */
 #include "backend/pool/pool-internal.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "host/fs.h"
 
@@ -58,23 +57,6 @@ static int check_found(struct ctx *ctx, const struct pool_check *what,
 	return 0;
 }
 
-/* As much of a pool as finding a volume needs. */
-static int open_beside(struct pool *p, struct err *err)
-{
-	struct pool_identity id;
-	autohostfd int meta_fd = -1;
-
-	if (host_dir_open(p->dir, &p->dir_fd, err) < 0)
-		return -1;
-	if (host_dir_open_at(p->dir_fd, ".cleat", &meta_fd, err) < 0 ||
-	    pool_identity_read(meta_fd, &id, err) < 0)
-		return err->code == ERR_NOT_FOUND
-			       ? err_set(err, ERR_NOT_FOUND, "'%s' is no pool", p->dir)
-			       : err_wrap(err, "the pool at '%s'", p->dir);
-	p->base.identity = id.identity;
-	return 0;
-}
-
 static int check_named(struct pool *p, struct ctx *ctx, const struct pool_check *what,
 		       struct pool_checked *ret, struct err *err)
 {
@@ -98,15 +80,15 @@ static int check_named(struct pool *p, struct ctx *ctx, const struct pool_check 
 int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_checked *ret,
 	       struct err *err)
 {
-	autofree char *dir = xstrdup(what->dir);
-	struct pool pool = { .dir = dir, .dir_fd = -1, .snapshot_fd = -1 };
+	struct pool_identity id;
+	struct pool pool;
 	int rc;
 
-	if (open_beside(&pool, err) < 0) {
-		host_fd_close(pool.dir_fd);
+	if (pool_beside_open(&pool, what->dir, err) < 0)
 		return -1;
-	}
-	rc = check_named(&pool, ctx, what, ret, err);
-	host_fd_close(pool.dir_fd);
+	rc = pool_beside_identify(&pool, what->dir, &id, err);
+	if (rc == 0)
+		rc = check_named(&pool, ctx, what, ret, err);
+	pool_beside_close(&pool);
 	return rc;
 }

@@ -79,6 +79,16 @@ int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *e
 /* What is recorded of a pool, as it is now; the identity is left zero. */
 int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err);
 
+/* beside.c: a pool from outside: as much of one as finding, reading and removing files needs. Of
+ * folders that are not there the fd is -1; the identity is set by identify. pool_beside_close is
+ * due after 0. NOT_FOUND: no pool. */
+int pool_beside_open(struct pool *ret_pool, const char *dir, struct err *err);
+void pool_beside_close(struct pool *p);
+int pool_beside_identify(struct pool *p, const char *dir, struct pool_identity *ret_id,
+			 struct err *err);
+/* 1 if a living process serves it, ret_holder its number (0: of another container), or 0. */
+int pool_beside_find_server(const struct pool *p, int *ret_holder, struct err *err);
+
 /* work.c: removes what is in .cleat/work, with the lock held. What cannot be is logged. */
 void pool_sweep_work(const struct pool *p);
 
@@ -172,6 +182,8 @@ int pool_settle(struct backend *b, struct ctx *ctx, const char *token, const cha
 		struct err *err);
 
 /* space.c */
+/* What is kept free for metadata and deletes; reserve_bytes as configured, 0: by rule. */
+uint64_t pool_kept_bytes(uint64_t reserve_bytes, uint64_t total_bytes);
 int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err);
 /* Sets bytes aside for a create, or RESOURCE_EXHAUSTED with the figures. */
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err);

@@ -34,6 +34,30 @@ int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_check
 	       struct err *err);
 
 /*
+ * What the files of a pool say of it, whether or not a driver serves it, which is not disturbed.
+ * NOT_FOUND: no pool; else as the disk answers.
+ */
+struct pool_status_ask {
+	const char *dir;
+	uint64_t reserve_bytes; /* as the driver was told to keep free; 0: by rule */
+};
+struct pool_status {
+	struct uuid identity;
+	char node[257]; /* that serves or served it; "" */
+	bool is_served;
+	int server; /* the process; 0: of another container */
+	uint64_t total_bytes, free_bytes;
+	uint64_t kept_bytes;      /* of the free ones for metadata and deletes */
+	uint64_t reserved_bytes;  /* … for overwriting what volumes share with snapshots */
+	uint64_t available_bytes; /* … for volumes, if none is being made */
+	uint64_t volume_bytes;    /* the sum of the volumes' sizes */
+	uint64_t n_volumes, n_snapshots, n_damaged, n_damaged_snapshots;
+	uint64_t n_foreign; /* what is not cleat's */
+};
+int pool_status(struct ctx *ctx, const struct pool_status_ask *ask, struct pool_status *ret,
+		struct err *err);
+
+/*
  * A person's word for a pool that is not where it was: moved (it keeps its identity, and what is
  * seen now is recorded), or a copy (a new identity; the volumes in it were made for the old one
  * and are reported, not served). Nothing but .cleat/pool is changed, at once and durably.

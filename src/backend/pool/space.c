@@ -26,15 +26,20 @@
 #include "base/num.h"
 #include "volume/size.h"
 
-static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
+uint64_t pool_kept_bytes(uint64_t reserve_bytes, uint64_t total_bytes)
 {
-	uint64_t reserve = p->reserve_bytes;
+	uint64_t reserve = reserve_bytes;
 
 	if (reserve == 0) {
 		reserve = total_bytes / 20 > GIB ? total_bytes / 20 : GIB;
 		reserve = reserve < total_bytes / 4 ? reserve : total_bytes / 4;
 	}
 	return reserve;
+}
+
+static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
+{
+	return pool_kept_bytes(p->reserve_bytes, total_bytes);
 }
 
 /* Under p->lock. */

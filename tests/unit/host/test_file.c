@@ -151,14 +151,18 @@ TEST(locks_against_others)
 	int fd, other, holder;
 
 	scratch_init(&s);
+	ASSERT_ERR(host_lock_look(s.fd, "lock", &holder, &err), &err, ERR_NOT_FOUND, "lock");
 	ASSERT_OK(host_lock_take(s.fd, "lock", &fd, &holder, &err), &err);
 	for (int i = 0; i < 2; i++) {
 		holder = 0;
 		ASSERT_ERR(host_lock_take(s.fd, "lock", &other, &holder, &err), &err, ERR_ABORTED,
 			   "locked");
 		ASSERT_EQ(holder, getpid());
+		ASSERT_EQ(host_lock_look(s.fd, "lock", &holder, &err), 1);
+		ASSERT_EQ(holder, getpid());
 	}
 	host_fd_close(fd);
+	ASSERT_EQ(host_lock_look(s.fd, "lock", &holder, &err), 0);
 	ASSERT_OK(host_lock_take(s.fd, "lock", &other, &holder, &err), &err);
 	host_fd_close(other);
 	ASSERT_OK(host_file_unlink(s.fd, "lock", &err), &err);
@@ -204,6 +208,9 @@ TEST(a_child_that_outlives_us_has_no_lock)
 	ASSERT_EQ(read(fds[0], &child, sizeof(child)), sizeof(child));
 	ASSERT_TRUE(child > 0);
 	ASSERT_ERR(host_lock_take(s.fd, "lock", &fd, &holder, &err), &err, ERR_ABORTED, "locked");
+	ASSERT_EQ(holder, parent);
+	holder = 0;
+	ASSERT_EQ(host_lock_look(s.fd, "lock", &holder, &err), 1);
 	ASSERT_EQ(holder, parent);
 	ASSERT_EQ(kill(parent, SIGKILL), 0);
 	ASSERT_EQ(waitpid(parent, NULL, 0), parent);
