@@ -54,6 +54,8 @@ static void append_verbs(struct str *out)
 	str_append(out, "\t\tctl/*) words=\"$words ");
 	for (size_t i = 0; i < CTL_N_GROUPS; i++)
 		str_appendf(out, "%s ", ctl_groups[i].name);
+	for (const struct ctl_verb *v = ctl_lone_verbs; v->name; v++)
+		str_appendf(out, "%s ", v->name);
 	str_append(out, "\" ;;\n");
 }
 
@@ -146,17 +148,20 @@ static void write_fish_options(const struct cmd *cmd, struct str *out)
 	}
 }
 
+static void write_fish_verb(const char *after, const struct ctl_verb *v, struct str *out)
+{
+	str_appendf(out, "complete -c cleat -f -n '__fish_seen_subcommand_from %s' -a %s -d ",
+		    after, v->name);
+	append_quoted(v->summary, out);
+	str_append_char(out, '\n');
+}
+
 static void write_fish_group(const struct ctl_group *group, struct str *out)
 {
 	str_appendf(out, "complete -c cleat -f -n '__fish_seen_subcommand_from ctl' -a %s\n",
 		    group->name);
-	for (const struct ctl_verb *v = group->verbs; v->name; v++) {
-		str_appendf(out,
-			    "complete -c cleat -f -n '__fish_seen_subcommand_from %s' -a %s -d ",
-			    group->name, v->name);
-		append_quoted(v->summary, out);
-		str_append_char(out, '\n');
-	}
+	for (const struct ctl_verb *v = group->verbs; v->name; v++)
+		write_fish_verb(group->name, v, out);
 }
 
 static void write_fish(struct str *out)
@@ -170,6 +175,8 @@ static void write_fish(struct str *out)
 	}
 	for (size_t i = 0; i < CTL_N_GROUPS; i++)
 		write_fish_group(&ctl_groups[i], out);
+	for (const struct ctl_verb *v = ctl_lone_verbs; v->name; v++)
+		write_fish_verb("ctl", v, out);
 	str_append(out, "complete -c cleat -f -n '__fish_seen_subcommand_from completion' -a "
 			"'bash zsh fish'\n");
 }

@@ -73,11 +73,11 @@ static const struct opt options[] = {
 	  .help = "Where the volume is or will be published; its parent must exist." },
 	{ .name = "read-only", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, read_only),
 	  .help = "Publish for reading alone." },
-	{ .name = "volume check", .type = OPT_GROUP },
+	{ .name = "volume check, doctor", .type = OPT_GROUP },
 	{ .name = "pool", .type = OPT_STRING, .offset = offsetof(struct ctl_options, pool), .arg = "DIR",
 	  .help = "The pool's directory, as the driver on this node sees it." },
 	{ .name = "repair", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, repair),
-	  .help = "Let the tool mend what it finds; without it nothing is changed." },
+	  .help = "Mend what can be: check by the filesystem's tool, doctor what is cleat's own and of no use. Without it nothing is changed." },
 	{ .name = "pool adopt", .type = OPT_GROUP },
 	{ .name = "moved", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, moved),
 	  .help = "It was moved here (other directory, disk or node): its volumes go on being served." },
@@ -92,17 +92,16 @@ static const struct opt options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_verb info_verb = { .group = "",
-					   .name = "info",
-					   .run = ctl_info,
-					   .summary = "The driver, its node and its room." };
-
-static const struct ctl_verb health_verb = {
-	.group = "",
-	.name = "health",
-	.run = ctl_health,
-	.summary = "What is wrong with pools and volumes, and the way out."
+/* clang-format off */
+/* Those of no group. */
+const struct ctl_verb ctl_lone_verbs[] = {
+	{ .group = "", .name = "info", .run = ctl_info, .summary = "The driver, its node and its room." },
+	{ .group = "", .name = "health", .run = ctl_health, .summary = "What is wrong with pools and volumes, and the way out." },
+	{ .group = "", .name = "doctor", .needs = "pool", .takes = "repair", .is_local = true, .run = ctl_doctor,
+	  .summary = "What is not as it should be in a pool on this node, and the way out; a driver that serves it is not disturbed." },
+	{ .name = NULL },
 };
+/* clang-format on */
 
 const struct ctl_group ctl_groups[CTL_N_GROUPS] = {
 	{ "volume", ctl_volume_verbs, VOL_KIND_VOLUME },
@@ -124,10 +123,10 @@ static const struct ctl_verb *find_verb(const char *group, const char *name)
 {
 	const struct ctl_group *g = find_group(group);
 
-	if (strcmp(group, "info") == 0)
-		return &info_verb;
-	if (strcmp(group, "health") == 0)
-		return &health_verb;
+	for (const struct ctl_verb *v = ctl_lone_verbs; v->name; v++) {
+		if (strcmp(v->name, group) == 0)
+			return v;
+	}
 	for (const struct ctl_verb *v = g ? g->verbs : NULL; v && v->name; v++) {
 		if (strcmp(v->name, name) == 0)
 			return v;
@@ -137,18 +136,19 @@ static const struct ctl_verb *find_verb(const char *group, const char *name)
 
 static int complain_group(const struct cmd *cmd, const char *group)
 {
-	const char *groups[CTL_N_GROUPS + 2] = { [CTL_N_GROUPS] = "info", "health" };
+	const char *words[CTL_N_GROUPS + 3], *near;
 	autostr struct str all = STR_INIT;
-	const char *near;
+	size_t n = 0;
 
-	for (size_t i = 0; i < CTL_N_GROUPS; i++) {
-		groups[i] = ctl_groups[i].name;
-		str_appendf(&all, "%s, ", groups[i]);
-	}
-	near = opt_nearest(group, groups, ARRAY_LEN(groups));
-	if (near)
-		return cmd_usage(cmd, "unknown word '%s'; did you mean %s", group, near);
-	return cmd_usage(cmd, "unknown word '%s'; there are: %sinfo, health", group, str_get(&all));
+	for (size_t i = 0; i < CTL_N_GROUPS; i++)
+		words[n++] = ctl_groups[i].name;
+	for (const struct ctl_verb *v = ctl_lone_verbs; v->name && n < ARRAY_LEN(words); v++)
+		words[n++] = v->name;
+	for (size_t i = 0; i < n; i++)
+		str_appendf(&all, "%s%s", i ? ", " : "", words[i]);
+	near = opt_nearest(group, words, n);
+	return cmd_usage(cmd, "unknown word '%s'; %s%s", group,
+			 near ? "did you mean " : "there are: ", near ? near : str_get(&all));
 }
 
 static int complain_verb(const struct cmd *cmd, const char *group, const char *name)
@@ -209,8 +209,8 @@ static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 		size_t n = strcspn(need, ",");
 
 		if (!has_option(opts, need, n))
-			return cmd_usage(cmd, "%s %s: --%.*s is missing", verb->group, verb->name,
-					 (int)n, need);
+			return cmd_usage(cmd, "%s%s%s: --%.*s is missing", verb->group,
+					 verb->group[0] ? " " : "", verb->name, (int)n, need);
 		need += n + (need[n] == ',');
 	}
 	if (opts->block && (!str_is_empty(opts->fs) || opts->flags.n > 0))
@@ -434,12 +434,12 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(cmd,
-				 "what to do is missing: volume "
-				 "create|list|show|expand|modify|delete|stage|publish|"
-				 "unpublish|unstage|check, snapshot "
-				 "create|list|show|delete|map|diff, group "
-				 "create|list|show|delete, pool adopt|status, info, or health");
+		return cmd_usage(
+			cmd, "what to do is missing: volume "
+			     "create|list|show|expand|modify|delete|stage|publish|"
+			     "unpublish|unstage|check, snapshot "
+			     "create|list|show|delete|map|diff, group "
+			     "create|list|show|delete, pool adopt|status, info, health, or doctor");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -471,9 +471,9 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume|snapshot VERB [NAME|ID] | pool adopt|status DIR "
-		    "| info "
-		    "| health",
+	.synopsis = "cleat ctl [option...] volume|snapshot|group VERB [NAME|ID] | pool "
+		    "adopt|status DIR "
+		    "| info | health | doctor",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
 		 "  volume list\n"
@@ -491,6 +491,7 @@ const struct cmd cmd_ctl = {
 		 "  snapshot delete ID\n"
 		 "  pool adopt DIR --moved | --copy\n"
 		 "  pool status DIR\n"
+		 "  doctor --pool=DIR [--repair]\n"
 		 "  info\n"
 		 "  health\n"
 		 "\n"

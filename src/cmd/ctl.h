@@ -74,6 +74,7 @@ extern const struct ctl_verb ctl_volume_verbs[];
 extern const struct ctl_verb ctl_snapshot_verbs[];
 extern const struct ctl_verb ctl_group_verbs[];
 extern const struct ctl_verb ctl_pool_verbs[];
+extern const struct ctl_verb ctl_lone_verbs[];
 
 struct ctl_group {
 	const char *name;
@@ -104,6 +105,9 @@ int ctl_snapshot_diff(struct ctl *ctl, struct err *err);
 
 /* ctl_check.c: the verb "volume check". */
 int ctl_check(struct ctl *ctl, struct err *err);
+
+/* ctl_doctor.c: the verb "doctor". */
+int ctl_doctor(struct ctl *ctl, struct err *err);
 
 /* The answers, as table, JSON or id. */
 void ctl_print_document(struct ctl *ctl, const struct str *json);

@@ -47,8 +47,7 @@ static int record(void *arg, const char *const *names, size_t n, struct err *err
 	return 0;
 }
 
-/* Of a record's name; false if it is none. */
-static bool find_token(const char *name, char ret_token[VOL_TOKEN_MAX])
+bool pool_frozen_token(const char *name, char ret_token[VOL_TOKEN_MAX])
 {
 	const char *dot = strrchr(name, '.');
 	struct uuid uuid;
@@ -66,7 +65,7 @@ static void leave(struct pool *p, const char *name)
 	bool is_first;
 	struct err err;
 
-	if (!find_token(name, token))
+	if (!pool_frozen_token(name, token))
 		return;
 	pthread_mutex_lock(&p->lock);
 	is_first = !map_find(p->left_frozen, token);
@@ -162,8 +161,7 @@ static int thaw_mount(void *arg, const char *path, bool read_only)
 	return thaw->is_thawed;
 }
 
-/* 1: it is not frozen; 0: it may be when it is mounted again. */
-static int thaw_volume(struct pool *p, const char *token, struct err *err)
+int pool_thaw_volume(struct pool *p, const char *token, struct err *err)
 {
 	struct thaw thaw = { .err = { .code = ERR_OK } };
 	struct backend_device dev;
@@ -192,9 +190,9 @@ static void thaw_one(struct pool *p, const char *name)
 	struct err err;
 	int rc;
 
-	if (!find_token(name, token))
+	if (!pool_frozen_token(name, token))
 		return;
-	rc = thaw_volume(p, token, &err);
+	rc = pool_thaw_volume(p, token, &err);
 	if (rc > 0)
 		rc = host_file_unlink(p->frozen_fd, name, &err) < 0 ? -1 : 1;
 	if (rc < 0)

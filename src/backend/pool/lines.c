@@ -63,8 +63,7 @@ int line_check_needs(const struct line *line, struct err *err)
 
 		if (n > 0 && !is_known_need(word, n))
 			return err_set(err, ERR_FAILED_PRECONDITION,
-				       "it needs '%.*s', which this cleat lacks: a newer one made "
-				       "it",
+				       "it needs '%.*s', which this cleat lacks: " LINE_NEWER,
 				       (int)(n < NEED_MAX ? n : NEED_MAX), word);
 		word += n + 1;
 	}

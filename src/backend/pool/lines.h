@@ -27,7 +27,9 @@ bool line_is(const struct line *line, const char *key);
 /* The value as a string; -1 if it does not fit. */
 int line_copy(const struct line *line, char *ret_value, size_t cap);
 
-/* FAILED_PRECONDITION names what the value of "needs" asks for that this cleat does not have. */
+/* FAILED_PRECONDITION names what the value of "needs" asks for that this cleat does not have; these
+ * words are in it. */
+#define LINE_NEWER "a newer one made it"
 int line_check_needs(const struct line *line, struct err *err);
 
 /* Whether text can be a value: no control characters, shorter than cap. */

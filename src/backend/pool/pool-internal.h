@@ -254,6 +254,11 @@ int pool_still_end(struct pool_still *still, int rc, struct err *err);
 void pool_thaw_left(struct pool *p);
 /* The same of what was just mounted there; 0 also if it was not left frozen. */
 int pool_thaw_mounted(struct pool *p, const char *token, const char *mount_path, struct err *err);
+/* The volume that a name in .cleat/frozen is of; false if it is no record. */
+bool pool_frozen_token(const char *name, char ret_token[VOL_TOKEN_MAX]);
+/* Thaws the volume where it is mounted. 1: it is not frozen; 0: it may be when it is mounted again.
+ */
+int pool_thaw_volume(struct pool *p, const char *token, struct err *err);
 void pool_frozen_done(struct pool *p);
 
 /* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
@@ -317,6 +322,9 @@ int pool_changed(struct backend *b, struct ctx *ctx, const char *base, const cha
 /* template.c: puts an ext4 with this UUID into the nameless, allocated file. */
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,
 		   struct err *err);
+
+/* 1 if the template reads as it was written, or is none of this version; 0 if it is spoilt. */
+int pool_template_check(struct ctx *ctx, int template_fd, const char *name, struct err *err);
 
 /* image.c: makes, attaches and mounts config->image; ret_dir (malloc'ed) is where. */
 int pool_image_mount(struct ctx *ctx, const struct backend_config *config, char **ret_dir,

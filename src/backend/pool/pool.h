@@ -58,6 +58,53 @@ int pool_status(struct ctx *ctx, const struct pool_status_ask *ask, struct pool_
 		struct err *err);
 
 /*
+ * What is not as it should be in a pool. With repair, and while no driver serves it, what is
+ * provably ours and of no use to anybody goes (POOL_TROUBLE_HALF_MADE, _TEMPLATE, _DEVICE), and
+ * what may be frozen is thawed; else nothing is changed and a driver is not disturbed. NOT_FOUND:
+ * no pool; else what keeps the whole of it from being looked at.
+ */
+enum pool_trouble {
+	POOL_TROUBLE_READ_ONLY,  /* the pool's filesystem */
+	POOL_TROUBLE_IDENTITY,   /* not readable, or not of this place */
+	POOL_TROUBLE_FOREIGN,    /* a file that is not ours where ours are */
+	POOL_TROUBLE_UNKNOWN,    /* something in .cleat that this version does not know */
+	POOL_TROUBLE_NEWER,      /* a volume or snapshot that a newer version made */
+	POOL_TROUBLE_OTHER_POOL, /* one that was made for another pool */
+	POOL_TROUBLE_LINKED,     /* one with more than one name */
+	POOL_TROUBLE_DAMAGED,    /* one that is not whole otherwise */
+	POOL_TROUBLE_UNREADABLE, /* could not be looked at */
+	POOL_TROUBLE_HALF_MADE,  /* left by a process that was killed */
+	POOL_TROUBLE_FROZEN,     /* a filesystem that such a process may have left frozen */
+	POOL_TROUBLE_TEMPLATE,   /* does not read as it was written */
+	POOL_TROUBLE_DEVICE,     /* one of ours that nothing explains */
+	POOL_TROUBLE_BY_HAND,    /* a person's device over a file of ours */
+	POOL_TROUBLE_BUFFERED,   /* a device without the direct I/O that it should have */
+	POOL_TROUBLE_UNLINKED,   /* a device over a file that has no name any more */
+	POOL_TROUBLES
+};
+struct pool_finding {
+	enum pool_trouble trouble;
+	const char *path;
+	const char *detail; /* "" if there is no more to say */
+	bool can_mend;      /* by repair */
+	bool is_mended;
+	const char *failure; /* why it was not, though it was to be; NULL */
+};
+typedef void (*pool_finding_fn)(void *arg, const struct pool_finding *finding);
+struct pool_doctor {
+	const char *dir;
+	bool repair;
+};
+struct pool_examined {
+	bool is_served;
+	int server; /* as in pool_status */
+	uint64_t n_found;
+	uint64_t n_left; /* of those, not mended */
+};
+int pool_examine(struct ctx *ctx, const struct pool_doctor *what, pool_finding_fn fn, void *arg,
+		 struct pool_examined *ret, struct err *err);
+
+/*
  * A person's word for a pool that is not where it was: moved (it keeps its identity, and what is
  * seen now is recorded), or a copy (a new identity; the volumes in it were made for the old one
  * and are reported, not served). Nothing but .cleat/pool is changed, at once and durably.

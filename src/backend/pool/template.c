@@ -28,7 +28,8 @@
 #define TEMPLATE_BYTES_MAX (4096 * GIB)
 
 /* The number is the version of host_mkfs_ext4's options: change both together. */
-#define TEMPLATE_FORMAT "ext4-3-%llu"
+#define TEMPLATE_PREFIX "ext4-3-"
+#define TEMPLATE_FORMAT TEMPLATE_PREFIX "%llu"
 #define DIGEST_ATTR "user.cleat.template"
 
 struct oldest {
@@ -104,6 +105,31 @@ static int copy_template(struct pool *p, struct ctx *ctx, const char *name, uint
 	if (file.bytes != bytes || host_file_get_attr(fd, DIGEST_ATTR, want, sizeof(want), err) < 0)
 		return 0;
 	if (host_file_touch(fd, err) < 0 || host_file_copy_blocks(ctx, fd, to_fd, &digest, err) < 0)
+		return -1;
+	(void)snprintf(is, sizeof(is), "%016llx", (unsigned long long)digest);
+	return str_is_equal(is, want);
+}
+
+int pool_template_check(struct ctx *ctx, int template_fd, const char *name, struct err *err)
+{
+	autohostfd int fd = -1;
+	struct host_file file;
+	uint64_t digest;
+	uint64_t bytes;
+	char want[24];
+	char is[24];
+
+	if (!str_has_prefix(name, TEMPLATE_PREFIX) ||
+	    str_parse_u64(name + strlen(TEMPLATE_PREFIX), &bytes) < 0)
+		return 1;
+	if (host_file_open(template_fd, name, true, &fd, err) < 0 ||
+	    host_file_look(fd, &file, err) < 0)
+		return -1;
+	if (file.bytes != bytes)
+		return 0;
+	if (host_file_get_attr(fd, DIGEST_ATTR, want, sizeof(want), err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (host_file_copy_blocks(ctx, fd, -1, &digest, err) < 0)
 		return -1;
 	(void)snprintf(is, sizeof(is), "%016llx", (unsigned long long)digest);
 	return str_is_equal(is, want);
