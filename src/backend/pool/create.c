@@ -198,7 +198,7 @@ static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_sp
 
 	if (pool_find_whole(p, spec->source, true, ERR_FAILED_PRECONDITION, &from, err) < 0)
 		return -1;
-	rc = check_source(spec, pool_content_bytes(&from), from.vol.fs, err);
+	rc = check_source(spec, from.vol.bytes, from.vol.fs, err);
 	if (rc == 0)
 		rc = pool_cut(p, ctx, &from, NULL, birth->fd, &moment_ns, err);
 	host_fd_close(from.fd);
@@ -207,23 +207,25 @@ static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_sp
 }
 
 /* Blocks for what is a hole in the clone, and room for the day on which what is not is written
- * anew: that stays promised. */
+ * anew: that stays promised. A clone of a volume whose file is larger than it says has such a file
+ * too: what is behind may be part of the filesystem by now. */
 static int fill_holes(struct pool *p, const struct backend_spec *spec, struct birth *birth,
 		      struct err *err)
 {
 	struct host_file file;
-	uint64_t shared, holes;
+	uint64_t bytes, shared, holes;
 	int rc;
 
 	if (host_file_look(birth->fd, &file, err) < 0)
 		return -1;
-	shared = file.allocated_bytes < spec->bytes ? file.allocated_bytes : spec->bytes;
-	holes = spec->bytes - shared;
+	bytes = file.bytes > spec->bytes ? file.bytes : spec->bytes;
+	shared = file.allocated_bytes < bytes ? file.allocated_bytes : bytes;
+	holes = bytes - shared;
 	if (spec->no_reserve)
 		shared = 0;
 	if (pool_promise(p, holes + shared, err) < 0)
 		return -1;
-	rc = host_file_allocate(birth->fd, spec->bytes, err);
+	rc = host_file_allocate(birth->fd, bytes, err);
 	if (rc == 0)
 		birth->shared_bytes = shared;
 	pool_promise_end(p, rc < 0 ? holes + shared : holes);

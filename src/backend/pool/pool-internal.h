@@ -234,8 +234,8 @@ int pool_claim_source(int fd, const char *what, struct err *err);
 int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
 	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
 	     struct err *err);
-/* What one made of it has at least: its file, which is larger than the volume after a growth that
- * was killed, and then the filesystem inside may be, too. */
+/* What a snapshot of it has: its file, which is larger than the volume after a growth that was
+ * killed, and then the filesystem inside may be, too. */
 uint64_t pool_content_bytes(const struct pool_volume *from);
 
 /* frozen.c: quiesce.h, with a record of what is frozen, for whoever comes when this process and the

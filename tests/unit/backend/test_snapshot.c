@@ -328,8 +328,26 @@ TEST(a_snapshot_is_as_large_as_the_file)
 	ASSERT_EQ(e.snap.bytes, 80 * MIB);
 	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_SNAPSHOT, "s"), &e.err, ERR_OUT_OF_RANGE,
 		   "83886080");
-	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v"), &e.err, ERR_OUT_OF_RANGE,
-		   "83886080");
+	teardown(&e);
+}
+
+/* Nobody can ask for more than what the volume says that it has. */
+TEST(a_clone_of_one_that_a_killed_growth_left_larger_is_so_too)
+{
+	struct backend_volume vol;
+	uint64_t before;
+	struct env e;
+
+	setup(&e);
+	ASSERT_OK(create(&e, "v"), &e.err);
+	fake_host_set_size("v", 80 * MIB);
+	fake_host_write("v", 79 * MIB, MIB);
+	before = fake_host_used_bytes();
+	ASSERT_OK(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v"), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "c", &vol, &e.err), &e.err);
+	ASSERT_EQ(vol.bytes, 64 * MIB);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(fake_host_used_bytes(), before + 79 * MIB);
 	teardown(&e);
 }
 
@@ -522,6 +540,7 @@ RUN_TESTS(UNIT(finds_its_snapshots_after_a_restart),
 	  UNIT(refuses_a_file_of_more_extents_than_the_class_allows),
 	  UNIT(what_is_made_of_a_snapshot_is_thick), UNIT(keeps_the_uuid_of_the_filesystem_inside),
 	  UNIT(a_snapshot_is_as_large_as_the_file),
+	  UNIT(a_clone_of_one_that_a_killed_growth_left_larger_is_so_too),
 	  UNIT(leaves_nothing_frozen_and_nothing_half_made_whatever_fails),
 	  UNIT(a_filesystem_that_cannot_be_frozen_is_named), UNIT(copies_what_has_too_many_extents),
 	  UNIT(leaves_nothing_of_a_copy_that_failed), UNIT(copies_only_what_is_kept_still),
