@@ -117,6 +117,24 @@ static struct csi_volume_group_snapshot *need_group(struct groups *groups,
 	return &groups->v.v[groups->v.n - 1];
 }
 
+/* In the order of the volumes, as the calls of one group have them. */
+static void add_member(struct arena *a, struct csi_volume_group_snapshot *g,
+		       const struct csi_snapshot *s)
+{
+	struct csi_snapshot *members = arena_array(a, g->n_snapshots + 1, sizeof(*members));
+	size_t n = 0, n_before = 0;
+
+	while (n_before < g->n_snapshots &&
+	       strcmp(g->snapshots[n_before].source_volume_id, s->source_volume_id) < 0)
+		members[n++] = g->snapshots[n_before++];
+	members[n++] = *s;
+	while (n_before < g->n_snapshots)
+		members[n++] = g->snapshots[n_before++];
+	g->snapshots = members;
+	g->n_snapshots = n;
+	g->ready_to_use = g->ready_to_use && s->ready_to_use;
+}
+
 /* By the snapshots in them. */
 static int list_groups(struct ctl *ctl, struct groups *ret, struct err *err)
 {
@@ -126,18 +144,9 @@ static int list_groups(struct ctl *ctl, struct groups *ret, struct err *err)
 		return -1;
 	for (size_t i = 0; i < all.n_entries; i++) {
 		const struct csi_snapshot *s = &all.entries[i].snapshot;
-		struct csi_volume_group_snapshot *g;
-		struct csi_snapshot *members;
 
-		if (str_is_empty(s->group_snapshot_id))
-			continue;
-		g = need_group(ret, s);
-		members = arena_array(ctl->ctx->arena, g->n_snapshots + 1, sizeof(*members));
-		if (g->n_snapshots)
-			memcpy(members, g->snapshots, g->n_snapshots * sizeof(*members));
-		members[g->n_snapshots++] = *s;
-		g->snapshots = members;
-		g->ready_to_use = g->ready_to_use && s->ready_to_use;
+		if (!str_is_empty(s->group_snapshot_id))
+			add_member(ctl->ctx->arena, need_group(ret, s), s);
 	}
 	return 0;
 }
