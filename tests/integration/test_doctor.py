@@ -66,7 +66,7 @@ def test_a_pool_in_use_has_nothing(served, own_pool, work):
 def test_a_device_that_a_killed_driver_left(served, own_pool, work):
     b = Volume(served, work, cap=block_cap()).create().stage()
     device = only_loop(own_pool)
-    sh('setfattr', '-x', 'user.cleat.note', own_pool.dir / b.name)
+    os.removexattr(own_pool.dir / b.name, 'user.cleat.note')
     assert kinds(own_pool, '--repair') == {device: 'device'}
     assert doctor(own_pool, '--repair')[1][device]['not_repaired'] == 'a driver serves the pool'
     served.kill()
@@ -84,7 +84,7 @@ def test_a_device_of_ours_is_let_go(served, own_pool, work):
     b = Volume(served, work, cap=block_cap()).create().stage()
     device = only_loop(own_pool)
     served.kill()
-    sh('setfattr', '-x', 'user.cleat.note', own_pool.dir / b.name)
+    os.removexattr(own_pool.dir / b.name, 'user.cleat.note')
     said = ctl('doctor', f'--pool={own_pool.dir}', '--repair')
     assert said.returncode == 0, said.stderr
     assert device in said.stdout
