@@ -471,9 +471,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume|snapshot|group VERB [NAME|ID] | pool "
-		    "adopt|status DIR "
-		    "| info | health | doctor",
+	.synopsis = "cleat ctl [option...] volume|snapshot|group|pool VERB [NAME|ID|DIR] | info | "
+		    "health | doctor",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
 		 "  volume list\n"
