@@ -5,6 +5,7 @@ SHELL := /bin/bash
 BUILD ?= build
 TIME ?= 60
 ROUNDS ?= 10000
+KILLS ?= 200
 # For which machine `make image` is.
 OWN_ARCH := $(shell dpkg --print-architecture 2>/dev/null)
 ARCH ?= $(OWN_ARCH)
@@ -62,8 +63,8 @@ check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 itest: all ## integration tests; ARGS='-k name -x' goes to pytest (root)
 	@tools/run-suites --build $(BUILD) itest -- $(ARGS)
 
-kill: all ## 200 SIGKILLs of the driver under load, nothing may leak (root)
-	@CLEAT_KILLS=200 tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
+kill: all ## KILLS=200 SIGKILLs of the driver under mixed load: nothing leaks, is lost or stuck; CLEAT_SEED repeats (root)
+	@CLEAT_KILLS=$(KILLS) tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
 
 changed-blocks: all ## ROUNDS=10000 random writes on XFS and on btrfs, what is told to have changed against the bytes (root)
 	@CLEAT_ROUNDS=$(ROUNDS) $(BUILD)/tests/unit/backend/test_backend_changed_real

@@ -6,17 +6,13 @@ import os
 import random
 import subprocess
 import time
-import uuid
 
 import pytest
-from harness import (CLEAT, MIB, PATIENCE, Code, Volume, block_cap, csi, fails, in_threads, mount_cap, of_snapshot,
+from harness import (CLEAT, MIB, Code, Volume, block_cap, csi, fails, in_threads, mount_cap, of_snapshot,
                      of_volume, sh, wait_until)
 from test_happy import options_at
-from test_kill import SEED, Worker
 
 SIZES = {'ext4': 64 * MIB, 'xfs': 320 * MIB}
-KILLS = int(os.environ.get('CLEAT_KILLS', '20'))
-WORKERS = 4
 
 
 def write(v, text):
@@ -323,60 +319,3 @@ def test_ctl_takes_snapshots_and_makes_volumes_of_them(driver, volume):
     assert ctl('snapshot', 'list', '-o', 'id').stdout == ''
     gone = ctl('snapshot', 'show', 'daily')
     assert gone.returncode == 1 and 'NOT_FOUND' in gone.stderr
-
-
-class Copier(Worker):
-    """Also takes snapshots, makes volumes of them and of volumes, and deletes all in any order."""
-
-    def live(self):
-        cap = self.random.choice(self.caps)
-        v = Volume(self.driver, self.dir, cap=cap, size=24 * MIB)
-        v.marker, name = uuid.uuid4().bytes, f'snapshot-{uuid.uuid4()}'
-        for step in (v.create, v.stage, v.publish):
-            self.repeat(step)
-        self.write(v)
-        taken = self.repeat(lambda: self.driver.calls.snapshot(name, v.id)).snapshot_id
-        before, v.marker = v.marker, uuid.uuid4().bytes
-        self.write(v)
-        copies = []
-        for source, marker in [(of_snapshot(taken), before), (of_volume(v.id), v.marker)]:
-            copies.append(Volume(self.driver, self.dir, cap=cap, size=0, volume_content_source=source))
-            copies[-1].marker = marker
-            self.repeat(copies[-1].create)
-        downs = [lambda: self.repeat(lambda: self.driver.calls.delete_snapshot(taken))]
-        for x in (v, *copies):
-            downs.append(lambda x=x: self.take_down(x))
-        self.random.shuffle(downs)
-        for down in downs:
-            down()
-        self.n_done += 1
-
-    def take_down(self, x):
-        for step in (x.stage, x.publish):
-            self.repeat(step)
-        assert self.read(x) == x.marker, 'data lost'
-        for step in (x.unpublish, x.unstage, x.delete):
-            self.repeat(step)
-
-
-def test_random_kills_leave_nothing_of_snapshots(driver, pool, work):
-    print(f'CLEAT_SEED={SEED}')
-    chance = random.Random(SEED)
-    workers = [Copier(driver, work, [mount_cap(), block_cap()], chance.random()) for _ in range(WORKERS)]
-    for w in workers:
-        w.thread.start()
-    try:
-        for _ in range(KILLS):
-            time.sleep(chance.random() * 0.15)
-            driver.restart()
-            assert [w.trouble for w in workers if w.trouble] == []
-    finally:
-        for w in workers:
-            w.stop = True
-        for w in workers:
-            w.thread.join(8 * PATIENCE)
-    assert [w.trouble for w in workers if w.trouble] == []
-    assert not any(w.thread.is_alive() for w in workers), 'a call hangs'
-    assert sum(w.n_done for w in workers) > 0
-    assert (driver.calls.volumes(), driver.calls.snapshots()) == ([], [])
-    assert (pool.loops(), pool.files(), pool.snapshots()) == ({}, [], [])
