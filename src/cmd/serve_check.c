@@ -23,6 +23,15 @@ static int check_kubelet_dir(const struct serve_options *opts, struct err *err)
 		       opts->kubelet_dir);
 }
 
+/* "": limits of I/O are refused. */
+static int check_cgroup_root(const struct serve_options *opts, struct err *err)
+{
+	if (str_is_empty(opts->cgroup_root) || path_is_clean(opts->cgroup_root))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT, "--cgroup-root=%s is not an absolute, clean path",
+		       opts->cgroup_root);
+}
+
 static int check_node(const struct serve_options *opts, struct err *err)
 {
 	if (!str_is_empty(opts->endpoint) && !address_is_unix(opts->endpoint))
@@ -55,6 +64,7 @@ int serve_check(const struct serve_options *opts, struct arena *a,
 
 	if (require(opts->node_id, "node-id", "the name of this node", err) < 0 ||
 	    cmd_tls_check(&opts->tls, err) < 0 || check_kubelet_dir(opts, err) < 0 ||
+	    check_cgroup_root(opts, err) < 0 ||
 	    http_check(opts->http_endpoint, opts->metrics_path, err) < 0 ||
 	    pools_configure(a, &opts->pools, opts->node_id, ret_configs, ret_n, err) < 0)
 		return -1;

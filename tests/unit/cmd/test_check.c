@@ -57,6 +57,19 @@ TEST(a_driver_may_be_told_of_kubelet)
 	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--kubelet-dir");
 }
 
+TEST(cgroups_are_somewhere_or_nowhere)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	o.cgroup_root = "";
+	ASSERT_OK(check(&o, &err), &err);
+	o.cgroup_root = "/host/sys/fs/cgroup";
+	ASSERT_OK(check(&o, &err), &err);
+	o.cgroup_root = "sys/fs/cgroup";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--cgroup-root");
+}
+
 TEST(what_is_missing_is_named)
 {
 	struct serve_options o = good();
@@ -256,8 +269,9 @@ TEST(the_controllers_times_must_fit_each_other)
 }
 
 RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(a_driver_may_be_told_of_kubelet),
-	  UNIT(what_is_missing_is_named), UNIT(tls_is_all_or_nothing),
-	  UNIT(open_tcp_needs_tls_or_a_clear_word), UNIT(pools_become_configurations),
-	  UNIT(pools_of_several_kinds_may_be_in_one_process), UNIT(contradicting_pools_are_refused),
+	  UNIT(cgroups_are_somewhere_or_nowhere), UNIT(what_is_missing_is_named),
+	  UNIT(tls_is_all_or_nothing), UNIT(open_tcp_needs_tls_or_a_clear_word),
+	  UNIT(pools_become_configurations), UNIT(pools_of_several_kinds_may_be_in_one_process),
+	  UNIT(contradicting_pools_are_refused),
 	  UNIT(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp),
 	  UNIT(the_controllers_times_must_fit_each_other))
