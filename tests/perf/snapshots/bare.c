@@ -304,7 +304,7 @@ void bare_clone(struct bench *b, unsigned round)
 	(void)close(fd);
 }
 
-static int make_template(struct bench *b)
+void bare_make_template(struct bench *b)
 {
 	int fd = open_ref(b, "template", O_RDWR | O_CREAT);
 	char path[256], ignored[8];
@@ -316,7 +316,13 @@ static int make_template(struct bench *b)
 	    "nodiscard,assume_storage_prezeroed=1", path);
 	if (fsync(fd) < 0)
 		die("make a template");
-	return fd;
+	b->template_fd = fd;
+}
+
+void bare_remove_template(struct bench *b)
+{
+	(void)close(b->template_fd);
+	delete_file(b, "template");
 }
 
 static void start_base(struct bench *b)
@@ -339,7 +345,6 @@ void bare_start(struct bench *b)
 {
 	char at[256];
 
-	b->template_fd = make_template(b);
 	if (mkdir(place(at, b->base, "bare-small", 0), 0700) < 0 ||
 	    mkdir(place(at, b->base, "bare-grown", 0), 0700) < 0)
 		die("make '%s'", at);
@@ -357,8 +362,6 @@ void bare_stop(struct bench *b)
 	if (umount2(place(at, b->base, "bare-grown", 0), 0) < 0 || rmdir(at) < 0 ||
 	    umount2(place(at, b->base, "bare-base", 0), 0) < 0 || rmdir(at) < 0)
 		die("unmount '%s'", at);
-	(void)close(b->template_fd);
-	delete_file(b, "template");
 	delete_file(b, "bare-grown");
 	delete_file(b, "bare-base");
 }

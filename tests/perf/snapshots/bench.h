@@ -16,6 +16,7 @@
 enum way { CLEAT, BARE, TOOLS, N_WAYS };
 
 enum op {
+	PROBE,
 	CREATE_EXT4,
 	CREATE_XFS,
 	CREATE_RAW,
@@ -88,6 +89,9 @@ void cleat_start(struct bench *b);
 void cleat_round(struct bench *b, unsigned round);
 void cleat_clone(struct bench *b, unsigned round);
 void cleat_stop(struct bench *b);
+/* An ext4 of SMALL_BYTES, for all that bare_create makes. */
+void bare_make_template(struct bench *b);
+void bare_remove_template(struct bench *b);
 void bare_start(struct bench *b);
 void bare_round(struct bench *b, unsigned round);
 void bare_clone(struct bench *b, unsigned round);

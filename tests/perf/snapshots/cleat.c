@@ -223,6 +223,17 @@ static void list(struct bench *b)
 	ctx_done(&ctx);
 }
 
+static void probe(struct bench *b)
+{
+	const struct csi_probe_request req = {};
+	struct csi_probe_response ret;
+	struct ctx ctx;
+
+	ctx_init(&ctx, CALL_NS);
+	CALL(b, PROBE, probe, &req, &ret, &ctx);
+	ctx_done(&ctx);
+}
+
 /* CREATE and DELETE of one that is not staged. */
 static void round_small(struct bench *b, enum op op, const char *fs, unsigned round)
 {
@@ -247,6 +258,7 @@ void cleat_round(struct bench *b, unsigned round)
 	char idle[VOL_ID_MAX], dirty[VOL_ID_MAX], restored[VOL_ID_MAX];
 	char name[64], at[256];
 
+	probe(b);
 	round_small(b, CREATE_EXT4, "ext4", round);
 	round_small(b, CREATE_XFS, "xfs", round);
 	round_small(b, CREATE_RAW, "", round);

@@ -3,6 +3,10 @@
  * Many volumes at once, IN_FLIGHT calls at a time: made, staged, published, and taken down, by RPCs
  * and by the bare system calls of as many threads, phase by phase and in turns. The bare calls
  * clone a template and neither turn off discard for the device nor note what is staged where.
+ *
+ * Of the time that cleat takes to attach, two thirds are turning off discard, 17 ms for each device
+ * that is new, and nearly all of that to take down is removing the device again, 40 ms: both wait
+ * for RCU and not for a CPU (host/loopnum.c).
  */
 #include <fcntl.h>
 #include <linux/loop.h>

@@ -221,6 +221,7 @@ struct target {
 };
 
 static const struct target targets[N_OPS] = {
+	[PROBE] = { "Probe: a call that does nothing" },
 	[CREATE_EXT4] = { "CreateVolume, ext4 of 1 GiB", .max_of_bare = 2 },
 	[CREATE_XFS] = { "CreateVolume, xfs of 1 GiB", .max_of_bare = 2 },
 	[CREATE_RAW] = { "CreateVolume, raw of 1 GiB", .max_of_bare = 2 },
@@ -277,10 +278,11 @@ static void print_row(struct bench *b, enum op op)
 	(void)printf("\n");
 }
 
-static void in_turns(struct bench *b, unsigned n,
-		     void (*const fns[N_WAYS])(struct bench *b, unsigned round))
+typedef void (*round_fn)(struct bench *b, unsigned round);
+
+static void in_turns(struct bench *b, unsigned first, unsigned n, const round_fn fns[N_WAYS])
 {
-	for (unsigned round = 0; round < n; round++) {
+	for (unsigned round = first; round < first + n; round++) {
 		for (unsigned i = 0; i < N_WAYS; i++)
 			fns[(i + round) % N_WAYS](b, round);
 	}
@@ -294,6 +296,8 @@ static void forget(struct bench *b)
 
 static void measure(struct bench *b, unsigned rounds)
 {
+	static const round_fn all[N_WAYS] = { cleat_round, bare_round, tools_round };
+	static const round_fn clones[N_WAYS] = { cleat_clone, bare_clone, tools_clone };
 	char path[256];
 
 	cleat_start(b);
@@ -304,18 +308,10 @@ static void measure(struct bench *b, unsigned rounds)
 	write_file(place(path, b->base, "cleat-base-0/file", 0), O_CREAT | O_SYNC, FILE_BYTES);
 	write_file(place(path, b->base, "bare-base-0/file", 0), O_CREAT | O_SYNC, FILE_BYTES);
 	write_file(place(path, b->base, "tools-base-0/file", 0), O_CREAT | O_SYNC, FILE_BYTES);
-	in_turns(b, 1,
-		 (void (*const[])(struct bench *, unsigned)){ cleat_round, bare_round,
-							      tools_round });
+	in_turns(b, 0, 1, all);
 	forget(b);
-	for (unsigned round = 1; round <= rounds; round++) {
-		cleat_round(b, round);
-		bare_round(b, round);
-		tools_round(b, round);
-	}
-	in_turns(b, CLONE_ROUNDS,
-		 (void (*const[])(struct bench *, unsigned)){ cleat_clone, bare_clone,
-							      tools_clone });
+	in_turns(b, 1, rounds, all);
+	in_turns(b, 0, CLONE_ROUNDS, clones);
 	(void)printf("%u rounds in turns (clones: %u), ms: median, 99 %%, CPU a call\n", rounds,
 		     CLONE_ROUNDS);
 	(void)printf("  %32s  %-26s  %-26s  %-26s\n", "", "cleat driver, by RPC",
@@ -410,7 +406,8 @@ static void remove_pool(struct bench *b)
 		die("unmount '%s'", b->pool);
 	(void)snprintf(path, sizeof(path), "%s/cleat.log", b->base);
 	(void)unlink(path);
-	if (rmdir(b->base) < 0)
+	(void)snprintf(path, sizeof(path), "%s/run", b->base);
+	if (rmdir(path) < 0 || rmdir(b->base) < 0)
 		die("remove '%s'", b->base);
 }
 
@@ -423,7 +420,11 @@ static void measure_all(struct bench *b, const char *cleat, unsigned rounds, uns
 	struct err err = { 0 };
 	char socket[192];
 
-	(void)snprintf(socket, sizeof(socket), "%s/csi.sock", b->base);
+	/* alone in its directory, which the driver watches */
+	(void)snprintf(socket, sizeof(socket), "%s/run", b->base);
+	if (mkdir(socket, 0700) < 0)
+		die("make '%s'", socket);
+	(void)snprintf(socket, sizeof(socket), "%s/run/csi.sock", b->base);
 	start_server(b, cleat, socket);
 	if (net_addr_parse(socket, &addr, &err) < 0 || ev_loop_new(&loop) < 0 ||
 	    ev_loop_spawn(loop) < 0)
@@ -435,8 +436,10 @@ static void measure_all(struct bench *b, const char *cleat, unsigned rounds, uns
 	if (mkdir(b->ref, 0700) < 0)
 		die("make '%s'", b->ref);
 	b->ref_fd = open(b->ref, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bare_make_template(b);
 	measure(b, rounds);
 	measure_many(b, many_rounds);
+	bare_remove_template(b);
 	csi_client_free(client);
 	grpc_channel_free(channel);
 	ev_loop_join(loop);
