@@ -2,17 +2,13 @@
 /*
  * pools_watch - pools that come and go while the process lives
  *
- *   timer (loop) -> look (a worker: opens what is missing, asks what is open) -> done (loop)
- *
- * One look at a time: a disk that hangs costs one worker of the slow lane and makes the next look
- * wait. kubelet reads a node's topology only when a driver registers, so a change of what answers
- * is told by registering again; that interrupts kubelet's calls for a moment, so a pool that flaps
- * must not do it each time: but for a pool that was never told of, there is a calm of a minute
- * between.
+ * A look opens what is missing and asks what is open. kubelet reads a node's topology only when a
+ * driver registers, so a change of what answers is told by registering again; that interrupts
+ * kubelet's calls for a moment, so a pool that flaps must not do it each time: but for a pool that
+ * was never told of, there is a calm of a minute between.
  */
 #include "cmd/pools_watch.h"
 
-#include <errno.h>
 #include <pthread.h>
 
 #include "base/clock.h"
@@ -21,10 +17,9 @@
 #include "base/metric.h"
 #include "base/vec.h"
 #include "cmd/lanes.h"
+#include "cmd/periodic.h"
 #include "cmd/pools.h"
-#include "event/loop.h"
 #include "event/sync.h"
-#include "event/work.h"
 
 #define LOOK_TIMEOUT_NS (60 * NS_PER_S)
 
@@ -34,18 +29,12 @@ struct identities {
 
 struct pools_watch {
 	struct pools_watch_options opts;
-	struct ev_loop *loop;
-	struct work *work;
-	struct ev_timer *timer; /* loop */
+	struct periodic *looks;
 	int64_t told_ns;        /* loop: when changed was called last; 0: never */
 	struct identities told; /* loop: what answered then */
 	struct identities ever; /* loop: all that were told of */
 
 	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t idle;
-	bool is_looking; /* from submission until done ran */
-	bool is_stopping;
-	struct ctx *ctx; /* of the look that runs */
 	struct identities answering;
 	struct str report;
 };
@@ -143,8 +132,9 @@ static void log_change(const struct str *before, const struct str *now)
 		log_warn("not all pools are served", log_str("missing", str_get(now)));
 }
 
-static void take_look(struct pools_watch *w, struct ctx *ctx)
+static void look(void *arg, struct ctx *ctx)
 {
+	struct pools_watch *w = arg;
 	struct identities answering = { 0 };
 	autostr struct str report = STR_INIT;
 	size_t n_missing;
@@ -170,8 +160,7 @@ static bool take_change(struct pools_watch *w)
 	bool is_new = !is_within(&w->answering, &w->ever);
 	bool is_same = is_within(&w->answering, &w->told) && is_within(&w->told, &w->answering);
 
-	if (w->is_stopping || is_same ||
-	    (!is_new && w->told_ns && clock_now_ns() - w->told_ns < w->opts.calm_ns))
+	if (is_same || (!is_new && w->told_ns && clock_now_ns() - w->told_ns < w->opts.calm_ns))
 		return false;
 	w->told_ns = clock_now_ns();
 	replace(&w->told, &w->answering);
@@ -179,48 +168,12 @@ static bool take_change(struct pools_watch *w)
 	return true;
 }
 
-static void done(void *arg)
+static void ended(void *arg)
 {
 	struct pools_watch *w = arg;
 
 	if (take_change(w) && w->opts.changed)
 		w->opts.changed(w->opts.arg);
-	LOCK_SCOPE(&w->lock);
-	w->is_looking = false;
-	pthread_cond_broadcast(&w->idle);
-}
-
-/* On a worker. */
-static void look(void *arg)
-{
-	struct pools_watch *w = arg;
-	struct ctx ctx;
-	bool is_wanted;
-
-	ctx_init(&ctx, LOOK_TIMEOUT_NS);
-	{
-		LOCK_SCOPE(&w->lock);
-		is_wanted = !w->is_stopping;
-		w->ctx = &ctx;
-	}
-	if (is_wanted)
-		take_look(w, &ctx);
-	{
-		LOCK_SCOPE(&w->lock);
-		w->ctx = NULL;
-	}
-	ctx_done(&ctx);
-	ev_post(w->loop, done, w);
-}
-
-static void begin(void *arg)
-{
-	struct pools_watch *w = arg;
-	LOCK_SCOPE(&w->lock);
-
-	if (w->is_looking || w->is_stopping)
-		return;
-	w->is_looking = work_submit(w->work, LANE_SLOW, look, w) == 0;
 }
 
 struct pools_watch *pools_watch_new(struct ev_loop *loop, struct work *work,
@@ -229,57 +182,41 @@ struct pools_watch *pools_watch_new(struct ev_loop *loop, struct work *work,
 	struct pools_watch *w = xcalloc(1, sizeof(*w));
 	struct ctx ctx;
 
-	*w = (struct pools_watch){ .opts = *opts, .loop = loop, .work = work };
+	w->opts = *opts;
 	pthread_mutex_init(&w->lock, NULL);
-	sync_cond_init(&w->idle);
 	ctx_init(&ctx, LOOK_TIMEOUT_NS);
-	take_look(w, &ctx);
+	look(w, &ctx);
 	ctx_done(&ctx);
 	replace(&w->told, &w->answering);
 	replace(&w->ever, &w->answering);
-	w->timer = ev_timer_new(loop, begin, w);
-	ev_timer_start(w->timer, opts->every_ns, opts->every_ns);
+	w->looks = periodic_new(&(struct periodic_options){
+		.loop = loop,
+		.work = work,
+		.lane = LANE_SLOW,
+		.first_ns = opts->every_ns,
+		.every_ns = opts->every_ns,
+		.timeout_ns = LOOK_TIMEOUT_NS,
+		.run = look,
+		.ended = ended,
+		.arg = w,
+	});
 	return w;
-}
-
-static void free_timer(void *arg)
-{
-	struct pools_watch *w = arg;
-
-	ev_timer_free(w->timer);
-	w->timer = NULL;
 }
 
 int pools_watch_stop(struct pools_watch *w, int64_t timeout_ns)
 {
-	int64_t deadline = clock_now_ns() + timeout_ns;
-
-	if (!w)
-		return 0;
-	ev_call(w->loop, free_timer, w);
-	LOCK_SCOPE(&w->lock);
-	w->is_stopping = true;
-	if (w->ctx)
-		ctx_cancel(w->ctx);
-	while (w->is_looking) {
-		int r = sync_cond_wait_until(&w->idle, &w->lock, deadline);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return w ? periodic_stop(w->looks, timeout_ns) : 0;
 }
 
 void pools_watch_free(struct pools_watch *w)
 {
 	if (!w)
 		return;
-	ev_timer_free(w->timer);
+	periodic_free(w->looks);
 	vec_done(&w->told.list);
 	vec_done(&w->ever.list);
 	vec_done(&w->answering.list);
 	str_done(&w->report);
-	pthread_cond_destroy(&w->idle);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

@@ -30,11 +30,10 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
-#include "cmd/health_watch.h"
 #include "cmd/lanes.h"
-#include "cmd/limits_watch.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
+#include "cmd/upkeep.h"
 #include "csi/driver.h"
 #include "csi/registration.h"
 #include "csi/server.h"
@@ -82,8 +81,7 @@ struct serve {
 	size_t n_endpoints;
 	struct process_http *http;
 	struct pools_watch *pools_watch;
-	struct limits_watch *limits_watch;
-	struct health_watch *health_watch;
+	struct upkeep *upkeep;
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
@@ -380,8 +378,7 @@ static int start(struct serve *s, struct err *err)
 	    open_registration(s, err) < 0)
 		return -1;
 	watch_pools(s);
-	s->limits_watch = limits_watch_new(s->loop, s->work, s->driver);
-	s->health_watch = health_watch_new(s->loop, s->work, s->driver);
+	s->upkeep = upkeep_new(s->loop, s->work, s->driver);
 	s->gauges.registry = s->registry;
 	metric_on_render(pools_set_gauges, &s->gauges);
 	r = ev_loop_spawn(s->loop);
@@ -457,8 +454,7 @@ static void take_down(struct serve *s)
 	csi_server_free(s->fleet);
 	csi_server_free(s->csi);
 	pools_watch_free(s->pools_watch);
-	limits_watch_free(s->limits_watch);
-	health_watch_free(s->health_watch);
+	upkeep_free(s->upkeep);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -482,8 +478,7 @@ static int stop(struct serve *s)
 	/* Only a page that reads a dead disk hangs so long. */
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
-	(void)limits_watch_stop(s->limits_watch, POOLS_STOP_NS);
-	(void)health_watch_stop(s->health_watch, POOLS_STOP_NS);
+	(void)upkeep_stop(s->upkeep, POOLS_STOP_NS);
 	busy = lanes_busy(s->work);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the
