@@ -94,9 +94,6 @@ int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id,
 int ctl_group_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err);
 /* All that there are, page by page. */
 int ctl_snapshots_list(struct ctl *ctl, struct csi_list_snapshots_response *ret, struct err *err);
-/* The one of the ids that text names; text itself if none does. FAILED_PRECONDITION: two do. */
-int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
-		  const char **ret_id, struct err *err);
 struct strmap ctl_parameters(struct ctl *ctl);
 
 /* ctl_ranges.c: the verbs "snapshot map" and "snapshot diff". */
@@ -109,11 +106,28 @@ int ctl_check(struct ctl *ctl, struct err *err);
 /* ctl_doctor.c: the verb "doctor". */
 int ctl_doctor(struct ctl *ctl, struct err *err);
 
-/* The answers, as table, JSON or id. */
+/* How things of one kind are told; items are an array of them. */
+struct ctl_shape {
+	enum vol_kind kind;
+	size_t item_bytes;
+	const char *(*id)(const void *item);
+	void (*put)(struct json_writer *w, const void *item);
+	void (*print_table)(struct ctl *ctl, const void *items, size_t n);
+};
+extern const struct ctl_shape ctl_volume_shape; /* of struct csi_controller_get_volume_response */
+
+/* The answers, as table, JSON or id: of one the object, of all {"items": [...]}. */
+void ctl_print_one(struct ctl *ctl, const struct ctl_shape *shape, const void *item);
+void ctl_print_all(struct ctl *ctl, const struct ctl_shape *shape, const void *items, size_t n);
+/* Whether it is an id of this kind that we made. */
+bool ctl_is_id(const struct ctl_shape *shape, const char *text);
+/* The id of the item that text names, by id or by name; text itself if none is.
+ * FAILED_PRECONDITION: two are. */
+int ctl_choose_id(const struct ctl_shape *shape, const char *text, const void *items, size_t n,
+		  const char **ret_id, struct err *err);
+
 void ctl_print_document(struct ctl *ctl, const struct str *json);
 void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume);
-void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list);
-void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry);
 void ctl_print_done(struct ctl *ctl, const char *what);
 void ctl_format_time(const struct pb_timestamp *t, char ret_text[CLOCK_TEXT_MAX]);
 /* The name that what the id names was made with (arena); another driver's id as it is. */

@@ -14,8 +14,16 @@ struct groups {
 	VEC(struct csi_volume_group_snapshot) v;
 };
 
-static void put_group(struct json_writer *w, const struct csi_volume_group_snapshot *g)
+static const char *id_of(const void *item)
 {
+	const struct csi_volume_group_snapshot *g = item;
+
+	return g->group_snapshot_id;
+}
+
+static void put_group(struct json_writer *w, const void *item)
+{
+	const struct csi_volume_group_snapshot *g = item;
 	char time[CLOCK_TEXT_MAX];
 
 	ctl_format_time(&g->creation_time, time);
@@ -31,9 +39,10 @@ static void put_group(struct json_writer *w, const struct csi_volume_group_snaps
 	json_end_object(w);
 }
 
-static void print_table(struct ctl *ctl, const struct csi_volume_group_snapshot *groups, size_t n)
+static void print_table(struct ctl *ctl, const void *items, size_t n)
 {
 	static const char *const headings[] = { "NAME", "STATE", "CREATED", "VOLUMES", "GROUP" };
+	const struct csi_volume_group_snapshot *groups = items;
 	struct table *t = table_new(headings, ARRAY_LEN(headings));
 	struct arena *a = ctl->ctx->arena;
 
@@ -56,52 +65,13 @@ static void print_table(struct ctl *ctl, const struct csi_volume_group_snapshot 
 	table_free(t);
 }
 
-static void print_one(struct ctl *ctl, const struct csi_volume_group_snapshot *g)
-{
-	autostr struct str json = STR_INIT;
-	struct json_writer w = JSON_WRITER(&json);
-
-	switch (ctl->output) {
-	case CTL_ID:
-		str_appendf(ctl->out, "%s\n", g->group_snapshot_id);
-		break;
-	case CTL_JSON:
-	case CTL_YAML:
-		put_group(&w, g);
-		ctl_print_document(ctl, &json);
-		break;
-	case CTL_TABLE:
-		print_table(ctl, g, 1);
-		break;
-	}
-}
-
-static void print_all(struct ctl *ctl, const struct groups *groups)
-{
-	autostr struct str json = STR_INIT;
-	struct json_writer w = JSON_WRITER(&json);
-
-	switch (ctl->output) {
-	case CTL_ID:
-		for (size_t i = 0; i < groups->v.n; i++)
-			str_appendf(ctl->out, "%s\n", groups->v.v[i].group_snapshot_id);
-		break;
-	case CTL_JSON:
-	case CTL_YAML:
-		json_begin_object(&w);
-		json_key(&w, "items");
-		json_begin_array(&w);
-		for (size_t i = 0; i < groups->v.n; i++)
-			put_group(&w, &groups->v.v[i]);
-		json_end_array(&w);
-		json_end_object(&w);
-		ctl_print_document(ctl, &json);
-		break;
-	case CTL_TABLE:
-		print_table(ctl, groups->v.v, groups->v.n);
-		break;
-	}
-}
+static const struct ctl_shape shape = {
+	.kind = VOL_KIND_GROUP,
+	.item_bytes = sizeof(struct csi_volume_group_snapshot),
+	.id = id_of,
+	.put = put_group,
+	.print_table = print_table,
+};
 
 static struct csi_volume_group_snapshot *need_group(struct groups *groups,
 						    const struct csi_snapshot *member)
@@ -155,19 +125,13 @@ int ctl_group_resolve(struct ctl *ctl, const char *text, const char **ret_id, st
 {
 	struct groups groups = { .v = VEC_INIT };
 	struct err ignored;
-	struct vol_id id;
-	const char **ids;
 	int r = 0;
 
 	*ret_id = text;
-	if (vol_id_parse(VOL_KIND_GROUP, text, &id, &ignored) == 0)
+	if (ctl_is_id(&shape, text))
 		return 0;
-	if (list_groups(ctl, &groups, &ignored) == 0) {
-		ids = arena_array(ctl->ctx->arena, groups.v.n, sizeof(*ids));
-		for (size_t i = 0; i < groups.v.n; i++)
-			ids[i] = groups.v.v[i].group_snapshot_id;
-		r = ctl_choose_id(VOL_KIND_GROUP, text, ids, groups.v.n, ret_id, err);
-	}
+	if (list_groups(ctl, &groups, &ignored) == 0)
+		r = ctl_choose_id(&shape, text, groups.v.v, groups.v.n, ret_id, err);
 	vec_done(&groups.v);
 	return r;
 }
@@ -210,7 +174,7 @@ static int create(struct ctl *ctl, struct err *err)
 	}
 	if (csi_create_volume_group_snapshot(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	print_one(ctl, &reply.group_snapshot);
+	ctl_print_one(ctl, &shape, &reply.group_snapshot);
 	return 0;
 }
 
@@ -220,7 +184,7 @@ static int list(struct ctl *ctl, struct err *err)
 	int r = list_groups(ctl, &groups, err);
 
 	if (r == 0)
-		print_all(ctl, &groups);
+		ctl_print_all(ctl, &shape, groups.v.v, groups.v.n);
 	vec_done(&groups.v);
 	return r;
 }
@@ -233,7 +197,7 @@ static int show(struct ctl *ctl, struct err *err)
 	if (find_members(ctl, &req.snapshot_ids, &req.n_snapshot_ids, err) < 0 ||
 	    csi_get_volume_group_snapshot(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	print_one(ctl, &reply.group_snapshot);
+	ctl_print_one(ctl, &shape, &reply.group_snapshot);
 	return 0;
 }
 

@@ -28,6 +28,100 @@ void ctl_print_document(struct ctl *ctl, const struct str *json)
 		pretty_json(json_root(doc), ctl->out);
 }
 
+static const void *item_at(const struct ctl_shape *shape, const void *items, size_t i)
+{
+	return (const char *)items + i * shape->item_bytes;
+}
+
+static void print_ids(struct ctl *ctl, const struct ctl_shape *shape, const void *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		str_appendf(ctl->out, "%s\n", shape->id(item_at(shape, items, i)));
+}
+
+void ctl_print_one(struct ctl *ctl, const struct ctl_shape *shape, const void *item)
+{
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
+
+	switch (ctl->output) {
+	case CTL_ID:
+		print_ids(ctl, shape, item, 1);
+		break;
+	case CTL_JSON:
+	case CTL_YAML:
+		shape->put(&w, item);
+		ctl_print_document(ctl, &json);
+		break;
+	case CTL_TABLE:
+		shape->print_table(ctl, item, 1);
+		break;
+	}
+}
+
+void ctl_print_all(struct ctl *ctl, const struct ctl_shape *shape, const void *items, size_t n)
+{
+	autostr struct str json = STR_INIT;
+	struct json_writer w = JSON_WRITER(&json);
+
+	switch (ctl->output) {
+	case CTL_ID:
+		print_ids(ctl, shape, items, n);
+		break;
+	case CTL_JSON:
+	case CTL_YAML:
+		json_begin_object(&w);
+		json_key(&w, "items");
+		json_begin_array(&w);
+		for (size_t i = 0; i < n; i++)
+			shape->put(&w, item_at(shape, items, i));
+		json_end_array(&w);
+		json_end_object(&w);
+		ctl_print_document(ctl, &json);
+		break;
+	case CTL_TABLE:
+		shape->print_table(ctl, items, n);
+		break;
+	}
+}
+
+bool ctl_is_id(const struct ctl_shape *shape, const char *text)
+{
+	struct vol_id id;
+	struct err ignored;
+
+	return vol_id_parse(shape->kind, text, &id, &ignored) == 0;
+}
+
+int ctl_choose_id(const struct ctl_shape *shape, const char *text, const void *items, size_t n,
+		  const char **ret_id, struct err *err)
+{
+	char token[VOL_TOKEN_MAX];
+	const char *found = NULL;
+	struct vol_id id;
+	struct err ignored;
+
+	vol_token_from_name(text, token);
+	for (size_t i = 0; i < n; i++) {
+		const char *one = shape->id(item_at(shape, items, i));
+
+		if (str_is_equal(one, text)) {
+			*ret_id = text;
+			return 0;
+		}
+		if (vol_id_parse(shape->kind, one, &id, &ignored) < 0 ||
+		    !str_is_equal(id.token, token))
+			continue;
+		if (found)
+			return err_set(err, ERR_FAILED_PRECONDITION,
+				       "two %ss are called '%s': %s and %s; say which by its id",
+				       vol_kind_name(shape->kind), text, found, one);
+		found = one;
+	}
+	*ret_id = str_or(found, text);
+	return 0;
+}
+
 static void put_strmap(struct json_writer *w, const char *key, const struct strmap *map)
 {
 	json_key(w, key);
@@ -79,18 +173,10 @@ static void put_volume(struct json_writer *w, const struct csi_volume *v,
 	json_end_object(w);
 }
 
-static void print_document(struct ctl *ctl, const struct csi_volume *v,
-			   const struct csi_volume_status *status)
+void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
 {
 	autostr struct str json = STR_INIT;
 	struct json_writer w = JSON_WRITER(&json);
-
-	put_volume(&w, v, status);
-	ctl_print_document(ctl, &json);
-}
-
-void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
-{
 	char bytes[CMD_BYTES_MAX];
 
 	switch (ctl->output) {
@@ -99,7 +185,8 @@ void ctl_print_volume(struct ctl *ctl, const struct csi_volume *volume)
 		break;
 	case CTL_JSON:
 	case CTL_YAML:
-		print_document(ctl, volume, NULL);
+		put_volume(&w, volume, NULL);
+		ctl_print_document(ctl, &json);
 		break;
 	case CTL_TABLE:
 		cmd_format_bytes(volume->capacity_bytes, bytes);
@@ -141,14 +228,29 @@ static void append_source(const struct csi_volume *v, struct str *out)
 			    : v->content_source.id);
 }
 
-static void print_table(struct ctl *ctl, const struct csi_list_volumes_response *list)
+static const char *id_of(const void *item)
+{
+	const struct csi_controller_get_volume_response *entry = item;
+
+	return entry->volume.volume_id;
+}
+
+static void put_entry(struct json_writer *w, const void *item)
+{
+	const struct csi_controller_get_volume_response *entry = item;
+
+	put_volume(w, &entry->volume, &entry->status);
+}
+
+static void print_table(struct ctl *ctl, const void *items, size_t n)
 {
 	static const char *const headings[] = { "NAME", "SIZE",   "FILESYSTEM", "STATE",
 						"FROM", "VOLUME", "WHERE" };
+	const struct csi_controller_get_volume_response *entries = items;
 	struct table *t = table_new(headings, ARRAY_LEN(headings));
 
-	for (size_t i = 0; i < list->n_entries; i++) {
-		const struct csi_volume *v = &list->entries[i].volume;
+	for (size_t i = 0; i < n; i++) {
+		const struct csi_volume *v = &entries[i].volume;
 		autostr struct str where = STR_INIT;
 		autostr struct str state = STR_INIT;
 		autostr struct str from = STR_INIT;
@@ -158,7 +260,7 @@ static void print_table(struct ctl *ctl, const struct csi_list_volumes_response 
 		bool is_ours = vol_id_parse(VOL_KIND_VOLUME, v->volume_id, &id, &ignored) == 0;
 
 		append_where(v, &where);
-		append_state(&list->entries[i].status, &state);
+		append_state(&entries[i].status, &state);
 		append_source(v, &from);
 		cmd_format_bytes(v->capacity_bytes, bytes);
 		table_row(t, (const char *const[]){ is_ours ? id.token : NULL, bytes,
@@ -171,41 +273,13 @@ static void print_table(struct ctl *ctl, const struct csi_list_volumes_response 
 	table_free(t);
 }
 
-void ctl_print_entry(struct ctl *ctl, const struct csi_controller_get_volume_response *entry)
-{
-	if (ctl->output == CTL_JSON || ctl->output == CTL_YAML)
-		print_document(ctl, &entry->volume, &entry->status);
-	else
-		ctl_print_volumes(ctl, &(struct csi_list_volumes_response){ .entries = entry,
-									    .n_entries = 1 });
-}
-
-void ctl_print_volumes(struct ctl *ctl, const struct csi_list_volumes_response *list)
-{
-	autostr struct str json = STR_INIT;
-	struct json_writer w = JSON_WRITER(&json);
-
-	switch (ctl->output) {
-	case CTL_ID:
-		for (size_t i = 0; i < list->n_entries; i++)
-			str_appendf(ctl->out, "%s\n", list->entries[i].volume.volume_id);
-		break;
-	case CTL_JSON:
-	case CTL_YAML:
-		json_begin_object(&w);
-		json_key(&w, "items");
-		json_begin_array(&w);
-		for (size_t i = 0; i < list->n_entries; i++)
-			put_volume(&w, &list->entries[i].volume, &list->entries[i].status);
-		json_end_array(&w);
-		json_end_object(&w);
-		ctl_print_document(ctl, &json);
-		break;
-	case CTL_TABLE:
-		print_table(ctl, list);
-		break;
-	}
-}
+const struct ctl_shape ctl_volume_shape = {
+	.kind = VOL_KIND_VOLUME,
+	.item_bytes = sizeof(struct csi_controller_get_volume_response),
+	.id = id_of,
+	.put = put_entry,
+	.print_table = print_table,
+};
 
 void ctl_print_done(struct ctl *ctl, const char *what)
 {

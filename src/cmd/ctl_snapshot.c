@@ -41,15 +41,30 @@ const char *ctl_name_of(struct arena *a, enum vol_kind kind, const char *text)
 	return vol_id_parse(kind, text, &id, &ignored) == 0 ? arena_strdup(a, id.token) : text;
 }
 
-static void print_table(struct ctl *ctl, const struct csi_list_snapshots_response *list)
+static const char *id_of(const void *item)
+{
+	const struct csi_list_snapshots_response_entry *entry = item;
+
+	return entry->snapshot.snapshot_id;
+}
+
+static void put_entry(struct json_writer *w, const void *item)
+{
+	const struct csi_list_snapshots_response_entry *entry = item;
+
+	ctl_put_snapshot(w, &entry->snapshot);
+}
+
+static void print_table(struct ctl *ctl, const void *items, size_t n)
 {
 	static const char *const headings[] = { "NAME",   "SIZE",  "STATE",   "CREATED",
 						"VOLUME", "GROUP", "SNAPSHOT" };
+	const struct csi_list_snapshots_response_entry *entries = items;
 	struct table *t = table_new(headings, ARRAY_LEN(headings));
 	struct arena *a = ctl->ctx->arena;
 
-	for (size_t i = 0; i < list->n_entries; i++) {
-		const struct csi_snapshot *s = &list->entries[i].snapshot;
+	for (size_t i = 0; i < n; i++) {
+		const struct csi_snapshot *s = &entries[i].snapshot;
 		char bytes[CMD_BYTES_MAX], time[CLOCK_TEXT_MAX];
 
 		cmd_format_bytes(s->size_bytes, bytes);
@@ -67,54 +82,13 @@ static void print_table(struct ctl *ctl, const struct csi_list_snapshots_respons
 	table_free(t);
 }
 
-static void print_one(struct ctl *ctl, const struct csi_snapshot *s)
-{
-	const struct csi_list_snapshots_response_entry entry = { true, *s };
-	autostr struct str json = STR_INIT;
-	struct json_writer w = JSON_WRITER(&json);
-
-	switch (ctl->output) {
-	case CTL_ID:
-		str_appendf(ctl->out, "%s\n", s->snapshot_id);
-		break;
-	case CTL_JSON:
-	case CTL_YAML:
-		ctl_put_snapshot(&w, s);
-		ctl_print_document(ctl, &json);
-		break;
-	case CTL_TABLE:
-		print_table(ctl, &(struct csi_list_snapshots_response){ .entries = &entry,
-									.n_entries = 1 });
-		break;
-	}
-}
-
-static void print_list(struct ctl *ctl, const struct csi_list_snapshots_response *list)
-{
-	autostr struct str json = STR_INIT;
-	struct json_writer w = JSON_WRITER(&json);
-
-	switch (ctl->output) {
-	case CTL_ID:
-		for (size_t i = 0; i < list->n_entries; i++)
-			str_appendf(ctl->out, "%s\n", list->entries[i].snapshot.snapshot_id);
-		break;
-	case CTL_JSON:
-	case CTL_YAML:
-		json_begin_object(&w);
-		json_key(&w, "items");
-		json_begin_array(&w);
-		for (size_t i = 0; i < list->n_entries; i++)
-			ctl_put_snapshot(&w, &list->entries[i].snapshot);
-		json_end_array(&w);
-		json_end_object(&w);
-		ctl_print_document(ctl, &json);
-		break;
-	case CTL_TABLE:
-		print_table(ctl, list);
-		break;
-	}
-}
+static const struct ctl_shape shape = {
+	.kind = VOL_KIND_SNAPSHOT,
+	.item_bytes = sizeof(struct csi_list_snapshots_response_entry),
+	.id = id_of,
+	.put = put_entry,
+	.print_table = print_table,
+};
 
 static struct csi_list_snapshots_request ask_all(void)
 {
@@ -157,18 +131,12 @@ int ctl_snapshot_resolve(struct ctl *ctl, const char *text, const char **ret_id,
 {
 	const struct csi_list_snapshots_request req = ask_all();
 	struct csi_list_snapshots_response all;
-	const char **ids;
-	struct vol_id id;
 	struct err ignored;
 
 	*ret_id = text;
-	if (vol_id_parse(VOL_KIND_SNAPSHOT, text, &id, &ignored) == 0 ||
-	    list_all(ctl, &req, &all, &ignored) < 0)
+	if (ctl_is_id(&shape, text) || list_all(ctl, &req, &all, &ignored) < 0)
 		return 0;
-	ids = arena_array(ctl->ctx->arena, all.n_entries, sizeof(*ids));
-	for (size_t i = 0; i < all.n_entries; i++)
-		ids[i] = all.entries[i].snapshot.snapshot_id;
-	return ctl_choose_id(VOL_KIND_SNAPSHOT, text, ids, all.n_entries, ret_id, err);
+	return ctl_choose_id(&shape, text, all.entries, all.n_entries, ret_id, err);
 }
 
 static int create(struct ctl *ctl, struct err *err)
@@ -180,7 +148,8 @@ static int create(struct ctl *ctl, struct err *err)
 	if (ctl_volume_resolve(ctl, ctl->opts->volume, &req.source_volume_id, err) < 0 ||
 	    csi_create_snapshot(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	print_one(ctl, &reply.snapshot);
+	ctl_print_one(ctl, &shape,
+		      &(const struct csi_list_snapshots_response_entry){ true, reply.snapshot });
 	return 0;
 }
 
@@ -194,7 +163,7 @@ static int list(struct ctl *ctl, struct err *err)
 		return -1;
 	if (list_all(ctl, &req, &all, err) < 0)
 		return -1;
-	print_list(ctl, &all);
+	ctl_print_all(ctl, &shape, all.entries, all.n_entries);
 	return 0;
 }
 
@@ -209,7 +178,7 @@ static int show(struct ctl *ctl, struct err *err)
 		return -1;
 	if (found.n_entries == 0)
 		return err_set(err, ERR_NOT_FOUND, "there is no snapshot '%s'", ctl->id);
-	print_one(ctl, &found.entries[0].snapshot);
+	ctl_print_one(ctl, &shape, &found.entries[0]);
 	return 0;
 }
 

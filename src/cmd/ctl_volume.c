@@ -156,51 +156,19 @@ static int list(struct ctl *ctl, struct err *err)
 
 	if (list_all(ctl, &all, err) < 0)
 		return -1;
-	ctl_print_volumes(ctl, &all);
-	return 0;
-}
-
-int ctl_choose_id(enum vol_kind kind, const char *text, const char *const *ids, size_t n,
-		  const char **ret_id, struct err *err)
-{
-	char token[VOL_TOKEN_MAX];
-	const char *found = NULL;
-	struct vol_id id;
-	struct err ignored;
-
-	vol_token_from_name(text, token);
-	for (size_t i = 0; i < n; i++) {
-		if (str_is_equal(ids[i], text)) {
-			*ret_id = text;
-			return 0;
-		}
-		if (vol_id_parse(kind, ids[i], &id, &ignored) < 0 || !str_is_equal(id.token, token))
-			continue;
-		if (found)
-			return err_set(err, ERR_FAILED_PRECONDITION,
-				       "two %ss are called '%s': %s and %s; say which by its id",
-				       vol_kind_name(kind), text, found, ids[i]);
-		found = ids[i];
-	}
-	*ret_id = str_or(found, text);
+	ctl_print_all(ctl, &ctl_volume_shape, all.entries, all.n_entries);
 	return 0;
 }
 
 int ctl_volume_resolve(struct ctl *ctl, const char *text, const char **ret_id, struct err *err)
 {
 	struct csi_list_volumes_response all;
-	const char **ids;
-	struct vol_id id;
 	struct err ignored;
 
 	*ret_id = text;
-	if (vol_id_parse(VOL_KIND_VOLUME, text, &id, &ignored) == 0 ||
-	    list_all(ctl, &all, &ignored) < 0)
+	if (ctl_is_id(&ctl_volume_shape, text) || list_all(ctl, &all, &ignored) < 0)
 		return 0;
-	ids = arena_array(ctl->ctx->arena, all.n_entries, sizeof(*ids));
-	for (size_t i = 0; i < all.n_entries; i++)
-		ids[i] = all.entries[i].volume.volume_id;
-	return ctl_choose_id(VOL_KIND_VOLUME, text, ids, all.n_entries, ret_id, err);
+	return ctl_choose_id(&ctl_volume_shape, text, all.entries, all.n_entries, ret_id, err);
 }
 
 static int show(struct ctl *ctl, struct err *err)
@@ -210,7 +178,7 @@ static int show(struct ctl *ctl, struct err *err)
 
 	if (csi_controller_get_volume(ctl->service, ctl->ctx, &req, &reply, err) < 0)
 		return -1;
-	ctl_print_entry(ctl, &reply);
+	ctl_print_one(ctl, &ctl_volume_shape, &reply);
 	return 0;
 }
 
