@@ -7,7 +7,7 @@
 #include "base/secret.h"
 #include "base/uuid.h"
 #include "volume/id.h"
-#include "volume/limits.h"
+#include "volume/io_limits.h"
 
 #include <pthread.h>
 #include <stdbool.h>

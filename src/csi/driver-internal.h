@@ -6,7 +6,7 @@
 #include "csi/driver.h"
 #include "csi/health.h"
 #include "csi/inflight.h"
-#include "csi/limits.h"
+#include "csi/io_limits.h"
 #include "csi/looks.h"
 #include "csi/note.h"
 #include "host/condition.h"

@@ -2,7 +2,7 @@
 /*
  * Limits of I/O on this node: which volumes have them (the volume's own record), on which device
  * (the backend), in which pods (the mounts of the device, whose paths are kubelet's and name the
- * pod). All of it is asked, nothing is remembered but what is wanted now (limits.h), so that a
+ * pod). All of it is asked, nothing is remembered but what is wanted now (io_limits.h), so that a
  * driver that was killed finds the same again: each minute all volumes are looked at, and lines
  * that the kernel holds about our devices and nobody wants are lifted. Lines about other devices
  * are nobody's business here.

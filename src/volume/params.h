@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "base/strmap.h"
-#include "volume/limits.h"
+#include "volume/io_limits.h"
 
 #include <stdbool.h>
 
@@ -21,7 +21,7 @@
  * first time by its user; "written": zeros are written to all of them when it is made
  *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
  * it along, so it must agree with the capability
- *   readIOPS … writeBandwidth  as volume/limits.h has them; mutable parameters win over these
+ *   readIOPS … writeBandwidth  as volume/io_limits.h has them; mutable parameters win over these
  *   snapshotReserve  "full" (default): room to overwrite what the volume shares with its snapshots
  * is kept free; "none": it is not, and when the pool is full, writes to the volume fail
  */

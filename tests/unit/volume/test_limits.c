@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Limits of I/O: quantities are read, what is none is refused by key and value. */
-#include "volume/limits.h"
+#include "volume/io_limits.h"
 
 #include "base/mem.h"
 #include "base/num.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VOLUME_LIMITS_H
-#define VOLUME_LIMITS_H
+#ifndef VOLUME_IO_LIMITS_H
+#define VOLUME_IO_LIMITS_H
 
 #include "base/err.h"
 #include "base/strmap.h"

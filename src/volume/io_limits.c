@@ -4,7 +4,7 @@
  * one block a second would never let a request of a workload through. 0 is refused, since it reads
  * as "nothing may pass" to one person and as "no limit" to the next.
  */
-#include "volume/limits.h"
+#include "volume/io_limits.h"
 
 #include <stddef.h>
 #include <stdio.h>

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   wanted ──► WAITING (no cgroup yet) ──► APPLIED ──► (a container more, a stranger's hand) ──►
- * APPLIED └──────► FAILED, told once; tried again each time lifted ──► written once as "none", then
- * forgotten
+ * From a wish to none:
+ *
+ *   WAITING   there is no cgroup yet
+ *   APPLIED   looked at again each time: a container more, a stranger's hand
+ *   FAILED    told once, tried again each time
+ *
+ * What is lifted is written once as "none" and then forgotten.
  *
  * The lock is never held across a write. Who finds an entry at work leaves it alone: its worker
  * looks afterwards whether another wish came, and writes again.
  */
 #define LOG_ROOM "csi"
-#include "csi/limits.h"
+#include "csi/io_limits.h"
 
 #include <pthread.h>
 #include <stdio.h>

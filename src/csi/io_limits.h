@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CSI_LIMITS_H
-#define CSI_LIMITS_H
+#ifndef CSI_IO_LIMITS_H
+#define CSI_IO_LIMITS_H
 
 #include "base/uuid.h"
 #include "host/cgroup.h"
 #include "volume/id.h"
-#include "volume/limits.h"
+#include "volume/io_limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
