@@ -10,13 +10,15 @@
  */
 #include "cmd/cmd.h"
 #include "cmd/controller_run.h"
+#include "cmd/controllers.h"
 #include "cmd/remote.h"
 
 /* clang-format off */
 static const struct opt options[] = {
 	{ .name = "What runs", .type = OPT_GROUP },
 	{ .name = "controllers", .type = OPT_STRING, .offset = offsetof(struct controller_options, controllers),
-	  .arg = "NAME,...", .fallback = "provisioner", .help = "Controllers to run: provisioner." },
+	  .arg = "NAME,...", .fallback = CONTROLLERS_AUTO,
+	  .help = "Controllers to run: provisioner. auto: each that the driver has enough for." },
 	{ .name = "The driver", .type = OPT_GROUP },
 	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
 	  .arg = "ADDRESS", .fallback = "/run/csi/socket",

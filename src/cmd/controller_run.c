@@ -26,7 +26,6 @@
 #include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/lease.h"
-#include "kube/recorder.h"
 
 #define PROBE_INTERVAL_NS NS_PER_S
 #define SPARE_THREADS 4
@@ -42,9 +41,9 @@ struct controller {
 	struct kube_config config;
 	struct fence *fence;
 	struct kube_client *client;
-	struct recorder *recorder;
 	struct lease *lease;
 	struct controller_driver driver;
+	char *names; /* of those that run; NULL until the driver has said what it can */
 	char driver_name[256];
 	char host[256];
 	bool is_running; /* the loop has its thread */
@@ -93,8 +92,26 @@ static bool is_ready(void *arg, struct str *why)
 
 struct driver_facts {
 	const char *name, *version;
-	uint64_t plugin, controller; /* csi_capability_bits() */
+	uint64_t plugin, controller, node; /* csi_capability_bits() */
 };
+
+/* Whether nodes grow what the controller service has no call for. Of the others nobody asks: a
+ * driver need not serve its node service at this address. */
+static int ask_node(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
+		    struct err *err)
+{
+	const struct csi_node_get_capabilities_request ask = {};
+	struct csi_node_get_capabilities_response node;
+
+	ret->node = 0;
+	if (ret->controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME))
+		return 0;
+	if (csi_node_get_capabilities(&c->service, ctx, &ask, &node, err) < 0)
+		return err->code == ERR_UNIMPLEMENTED || err->code == ERR_PERMISSION_DENIED ? 0
+											    : -1;
+	ret->node = csi_capability_bits(node.capabilities, node.n_capabilities);
+	return 0;
+}
 
 static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
 		      struct err *err)
@@ -121,7 +138,7 @@ static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts
 	ret->version = info.vendor_version;
 	ret->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
 	ret->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
-	return 0;
+	return ask_node(c, ctx, ret, err);
 }
 
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
@@ -140,8 +157,10 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
 	if (facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE))
 		c->driver.caps = facts.controller;
-	if (controllers_check_driver(controller_rows, n_controller_rows, c->opts->controllers,
-				     &c->driver, &lack) < 0)
+	c->driver.node_caps = facts.node;
+	free(TAKE_PTR(c->names));
+	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,
+			       &c->names, &lack) < 0)
 		return err_set(err, lack.code, "the driver at %s %s", c->opts->csi_address,
 			       lack.msg);
 	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, facts.name))
@@ -150,7 +169,8 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 			       c->opts->csi_address, facts.name, c->opts->driver_name);
 	snprintf(c->driver_name, sizeof(c->driver_name), "%s", facts.name);
 	log_info("driver is ready", log_str("driver", facts.name),
-		 log_str("version", facts.version), log_bool("topology", c->driver.has_topology));
+		 log_str("version", facts.version), log_bool("topology", c->driver.has_topology),
+		 log_str("controllers", c->names));
 	return 1;
 }
 
@@ -213,7 +233,6 @@ static void make_controllers(struct controller *c, const char *lease_name)
 		.work = c->work,
 		.client = c->client,
 		.fence = c->fence,
-		.recorder = c->recorder,
 		.service = c->service,
 		.driver = c->driver,
 		.driver_name = c->driver_name,
@@ -222,8 +241,7 @@ static void make_controllers(struct controller *c, const char *lease_name)
 		.identity = identity(c),
 	};
 
-	controllers_init(&c->controllers, controller_rows, n_controller_rows, c->opts->controllers,
-			 &env);
+	controllers_init(&c->controllers, controller_rows, n_controller_rows, c->names, &env);
 }
 
 static void on_won(void *arg)
@@ -325,7 +343,6 @@ static int serve(struct controller *c, struct err *err)
 	if (r <= 0)
 		return r;
 	format_lease_name(c->driver_name, lease_name);
-	c->recorder = recorder_new(c->work, LANE_API, c->client, c->driver_name, identity(c));
 	make_controllers(c, lease_name);
 	if (start_work(c, lease_name, err) < 0)
 		return -1;
@@ -346,7 +363,6 @@ static void take_down(struct controller *c)
 	controllers_free(&c->controllers);
 	/* give back */
 	lease_free(c->lease);
-	recorder_free(c->recorder);
 	/* nobody looks any more */
 	if (c->is_running)
 		(void)process_http_close(c->http, INT64_MAX);
@@ -363,6 +379,7 @@ static void take_down(struct controller *c)
 		ev_loop_free(c->loop);
 	fence_free(c->fence);
 	kube_config_done(&c->config);
+	free(c->names);
 	pthread_mutex_destroy(&c->lock);
 }
 

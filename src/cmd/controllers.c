@@ -15,6 +15,7 @@
 #include "control/provision.h"
 #include "control/storage.h"
 #include "kube/informer.h"
+#include "kube/recorder.h"
 
 /* ---- names ---- */
 
@@ -22,6 +23,8 @@ bool controller_is_named(const struct controller_row *row, const char *names)
 {
 	size_t n = strlen(row->name);
 
+	if (str_is_equal(names, CONTROLLERS_AUTO))
+		return !row->only_by_name;
 	for (const char *name = names; *name; name += strcspn(name, ","), name += *name == ',')
 		if (strcspn(name, ",") == n && strncmp(name, row->name, n) == 0)
 			return true;
@@ -53,6 +56,8 @@ int controllers_check_names(const struct controller_row *rows, size_t n_rows, co
 	if (str_is_empty(names))
 		return err_set(err, ERR_INVALID_ARGUMENT, "--controllers is empty; there is: %s",
 			       known);
+	if (str_is_equal(names, CONTROLLERS_AUTO))
+		return 0;
 	for (const char *name = names; *name; name += strcspn(name, ","), name += *name == ',') {
 		size_t n = strcspn(name, ",");
 
@@ -64,13 +69,33 @@ int controllers_check_names(const struct controller_row *rows, size_t n_rows, co
 	return 0;
 }
 
-int controllers_check_driver(const struct controller_row *rows, size_t n_rows, const char *names,
-			     const struct controller_driver *driver, struct err *err)
+static bool is_able(const struct controller_row *row, const struct controller_driver *driver)
 {
-	for (size_t i = 0; i < n_rows; i++)
-		if (controller_is_named(&rows[i], names) &&
-		    (driver->caps & rows[i].caps) != rows[i].caps)
-			return err_set(err, ERR_FAILED_PRECONDITION, "%s", rows[i].without);
+	return row->is_able ? row->is_able(driver) : (driver->caps & row->caps) == row->caps;
+}
+
+int controllers_choose(const struct controller_row *rows, size_t n_rows, const char *names,
+		       const struct controller_driver *driver, char **ret_names, struct err *err)
+{
+	bool is_auto = str_is_equal(names, CONTROLLERS_AUTO);
+	autostr struct str chosen = STR_INIT;
+	const char *lack = "";
+
+	for (size_t i = 0; i < n_rows; i++) {
+		if (!controller_is_named(&rows[i], names))
+			continue;
+		if (is_able(&rows[i], driver)) {
+			str_appendf(&chosen, "%s%s", chosen.len ? "," : "", rows[i].name);
+			continue;
+		}
+		lack = rows[i].without;
+		if (!is_auto)
+			return err_set(err, ERR_FAILED_PRECONDITION, "%s", lack);
+	}
+	if (chosen.len == 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "%s, and can nothing else that a controller is needed for", lack);
+	*ret_names = str_take(&chosen);
 	return 0;
 }
 
@@ -109,6 +134,47 @@ int controllers_find_program(const struct controller_row *rows, size_t n_rows, c
 		       known);
 }
 
+static const char *find_flag(const struct controller_flag *flags, const char *name, size_t n)
+{
+	for (; flags && flags->theirs; flags++)
+		if (strlen(flags->theirs) == n && strncmp(name, flags->theirs, n) == 0)
+			return flags->ours;
+	return NULL;
+}
+
+static char *translate(const struct controller_row *row, const char *word)
+{
+	const char *name = word + strspn(word, "-");
+	const char *value = name + strcspn(name, "=");
+	const char *ours = NULL;
+
+	if (name > word)
+		ours = find_flag(row->flags, name, (size_t)(value - name));
+	return ours ? xasprintf("--%s%s", ours, value) : xstrdup(word);
+}
+
+char **controller_args(const struct controller_row *row, const char *const *argv)
+{
+	size_t n = 0;
+	char **args;
+
+	while (argv[n])
+		n++;
+	args = xcalloc(n + 2, sizeof(*args));
+	args[0] = xstrdup(argv[0]);
+	args[1] = xasprintf("--controllers=%s", row->name);
+	for (size_t i = 1; i < n; i++)
+		args[i + 1] = translate(row, argv[i]);
+	return args;
+}
+
+void controller_args_free(char **args)
+{
+	for (size_t i = 0; args[i]; i++)
+		free(args[i]);
+	free(args);
+}
+
 unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names)
 {
 	unsigned n = 0;
@@ -140,6 +206,19 @@ static void add_caches(struct controllers *c, const struct controller_row *row,
 	}
 }
 
+static void add_controller(struct controllers *c, const struct controller_row *row,
+			   const struct controller_env *env)
+{
+	autofree char *component = row->component
+					   ? xasprintf("%s %s", row->component, env->driver_name)
+					   : xstrdup(env->driver_name);
+	struct controller_env own = *env;
+
+	own.recorder = recorder_new(env->work, LANE_API, env->client, component, env->identity);
+	vec_push(&c->recorders, own.recorder);
+	vec_push(&c->running, row->new (&own, c));
+}
+
 /* Caches first, so that rows may read each other's; they start last, when all watch. */
 void controllers_init(struct controllers *c, const struct controller_row *rows, size_t n_rows,
 		      const char *names, const struct controller_env *env)
@@ -151,7 +230,7 @@ void controllers_init(struct controllers *c, const struct controller_row *rows, 
 		add_caches(c, &rows[i], env);
 	}
 	for (size_t i = 0; i < c->rows.n; i++)
-		vec_push(&c->running, c->rows.v[i]->new (env, c));
+		add_controller(c, c->rows.v[i], env);
 	for (size_t i = 0; i < c->caches.n; i++)
 		informer_start(c->caches.v[i]);
 }
@@ -172,7 +251,10 @@ void controllers_free(struct controllers *c)
 {
 	for (size_t i = 0; i < c->running.n; i++)
 		c->rows.v[i]->free(c->running.v[i]);
+	for (size_t i = 0; i < c->recorders.n; i++)
+		recorder_free(c->recorders.v[i]);
 	vec_done(&c->running);
+	vec_done(&c->recorders);
 	vec_done(&c->rows);
 }
 

@@ -84,14 +84,11 @@ static int run_help(const struct cmd *cmd, int argc, char **argv)
 
 static int run_controller(const struct controller_row *row, int argc, char **argv)
 {
-	autofree char *which = xasprintf("--controllers=%s", row->name);
-	autofree char **args = xcalloc((size_t)argc + 2, sizeof(*args));
+	char **args = controller_args(row, (const char *const *)argv);
+	int status = cmd_controller.run(&cmd_controller, argc + 1, args);
 
-	args[0] = argv[0];
-	args[1] = which;
-	for (int i = 1; i < argc; i++)
-		args[i + 1] = argv[i];
-	return cmd_controller.run(&cmd_controller, argc + 1, args);
+	controller_args_free(args);
+	return status;
 }
 
 /* Not in the list: no person starts it. */

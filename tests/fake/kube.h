@@ -95,7 +95,8 @@ size_t fake_reconciles(void); /* since reset */
 /* Keys that handlers and reconciles put into the queues of this name since reset; without "". */
 size_t fake_adds(const char *queue);
 
-/* Events recorded so far: "Warning ProvisioningFailed: text\n"… */
+/* Events recorded so far, "Warning ProvisioningFailed: text\n"…, and of each recorder that was made
+ * "recorder of 'COMPONENT'\n". */
 const char *fake_events(void);
 
 #endif

@@ -56,9 +56,22 @@ static bool has_topology(const struct controller_driver *driver)
 	return driver->has_topology;
 }
 
+static bool has_a_node(const struct controller_driver *driver)
+{
+	return driver->node_caps;
+}
+
+static const struct controller_flag flags[] = {
+	{ "threads", "one-threads" },
+	{ "slow", "one-slow" },
+	{ NULL, NULL },
+};
+
 static const struct controller_row rows[] = {
 	{ .name = "one",
 	  .program = "csi-one",
+	  .flags = flags,
+	  .component = "external-one",
 	  .n_queues = 2,
 	  .caps = 1,
 	  .without = "cannot do one",
@@ -86,7 +99,8 @@ static void expect(const char *want)
 
 static void begin(struct controllers *c, const char *names, bool with_topology)
 {
-	const struct controller_env env = { .driver.has_topology = with_topology };
+	const struct controller_env env = { .driver_name = "d",
+					    .driver.has_topology = with_topology };
 
 	fake_reset();
 	*c = (struct controllers){ 0 };
@@ -152,14 +166,90 @@ TEST(names_are_those_of_rows)
 	ASSERT_EQ(controllers_queues(rows, 2, "two"), 1);
 }
 
+TEST(events_bear_the_component_of_their_row)
+{
+	struct controllers c;
+
+	begin(&c, "one,two", false);
+	ASSERT_STR(fake_events(), "recorder of 'external-one d'\nrecorder of 'd'\n");
+	end(&c);
+}
+
+static void expect_choice(const char *names, uint64_t caps, const char *want)
+{
+	const struct controller_driver driver = { .caps = caps };
+	autofree char *chosen = NULL;
+	struct err err;
+
+	ASSERT_OK(controllers_choose(rows, 2, names, &driver, &chosen, &err), &err);
+	ASSERT_STR(chosen, want);
+}
+
 TEST(a_driver_must_have_what_the_named_ones_need)
 {
 	const struct controller_driver driver = { .caps = 1 | 2 };
+	char *chosen = NULL;
 	struct err err;
 
-	ASSERT_OK(controllers_check_driver(rows, 2, "one", &driver, &err), &err);
-	ASSERT_ERR(controllers_check_driver(rows, 2, "one,two", &driver, &err), &err,
+	expect_choice("one", 1 | 2, "one");
+	ASSERT_ERR(controllers_choose(rows, 2, "one,two", &driver, &chosen, &err), &err,
 		   ERR_FAILED_PRECONDITION, "cannot do two");
+}
+
+TEST(auto_is_what_the_driver_has_enough_for)
+{
+	const struct controller_driver driver = { .caps = 2 };
+	char *chosen = NULL;
+	struct err err;
+
+	ASSERT_OK(controllers_check_names(rows, 2, "auto", &err), &err);
+	expect_choice("auto", 1 | 2, "one");
+	expect_choice("auto", 6, "two");
+	expect_choice("auto", 7, "one,two");
+	ASSERT_ERR(controllers_choose(rows, 2, "auto", &driver, &chosen, &err), &err,
+		   ERR_FAILED_PRECONDITION, "cannot do two");
+	ASSERT_EQ(controllers_queues(rows, 2, "auto"), 3);
+}
+
+TEST(a_row_may_judge_the_driver_itself_and_wait_to_be_named)
+{
+	struct controller_row own[] = { rows[0], rows[1] };
+	const struct controller_driver driver = { .caps = 7 }, node = { .node_caps = 1 };
+	autofree char *chosen = NULL;
+	autofree char *named = NULL;
+	struct err err;
+
+	own[0].is_able = has_a_node;
+	ASSERT_ERR(controllers_choose(own, 2, "one", &driver, &chosen, &err), &err,
+		   ERR_FAILED_PRECONDITION, "cannot do one");
+	ASSERT_OK(controllers_choose(own, 2, "one", &node, &chosen, &err), &err);
+	own[1].only_by_name = true;
+	ASSERT_EQ(controllers_queues(own, 2, "auto"), 2);
+	ASSERT_EQ(controllers_queues(own, 2, "two"), 1);
+	ASSERT_ERR(controllers_choose(own, 2, "auto", &driver, &chosen, &err), &err,
+		   ERR_FAILED_PRECONDITION, "cannot do one");
+	ASSERT_OK(controllers_choose(own, 2, "two", &driver, &named, &err), &err);
+	ASSERT_STR(named, "two");
+}
+
+TEST(options_of_a_program_of_upstream_have_names_of_ours)
+{
+	static const char *const argv[] = { "csi-one",    "--threads=3", "-slow", "x", "threads",
+					    "--thread=1", "--",          "--",    NULL };
+	static const char *const want[] = {
+		"csi-one", "--controllers=one", "--one-threads=3", "--one-slow",
+		"x",       "threads",           "--thread=1",      "--",
+		"--"
+	};
+	char **args = controller_args(&rows[0], argv);
+
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		ASSERT_STR(args[i], want[i]);
+	assert_null(args[ARRAY_LEN(want)]);
+	controller_args_free(args);
+	args = controller_args(&rows[1], argv);
+	ASSERT_STR(args[2], "--threads=3");
+	controller_args_free(args);
 }
 
 TEST(a_program_of_upstream_is_its_row)
@@ -212,5 +302,9 @@ TEST(the_rows_that_there_are_are_whole)
 
 RUN_TESTS(UNIT(the_named_ones_live_together_on_one_cache_a_kind), UNIT(the_others_are_not_made),
 	  UNIT(none_at_all_can_be_taken_down), UNIT(names_are_those_of_rows),
-	  UNIT(a_driver_must_have_what_the_named_ones_need), UNIT(a_program_of_upstream_is_its_row),
-	  UNIT(the_rows_that_there_are_are_whole))
+	  UNIT(events_bear_the_component_of_their_row),
+	  UNIT(a_driver_must_have_what_the_named_ones_need),
+	  UNIT(auto_is_what_the_driver_has_enough_for),
+	  UNIT(a_row_may_judge_the_driver_itself_and_wait_to_be_named),
+	  UNIT(options_of_a_program_of_upstream_have_names_of_ours),
+	  UNIT(a_program_of_upstream_is_its_row), UNIT(the_rows_that_there_are_are_whole))
