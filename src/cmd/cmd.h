@@ -20,6 +20,7 @@ enum cmd_exit {
 
 struct cmd {
 	const char *name;
+	const char *program;  /* upstream's, by whose name it may be called; NULL: none */
 	const char *summary;  /* one line, for the list of commands */
 	const char *synopsis; /* "cleat driver --node-id=ID --pool=DIR [option...]" */
 	const char *about;    /* paragraphs and examples around the table of options; may be NULL */

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "cmd/ctl.h"
+#include "cmd/sidecar.h"
 
 struct options {
 	struct cmd_common common;
@@ -22,8 +23,9 @@ static const struct opt options[] = {
 	{ .type = OPT_END },
 };
 
-static const struct cmd *const programs[] = { &cmd_node, &cmd_controller, &cmd_driver,
-					      &cmd_ctl,  &cmd_completion, &cmd_version };
+static const struct cmd *const programs[] = { &cmd_node,       &cmd_controller,    &cmd_driver,
+					      &cmd_ctl,        &cmd_livenessprobe, &cmd_registrar,
+					      &cmd_completion, &cmd_version };
 static const char *const shells[] = { "bash", "zsh", "fish" };
 
 static const char *dashes(const struct opt *o)

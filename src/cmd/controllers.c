@@ -101,9 +101,7 @@ int controllers_choose(const struct controller_row *rows, size_t n_rows, const c
 
 /* Upstream's programs that stand beside a driver or in its cluster. */
 static const char *const upstream_programs[] = {
-	"csi-attacher",        "csi-node-driver-registrar", "csi-provisioner",
-	"csi-resizer",         "csi-snapshotter",           "livenessprobe",
-	"snapshot-controller",
+	"csi-attacher", "csi-provisioner", "csi-resizer", "csi-snapshotter", "snapshot-controller",
 };
 
 static bool is_upstream(const char *program)

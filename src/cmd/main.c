@@ -12,8 +12,10 @@
 
 #include "base/mem.h"
 #include "base/path.h"
+#include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/controllers.h"
+#include "cmd/sidecar.h"
 #include "host/freeze.h"
 
 static int run_help(const struct cmd *cmd, int argc, char **argv);
@@ -26,7 +28,8 @@ static const struct cmd cmd_help = {
 };
 
 static const struct cmd *const commands[] = {
-	&cmd_node, &cmd_controller, &cmd_driver, &cmd_ctl, &cmd_completion, &cmd_version, &cmd_help,
+	&cmd_node,      &cmd_controller, &cmd_driver,  &cmd_ctl,  &cmd_livenessprobe,
+	&cmd_registrar, &cmd_completion, &cmd_version, &cmd_help,
 };
 
 static const struct cmd *find_command(const char *name)
@@ -38,13 +41,22 @@ static const struct cmd *find_command(const char *name)
 	return NULL;
 }
 
+static const struct cmd *find_program(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (str_is_equal(commands[i]->program, name))
+			return commands[i];
+	}
+	return NULL;
+}
+
 static void print_commands(FILE *to)
 {
 	fputs("cleat: Kubernetes storage for local disks, in one small program.\n\n"
 	      "usage: cleat COMMAND [option...]\n\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+		fprintf(to, "  %-22s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("\n'cleat COMMAND --help' explains one of them.\n", to);
 }
 
@@ -107,10 +119,14 @@ int main(int argc, char **argv)
 	const struct controller_row *row;
 	const struct cmd *cmd;
 	struct err err;
-	int r = argc > 0 ? controllers_find_program(controller_rows, n_controller_rows, argv[0],
-						    &row, &err)
-			 : 0;
+	int r;
 
+	if (argc < 1)
+		return CMD_USAGE;
+	cmd = find_program(path_last(argv[0]));
+	if (cmd)
+		return cmd->run(cmd, argc, argv);
+	r = controllers_find_program(controller_rows, n_controller_rows, argv[0], &row, &err);
 	if (r < 0) {
 		fprintf(stderr, "%s: %s\n", path_last(argv[0]), err.msg);
 		return CMD_USAGE;

@@ -30,6 +30,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
+#include "cmd/endpoint.h"
 #include "cmd/lanes.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
@@ -50,15 +51,6 @@
 #define POOLS_EVERY_NS (5 * NS_PER_S)
 #define REGISTER_CALM_NS (60 * NS_PER_S)
 #define N_SERVERS 3
-
-/* One gRPC server and the directory of its socket. */
-struct endpoint {
-	struct grpc_server *server;
-	struct ev_path *watch; /* NULL: no socket */
-	const char *name;      /* of the socket in its directory; in serve.arena */
-	const char *what;      /* for the log */
-	bool is_drained;       /* serve.lock */
-};
 
 struct serve {
 	const struct serve_options *opts;
@@ -85,6 +77,7 @@ struct serve {
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
+	bool is_drained[N_SERVERS]; /* lock */
 };
 
 static int check_machine(const struct serve_options *o, struct err *err)
@@ -138,49 +131,18 @@ static int make_services(struct serve *s, struct err *err)
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start threads") : 0;
 }
 
-static void mend_socket(void *arg, const char *name)
-{
-	struct endpoint *e = arg;
-	struct err err;
-
-	/* The directory may be a busy one, /run for instance. */
-	if ((name[0] != '\0' && !str_is_equal(name, e->name)) || grpc_server_is_bound(e->server))
-		return;
-	if (grpc_server_rebind(e->server, &err) < 0)
-		log_error("socket is gone and cannot be made again", log_str("socket", e->what),
-			  log_err(&err));
-	else
-		log_warn("socket was removed by someone; made again", log_str("socket", e->what));
-}
-
-/* Listens at address and, for a socket, watches its directory. */
-static int listen_at(struct serve *s, struct endpoint *e, const char *address, struct err *err)
-{
-	const struct grpc_listen_options options = { .tls = s->tls,
-						     .allow_insecure = s->opts->insecure };
-	autofree char *parent = NULL;
-	struct net_addr addr;
-	int r;
-
-	if (net_addr_parse(address, &addr, err) < 0)
-		return -1;
-	if (addr.kind == NET_ADDR_TCP)
-		return grpc_server_listen(e->server, &addr, &options, err);
-	if (grpc_server_listen(e->server, &addr, &(struct grpc_listen_options){ 0 }, err) < 0)
-		return -1;
-	parent = path_parent(addr.path);
-	e->name = arena_strdup(s->arena, path_last(addr.path));
-	r = ev_path_new(s->loop, parent ? parent : "/", mend_socket, e, &e->watch);
-	return r < 0 ? err_os(err, ERR_INTERNAL, r, "watch '%s'", parent) : 0;
-}
-
 static struct endpoint *add_endpoint(struct serve *s, const char *what)
 {
 	struct endpoint *e = &s->endpoints[s->n_endpoints++];
 
-	e->server = grpc_server_new(s->loop, s->work);
-	e->what = what;
+	endpoint_init(e, s->loop, s->work, what);
 	return e;
+}
+
+/* With certificates, if there are any. */
+static int listen_at(struct serve *s, struct endpoint *e, const char *address, struct err *err)
+{
+	return endpoint_listen(e, address, s->tls, s->opts->insecure, err);
 }
 
 static int load_tls(struct serve *s, struct err *err)
@@ -400,7 +362,7 @@ static void log_start(const struct serve *s)
 
 struct drain {
 	struct serve *serve;
-	struct endpoint *endpoint;
+	size_t i; /* of the endpoint */
 };
 
 static void mark_drained(void *arg)
@@ -408,18 +370,17 @@ static void mark_drained(void *arg)
 	struct drain *d = arg;
 
 	LOCK_SCOPE(&d->serve->lock);
-	d->endpoint->is_drained = true;
+	d->serve->is_drained[d->i] = true;
 	pthread_cond_broadcast(&d->serve->drained);
 }
 
 static void begin_drain(void *arg)
 {
 	struct drain *d = arg;
+	struct endpoint *e = &d->serve->endpoints[d->i];
 
-	ev_path_free(d->endpoint->watch);
-	d->endpoint->watch = NULL;
-	grpc_server_drain(d->endpoint->server, d->serve->opts->shutdown_timeout_ns, mark_drained,
-			  d);
+	endpoint_unwatch(e);
+	grpc_server_drain(e->server, d->serve->opts->shutdown_timeout_ns, mark_drained, d);
 }
 
 /* Lets the calls that run end; returns when the last connection is gone, at the latest after the
@@ -429,12 +390,12 @@ static void drain(struct serve *s)
 	struct drain drains[N_SERVERS];
 
 	for (size_t i = 0; i < s->n_endpoints; i++) {
-		drains[i] = (struct drain){ s, &s->endpoints[i] };
+		drains[i] = (struct drain){ s, i };
 		ev_post(s->loop, begin_drain, &drains[i]);
 	}
 	for (size_t i = 0; i < s->n_endpoints; i++) {
 		LOCK_SCOPE(&s->lock);
-		while (!s->endpoints[i].is_drained)
+		while (!s->is_drained[i])
 			(void)sync_cond_wait_until(&s->drained, &s->lock, INT64_MAX);
 	}
 }
@@ -443,12 +404,12 @@ static void drain(struct serve *s)
 static void take_down(struct serve *s)
 {
 	for (size_t i = 0; i < s->n_endpoints; i++)
-		ev_path_free(s->endpoints[i].watch);
+		endpoint_unwatch(&s->endpoints[i]);
 	if (s->work)
 		work_free(s->work);
 	process_http_free(s->http);
 	for (size_t i = 0; i < s->n_endpoints; i++)
-		grpc_server_free(s->endpoints[i].server);
+		endpoint_free(&s->endpoints[i]);
 	if (s->registration)
 		csi_registration_free(s->registration);
 	csi_server_free(s->fleet);

@@ -34,6 +34,8 @@
 struct csi_registration {
 	char *driver_name;
 	char *endpoint;
+	void (*refused)(void *arg);
+	void *arg;
 	pthread_mutex_t lock; /* guards is_registered */
 	bool is_registered;
 	struct grpc_method methods[2];
@@ -84,6 +86,8 @@ static void handle_notify(struct grpc_call *call, void *arg)
 			  log_str("driver", r->driver_name), log_str("reason", status.error));
 	reply(call, &registration_registration_status_response_type,
 	      &(const struct registration_registration_status_response){});
+	if (!status.plugin_registered && r->refused)
+		r->refused(r->arg);
 }
 
 int csi_registration_new(struct grpc_server *server, const struct csi_registration_options *opts,
@@ -97,8 +101,10 @@ int csi_registration_new(struct grpc_server *server, const struct csi_registrati
 	r = xcalloc(1, sizeof(*r));
 	r->driver_name = xstrdup(opts->driver_name);
 	r->endpoint = xstrdup(opts->endpoint);
+	r->refused = opts->refused;
+	r->arg = opts->arg;
 	pthread_mutex_init(&r->lock, NULL);
-	r->methods[0] = (struct grpc_method){ .path = "/pluginregistration.Registration/GetInfo",
+	r->methods[0] = (struct grpc_method){ .path = CSI_REGISTRATION_GET_INFO,
 					      .fn = handle_get_info,
 					      .is_inline = true };
 	r->methods[1] = (struct grpc_method){

@@ -5,9 +5,11 @@
 #include "base/mem.h"
 #include "cmd/completion.h"
 #include "cmd/ctl.h"
+#include "cmd/sidecar.h"
 
-static const struct cmd *const programs[] = { &cmd_node, &cmd_controller, &cmd_driver,
-					      &cmd_ctl,  &cmd_completion, &cmd_version };
+static const struct cmd *const programs[] = { &cmd_node,       &cmd_controller,    &cmd_driver,
+					      &cmd_ctl,        &cmd_livenessprobe, &cmd_registrar,
+					      &cmd_completion, &cmd_version };
 
 static void assert_in(const struct str *script, const char *text)
 {
