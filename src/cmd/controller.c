@@ -81,6 +81,10 @@ static const struct opt options[] = {
 	{ .name = "immediate-topology", .type = OPT_BOOL, .offset = offsetof(struct controller_options, immediate),
 	  .fallback = "true", .help = "For claims bound at once, offer all nodes' topology; false: none. On unless "
 				      "=false." },
+	{ .name = "prevent-volume-mode-conversion", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, prevent_mode_conversion), .fallback = "true",
+	  .help = "Refuse a volume of a snapshot whose source had the other volumeMode, unless the snapshot's content "
+		  "allows it by annotation. On unless =false." },
 	{ .name = "Process", .type = OPT_GROUP },
 	{ .name = "http-endpoint", .type = OPT_STRING,
 	  .offset = offsetof(struct controller_options, http_endpoint), .arg = "HOST:PORT",

@@ -77,12 +77,20 @@ static bool is_ready(void *arg, struct str *why)
 	for (size_t i = 0; i < c->controllers.caches.n; i++) {
 		struct informer *cache = c->controllers.caches.v[i];
 
+		if (informer_is_absent(cache)) { /* what needs it waits, the rest goes on */
+			str_appendf(why, "waiting for the CRD of %s (%s)\n",
+				    c->controllers.types.v[i]->resource,
+				    c->controllers.types.v[i]->group_version);
+			continue;
+		}
 		informer_trouble(cache, text);
 		if (text[0]) {
+			str_reset(why);
 			str_appendf(why, "watch: %s", text);
 			return false;
 		}
 		if (!informer_has_synced(cache)) {
+			str_reset(why);
 			str_append(why, "caches have not synced yet");
 			return false;
 		}

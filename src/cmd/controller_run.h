@@ -26,6 +26,7 @@ struct controller_options {
 	const char *prefix;
 	const char *fs;
 	bool extra_metadata, strict, immediate;
+	bool prevent_mode_conversion;
 	const char *http_endpoint;
 	const char *metrics_path;
 };

@@ -13,6 +13,7 @@
 #include "cmd/lanes.h"
 #include "control/core.h"
 #include "control/provision.h"
+#include "control/snapshots.h"
 #include "control/storage.h"
 #include "kube/informer.h"
 #include "kube/recorder.h"
@@ -277,6 +278,11 @@ static bool attaches(const struct controller_driver *driver)
 	return driver->caps & CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME);
 }
 
+static bool has_snapshots(const struct controller_driver *driver)
+{
+	return driver->caps & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT);
+}
+
 static void *new_provisioner(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
@@ -295,6 +301,7 @@ static void *new_provisioner(const struct controller_env *env, const struct cont
 			.nodes = controllers_cache(all, &core_node_type),
 			.csi_nodes = controllers_cache(all, &storage_csi_node_type),
 			.attachments = controllers_cache(all, &storage_attachment_type),
+			.snapshots = controllers_cache(all, &snapshot_type),
 		},
 		.recorder = env->recorder,
 		.service = env->service,
@@ -307,6 +314,7 @@ static void *new_provisioner(const struct controller_env *env, const struct cont
 		.extra_create_metadata = o->extra_metadata,
 		.strict_topology = o->strict,
 		.no_immediate_topology = !o->immediate,
+		.allow_mode_conversion = !o->prevent_mode_conversion,
 		.workers = o->workers,
 		.timeout_ns = o->timeout_ns,
 		.retry_base_ns = o->backoff_ns,
@@ -333,7 +341,7 @@ const struct controller_row controller_rows[] = {
 	{
 		.name = "provisioner",
 		.program = "csi-provisioner",
-		.n_queues = 2,
+		.n_queues = 3,
 		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME),
 		.without = "makes no volumes (no CREATE_DELETE_VOLUME)",
 		.needs = {
@@ -343,6 +351,7 @@ const struct controller_row controller_rows[] = {
 			{ &storage_attachment_type, attaches },
 			{ &core_node_type, has_topology },
 			{ &storage_csi_node_type, has_topology },
+			{ &snapshot_type, has_snapshots },
 		},
 		.new = new_provisioner,
 		.start = start_provisioner,

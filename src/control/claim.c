@@ -136,10 +136,10 @@ static enum attempt_state classify(const struct attempt *a, enum err_code code)
 	return a->was_in_doubt ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
 }
 
-/* A volume that must not be handed out: deleted at once; what remains in doubt stays on record. */
+/* A volume that must not be handed out, for what err says: deleted at once; what remains in doubt
+ * stays on record. */
 static int undo_volume(struct attempt *a, const struct csi_volume *volume, struct err *err)
 {
-	char got[NUM_QUANTITY_MAX], wanted[NUM_QUANTITY_MAX];
 	struct err why;
 	int r = -1;
 
@@ -147,11 +147,30 @@ static int undo_volume(struct attempt *a, const struct csi_volume *volume, struc
 		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->it.request.secrets,
 					    &why);
 	a->state = r < 0 ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
+	if (r < 0)
+		return err_set(err, err->code, "%s; it is still there: %s",
+			       arena_strdup(a->ctx->arena, err->msg), why.msg);
+	return -1;
+}
+
+static int refuse_size(struct attempt *a, const struct csi_volume *volume, struct err *err)
+{
+	char got[NUM_QUANTITY_MAX], wanted[NUM_QUANTITY_MAX];
+
 	num_format_quantity(volume->capacity_bytes, got);
 	num_format_quantity(a->it.request.capacity_range.required_bytes, wanted);
-	return err_set(err, ERR_OUT_OF_RANGE,
-		       "created volume capacity %s less than requested capacity %s%s%s", got,
-		       wanted, r < 0 ? "; it is still there: " : "", r < 0 ? why.msg : "");
+	(void)err_set(err, ERR_OUT_OF_RANGE,
+		      "created volume capacity %s less than requested capacity %s", got, wanted);
+	return undo_volume(a, volume, err);
+}
+
+/* A driver that knows nothing of sources makes an empty volume. */
+static int refuse_empty(struct attempt *a, const struct csi_volume *volume, struct err *err)
+{
+	(void)err_set(err, ERR_INTERNAL,
+		      "the driver made a volume and does not say that it is made of the data "
+		      "source (no content_source in its answer)");
+	return undo_volume(a, volume, err);
 }
 
 static int check_volume(struct attempt *a, struct csi_volume *volume, struct err *err)
@@ -163,9 +182,13 @@ static int check_volume(struct attempt *a, struct csi_volume *volume, struct err
 	}
 	if (volume->capacity_bytes == 0)
 		volume->capacity_bytes = a->it.request.capacity_range.required_bytes;
-	if (volume->capacity_bytes < a->it.request.capacity_range.required_bytes && !a->is_cleanup)
-		return undo_volume(a, volume, err);
-	return 0;
+	if (a->is_cleanup)
+		return 0;
+	if (volume->capacity_bytes < a->it.request.capacity_range.required_bytes)
+		return refuse_size(a, volume, err);
+	return a->it.request.has_volume_content_source && !volume->has_content_source
+		       ? refuse_empty(a, volume, err)
+		       : 0;
 }
 
 static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struct err *err)
@@ -214,12 +237,25 @@ static const char *class_name(const struct attempt *a)
 	return a->obj ? attempt_claim(a)->class_name : str_or(a->it.class_name, "");
 }
 
+/* Kind of the data source, "" without one. */
+static const char *source_label(const struct attempt *a)
+{
+	switch (a->it.request.volume_content_source.kind) {
+	case CSI_SOURCE_SNAPSHOT:
+		return "VolumeSnapshot";
+	case CSI_SOURCE_VOLUME:
+		return "PersistentVolumeClaim";
+	default:
+		return a->obj ? attempt_claim(a)->source_kind : "";
+	}
+}
+
 static void report_failure(const struct attempt *a, const struct err *err)
 {
 	const char *what =
 		a->state == ATTEMPT_INFEASIBLE ? "infeasible, tried again in 5 minutes: " : "";
 
-	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class_name(a), ""));
+	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class_name(a), source_label(a)));
 	log_warn("volume not provisioned", log_str("claim", a->key), log_str("volume", a->pv_name),
 		 log_err(err));
 	if (a->obj)
@@ -266,12 +302,8 @@ static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 
 static bool has_foreign_source(const struct core_pvc *claim)
 {
-	bool is_snapshot = str_is_equal(claim->source_kind, "VolumeSnapshot") &&
-			   str_is_equal(claim->source_api_group, "snapshot.storage.k8s.io");
-	bool is_claim = str_is_equal(claim->source_kind, "PersistentVolumeClaim") &&
-			!*claim->source_api_group;
-
-	return *claim->source_kind && !is_snapshot && !is_claim;
+	return *claim->source_kind && !core_pvc_is_of_snapshot(claim) &&
+	       !core_pvc_is_of_claim(claim);
 }
 
 static enum queue_verdict finish(struct attempt *a, const struct csi_volume *volume,
@@ -280,9 +312,9 @@ static enum queue_verdict finish(struct attempt *a, const struct csi_volume *vol
 	int64_t took_ns = clock_now_ns() - began_ns;
 
 	attempt_drop_intent(a);
-	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS(class_name(a), ""));
+	metric_add(METRIC_PROVISION_TOTAL, 1, METRIC_ARGS(class_name(a), source_label(a)));
 	metric_observe(METRIC_PROVISION_SECONDS, (double)took_ns / NS_PER_S,
-		       METRIC_ARGS(class_name(a), ""));
+		       METRIC_ARGS(class_name(a), source_label(a)));
 	log_info("volume provisioned", log_str("claim", a->key), log_str("pv", a->pv_name),
 		 log_str("volume", volume->volume_id), log_u64("bytes", volume->capacity_bytes),
 		 log_duration("took", took_ns));
@@ -331,8 +363,8 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 			       "Assuming an external populator will provision the volume");
 		return QUEUE_DONE;
 	}
-	metric_expect(METRIC_PROVISION_TOTAL, METRIC_ARGS(class_name(a), ""));
-	metric_expect(METRIC_PROVISION_FAILED, METRIC_ARGS(class_name(a), ""));
+	metric_expect(METRIC_PROVISION_TOTAL, METRIC_ARGS(class_name(a), source_label(a)));
+	metric_expect(METRIC_PROVISION_FAILED, METRIC_ARGS(class_name(a), source_label(a)));
 	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "Provisioning",
 		       "External provisioner is provisioning volume for claim \"%s\"", a->key);
 	if (prepare(a, ret_after_ns, &verdict) < 0)

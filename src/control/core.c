@@ -77,6 +77,25 @@ const char *core_waiting_class(const struct kube_object *claim, size_t i)
 	return i == 0 && !*c->volume_name && *c->class_name ? c->class_name : NULL;
 }
 
+bool core_pvc_is_of_snapshot(const struct core_pvc *claim)
+{
+	return str_is_equal(claim->source_kind, "VolumeSnapshot") &&
+	       str_is_equal(claim->source_api_group, "snapshot.storage.k8s.io");
+}
+
+bool core_pvc_is_of_claim(const struct core_pvc *claim)
+{
+	return str_is_equal(claim->source_kind, "PersistentVolumeClaim") &&
+	       !*claim->source_api_group;
+}
+
+const char *core_waiting_source(const struct kube_object *claim, size_t i)
+{
+	const struct core_pvc *c = core_pvc_of(claim);
+
+	return i == 0 && !*c->volume_name && *c->source_name ? c->source_name : NULL;
+}
+
 const struct kube_type core_node_type = {
 	.kind = "Node",
 	.resource = "nodes",

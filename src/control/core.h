@@ -58,5 +58,13 @@ const struct core_pv *core_pv_of(const struct kube_object *o);
 /* An index of claims by class: those that have no volume yet. */
 #define CORE_WAITING_BY_CLASS "waiting by class"
 const char *core_waiting_class(const struct kube_object *claim, size_t i);
+/* Of the same claims by the name of their data source, whatever kind that is of. */
+#define CORE_WAITING_BY_SOURCE "waiting by source"
+const char *core_waiting_source(const struct kube_object *claim, size_t i);
+
+/* What the claim's data source is: a snapshot, another claim; of any other kind a populator's
+ * affair. */
+bool core_pvc_is_of_snapshot(const struct core_pvc *claim);
+bool core_pvc_is_of_claim(const struct core_pvc *claim);
 
 #endif

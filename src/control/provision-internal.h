@@ -58,11 +58,12 @@ struct provisioner {
 	char *prefix;
 	char *default_fs;
 	char *identity; /* csiProvisionerIdentity of this process */
-	bool extra_create_metadata, strict_topology, no_immediate_topology;
+	bool extra_create_metadata, strict_topology, no_immediate_topology, allow_mode_conversion;
 	int64_t timeout_ns;
 	struct journal *journal;
 	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *pvs;           /* keys: names of PVs */
+	struct queue *sources;       /* keys "kind/ns/name" of what volumes are made of */
 	struct ev_timer *sync_timer; /* the loop's */
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
@@ -156,6 +157,16 @@ int attempt_load_intent(struct attempt *a, struct err *err);
 int attempt_unselect_node(struct attempt *a, struct err *err);
 /* It is settled; the journal is written out soon. */
 void attempt_drop_intent(struct attempt *a);
+
+/*
+ * source.c: the request's content source, and the finalizer that keeps the source while it is
+ * needed; for a claim without a source nothing. FAILED_PRECONDITION: the source is not so far yet.
+ */
+int source_require(struct attempt *a, struct err *err);
+/* Whether its protection may have to be taken off. */
+bool source_is_wanted(const struct kube_object *source);
+enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns);
 
 /* request.c: request, filesystem and Secrets of a->it from claim, class and caches. On failure
  * a->state says what it means. */

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "control/snapshots.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "kube/fence.h"
@@ -154,6 +155,79 @@ static void add_if_wanted(struct provisioner *p, const struct kube_object *claim
 		add_claim(p, claim->ns, claim->name);
 }
 
+static void add_source(struct provisioner *p, const char *kind, const char *ns, const char *name)
+{
+	autofree char *key = xasprintf("%s/%s/%s", kind, ns, name);
+
+	queue_add(p->sources, key);
+}
+
+static bool is_waiting(const struct kube_object *claim)
+{
+	return claim && !*core_pvc_of(claim)->volume_name;
+}
+
+struct claim_list {
+	VEC(const struct kube_object *) claims;
+};
+
+static int collect_claim(void *arg, const struct kube_object *o)
+{
+	struct claim_list *list = arg;
+
+	vec_push(&list->claims, kube_object_ref(o));
+	return 0;
+}
+
+static void add_collected(struct provisioner *p, struct claim_list *list)
+{
+	for (size_t i = 0; i < list->claims.n; i++) {
+		add_if_wanted(p, list->claims.v[i]);
+		kube_object_unref(list->claims.v[i]);
+	}
+	vec_done(&list->claims);
+}
+
+/* The source has come so far that volumes can be made of it. */
+static void add_waiting_for(struct provisioner *p, const struct kube_object *source)
+{
+	struct claim_list list = { .claims = VEC_INIT };
+
+	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_SOURCE, source->name, collect_claim,
+			 &list);
+	add_collected(p, &list);
+}
+
+/* A claim as a source, and as one that has no more need of its own. */
+static void look_at_sources(struct provisioner *p, const struct kube_object *old_obj,
+			    const struct kube_object *new_obj)
+{
+	const struct core_pvc *old = core_pvc_of(old_obj), *new = core_pvc_of(new_obj);
+
+	if (is_waiting(old_obj) && (core_pvc_is_of_snapshot(old) || core_pvc_is_of_claim(old)) &&
+	    (!is_waiting(new_obj) || !str_is_equal(old_obj->uid, new_obj->uid)))
+		add_source(p, old->source_kind, old_obj->ns, old->source_name);
+	if (!new)
+		return;
+	if (source_is_wanted(new_obj))
+		add_source(p, core_pvc_type.kind, new_obj->ns, new_obj->name);
+	if (str_is_equal(new->phase, "Bound") && (!old || !str_is_equal(old->phase, "Bound")))
+		add_waiting_for(p, new_obj);
+}
+
+static void on_snapshot(void *arg, const struct kube_object *old_obj,
+			const struct kube_object *new_obj)
+{
+	struct provisioner *p = arg;
+
+	if (!new_obj)
+		return;
+	if (source_is_wanted(new_obj))
+		add_source(p, snapshot_type.kind, new_obj->ns, new_obj->name);
+	if (snapshot_of(new_obj)->is_ready && (!old_obj || !snapshot_of(old_obj)->is_ready))
+		add_waiting_for(p, new_obj);
+}
+
 static void on_claim(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
 {
@@ -165,6 +239,7 @@ static void on_claim(void *arg, const struct kube_object *old_obj,
 		add_claim(p, old_obj->ns, old_obj->name);
 	if (new_obj && (!old_obj || is_claim_changed(old_obj, new_obj)))
 		add_if_wanted(p, new_obj);
+	look_at_sources(p, old_obj, new_obj);
 }
 
 /* A PV that comes tells whether its claim asks for more; one that goes while its claim still waits
@@ -186,18 +261,6 @@ static void on_pv(void *arg, const struct kube_object *old_obj, const struct kub
 		add_if_wanted(p, claim);
 }
 
-struct claim_list {
-	VEC(const struct kube_object *) claims;
-};
-
-static int collect_claim(void *arg, const struct kube_object *o)
-{
-	struct claim_list *list = arg;
-
-	vec_push(&list->claims, kube_object_ref(o));
-	return 0;
-}
-
 /* A class that appears, or is made anew, is news for the claims that wait for it. */
 static void on_class(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
@@ -210,11 +273,7 @@ static void on_class(void *arg, const struct kube_object *old_obj,
 		return;
 	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_CLASS, new_obj->name, collect_claim,
 			 &list);
-	for (size_t i = 0; i < list.claims.n; i++) {
-		add_if_wanted(p, list.claims.v[i]);
-		kube_object_unref(list.claims.v[i]);
-	}
-	vec_done(&list.claims);
+	add_collected(p, &list);
 }
 
 static void on_attachment(void *arg, const struct kube_object *old_obj,
@@ -252,6 +311,7 @@ static void on_sync_timer(void *arg)
 	ev_timer_stop(p->sync_timer);
 	queue_resume(p->claims);
 	queue_resume(p->pvs);
+	queue_resume(p->sources);
 }
 
 static void start_on_loop(void *arg)
@@ -285,6 +345,7 @@ static void free_timer(void *arg)
 static void watch_caches(struct provisioner *p)
 {
 	informer_add_index(p->caches.pvcs, CORE_WAITING_BY_CLASS, core_waiting_class);
+	informer_add_index(p->caches.pvcs, CORE_WAITING_BY_SOURCE, core_waiting_source);
 	if (p->caches.csi_nodes)
 		informer_add_index(p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER,
 				   storage_csi_node_driver);
@@ -296,6 +357,8 @@ static void watch_caches(struct provisioner *p)
 	informer_on_change(p->caches.classes, on_class, p);
 	if (p->caches.attachments)
 		informer_on_change(p->caches.attachments, on_attachment, p);
+	if (p->caches.snapshots)
+		informer_on_change(p->caches.snapshots, on_snapshot, p);
 }
 
 static void unwatch_caches(struct provisioner *p)
@@ -305,6 +368,8 @@ static void unwatch_caches(struct provisioner *p)
 	informer_off_change(p->caches.classes, on_class, p);
 	if (p->caches.attachments)
 		informer_off_change(p->caches.attachments, on_attachment, p);
+	if (p->caches.snapshots)
+		informer_off_change(p->caches.snapshots, on_snapshot, p);
 }
 
 static char *make_identity(const char *driver)
@@ -347,6 +412,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.extra_create_metadata = opts->extra_create_metadata,
 		.strict_topology = opts->strict_topology,
 		.no_immediate_topology = opts->no_immediate_topology,
+		.allow_mode_conversion = opts->allow_mode_conversion,
 		.timeout_ns = opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.memos = map_new(),
@@ -359,6 +425,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 	});
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
 	p->pvs = make_queue(p, opts, "volumes", pv_reconcile);
+	p->sources = make_queue(p, opts, "sources", source_reconcile);
 	ev_call(p->loop, make_timer, p);
 	watch_caches(p);
 	return p;
@@ -375,6 +442,7 @@ void provisioner_pause(struct provisioner *p)
 	ev_call(p->loop, pause_on_loop, p); /* resumes nothing any more */
 	queue_pause(p->claims);
 	queue_pause(p->pvs);
+	queue_pause(p->sources);
 	journal_close(p->journal); /* after what could open it was cancelled */
 }
 
@@ -386,6 +454,7 @@ void provisioner_free(struct provisioner *p)
 	ev_call(p->loop, free_timer, p);
 	queue_free(p->claims);
 	queue_free(p->pvs);
+	queue_free(p->sources);
 	journal_free(p->journal);
 	memo_free_all(p);
 	pthread_mutex_destroy(&p->lock);

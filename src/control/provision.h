@@ -18,6 +18,7 @@ struct work;
  * Borrowed. */
 struct control_caches {
 	struct informer *pvcs, *pvs, *classes, *nodes, *csi_nodes, *attachments;
+	struct informer *snapshots; /* may never sync: their CRD may be missing */
 };
 
 /*
@@ -26,9 +27,9 @@ struct control_caches {
  * before CreateVolume the whole request is in the journal (journal.h), where it stays until the PV
  * is saved or the driver has said finally that there is no volume.
  *
- * It needs the caches of claims, PVs and classes, with topology also of nodes and CSINodes, and
- * with attaching drivers of attachments. The rights are those of external-provisioner, with get,
- * create and update of leases in the journal's namespace.
+ * It needs the caches of claims, PVs and classes, with topology also of nodes and CSINodes, with
+ * attaching drivers of attachments, and with drivers that have snapshots of these. The rights are
+ * those of external-provisioner, with get, create and update of leases in the journal's namespace.
  */
 struct provisioner;
 
@@ -50,8 +51,9 @@ struct provision_options {
 	bool extra_create_metadata;
 	bool strict_topology;
 	bool no_immediate_topology;
-	unsigned workers;                    /* 0: 16 */
-	int64_t timeout_ns;                  /* of one CSI call; 0: 10 s */
+	bool allow_mode_conversion; /* volumes of snapshots of the other volumeMode, unasked */
+	unsigned workers;           /* 0: 16 */
+	int64_t timeout_ns;         /* of one CSI call; 0: 10 s */
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a claim and its StorageClass to the CreateVolume request. Pure but for the Secret and the
- * VolumeAttributesClass that it reads: the same claim, class and nodes give the same request again,
- * which is what makes a repeated CreateVolume the same call. All that can be wrong with the wishes
- * of a user is found here, before anything is recorded or made; each refusal names the field or
- * parameter, since its text becomes the Event on the claim.
+ * From a claim and its StorageClass to the CreateVolume request. Pure but for what it reads: the
+ * Secret, the VolumeAttributesClass and the data source (source.c): the same claim, class and nodes
+ * give the same request again, which is what makes a repeated CreateVolume the same call. All that
+ * can be wrong with the wishes of a user is found here, before anything is recorded or made; each
+ * refusal names the field or parameter, since its text becomes the Event on the claim.
  *
  * One capability for each access mode of the claim, and parameters without Kubernetes' own keys, as
  * external-provisioner sends them: a driver must not see which of the two is calling.
@@ -145,11 +145,6 @@ static int check_wishes(const struct attempt *a, struct err *err)
 			       "dataSourceRef namespace '%s': sources in other namespaces are not "
 			       "supported",
 			       claim->source_namespace);
-	if (*claim->source_kind)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "data source %s '%s': volumes from a source are not supported by "
-			       "this provisioner",
-			       claim->source_kind, claim->source_name);
 	if (*claim->attributes_class && !has_controller_cap(a, CSI_CTRL_MODIFY_VOLUME))
 		return err_set(
 			err, ERR_INVALID_ARGUMENT,
@@ -234,12 +229,15 @@ int request_build(struct attempt *a, struct err *err)
 		.capacity_range = { .required_bytes = attempt_claim(a)->request_bytes },
 		.volume_content_source = { .kind = CSI_SOURCE_NONE, .id = "" },
 	};
-	if (check_wishes(a, err) < 0 || build_capabilities(a, err) < 0)
+	if (check_wishes(a, err) < 0 || build_capabilities(a, err) < 0 ||
+	    source_require(a, err) < 0)
 		return -1;
 	if (attempt_has_topology(a) && topology_require(a, err) < 0)
 		return -1;
 	if (build_secrets(a, err) < 0 || build_parameters(a, err) < 0)
 		return -1;
-	place_choose(a);
+	/* Made of another it lies where that lies, which the driver knows. */
+	if (!a->it.request.has_volume_content_source)
+		place_choose(a);
 	return build_mutable_parameters(a, err);
 }

@@ -25,6 +25,7 @@ struct informer {
 
 	pthread_mutex_t lock;
 	char trouble[ERR_MSG_MAX]; /* under lock */
+	bool is_absent;            /* under lock: the server has no such kind */
 
 	/* All below: loop only. */
 	enum phase phase;

@@ -112,6 +112,12 @@ void informer_trouble(struct informer *i, char *ret_text)
 	memcpy(ret_text, i->trouble, ERR_MSG_MAX);
 }
 
+bool informer_is_absent(struct informer *i)
+{
+	LOCK_SCOPE(&i->lock);
+	return i->is_absent;
+}
+
 const struct kube_object *informer_get(struct informer *i, const char *ns, const char *name)
 {
 	return cache_get(&i->cache, ns, name);

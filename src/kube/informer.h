@@ -51,6 +51,10 @@ bool informer_has_synced(const struct informer *i); /* any thread */
  * bytes). Any thread. */
 void informer_trouble(struct informer *i, char *ret_text);
 
+/* The server has no such kind: the CRD is not installed, or not yet. It is asked again at most
+ * every 30 s. Any thread. */
+bool informer_is_absent(struct informer *i);
+
 /* Any thread. A reference the caller drops, or NULL. ns "" for cluster-scoped kinds. */
 const struct kube_object *informer_get(struct informer *i, const char *ns, const char *name);
 

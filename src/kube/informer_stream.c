@@ -103,6 +103,12 @@ static void set_trouble(struct informer *i, const char *text)
 	(void)snprintf(i->trouble, sizeof(i->trouble), "%s", text);
 }
 
+static void set_absent(struct informer *i, bool is_absent)
+{
+	LOCK_SCOPE(&i->lock);
+	i->is_absent = is_absent;
+}
+
 static void set_text(struct str *s, const char *text)
 {
 	str_reset(s);
@@ -120,16 +126,27 @@ static void close_stream(struct informer *i)
 }
 
 /* The server answers, but not this (a right that is missing, mostly): nobody else would say so.
- * Once a minute at most; the next attempt is never that far. */
+ * Once a minute at most; the next attempt is never that far. Of a kind that may rightly be missing
+ * it is said once. */
 static void tell_denied(struct informer *i, const struct err *why)
 {
 	int64_t now_ns = clock_now_ns();
 
-	if (i->denied_ns == 0)
+	bool is_absent = i->type->is_custom && i->status == 404;
+	bool is_first = i->denied_ns == 0;
+
+	set_absent(i, is_absent);
+	if (is_first)
 		i->denied_ns = now_ns;
-	else if (now_ns - i->told_ns < DENIED_AGAIN_NS)
+	else if (is_absent || now_ns - i->told_ns < DENIED_AGAIN_NS)
 		return;
 	i->told_ns = now_ns;
+	if (is_absent) {
+		log_info("the cluster has no such kind (yet): waiting for its CRD",
+			 log_str("resource", i->type->resource),
+			 log_str("version", i->type->group_version));
+		return;
+	}
 	log_warn("the API server does not let us watch", log_str("resource", i->type->resource),
 		 log_err(why), log_duration("age", now_ns - i->denied_ns));
 }
@@ -139,6 +156,7 @@ static void is_well(struct informer *i)
 {
 	i->backoff_ns = BACKOFF_MIN_NS;
 	set_trouble(i, "");
+	set_absent(i, false);
 	if (i->denied_ns == 0)
 		return;
 	log_info("the API server lets us watch again", log_str("resource", i->type->resource),

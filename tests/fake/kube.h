@@ -20,6 +20,7 @@
  */
 #include "base/err.h"
 #include "control/core.h"
+#include "control/snapshots.h"
 #include "control/storage.h"
 
 #include <stdbool.h>

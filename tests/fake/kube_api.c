@@ -212,6 +212,7 @@ const struct kube_type *fake_type(const char *text)
 	static const struct kube_type *const types[] = {
 		&core_pvc_type,  &core_pv_type,          &storage_class_type,
 		&core_node_type, &storage_csi_node_type, &storage_attachment_type,
+		&snapshot_type,  &snapshot_content_type, &snapshot_class_type,
 	};
 	autojson struct json_doc *doc = parse(text);
 

@@ -98,6 +98,11 @@ bool informer_has_synced(const struct informer *i)
 	return i->has_synced;
 }
 
+bool informer_is_absent(struct informer *i)
+{
+	return false;
+}
+
 static char *object_key(const struct kube_object *o)
 {
 	return xasprintf("%s/%s", o->ns, o->name);

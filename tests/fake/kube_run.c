@@ -160,7 +160,7 @@ void queue_add(struct queue *q, const char *key)
 {
 	if (*key && str_is_equal(q->opts.name, "claims"))
 		run.claims_added++;
-	else if (*key)
+	else if (*key && str_is_equal(q->opts.name, "volumes"))
 		run.volumes_added++;
 	queue_add_after(q, key, 0);
 }
@@ -277,7 +277,7 @@ static void without_protection(const char *path, const struct json *meta)
 	json_begin_array(&w);
 	for (struct json_it it = json_each(json_get(meta, "finalizers"));
 	     json_next(&it, &none, &value);)
-		if (!str_has_suffix(json_string(value), "-protection"))
+		if (!str_has_prefix(json_string(value), "kubernetes.io/"))
 			json_put_value(&w, value);
 	json_end_array(&w);
 	str_append(&patch, "}}");
@@ -291,7 +291,7 @@ static bool is_protected(const struct json *meta)
 
 	for (struct json_it it = json_each(json_get(meta, "finalizers"));
 	     json_next(&it, &none, &value);)
-		if (str_has_suffix(json_string(value), "-protection"))
+		if (str_has_prefix(json_string(value), "kubernetes.io/"))
 			return true;
 	return false;
 }

@@ -131,6 +131,11 @@ static void write_request(const struct csi_create_volume_request *req)
 	put_map(&out, &req->secrets.map);
 	put_places(&out, "requisite", &req->accessibility_requirements.requisite);
 	put_places(&out, "preferred", &req->accessibility_requirements.preferred);
+	if (req->has_volume_content_source)
+		str_appendf(&out, " source=%s:%s",
+			    req->volume_content_source.kind == CSI_SOURCE_SNAPSHOT ? "snapshot"
+										   : "volume",
+			    req->volume_content_source.id);
 	(void)snprintf(fake_service.last_request, sizeof(fake_service.last_request), "%s",
 		       str_get(&out));
 }
@@ -163,6 +168,10 @@ static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 		.accessible_topology = { .v = req->accessibility_requirements.preferred.v,
 					 .n = req->accessibility_requirements.preferred.n ? 1 : 0 },
 	};
+	if (req->has_volume_content_source && !fake_service.forgets_sources) {
+		ret->volume.has_content_source = true;
+		ret->volume.content_source = req->volume_content_source;
+	}
 	if (fake_service.answers_no_capacity)
 		ret->volume.capacity_bytes = 0;
 	return 0;

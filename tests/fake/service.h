@@ -20,6 +20,7 @@ struct fake_service {
 	uint64_t free_bytes;   /* less: RESOURCE_EXHAUSTED */
 	uint64_t answer_bytes; /* capacity in the answer, if ≠ 0 */
 	bool answers_no_capacity;
+	bool forgets_sources;       /* the answer tells of no content_source */
 	enum err_code create_error; /* of every CreateVolume */
 	enum err_code delete_error;
 	/* What happened. */

@@ -89,6 +89,7 @@ void process_start(struct process *p, struct provision_options opts)
 		.nodes = informer_new(NULL, &core_node_type, NULL),
 		.csi_nodes = informer_new(NULL, &storage_csi_node_type, NULL),
 		.attachments = informer_new(NULL, &storage_attachment_type, NULL),
+		.snapshots = informer_new(NULL, &snapshot_type, NULL),
 	};
 	opts.caches = p->caches;
 	opts.service = fake_service_get();
@@ -106,6 +107,7 @@ void process_stop(struct process *p)
 	informer_free(p->caches.nodes);
 	informer_free(p->caches.csi_nodes);
 	informer_free(p->caches.attachments);
+	informer_free(p->caches.snapshots);
 }
 
 void cluster_run(int64_t limit_ns)

@@ -252,14 +252,6 @@ TEST(wrong_wishes_are_refused_by_name)
 		{ CLAIM, "{\"spec\":{\"accessModes\":[\"Sometimes\"]}}",
 		  "unknown access mode 'Sometimes'" },
 		{ CLAIM,
-		  "{\"spec\":{\"dataSource\":{\"kind\":\"PersistentVolumeClaim\",\"name\":\"src\"}}"
-		  "}",
-		  "data source PersistentVolumeClaim 'src'" },
-		{ CLAIM,
-		  "{\"spec\":{\"dataSource\":{\"apiGroup\":\"snapshot.storage.k8s.io\",\"kind\":"
-		  "\"VolumeSnapshot\",\"name\":\"s\"}}}",
-		  "data source VolumeSnapshot 's'" },
-		{ CLAIM,
 		  "{\"spec\":{\"dataSourceRef\":{\"kind\":\"PersistentVolumeClaim\",\"name\":"
 		  "\"src\",\"namespace\":\"far\"}}}",
 		  "dataSourceRef namespace 'far'" },

@@ -675,6 +675,33 @@ static void take_line(void *arg, const char *line)
 	(void)snprintf(last_line, sizeof(last_line), "%s", line);
 }
 
+/* A custom resource may come later; that is waited for, and said once. */
+TEST(a_kind_that_the_cluster_lacks_is_waited_for)
+{
+	static const char status[] = "{\"kind\":\"Status\",\"message\":\"no such page\"}";
+
+	begin(true);
+	n_warnings = n_infos = 0;
+	log_set_sink(take_line, NULL);
+	ASSERT_FALSE(informer_is_absent(informer));
+	while (clock_now_ns() < 125 * NS_PER_S) {
+		int64_t before_ns = clock_now_ns();
+
+		go_on();
+		ASSERT_TRUE(clock_now_ns() - before_ns <= 39 * NS_PER_S);
+		reply_with(404, status, sizeof(status) - 1);
+		end_stream(ERR_OK);
+		ASSERT_TRUE(informer_is_absent(informer));
+	}
+	ASSERT_EQ(n_warnings, 0);
+	ASSERT_EQ(n_infos, 1);
+	settle();
+	ASSERT_FALSE(informer_is_absent(informer));
+	ASSERT_TRUE(informer_has_synced(informer));
+	log_set_sink(NULL, NULL);
+	end();
+}
+
 /* A right that is missing is no trouble of the server's, and nobody else tells people of it. */
 TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
 {
@@ -738,6 +765,7 @@ TEST(a_namespace_that_is_none_is_trouble)
 
 RUN_TESTS(UNIT(namespace_and_selectors_are_the_servers_to_judge),
 	  UNIT(a_namespace_that_is_none_is_trouble), UNIT(lists_and_watches),
+	  UNIT(a_kind_that_the_cluster_lacks_is_waited_for),
 	  UNIT(a_watch_that_is_not_allowed_is_said_once_a_minute),
 	  UNIT(a_list_may_break_at_every_byte_of_every_page),
 	  UNIT(a_streaming_list_may_break_at_every_byte), UNIT(a_watch_may_break_at_every_byte),

@@ -53,6 +53,7 @@ static const struct kube_type thing_type = {
 	.resource = "things",
 	.group_version = "test/v1",
 	.is_namespaced = true,
+	.is_custom = true,
 	.size = sizeof(struct thing),
 	.decode = thing_decode,
 	.annotations = KUBE_WORDS("a/kept", "b/kept"),

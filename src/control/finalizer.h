@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_FINALIZER_H
+#define CONTROL_FINALIZER_H
+
+#include "base/ctx.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "kube/object.h"
+
+#include <stdbool.h>
+
+struct kube_client;
+
+/*
+ * A finalizer put on an object or taken off, whatever others it has. Both writes are conditional on
+ * the version: ABORTED if it is stale. NOT_FOUND: the object is gone. *ret, which may be NULL, is
+ * the object as it is then; the caller frees it.
+ */
+
+/* By a PUT of the whole object as read, for those whom upstream's Roles give the verb `update` and
+ * no `patch`. */
+int finalizer_update(struct kube_client *client, struct ctx *ctx, const struct kube_type *type,
+		     const struct json *root, const char *name, bool is_wanted,
+		     struct json_doc **ret, struct err *err);
+/* By a merge patch of the list. */
+int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct kube_object *o,
+		    const char *name, bool is_wanted, struct json_doc **ret, struct err *err);
+
+#endif

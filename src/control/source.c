@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a claim is to be made of: a snapshot or another claim's volume, of the same namespace and
+ * the same driver. Sources are read from the API server, not from a cache, since what is refused or
+ * allowed here decides whose data the new volume gets.
+ *
+ * A finalizer of the provisioner's keeps the source until nobody needs it: until no claim without a
+ * volume names it and no intent in the journal does. (The second counts too: a volume in doubt is
+ * asked for once more by the recorded request before it is deleted, and a driver that looks for the
+ * source first would answer that forever with NOT_FOUND.) It goes when the last one is bound or
+ * gone, and not before somebody wants to delete a source that is a claim, as external-provisioner
+ * does it.
+ */
+#include "control/provision-internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "control/finalizer.h"
+#include "control/snapshots.h"
+#include "kube/client.h"
+#include "kube/informer.h"
+#include "kube/path.h"
+
+#define CLONE_FINALIZER "provisioner.storage.kubernetes.io/cloning-protection"
+#define RESTORE_FINALIZER "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection"
+#define WRITE_TRIES 4
+#define JOURNAL_RETRY_NS (30 * NS_PER_S)
+
+/* An object as the API server has it. Both are the caller's. */
+struct fresh {
+	struct json_doc *doc;
+	const struct kube_object *obj;
+};
+
+static void fresh_done(struct fresh *f)
+{
+	kube_object_unref(f->obj);
+	json_free(f->doc);
+	*f = (struct fresh){ 0 };
+}
+#define autofresh __attribute__((cleanup(fresh_done)))
+
+static int read_fresh(struct provisioner *p, struct ctx *ctx, const struct kube_type *type,
+		      const char *ns, const char *name, struct fresh *f, struct err *err)
+{
+	autofree char *path = NULL;
+
+	fresh_done(f);
+	if (kube_object_path(type, ns, name, &path, err) < 0 ||
+	    kube_get(p->client, ctx, path, &f->doc, err) < 0)
+		return err_wrap(err, "data source %s '%s'", type->kind, name);
+	f->obj = kube_object_decode(type, json_root(f->doc));
+	if (!f->obj)
+		return err_set(err, ERR_INTERNAL, "the API server's answer is no %s", type->kind);
+	return 0;
+}
+
+static void note(struct informer *cache, const struct kube_type *type, struct json_doc *doc)
+{
+	autokobj const struct kube_object *o = kube_object_decode(type, json_root(doc));
+
+	if (o && cache)
+		informer_note_write(cache, o);
+}
+
+/* Writes the finalizer of what f holds, reading anew on conflict; 0 also when it is gone. */
+static int write_finalizer(struct provisioner *p, struct ctx *ctx, struct fresh *f,
+			   const char *name, bool is_wanted, struct err *err)
+{
+	const struct kube_type *type = f->obj->type;
+	const char *ns = arena_strdup(ctx->arena, f->obj->ns);
+	const char *source = arena_strdup(ctx->arena, f->obj->name);
+	const char *uid = arena_strdup(ctx->arena, f->obj->uid);
+	bool is_claim = type == &core_pvc_type;
+
+	for (unsigned tries = 1;; tries++) {
+		autojson struct json_doc *doc = NULL;
+
+		if (kube_object_has_finalizer(f->obj, name) == is_wanted)
+			return 0;
+		if (finalizer_update(p->client, ctx, type, json_root(f->doc), name, is_wanted, &doc,
+				     err) == 0) {
+			note(is_claim ? p->caches.pvcs : p->caches.snapshots, type, doc);
+			return 0;
+		}
+		if (err->code == ERR_NOT_FOUND && !is_wanted)
+			return 0;
+		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
+			return err_wrap(err, "protect data source %s '%s'", type->kind, source);
+		if (read_fresh(p, ctx, type, ns, source, f, err) < 0)
+			return err->code == ERR_NOT_FOUND && !is_wanted ? 0 : -1;
+		if (!str_is_equal(f->obj->uid, uid))
+			return is_wanted ? err_set(err, ERR_ABORTED,
+						   "data source %s '%s' is another now", type->kind,
+						   source)
+					 : 0;
+	}
+}
+
+static int check_size(const struct attempt *a, uint64_t source_bytes, struct err *err)
+{
+	char wanted[NUM_QUANTITY_MAX], needed[NUM_QUANTITY_MAX];
+
+	if (attempt_claim(a)->request_bytes >= source_bytes)
+		return 0;
+	num_format_quantity(attempt_claim(a)->request_bytes, wanted);
+	num_format_quantity(source_bytes, needed);
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "the claim asks for %s and its data source %s '%s' needs %s", wanted,
+		       attempt_claim(a)->source_kind, attempt_claim(a)->source_name, needed);
+}
+
+static void set_source(struct attempt *a, enum csi_source kind, const char *id)
+{
+	a->it.request.has_volume_content_source = true;
+	a->it.request.volume_content_source = (struct csi_content_source){
+		.kind = kind,
+		.id = arena_strdup(a->ctx->arena, id),
+	};
+}
+
+/* ---- another claim ---- */
+
+static int refuse_claim(const struct kube_object *source, const char *why, struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION, "data source PersistentVolumeClaim '%s' %s",
+		       source->name, why);
+}
+
+/* Its volume, which must be this claim's and say so. */
+static int check_volume(const struct attempt *a, const struct kube_object *source,
+			const struct core_pv *pv, struct err *err)
+{
+	if (!pv)
+		return refuse_claim(source, "has a volume that is not there (yet)", err);
+	if (!str_is_equal(pv->driver, a->p->driver))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "data source PersistentVolumeClaim '%s' is a volume of driver '%s'",
+			       source->name, pv->driver);
+	if (!str_is_equal(pv->claim_uid, source->uid) ||
+	    !str_is_equal(pv->claim_name, source->name) ||
+	    !str_is_equal(pv->claim_ns, source->ns) || !str_is_equal(pv->phase, "Bound"))
+		return refuse_claim(source, "has a volume that is not bound to it", err);
+	return 0;
+}
+
+static int check_claim(const struct attempt *a, const struct kube_object *o, struct err *err)
+{
+	const struct core_pvc *source = core_pvc_of(o);
+
+	if (o->is_deleting)
+		return refuse_claim(o, "is being deleted", err);
+	if (!str_is_equal(source->phase, "Bound"))
+		return refuse_claim(o, "is not bound", err);
+	if (!*source->class_name)
+		return refuse_claim(o, "has no StorageClass", err);
+	if (!str_is_equal(source->volume_mode, attempt_claim(a)->volume_mode))
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"data source PersistentVolumeClaim '%s' has volumeMode %s, the claim %s",
+			o->name, source->volume_mode, attempt_claim(a)->volume_mode);
+	return source->has_bad_request ? refuse_claim(o, "asks for no size", err)
+				       : check_size(a, source->request_bytes, err);
+}
+
+static int require_claim(struct attempt *a, struct err *err)
+{
+	autofresh struct fresh f = { 0 };
+	autokobj const struct kube_object *pv = NULL;
+	const char *name = attempt_claim(a)->source_name;
+
+	if (!(a->caps.controller & CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME)))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "data source PersistentVolumeClaim '%s': driver %s does not clone "
+			       "volumes",
+			       name, a->p->driver);
+	if (read_fresh(a->p, a->ctx, &core_pvc_type, a->obj->ns, name, &f, err) < 0 ||
+	    check_claim(a, f.obj, err) < 0)
+		return -1;
+	pv = informer_get(a->p->caches.pvs, "", core_pvc_of(f.obj)->volume_name);
+	if (check_volume(a, f.obj, core_pv_of(pv), err) < 0)
+		return -1;
+	set_source(a, CSI_SOURCE_VOLUME, core_pv_of(pv)->handle);
+	return write_finalizer(a->p, a->ctx, &f, CLONE_FINALIZER, true, err);
+}
+
+/* ---- a snapshot ---- */
+
+static int refuse_snapshot(const struct kube_object *source, const char *why, struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION, "data source VolumeSnapshot '%s' %s",
+		       source->name, why);
+}
+
+static int check_snapshot(const struct attempt *a, const struct kube_object *o, struct err *err)
+{
+	const struct snapshot *s = snapshot_of(o);
+
+	if (o->is_deleting && !kube_object_has_finalizer(o, RESTORE_FINALIZER))
+		return refuse_snapshot(o, "is being deleted", err);
+	if (!*s->bound_content)
+		return refuse_snapshot(o, "is not bound to a VolumeSnapshotContent", err);
+	if (!s->is_ready)
+		return refuse_snapshot(o, "is not ready to use", err);
+	return s->has_restore_bytes ? check_size(a, s->restore_bytes, err) : 0;
+}
+
+/* As Go reads booleans. */
+static bool is_true(const char *text)
+{
+	static const char *const words[] = { "1", "t", "T", "true", "TRUE", "True" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (str_is_equal(text, words[i]))
+			return true;
+	return false;
+}
+
+static int check_content(const struct attempt *a, const struct kube_object *snapshot,
+			 const struct kube_object *o, struct err *err)
+{
+	const struct snapshot_content *c = snapshot_content_of(o);
+	const char *mode = attempt_claim(a)->volume_mode;
+
+	if (!str_is_equal(c->ref_uid, snapshot->uid) || !str_is_equal(c->ref_ns, snapshot->ns) ||
+	    !str_is_equal(c->ref_name, snapshot->name))
+		return refuse_snapshot(snapshot, "is bound to the content of another", err);
+	if (!str_is_equal(c->driver, a->p->driver))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "data source VolumeSnapshot '%s' is of driver '%s'", snapshot->name,
+			       c->driver);
+	if (!*c->handle)
+		return refuse_snapshot(snapshot, "has a content without a snapshotHandle", err);
+	if (a->p->allow_mode_conversion || !*c->volume_mode || str_is_equal(c->volume_mode, mode) ||
+	    is_true(strmap_find(&o->annotations, ANN_ALLOW_MODE_CHANGE)))
+		return 0;
+	return err_set(
+		err, ERR_INVALID_ARGUMENT,
+		"data source VolumeSnapshot '%s' was cut of a volume with volumeMode %s, the "
+		"claim has %s; " ANN_ALLOW_MODE_CHANGE " on its content would allow that",
+		snapshot->name, c->volume_mode, mode);
+}
+
+static int require_snapshot(struct attempt *a, struct err *err)
+{
+	autofresh struct fresh f = { 0 }, content = { 0 };
+	const char *name = attempt_claim(a)->source_name;
+
+	if (!(a->caps.controller & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT)))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "data source VolumeSnapshot '%s': driver %s has no snapshots", name,
+			       a->p->driver);
+	if (read_fresh(a->p, a->ctx, &snapshot_type, a->obj->ns, name, &f, err) < 0 ||
+	    check_snapshot(a, f.obj, err) < 0 ||
+	    read_fresh(a->p, a->ctx, &snapshot_content_type, NULL,
+		       snapshot_of(f.obj)->bound_content, &content, err) < 0 ||
+	    check_content(a, f.obj, content.obj, err) < 0)
+		return -1;
+	set_source(a, CSI_SOURCE_SNAPSHOT, snapshot_content_of(content.obj)->handle);
+	if (write_finalizer(a->p, a->ctx, &f, RESTORE_FINALIZER, true, err) == 0 ||
+	    err->code == ERR_PERMISSION_DENIED)
+		return 0; /* an older Role; the snapshot-controller looks at claims as well */
+	return -1;
+}
+
+int source_require(struct attempt *a, struct err *err)
+{
+	const struct core_pvc *claim = attempt_claim(a);
+
+	if (!*claim->source_kind)
+		return 0;
+	return core_pvc_is_of_snapshot(claim) ? require_snapshot(a, err) : require_claim(a, err);
+}
+
+/* ---- the end of the protection ---- */
+
+struct wait_search {
+	const char *kind, *ns;
+	bool is_found;
+};
+
+static int see_waiting(void *arg, const struct kube_object *o)
+{
+	struct wait_search *search = arg;
+
+	search->is_found = str_is_equal(o->ns, search->ns) &&
+			   str_is_equal(core_pvc_of(o)->source_kind, search->kind);
+	return search->is_found;
+}
+
+static bool is_waited_for(struct provisioner *p, const struct kube_object *source)
+{
+	struct wait_search search = { .kind = source->type->kind, .ns = source->ns };
+
+	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_SOURCE, source->name, see_waiting,
+			 &search);
+	return search.is_found;
+}
+
+static bool is_on_record(struct provisioner *p, struct ctx *ctx, enum csi_source kind,
+			 const char *id)
+{
+	struct intent_strings uids = journal_uids(p->journal, ctx->arena, NULL);
+	struct intent it;
+	struct err err;
+
+	for (size_t i = 0; i < uids.n; i++) {
+		const struct csi_content_source *source = &it.request.volume_content_source;
+
+		if (journal_find(p->journal, ctx->arena, uids.v[i], &it, &err) > 0 &&
+		    source->kind == kind && str_is_equal(source->id, id))
+			return true;
+	}
+	return false;
+}
+
+/* What the driver calls the source; "" if that cannot be told any more. */
+static int find_id(struct provisioner *p, struct ctx *ctx, const struct kube_object *source,
+		   const char **ret_id, struct err *err)
+{
+	autofresh struct fresh content = { 0 };
+	autokobj const struct kube_object *pv = NULL;
+
+	*ret_id = "";
+	if (source->type == &core_pvc_type) {
+		pv = informer_get(p->caches.pvs, "", core_pvc_of(source)->volume_name);
+		*ret_id = arena_strdup(ctx->arena, pv ? core_pv_of(pv)->handle : "");
+		return 0;
+	}
+	if (!*snapshot_of(source)->bound_content)
+		return 0;
+	if (read_fresh(p, ctx, &snapshot_content_type, NULL, snapshot_of(source)->bound_content,
+		       &content, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	*ret_id = arena_strdup(ctx->arena, snapshot_content_of(content.obj)->handle);
+	return 0;
+}
+
+bool source_is_wanted(const struct kube_object *source)
+{
+	if (source->type == &core_pvc_type)
+		return source->is_deleting && kube_object_has_finalizer(source, CLONE_FINALIZER);
+	return kube_object_has_finalizer(source, RESTORE_FINALIZER);
+}
+
+/* 1: gone. 0: still needed for a repeated request. */
+static int unprotect(struct provisioner *p, struct ctx *ctx, const struct kube_object *source,
+		     struct err *err)
+{
+	bool is_claim = source->type == &core_pvc_type;
+	autofresh struct fresh f = { 0 };
+	const char *id;
+
+	if (find_id(p, ctx, source, &id, err) < 0)
+		return -1;
+	if (*id && is_on_record(p, ctx, is_claim ? CSI_SOURCE_VOLUME : CSI_SOURCE_SNAPSHOT, id))
+		return 0;
+	if (read_fresh(p, ctx, source->type, source->ns, source->name, &f, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 1 : -1;
+	if (!str_is_equal(f.obj->uid, source->uid) || !source_is_wanted(f.obj))
+		return 1;
+	return write_finalizer(p, ctx, &f, is_claim ? CLONE_FINALIZER : RESTORE_FINALIZER, false,
+			       err) < 0
+		       ? -1
+		       : 1;
+}
+
+/* key: "KIND/namespace/name". */
+static const struct kube_object *find_source(struct provisioner *p, struct ctx *ctx,
+					     const char *key)
+{
+	const char *ns = strchr(key, '/') + 1, *name = strchr(ns, '/') + 1;
+	const char *space = arena_strndup(ctx->arena, ns, (size_t)(name - ns) - 1);
+
+	if (str_has_prefix(key, core_pvc_type.kind))
+		return informer_get(p->caches.pvcs, space, name);
+	return p->caches.snapshots ? informer_get(p->caches.snapshots, space, name) : NULL;
+}
+
+enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
+				    int64_t *ret_after_ns)
+{
+	struct provisioner *p = arg;
+	autokobj const struct kube_object *o = find_source(p, ctx, key);
+	struct err err;
+	int r;
+
+	if (!o || !source_is_wanted(o) || is_waited_for(p, o))
+		return QUEUE_DONE;
+	*ret_after_ns = JOURNAL_RETRY_NS;
+	if (!journal_is_open(p->journal))
+		return QUEUE_RETRY_AFTER;
+	r = unprotect(p, ctx, o, &err);
+	if (r > 0)
+		return QUEUE_DONE;
+	if (r == 0)
+		return QUEUE_RETRY_AFTER;
+	if (err.code != ERR_ABORTED && !provision_is_cut_off(p, ctx))
+		log_warn("protection of a data source not taken off", log_str("source", key),
+			 log_err(&err));
+	return QUEUE_RETRY;
+}
