@@ -199,8 +199,8 @@ static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struc
 
 	if (fence_check(a->p->fence, a->ctx, err) < 0)
 		return -1;
-	deadline_ns = provision_limit(a->p, a->ctx);
-	r = csi_create_volume(&a->p->service, a->ctx, &a->it.request, &reply, err);
+	deadline_ns = driver_limit(&a->p->csi, a->ctx);
+	r = csi_create_volume(&a->p->csi.service, a->ctx, &a->it.request, &reply, err);
 	a->ctx->deadline_ns = deadline_ns;
 	if (r < 0) {
 		a->state = classify(a, err->code);
@@ -216,7 +216,7 @@ static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struc
 static int build(struct attempt *a, struct err *err)
 {
 	a->state = ATTEMPT_NO_CHANGE;
-	if (provision_caps(a->p, a->ctx, &a->caps, err) < 0)
+	if (driver_ask(&a->p->csi, a->ctx, &a->caps, err) < 0)
 		return -1;
 	return request_build(a, err);
 }
@@ -331,7 +331,7 @@ static int prepare(struct attempt *a, int64_t *ret_after_ns, enum queue_verdict 
 
 	a->state = ATTEMPT_NO_CHANGE;
 	if (a->was_in_doubt) {
-		if (provision_caps(a->p, a->ctx, &a->caps, &err) == 0 &&
+		if (driver_ask(&a->p->csi, a->ctx, &a->caps, &err) == 0 &&
 		    attempt_load_intent(a, &err) == 0)
 			return 0;
 		*ret_verdict = fail_attempt(a, &err, ret_after_ns);
@@ -400,7 +400,7 @@ static enum queue_verdict clean_up(struct attempt *a)
 
 	a->state = ATTEMPT_NO_CHANGE;
 	a->is_cleanup = true;
-	if (provision_caps(a->p, a->ctx, &a->caps, &err) < 0 || attempt_load_intent(a, &err) < 0)
+	if (driver_ask(&a->p->csi, a->ctx, &a->caps, &err) < 0 || attempt_load_intent(a, &err) < 0)
 		return fail_cleanup(a, &err);
 	saved = pv_is_saved(a, NULL, &err);
 	if (saved < 0)
@@ -445,7 +445,7 @@ static void tell_growth(struct attempt *a)
 	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
-	if (!o || provision_caps(a->p, a->ctx, &a->caps, &err) < 0 ||
+	if (!o || driver_ask(&a->p->csi, a->ctx, &a->caps, &err) < 0 ||
 	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
 		return;
 	num_format_quantity(core_pv_of(o)->capacity_bytes, text);

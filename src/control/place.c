@@ -55,7 +55,7 @@ static struct csi_get_capacity_response ask_pool(struct attempt *a, const struct
 	struct csi_get_capacity_response capacity = { 0 };
 	struct err err;
 
-	if (csi_get_capacity(&a->p->service, a->ctx, &req, &capacity, &err) < 0) {
+	if (csi_get_capacity(&a->p->csi.service, a->ctx, &req, &capacity, &err) < 0) {
 		log_debug("room not told", log_str("claim", a->key), log_str("pool", pool->key),
 			  log_err(&err));
 		capacity = (struct csi_get_capacity_response){ 0 };
@@ -75,7 +75,7 @@ static const struct strpair *choose(struct attempt *a, const struct pools *pools
 {
 	const struct strpair *best = NULL;
 	struct csi_get_capacity_response most = { 0 };
-	int64_t deadline_ns = provision_limit(a->p, a->ctx);
+	int64_t deadline_ns = driver_limit(&a->p->csi, a->ctx);
 
 	for (size_t i = 0; i < pools->n; i++) {
 		struct csi_get_capacity_response room = ask_pool(a, &pools->v[i]);

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "control/core.h"
+#include "control/driver.h"
 #include "control/intent.h"
 #include "control/journal.h"
 #include "control/secrets.h"
@@ -32,10 +33,6 @@
 /* How long an infeasible claim (INVALID_ARGUMENT) rests, unless its StorageClass is made anew. */
 #define INFEASIBLE_REST_NS (300 * INT64_C(1000000000))
 
-struct driver_caps {
-	uint64_t plugin, controller; /* csi_capability_bits() */
-};
-
 /* What is remembered of a claim, or of a PV that is to go, between its reconciles, by UID; losing
  * it costs nothing but a metric and a retry. */
 struct memo {
@@ -53,13 +50,12 @@ struct provisioner {
 	struct fence *fence;
 	struct control_caches caches;
 	struct recorder *recorder;
-	struct csi_service service;
-	char *driver;
+	struct driver csi;
+	const char *driver; /* its name */
 	char *prefix;
 	char *default_fs;
 	char *identity; /* csiProvisionerIdentity of this process */
 	bool extra_create_metadata, strict_topology, no_immediate_topology, allow_mode_conversion;
-	int64_t timeout_ns;
 	struct journal *journal;
 	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *pvs;           /* keys: names of PVs */
@@ -68,9 +64,6 @@ struct provisioner {
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
 	struct map *memos;    /* UID → struct memo */
-	bool has_caps;
-	uint64_t caps_link; /* csi_link_changes() when they were asked for */
-	struct driver_caps caps;
 };
 
 /* What a failed attempt means for the claim (contract of external-provisioner). */
@@ -119,10 +112,6 @@ static inline bool attempt_has_topology(const struct attempt *a)
 /* provision.c. Whether a reconcile was cut off (fence.h): what failed then is no news to anybody.
  */
 bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx);
-/* Bounds ctx for one CSI call; what it returns goes back into ctx->deadline_ns afterwards. */
-int64_t provision_limit(const struct provisioner *p, struct ctx *ctx);
-int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
-		   struct err *err);
 /* DeleteVolume within the timeout of one call. */
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err);

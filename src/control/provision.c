@@ -20,7 +20,6 @@
 #include "base/vec.h"
 #include "control/snapshots.h"
 #include "event/loop.h"
-#include "event/sync.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
 
@@ -38,69 +37,6 @@ bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx)
 	return fence_check(p->fence, ctx, &why) < 0;
 }
 
-int64_t provision_limit(const struct provisioner *p, struct ctx *ctx)
-{
-	int64_t deadline_ns = ctx->deadline_ns;
-	int64_t limit_ns = clock_now_ns() + p->timeout_ns;
-
-	if (limit_ns < deadline_ns)
-		ctx->deadline_ns = limit_ns;
-	return deadline_ns;
-}
-
-/* The driver's name, which must still be ours, and what it can. */
-static int ask_driver(struct provisioner *p, struct ctx *ctx, struct driver_caps *caps,
-		      struct err *err)
-{
-	const struct csi_controller_get_capabilities_request ask_controller = {};
-	const struct csi_get_plugin_capabilities_request ask_plugin = {};
-	const struct csi_get_plugin_info_request ask_info = {};
-	struct csi_controller_get_capabilities_response controller;
-	struct csi_get_plugin_capabilities_response plugin;
-	struct csi_get_plugin_info_response info;
-
-	if (csi_get_plugin_info(&p->service, ctx, &ask_info, &info, err) < 0 ||
-	    csi_get_plugin_capabilities(&p->service, ctx, &ask_plugin, &plugin, err) < 0 ||
-	    csi_controller_get_capabilities(&p->service, ctx, &ask_controller, &controller, err) <
-		    0)
-		return err_wrap(err, "ask driver %s for its capabilities", p->driver);
-	caps->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	caps->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
-	if (str_is_equal(info.name, p->driver))
-		return 0;
-	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "the driver behind the address is '%s' now, and was '%s'", info.name,
-		       p->driver);
-}
-
-int provision_caps(struct provisioner *p, struct ctx *ctx, struct driver_caps *ret_caps,
-		   struct err *err)
-{
-	uint64_t link = csi_link_changes(&p->service);
-	struct driver_caps caps = { 0 };
-	int64_t deadline_ns;
-	int r;
-
-	{
-		LOCK_SCOPE(&p->lock);
-		if (p->has_caps && p->caps_link == link) {
-			*ret_caps = p->caps;
-			return 0;
-		}
-	}
-	deadline_ns = provision_limit(p, ctx);
-	r = ask_driver(p, ctx, &caps, err);
-	ctx->deadline_ns = deadline_ns;
-	if (r < 0)
-		return -1;
-	LOCK_SCOPE(&p->lock);
-	p->caps = caps;
-	p->caps_link = link;
-	p->has_caps = true;
-	*ret_caps = caps;
-	return 0;
-}
-
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err)
 {
@@ -112,8 +48,8 @@ int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *
 
 	if (fence_check(p->fence, ctx, err) < 0)
 		return -1;
-	deadline_ns = provision_limit(p, ctx);
-	r = csi_delete_volume(&p->service, ctx, &req, &reply, err);
+	deadline_ns = driver_limit(&p->csi, ctx);
+	r = csi_delete_volume(&p->csi.service, ctx, &req, &reply, err);
 	ctx->deadline_ns = deadline_ns;
 	return r < 0 ? err_wrap(err, "delete volume %s", volume_id) : 0;
 }
@@ -387,7 +323,7 @@ static struct queue *make_queue(struct provisioner *p, const struct provision_op
 		.lane = opts->lane,
 		.backoff_base_ns = opts->retry_base_ns,
 		.backoff_max_ns = opts->retry_max_ns,
-		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * p->timeout_ns,
+		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * p->csi.timeout_ns,
 		.fence = p->fence,
 	};
 
@@ -404,8 +340,6 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.fence = opts->fence,
 		.caches = opts->caches,
 		.recorder = opts->recorder,
-		.service = opts->service,
-		.driver = xstrdup(opts->driver_name),
 		.prefix = xstrdup(str_or(opts->volume_name_prefix, "pvc")),
 		.default_fs = xstrdup(str_or(opts->default_fs, "")),
 		.identity = make_identity(opts->driver_name),
@@ -413,10 +347,12 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.strict_topology = opts->strict_topology,
 		.no_immediate_topology = opts->no_immediate_topology,
 		.allow_mode_conversion = opts->allow_mode_conversion,
-		.timeout_ns = opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.memos = map_new(),
 	};
+	driver_init(&p->csi, &opts->service, opts->driver_name,
+		    opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS);
+	p->driver = p->csi.name;
 	p->journal = journal_new(&(struct journal_options){
 		.client = opts->client,
 		.ns = str_or(opts->journal_ns, "default"),
@@ -458,7 +394,7 @@ void provisioner_free(struct provisioner *p)
 	journal_free(p->journal);
 	memo_free_all(p);
 	pthread_mutex_destroy(&p->lock);
-	free(p->driver);
+	driver_done(&p->csi);
 	free(p->prefix);
 	free(p->default_fs);
 	free(p->identity);
