@@ -18,7 +18,7 @@ static const struct opt options[] = {
 	{ .name = "What runs", .type = OPT_GROUP },
 	{ .name = "controllers", .type = OPT_STRING, .offset = offsetof(struct controller_options, controllers),
 	  .arg = "NAME,...", .fallback = CONTROLLERS_AUTO,
-	  .help = "Controllers to run: provisioner. auto: each that the driver has enough for." },
+	  .help = "Controllers to run: provisioner, snapshotter. auto: each that the driver has enough for." },
 	{ .name = "The driver", .type = OPT_GROUP },
 	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
 	  .arg = "ADDRESS", .fallback = "/run/csi/socket",
@@ -85,6 +85,16 @@ static const struct opt options[] = {
 	  .offset = offsetof(struct controller_options, prevent_mode_conversion), .fallback = "true",
 	  .help = "Refuse a volume of a snapshot whose source had the other volumeMode, unless the snapshot's content "
 		  "allows it by annotation. On unless =false." },
+	{ .name = "Snapshotter", .type = OPT_GROUP },
+	{ .name = "snapshotter-timeout", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, snapshotter_timeout_ns), .arg = "TIME", .fallback = "1m",
+	  .help = "How long one of its CSI calls may take before it is repeated." },
+	{ .name = "snapshotter-name-prefix", .type = OPT_STRING,
+	  .offset = offsetof(struct controller_options, snapshotter_prefix), .arg = "PREFIX", .fallback = "snapshot",
+	  .help = "Names of snapshots are PREFIX-<uid of the VolumeSnapshot>." },
+	{ .name = "snapshotter-extra-create-metadata", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, snapshotter_extra_metadata),
+	  .help = "Tell the driver the names of the VolumeSnapshot and its content as parameters." },
 	{ .name = "Process", .type = OPT_GROUP },
 	{ .name = "http-endpoint", .type = OPT_STRING,
 	  .offset = offsetof(struct controller_options, http_endpoint), .arg = "HOST:PORT",
@@ -111,7 +121,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 
 const struct cmd cmd_controller = {
 	.name = "controller",
-	.summary = "Run Kubernetes controllers (provisioner) against a CSI driver.",
+	.summary = "Run Kubernetes controllers (provisioner, snapshotter) against a CSI driver.",
 	.synopsis = "cleat controller --csi-address=ADDRESS [option...]",
 	.about = "In the cluster, against cleat's agent on a node:\n"
 		 "  cleat controller --csi-address=tcp://10.0.0.5:10000 --leader-election "

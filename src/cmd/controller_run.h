@@ -27,6 +27,9 @@ struct controller_options {
 	const char *fs;
 	bool extra_metadata, strict, immediate;
 	bool prevent_mode_conversion;
+	int64_t snapshotter_timeout_ns;
+	const char *snapshotter_prefix;
+	bool snapshotter_extra_metadata;
 	const char *http_endpoint;
 	const char *metrics_path;
 };

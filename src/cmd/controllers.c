@@ -14,6 +14,7 @@
 #include "control/core.h"
 #include "control/provision.h"
 #include "control/snapshots.h"
+#include "control/snapshotter.h"
 #include "control/storage.h"
 #include "kube/informer.h"
 #include "kube/recorder.h"
@@ -337,6 +338,52 @@ static void free_provisioner(void *controller)
 	provisioner_free(controller);
 }
 
+static void *new_snapshotter(const struct controller_env *env, const struct controllers *all)
+{
+	const struct controller_options *o = env->opts;
+
+	return snapshotter_new(&(struct snapshotter_options){
+		.loop = env->loop,
+		.work = env->work,
+		.lane = LANE_API,
+		.client = env->client,
+		.fence = env->fence,
+		.contents = controllers_cache(all, &snapshot_content_type),
+		.classes = controllers_cache(all, &snapshot_class_type),
+		.recorder = env->recorder,
+		.service = env->service,
+		.driver_name = env->driver_name,
+		.name_prefix = o->snapshotter_prefix,
+		.extra_create_metadata = o->snapshotter_extra_metadata,
+		.workers = o->workers,
+		.timeout_ns = o->snapshotter_timeout_ns,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
+}
+
+static void start_snapshotter(void *controller)
+{
+	snapshotter_start(controller);
+}
+
+static void pause_snapshotter(void *controller)
+{
+	snapshotter_pause(controller);
+}
+
+static void free_snapshotter(void *controller)
+{
+	snapshotter_free(controller);
+}
+
+static const struct controller_flag snapshotter_flags[] = {
+	{ "timeout", "snapshotter-timeout" },
+	{ "snapshot-name-prefix", "snapshotter-name-prefix" },
+	{ "extra-create-metadata", "snapshotter-extra-create-metadata" },
+	{ 0 },
+};
+
 const struct controller_row controller_rows[] = {
 	{
 		.name = "provisioner",
@@ -357,6 +404,23 @@ const struct controller_row controller_rows[] = {
 		.start = start_provisioner,
 		.pause = pause_provisioner,
 		.free = free_provisioner,
+	},
+	{
+		.name = "snapshotter",
+		.program = "csi-snapshotter",
+		.flags = snapshotter_flags,
+		.component = "csi-snapshotter",
+		.n_queues = 1,
+		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT),
+		.without = "cuts no snapshots (no CREATE_DELETE_SNAPSHOT)",
+		.needs = {
+			{ &snapshot_content_type },
+			{ &snapshot_class_type },
+		},
+		.new = new_snapshotter,
+		.start = start_snapshotter,
+		.pause = pause_snapshotter,
+		.free = free_snapshotter,
 	},
 };
 const size_t n_controller_rows = ARRAY_LEN(controller_rows);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which Secrets go with a volume. A StorageClass names up to seven of them by pairs of parameters,
- * with one default pair for those it leaves out, and an older spelling for four. Names are
- * templates over the claim: a whole template is resolved before anything is created, so that a typo
- * is an event on the claim and not a volume that cannot be mounted. The grammar is narrower than
- * the shell-like one of external-provisioner: a '$' must begin a known ${token}; anything else
- * could only have ended in an invalid name there.
+ * Which Secrets go with a volume, a snapshot or a group of these. A StorageClass names up to seven
+ * of them by pairs of parameters, with one default pair for those it leaves out, and an older
+ * spelling for four. Names are templates over the claim: a whole template is resolved before
+ * anything is created, so that a typo is an event on the claim and not a volume that cannot be
+ * mounted. The grammar is narrower than the shell-like one of external-provisioner: a '$' must
+ * begin a known ${token}; anything else could only have ended in an invalid name there.
  *
  * The data is fetched by GET when a call needs it and never cached. It travels in struct secrets
  * alone, which the logger cannot print; errors name keys, never values.
@@ -52,7 +52,29 @@ static const struct secret_keys secret_table[SECRET_KINDS] = {
 		"csi.storage.k8s.io/controller-modify-secret-name", "csi.storage.k8s.io/controller-modify-secret-namespace",
 		"", "" },
 };
+static const struct secret_keys snapshot_table[SNAPSHOT_SECRETS] = {
+	[SNAPSHOT_SECRET] = {
+		"csi.storage.k8s.io/snapshotter-secret-name", "csi.storage.k8s.io/snapshotter-secret-namespace", "", "" },
+	[SNAPSHOT_SECRET_LIST] = {
+		"csi.storage.k8s.io/snapshotter-list-secret-name", "csi.storage.k8s.io/snapshotter-list-secret-namespace",
+		"", "" },
+	[SNAPSHOT_SECRET_GROUP] = {
+		"csi.storage.k8s.io/group-snapshotter-secret-name", "csi.storage.k8s.io/group-snapshotter-secret-namespace",
+		"", "" },
+	[SNAPSHOT_SECRET_GROUP_GET] = {
+		"csi.storage.k8s.io/group-snapshotter-get-secret-name",
+		"csi.storage.k8s.io/group-snapshotter-get-secret-namespace", "", "" },
+};
 /* clang-format on */
+
+bool snapshot_secret_key_is_known(const char *key)
+{
+	for (int i = 0; i < SNAPSHOT_SECRETS; i++)
+		if (str_is_equal(key, snapshot_table[i].name) ||
+		    str_is_equal(key, snapshot_table[i].ns))
+			return true;
+	return false;
+}
 
 bool secret_key_is_known(const char *key)
 {
@@ -98,9 +120,19 @@ static const char *lookup_annotation(const struct secret_vars *vars, const char 
 					     n - sizeof(head) - sizeof(tail) + 2));
 }
 
-static const char *lookup_token(const struct secret_vars *vars, const char *token, bool is_name,
-				struct arena *arena)
+/* What a template's ${…} may be: the value of a token, NULL if there is none such; and how those
+ * that there are are told of. */
+struct grammar {
+	const char *(*find)(const void *vars, const char *token, bool is_name, struct arena *arena);
+	const void *vars;
+	const char *always, *in_names; /* the second besides, where a name is made */
+};
+
+static const char *find_volume_token(const void *arg, const char *token, bool is_name,
+				     struct arena *arena)
 {
+	const struct secret_vars *vars = arg;
+
 	if (str_is_equal(token, "pv.name"))
 		return vars->pv_name;
 	if (str_is_equal(token, "pvc.namespace"))
@@ -110,8 +142,34 @@ static const char *lookup_token(const struct secret_vars *vars, const char *toke
 	return is_name ? lookup_annotation(vars, token, arena) : NULL;
 }
 
+static const char *find_snapshot_token(const void *arg, const char *token, bool is_name,
+				       struct arena *arena)
+{
+	const struct snapshot_vars *vars = arg;
+
+	(void)arena;
+	if (str_is_equal(token, "volumesnapshotcontent.name"))
+		return vars->content_name;
+	if (str_is_equal(token, "volumesnapshot.namespace"))
+		return vars->ns;
+	return is_name && str_is_equal(token, "volumesnapshot.name") ? vars->name : NULL;
+}
+
+static const char *find_group_token(const void *arg, const char *token, bool is_name,
+				    struct arena *arena)
+{
+	const struct snapshot_vars *vars = arg;
+
+	(void)arena;
+	if (str_is_equal(token, "volumegroupsnapshotcontent.name"))
+		return vars->content_name;
+	if (str_is_equal(token, "volumegroupsnapshot.namespace"))
+		return vars->ns;
+	return is_name && str_is_equal(token, "volumegroupsnapshot.name") ? vars->name : NULL;
+}
+
 static int expand(struct arena *arena, const char *key, const char *template, bool is_name,
-		  const struct secret_vars *vars, const char **ret_text, struct err *err)
+		  const struct grammar *grammar, const char **ret_text, struct err *err)
 {
 	autostr struct str out = STR_INIT;
 
@@ -127,15 +185,12 @@ static int expand(struct arena *arena, const char *key, const char *template, bo
 			return err_set(err, ERR_INVALID_ARGUMENT,
 				       "parameter '%s': '%s' is no ${token}", key, s);
 		token = arena_strndup(arena, s + 2, (size_t)(end - s) - 2);
-		value = lookup_token(vars, token, is_name, arena);
+		value = grammar->find(grammar->vars, token, is_name, arena);
 		if (!value)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-				       "parameter '%s': unknown token '${%s}': allowed are "
-				       "${pv.name}, ${pvc.namespace}%s",
-				       key, token,
-				       is_name ? ", ${pvc.name}, ${pvc.annotations['KEY']} of a "
-						 "key that is there"
-					       : "");
+				       "parameter '%s': unknown token '${%s}': allowed are %s%s",
+				       key, token, grammar->always,
+				       is_name ? grammar->in_names : "");
 		str_append(&out, value);
 		s = end + 1;
 	}
@@ -187,20 +242,21 @@ static int find_pair(const struct strmap *params, const struct secret_keys *keys
 	return 0;
 }
 
-int secret_ref_resolve(struct arena *arena, const struct strmap *params, enum secret_kind kind,
-		       const struct secret_vars *vars, struct secret_ref *ret_ref, struct err *err)
+static int resolve(struct arena *arena, const struct strmap *params, const struct secret_keys *keys,
+		   const struct secret_keys *fallback, const struct grammar *grammar,
+		   struct secret_ref *ret_ref, struct err *err)
 {
-	static const struct secret_keys fallback = { DEFAULT_NAME, DEFAULT_NS, "", "" };
 	const char *name = NULL, *ns = NULL, *name_key, *ns_key;
 	struct secret_ref ref = { .ns = "", .name = "" };
 
-	if (find_pair(params, &secret_table[kind], &name, &name_key, &ns, &ns_key, err) < 0)
+	if (find_pair(params, keys, &name, &name_key, &ns, &ns_key, err) < 0)
 		return -1;
-	if (!name && find_pair(params, &fallback, &name, &name_key, &ns, &ns_key, err) < 0)
+	if (!name && fallback &&
+	    find_pair(params, fallback, &name, &name_key, &ns, &ns_key, err) < 0)
 		return -1;
 	if (name) {
-		if (expand(arena, name_key, name, true, vars, &ref.name, err) < 0 ||
-		    expand(arena, ns_key, ns, false, vars, &ref.ns, err) < 0)
+		if (expand(arena, name_key, name, true, grammar, &ref.name, err) < 0 ||
+		    expand(arena, ns_key, ns, false, grammar, &ref.ns, err) < 0)
 			return -1;
 		if (!is_dns_name(ref.name, DNS_SUBDOMAIN_MAX, true))
 			return err_set(err, ERR_INVALID_ARGUMENT,
@@ -213,6 +269,41 @@ int secret_ref_resolve(struct arena *arena, const struct strmap *params, enum se
 	}
 	*ret_ref = ref;
 	return 0;
+}
+
+int secret_ref_resolve(struct arena *arena, const struct strmap *params, enum secret_kind kind,
+		       const struct secret_vars *vars, struct secret_ref *ret_ref, struct err *err)
+{
+	static const struct secret_keys fallback = { DEFAULT_NAME, DEFAULT_NS, "", "" };
+	const struct grammar grammar = {
+		.find = find_volume_token,
+		.vars = vars,
+		.always = "${pv.name}, ${pvc.namespace}",
+		.in_names = ", ${pvc.name}, ${pvc.annotations['KEY']} of a key that is there",
+	};
+
+	return resolve(arena, params, &secret_table[kind], &fallback, &grammar, ret_ref, err);
+}
+
+int secret_ref_resolve_snapshot(struct arena *arena, const struct strmap *params,
+				enum snapshot_secret which, const struct snapshot_vars *vars,
+				struct secret_ref *ret_ref, struct err *err)
+{
+	const struct grammar of_snapshot = {
+		.find = find_snapshot_token,
+		.vars = vars,
+		.always = "${volumesnapshotcontent.name}, ${volumesnapshot.namespace}",
+		.in_names = ", ${volumesnapshot.name}",
+	};
+	const struct grammar of_group = {
+		.find = find_group_token,
+		.vars = vars,
+		.always = "${volumegroupsnapshotcontent.name}, ${volumegroupsnapshot.namespace}",
+		.in_names = ", ${volumegroupsnapshot.name}",
+	};
+
+	return resolve(arena, params, &snapshot_table[which], NULL,
+		       which < SNAPSHOT_SECRET_GROUP ? &of_snapshot : &of_group, ret_ref, err);
 }
 
 int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secret_ref *ref,

@@ -50,6 +50,27 @@ bool secret_key_is_known(const char *key);
 int secret_ref_resolve(struct arena *arena, const struct strmap *params, enum secret_kind kind,
 		       const struct secret_vars *vars, struct secret_ref *ret_ref, struct err *err);
 
+/* The Secrets that a VolumeSnapshotClass or a VolumeGroupSnapshotClass may name. */
+enum snapshot_secret {
+	SNAPSHOT_SECRET, /* to cut and to delete */
+	SNAPSHOT_SECRET_LIST,
+	SNAPSHOT_SECRET_GROUP,
+	SNAPSHOT_SECRET_GROUP_GET,
+	SNAPSHOT_SECRETS,
+};
+
+/* Of the snapshot, or of the group snapshot. */
+struct snapshot_vars {
+	const char *content_name;
+	const char *ns, *name;
+};
+
+bool snapshot_secret_key_is_known(const char *key);
+/* As above. The templates' tokens are of snapshots or of group snapshots, as `which` is. */
+int secret_ref_resolve_snapshot(struct arena *arena, const struct strmap *params,
+				enum snapshot_secret which, const struct snapshot_vars *vars,
+				struct secret_ref *ret_ref, struct err *err);
+
 /* The Secret's data, decoded; empty for an unset reference. */
 int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secret_ref *ref,
 		 struct secrets *ret_secrets, struct err *err);

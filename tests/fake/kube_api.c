@@ -397,9 +397,9 @@ static int patch(const struct kube_write *write, struct json_doc **ret, struct e
 
 	if (fake_step(&is_lost, err) < 0 || check_write(path, json_root(doc), err) < 0)
 		return -1;
+	if (check_uid(fake_text(path), json_root(doc), err) < 0)
+		return -1;
 	if (write->verb == KUBE_STRATEGIC) {
-		if (check_uid(fake_text(path), json_root(doc), err) < 0)
-			return -1;
 		text = without_finalizers(fake_text(path), json_root(doc));
 	} else {
 		text = write->subresource ? part_of(json_root(doc), "status")

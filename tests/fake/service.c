@@ -10,12 +10,15 @@
 #include <stdio.h>
 
 struct fake_service fake_service;
-static struct map *volumes; /* name → &fake_service */
+static struct map *volumes;   /* name → &fake_service */
+static struct map *snapshots; /* name → &fake_service */
 
 void fake_service_reset(void)
 {
 	map_free(volumes);
 	volumes = map_new();
+	map_free(snapshots);
+	snapshots = map_new();
 	fake_service = (struct fake_service){
 		.has_topology = true,
 		.name = "pool.cleat.csi",
@@ -221,6 +224,118 @@ static int delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_vo
 	return 0;
 }
 
+bool fake_service_has_snapshot(const char *name)
+{
+	return map_find(snapshots, name);
+}
+
+void fake_service_put_snapshot(const char *name)
+{
+	map_put(snapshots, name, &fake_service);
+	fake_service.n_snapshots++;
+}
+
+static void write_snapshot_request(const struct csi_create_snapshot_request *req)
+{
+	autostr struct str out = STR_INIT;
+
+	str_appendf(&out, "name=%s source=%s params=", req->name, req->source_volume_id);
+	put_map(&out, &req->parameters);
+	str_append(&out, " secrets=");
+	put_map(&out, &req->secrets.map);
+	(void)snprintf(fake_service.last_snapshot_request,
+		       sizeof(fake_service.last_snapshot_request), "%s", str_get(&out));
+}
+
+static struct csi_snapshot describe_snapshot(struct ctx *ctx, const char *name, bool is_ready)
+{
+	return (struct csi_snapshot){
+		.snapshot_id = arena_printf(ctx->arena, "snap-%s", name),
+		.source_volume_id = "vol-1",
+		.size_bytes = 1 << 30,
+		.has_creation_time = true,
+		.creation_time = { .seconds = 1700000000, .nanos = 5 },
+		.ready_to_use = is_ready,
+		.group_snapshot_id = "",
+	};
+}
+
+static int create_snapshot(void *impl, struct ctx *ctx,
+			   const struct csi_create_snapshot_request *req,
+			   struct csi_create_snapshot_response *ret, struct err *err)
+{
+	bool is_lost;
+
+	write_snapshot_request(req);
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (fake_service.snapshot_error)
+		return err_set(err, fake_service.snapshot_error, "the driver says no");
+	if (!fake_service_has_snapshot(req->name)) {
+		fake_service_put_snapshot(req->name);
+		fake_service.n_cut++;
+	}
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	ret->has_snapshot = true;
+	ret->snapshot = describe_snapshot(ctx, req->name, fake_service.ready_after == 0);
+	if (fake_service.ready_after)
+		fake_service.ready_after--;
+	return 0;
+}
+
+static int delete_snapshot(void *impl, struct ctx *ctx,
+			   const struct csi_delete_snapshot_request *req,
+			   struct csi_delete_snapshot_response *ret, struct err *err)
+{
+	autostr struct str keys = STR_INIT;
+	bool is_lost;
+
+	put_map(&keys, &req->secrets.map);
+	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
+		       "%s", str_get(&keys));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (fake_service.snapshot_delete_error)
+		return err_set(err, fake_service.snapshot_delete_error, "the driver says no");
+	if (map_take(snapshots, req->snapshot_id + strlen("snap-"))) {
+		fake_service.n_snapshots--;
+		fake_service.n_undone++;
+	}
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	return 0;
+}
+
+static int list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_snapshots_request *req,
+			  struct csi_list_snapshots_response *ret, struct err *err)
+{
+	struct csi_list_snapshots_response_entry *entries;
+	autostr struct str keys = STR_INIT;
+	const char *name;
+	void *value;
+	bool is_lost;
+
+	put_map(&keys, &req->secrets.map);
+	(void)snprintf(fake_service.last_list_secrets, sizeof(fake_service.last_list_secrets), "%s",
+		       str_get(&keys));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	entries = arena_array(ctx->arena, fake_service.n_snapshots, sizeof(*entries));
+	for (size_t it = 0; map_next(snapshots, &it, &name, &value);) {
+		struct csi_snapshot s = describe_snapshot(ctx, name, fake_service.ready_after == 0);
+
+		if (!fake_service.ignores_list_filter &&
+		    !str_is_equal(s.snapshot_id, req->snapshot_id))
+			continue;
+		entries[ret->n_entries++] = (struct csi_list_snapshots_response_entry){ true, s };
+	}
+	ret->entries = entries;
+	return 0;
+}
+
 struct csi_service fake_service_get(void)
 {
 	static const struct csi_service_ops ops = {
@@ -231,6 +346,9 @@ struct csi_service fake_service_get(void)
 		.create_volume = create_volume,
 		.delete_volume = delete_volume,
 		.get_capacity = get_capacity,
+		.create_snapshot = create_snapshot,
+		.delete_snapshot = delete_snapshot,
+		.list_snapshots = list_snapshots,
 	};
 
 	return (struct csi_service){ &ops, NULL };

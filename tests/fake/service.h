@@ -23,7 +23,15 @@ struct fake_service {
 	bool forgets_sources;       /* the answer tells of no content_source */
 	enum err_code create_error; /* of every CreateVolume */
 	enum err_code delete_error;
+	enum err_code snapshot_error; /* of every CreateSnapshot */
+	enum err_code snapshot_delete_error;
+	unsigned ready_after;     /* so many CreateSnapshots later it is ready to use */
+	bool ignores_list_filter; /* ListSnapshots tells of all */
 	/* What happened. */
+	unsigned n_snapshots;     /* that exist now */
+	unsigned n_cut, n_undone; /* calls that made or removed one */
+	char last_snapshot_request[1024];
+	char last_list_secrets[256];
 	unsigned n_volumes;            /* that exist now */
 	unsigned n_created, n_deleted; /* calls that made or removed one */
 	int64_t longest_ns;            /* that a caller would have waited */
@@ -36,5 +44,7 @@ extern struct fake_service fake_service;
 void fake_service_reset(void);
 struct csi_service fake_service_get(void);
 bool fake_service_has(const char *name);
+bool fake_service_has_snapshot(const char *name); /* its id is snap-NAME */
+void fake_service_put_snapshot(const char *name); /* made by somebody else */
 
 #endif

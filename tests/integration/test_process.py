@@ -39,7 +39,7 @@ def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_pa
     assert done.returncode == 2 and '--worker-threads' in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('name', ['csi-attacher', 'csi-resizer', 'csi-snapshotter', 'snapshot-controller'])
+@pytest.mark.parametrize('name', ['csi-attacher', 'csi-resizer', 'snapshot-controller'])
 def test_what_it_does_not_do_yet_it_says(tmp_path, name):
     done = called(tmp_path, name, '--csi-address=/run/csi.sock')
     assert done.returncode == 2 and done.stderr.startswith(f'{name}: ') and 'provisioner' in done.stderr, done.stderr

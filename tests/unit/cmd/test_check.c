@@ -248,6 +248,7 @@ TEST(the_controllers_times_must_fit_each_other)
 		.csi_address = "/run/csi/socket",
 		.metrics_path = "/metrics",
 		.timeout_ns = 10,
+		.snapshotter_timeout_ns = 60,
 		.lease_ns = 15,
 		.renew_ns = 10,
 		.retry_ns = 5,

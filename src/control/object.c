@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads and writes of single objects, as most controllers make them. A patch names the UID, so that
+ * it never meets another object of the same name; one of a list names the version too, since lists
+ * are written whole.
+ */
+#include "control/object.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "control/finalizer.h"
+#include "kube/client.h"
+#include "kube/informer.h"
+#include "kube/path.h"
+
+#define WRITE_TRIES 4
+
+/* Of a reply. */
+static int take(const struct object_store *s, const struct json_doc *doc,
+		const struct kube_object **ret, struct err *err)
+{
+	struct kube_object *o = kube_object_decode(s->type, json_root(doc));
+
+	if (!o)
+		return err_set(err, ERR_INTERNAL, "the API server's answer is no %s",
+			       s->type->kind);
+	if (s->cache)
+		informer_note_write(s->cache, o);
+	*ret = o;
+	return 0;
+}
+
+int object_read(const struct object_store *s, struct ctx *ctx, const char *ns, const char *name,
+		const struct kube_object **ret, struct err *err)
+{
+	autofree char *path = NULL;
+	autojson struct json_doc *doc = NULL;
+
+	if (kube_object_path(s->type, ns, name, &path, err) < 0 ||
+	    kube_get(s->client, ctx, path, &doc, err) < 0)
+		return -1;
+	return take(s, doc, ret, err);
+}
+
+int object_create(const struct object_store *s, struct ctx *ctx, const char *ns, const char *body,
+		  const struct kube_object **ret, struct err *err)
+{
+	autofree char *path = NULL;
+	autojson struct json_doc *doc = NULL;
+
+	if (kube_collection_path(s->type, s->type->is_namespaced ? ns : NULL, &path, err) < 0 ||
+	    kube_create(s->client, ctx, path, body, &doc, err) < 0)
+		return -1;
+	return take(s, doc, ret, err);
+}
+
+/* What a write gave back in place of what there was. A deleted object may come back as a Status. */
+static void replace(const struct object_store *s, const struct kube_object **obj,
+		    const struct json_doc *doc)
+{
+	const struct kube_object *now = NULL;
+	struct err none;
+
+	(void)take(s, doc, &now, &none); /* then the old one is as good as any */
+	if (!now)
+		return;
+	kube_object_unref(*obj);
+	*obj = now;
+}
+
+int object_patch(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		 const char *subresource, const char *part, const char *meta, struct err *err)
+{
+	autofree char *path = NULL;
+	autofree char *body = xasprintf("{\"metadata\":{\"uid\":\"%s\"%s%s}%s%s}", (*obj)->uid,
+					*meta ? "," : "", meta, *part ? "," : "", part);
+	autojson struct json_doc *doc = NULL;
+
+	if (kube_object_path(s->type, (*obj)->ns, (*obj)->name, &path, err) < 0 ||
+	    kube_write(s->client, ctx,
+		       &(struct kube_write){ .verb = KUBE_MERGE,
+					     .path = path,
+					     .subresource = subresource,
+					     .body = body },
+		       &doc, err) < 0)
+		return -1;
+	replace(s, obj, doc);
+	return 0;
+}
+
+int object_annotate(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		    const char *key, const char *value, struct err *err)
+{
+	const char *old = strmap_find(&(*obj)->annotations, key);
+	autostr struct str meta = STR_INIT;
+	struct json_writer w = JSON_WRITER(&meta);
+
+	if (value ? str_is_equal(old, value) : !old)
+		return 0;
+	str_append(&meta, "\"annotations\":");
+	json_begin_object(&w);
+	json_field_string(&w, key, value); /* NULL is null */
+	json_end_object(&w);
+	return object_patch(s, ctx, obj, NULL, "", str_get(&meta), err);
+}
+
+static void drop(const struct kube_object **obj)
+{
+	kube_object_unref(*obj);
+	*obj = NULL;
+}
+
+/* 1: the same object is there in its newest version. 0: it is gone. */
+static int read_again(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		      struct err *err)
+{
+	const struct kube_object *now;
+
+	if (object_read(s, ctx, (*obj)->ns, (*obj)->name, &now, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (!str_is_equal(now->uid, (*obj)->uid)) {
+		kube_object_unref(now);
+		return 0;
+	}
+	kube_object_unref(*obj);
+	*obj = now;
+	return 1;
+}
+
+/* *ret_gone: it was the last finalizer of a deleted object. */
+static int write_finalizer(const struct object_store *s, struct ctx *ctx,
+			   const struct kube_object **obj, const char *finalizer, bool is_wanted,
+			   bool *ret_gone, struct err *err)
+{
+	autojson struct json_doc *doc = NULL;
+
+	*ret_gone = !is_wanted && (*obj)->is_deleting && (*obj)->n_finalizers == 1;
+	if (finalizer_patch(s->client, ctx, *obj, finalizer, is_wanted, &doc, err) < 0)
+		return -1;
+	if (!*ret_gone)
+		replace(s, obj, doc);
+	return 0;
+}
+
+int object_protect(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		   const char *finalizer, bool is_wanted, struct err *err)
+{
+	for (unsigned tries = 1;; tries++) {
+		bool is_gone;
+		int r;
+
+		if (kube_object_has_finalizer(*obj, finalizer) == is_wanted)
+			return 0;
+		if (write_finalizer(s, ctx, obj, finalizer, is_wanted, &is_gone, err) == 0) {
+			if (is_gone)
+				drop(obj);
+			return 0;
+		}
+		if (err->code == ERR_NOT_FOUND) {
+			drop(obj);
+			return 0;
+		}
+		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
+			return err_wrap(err, "finalizer of %s %s", s->type->kind, (*obj)->name);
+		r = read_again(s, ctx, obj, err);
+		if (r < 0)
+			return -1;
+		if (r == 0) {
+			drop(obj);
+			return 0;
+		}
+	}
+}
+
+int object_delete(const struct object_store *s, struct ctx *ctx, const struct kube_object *obj,
+		  struct err *err)
+{
+	autofree char *path = NULL;
+
+	if (kube_object_path(s->type, obj->ns, obj->name, &path, err) < 0)
+		return -1;
+	return kube_delete(s->client, ctx, path, obj->uid, err);
+}

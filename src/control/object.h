@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_OBJECT_H
+#define CONTROL_OBJECT_H
+
+#include "base/ctx.h"
+#include "base/err.h"
+#include "kube/object.h"
+
+#include <stdbool.h>
+
+struct informer;
+struct kube_client;
+struct str;
+
+/*
+ * Where objects of one kind are read from and written to. What comes back of a write goes into the
+ * cache at once, so that the next reconcile does not decide by what was before it.
+ */
+struct object_store {
+	struct kube_client *client;
+	struct informer *cache; /* of that kind; NULL: none */
+	const struct kube_type *type;
+};
+
+/* From the API server. The caller owns *ret. */
+int object_read(const struct object_store *s, struct ctx *ctx, const char *ns, const char *name,
+		const struct kube_object **ret, struct err *err);
+/* A new object, body its JSON. ALREADY_EXISTS: one of the name is there. */
+int object_create(const struct object_store *s, struct ctx *ctx, const char *ns, const char *body,
+		  const struct kube_object **ret, struct err *err);
+/*
+ * A merge patch of the very object (by its UID, whatever version it has come to). part: members of
+ * the patch but for metadata.uid, as JSON text: `"spec":{…}`; meta likewise within metadata. Either
+ * may be "". subresource NULL: the object. Where *obj is replaced by what comes back, the old
+ * reference is dropped. ABORTED: another object has the name by now.
+ */
+int object_patch(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		 const char *subresource, const char *part, const char *meta, struct err *err);
+/* One annotation; value NULL takes it off. Nothing is written if it is so already. */
+int object_annotate(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		    const char *key, const char *value, struct err *err);
+/*
+ * One finalizer, by a merge patch of the list, read anew when somebody else has changed the object
+ * meanwhile. Nothing is written if it is so already. *obj becomes NULL when that was the last one
+ * of a deleted object, or the object is gone.
+ */
+int object_protect(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
+		   const char *finalizer, bool is_wanted, struct err *err);
+/* Asks for its deletion; 0 also when it is gone. */
+int object_delete(const struct object_store *s, struct ctx *ctx, const struct kube_object *obj,
+		  struct err *err);
+
+#endif
