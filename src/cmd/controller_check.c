@@ -19,6 +19,8 @@ static int check_times(const struct controller_options *o, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--timeout must be above 0");
 	if (o->snapshotter_timeout_ns == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--snapshotter-timeout must be above 0");
+	if (o->attacher_timeout_ns == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--attacher-timeout must be above 0");
 	if (o->backoff_max_ns < o->backoff_ns)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "--retry-interval-max is below --retry-interval-start");

@@ -121,14 +121,27 @@ static int ask_node(struct controller *c, struct ctx *ctx, struct driver_facts *
 	return 0;
 }
 
+static int ask_controller(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
+			  struct err *err)
+{
+	const struct csi_controller_get_capabilities_request ask = {};
+	struct csi_controller_get_capabilities_response controller;
+
+	ret->controller = 0;
+	if (!(ret->plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)))
+		return 0;
+	if (csi_controller_get_capabilities(&c->service, ctx, &ask, &controller, err) < 0)
+		return -1;
+	ret->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
+	return 0;
+}
+
 static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
 		      struct err *err)
 {
-	const struct csi_controller_get_capabilities_request ask_controller = {};
 	const struct csi_get_plugin_capabilities_request ask_plugin = {};
 	const struct csi_get_plugin_info_request ask_info = {};
 	const struct csi_probe_request ask_probe = {};
-	struct csi_controller_get_capabilities_response controller;
 	struct csi_get_plugin_capabilities_response plugin;
 	struct csi_get_plugin_info_response info;
 	struct csi_probe_response probe;
@@ -138,15 +151,12 @@ static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts
 	if (!csi_probe_is_ready(&probe))
 		return err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
 	if (csi_get_plugin_info(&c->service, ctx, &ask_info, &info, err) < 0 ||
-	    csi_get_plugin_capabilities(&c->service, ctx, &ask_plugin, &plugin, err) < 0 ||
-	    csi_controller_get_capabilities(&c->service, ctx, &ask_controller, &controller, err) <
-		    0)
+	    csi_get_plugin_capabilities(&c->service, ctx, &ask_plugin, &plugin, err) < 0)
 		return -1;
 	ret->name = info.name;
 	ret->version = info.vendor_version;
 	ret->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	ret->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
-	return ask_node(c, ctx, ret, err);
+	return ask_controller(c, ctx, ret, err) < 0 ? -1 : ask_node(c, ctx, ret, err);
 }
 
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
@@ -163,8 +173,7 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 	}
 	c->driver.has_topology =
 		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
-	if (facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE))
-		c->driver.caps = facts.controller;
+	c->driver.caps = facts.controller;
 	c->driver.node_caps = facts.node;
 	free(TAKE_PTR(c->names));
 	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,

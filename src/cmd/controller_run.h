@@ -30,6 +30,8 @@ struct controller_options {
 	int64_t snapshotter_timeout_ns;
 	const char *snapshotter_prefix;
 	bool snapshotter_extra_metadata;
+	int64_t attacher_timeout_ns, attacher_reconcile_ns;
+	unsigned attacher_max_entries;
 	const char *http_endpoint;
 	const char *metrics_path;
 };

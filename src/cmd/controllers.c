@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "cmd/controller_run.h"
 #include "cmd/lanes.h"
+#include "control/attach.h"
 #include "control/core.h"
 #include "control/provision.h"
 #include "control/snapshots.h"
@@ -86,7 +87,7 @@ int controllers_choose(const struct controller_row *rows, size_t n_rows, const c
 	for (size_t i = 0; i < n_rows; i++) {
 		if (!controller_is_named(&rows[i], names))
 			continue;
-		if (is_able(&rows[i], driver)) {
+		if (is_able(&rows[i], driver) || (!is_auto && rows[i].does_without)) {
 			str_appendf(&chosen, "%s%s", chosen.len ? "," : "", rows[i].name);
 			continue;
 		}
@@ -338,6 +339,53 @@ static void free_provisioner(void *controller)
 	provisioner_free(controller);
 }
 
+static void *new_attacher(const struct controller_env *env, const struct controllers *all)
+{
+	const struct controller_options *o = env->opts;
+
+	return attacher_new(&(struct attach_options){
+		.loop = env->loop,
+		.work = env->work,
+		.lane = LANE_API,
+		.client = env->client,
+		.fence = env->fence,
+		.pvs = controllers_cache(all, &core_pv_type),
+		.csi_nodes = controllers_cache(all, &storage_csi_node_type),
+		.attachments = controllers_cache(all, &storage_attachment_type),
+		.service = env->service,
+		.driver_name = env->driver_name,
+		.default_fs = str_or(o->fs, ""),
+		.max_entries = o->attacher_max_entries,
+		.list_interval_ns = o->attacher_reconcile_ns,
+		.workers = o->workers,
+		.timeout_ns = o->attacher_timeout_ns,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
+}
+
+static void start_attacher(void *controller)
+{
+	attacher_start(controller);
+}
+
+static void pause_attacher(void *controller)
+{
+	attacher_pause(controller);
+}
+
+static void free_attacher(void *controller)
+{
+	attacher_free(controller);
+}
+
+static const struct controller_flag attacher_flags[] = {
+	{ "max-entries", "attacher-max-entries" },
+	{ "reconcile-sync", "attacher-reconcile-sync" },
+	{ "timeout", "attacher-timeout" },
+	{ 0 },
+};
+
 static void *new_snapshotter(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
@@ -404,6 +452,24 @@ const struct controller_row controller_rows[] = {
 		.start = start_provisioner,
 		.pause = pause_provisioner,
 		.free = free_provisioner,
+	},
+	{
+		.name = "attacher",
+		.program = "csi-attacher",
+		.flags = attacher_flags,
+		.n_queues = 3,
+		.caps = CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME),
+		.does_without = true,
+		.without = "attaches no volumes (no PUBLISH_UNPUBLISH_VOLUME)",
+		.needs = {
+			{ &core_pv_type },
+			{ &storage_csi_node_type },
+			{ &storage_attachment_type },
+		},
+		.new = new_attacher,
+		.start = start_attacher,
+		.pause = pause_attacher,
+		.free = free_attacher,
 	},
 	{
 		.name = "snapshotter",

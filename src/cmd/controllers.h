@@ -72,6 +72,7 @@ struct controller_row {
 	uint64_t caps;         /* that the driver must have */
 	bool (*is_able)(const struct controller_driver *driver); /* in place of caps, if those do
 								    not say it; may be NULL */
+	bool does_without;   /* by name it also runs against a driver that lacks them */
 	const char *without; /* what it does not without them, for people */
 	struct controller_need needs[CONTROLLER_NEEDS_MAX]; /* to the first without a type */
 	/* Caches by controllers_cache(), not started yet. start: work once they have synced. pause:

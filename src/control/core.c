@@ -125,6 +125,7 @@ const struct kube_type core_pv_type = {
 	.group_version = "v1",
 	.size = sizeof(struct core_pv),
 	.decode = decode_pv,
+	.annotations = KUBE_WORDS(ANN_MIGRATED_TO),
 	.words = KUBE_WORDS("Available", "Bound", "Delete", "Failed", "Pending", "Released",
 			    "Retain", "default", PV_FINALIZER, "kubernetes.io/pv-protection"),
 };

@@ -81,11 +81,16 @@ static void decode_csi_node(struct packer *p, const struct json *item, struct ku
 static void decode_attachment(struct packer *p, const struct json *item, struct kube_object *o)
 {
 	struct storage_attachment *a = (struct storage_attachment *)o;
-	const struct json *spec = json_get(item, "spec");
+	const struct json *spec = json_get(item, "spec"), *status = json_get(item, "status");
+	const struct json *own = json_path(spec, "source.inlineVolumeSpec");
 
 	a->attacher = pack_get(p, spec, "attacher");
 	a->node_name = pack_get(p, spec, "nodeName");
 	a->pv_name = pack_path(p, spec, "source.persistentVolumeName");
+	a->inline_handle = pack_path(p, own, "csi.volumeHandle");
+	a->has_inline = json_is_object(own);
+	a->is_attached = json_bool(json_get(status, "attached"), false);
+	a->has_metadata = json_count(json_get(status, "attachmentMetadata")) > 0;
 }
 
 const struct storage_class *storage_class_of(const struct kube_object *o)
@@ -117,6 +122,18 @@ const char *storage_attachment_pv(const struct kube_object *attachment, size_t i
 	return i == 0 && *name ? name : NULL;
 }
 
+const char *storage_attachment_driver(const struct kube_object *attachment, size_t i)
+{
+	return i == 0 ? storage_attachment_of(attachment)->attacher : NULL;
+}
+
+const char *storage_attachment_waiting(const struct kube_object *attachment, size_t i)
+{
+	const struct storage_attachment *a = storage_attachment_of(attachment);
+
+	return i == 0 && !a->is_attached ? a->node_name : NULL;
+}
+
 const struct kube_type storage_class_type = {
 	.kind = "StorageClass",
 	.resource = "storageclasses",
@@ -141,6 +158,7 @@ const struct kube_type storage_attachment_type = {
 	.group_version = "storage.k8s.io/v1",
 	.size = sizeof(struct storage_attachment),
 	.decode = decode_attachment,
+	.annotations = KUBE_WORDS(ANN_NODE_ID),
 };
 
 const struct kube_type storage_attributes_class_type = {

@@ -39,12 +39,20 @@ struct storage_csi_node {
 	size_t n_drivers;
 };
 
+/* What an attached volume's driver answered is not kept, nor what is known of errors. */
 struct storage_attachment {
 	struct kube_object meta;
 	const char *attacher;
 	const char *node_name;
-	const char *pv_name;
+	const char *pv_name;       /* "" if none is named */
+	const char *inline_handle; /* of inlineVolumeSpec; "" without a CSI volume in it */
+	bool has_inline;
+	bool is_attached;
+	bool has_metadata;
 };
+
+/* On an attachment: what its node was called when it was attached. */
+#define ANN_NODE_ID "csi.alpha.kubernetes.io/node-id"
 
 extern const struct kube_type storage_class_type;
 extern const struct kube_type storage_csi_node_type;
@@ -62,5 +70,10 @@ const struct storage_attachment *storage_attachment_of(const struct kube_object 
 const char *storage_csi_node_driver(const struct kube_object *csi_node, size_t i);
 #define STORAGE_ATTACHMENTS_BY_PV "attachments by volume"
 const char *storage_attachment_pv(const struct kube_object *attachment, size_t i);
+/* Of attachments by driver, and of those that are not attached by node. */
+#define STORAGE_ATTACHMENTS_BY_DRIVER "attachments by driver"
+const char *storage_attachment_driver(const struct kube_object *attachment, size_t i);
+#define STORAGE_WAITING_BY_NODE "waiting attachments by node"
+const char *storage_attachment_waiting(const struct kube_object *attachment, size_t i);
 
 #endif

@@ -4,6 +4,7 @@
 #include "fake/service.h"
 
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "fake/kube.h"
 
@@ -12,6 +13,8 @@
 struct fake_service fake_service;
 static struct map *volumes;   /* name → &fake_service */
 static struct map *snapshots; /* name → &fake_service */
+static struct map *volumes;   /* name → &fake_service */
+static struct map *attached;  /* "volume_id node_id" → the same */
 
 void fake_service_reset(void)
 {
@@ -19,6 +22,8 @@ void fake_service_reset(void)
 	volumes = map_new();
 	map_free(snapshots);
 	snapshots = map_new();
+	map_free(attached);
+	attached = map_new();
 	fake_service = (struct fake_service){
 		.has_topology = true,
 		.name = "pool.cleat.csi",
@@ -177,6 +182,126 @@ static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 	}
 	if (fake_service.answers_no_capacity)
 		ret->volume.capacity_bytes = 0;
+	return 0;
+}
+
+bool fake_service_is_attached(const char *handle, const char *node_id)
+{
+	autofree char *key = xasprintf("%s %s", handle, node_id);
+
+	return map_find(attached, key);
+}
+
+void fake_service_attach(const char *handle, const char *node_id, bool is_attached)
+{
+	autofree char *key = xasprintf("%s %s", handle, node_id);
+
+	if (is_attached)
+		map_put(attached, key, &fake_service);
+	else
+		map_take(attached, key);
+	fake_service.n_attached = (unsigned)map_count(attached);
+}
+
+static int publish(void *impl, struct ctx *ctx,
+		   const struct csi_controller_publish_volume_request *req,
+		   struct csi_controller_publish_volume_response *ret, struct err *err)
+{
+	const struct vol_capability *cap = &req->volume_capability;
+	autostr struct str out = STR_INIT;
+	bool is_lost;
+
+	str_appendf(&out, "%s to %s %s:%d:%s", req->volume_id, req->node_id,
+		    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
+		    cap->fs_type);
+	for (size_t i = 0; i < cap->n_mount_flags; i++)
+		str_appendf(&out, ":%s", cap->mount_flags[i]);
+	str_append(&out, req->readonly ? " ro context=" : " rw context=");
+	put_map(&out, &req->volume_context);
+	str_append(&out, " secrets=");
+	put_map(&out, &req->secrets.map);
+	(void)snprintf(fake_service.last_publish, sizeof(fake_service.last_publish), "%s",
+		       str_get(&out));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	fake_service.n_published++;
+	if (fake_service.on_publish)
+		fake_service.on_publish();
+	if (fake_service.publish_error)
+		return err_set(err, fake_service.publish_error, "the driver says no");
+	fake_service_attach(req->volume_id, req->node_id, true);
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (fake_service.publish_context)
+		ret->publish_context = strmap_with(ctx->arena, &STRMAP_EMPTY, "disk",
+						   fake_service.publish_context);
+	return 0;
+}
+
+static int unpublish(void *impl, struct ctx *ctx,
+		     const struct csi_controller_unpublish_volume_request *req,
+		     struct csi_controller_unpublish_volume_response *ret, struct err *err)
+{
+	autostr struct str out = STR_INIT;
+	bool is_lost;
+
+	str_appendf(&out, "%s from %s secrets=", req->volume_id, req->node_id);
+	put_map(&out, &req->secrets.map);
+	(void)snprintf(fake_service.last_unpublish, sizeof(fake_service.last_unpublish), "%s",
+		       str_get(&out));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	fake_service.n_unpublished++;
+	if (fake_service.unpublish_error)
+		return err_set(err, fake_service.unpublish_error, "the driver says no");
+	fake_service_attach(req->volume_id, req->node_id, false);
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	return 0;
+}
+
+/* One entry a node that a volume is at. */
+static void fill_entry(struct arena *arena, const char *key,
+		       struct csi_controller_get_volume_response *entry)
+{
+	const char *space = strchr(key, ' ');
+	const char **nodes = arena_array(arena, 1, sizeof(*nodes));
+
+	nodes[0] = arena_strdup(arena, space + 1);
+	entry->has_volume = true;
+	entry->volume.volume_id = arena_strndup(arena, key, (size_t)(space - key));
+	entry->has_status = !fake_service.lists_no_status;
+	if (!entry->has_status)
+		return;
+	entry->status.published_node_ids = nodes;
+	entry->status.n_published_node_ids = 1;
+}
+
+static int list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volumes_request *req,
+			struct csi_list_volumes_response *ret, struct err *err)
+{
+	size_t page = fake_service.list_page ? fake_service.list_page : map_count(attached) + 1;
+	struct csi_controller_get_volume_response *entries =
+		arena_array(ctx->arena, page, sizeof(*entries));
+	size_t at = strlen(req->starting_token), i = 0;
+	const char *key;
+	bool is_lost;
+	void *none;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	fake_service.n_listed++;
+	if (fake_service.n_listed == fake_service.list_fails_at)
+		return err_set(err, ERR_UNAVAILABLE, "the page cannot be had");
+	for (size_t it = 0; map_next(attached, &it, &key, &none); i++)
+		if (i >= at * page && i < (at + 1) * page)
+			fill_entry(ctx->arena, key, &entries[ret->n_entries++]);
+	ret->entries = entries;
+	/* A token is as long as the number of its page. */
+	ret->next_token =
+		arena_strndup(ctx->arena, "xxxxxxxxxxxxxxxx", (at + 1) * page < i ? at + 1 : 0);
+	if (fake_service.lists_for_ever)
+		ret->next_token = "again";
 	return 0;
 }
 
@@ -349,6 +474,9 @@ struct csi_service fake_service_get(void)
 		.create_snapshot = create_snapshot,
 		.delete_snapshot = delete_snapshot,
 		.list_snapshots = list_snapshots,
+		.controller_publish_volume = publish,
+		.controller_unpublish_volume = unpublish,
+		.list_volumes = list_volumes,
 	};
 
 	return (struct csi_service){ &ops, NULL };

@@ -25,16 +25,27 @@ struct fake_service {
 	enum err_code delete_error;
 	enum err_code snapshot_error; /* of every CreateSnapshot */
 	enum err_code snapshot_delete_error;
-	unsigned ready_after;     /* so many CreateSnapshots later it is ready to use */
-	bool ignores_list_filter; /* ListSnapshots tells of all */
+	unsigned ready_after;        /* so many CreateSnapshots later it is ready to use */
+	bool ignores_list_filter;    /* ListSnapshots tells of all */
+	enum err_code publish_error; /* of every ControllerPublishVolume */
+	enum err_code unpublish_error;
+	const char *publish_context; /* value of "disk" in its answer; NULL: there is none */
+	unsigned list_page;          /* ListVolumes: volumes a page; 0: all */
+	unsigned list_fails_at;      /* the page that is UNAVAILABLE, from 1; 0: none */
+	bool lists_no_status;
+	bool lists_for_ever; /* the same token again and again */
 	/* What happened. */
 	unsigned n_snapshots;     /* that exist now */
 	unsigned n_cut, n_undone; /* calls that made or removed one */
 	char last_snapshot_request[1024];
 	char last_list_secrets[256];
-	unsigned n_volumes;            /* that exist now */
-	unsigned n_created, n_deleted; /* calls that made or removed one */
-	int64_t longest_ns;            /* that a caller would have waited */
+	unsigned n_volumes;                            /* that exist now */
+	unsigned n_created, n_deleted;                 /* calls that made or removed one */
+	unsigned n_published, n_unpublished, n_listed; /* calls */
+	unsigned n_attached;                           /* volumes at nodes now */
+	void (*on_publish)(void);                      /* during each; NULL: nothing happens */
+	char last_publish[1024], last_unpublish[256];
+	int64_t longest_ns; /* that a caller would have waited */
 	char last_request[4096];
 	char last_delete_secrets[256];
 };
@@ -46,5 +57,8 @@ struct csi_service fake_service_get(void);
 bool fake_service_has(const char *name);
 bool fake_service_has_snapshot(const char *name); /* its id is snap-NAME */
 void fake_service_put_snapshot(const char *name); /* made by somebody else */
+/* Whether the volume is at the node; and by hand, behind the controller's back. */
+bool fake_service_is_attached(const char *handle, const char *node_id);
+void fake_service_attach(const char *handle, const char *node_id, bool is_attached);
 
 #endif

@@ -73,7 +73,8 @@ static size_t read_csi_node(const struct storage_csi_node *c)
 
 static size_t read_attachment(const struct storage_attachment *a)
 {
-	return strlen(a->attacher) + strlen(a->node_name) + strlen(a->pv_name);
+	return strlen(a->attacher) + strlen(a->node_name) + strlen(a->pv_name) +
+	       strlen(a->inline_handle);
 }
 
 static size_t read_all(const struct kube_object *o)

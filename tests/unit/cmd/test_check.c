@@ -249,6 +249,7 @@ TEST(the_controllers_times_must_fit_each_other)
 		.metrics_path = "/metrics",
 		.timeout_ns = 10,
 		.snapshotter_timeout_ns = 60,
+		.attacher_timeout_ns = 15,
 		.lease_ns = 15,
 		.renew_ns = 10,
 		.retry_ns = 5,
@@ -263,6 +264,9 @@ TEST(the_controllers_times_must_fit_each_other)
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
 		   "--leader-election-lease-duration");
 	o.renew_ns = 10;
+	o.attacher_timeout_ns = 0;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--attacher-timeout");
+	o.attacher_timeout_ns = 15;
 	o.controllers = "provisioner,resizer";
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "resizer");
 	o.controllers = "";

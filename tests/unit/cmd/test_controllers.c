@@ -215,10 +215,17 @@ TEST(a_row_may_judge_the_driver_itself_and_wait_to_be_named)
 {
 	struct controller_row own[] = { rows[0], rows[1] };
 	const struct controller_driver driver = { .caps = 7 }, node = { .node_caps = 1 };
+	const struct controller_driver none = { 0 };
+	autofree char *by_name = NULL;
 	autofree char *chosen = NULL;
 	autofree char *named = NULL;
 	struct err err;
 
+	own[1].does_without = true;
+	ASSERT_OK(controllers_choose(own, 2, "two", &none, &by_name, &err), &err);
+	ASSERT_STR(by_name, "two");
+	ASSERT_ERR(controllers_choose(own, 2, "auto", &none, &chosen, &err), &err,
+		   ERR_FAILED_PRECONDITION, "cannot do two");
 	own[0].is_able = has_a_node;
 	ASSERT_ERR(controllers_choose(own, 2, "one", &driver, &chosen, &err), &err,
 		   ERR_FAILED_PRECONDITION, "cannot do one");

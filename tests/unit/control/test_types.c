@@ -198,16 +198,33 @@ TEST(nodes_keep_labels_drivers_and_keys)
 	ASSERT_EQ(storage_csi_node_of(csi)->drivers[1].topology_keys.n, 0);
 }
 
-TEST(an_attachment_names_its_volume)
+TEST(an_attachment_names_its_volume_and_says_whether_it_is_attached)
 {
-	autokobj const struct kube_object *o = decode(
+	autokobj const struct kube_object *o =
+		decode(&storage_attachment_type,
+		       "{\"metadata\":{\"name\":\"a\",\"annotations\":{\"" ANN_NODE_ID
+		       "\":\"i\"}},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
+		       "\"source\":{\"persistentVolumeName\":\"pv\"}},"
+		       "\"status\":{\"attached\":true,\"attachmentMetadata\":{\"x\":\"y\"}}}");
+	autokobj const struct kube_object *own = decode(
 		&storage_attachment_type,
-		"{\"metadata\":{\"name\":\"a\"},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
-		"\"source\":{\"persistentVolumeName\":\"pv\"}}}");
+		"{\"metadata\":{\"name\":\"b\"},\"spec\":{\"attacher\":\"d\",\"nodeName\":\"n\","
+		"\"source\":{\"inlineVolumeSpec\":{\"csi\":{\"volumeHandle\":\"h\"}}}},"
+		"\"status\":{\"attached\":false}}");
+	const struct storage_attachment *va = storage_attachment_of(o);
 
-	ASSERT_STR(storage_attachment_of(o)->attacher, "d");
-	ASSERT_STR(storage_attachment_of(o)->node_name, "n");
-	ASSERT_STR(storage_attachment_of(o)->pv_name, "pv");
+	ASSERT_STR(va->attacher, "d");
+	ASSERT_STR(va->node_name, "n");
+	ASSERT_STR(va->pv_name, "pv");
+	ASSERT_TRUE(va->is_attached && va->has_metadata && !va->has_inline);
+	ASSERT_STR(strmap_find(&o->annotations, ANN_NODE_ID), "i");
+	ASSERT_STR(storage_attachment_driver(o, 0), "d");
+	assert_null(storage_attachment_waiting(o, 0));
+	va = storage_attachment_of(own);
+	ASSERT_TRUE(!va->is_attached && !va->has_metadata && va->has_inline);
+	ASSERT_STR(va->inline_handle, "h");
+	ASSERT_STR(storage_attachment_waiting(own, 0), "n");
+	assert_null(storage_attachment_waiting(own, 1));
 }
 
 TEST(fields_of_the_wrong_type_are_as_if_absent)
@@ -266,6 +283,7 @@ RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defa
 	  UNIT(a_volume_keeps_what_is_used),
 	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
 	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
-	  UNIT(an_attachment_names_its_volume), UNIT(fields_of_the_wrong_type_are_as_if_absent),
+	  UNIT(an_attachment_names_its_volume_and_says_whether_it_is_attached),
+	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
 	  UNIT(kept_annotations_and_shared_words_are_sorted),
 	  UNIT(kinds_are_where_the_api_has_them))
