@@ -37,9 +37,14 @@ def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_pa
     (tmp_path / 'csi-provisioner').unlink()
     done = called(tmp_path, 'csi-provisioner', '--worker-threads=many')
     assert done.returncode == 2 and '--worker-threads' in done.stderr, done.stderr
+    done = called(tmp_path, 'csi-attacher', '--reconcile-sync=1m', '--max-entries=7', '--timeout=0s')
+    assert done.returncode == 2 and '--attacher-timeout' in done.stderr, done.stderr
+    (tmp_path / 'csi-attacher').unlink()
+    done = called(tmp_path, 'csi-attacher', '--resync=10m')
+    assert done.returncode == 2 and '--resync' in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('name', ['csi-attacher', 'csi-resizer', 'snapshot-controller'])
+@pytest.mark.parametrize('name', ['csi-resizer', 'snapshot-controller'])
 def test_what_it_does_not_do_yet_it_says(tmp_path, name):
     done = called(tmp_path, name, '--csi-address=/run/csi.sock')
     assert done.returncode == 2 and done.stderr.startswith(f'{name}: ') and 'provisioner' in done.stderr, done.stderr
@@ -80,7 +85,8 @@ USAGE = [
     (['node', '--node-id=n', '--pool=/p', '--kubelet-dir=var/lib'], '--kubelet-dir'),
     (['node', '--node-id=n', '--pool=/p', '--fleet-endpoint=tcp://:10000'], '--tls-cert'),
     (['node', '--node-id=n', '--pool=/p', '--fleet-endpoint=unix:///x'], '--fleet-endpoint'),
-    (['controller', '--controllers=attacher'], 'provisioner'),
+    (['controller', '--controllers=dettacher'], 'attacher'),
+    (['controller', '--attacher-timeout=0s'], '--attacher-timeout'),
     (['controller', '--csi-address=tcp://10.0.0.1'], '--csi-address'),
     (['controller', '--leader-election-lease-duration=1s'], '--leader-election-lease-duration'),
     (['controller', '--worker-threads=0'], '--worker-threads'),
