@@ -18,7 +18,8 @@ static const struct opt options[] = {
 	{ .name = "What runs", .type = OPT_GROUP },
 	{ .name = "controllers", .type = OPT_STRING, .offset = offsetof(struct controller_options, controllers),
 	  .arg = "NAME,...", .fallback = CONTROLLERS_AUTO,
-	  .help = "Controllers to run: provisioner, attacher, snapshotter. auto: each that the driver has enough for." },
+	  .help = "Controllers to run: provisioner, attacher, snapshotter, snapshot-controller. auto: each that the driver "
+		  "has enough for, but for the last, which a cluster has once." },
 	{ .name = "The driver", .type = OPT_GROUP },
 	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
 	  .arg = "ADDRESS", .fallback = "/run/csi/socket",

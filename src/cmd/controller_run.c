@@ -46,6 +46,7 @@ struct controller {
 	char *names; /* of those that run; NULL until the driver has said what it can */
 	char driver_name[256];
 	char host[256];
+	bool has_driver; /* one of those that run needs it */
 	bool is_running; /* the loop has its thread */
 
 	pthread_mutex_t lock;
@@ -215,6 +216,14 @@ static int wait_for_driver(struct controller *c, struct err *err)
 	}
 }
 
+static int choose_without(struct controller *c, struct err *err)
+{
+	return controllers_choose(controller_rows, n_controller_rows, c->opts->controllers,
+				  &c->driver, &c->names, err) < 0
+		       ? -1
+		       : 1;
+}
+
 /* What this process calls itself in Leases and Events. */
 static const char *identity(struct controller *c)
 {
@@ -225,10 +234,14 @@ static const char *identity(struct controller *c)
 	return c->host;
 }
 
-/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. */
-static void format_lease_name(const char *driver, char name[static LEASE_NAME_MAX])
+/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. Without a driver
+ * upstream's name, since there is to be one in a cluster, whosever it is. */
+static void format_lease_name(const struct controller *c, char name[static LEASE_NAME_MAX])
 {
-	snprintf(name, LEASE_NAME_MAX, "cleat-%s", driver);
+	if (c->has_driver)
+		snprintf(name, LEASE_NAME_MAX, "cleat-%s", c->driver_name);
+	else
+		snprintf(name, LEASE_NAME_MAX, "%s-leader", c->names);
 	for (char *p = name; *p; p++) {
 		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
 		      (*p >= '0' && *p <= '9')))
@@ -337,8 +350,12 @@ static int open_outside(struct controller *c, struct err *err)
 	if (r < 0)
 		return err_os(err, ERR_INTERNAL, r, "start the event loop");
 	c->is_running = true;
-	if (kube_client_new(c->loop, &c->config, &client, &c->client, err) < 0 ||
-	    remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
+	if (kube_client_new(c->loop, &c->config, &client, &c->client, err) < 0)
+		return -1;
+	c->has_driver = controllers_need_driver(controller_rows, n_controller_rows, o->controllers);
+	if (!c->has_driver)
+		return 0;
+	if (remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
 		return -1;
 	c->service = remote_service(c->remote);
 	return 0;
@@ -354,12 +371,13 @@ static int serve(struct controller *c, struct err *err)
 		return -1;
 	log_info("controller starting", log_str("version", CMD_VERSION_TEXT),
 		 log_str("controllers", c->opts->controllers),
-		 log_str("csiAddress", c->opts->csi_address), log_str("apiServer", c->config.host),
+		 log_str("csiAddress", c->has_driver ? c->opts->csi_address : ""),
+		 log_str("apiServer", c->config.host),
 		 log_bool("leaderElection", c->opts->election));
-	r = wait_for_driver(c, err);
+	r = c->has_driver ? wait_for_driver(c, err) : choose_without(c, err);
 	if (r <= 0)
 		return r;
-	format_lease_name(c->driver_name, lease_name);
+	format_lease_name(c, lease_name);
 	make_controllers(c, lease_name);
 	if (start_work(c, lease_name, err) < 0)
 		return -1;

@@ -14,6 +14,7 @@
 #include "control/attach.h"
 #include "control/core.h"
 #include "control/provision.h"
+#include "control/snapshot_controller.h"
 #include "control/snapshots.h"
 #include "control/snapshotter.h"
 #include "control/storage.h"
@@ -100,6 +101,14 @@ int controllers_choose(const struct controller_row *rows, size_t n_rows, const c
 			       "%s, and can nothing else that a controller is needed for", lack);
 	*ret_names = str_take(&chosen);
 	return 0;
+}
+
+bool controllers_need_driver(const struct controller_row *rows, size_t n_rows, const char *names)
+{
+	for (size_t i = 0; i < n_rows; i++)
+		if (controller_is_named(&rows[i], names) && !rows[i].needs_no_driver)
+			return true;
+	return false;
 }
 
 /* Upstream's programs that stand beside a driver or in its cluster. */
@@ -210,7 +219,8 @@ static void add_caches(struct controllers *c, const struct controller_row *row,
 static void add_controller(struct controllers *c, const struct controller_row *row,
 			   const struct controller_env *env)
 {
-	autofree char *component = row->component
+	autofree char *component = row->needs_no_driver ? xstrdup(row->component)
+				   : row->component
 					   ? xasprintf("%s %s", row->component, env->driver_name)
 					   : xstrdup(env->driver_name);
 	struct controller_env own = *env;
@@ -432,6 +442,47 @@ static const struct controller_flag snapshotter_flags[] = {
 	{ 0 },
 };
 
+static void *new_snapshot_controller(const struct controller_env *env,
+				     const struct controllers *all)
+{
+	const struct controller_options *o = env->opts;
+
+	return snapshot_controller_new(&(struct snapshot_controller_options){
+		.loop = env->loop,
+		.work = env->work,
+		.lane = LANE_API,
+		.client = env->client,
+		.fence = env->fence,
+		.caches = {
+			.snapshots = controllers_cache(all, &snapshot_type),
+			.contents = controllers_cache(all, &snapshot_content_type),
+			.classes = controllers_cache(all, &snapshot_class_type),
+			.pvcs = controllers_cache(all, &core_pvc_type),
+			.pvs = controllers_cache(all, &core_pv_type),
+		},
+		.recorder = env->recorder,
+		.no_source_mode = !o->prevent_mode_conversion,
+		.workers = o->workers,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
+}
+
+static void start_snapshot_controller(void *controller)
+{
+	snapshot_controller_start(controller);
+}
+
+static void pause_snapshot_controller(void *controller)
+{
+	snapshot_controller_pause(controller);
+}
+
+static void free_snapshot_controller(void *controller)
+{
+	snapshot_controller_free(controller);
+}
+
 const struct controller_row controller_rows[] = {
 	{
 		.name = "provisioner",
@@ -487,6 +538,26 @@ const struct controller_row controller_rows[] = {
 		.start = start_snapshotter,
 		.pause = pause_snapshotter,
 		.free = free_snapshotter,
+	},
+	{
+		.name = "snapshot-controller",
+		.program = "snapshot-controller",
+		.component = "snapshot-controller",
+		.only_by_name = true,
+		.needs_no_driver = true,
+		.n_queues = 3,
+		.without = "",
+		.needs = {
+			{ &core_pvc_type },
+			{ &core_pv_type },
+			{ &snapshot_type },
+			{ &snapshot_content_type },
+			{ &snapshot_class_type },
+		},
+		.new = new_snapshot_controller,
+		.start = start_snapshot_controller,
+		.pause = pause_snapshot_controller,
+		.free = free_snapshot_controller,
 	},
 };
 const size_t n_controller_rows = ARRAY_LEN(controller_rows);

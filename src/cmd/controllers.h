@@ -68,6 +68,7 @@ struct controller_row {
 	const char *component; /* of its Events; the driver's name stands behind it. NULL: that
 				  name alone */
 	bool only_by_name;     /* not among those of --controllers=auto */
+	bool needs_no_driver;  /* the API is all it works with; alone, none is looked for */
 	unsigned n_queues;     /* each has --worker-threads */
 	uint64_t caps;         /* that the driver must have */
 	bool (*is_able)(const struct controller_driver *driver); /* in place of caps, if those do
@@ -99,6 +100,8 @@ int controllers_check_names(const struct controller_row *rows, size_t n_rows, co
  * none is left. */
 int controllers_choose(const struct controller_row *rows, size_t n_rows, const char *names,
 		       const struct controller_driver *driver, char **ret_names, struct err *err);
+/* Whether one of those named works with a driver. */
+bool controllers_need_driver(const struct controller_row *rows, size_t n_rows, const char *names);
 /*
  * The row of the program that argv[0] names, with or without directories: 1 and the row, or 0 if it
  * is none of upstream's. UNIMPLEMENTED: one of upstream's that has no row.

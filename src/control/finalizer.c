@@ -59,8 +59,25 @@ int finalizer_update(struct kube_client *client, struct ctx *ctx, const struct k
 	return kube_update(client, ctx, path, str_get(&body), ret, err);
 }
 
+bool finalizer_is_so(const struct kube_object *o, const struct finalizer_change *changes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (kube_object_has_finalizer(o, changes[i].name) != changes[i].is_wanted)
+			return false;
+	return true;
+}
+
+static bool is_among(const struct finalizer_change *changes, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_is_equal(changes[i].name, name))
+			return true;
+	return false;
+}
+
 int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct kube_object *o,
-		    const char *name, bool is_wanted, struct json_doc **ret, struct err *err)
+		    const struct finalizer_change *changes, size_t n, struct json_doc **ret,
+		    struct err *err)
 {
 	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
@@ -75,10 +92,11 @@ int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct ku
 	json_key(&w, "finalizers");
 	json_begin_array(&w);
 	for (size_t i = 0; i < o->n_finalizers; i++)
-		if (!str_is_equal(o->finalizers[i], name))
+		if (!is_among(changes, n, o->finalizers[i]))
 			json_put_string(&w, o->finalizers[i]);
-	if (is_wanted)
-		json_put_string(&w, name);
+	for (size_t i = 0; i < n; i++)
+		if (changes[i].is_wanted)
+			json_put_string(&w, changes[i].name);
 	json_end_array(&w);
 	json_end_object(&w);
 	json_end_object(&w);

@@ -12,7 +12,7 @@
 struct kube_client;
 
 /*
- * A finalizer put on an object or taken off, whatever others it has. Both writes are conditional on
+ * Finalizers put on an object or taken off, whatever others it has. Both writes are conditional on
  * the version: ABORTED if it is stale. NOT_FOUND: the object is gone. *ret, which may be NULL, is
  * the object as it is then; the caller frees it.
  */
@@ -22,8 +22,16 @@ struct kube_client;
 int finalizer_update(struct kube_client *client, struct ctx *ctx, const struct kube_type *type,
 		     const struct json *root, const char *name, bool is_wanted,
 		     struct json_doc **ret, struct err *err);
-/* By a merge patch of the list. */
+
+struct finalizer_change {
+	const char *name;
+	bool is_wanted;
+};
+/* Whether the object is as the changes would make it. */
+bool finalizer_is_so(const struct kube_object *o, const struct finalizer_change *changes, size_t n);
+/* By a merge patch of the list: some at once. */
 int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct kube_object *o,
-		    const char *name, bool is_wanted, struct json_doc **ret, struct err *err);
+		    const struct finalizer_change *changes, size_t n, struct json_doc **ret,
+		    struct err *err);
 
 #endif

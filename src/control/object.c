@@ -9,7 +9,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "control/finalizer.h"
 #include "kube/client.h"
 #include "kube/informer.h"
 #include "kube/path.h"
@@ -128,48 +127,104 @@ static int read_again(const struct object_store *s, struct ctx *ctx, const struc
 	return 1;
 }
 
-/* *ret_gone: it was the last finalizer of a deleted object. */
-static int write_finalizer(const struct object_store *s, struct ctx *ctx,
-			   const struct kube_object **obj, const char *finalizer, bool is_wanted,
-			   bool *ret_gone, struct err *err)
+static bool are_last(const struct kube_object *o, const struct finalizer_change *changes, size_t n)
 {
-	autojson struct json_doc *doc = NULL;
+	size_t left = o->n_finalizers;
 
-	*ret_gone = !is_wanted && (*obj)->is_deleting && (*obj)->n_finalizers == 1;
-	if (finalizer_patch(s->client, ctx, *obj, finalizer, is_wanted, &doc, err) < 0)
+	for (size_t i = 0; i < n; i++) {
+		if (changes[i].is_wanted)
+			return false;
+		left -= kube_object_has_finalizer(o, changes[i].name);
+	}
+	return o->is_deleting && left == 0;
+}
+
+/* 1: done. 0: it was changed meanwhile and is read anew, or is gone. */
+static int try_finalizers(const struct object_store *s, struct ctx *ctx,
+			  const struct kube_object **obj, const struct finalizer_change *changes,
+			  size_t n, struct err *err)
+{
+	bool goes = are_last(*obj, changes, n);
+	autojson struct json_doc *doc = NULL;
+	int r;
+
+	if (finalizer_patch(s->client, ctx, *obj, changes, n, &doc, err) == 0) {
+		if (goes)
+			drop(obj);
+		else
+			replace(s, obj, doc);
+		return 1;
+	}
+	if (err->code != ERR_NOT_FOUND && err->code != ERR_ABORTED)
 		return -1;
-	if (!*ret_gone)
-		replace(s, obj, doc);
-	return 0;
+	r = err->code == ERR_NOT_FOUND ? 0 : read_again(s, ctx, obj, err);
+	if (r == 0)
+		drop(obj);
+	return r < 0 ? -1 : 0;
+}
+
+int object_change_finalizers(const struct object_store *s, struct ctx *ctx,
+			     const struct kube_object **obj, const struct finalizer_change *changes,
+			     size_t n, struct err *err)
+{
+	for (unsigned tries = 0; tries < WRITE_TRIES; tries++) {
+		int r;
+
+		if (!*obj || finalizer_is_so(*obj, changes, n))
+			return 0;
+		r = try_finalizers(s, ctx, obj, changes, n, err);
+		if (r < 0)
+			return err_wrap(err, "finalizers of %s %s", s->type->kind, (*obj)->name);
+		if (r > 0)
+			return 0;
+	}
+	return *obj ? err_set(err, ERR_ABORTED, "%s %s is changed by others all the time",
+			      s->type->kind, (*obj)->name)
+		    : 0;
 }
 
 int object_protect(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
 		   const char *finalizer, bool is_wanted, struct err *err)
 {
-	for (unsigned tries = 1;; tries++) {
-		bool is_gone;
-		int r;
+	const struct finalizer_change change = { finalizer, is_wanted };
 
-		if (kube_object_has_finalizer(*obj, finalizer) == is_wanted)
+	return object_change_finalizers(s, ctx, obj, &change, 1, err);
+}
+
+static int put_finalizer(const struct object_store *s, struct ctx *ctx, const char *path,
+			 const char *uid, const char *finalizer, bool is_wanted, struct err *err)
+{
+	autojson struct json_doc *doc = NULL, *reply = NULL;
+	autokobj const struct kube_object *o = NULL, *now = NULL;
+	struct err none;
+
+	if (kube_get(s->client, ctx, path, &doc, err) < 0 || take(s, doc, &o, err) < 0)
+		return -1;
+	if (!str_is_equal(o->uid, uid))
+		return err_set(err, ERR_NOT_FOUND, "another %s has the name %s", s->type->kind,
+			       o->name);
+	if (kube_object_has_finalizer(o, finalizer) == is_wanted)
+		return 0;
+	if (finalizer_update(s->client, ctx, s->type, json_root(doc), finalizer, is_wanted, &reply,
+			     err) < 0)
+		return -1;
+	(void)take(s, reply, &now, &none); /* a Status, if it went with that */
+	return 0;
+}
+
+int object_put_finalizer(const struct object_store *s, struct ctx *ctx, const char *ns,
+			 const char *name, const char *uid, const char *finalizer, bool is_wanted,
+			 struct err *err)
+{
+	autofree char *path = NULL;
+
+	if (kube_object_path(s->type, ns, name, &path, err) < 0)
+		return -1;
+	for (unsigned tries = 1;; tries++) {
+		if (put_finalizer(s, ctx, path, uid, finalizer, is_wanted, err) == 0)
 			return 0;
-		if (write_finalizer(s, ctx, obj, finalizer, is_wanted, &is_gone, err) == 0) {
-			if (is_gone)
-				drop(obj);
-			return 0;
-		}
-		if (err->code == ERR_NOT_FOUND) {
-			drop(obj);
-			return 0;
-		}
 		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
-			return err_wrap(err, "finalizer of %s %s", s->type->kind, (*obj)->name);
-		r = read_again(s, ctx, obj, err);
-		if (r < 0)
-			return -1;
-		if (r == 0) {
-			drop(obj);
-			return 0;
-		}
+			return err_wrap(err, "finalizer of %s %s", s->type->kind, name);
 	}
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/ctx.h"
 #include "base/err.h"
+#include "control/finalizer.h"
 #include "kube/object.h"
 
 #include <stdbool.h>
@@ -40,12 +41,20 @@ int object_patch(const struct object_store *s, struct ctx *ctx, const struct kub
 int object_annotate(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
 		    const char *key, const char *value, struct err *err);
 /*
- * One finalizer, by a merge patch of the list, read anew when somebody else has changed the object
- * meanwhile. Nothing is written if it is so already. *obj becomes NULL when that was the last one
+ * Finalizers, by a merge patch of the list, read anew when somebody else has changed the object
+ * meanwhile. Nothing is written if it is so already. *obj becomes NULL when that were the last ones
  * of a deleted object, or the object is gone.
  */
+int object_change_finalizers(const struct object_store *s, struct ctx *ctx,
+			     const struct kube_object **obj, const struct finalizer_change *changes,
+			     size_t n, struct err *err);
 int object_protect(const struct object_store *s, struct ctx *ctx, const struct kube_object **obj,
 		   const char *finalizer, bool is_wanted, struct err *err);
+/* One finalizer, by a PUT of what the API server has (finalizer.h). 0 also if it is so already.
+ * NOT_FOUND: it is gone, or another object has the name. */
+int object_put_finalizer(const struct object_store *s, struct ctx *ctx, const char *ns,
+			 const char *name, const char *uid, const char *finalizer, bool is_wanted,
+			 struct err *err);
 /* Asks for its deletion; 0 also when it is gone. */
 int object_delete(const struct object_store *s, struct ctx *ctx, const struct kube_object *obj,
 		  struct err *err);

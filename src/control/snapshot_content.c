@@ -349,12 +349,60 @@ static enum queue_verdict go_on(struct cut *c)
 	return QUEUE_RETRY_AFTER;
 }
 
+static int call_delete(struct cut *c, const char *handle, struct err *err)
+{
+	struct csi_delete_snapshot_request req = {
+		.snapshot_id = arena_strdup(c->ctx->arena, handle),
+	};
+	struct csi_delete_snapshot_response reply;
+	int64_t deadline_ns;
+	int r;
+
+	if (fetch_noted_secrets(c, &req.secrets, err) < 0) {
+		if (err->code != ERR_NOT_FOUND)
+			return -1;
+		log_warn("secret for deletion is gone, deleting without it",
+			 log_str("content", c->obj->name), log_err(err));
+		req.secrets.map = STRMAP_EMPTY;
+	}
+	if (fence_check(c->s->fence, c->ctx, err) < 0)
+		return -1;
+	deadline_ns = driver_limit(&c->s->csi, c->ctx);
+	r = csi_delete_snapshot(&c->s->csi.service, c->ctx, &req, &reply, err);
+	c->ctx->deadline_ns = deadline_ns;
+	if (r < 0)
+		return err_set(err, err->code, "rpc error: code = %s desc = %s",
+			       err_code_camel(err->code), arena_strdup(c->ctx->arena, err->msg));
+	log_info("snapshot deleted", log_str("content", c->obj->name),
+		 log_str("snapshot", req.snapshot_id));
+	return 0;
+}
+
+/*
+ * The content went while its snapshot was cut: another leader had it deleted, whose DeleteSnapshot
+ * came before our CreateSnapshot. Nobody else knows of what was made. (One to be retained may have
+ * been there before, and stays.)
+ */
+static enum queue_verdict undo(struct cut *c, const char *handle)
+{
+	struct err err;
+
+	if (!str_is_equal(content_of(c)->deletion_policy, "Delete") || *content_of(c)->handle ||
+	    call_delete(c, handle, &err) == 0)
+		return QUEUE_DONE;
+	log_warn("snapshot of a content that is gone left behind", log_str("content", c->obj->name),
+		 log_str("snapshot", handle), log_err(&err));
+	return QUEUE_RETRY;
+}
+
 static enum queue_verdict finish_create(struct cut *c, const struct csi_snapshot *snapshot)
 {
 	struct facts f = facts_of(snapshot);
 	struct err err;
 
-	if (write_status(c, f, &err) < 0 || settle(c, &err) < 0)
+	if (write_status(c, f, &err) < 0)
+		return err.code == ERR_NOT_FOUND ? undo(c, f.handle) : retry_later(c, &err);
+	if (settle(c, &err) < 0)
 		return retry_later(c, &err);
 	log_info("snapshot cut", log_str("content", c->obj->name), log_str("snapshot", f.handle),
 		 log_bool("ready", f.is_ready));
@@ -452,35 +500,6 @@ static enum queue_verdict look(struct cut *c)
 
 /* ---- DeleteSnapshot ---- */
 
-static int call_delete(struct cut *c, struct err *err)
-{
-	struct csi_delete_snapshot_request req = {
-		.snapshot_id = arena_strdup(c->ctx->arena, content_of(c)->handle),
-	};
-	struct csi_delete_snapshot_response reply;
-	int64_t deadline_ns;
-	int r;
-
-	if (fetch_noted_secrets(c, &req.secrets, err) < 0) {
-		if (err->code != ERR_NOT_FOUND)
-			return -1;
-		log_warn("secret for deletion is gone, deleting without it",
-			 log_str("content", c->obj->name), log_err(err));
-		req.secrets.map = STRMAP_EMPTY;
-	}
-	if (fence_check(c->s->fence, c->ctx, err) < 0)
-		return -1;
-	deadline_ns = driver_limit(&c->s->csi, c->ctx);
-	r = csi_delete_snapshot(&c->s->csi.service, c->ctx, &req, &reply, err);
-	c->ctx->deadline_ns = deadline_ns;
-	if (r < 0)
-		return err_set(err, err->code, "rpc error: code = %s desc = %s",
-			       err_code_camel(err->code), arena_strdup(c->ctx->arena, err->msg));
-	log_info("snapshot deleted", log_str("content", c->obj->name),
-		 log_str("snapshot", req.snapshot_id));
-	return 0;
-}
-
 /* So that nobody takes what is gone for being there, while others' finalizers keep the object. */
 static int empty_status(struct cut *c, struct err *err)
 {
@@ -523,7 +542,8 @@ static enum queue_verdict take_down(struct cut *c)
 	if (has_snapshot_to_delete(c)) {
 		struct driver_caps caps;
 
-		if (driver_ask(&c->s->csi, c->ctx, &caps, &err) < 0 || call_delete(c, &err) < 0) {
+		if (driver_ask(&c->s->csi, c->ctx, &caps, &err) < 0 ||
+		    call_delete(c, content_of(c)->handle, &err) < 0) {
 			if (is_cut_off(c))
 				return QUEUE_RETRY;
 			log_warn("snapshot not deleted", log_str("content", c->obj->name),

@@ -30,6 +30,8 @@
 #define SNAPSHOT_BOUND_FINALIZER "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection"
 #define SNAPSHOT_CONTENT_FINALIZER \
 	"snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection"
+#define SNAPSHOT_MEMBER_FINALIZER \
+	"snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection"
 
 /* VolumeSnapshot. */
 struct snapshot {
@@ -84,5 +86,11 @@ extern const struct kube_type snapshot_class_type;
 const struct snapshot *snapshot_of(const struct kube_object *o);
 const struct snapshot_content *snapshot_content_of(const struct kube_object *o);
 const struct snapshot_class *snapshot_class_of(const struct kube_object *o);
+
+/* Whether it was made for a group, and its content with it. */
+static inline bool snapshot_is_member(const struct kube_object *snapshot)
+{
+	return kube_object_has_finalizer(snapshot, SNAPSHOT_MEMBER_FINALIZER);
+}
 
 #endif

@@ -80,6 +80,9 @@ void fake_freeze(bool is_frozen);
 /* Whether caches take over our own writes before the watch brings them (they do), so that the watch
  * has nothing new for the handlers. */
 void fake_note_writes(bool is_on);
+/* Whether handlers hear of them at the next sync, as from the real informer (they do not, after a
+ * reset): for controllers that wake each other through a cache they share. */
+void fake_tell_writes(bool is_on);
 
 /* The controller-manager at work (it is), or away. */
 void fake_employ_manager(bool is_on);

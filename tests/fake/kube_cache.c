@@ -28,6 +28,7 @@ struct named_key {
 struct informer {
 	const struct kube_type *type;
 	struct map *objects; /* "ns/name" → object, one reference each */
+	struct map *untold;  /* "ns/name" → what handlers last heard of it, or &nothing */
 	VEC(struct handler) handlers;
 	VEC(struct named_key) indexes;
 	bool has_synced, is_frozen, is_started;
@@ -37,14 +38,16 @@ struct informer {
 static struct {
 	struct informer *all;
 	struct str events;
-	bool notes_writes;
+	bool notes_writes, tells_writes;
 } cache;
+static char nothing;
 
 void fake_cache_reset(void)
 {
 	str_done(&cache.events);
 	cache.all = NULL;
 	cache.notes_writes = true;
+	cache.tells_writes = false;
 }
 
 struct informer *informer_new(struct kube_client *client, const struct kube_type *type,
@@ -54,6 +57,7 @@ struct informer *informer_new(struct kube_client *client, const struct kube_type
 
 	i->type = type;
 	i->objects = map_new();
+	i->untold = map_new();
 	i->next = cache.all;
 	cache.all = i;
 	return i;
@@ -71,6 +75,10 @@ void informer_free(struct informer *i)
 	for (size_t it = 0; map_next(i->objects, &it, &key, &o);)
 		kube_object_unref(o);
 	map_free(i->objects);
+	for (size_t it = 0; map_next(i->untold, &it, &key, &o);)
+		if (o != &nothing)
+			kube_object_unref(o);
+	map_free(i->untold);
 	vec_done(&i->handlers);
 	vec_done(&i->indexes);
 	free(i);
@@ -163,6 +171,8 @@ void informer_note_write(struct informer *i, const struct kube_object *o)
 
 	if (!cache.notes_writes || (old && !is_newer(o, old)))
 		return;
+	if (cache.tells_writes && !map_find(i->untold, key))
+		map_put(i->untold, key, old ? (void *)kube_object_ref(old) : &nothing);
 	kube_object_unref(map_put(i->objects, key, kube_object_ref(o)));
 }
 
@@ -202,11 +212,30 @@ static bool drop_one(struct informer *i, struct map *seen)
 	return false;
 }
 
+static void tell_one(struct informer *i)
+{
+	const char *path;
+	void *old;
+
+	for (size_t it = 0; map_next(i->untold, &it, &path, &old);) {
+		autofree char *key = xstrdup(path);
+
+		map_take(i->untold, key);
+		if (map_find(i->objects, key))
+			change(i, old == &nothing ? NULL : old, map_find(i->objects, key));
+		if (old != &nothing)
+			kube_object_unref(old);
+		it = 0;
+	}
+}
+
 static void sync_one(struct informer *i)
 {
 	struct map *seen = map_new();
 	const char *path;
 	void *text;
+
+	tell_one(i);
 
 	for (size_t it = 0; map_next(fake_objects(), &it, &path, &text);) {
 		autojson struct json_doc *doc = NULL;
@@ -237,6 +266,11 @@ void fake_sync(void)
 void fake_note_writes(bool is_on)
 {
 	cache.notes_writes = is_on;
+}
+
+void fake_tell_writes(bool is_on)
+{
+	cache.tells_writes = is_on;
 }
 
 void fake_freeze(bool is_frozen)

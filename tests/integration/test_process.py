@@ -44,7 +44,7 @@ def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_pa
     assert done.returncode == 2 and '--resync' in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('name', ['csi-resizer', 'snapshot-controller'])
+@pytest.mark.parametrize('name', ['csi-resizer'])
 def test_what_it_does_not_do_yet_it_says(tmp_path, name):
     done = called(tmp_path, name, '--csi-address=/run/csi.sock')
     assert done.returncode == 2 and done.stderr.startswith(f'{name}: ') and 'provisioner' in done.stderr, done.stderr

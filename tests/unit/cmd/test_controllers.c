@@ -289,6 +289,24 @@ TEST(a_program_of_upstream_is_its_row)
 	ASSERT_STR(row->name, "provisioner");
 }
 
+TEST(the_controller_of_the_cluster_needs_no_driver_and_is_never_chosen)
+{
+	const struct controller_driver able = { .caps = UINT64_MAX };
+	autofree char *names = NULL;
+	struct err err;
+
+	ASSERT_FALSE(
+		controllers_need_driver(controller_rows, n_controller_rows, "snapshot-controller"));
+	ASSERT_TRUE(controllers_need_driver(controller_rows, n_controller_rows,
+					    "snapshot-controller,snapshotter"));
+	ASSERT_TRUE(controllers_need_driver(controller_rows, n_controller_rows, CONTROLLERS_AUTO));
+	ASSERT_OK(controllers_choose(controller_rows, n_controller_rows, CONTROLLERS_AUTO, &able,
+				     &names, &err),
+		  &err);
+	ASSERT_TRUE(strstr(names, "snapshotter") != NULL);
+	assert_null(strstr(names, "snapshot-controller"));
+}
+
 TEST(the_rows_that_there_are_are_whole)
 {
 	for (size_t i = 0; i < n_controller_rows; i++) {
@@ -316,4 +334,6 @@ RUN_TESTS(UNIT(the_named_ones_live_together_on_one_cache_a_kind), UNIT(the_other
 	  UNIT(auto_is_what_the_driver_has_enough_for),
 	  UNIT(a_row_may_judge_the_driver_itself_and_wait_to_be_named),
 	  UNIT(options_of_a_program_of_upstream_have_names_of_ours),
-	  UNIT(a_program_of_upstream_is_its_row), UNIT(the_rows_that_there_are_are_whole))
+	  UNIT(a_program_of_upstream_is_its_row),
+	  UNIT(the_controller_of_the_cluster_needs_no_driver_and_is_never_chosen),
+	  UNIT(the_rows_that_there_are_are_whole))

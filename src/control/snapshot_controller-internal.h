@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_SNAPSHOT_CONTROLLER_INTERNAL_H
+#define CONTROL_SNAPSHOT_CONTROLLER_INTERNAL_H
+
+#include "control/snapshot_controller.h"
+
+#include "control/core.h"
+#include "control/object.h"
+#include "control/snapshots.h"
+#include "control/sync_gate.h"
+#include "kube/queue.h"
+#include "kube/recorder.h"
+
+/* All fixed after snapshot_controller_new. */
+struct snapshot_controller {
+	struct kube_client *client;
+	struct fence *fence;
+	struct snapshot_caches caches;
+	struct object_store snapshots, contents, claims;
+	struct recorder *recorder;
+	bool no_source_mode;
+	struct queue *snapshot_queue; /* keys "ns/name" */
+	struct queue *content_queue;  /* keys: names */
+	struct queue *claim_queue;    /* keys "ns/name" of what snapshots are cut of */
+	struct sync_gate gate;
+};
+
+/* Indexes: snapshots by the claim that they are of; those that are not bound yet by their class,
+ * under SNAPSHOT_NO_CLASS if they name none. */
+#define SNAPSHOTS_BY_CLAIM "snapshots by claim"
+#define SNAPSHOTS_BY_CLASS "snapshots by class"
+#define SNAPSHOT_NO_CLASS " "
+/* Classes by the annotation that makes one the default. */
+#define SNAPSHOT_DEFAULT_CLASSES "default classes"
+
+/* One reconcile of one VolumeSnapshot. */
+struct binding {
+	struct snapshot_controller *s;
+	struct ctx *ctx;
+	const struct kube_object *obj;     /* the snapshot; owned */
+	const struct kube_object *content; /* owned; NULL: none is known */
+};
+
+static inline const struct snapshot *binding_snapshot(const struct binding *b)
+{
+	return snapshot_of(b->obj);
+}
+static inline const struct snapshot_content *binding_content(const struct binding *b)
+{
+	return snapshot_content_of(b->content);
+}
+
+/* snapshot_controller.c. Whether a reconcile was cut off (fence.h). */
+bool snapshot_controller_is_cut_off(const struct snapshot_controller *s, const struct ctx *ctx);
+/* The API server's trouble, or another's write. */
+enum queue_verdict binding_retry_later(const struct binding *b, const struct err *err);
+/* Said as an Event and in the status, unless it stands there already. */
+enum queue_verdict binding_fail(struct binding *b, const char *reason, const char *message);
+
+/* snapshot_bind.c: a VolumeSnapshot that is not being deleted. */
+enum queue_verdict snapshot_reconcile(void *arg, struct ctx *ctx, const char *key,
+				      int64_t *ret_after_ns);
+bool snapshot_content_is_of(const struct kube_object *content, const struct kube_object *snapshot);
+/* What its content is called, by status, source or rule; and b->content from the API server, if the
+ * cache has none. 0 also if there is none at all. */
+const char *snapshot_content_name(const struct binding *b);
+int snapshot_read_content(struct binding *b, struct err *err);
+/* Status as the content says. */
+int snapshot_copy_status(struct binding *b, struct err *err);
+
+/* snapshot_make.c: b->content made, or found. -1: *ret_verdict says what comes next. */
+int snapshot_choose_class(struct binding *b, enum queue_verdict *ret_verdict);
+int snapshot_make_content(struct binding *b, enum queue_verdict *ret_verdict);
+
+/* snapshot_end.c: a VolumeSnapshot that is being deleted; contents; claims that were cut of. */
+enum queue_verdict snapshot_take_down(struct binding *b);
+bool snapshot_content_is_wanted(struct snapshot_controller *s, const struct kube_object *content);
+enum queue_verdict snapshot_content_reconcile(void *arg, struct ctx *ctx, const char *key,
+					      int64_t *ret_after_ns);
+enum queue_verdict snapshot_claim_reconcile(void *arg, struct ctx *ctx, const char *key,
+					    int64_t *ret_after_ns);
+/* "ns/name" in two, in the arena. */
+void snapshot_split_key(struct arena *arena, const char *key, const char **ret_ns,
+			const char **ret_name);
+
+#endif
