@@ -18,8 +18,8 @@ static const struct opt options[] = {
 	{ .name = "What runs", .type = OPT_GROUP },
 	{ .name = "controllers", .type = OPT_STRING, .offset = offsetof(struct controller_options, controllers),
 	  .arg = "NAME,...", .fallback = CONTROLLERS_AUTO,
-	  .help = "Controllers to run: provisioner, attacher, snapshotter, snapshot-controller. auto: each that the driver "
-		  "has enough for, but for the last, which a cluster has once." },
+	  .help = "Controllers to run: provisioner, attacher, resizer, snapshotter, snapshot-controller. auto: each that the "
+		  "driver has enough for, but for the last, which a cluster has once." },
 	{ .name = "The driver", .type = OPT_GROUP },
 	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
 	  .arg = "ADDRESS", .fallback = "/run/csi/socket",
@@ -97,6 +97,20 @@ static const struct opt options[] = {
 	{ .name = "attacher-max-entries", .type = OPT_UINT,
 	  .offset = offsetof(struct controller_options, attacher_max_entries), .arg = "N", .fallback = "0",
 	  .help = "Volumes in a page of that list; 0: as many as the driver likes." },
+	{ .name = "Resizer", .type = OPT_GROUP },
+	{ .name = "resizer-resize-timeout", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, resizer_timeout_ns), .arg = "TIME",
+	  .help = "How long one call that grows a volume may take; as --timeout unless given." },
+	{ .name = "resizer-modify-timeout", .type = OPT_DURATION,
+	  .offset = offsetof(struct controller_options, resizer_modify_timeout_ns), .arg = "TIME",
+	  .help = "The same of a call that changes a volume's attributes." },
+	{ .name = "resizer-extra-modify-metadata", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, resizer_extra_metadata),
+	  .help = "Tell the driver the names of claim and PV when attributes change." },
+	{ .name = "resizer-handle-volume-inuse-error", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, resizer_handles_use), .fallback = "true",
+	  .help = "Once a driver refused to grow a volume in use, ask it again only when no pod uses the claim. On "
+		  "unless =false." },
 	{ .name = "Snapshotter", .type = OPT_GROUP },
 	{ .name = "snapshotter-timeout", .type = OPT_DURATION,
 	  .offset = offsetof(struct controller_options, snapshotter_timeout_ns), .arg = "TIME", .fallback = "1m",
@@ -133,7 +147,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 
 const struct cmd cmd_controller = {
 	.name = "controller",
-	.summary = "Run Kubernetes controllers (provisioner, attacher, snapshotter) against a CSI "
+	.summary = "Run Kubernetes controllers (provisioner, attacher, resizer, snapshotter) "
+		   "against a CSI "
 		   "driver.",
 	.synopsis = "cleat controller --csi-address=ADDRESS [option...]",
 	.about = "In the cluster, against cleat's agent on a node:\n"

@@ -27,6 +27,8 @@ struct controller_options {
 	const char *fs;
 	bool extra_metadata, strict, immediate;
 	bool prevent_mode_conversion;
+	int64_t resizer_timeout_ns, resizer_modify_timeout_ns; /* 0: timeout_ns */
+	bool resizer_extra_metadata, resizer_handles_use;
 	int64_t snapshotter_timeout_ns;
 	const char *snapshotter_prefix;
 	bool snapshotter_extra_metadata;

@@ -14,6 +14,7 @@
 #include "control/attach.h"
 #include "control/core.h"
 #include "control/provision.h"
+#include "control/resizer.h"
 #include "control/snapshot_controller.h"
 #include "control/snapshots.h"
 #include "control/snapshotter.h"
@@ -483,6 +484,78 @@ static void free_snapshot_controller(void *controller)
 	snapshot_controller_free(controller);
 }
 
+/* Its controller service has no call to grow a volume, and its nodes grow it all the same. */
+static bool grows_on_node(const struct controller_driver *driver)
+{
+	return !(driver->caps & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)) &&
+	       driver->node_caps & CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME);
+}
+
+static bool modifies(const struct controller_driver *driver)
+{
+	return driver->caps & CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME);
+}
+
+static bool resizes(const struct controller_driver *driver)
+{
+	return driver->caps & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME) || grows_on_node(driver) ||
+	       modifies(driver);
+}
+
+static void *new_resizer(const struct controller_env *env, const struct controllers *all)
+{
+	const struct controller_options *o = env->opts;
+
+	return resizer_new(&(struct resizer_options){
+		.loop = env->loop,
+		.work = env->work,
+		.lane = LANE_API,
+		.client = env->client,
+		.fence = env->fence,
+		.pvcs = controllers_cache(all, &core_pvc_type),
+		.pvs = controllers_cache(all, &core_pv_type),
+		.classes = controllers_cache(all, &storage_attributes_class_type),
+		.recorder = env->recorder,
+		.service = env->service,
+		.driver_name = env->driver_name,
+		.grows_on_node = grows_on_node(&env->driver),
+		.grows = env->driver.caps & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME),
+		.modifies = modifies(&env->driver),
+		.extra_modify_metadata = o->resizer_extra_metadata,
+		.ignores_use = !o->resizer_handles_use,
+		.workers = o->workers,
+		.timeout_ns = o->resizer_timeout_ns ? o->resizer_timeout_ns : o->timeout_ns,
+		.modify_timeout_ns =
+			o->resizer_modify_timeout_ns ? o->resizer_modify_timeout_ns : o->timeout_ns,
+		.retry_base_ns = o->backoff_ns,
+		.retry_max_ns = o->backoff_max_ns,
+	});
+}
+
+static void start_resizer(void *controller)
+{
+	resizer_start(controller);
+}
+
+static void pause_resizer(void *controller)
+{
+	resizer_pause(controller);
+}
+
+static void free_resizer(void *controller)
+{
+	resizer_free(controller);
+}
+
+static const struct controller_flag resizer_flags[] = {
+	{ "workers", "worker-threads" },
+	{ "resize-timeout", "resizer-resize-timeout" },
+	{ "modify-timeout", "resizer-modify-timeout" },
+	{ "extra-modify-metadata", "resizer-extra-modify-metadata" },
+	{ "handle-volume-inuse-error", "resizer-handle-volume-inuse-error" },
+	{ NULL, NULL },
+};
+
 const struct controller_row controller_rows[] = {
 	{
 		.name = "provisioner",
@@ -521,6 +594,25 @@ const struct controller_row controller_rows[] = {
 		.start = start_attacher,
 		.pause = pause_attacher,
 		.free = free_attacher,
+	},
+	{
+		.name = "resizer",
+		.program = "csi-resizer",
+		.flags = resizer_flags,
+		.component = "external-resizer",
+		.n_queues = 1,
+		.is_able = resizes,
+		.without = "neither grows nor modifies volumes (no EXPAND_VOLUME, no "
+			   "MODIFY_VOLUME)",
+		.needs = {
+			{ &core_pvc_type },
+			{ &core_pv_type },
+			{ &storage_attributes_class_type, modifies },
+		},
+		.new = new_resizer,
+		.start = start_resizer,
+		.pause = pause_resizer,
+		.free = free_resizer,
 	},
 	{
 		.name = "snapshotter",

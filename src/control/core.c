@@ -17,6 +17,52 @@ static const char *pack_class(struct packer *p, const struct json *item)
 	return pack_get(p, json_get(item, "spec"), "storageClassName");
 }
 
+static const char *const resize_words[CORE_RESIZE_OTHER] = {
+	[CORE_RESIZE_IN_PROGRESS] = "ControllerResizeInProgress",
+	[CORE_RESIZE_INFEASIBLE] = "ControllerResizeInfeasible",
+	[CORE_RESIZE_NODE_PENDING] = "NodeResizePending",
+	[CORE_RESIZE_NODE_IN_PROGRESS] = "NodeResizeInProgress",
+	[CORE_RESIZE_NODE_INFEASIBLE] = "NodeResizeInfeasible",
+};
+static const char *const modify_words[CORE_MODIFY_OTHER] = {
+	[CORE_MODIFY_PENDING] = "Pending",
+	[CORE_MODIFY_IN_PROGRESS] = "InProgress",
+	[CORE_MODIFY_INFEASIBLE] = "Infeasible",
+};
+
+const char *core_resize_text(enum core_resize resize)
+{
+	return resize < CORE_RESIZE_OTHER ? str_or(resize_words[resize], "") : "";
+}
+
+const char *core_modify_text(enum core_modify modify)
+{
+	return modify < CORE_MODIFY_OTHER ? str_or(modify_words[modify], "") : "";
+}
+
+/* Its number in the list; 0 without one, n if it is none of them. */
+static uint8_t find_state(const char *word, const char *const *words, uint8_t n)
+{
+	if (str_is_empty(word))
+		return 0;
+	for (uint8_t i = 1; i < n; i++)
+		if (str_is_equal(word, words[i]))
+			return i;
+	return n;
+}
+
+static void decode_pvc_status(struct packer *p, const struct json *status, struct core_pvc *c)
+{
+	const struct json *resize = json_get(status, "allocatedResourceStatuses");
+
+	c->phase = pack_get(p, status, "phase");
+	c->current_attributes_class = pack_get(p, status, "currentVolumeAttributesClassName");
+	(void)pack_quantity(json_path(status, "capacity.storage"), &c->capacity_bytes);
+	c->resize = find_state(json_get_string(resize, "storage"), resize_words, CORE_RESIZE_OTHER);
+	c->modify = find_state(json_path_string(status, "modifyVolumeStatus.status"), modify_words,
+			       CORE_MODIFY_OTHER);
+}
+
 static void decode_pvc(struct packer *p, const struct json *item, struct kube_object *o)
 {
 	struct core_pvc *c = (struct core_pvc *)o;
@@ -38,7 +84,7 @@ static void decode_pvc(struct packer *p, const struct json *item, struct kube_ob
 	c->source_name = pack_get(p, source, "name");
 	c->source_namespace = pack_get(p, source, "namespace");
 	c->attributes_class = pack_get(p, spec, "volumeAttributesClassName");
-	c->phase = pack_path(p, item, "status.phase");
+	decode_pvc_status(p, json_get(item, "status"), c);
 }
 
 static void decode_pv(struct packer *p, const struct json *item, struct kube_object *o)
@@ -96,6 +142,16 @@ const char *core_waiting_source(const struct kube_object *claim, size_t i)
 	return i == 0 && !*c->volume_name && *c->source_name ? c->source_name : NULL;
 }
 
+const char *core_wanted_attributes(const struct kube_object *claim, size_t i)
+{
+	const struct core_pvc *c = core_pvc_of(claim);
+
+	if (i || !*c->attributes_class ||
+	    str_is_equal(c->attributes_class, c->current_attributes_class))
+		return NULL;
+	return c->attributes_class;
+}
+
 const struct kube_type core_node_type = {
 	.kind = "Node",
 	.resource = "nodes",
@@ -125,9 +181,16 @@ const struct kube_type core_pv_type = {
 	.group_version = "v1",
 	.size = sizeof(struct core_pv),
 	.decode = decode_pv,
-	.annotations = KUBE_WORDS(ANN_MIGRATED_TO),
+	.annotations = KUBE_WORDS(ANN_MIGRATED_TO, ANN_PRE_RESIZE),
 	.words = KUBE_WORDS("Available", "Bound", "Delete", "Failed", "Pending", "Released",
 			    "Retain", "default", PV_FINALIZER, "kubernetes.io/pv-protection"),
+};
+
+const struct kube_type core_pod_type = {
+	.kind = "Pod",
+	.resource = "pods",
+	.group_version = "v1",
+	.is_namespaced = true,
 };
 
 const struct kube_type core_secret_type = {

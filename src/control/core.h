@@ -13,8 +13,33 @@
 #define ANN_MIGRATED_TO "pv.kubernetes.io/migrated-to"
 #define ANN_SELECTED_NODE "volume.kubernetes.io/selected-node"
 
+/* On a PV that grew: how large its claim was, for those who go back; until the claim has grown too.
+ */
+#define ANN_PRE_RESIZE "volume.alpha.kubernetes.io/pre-resize-capacity"
+
 /* On a PV: DeleteVolume comes before the object goes. */
 #define PV_FINALIZER "external-provisioner.volume.kubernetes.io/finalizer"
+
+/* allocatedResourceStatuses["storage"], and modifyVolumeStatus.status. */
+enum core_resize {
+	CORE_RESIZE_NONE,
+	CORE_RESIZE_IN_PROGRESS, /* Controller…, and so the next */
+	CORE_RESIZE_INFEASIBLE,
+	CORE_RESIZE_NODE_PENDING,
+	CORE_RESIZE_NODE_IN_PROGRESS,
+	CORE_RESIZE_NODE_INFEASIBLE,
+	CORE_RESIZE_OTHER, /* a word of a newer Kubernetes */
+};
+enum core_modify {
+	CORE_MODIFY_NONE,
+	CORE_MODIFY_PENDING,
+	CORE_MODIFY_IN_PROGRESS,
+	CORE_MODIFY_INFEASIBLE,
+	CORE_MODIFY_OTHER,
+};
+/* The API's words; "" of …NONE and …OTHER. */
+const char *core_resize_text(enum core_resize resize);
+const char *core_modify_text(enum core_modify modify);
 
 struct core_pvc {
 	struct kube_object meta;
@@ -25,12 +50,17 @@ struct core_pvc {
 	uint64_t request_bytes;
 	bool has_bad_request; /* the quantity does not parse or overflows */
 	bool has_selector;
+	uint8_t resize;          /* enum core_resize, of the status */
+	uint8_t modify;          /* enum core_modify, of the status */
 	const char *source_kind; /* of dataSource, else dataSourceRef; "" none */
 	const char *source_api_group;
 	const char *source_name;
 	const char *source_namespace;
 	const char *attributes_class; /* volumeAttributesClassName */
+	/* Of the status. */
 	const char *phase;
+	const char *current_attributes_class;
+	uint64_t capacity_bytes; /* 0: none yet */
 };
 
 struct core_pv {
@@ -48,7 +78,8 @@ struct core_pv {
 extern const struct kube_type core_node_type;
 extern const struct kube_type core_pvc_type;
 extern const struct kube_type core_pv_type;
-/* Never cached; for its path. */
+/* Never cached; for their paths. */
+extern const struct kube_type core_pod_type;
 extern const struct kube_type core_secret_type;
 
 /* Checked downcasts; the type is asserted. NULL gives NULL. */
@@ -58,6 +89,9 @@ const struct core_pv *core_pv_of(const struct kube_object *o);
 /* An index of claims by class: those that have no volume yet. */
 #define CORE_WAITING_BY_CLASS "waiting by class"
 const char *core_waiting_class(const struct kube_object *claim, size_t i);
+/* By the VolumeAttributesClass that they want, those that do not have it. */
+#define CORE_MODIFIED_BY_CLASS "modified by class"
+const char *core_wanted_attributes(const struct kube_object *claim, size_t i);
 /* Of the same claims by the name of their data source, whatever kind that is of. */
 #define CORE_WAITING_BY_SOURCE "waiting by source"
 const char *core_waiting_source(const struct kube_object *claim, size_t i);

@@ -164,5 +164,6 @@ const struct kube_type storage_attachment_type = {
 const struct kube_type storage_attributes_class_type = {
 	.kind = "VolumeAttributesClass",
 	.resource = "volumeattributesclasses",
-	.group_version = "storage.k8s.io/v1",
+	.group_version = "storage.k8s.io/v1", /* since Kubernetes 1.34 */
+	.is_custom = true,
 };

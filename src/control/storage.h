@@ -57,7 +57,7 @@ struct storage_attachment {
 extern const struct kube_type storage_class_type;
 extern const struct kube_type storage_csi_node_type;
 extern const struct kube_type storage_attachment_type;
-/* Never cached; for its path. */
+/* Its metadata alone: that it is there. What is in one is read when it is used. */
 extern const struct kube_type storage_attributes_class_type;
 
 /* Checked downcasts; the type is asserted. NULL gives NULL. */

@@ -33,7 +33,8 @@ struct kube_type {
 	const char *resource;      /* "persistentvolumeclaims" */
 	const char *group_version; /* "v1", "storage.k8s.io/v1" */
 	bool is_namespaced;
-	bool is_custom; /* made by a CRD, which a cluster may lack, or get later */
+	bool is_custom; /* a cluster may lack it, or get it later: made by a CRD, or of a newer API
+			 */
 
 	/* What a decoded object is. size 0, decode NULL: its metadata and no more. */
 	size_t size; /* of its struct, which begins with struct kube_object; at most

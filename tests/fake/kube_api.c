@@ -210,9 +210,11 @@ unsigned fake_count(const struct kube_type *type)
 const struct kube_type *fake_type(const char *text)
 {
 	static const struct kube_type *const types[] = {
-		&core_pvc_type,  &core_pv_type,          &storage_class_type,
-		&core_node_type, &storage_csi_node_type, &storage_attachment_type,
-		&snapshot_type,  &snapshot_content_type, &snapshot_class_type,
+		&core_pvc_type,         &core_pv_type,
+		&storage_class_type,    &core_node_type,
+		&storage_csi_node_type, &storage_attachment_type,
+		&snapshot_type,         &snapshot_content_type,
+		&snapshot_class_type,   &storage_attributes_class_type,
 	};
 	autojson struct json_doc *doc = parse(text);
 
@@ -233,6 +235,29 @@ static int reply(const char *path, bool is_lost, struct json_doc **ret, struct e
 	return 0;
 }
 
+/* All below the path, in pieces of one, whatever the limit: the token is how many have been told.
+ */
+static struct json_doc *list(const char *path)
+{
+	size_t n = strcspn(path, "?"), skip = 0;
+	const char *token = strstr(path, "&continue=t");
+	autostr struct str out = STR_INIT;
+	const char *found = NULL, *other;
+	size_t n_found = 0;
+	void *text;
+
+	if (token)
+		skip = (size_t)(token[strlen("&continue=t")] - '0');
+	for (size_t it = 0; map_next(api.objects, &it, &other, &text);)
+		if (strncmp(other, path, n) == 0 && other[n] == '/' && n_found++ == skip)
+			found = text;
+	str_appendf(&out, "{\"items\":[%s],\"metadata\":{", found ? found : "");
+	if (skip + 1 < n_found)
+		str_appendf(&out, "\"continue\":\"t%zu\"", skip + 1);
+	str_append(&out, "}}");
+	return parse(str_get(&out));
+}
+
 int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
 	     struct err *err)
 {
@@ -240,6 +265,12 @@ int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct js
 
 	if (fence_check(NULL, ctx, err) < 0 || fake_step(&is_lost, err) < 0)
 		return -1;
+	if (strchr(path, '?')) {
+		if (is_lost)
+			return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+		*ret = list(path);
+		return 0;
+	}
 	if (!fake_has(path))
 		return err_set(err, ERR_NOT_FOUND, "no %s", path);
 	return reply(path, is_lost, ret, err);
@@ -351,7 +382,6 @@ static int update(const struct kube_write *write, struct json_doc **ret, struct 
 	return reply(write->path, is_lost, ret, err);
 }
 
-/* Of a strategic merge patch what this project uses: names taken off the list of finalizers. */
 static char *without_finalizers(const char *text, const struct json *patch)
 {
 	autojson struct json_doc *doc = parse(text);
@@ -378,6 +408,62 @@ static char *without_finalizers(const char *text, const struct json *patch)
 	return str_take(&out);
 }
 
+static const struct json *find_by_type(const struct json *list, const char *type)
+{
+	const struct json *value;
+	const char *none;
+
+	for (struct json_it it = json_each(list); json_next(&it, &none, &value);)
+		if (str_is_equal(json_get_string(value, "type"), type))
+			return value;
+	return NULL;
+}
+
+static void merge_condition(struct json_writer *w, const struct json *old, const struct json *new)
+{
+	if (str_is_equal(json_get_string(new, "$patch"), "delete"))
+		return;
+	merge(w, old, new ? new : old);
+}
+
+/* And the list of conditions, whose elements it finds by their type. */
+static void merge_conditions(struct json_writer *w, const struct json *base,
+			     const struct json *patch)
+{
+	const struct json *value;
+	const char *none;
+
+	json_begin_array(w);
+	for (struct json_it it = json_each(base); json_next(&it, &none, &value);) {
+		const struct json *new = find_by_type(patch, json_get_string(value, "type"));
+
+		if (new)
+			merge_condition(w, value, new);
+		else
+			json_put_value(w, value);
+	}
+	for (struct json_it it = json_each(patch); json_next(&it, &none, &value);)
+		if (!find_by_type(base, json_get_string(value, "type")))
+			merge_condition(w, NULL, value);
+	json_end_array(w);
+}
+
+/* What the object's conditions come to, as a merge patch; NULL if they are not spoken of. */
+static char *with_conditions(const char *text, const struct json *patch)
+{
+	autojson struct json_doc *doc = parse(text);
+	const struct json *conditions = json_path(patch, "status.conditions");
+	struct str out = STR_INIT;
+	struct json_writer w = JSON_WRITER(&out);
+
+	if (!conditions)
+		return NULL;
+	str_append(&out, "{\"status\":{\"conditions\":");
+	merge_conditions(&w, json_path(json_root(doc), "status.conditions"), conditions);
+	str_append(&out, "}}");
+	return str_take(&out);
+}
+
 static int check_uid(const char *text, const struct json *patch, struct err *err)
 {
 	autojson struct json_doc *doc = parse(text);
@@ -386,6 +472,27 @@ static int check_uid(const char *text, const struct json *patch, struct err *err
 	if (!uid || str_is_equal(uid, json_path_string(json_root(doc), "metadata.uid")))
 		return 0;
 	return err_set(err, ERR_ABORTED, "the object has another UID");
+}
+
+/* Of strategic merge patches what this project uses: finalizers taken off, and conditions by their
+ * type. Whoever writes the status may write annotations with it. */
+static int strategic(const struct kube_write *write, const struct json *body, bool is_lost,
+		     struct json_doc **ret, struct err *err)
+{
+	const char *path = write->path;
+	autofree char *text = NULL;
+
+	if (json_get(json_get(body, "metadata"), "$deleteFromPrimitiveList/finalizers")) {
+		text = without_finalizers(fake_text(path), body);
+		fake_merge(path, text);
+		return reply(path, is_lost, ret, err);
+	}
+	assert(!json_get(body, write->subresource ? "spec" : "status"));
+	text = with_conditions(fake_text(path), body);
+	fake_merge(path, write->body);
+	if (text)
+		fake_merge(path, text);
+	return reply(path, is_lost, ret, err);
 }
 
 static int patch(const struct kube_write *write, struct json_doc **ret, struct err *err)
@@ -399,12 +506,9 @@ static int patch(const struct kube_write *write, struct json_doc **ret, struct e
 		return -1;
 	if (check_uid(fake_text(path), json_root(doc), err) < 0)
 		return -1;
-	if (write->verb == KUBE_STRATEGIC) {
-		text = without_finalizers(fake_text(path), json_root(doc));
-	} else {
-		text = write->subresource ? part_of(json_root(doc), "status")
-					  : xstrdup(write->body);
-	}
+	if (write->verb == KUBE_STRATEGIC)
+		return strategic(write, json_root(doc), is_lost, ret, err);
+	text = write->subresource ? part_of(json_root(doc), "status") : xstrdup(write->body);
 	fake_merge(path, text);
 	return reply(path, is_lost, ret, err);
 }

@@ -461,6 +461,64 @@ static int list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_sna
 	return 0;
 }
 
+static int controller_expand_volume(void *impl, struct ctx *ctx,
+				    const struct csi_controller_expand_volume_request *req,
+				    struct csi_controller_expand_volume_response *ret,
+				    struct err *err)
+{
+	autostr struct str out = STR_INIT;
+	const struct vol_capability *cap = &req->volume_capability;
+	bool is_lost;
+
+	str_appendf(&out, "%s bytes=%llu %s:%d:%s", req->volume_id,
+		    (unsigned long long)req->capacity_range.required_bytes,
+		    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
+		    cap->fs_type);
+	for (size_t i = 0; i < cap->n_mount_flags; i++)
+		str_appendf(&out, ":%s", cap->mount_flags[i]);
+	str_append(&out, " secrets=");
+	put_map(&out, &req->secrets.map);
+	(void)snprintf(fake_service.last_expand, sizeof(fake_service.last_expand), "%s",
+		       str_get(&out));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (fake_service.expand_error)
+		return err_set(err, fake_service.expand_error, "the driver says no");
+	fake_service.n_expanded++;
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	ret->capacity_bytes = fake_service.expand_bytes ? fake_service.expand_bytes
+							: req->capacity_range.required_bytes;
+	ret->node_expansion_required = fake_service.needs_node;
+	return 0;
+}
+
+static int controller_modify_volume(void *impl, struct ctx *ctx,
+				    const struct csi_controller_modify_volume_request *req,
+				    struct csi_controller_modify_volume_response *ret,
+				    struct err *err)
+{
+	autostr struct str out = STR_INIT;
+	autostr struct str params = STR_INIT;
+	bool is_lost;
+
+	put_map(&params, &req->mutable_parameters);
+	str_appendf(&out, "%s mutable=%s secrets=", req->volume_id, str_get(&params));
+	put_map(&out, &req->secrets.map);
+	(void)snprintf(fake_service.last_modify, sizeof(fake_service.last_modify), "%s",
+		       str_get(&out));
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (fake_service.modify_error)
+		return err_set(err, fake_service.modify_error, "the driver says no");
+	fake_service.n_modified++;
+	(void)snprintf(fake_service.modified, sizeof(fake_service.modified), "%s",
+		       str_get(&params));
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	return 0;
+}
+
 struct csi_service fake_service_get(void)
 {
 	static const struct csi_service_ops ops = {
@@ -471,6 +529,8 @@ struct csi_service fake_service_get(void)
 		.create_volume = create_volume,
 		.delete_volume = delete_volume,
 		.get_capacity = get_capacity,
+		.controller_expand_volume = controller_expand_volume,
+		.controller_modify_volume = controller_modify_volume,
 		.create_snapshot = create_snapshot,
 		.delete_snapshot = delete_snapshot,
 		.list_snapshots = list_snapshots,

@@ -23,6 +23,9 @@ struct fake_service {
 	bool forgets_sources;       /* the answer tells of no content_source */
 	enum err_code create_error; /* of every CreateVolume */
 	enum err_code delete_error;
+	enum err_code expand_error, modify_error;
+	uint64_t expand_bytes;        /* capacity in the answer, if ≠ 0 */
+	bool needs_node;              /* node_expansion_required in the answer */
 	enum err_code snapshot_error; /* of every CreateSnapshot */
 	enum err_code snapshot_delete_error;
 	unsigned ready_after;        /* so many CreateSnapshots later it is ready to use */
@@ -48,6 +51,9 @@ struct fake_service {
 	int64_t longest_ns; /* that a caller would have waited */
 	char last_request[4096];
 	char last_delete_secrets[256];
+	unsigned n_expanded, n_modified; /* calls that the driver carried out */
+	char last_expand[512], last_modify[512];
+	char modified[256]; /* the parameters that a volume has now */
 };
 
 extern struct fake_service fake_service;

@@ -44,10 +44,9 @@ def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_pa
     assert done.returncode == 2 and '--resync' in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize('name', ['csi-resizer'])
-def test_what_it_does_not_do_yet_it_says(tmp_path, name):
-    done = called(tmp_path, name, '--csi-address=/run/csi.sock')
-    assert done.returncode == 2 and done.stderr.startswith(f'{name}: ') and 'provisioner' in done.stderr, done.stderr
+def test_an_option_that_upstream_calls_otherwise_is_named_as_ours(tmp_path):
+    done = called(tmp_path, 'csi-resizer', '--workers=4', '--handle-volume-inuse-error=false', '--modify-timeout=soon')
+    assert done.returncode == 2 and '--resizer-modify-timeout' in done.stderr, done.stderr
 
 
 GOOD = ['driver', '--endpoint=unix:///run/x.sock', '--node-id=n', '--pool=/p']

@@ -267,8 +267,8 @@ TEST(the_controllers_times_must_fit_each_other)
 	o.attacher_timeout_ns = 0;
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--attacher-timeout");
 	o.attacher_timeout_ns = 15;
-	o.controllers = "provisioner,resizer";
-	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "resizer");
+	o.controllers = "provisioner,healer";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "healer");
 	o.controllers = "";
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
 }

@@ -8,8 +8,13 @@
 #include "kube/path.h"
 
 static const struct kube_type *const cached[] = {
-	&core_node_type,     &core_pvc_type,         &core_pv_type,
-	&storage_class_type, &storage_csi_node_type, &storage_attachment_type,
+	&core_node_type,
+	&core_pvc_type,
+	&core_pv_type,
+	&storage_class_type,
+	&storage_csi_node_type,
+	&storage_attachment_type,
+	&storage_attributes_class_type,
 };
 
 static const struct kube_object *decode(const struct kube_type *type, const char *text)
@@ -35,7 +40,9 @@ static const char claim_text[] =
 	"\"dataSourceRef\":{\"kind\":\"VolumeSnapshot\",\"apiGroup\":\"snapshot.storage.k8s.io\","
 	"\"name\":\"s\","
 	"\"namespace\":\"other\"},\"volumeAttributesClassName\":\"gold\"},\"status\":{\"phase\":"
-	"\"Bound\"}}";
+	"\"Bound\",\"capacity\":{\"storage\":\"512Mi\"},\"allocatedResourceStatuses\":{"
+	"\"storage\":\"NodeResizePending\"},\"currentVolumeAttributesClassName\":\"tin\","
+	"\"modifyVolumeStatus\":{\"status\":\"Pending\"}}}";
 
 TEST(a_claim_keeps_what_is_used)
 {
@@ -66,6 +73,42 @@ TEST(a_claim_keeps_what_is_used)
 	ASSERT_STR(c->source_namespace, "other");
 	ASSERT_STR(c->attributes_class, "gold");
 	ASSERT_STR(c->phase, "Bound");
+	ASSERT_EQ(c->capacity_bytes, 512 << 20);
+	ASSERT_STR(c->current_attributes_class, "tin");
+	ASSERT_EQ(c->resize, CORE_RESIZE_NODE_PENDING);
+	ASSERT_EQ(c->modify, CORE_MODIFY_PENDING);
+}
+
+TEST(states_of_growing_and_modifying_are_those_of_the_api)
+{
+	static const char *const words[][2] = {
+		{ "", "" },
+		{ "ControllerResizeInProgress", "Pending" },
+		{ "ControllerResizeInfeasible", "InProgress" },
+		{ "NodeResizePending", "Infeasible" },
+		{ "NodeResizeInProgress", "Newer" },
+		{ "NodeResizeInfeasible", "Newer" },
+		{ "Newer", "Newer" },
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+		autofree char *text =
+			xasprintf("{\"metadata\":{\"name\":\"x\"},\"status\":{"
+				  "\"allocatedResourceStatuses\":{\"storage\":\"%s\"},"
+				  "\"modifyVolumeStatus\":{\"status\":\"%s\"}}}",
+				  words[i][0], words[i][1]);
+		autokobj const struct kube_object *o = decode(&core_pvc_type, text);
+		unsigned modify = i < CORE_MODIFY_OTHER ? i : CORE_MODIFY_OTHER;
+
+		ASSERT_EQ(core_pvc_of(o)->resize, i);
+		ASSERT_EQ(core_pvc_of(o)->modify, modify);
+		if (i < CORE_RESIZE_OTHER)
+			ASSERT_STR(core_resize_text(i), words[i][0]);
+		if (i < CORE_MODIFY_OTHER)
+			ASSERT_STR(core_modify_text(i), words[i][1]);
+	}
+	ASSERT_STR(core_resize_text(CORE_RESIZE_OTHER), "");
+	ASSERT_STR(core_modify_text(CORE_MODIFY_OTHER), "");
 }
 
 TEST(strings_are_never_null_and_defaults_are_filled_in)
@@ -267,6 +310,7 @@ TEST(kinds_are_where_the_api_has_them)
 		"/apis/storage.k8s.io/v1/storageclasses",
 		"/apis/storage.k8s.io/v1/csinodes",
 		"/apis/storage.k8s.io/v1/volumeattachments",
+		"/apis/storage.k8s.io/v1/volumeattributesclasses",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
@@ -278,7 +322,9 @@ TEST(kinds_are_where_the_api_has_them)
 	}
 }
 
-RUN_TESTS(UNIT(a_claim_keeps_what_is_used), UNIT(strings_are_never_null_and_defaults_are_filled_in),
+RUN_TESTS(UNIT(a_claim_keeps_what_is_used),
+	  UNIT(states_of_growing_and_modifying_are_those_of_the_api),
+	  UNIT(strings_are_never_null_and_defaults_are_filled_in),
 	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
 	  UNIT(a_volume_keeps_what_is_used),
 	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
