@@ -311,7 +311,7 @@ static enum queue_verdict fail(struct attach_job *job, bool is_forced, struct er
 {
 	bool is_detaching = job->obj->is_deleting;
 
-	if (is_forced)
+	if (is_forced && !job->is_moved && !job->is_gone)
 		set_forced(job->a, job->obj->name);
 	if (attach_is_cut_off(job->a, job->ctx))
 		return QUEUE_RETRY;
