@@ -247,7 +247,8 @@ int attach_write_detached(struct attach_job *job, struct err *err)
 	return err->code == ERR_NOT_FOUND ? 0 : -1;
 }
 
-/* Kubernetes reads the code of an attachError: a full node has its pods moved. */
+/* Kubernetes reads the code of an attachError: a full node has its pods moved. A detachError has
+ * none. */
 static void fill_error(const struct attach_job *job, struct json_writer *w, const void *arg)
 {
 	const struct err *what = arg;
@@ -258,11 +259,13 @@ static void fill_error(const struct attach_job *job, struct json_writer *w, cons
 	json_begin_object(w);
 	json_field_string(w, "time", now);
 	json_field_string(w, "message", what->msg);
-	json_key(w, "errorCode");
-	if (job->is_answer)
-		json_put_u64(w, what->code);
-	else
-		json_put_null(w);
+	if (!job->obj->is_deleting) {
+		json_key(w, "errorCode");
+		if (job->is_answer)
+			json_put_u64(w, what->code);
+		else
+			json_put_null(w);
+	}
 	json_end_object(w);
 }
 

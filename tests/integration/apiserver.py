@@ -32,6 +32,13 @@ def find_programs():
     return servers[0] if servers else None, shutil.which('etcd')
 
 
+def find_tool(name, program):
+    """A program of tests/tools that was built already, or None."""
+    cache = pathlib.Path(os.environ.get('CLEAT_CACHE', pathlib.Path.home() / '.cache/cleat')) / 'bin'
+    built = [folder / program for folder in sorted(cache.glob(f'{name}-*'), reverse=True) if (folder / program).exists()]
+    return str(built[0]) if built else None
+
+
 class Cluster:
     """etcd and API servers; each server has its own port and flags, so that one can be away while another works."""
 

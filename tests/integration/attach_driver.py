@@ -9,6 +9,7 @@ from harness import csi, csi_grpc, grpc
 NAME = 'attach.cleat.test'
 Rpc = csi.ControllerServiceCapability.RPC
 ATTACHES = (Rpc.PUBLISH_UNPUBLISH_VOLUME,)
+READONLY, MULTI_WRITER = Rpc.PUBLISH_READONLY, Rpc.SINGLE_NODE_MULTI_WRITER
 LISTS = (Rpc.LIST_VOLUMES, Rpc.LIST_VOLUMES_PUBLISHED_NODES)
 
 

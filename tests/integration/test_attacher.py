@@ -14,7 +14,7 @@ import uuid
 import pytest
 
 import apiserver
-from attach_driver import ATTACHES, LISTS, NAME, AttachDriver
+from attach_driver import ATTACHES, LISTS, MULTI_WRITER, NAME, READONLY, AttachDriver
 from harness import CLEAT, PATIENCE, Code, starting, wait_until
 
 SERVER, ETCD = apiserver.find_programs()
@@ -24,6 +24,9 @@ MISSING = '; '.join(why for is_there, why in (
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f'SKIPPED: {MISSING}')
 
 PORT, HTTP = 6443, 9811
+UPSTREAM = apiserver.find_tool('external-attacher', 'csi-attacher')
+needs_upstream = pytest.mark.skipif(
+    not UPSTREAM, reason='SKIPPED: not built yet: external-attacher (tests/tools/build external-attacher, 5 minutes once)')
 ATTACHMENTS = '/apis/storage.k8s.io/v1/volumeattachments'
 VOLUMES, CSI_NODES = '/api/v1/persistentvolumes', '/apis/storage.k8s.io/v1/csinodes'
 FINALIZER = 'external-attacher/attach-cleat-test'
@@ -128,6 +131,13 @@ class Lab:
             assert process.poll() is None, log.read_text()
         return process
 
+    def start_upstream(self, *more):
+        self.program = UPSTREAM
+        try:
+            return self.start('--v=3', *more, wait=False, user='admin')
+        finally:
+            self.program = CLEAT
+
     def kill(self, process):
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -135,6 +145,12 @@ class Lab:
     def stop(self, process):
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0, process.log.read_text()
+
+    def probe_text(self, path):
+        """What the API server answers that is no JSON."""
+        done = subprocess.run(self.cluster.inside(['curl', '-s', '--cacert', self.cluster.ca.cert, '-H', 'Authorization: Bearer admin-token',
+                                                   f'https://{apiserver.HOST}:{PORT}{path}']), capture_output=True, text=True, check=True)
+        return done.stdout
 
     def metrics(self):
         done = subprocess.run(self.cluster.inside(['curl', '-s', f'http://127.0.0.1:{HTTP}/metrics']),
@@ -415,3 +431,119 @@ def test_a_hundred(lab):
     assert not lab.driver.attached
     print(f'100 detaches: asked for in {made:.2f} s, gone after {took:.2f} s, {writes:.0f} writes')
     assert writes == 100 and took < 20
+
+
+@needs_upstream
+def test_in_turn_with_external_attacher(lab):
+    """Each goes on where the other was killed."""
+    lab.add_volume('vol')
+    for first, second in ((lab.start_upstream, lab.start), (lab.start, lab.start_upstream)):
+        lab.attach('vol')
+        one = first()
+        lab.wait_attached('vol')
+        lab.kill(one)
+        before = lab.attachment('vol')
+        other = second()
+        lab.detach('vol')
+        lab.wait_gone('vol')
+        assert before['metadata']['finalizers'] == [FINALIZER] and not lab.driver.attached
+        lab.kill(other)
+    # In the midst of a detach that fails.
+    for first, second in ((lab.start_upstream, lab.start), (lab.start, lab.start_upstream)):
+        lab.attach('vol')
+        one = first()
+        lab.wait_attached('vol')
+        lab.driver.failures = {'unpublish': Code.INTERNAL}
+        lab.detach('vol')
+        wait_until('the error is told', lambda: lab.error('vol', 'detachError'))
+        lab.kill(one)
+        lab.driver.failures = {}
+        other = second()
+        lab.wait_gone('vol')
+        assert not lab.driver.attached
+        lab.kill(other)
+    other = lab.start()
+    lab.probe.call(f'delete {VOLUMES}/{lab.named("vol")}')
+    lab.wait_gone('vol', path=VOLUMES)
+    lab.stop(other)
+
+
+def plain(item):
+    """An object without what is another one's each time: names, times, versions. Errors by their code."""
+    meta = item['metadata']
+    for key in ('name', 'uid', 'resourceVersion', 'creationTimestamp', 'managedFields', 'deletionTimestamp',
+                'deletionGracePeriodSeconds'):
+        meta.pop(key, None)
+    item['spec'].pop('source', None)
+    item['spec'].pop('nodeName', None)
+    item.get('status', {}).pop('lastPhaseTransitionTime', None)
+    for key in ('attachError', 'detachError'):
+        if key in item.get('status', {}):
+            error = item['status'][key]
+            assert 'the driver says no' in error.pop('message')
+            assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', error.pop('time'))
+    return item
+
+
+@needs_upstream
+def test_objects_are_those_of_external_attacher(lab):
+    def story(name, start):
+        """What the objects look like at each point of a volume's life."""
+        seen = []
+        lab.driver.failures = {'publish': Code.RESOURCE_EXHAUSTED}
+        lab.add_volume(name, volumeHandle='same', readOnly=True, volumeAttributes={'hint': 'on'})
+        lab.attach(name)
+        process = start()
+        wait_until('the error is told', lambda: lab.error(name))
+        seen.append(plain(lab.attachment(name)))
+        lab.driver.failures = {}
+        lab.wait_attached(name)
+        asked = lab.driver.last
+        seen += [plain(lab.attachment(name)), plain(lab.get(VOLUMES, name)), asked.volume_capability, asked.readonly,
+                 dict(asked.volume_context), asked.node_id]
+        lab.driver.failures = {'unpublish': Code.INTERNAL}
+        lab.detach(name)
+        wait_until('the error is told', lambda: lab.error(name, 'detachError'))
+        seen.append(plain(lab.attachment(name)))
+        lab.driver.failures = {}
+        lab.wait_gone(name)
+        seen.append(plain(lab.get(VOLUMES, name)))
+        lab.kill(process)
+        return seen
+    for caps in (ATTACHES, (*ATTACHES, READONLY, MULTI_WRITER)):
+        lab.driver.caps = caps
+        n = len(caps)
+        ours = story(f'ours-{n}', lab.start)
+        theirs = story(f'theirs-{n}', lab.start_upstream)
+        assert ours == theirs
+
+
+def patches(lab):
+    """Requests that wrote to attachments and volumes, as the API server counts them."""
+    done = lab.probe_text('/metrics')
+    return sum(float(m[1]) for m in re.finditer(
+        r'^apiserver_request_total\{[^}]*resource="(?:volumeattachments|persistentvolumes)"[^}]*verb="(?:PATCH|PUT)"[^}]*\} (\S+)$', done, re.M))
+
+
+@needs_upstream
+@pytest.mark.parametrize('which', ['ours', 'upstream with raised limits'])
+def test_figures_beside_external_attacher(lab, which):
+    """A hundred attachments and their end, for the record. By default upstream has 5 requests a second and takes a minute."""
+    names = [f'vol-{i}' for i in range(100)]
+    for name in names:
+        lab.add_volume(name)
+    if which == 'ours':
+        lab.start()
+    else:
+        process = lab.start_upstream('--kube-api-qps=100', '--kube-api-burst=200', '--worker-threads=100')
+        wait_until('it works', lambda: 'Starting' in process.log.read_text())
+    figures = []
+    for act, is_over in ((lab.attach, lambda: all(i.get('status', {}).get('attached') for i in lab.mine().values())),
+                         (lab.detach, lambda: not lab.mine())):
+        before, began = patches(lab), time.monotonic()
+        for name in names:
+            act(name)
+        wait_until('all are through', is_over, 150)
+        figures.append(f'{time.monotonic() - began:.2f} s, {patches(lab) - before:.0f} writes')
+    print(f'{which}: 100 attaches {figures[0]}; 100 detaches {figures[1]}')
+    assert not lab.driver.attached

@@ -157,6 +157,7 @@ TEST(no_answer_of_the_driver_means_detached_but_a_good_one)
 		fake_run(2 * NS_PER_S);
 		assert_true(contains(fake_text(VA), MARKED));
 		assert_true(contains(fake_text(VA), "\"detachError\":{\"time\":\""));
+		ASSERT_FALSE(says(VA, "errorCode"));
 		ASSERT_EQ(fake_service.n_unpublished, 2);
 		fake_service.unpublish_error = ERR_OK;
 		fake_run(MINUTE);
