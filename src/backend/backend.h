@@ -349,6 +349,15 @@ struct backend_ops {
 		      struct err *err);
 
 	/*
+	 * After the mounted filesystem of an attached volume has grown: it survives a power cut,
+	 * and so do copies of it, as before. It may be frozen for a moment. 0 also when not
+	 * attached or not mounted. FAILED_PRECONDITION, ABORTED: it could not be (now). NULL:
+	 * nothing to do.
+	 */
+	int (*settle_growth)(struct backend *b, struct ctx *ctx, const char *token,
+			     struct err *err);
+
+	/*
 	 * The volume as it is at one moment during the call, whole or not at all, and durable when
 	 * ret_snap says ready. What was written before the call is in it: a mounted filesystem is
 	 * written out (or frozen), a raw device flushed. It lives on when the volume is deleted.
@@ -462,6 +471,7 @@ int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char
 		     struct err *err);
 int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
 		     struct err *err);
+int backend_settle_growth(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
 		   struct err *err);
 int backend_snapshot_create(struct backend *b, struct ctx *ctx,

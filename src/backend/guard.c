@@ -322,6 +322,17 @@ int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const 
 	return finish(b, "settle", token, rc, err);
 }
 
+int backend_settle_growth(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	int rc = 0;
+
+	if (begin(b, err) < 0 || check_token(token, err) < 0)
+		rc = -1;
+	else if (b->ops->settle_growth)
+		rc = b->ops->settle_growth(b, ctx, token, err);
+	return finish(b, "settle the growth of", token, rc, err);
+}
+
 int backend_snapshot_create(struct backend *b, struct ctx *ctx,
 			    const struct backend_snapshot_spec *spec,
 			    struct backend_snapshot *ret_snap, struct err *err)

@@ -7,7 +7,8 @@
  * which filesystem it is, not the path. One that is attached and has no mount in this namespace (it
  * is about to be mounted, or a container keeps it) is written out through its device, whose flush
  * reaches the filesystem wherever that is mounted. A raw device's page cache is shared by all who
- * have it open.
+ * have it open. An xfs that has just grown is frozen whether that was asked or not, since nothing
+ * less makes what is on its disk whole (host/grow.h).
  */
 #include "backend/quiesce.h"
 
@@ -20,6 +21,7 @@
 #include "base/str.h"
 #include "host/blockdev.h"
 #include "host/freeze.h"
+#include "host/grow.h"
 #include "host/mount.h"
 
 #define LOG_ROOM "backend"
@@ -71,17 +73,30 @@ static int fail(struct err *err, const char *verb, const char *path)
 	return err_wrap(err, "its filesystem at '%s' cannot be %s", path, verb);
 }
 
+/* One that has just grown is no copy's without: its log alone says so. */
+static int has_to_freeze(const struct quiesce_what *what, const char *path, bool *ret_freeze,
+			 struct err *err)
+{
+	*ret_freeze = what->freeze || what->hold;
+	if (*ret_freeze || !str_is_equal(what->fs, "xfs"))
+		return 0;
+	return host_xfs_growth_is_in_log(path, ret_freeze, err);
+}
+
 static int still_mounted(const struct quiesce_what *what, const struct find *at,
 			 struct frost *frost, struct err *err)
 {
 	autohostfd int fd = -1;
 	struct host_file root;
+	bool freeze;
 
 	if (host_dir_open(at->path, &fd, err) < 0 || host_file_look(fd, &root, err) < 0)
 		return fail(err, "opened", at->path);
 	if (root.device != at->devno)
 		return err_set(err, ERR_UNAVAILABLE, "'%s' was unmounted meanwhile", at->path);
-	if (!what->freeze && !what->hold)
+	if (has_to_freeze(what, at->path, &freeze, err) < 0)
+		return fail(err, "looked at", at->path);
+	if (!freeze)
 		return host_fs_sync(fd, err) < 0 ? fail(err, "written out", at->path) : 0;
 	frost->of[frost->n].what = what;
 	frost->of[frost->n].path = xstrdup(at->path);

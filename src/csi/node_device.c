@@ -228,7 +228,7 @@ static int mount_device(struct ctx *ctx, const struct node_state *state,
 		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;
 	*ret_mounted = true;
 	if (check_condition(state, fs, err) < 0 ||
-	    (is_small && host_fs_grow_mounted(ctx, path, fs, err) < 0))
+	    (is_small && node_device_grow(ctx, state, path, fs, err) < 0))
 		return -1;
 	return settle(ctx, state, path, err);
 }

@@ -99,7 +99,7 @@ int node_device_grow(struct ctx *ctx, const struct node_state *state, const char
 		     const char *fs, struct err *err)
 {
 	if (host_fs_grow_mounted(ctx, path, fs, err) == 0)
-		return 0;
+		return backend_settle_growth(state->ref.pool, ctx, state->ref.token, err);
 	if (err->code != ERR_PERMISSION_DENIED)
 		return -1;
 	err->code = ERR_FAILED_PRECONDITION;

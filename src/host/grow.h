@@ -69,6 +69,15 @@ int host_fs_mount_is_smaller(const char *path, const char *fs, bool *ret_is_smal
 int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, struct err *err);
 
 /*
+ * Whether the XFS mounted at the path has grown and only its log says so, not yet its superblock on
+ * the disk. Linux (6.18 at least) replays such a log in vain: it meets changes of the new part
+ * before it knows of it, and refuses the mount (xfs_buf_map_verify: daddr … out of range, error
+ * 117). So neither a power cut nor a copy of the device is survived until the filesystem was frozen
+ * once (host/freeze.h), which writes the superblock and ends the log. Reads 4 KiB by direct I/O.
+ */
+int host_xfs_growth_is_in_log(const char *path, bool *ret_is_in_log, struct err *err);
+
+/*
  * The ext4 on a device (or in a file) that nobody has mounted gets as big as that is: checked and
  * mended first as at boot (e2fsck -f -p), which resize2fs insists on. That reads all inodes: 64
  * bytes of memory and a disk's seek or less for each, so ctx needs time in proportion; the device

@@ -319,7 +319,9 @@ static bool is_of_kind(int fd, const char *fs)
 		       (str_is_equal(fs, "xfs") ? XFS_SUPER_MAGIC : EXT4_SUPER_MAGIC);
 }
 
-int grow_look(const char *path, const char *fs, struct grow_mounted *ret, struct err *err)
+/* ret_device_fd: of the device below, for the caller to close. */
+static int look(const char *path, const char *fs, struct grow_mounted *ret, int *ret_device_fd,
+		struct err *err)
 {
 	autofd int at = host_open_real(path, 0);
 	autofd int fd = -1;
@@ -346,6 +348,47 @@ int grow_look(const char *path, const char *fs, struct grow_mounted *ret, struct
 		return -1;
 	ret->usable_blocks = host_super_usable_blocks(&ret->super, ret->device_bytes);
 	ret->fd = TAKE_FD(fd);
+	*ret_device_fd = TAKE_FD(device_fd);
+	return 0;
+}
+
+int grow_look(const char *path, const char *fs, struct grow_mounted *ret, struct err *err)
+{
+	autofd int device_fd = -1;
+
+	return look(path, fs, ret, &device_fd, err);
+}
+
+/* Past the page cache of the device, which has what was read there before it was mounted. */
+static int read_super_on_disk(int device_fd, const char *path, struct host_super *ret_super,
+			      struct err *err)
+{
+	_Alignas(HOST_SUPER_BYTES) uint8_t head[HOST_SUPER_BYTES];
+	ssize_t n;
+
+	if (fcntl(device_fd, F_SETFL, O_DIRECT) < 0)
+		return host_err(err, errno, "read the device of '%s' by direct I/O", path);
+	n = pread(device_fd, head, sizeof(head), 0);
+	if (n < 0)
+		return host_err(err, errno, "read the superblock of '%s'", path);
+	if (host_super_parse(head, (size_t)n, "xfs", ret_super) < 0)
+		return err_set(err, ERR_DATA_LOSS,
+			       "there is no xfs superblock on the device of '%s'", path);
+	return 0;
+}
+
+int host_xfs_growth_is_in_log(const char *path, bool *ret_is_in_log, struct err *err)
+{
+	autofd int device_fd = -1;
+	struct grow_mounted mounted;
+	struct host_super on_disk;
+
+	if (look(path, "xfs", &mounted, &device_fd, err) < 0)
+		return -1;
+	(void)close(mounted.fd);
+	if (read_super_on_disk(device_fd, path, &on_disk, err) < 0)
+		return -1;
+	*ret_is_in_log = on_disk.n_blocks < mounted.super.n_blocks;
 	return 0;
 }
 

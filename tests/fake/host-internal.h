@@ -89,7 +89,8 @@ struct fake_inode {
 	uint64_t fs_bytes; /* as big as that is */
 	bool has_errors;   /* says its superblock */
 	bool is_half_grown;
-	bool is_spoilt; /* a template with wrong bytes */
+	bool growth_is_in_log; /* an xfs that no copy of would mount */
+	bool is_spoilt;        /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];
 	struct fake_fs *inner; /* once it was mounted */

@@ -3,6 +3,7 @@
  * The fake host's loop devices, mkfs and mounts.
  */
 #include <assert.h>
+#include <errno.h>
 #include <linux/magic.h>
 #include <sys/sysmacros.h>
 
@@ -467,6 +468,8 @@ int host_mount_device(struct ctx *ctx, const char *device, const char *target,
 	if (has_flag(opts->flags, opts->n_flags, "wrong"))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "the filesystem refuses the mount option 'wrong'");
+	if (!backing->inner && backing->growth_is_in_log)
+		return err_os(err, ERR_DATA_LOSS, EUCLEAN, "mount '%s' at '%s'", device, target);
 	if (!backing->inner)
 		backing->inner = fake_fs_new(backing->fs, 0, backing->fs_bytes);
 	backing->inner->device = makedev(LOOP_MAJOR_NUMBER, (unsigned)i);
@@ -547,6 +550,15 @@ static bool is_busy(const struct fake_mount *mount)
 	return false;
 }
 
+static bool is_mounted(int loop)
+{
+	for (size_t i = 0; i < world.mounts.n; i++) {
+		if (world.mounts.v[i].loop == loop)
+			return true;
+	}
+	return false;
+}
+
 int host_mount_umount(struct ctx *ctx, const char *target, struct err *err)
 {
 	size_t i = mount_at(target);
@@ -562,6 +574,8 @@ int host_mount_umount(struct ctx *ctx, const char *target, struct err *err)
 	memmove(&world.mounts.v[i - 1], &world.mounts.v[i],
 		(world.mounts.n - i) * sizeof(world.mounts.v[0]));
 	world.mounts.n--;
+	if (loop >= 0 && !is_mounted(loop))
+		world.loops[loop].backing->growth_is_in_log = false;
 	if (loop >= 0)
 		fake_loop_put(loop);
 	return 0;

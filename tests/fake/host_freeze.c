@@ -32,6 +32,10 @@ static int freeze_one(struct fake_fs *fs, struct err *err)
 	if (fs == world.memory)
 		return err_set(err, ERR_FAILED_PRECONDITION, "this kind cannot be frozen");
 	fs->frozen = FAKE_FROZEN;
+	for (int i = 0; i < FAKE_N_LOOPS; i++) {
+		if (world.loops[i].backing && world.loops[i].backing->inner == fs)
+			world.loops[i].backing->growth_is_in_log = false;
+	}
 	return 0;
 }
 

@@ -87,6 +87,7 @@ static void grow(const struct fake_loop *loop)
 	if (!is_smaller(loop))
 		return;
 	backing->fs_bytes = loop->bytes;
+	backing->growth_is_in_log = str_is_equal(backing->fs, "xfs");
 	if (backing->inner)
 		backing->inner->total_bytes = backing->fs_bytes;
 }
@@ -131,6 +132,16 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
 	if (str_is_equal(fs, "ext4") && world.cannot_grow_ext4)
 		return err_set(err, ERR_PERMISSION_DENIED, "this process lacks CAP_SYS_RESOURCE");
 	grow(loop);
+	return 0;
+}
+
+int host_xfs_growth_is_in_log(const char *path, bool *ret_is_in_log, struct err *err)
+{
+	const struct fake_loop *loop = look_at_mount(path, "xfs", NULL, err);
+
+	if (!loop)
+		return -1;
+	*ret_is_in_log = loop->backing->growth_is_in_log;
 	return 0;
 }
 
@@ -207,6 +218,11 @@ void fake_host_set_can_grow_ext4(bool can)
 uint64_t fake_host_fs_bytes(const char *name)
 {
 	return fake_pool_file(name)->fs_bytes;
+}
+
+bool fake_host_growth_is_in_log(const char *name)
+{
+	return fake_pool_file(name)->growth_is_in_log;
 }
 
 uint64_t fake_host_device_bytes(const char *name)

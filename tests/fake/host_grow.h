@@ -13,5 +13,7 @@ void fake_host_set_ext4_in_place(bool is_in_place);
 /* How big the filesystem in the file is, and the device over it; 0: there is none. */
 uint64_t fake_host_fs_bytes(const char *name);
 uint64_t fake_host_device_bytes(const char *name);
+/* host_xfs_growth_is_in_log of the volume that is this file. */
+bool fake_host_growth_is_in_log(const char *name);
 
 #endif

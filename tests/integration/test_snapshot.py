@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import threading
 import time
 
 import pytest
@@ -247,6 +248,38 @@ def test_what_is_written_all_the_time_is_whole_in_every_snapshot(volume, snapsho
         assert len(words) == 2000 and len(set(words)) == 1
         copy.down()
         copy.id = None
+
+
+def make_files(directory, stop):
+    """In all allocation groups by turns, which is where directories go."""
+    for n in itertools.count():
+        if stop.is_set():
+            return
+        (directory / f'd{n}').mkdir()
+        (directory / f'd{n}' / 'file').write_bytes(b'x' * 8192)
+
+
+def test_an_xfs_that_has_just_grown_is_whole_in_its_copies(volume, snapshot):
+    """Though the kernel does not replay a log in which a growth is together with what uses the new part."""
+    for i in range(6):
+        v = volume(cap=mount_cap('xfs'), size=320 * MIB).up()
+        stop = threading.Event()
+        writers = [threading.Thread(target=make_files, args=(v.target / name, stop)) for name in 'abc']
+        for name, writer in zip('abc', writers):
+            (v.target / name).mkdir()
+            writer.start()
+        v.calls.expand(v.id, 640 * MIB)
+        v.calls.node_expand(v.id, v.target, 640 * MIB)
+        write(v, f'round {i}')
+        taken_of = snapshot(v)
+        stop.set()
+        for writer in writers:
+            writer.join()
+        same = volume(cap=v.cap, size=0, volume_content_source=of_snapshot(taken_of)).up()
+        assert read(same) == f'round {i}'
+        for each in same, v:
+            each.down()
+        v.calls.delete_snapshot(taken_of)
 
 
 def test_a_filesystem_is_frozen_if_its_class_says_so(volume, snapshot, pool):

@@ -76,6 +76,30 @@ static int grow(struct pool *p, struct ctx *ctx, struct pool_volume *found, uint
 	return filedev_grow(found->fd, &found->file, found->vol.token, err);
 }
 
+int pool_settle_growth(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct pool *p = pool_from(b);
+	struct pool_still still;
+	struct pool_volume found;
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 ||
+	    pool_find_whole(p, token, false, ERR_DATA_LOSS, &found, err) < 0)
+		return -1;
+	rc = pool_still_begin(p, ctx,
+			      &(struct quiesce_what){
+				      .fd = found.fd,
+				      .file = found.file,
+				      .name = token,
+				      .fs = found.vol.fs,
+			      },
+			      1, &still, err);
+	if (rc == 0)
+		rc = pool_still_end(&still, 0, err);
+	host_fd_close(found.fd);
+	return rc;
+}
+
 int pool_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 	      const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
 {

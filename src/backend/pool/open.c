@@ -317,6 +317,7 @@ static const struct backend_ops pool_ops = {
 	.note_get = pool_note_get,
 	.note_set = pool_note_set,
 	.settle = pool_settle,
+	.settle_growth = pool_settle_growth,
 	.snapshot_create = pool_snapshot_create,
 	.snapshot_remove = pool_snapshot_remove,
 	.snapshot_stat = pool_snapshot_stat,

@@ -279,6 +279,7 @@ int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 /* grow.c */
 int pool_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 	      const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
+int pool_settle_growth(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
 
 /* group.c */
 enum pool_member {

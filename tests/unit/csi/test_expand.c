@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ControllerExpandVolume, NodeExpandVolume and the growth at staging, on the fake host. */
 #include "base/mem.h"
+#include "fake/host_freeze.h"
 #include "fake/host_grow.h"
 #include "fake_share.h"
 #include "fixture.h"
@@ -82,6 +83,53 @@ TEST(a_mounted_filesystem_grows_in_use)
 {
 	grow_in_use(&cap_mount);
 	grow_in_use(&cap_xfs);
+}
+
+static int stage_clone(struct fixture *f, const char *path)
+{
+	const struct csi_create_volume_request req = {
+		.name = "clone",
+		.volume_capabilities = &cap_xfs,
+		.n_volume_capabilities = 1,
+		.has_volume_content_source = true,
+		.volume_content_source = { CSI_SOURCE_VOLUME, f->id },
+	};
+	const char *source = f->id;
+	struct csi_create_volume_response made;
+	int rc;
+
+	if (csi_create_volume(&f->csi, &f->ctx, &req, &made, &f->err) < 0)
+		return -1;
+	f->id = made.volume.volume_id;
+	rc = do_stage(f, path, &cap_xfs);
+	f->id = source;
+	return rc;
+}
+
+/* Whatever stops NodeExpandVolume: also between the growth and what makes it whole. */
+TEST(an_xfs_that_has_just_grown_is_whole_in_its_copies)
+{
+	bool is_reached = true;
+	unsigned n_in_log = 0;
+
+	for (unsigned n = 1; is_reached; n++) {
+		struct fixture *f = begin_published(&cap_xfs);
+
+		ASSERT_OK(do_expand(f, GIB), &f->err);
+		fake_host_fail_at(n);
+		(void)node_expand(f, "/pods/t1", GIB, 0, NULL);
+		is_reached = fake_host_failed();
+		fake_host_fail_at(0);
+		n_in_log += fake_host_growth_is_in_log("v");
+		fake_host_add_dir("/s2");
+		ASSERT_OK(stage_clone(f, "/s2"), &f->err);
+		ASSERT_OK(node_expand(f, "/pods/t1", GIB, 0, NULL), &f->err);
+		ASSERT_FALSE(fake_host_growth_is_in_log("v"));
+		ASSERT_EQ(fake_host_fs_bytes("v"), GIB);
+		ASSERT_EQ(fake_host_n_frozen(), 0);
+		fixture_end(f);
+	}
+	ASSERT_TRUE(n_in_log > 0);
 }
 
 TEST(a_raw_device_grows_at_once_and_so_does_its_reader)
@@ -330,6 +378,7 @@ TEST(volumes_of_a_pool_that_cannot_grow_are_refused)
 }
 
 RUN_TESTS(UNIT(a_mounted_filesystem_grows_in_use),
+	  UNIT(an_xfs_that_has_just_grown_is_whole_in_its_copies),
 	  UNIT(a_raw_device_grows_at_once_and_so_does_its_reader),
 	  UNIT(sizes_are_as_asked_or_refused), UNIT(what_is_not_there_or_damaged_does_not_grow),
 	  UNIT(only_a_mount_of_the_volume_is_a_volume_path),

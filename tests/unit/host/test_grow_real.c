@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Devices and filesystems that grow, as root. Online growth of ext4 is tested where the process has
- * CAP_SYS_RESOURCE, and its refusal where it has not. */
+/* Devices and filesystems that grow, as root; this program is the guard as well, as cleat is.
+ * Online growth of ext4 is tested where the process has CAP_SYS_RESOURCE, and its refusal where it
+ * has not. */
 #include "base/num.h"
 #include "disk.h"
 #include "host/blockdev.h"
 #include "host/caps.h"
 #include "host/condition.h"
+#include "host/freeze.h"
 #include "host/grow.h"
 
 #include <fcntl.h>
@@ -113,6 +115,35 @@ TEST(xfs_grows_in_use)
 	ASSERT_FALSE(device_is_smaller(&d, "xfs"));
 	disk_mount(&d, "xfs");
 	ASSERT_TRUE(fs_bytes(&d) > 900 * MIB);
+	disk_done(&d);
+}
+
+static bool growth_is_in_log(struct disk *d)
+{
+	bool is_in_log;
+
+	ASSERT_OK(host_xfs_growth_is_in_log(d->point, &is_in_log, &d->err), &d->err);
+	return is_in_log;
+}
+
+/* Which is what a power cut, or a copy of the device, needs. */
+TEST(the_superblock_on_the_disk_follows_when_an_xfs_is_frozen)
+{
+	struct host_freeze *freeze;
+	struct disk d;
+
+	if (!disk_open(&d, "xfs", XFS_BYTES))
+		skip();
+	ASSERT_FALSE(growth_is_in_log(&d));
+	lengthen(&d, GIB);
+	grow(&d, "xfs");
+	ASSERT_TRUE(growth_is_in_log(&d));
+	ASSERT_OK(host_fs_sync(d.root, &d.err), &d.err);
+	ASSERT_TRUE(growth_is_in_log(&d));
+	ASSERT_OK(host_freeze_begin(&d.ctx, &freeze, &d.root, 1, 60 * NS_PER_S, &d.err), &d.err);
+	ASSERT_OK(host_freeze_end(freeze, &d.err), &d.err);
+	ASSERT_FALSE(growth_is_in_log(&d));
+	ASSERT_FALSE(device_is_smaller(&d, "xfs"));
 	disk_done(&d);
 }
 
@@ -435,11 +466,12 @@ TEST(an_ext4_beyond_mending_is_left_to_a_person)
 	disk_done(&d);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(a_device_gets_the_size_of_its_file),
 		UNIT(xfs_grows_in_use),
+		UNIT(the_superblock_on_the_disk_follows_when_an_xfs_is_frozen),
 		UNIT(xfs_that_cannot_use_the_rest_is_not_smaller),
 		UNIT(what_is_read_only_or_of_another_kind_does_not_grow),
 		UNIT(ext4_grows_in_use_or_says_what_is_missing),
@@ -450,9 +482,12 @@ int main(void)
 		UNIT(ext4_whose_blocks_would_move_is_left_alone),
 		UNIT(an_ext4_beyond_mending_is_left_to_a_person),
 	};
-	const char *missing = disk_enter();
+	const char *missing;
 	int rc;
 
+	if (argc == 2 && str_is_equal(argv[1], HOST_FREEZE_GUARD))
+		return host_freeze_guard();
+	missing = disk_enter();
 	if (missing) {
 		print_message("SKIPPED: growing of real filesystems needs %s\n", missing);
 		return 77;
