@@ -10,6 +10,7 @@
 #include "volume/io_limits.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -380,6 +381,12 @@ struct backend_ops {
 	int (*snapshot_each)(struct backend *b, struct ctx *ctx, const char *after,
 			     backend_each_snapshot_fn fn, void *arg, struct err *err);
 
+	/* Goes on with what is done in the background (snapshots that are not ready), for as long
+	 * as the ctx has or until there is nothing to go on with. What is wrong with one thing is
+	 * told to who asks for that. Called each second or so while n_background is not 0, by one
+	 * thread at a time. NULL: there is no such thing. */
+	int (*tend)(struct backend *b, struct ctx *ctx, struct err *err);
+
 	/*
 	 * Snapshots of all of them at one moment, for which writes to all are held together; all or
 	 * none, also after a kill at any instruction. What is mounted is frozen, whatever the
@@ -427,8 +434,9 @@ struct backend {
 	unsigned caps;
 	char *pool_name;
 	struct uuid identity;
-	struct uuid filesystem; /* that it lies on; zero: on none that another could share */
-	char *where;            /* registry.c's */
+	struct uuid filesystem;   /* that it lies on; zero: on none that another could share */
+	atomic_uint n_background; /* its own: things that tend has to go on with */
+	char *where;              /* registry.c's */
 
 	pthread_mutex_t use_lock; /* guard.c's, as what follows */
 	unsigned n_calls;
@@ -483,6 +491,7 @@ int backend_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
 			  struct backend_snapshot *ret_snap, struct err *err);
 int backend_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 			  backend_each_snapshot_fn fn, void *arg, struct err *err);
+int backend_tend(struct backend *b, struct ctx *ctx, struct err *err);
 int backend_group_create(struct backend *b, struct ctx *ctx, const struct backend_group_spec *spec,
 			 struct backend_group *ret_group, struct err *err);
 int backend_group_remove(struct backend *b, struct ctx *ctx, const char *token,

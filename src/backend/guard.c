@@ -381,6 +381,17 @@ int backend_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 	return finish(b, "list snapshots", "", rc, err);
 }
 
+/* Not logged, since it is called for ever. */
+int backend_tend(struct backend *b, struct ctx *ctx, struct err *err)
+{
+	int rc = begin(b, err);
+
+	if (rc == 0 && b->ops->tend)
+		rc = b->ops->tend(b, ctx, err);
+	end(b);
+	return rc < 0 ? err_wrap(err, "pool '%s': tend", b->pool_name) : 0;
+}
+
 static int check_group(const struct backend_group_spec *spec, struct err *err)
 {
 	if (check_name(spec->name, spec->token, err) < 0)

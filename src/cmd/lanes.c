@@ -24,6 +24,7 @@ int lanes_start(struct ev_loop *loop, unsigned n_api, struct work **ret_work)
 		[LANE_REMOTE] = { .name = "remote", .threads = 8 },
 		[LANE_STREAM] = { .name = "stream", .threads = 16, .queue = 64 },
 		[LANE_SLOW] = { .name = "slow", .threads = 2, .is_minor = true },
+		[LANE_COPY] = { .name = "copy", .threads = 2 },
 		[LANE_HEALTH] = { .name = "health", .threads = 2 },
 	};
 

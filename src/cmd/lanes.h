@@ -13,7 +13,8 @@ enum lane {
 	LANE_STORE,  /* backend calls that only touch the pool */
 	LANE_REMOTE, /* the same two for storage that waits for other machines */
 	LANE_STREAM, /* answers that are as slow as their reader: hours */
-	LANE_SLOW,   /* looks at disks that may hang, scans, copies: minutes */
+	LANE_SLOW,   /* looks at disks that may hang, scans: minutes */
+	LANE_COPY,   /* what pools do in the background, some seconds at a time */
 	LANE_HEALTH, /* pages for probes and metrics: nothing that waits for more than a second */
 	N_LANES
 };

@@ -34,6 +34,7 @@
 #include "cmd/lanes.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
+#include "cmd/tend_watch.h"
 #include "cmd/upkeep.h"
 #include "csi/driver.h"
 #include "csi/registration.h"
@@ -74,6 +75,7 @@ struct serve {
 	struct process_http *http;
 	struct pools_watch *pools_watch;
 	struct upkeep *upkeep;
+	struct tend_watch *tend_watch;
 
 	pthread_mutex_t lock;
 	pthread_cond_t drained;
@@ -341,6 +343,7 @@ static int start(struct serve *s, struct err *err)
 		return -1;
 	watch_pools(s);
 	s->upkeep = upkeep_new(s->loop, s->work, s->driver);
+	s->tend_watch = tend_watch_new(s->loop, s->work, s->registry);
 	s->gauges.registry = s->registry;
 	metric_on_render(pools_set_gauges, &s->gauges);
 	r = ev_loop_spawn(s->loop);
@@ -416,6 +419,7 @@ static void take_down(struct serve *s)
 	csi_server_free(s->csi);
 	pools_watch_free(s->pools_watch);
 	upkeep_free(s->upkeep);
+	tend_watch_free(s->tend_watch);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -440,6 +444,7 @@ static int stop(struct serve *s)
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
 	(void)upkeep_stop(s->upkeep, POOLS_STOP_NS);
+	(void)tend_watch_stop(s->tend_watch, POOLS_STOP_NS);
 	busy = lanes_busy(s->work);
 	if (busy > 0) {
 		/* They hang in the kernel or in a tool. Waiting for them would be for ever; the

@@ -41,6 +41,15 @@ static bool is_no_support(int errnum)
 	       errnum == ETXTBSY;
 }
 
+static int clone_failed(int errnum, struct err *err)
+{
+	if (!is_no_support(errnum))
+		return host_err(err, errnum, "clone a file");
+	return err_os(err, ERR_FAILED_PRECONDITION, errnum,
+		      "clone a file (both must be on one XFS made with reflink=1, or one btrfs and "
+		      "with or without copy-on-write both)");
+}
+
 int host_file_clone(int from_fd, int to_fd, struct err *err)
 {
 	struct stat st;
@@ -51,13 +60,16 @@ int host_file_clone(int from_fd, int to_fd, struct err *err)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the file to clone into has %lld bytes already",
 			       (long long)st.st_size);
-	if (ioctl(to_fd, FICLONE, from_fd) == 0)
-		return 0;
-	if (!is_no_support(errno))
-		return host_err(err, errno, "clone a file");
-	return err_os(err, ERR_FAILED_PRECONDITION, errno,
-		      "clone a file (both must be on one XFS made with reflink=1, or one btrfs and "
-		      "with or without copy-on-write both)");
+	return ioctl(to_fd, FICLONE, from_fd) == 0 ? 0 : clone_failed(errno, err);
+}
+
+int host_file_share(int from_fd, int to_fd, uint64_t from, uint64_t bytes, struct err *err)
+{
+	struct file_clone_range range = {
+		.src_fd = from_fd, .src_offset = from, .src_length = bytes, .dest_offset = from
+	};
+
+	return ioctl(to_fd, FICLONERANGE, &range) == 0 ? 0 : clone_failed(errno, err);
 }
 
 int host_dir_try_clone(int dirfd, bool *ret_can, struct err *err)

@@ -26,6 +26,13 @@
  */
 int host_file_clone(int from_fd, int to_fd, struct err *err);
 
+/*
+ * The same of one range (FICLONERANGE) of a file that may have bytes already: so much of to_fd,
+ * which has the size, is what from_fd has there. from and bytes are multiples of 4096. What was
+ * allocated and never written is a hole then. Codes as above; it may be done again.
+ */
+int host_file_share(int from_fd, int to_fd, uint64_t from, uint64_t bytes, struct err *err);
+
 /* Whether files in this directory can be cloned, by trying it with two nameless ones. host_fs_look
  * says it of the filesystems that it knows. */
 int host_dir_try_clone(int dirfd, bool *ret_can, struct err *err);

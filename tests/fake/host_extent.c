@@ -297,6 +297,34 @@ int host_file_clone(int from_fd, int to_fd, struct err *err)
 	return 0;
 }
 
+int host_file_share(int from_fd, int to_fd, uint64_t from, uint64_t bytes, struct err *err)
+{
+	const struct fake_inode *source = fake_fd_get(from_fd)->inode;
+	struct fake_inode *to = fake_fd_get(to_fd)->inode;
+
+	assert(from % BLOCK == 0 && bytes % BLOCK == 0 && bytes > 0);
+	if (fake_step_on(source, err) < 0)
+		return -1;
+	if (source->on != to->on || !source->on->has_reflink)
+		return err_set(err, ERR_FAILED_PRECONDITION, "clone a file: not supported here");
+	to = fake_change(to_fd);
+	if (from == 0)
+		take_insides(to, source);
+	fake_map_cut(to, from, from + bytes);
+	for (size_t i = 0; i < source->map.n; i++) {
+		const struct fake_piece *piece = &source->map.v[i];
+		uint64_t start = max_u64(piece->start, from);
+		uint64_t end = min_u64(piece->start + piece->bytes, from + bytes);
+		struct fake_piece shared;
+
+		if (start >= end)
+			continue;
+		shared = slice(piece, start, end);
+		put_piece(to, &shared);
+	}
+	return 0;
+}
+
 int host_dir_try_clone(int dirfd, bool *ret_can, struct err *err)
 {
 	const struct fake_inode *dir = fake_fd_get(dirfd)->inode;
@@ -401,6 +429,7 @@ void fake_map_write(struct fake_inode *inode, uint64_t start, uint64_t bytes)
 	struct fake_piece piece = { start, bytes, new_address(bytes), 0 };
 
 	assert(start + bytes <= inode->bytes);
+	inode->changed_ns = ++world.time_ns;
 	piece.content = piece.place;
 	put_piece(inode, &piece);
 }

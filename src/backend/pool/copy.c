@@ -7,18 +7,19 @@
  * Sharing would stop the volume's writers for seconds, and leave the volume in as many pieces; the
  * copy shares nothing, and has as many extents as the volume has runs of data. But nothing may be
  * written while it is made: a volume that is not attached is claimed alone, so that it cannot be
- * attached, and one that is mounted is frozen, if the class wants that. So it has to be over soon:
- * what would take too long is refused before it is begun. It has no name until it is whole, and
- * nothing is left of one that was not finished.
+ * attached, and one that is mounted is frozen, if the class wants that. So it has to be over soon.
+ * What is here has no name until it is whole, and nothing is left of one that was not finished.
+ *
+ * What would take longer is copied in the background if nobody uses it (copying.c), and refused
+ * before it is begun if it would have to stand still.
  */
 #include "backend/pool/pool-internal.h"
 #include "base/clock.h"
 #include "base/num.h"
 #include "host/extent.h"
 
-#define BYTES_PER_S (200 * MIB) /* what a slow disk can do; measured here: 340 to 800 */
-#define STILL_S 30              /* how long a volume may be kept from being attached */
-#define FROZEN_S 5              /* how long its writers may wait */
+#define CALL_S 2   /* longer is for the background */
+#define FROZEN_S 5 /* how long its writers may wait */
 #define PIECE_BYTES (64 * MIB)
 
 static int add_written(void *arg, const struct host_extent *extent)
@@ -27,15 +28,20 @@ static int add_written(void *arg, const struct host_extent *extent)
 	return 0;
 }
 
-static int check_time(const struct ctx *ctx, uint64_t bytes, uint64_t limit_s, struct err *err)
+static bool takes_longer(const struct ctx *ctx, uint64_t bytes, uint64_t limit_s)
+{
+	return (int64_t)(bytes / POOL_COPY_BYTES_PER_S + 1) > ctx_remaining_ns(ctx) / NS_PER_S ||
+	       bytes / POOL_COPY_BYTES_PER_S + 1 > limit_s;
+}
+
+static int refuse(const struct ctx *ctx, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];
-	uint64_t seconds = bytes / BYTES_PER_S + 1;
+	uint64_t seconds = bytes / POOL_COPY_BYTES_PER_S + 1;
+	uint64_t limit_s = FROZEN_S;
 
 	if (ctx_remaining_ns(ctx) / NS_PER_S < (int64_t)limit_s)
 		limit_s = (uint64_t)(ctx_remaining_ns(ctx) / NS_PER_S);
-	if (seconds <= limit_s)
-		return 0;
 	num_format_quantity(bytes, text);
 	return err_set(err, ERR_FAILED_PRECONDITION,
 		       "it has too many extents to be shared, and to copy %s takes about %llu s, "
@@ -85,11 +91,46 @@ static int copy_still(struct pool *p, struct ctx *ctx, const struct pool_volume 
 	return pool_still_end(&still, copy_all(ctx, from, to_fd, err), err);
 }
 
-int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
-	      int to_fd, int64_t *ret_moment_ns, struct err *err)
+/* One that nobody uses: what takes longer than a call may is left claimed, for later. */
+static int copy_unattached(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
+			   int to_fd, struct pool_cut *ret_cut, struct err *err)
 {
+	uint64_t bytes = ret_cut->promised;
+	int rc;
+
+	if (claim(from, false, err) < 0 || pool_promise(p, bytes, err) < 0)
+		return -1;
+	if (takes_longer(ctx, bytes, CALL_S)) {
+		ret_cut->moment_ns = clock_wall_ns();
+		return POOL_CUT_LATER;
+	}
+	rc = copy_still(p, ctx, from, to_fd, &ret_cut->moment_ns, err);
+	pool_promise_end(p, bytes);
+	ret_cut->promised = 0;
+	return rc;
+}
+
+static int copy_frozen(struct pool *p, struct ctx *ctx, const struct pool_volume *from, int to_fd,
+		       struct pool_cut *ret_cut, struct err *err)
+{
+	uint64_t bytes = ret_cut->promised;
+	int rc;
+
+	ret_cut->promised = 0;
+	if (takes_longer(ctx, bytes, FROZEN_S))
+		return refuse(ctx, bytes, err);
+	if (claim(from, true, err) < 0 || pool_promise(p, bytes, err) < 0)
+		return -1;
+	rc = copy_still(p, ctx, from, to_fd, &ret_cut->moment_ns, err);
+	pool_promise_end(p, bytes);
+	return rc;
+}
+
+int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
+	      int to_fd, struct pool_cut *ret_cut, struct err *err)
+{
+	struct pool_cut cut = { 0 };
 	struct backend_device dev;
-	uint64_t bytes = 0;
 	int rc = filedev_find(FILEDEV_MAIN, from->fd, &from->file, from->vol.token, &dev, err);
 
 	if (rc < 0)
@@ -101,11 +142,11 @@ int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, b
 			"is attached as '%s' and nothing freezes it; allow more extents or "
 			"freezing in the snapshot class, or take it down first",
 			dev.path);
-	if (host_file_each_extent(ctx, from->fd, 0, add_written, &bytes, err) < 0 ||
-	    check_time(ctx, bytes, rc > 0 ? FROZEN_S : STILL_S, err) < 0 ||
-	    claim(from, rc > 0, err) < 0 || pool_promise(p, bytes, err) < 0)
+	if (host_file_each_extent(ctx, from->fd, 0, add_written, &cut.promised, err) < 0)
 		return -1;
-	rc = copy_still(p, ctx, from, to_fd, ret_moment_ns, err);
-	pool_promise_end(p, bytes);
+	rc = rc > 0 ? copy_frozen(p, ctx, from, to_fd, &cut, err)
+		    : copy_unattached(p, ctx, from, to_fd, &cut, err);
+	if (rc >= 0)
+		*ret_cut = cut;
 	return rc;
 }

@@ -180,6 +180,9 @@ static int clone_snapshot(struct pool *p, const struct backend_spec *spec, struc
 	if (pool_find_whole_snapshot(p, spec->source, true, &from, err) < 0)
 		return -1;
 	rc = check_source(spec, from.snap.bytes, from.snap.fs, err);
+	if (rc == 0 && !from.snap.is_ready)
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+			     "it is not ready: its bytes are still being copied");
 	if (rc == 0)
 		rc = pool_claim_source(from.fd, "snapshot", err);
 	if (rc == 0)
@@ -193,14 +196,14 @@ static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_sp
 			struct birth *birth, struct err *err)
 {
 	struct pool_volume from;
-	int64_t moment_ns;
+	struct pool_cut cut;
 	int rc;
 
 	if (pool_find_whole(p, spec->source, true, ERR_FAILED_PRECONDITION, &from, err) < 0)
 		return -1;
 	rc = check_source(spec, from.vol.bytes, from.vol.fs, err);
 	if (rc == 0)
-		rc = pool_cut(p, ctx, &from, NULL, birth->fd, &moment_ns, err);
+		rc = pool_cut(p, ctx, &from, NULL, birth->fd, &cut, err);
 	host_fd_close(from.fd);
 	birth->uuid = from.record.uuid;
 	return rc;

@@ -197,7 +197,7 @@ static void fill_snapshot(const struct found *found, const char *token,
 
 	*snap = (struct backend_snapshot){
 		.bytes = found->bytes,
-		.is_ready = found->kind == POOL_FILE_WHOLE,
+		.is_ready = found->kind == POOL_FILE_WHOLE && !r->is_copying,
 		.is_damaged = found->kind == POOL_FILE_DAMAGED,
 		.created_ns = r->created_ns,
 	};

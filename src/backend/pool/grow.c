@@ -63,6 +63,8 @@ static int grow(struct pool *p, struct ctx *ctx, struct pool_volume *found, uint
 		struct err *err)
 {
 	if (bytes > found->vol.bytes) {
+		if (pool_copying_settle(p, ctx, found->vol.token, POOL_WANTED_GROWN, err) < 0)
+			return -1;
 		if (bytes > found->file.bytes && extend_file(p, found, bytes, err) < 0)
 			return -1;
 		if (host_file_sync(found->fd, err) < 0 || ctx_check(ctx, err) < 0 ||

@@ -9,9 +9,9 @@
 
 #define NEED_MAX 32
 
-/* What may stand in "needs=": nothing yet. Each thing that an older cleat must not pass over gets
- * its word here. */
-static const char *const known_needs[] = { NULL };
+/* What may stand in "needs=". Each thing that an older cleat must not pass over gets its word here:
+ * copying: a snapshot that has only a part of its bytes yet. */
+static const char *const known_needs[] = { "copying", NULL };
 
 int line_next(const char **at, struct line *ret_line)
 {
@@ -49,6 +49,22 @@ static bool is_known_need(const char *word, size_t n)
 	for (size_t i = 0; known_needs[i]; i++) {
 		if (strlen(known_needs[i]) == n && memcmp(known_needs[i], word, n) == 0)
 			return true;
+	}
+	return false;
+}
+
+bool line_has_word(const struct line *line, const char *word)
+{
+	const char *end = line->value + line->n_value;
+	size_t n = strlen(word);
+
+	for (const char *at = line->value; at < end;) {
+		const char *comma = memchr(at, ',', (size_t)(end - at));
+		size_t n_at = (size_t)((comma ? comma : end) - at);
+
+		if (n_at == n && memcmp(at, word, n) == 0)
+			return true;
+		at += n_at + 1;
 	}
 	return false;
 }

@@ -32,6 +32,9 @@ int line_copy(const struct line *line, char *ret_value, size_t cap);
 #define LINE_NEWER "a newer one made it"
 int line_check_needs(const struct line *line, struct err *err);
 
+/* Whether the value, words with commas between, has this one. */
+bool line_has_word(const struct line *line, const char *word);
+
 /* Whether text can be a value: no control characters, shorter than cap. */
 bool line_can_hold(const char *text, size_t cap);
 

@@ -52,6 +52,7 @@ static void pool_let_go(struct backend *b)
 
 	filedev_holds_done(&p->holds);
 	pool_halves_drop_all(p);
+	pool_copying_drop_all(p);
 	close_fds(p);
 	if (p->is_image) {
 		/* busy means that volumes of it are attached: then it stays, and is found again by
@@ -69,6 +70,7 @@ static void pool_close(struct backend *b)
 
 	if (b->life != BACKEND_LET_GO)
 		pool_let_go(b);
+	pool_copying_done(p);
 	pthread_mutex_destroy(&p->lock);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		pool_seen_done(&p->seen[shelf]);
@@ -242,6 +244,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	    pool_see(p->dir_fd, config->node_id, &seen, err) < 0)
 		return -1;
 	p->base.filesystem = fs.uuid;
+	p->can_clone = fs.can_clone;
 	if (check_others(p, others, err) < 0 || check_place(p, config, &seen, err) < 0)
 		return -1;
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
@@ -259,6 +262,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	if (pool_scan(p, err) < 0)
 		return -1;
 	pool_reserve_measure(p);
+	pool_copying_resume(p);
 	return 0;
 }
 
@@ -279,6 +283,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->left_frozen = map_new();
 	filedev_holds_init(&p->holds);
 	pool_halves_init(p);
+	pool_copying_init(p);
 	if (!config->image)
 		p->dir = xstrdup(config->dir);
 	else if (pool_image_mount(ctx, config, &p->dir, err) < 0)
@@ -324,6 +329,7 @@ static const struct backend_ops pool_ops = {
 	.snapshot_each = pool_snapshot_each,
 	.allocated = pool_allocated,
 	.changed = pool_changed,
+	.tend = pool_tend,
 	.group_create = pool_group_create,
 	.group_remove = pool_group_remove,
 	.group_stat = pool_group_stat,

@@ -58,6 +58,7 @@ struct pool {
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
+	bool can_clone;         /* its filesystem has files share blocks */
 	struct filedev_holds holds;
 
 	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
@@ -69,6 +70,8 @@ struct pool {
 	uint64_t n_known;        /* that became known so far */
 	uint64_t reserved_bytes; /* the sum of the volumes' shared_bytes */
 	struct map *left_frozen; /* token → the name in .cleat/frozen of what nobody here thaws */
+	VEC(struct pool_copying *) copying; /* copying.c */
+	pthread_cond_t copying_idle;        /* somebody let go of one of these */
 };
 
 struct pool *pool_from(struct backend *b);
@@ -195,6 +198,8 @@ int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err);
 /* After we linked something (entry is copied) or unlinked it (NULL). */
 void pool_know(struct pool *p, enum pool_shelf shelf, const char *token,
 	       const struct pool_entry *entry);
+/* What is gone, but perhaps not by us alone: the directory is still to be scanned. */
+void pool_forget(struct pool *p, enum pool_shelf shelf, const char *token);
 void pool_seen_done(struct pool_seen *seen);
 /* Reads the directories again; warns of what is damaged or foreign. */
 int pool_scan(struct pool *p, struct err *err);
@@ -211,6 +216,10 @@ int pool_reserve_begin(struct pool *p, struct ctx *ctx, const struct pool_volume
 int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd, uint64_t n_raised,
 		     struct err *err);
 void pool_reserve_cancel(struct pool *p, const struct pool_volume *vol);
+/* The same for what is shared instead of being copied: the promise becomes room for writing so much
+ * anew, at once, and it fits. turned is due when the blocks are shared. */
+void pool_reserve_turn(struct pool *p, const char *token, uint64_t shared, uint64_t promised);
+void pool_reserve_turned(struct pool *p, const char *token);
 /* Blocks went that may have been shared. */
 void pool_reserve_doubt(struct pool *p);
 /* Measures what is in doubt or old, for no longer than a scrape may take; or all, before something
@@ -230,9 +239,16 @@ int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *s
  * for as long as fd is open. ABORTED; NOT_FOUND: it was removed since it was found. */
 int pool_claim_source(int fd, const char *what, struct err *err);
 /* The volume's bytes, as they are at ret_moment_ns, into the new file to_fd, which shares its
- * blocks; how: NULL for a volume that is made of it. Errors as backend_ops.snapshot_create. */
+ * blocks; how: NULL for a volume that is made of it. POOL_CUT_LATER: they are to be copied in the
+ * background, so much is promised for that (ret_promised, else 0), and from->fd has the claim alone
+ * since that moment. Errors as backend_ops.snapshot_create. */
+#define POOL_CUT_LATER 1
+struct pool_cut {
+	int64_t moment_ns;
+	uint64_t promised;
+};
 int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
-	     const struct backend_snapshot_options *how, int to_fd, int64_t *ret_moment_ns,
+	     const struct backend_snapshot_options *how, int to_fd, struct pool_cut *ret_cut,
 	     struct err *err);
 /* What a snapshot of it has: its file, which is larger than the volume after a growth that was
  * killed, and then the filesystem inside may be, too. */
@@ -262,8 +278,38 @@ int pool_thaw_volume(struct pool *p, const char *token, struct err *err);
 void pool_frozen_done(struct pool *p);
 
 /* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
+#define POOL_COPY_BYTES_PER_S (200 * MIB) /* what a slow disk can do; measured here: 340 to 800 */
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
-	      int to_fd, int64_t *ret_moment_ns, struct err *err);
+	      int to_fd, struct pool_cut *ret_cut, struct err *err);
+
+/* copying.c: snapshots that are copied in the background. */
+void pool_copying_init(struct pool *p);
+/* When no call runs: what is half copied stays so, for the next process. */
+void pool_copying_drop_all(struct pool *p);
+void pool_copying_done(struct pool *p);
+/* What pool_cut left for later. Both fds and the promise are taken, also on failure. */
+struct pool_copy_plan {
+	const struct pool_volume *from;
+	int fd; /* nameless and empty */
+	uint64_t promised;
+};
+/* It has the name, with this record, and is known not to be ready; its directory is not synced.
+ * ALREADY_EXISTS. */
+int pool_copying_begin(struct pool *p, const struct record *record,
+		       const struct pool_copy_plan *plan, const char *token, struct err *err);
+/* Nobody copies it any more, which is about to be removed. ABORTED: somebody still does. */
+int pool_copying_cancel(struct pool *p, struct ctx *ctx, const char *token, struct err *err);
+/* One that is not ready: 0 if somebody copies it; else why not. NOT_FOUND: it was lost, and is
+ * gone now. */
+int pool_copying_check(struct pool *p, const char *token, struct err *err);
+/* The same at the pool's opening; what is wrong is logged. */
+void pool_copying_resume(struct pool *p);
+/* The volume, which this process has claimed, is about to be changed: no snapshot depends on its
+ * bytes any more. ABORTED: one does, and that ends soon. */
+enum pool_wanted { POOL_WANTED_ATTACHED, POOL_WANTED_GROWN, POOL_WANTED_GONE };
+int pool_copying_settle(struct pool *p, struct ctx *ctx, const char *volume,
+			enum pool_wanted wanted, struct err *err);
+int pool_tend(struct backend *b, struct ctx *ctx, struct err *err);
 
 /* snapshot.c */
 int pool_snapshot_create(struct backend *b, struct ctx *ctx,

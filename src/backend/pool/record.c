@@ -178,6 +178,31 @@ static void format_group(const struct record *r, char value[VALUE_MAX])
 	(void)snprintf(value, VALUE_MAX, "%s", r->group);
 }
 
+/* "1764072000000000000,1073741824" */
+static int parse_copying(const char *value, struct record *r)
+{
+	const char *comma = strchr(value, ',');
+	char first[32];
+
+	if (!comma || (size_t)(comma - value) >= sizeof(first))
+		return -1;
+	memcpy(first, value, (size_t)(comma - value));
+	first[comma - value] = '\0';
+	r->is_copying = true;
+	return str_parse_i64(first, &r->source_changed_ns) < 0 ||
+			       str_parse_u64(comma + 1, &r->copied_bytes) < 0 ||
+			       r->copied_bytes % VOL_SIZE_UNIT
+		       ? -1
+		       : 0;
+}
+
+static void format_copying(const struct record *r, char value[VALUE_MAX])
+{
+	if (r->is_copying)
+		(void)snprintf(value, VALUE_MAX, "%lld,%llu", (long long)r->source_changed_ns,
+			       (unsigned long long)r->copied_bytes);
+}
+
 static int parse_reserve(const char *value, struct record *r)
 {
 	r->no_reserve = str_is_equal(value, "none");
@@ -209,6 +234,7 @@ static const struct key {
 	{ "source", "source", VOLUMES, true, parse_origin, format_origin },
 	{ "source", "source", SNAPSHOTS, false, parse_source, format_source },
 	{ "group", "group", SNAPSHOTS, true, parse_group, format_group },
+	{ "copying", "progress ('copying')", SNAPSHOTS, true, parse_copying, format_copying },
 	{ "reserve", "reserve", VOLUMES, true, parse_reserve, format_reserve },
 };
 
@@ -230,6 +256,8 @@ void record_format(enum record_kind kind, const struct record *r, char ret_text[
 	size_t n;
 
 	(void)snprintf(ret_text, RECORD_MAX, "%s", kinds[kind].version_line);
+	if (r->is_copying)
+		append(ret_text, "needs", "copying");
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		char value[VALUE_MAX] = "";
 
@@ -280,6 +308,7 @@ int record_parse(enum record_kind kind, const char *text, struct record *ret_rec
 {
 	struct record r = { 0 };
 	const char *at = text;
+	bool needs_copying = false;
 	struct line line;
 	int has = 0;
 
@@ -292,7 +321,10 @@ int record_parse(enum record_kind kind, const char *text, struct record *ret_rec
 		if (bit < 0)
 			return -1;
 		has |= bit;
+		needs_copying |= line_is(&line, "needs") && line_has_word(&line, "copying");
 	}
+	if (needs_copying != r.is_copying)
+		return bad(err, "progress ('copying')");
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		if (is_of(&keys[i], kind) && !keys[i].is_optional && !(has & 1 << i))
 			return bad(err, keys[i].what);

@@ -29,6 +29,11 @@ struct record {
 	enum backend_source source_kind;
 	char source[VOL_TOKEN_MAX];
 	char group[VOL_TOKEN_MAX]; /* of snapshots, "": none */
+	/* of snapshots: its bytes are being copied from a source of this mtime, and are there up to
+	 * copied_bytes */
+	bool is_copying;
+	int64_t source_changed_ns;
+	uint64_t copied_bytes;
 	/* the owner; each "" if it is not known, and then not written */
 	char cluster[RECORD_OWNER_MAX];
 	char claim_namespace[RECORD_OWNER_MAX];

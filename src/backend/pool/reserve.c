@@ -328,3 +328,22 @@ int pool_reserve_end(struct pool *p, const struct pool_volume *vol, int clone_fd
 	count_cut(p, vol->vol.token, false);
 	return rc;
 }
+
+void pool_reserve_turn(struct pool *p, const char *token, uint64_t shared, uint64_t promised)
+{
+	struct pool_entry *entry;
+
+	count_cut(p, token, true);
+	pthread_mutex_lock(&p->lock);
+	entry = need_entry(p, token);
+	entry->n_raised++;
+	entry->is_stale = true;
+	set_figure(p, entry, entry->shared_bytes + shared);
+	pthread_mutex_unlock(&p->lock);
+	pool_promise_end(p, promised);
+}
+
+void pool_reserve_turned(struct pool *p, const char *token)
+{
+	count_cut(p, token, false);
+}

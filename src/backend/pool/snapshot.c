@@ -7,6 +7,7 @@
  * A snapshot is a file that nobody writes to. It needs nothing of the volume that it was cut from,
  * nor does the volume or what is made of the snapshot need it: all of them hold blocks together,
  * and a block goes with the last of them. So each may be removed at any time and in any order.
+ * One that is being copied is the exception: copying.c.
  */
 #include "backend/pool/pool-internal.h"
 #include "base/str.h"
@@ -46,48 +47,78 @@ static int take_existing(struct pool *p, const struct backend_snapshot_spec *spe
 	return 0;
 }
 
-static int write_record(const struct pool *p, int fd, const struct backend_snapshot_spec *spec,
-			const struct pool_volume *from, int64_t moment_ns, struct err *err)
+static void fill_record(const struct pool *p, const struct backend_snapshot_spec *spec,
+			const struct pool_volume *from, int64_t moment_ns, struct record *ret)
 {
-	struct record record = {
+	*ret = (struct record){
 		.bytes = pool_content_bytes(from),
 		.created_ns = moment_ns,
 		.uuid = from->record.uuid,
 		.pool = p->base.identity,
 		.source_kind = BACKEND_SOURCE_VOLUME,
 	};
-	char text[RECORD_MAX];
-
-	memcpy(record.fs, from->record.fs, sizeof(record.fs));
-	(void)snprintf(record.source, sizeof(record.source), "%s", from->vol.token);
-	(void)snprintf(record.name, sizeof(record.name), "%s", spec->name);
-	record_set_owner(&record, &spec->options.owner);
-	record_format(RECORD_SNAPSHOT, &record, text);
-	return host_file_set_attr(fd, SNAPSHOT_ATTR, text, err);
+	memcpy(ret->fs, from->record.fs, sizeof(ret->fs));
+	(void)snprintf(ret->source, sizeof(ret->source), "%s", from->vol.token);
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", spec->name);
+	record_set_owner(ret, &spec->options.owner);
 }
 
-/* Everything up to the name. */
-static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_snapshot_spec *spec,
-			 int *ret_fd, struct err *err)
+/* Under its name, unless somebody was quicker. */
+static int name_it(struct pool *p, const struct backend_snapshot_spec *spec,
+		   const struct record *record, int fd, struct err *err)
+{
+	char text[RECORD_MAX];
+
+	record_format(RECORD_SNAPSHOT, record, text);
+	if (host_file_set_attr(fd, SNAPSHOT_ATTR, text, err) < 0 ||
+	    host_file_write_out(fd, err) < 0 ||
+	    host_file_link(fd, p->snapshot_fd, spec->token, err) < 0)
+		return -1;
+	pool_know(p, POOL_SNAPSHOTS, spec->token, &(struct pool_entry){ 0 });
+	return 0;
+}
+
+static int make_of(struct pool *p, struct ctx *ctx, const struct backend_snapshot_spec *spec,
+		   struct pool_volume *from, struct err *err)
+{
+	autohostfd int fd = -1;
+	struct pool_copy_plan plan = { .from = from };
+	struct record record;
+	struct pool_cut cut;
+	int rc = host_file_make(p->snapshot_fd, &fd, err) < 0
+			 ? -1
+			 : pool_cut(p, ctx, from, &spec->options, fd, &cut, err);
+
+	if (rc < 0)
+		return -1;
+	fill_record(p, spec, from, cut.moment_ns, &record);
+	if (rc == 0)
+		return ctx_check(ctx, err) < 0 ? -1 : name_it(p, spec, &record, fd, err);
+	plan.fd = fd;
+	plan.promised = cut.promised;
+	fd = -1;
+	rc = pool_copying_begin(p, &record, &plan, spec->token, err);
+	from->fd = -1;
+	return rc;
+}
+
+static int make(struct pool *p, struct ctx *ctx, const struct backend_snapshot_spec *spec,
+		struct err *err)
 {
 	struct pool_volume from;
-	autohostfd int fd = -1;
-	int64_t moment_ns = 0;
 	int rc;
 
 	if (pool_find_whole(p, spec->source, true, ERR_DATA_LOSS, &from, err) < 0)
 		return err_wrap(err, "volume '%s'", spec->source);
-	rc = host_file_make(p->snapshot_fd, &fd, err);
-	if (rc == 0)
-		rc = pool_cut(p, ctx, &from, &spec->options, fd, &moment_ns, err);
-	if (rc == 0)
-		rc = write_record(p, fd, spec, &from, moment_ns, err);
+	rc = make_of(p, ctx, spec, &from, err);
 	host_fd_close(from.fd);
-	if (rc < 0 || host_file_write_out(fd, err) < 0)
-		return -1;
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	return rc < 0 && err->code == ERR_ALREADY_EXISTS ? 0 : rc;
+}
+
+/* One that is there already, but not yet: whether it will be. */
+static int check_copying(struct pool *p, const struct backend_snapshot *snap, struct err *err)
+{
+	return snap->is_ready ? 0 : pool_copying_check(p, snap->token, err);
 }
 
 int pool_snapshot_create(struct backend *b, struct ctx *ctx,
@@ -95,22 +126,16 @@ int pool_snapshot_create(struct backend *b, struct ctx *ctx,
 			 struct backend_snapshot *ret_snap, struct err *err)
 {
 	struct pool *p = pool_from(b);
-	autohostfd int fd = -1;
+	struct backend_snapshot snap;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	if (take_existing(p, spec, ret_snap, err) == 0)
+	if (take_existing(p, spec, &snap, err) == 0 && check_copying(p, &snap, err) == 0) {
+		*ret_snap = snap;
 		return 0;
-	if (err->code != ERR_NOT_FOUND)
-		return -1;
-	if (make_nameless(p, ctx, spec, &fd, err) < 0 || ctx_check(ctx, err) < 0)
-		return -1;
-	if (host_file_link(fd, p->snapshot_fd, spec->token, err) < 0) {
-		if (err->code != ERR_ALREADY_EXISTS)
-			return -1;
-	} else {
-		pool_know(p, POOL_SNAPSHOTS, spec->token, &(struct pool_entry){ 0 });
 	}
+	if (err->code != ERR_NOT_FOUND || make(p, ctx, spec, err) < 0)
+		return -1;
 	if (take_existing(p, spec, ret_snap, err) < 0)
 		return err->code == ERR_NOT_FOUND
 			       ? err_set(err, ERR_ABORTED,
@@ -132,13 +157,18 @@ int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 		if (err->code != ERR_NOT_FOUND)
 			return -1;
 		/* a process killed between unlink and sync may be why it is gone */
-		return host_dir_sync(p->snapshot_fd, err);
+		if (host_dir_sync(p->snapshot_fd, err) < 0)
+			return -1;
+		pool_forget(p, POOL_SNAPSHOTS, token);
+		return 0;
 	}
 	rc = ctx_check(ctx, err);
 	if (rc == 0 && found.snap.group[0])
 		rc = err_set(err, ERR_INVALID_ARGUMENT,
 			     "it belongs to the group '%s' and goes with it alone",
 			     found.snap.group);
+	if (rc == 0)
+		rc = pool_copying_cancel(p, ctx, token, err);
 	if (rc == 0)
 		rc = pool_unlink(p, POOL_SNAPSHOTS, token, found.fd, err);
 	host_fd_close(found.fd);

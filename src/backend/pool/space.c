@@ -200,6 +200,13 @@ void pool_know(struct pool *p, enum pool_shelf shelf, const char *token,
 	pthread_mutex_unlock(&p->lock);
 }
 
+void pool_forget(struct pool *p, enum pool_shelf shelf, const char *token)
+{
+	pthread_mutex_lock(&p->lock);
+	forget(p, shelf, token);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void free_entries(struct map *known)
 {
 	const char *token;

@@ -127,7 +127,10 @@ static int unlink_volume(struct pool *p, struct ctx *ctx, const char *token,
 	if (rc > 0)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "it is attached as '%s' and in use on this node", dev.path);
-	return ctx_check(ctx, err) < 0 ? -1 : pool_unlink(p, POOL_VOLUMES, token, found->fd, err);
+	return ctx_check(ctx, err) < 0 ||
+			       pool_copying_settle(p, ctx, token, POOL_WANTED_GONE, err) < 0
+		       ? -1
+		       : pool_unlink(p, POOL_VOLUMES, token, found->fd, err);
 }
 
 /* A process killed between unlink and sync may be why the file is gone: only after the sync is that
@@ -148,7 +151,10 @@ static int remove_gone(struct pool *p, const char *token, struct err *err)
 			"its file was removed by somebody, but '%s' still has its bytes and is "
 			"in use on this node",
 			dev.path);
-	return rc < 0 ? -1 : host_dir_sync(p->dir_fd, err);
+	if (rc < 0 || host_dir_sync(p->dir_fd, err) < 0)
+		return -1;
+	pool_forget(p, POOL_VOLUMES, token);
+	return 0;
 }
 
 int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
@@ -212,6 +218,8 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 	if (rc < 0 && err->code == ERR_ABORTED)
 		(void)err_set(err, ERR_ABORTED,
 			      "it is being checked (cleat ctl volume check) or copied");
+	if (rc == 0)
+		rc = pool_copying_settle(p, ctx, token, POOL_WANTED_ATTACHED, err);
 	rc = rc < 0 ? rc
 		    : filedev_attach(&p->holds, ctx,
 				     &(struct filedev_attach){

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/pool/record.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "check.h"
 
 #define UUID "0b5e0b5e-0b5e-4b5e-8b5e-0b5e0b5e0b5e"
@@ -228,8 +229,8 @@ TEST(a_snapshot_has_a_record_of_its_own)
 	ASSERT_STR(text, SNAPSHOT "name=s");
 	ASSERT_OK(record_parse(RECORD_SNAPSHOT, SNAPSHOT "group=g\nname=s", &r, &err), &err);
 	ASSERT_STR(r.group, "g");
-	ASSERT_ERR(record_parse(RECORD_SNAPSHOT, SNAPSHOT "needs=copying\nname=s", &r, &err), &err,
-		   ERR_FAILED_PRECONDITION, "'copying'");
+	ASSERT_ERR(record_parse(RECORD_SNAPSHOT, SNAPSHOT "needs=bricks\nname=s", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "'bricks'");
 	ASSERT_ERR(record_parse(RECORD_VOLUME, SNAPSHOT "name=s", &r, &err), &err,
 		   ERR_FAILED_PRECONDITION, "version");
 	ASSERT_ERR(record_parse(RECORD_SNAPSHOT, GOOD "name=v", &r, &err), &err,
@@ -239,6 +240,41 @@ TEST(a_snapshot_has_a_record_of_its_own)
 				"\npool=" UUID "\nname=s",
 				&r, &err),
 		   &err, ERR_FAILED_PRECONDITION, "source");
+}
+
+TEST(a_snapshot_that_is_being_copied_says_how_far_it_is)
+{
+	static const char *const bad[] = {
+		"needs=copying\nname=s",
+		"copying=5,4096\nname=s",
+		"needs=copying\ncopying=5\nname=s",
+		"needs=copying\ncopying=5,4097\nname=s",
+		"needs=copying\ncopying=,\nname=s",
+		"needs=copying\ncopying=x,4096\nname=s",
+		"needs=copyings\ncopying=5,0\nname=s",
+	};
+	struct record r;
+	struct err err;
+	char text[RECORD_MAX];
+
+	ASSERT_OK(record_parse(RECORD_SNAPSHOT,
+			       SNAPSHOT "needs=copying\ncopying=1764072000000000000,8192\nname=s",
+			       &r, &err),
+		  &err);
+	ASSERT_TRUE(r.is_copying);
+	ASSERT_EQ(r.source_changed_ns, INT64_C(1764072000000000000));
+	ASSERT_EQ(r.copied_bytes, 8192);
+	record_format(RECORD_SNAPSHOT, &r, text);
+	ASSERT_TRUE(str_has_prefix(text, "cleat snapshot 1\nneeds=copying\n"));
+	ASSERT_OK(record_parse(RECORD_SNAPSHOT, text, &r, &err), &err);
+	ASSERT_EQ(r.copied_bytes, 8192);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		(void)snprintf(text, sizeof(text), SNAPSHOT "%s", bad[i]);
+		ASSERT_ERR(record_parse(RECORD_SNAPSHOT, text, &r, &err), &err,
+			   ERR_FAILED_PRECONDITION, "copying");
+	}
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "needs=copying\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "copying");
 }
 
 TEST(refuses_everything_else)
@@ -281,5 +317,6 @@ RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_
 	  UNIT(a_state_that_is_full_takes_no_more), UNIT(reads_what_it_writes),
 	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
 	  UNIT(says_what_a_volume_was_made_of_and_that_nothing_is_kept_free),
-	  UNIT(a_snapshot_has_a_record_of_its_own), UNIT(fits_the_longest_name),
+	  UNIT(a_snapshot_has_a_record_of_its_own),
+	  UNIT(a_snapshot_that_is_being_copied_says_how_far_it_is), UNIT(fits_the_longest_name),
 	  UNIT(refuses_everything_else))

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots that are copied in the background: how they are told, what ends them early, what a
+ * restart makes of them, and trouble at every call. On the fake host.
+ */
+#include "backend/pool/record.h"
+#include "backend/registry.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/str.h"
+#include "check.h"
+#include "fake/host.h"
+#include "fake/host_extent.h"
+#include "fake/host_freeze.h"
+#include "host/fs.h"
+#include "host/mount.h"
+
+#define N_CALLS_MAX 400
+
+struct env {
+	struct registry *r;
+	struct backend *b;
+	struct ctx ctx;
+	struct err err;
+	struct backend_snapshot snap;
+};
+
+static void start(struct env *e)
+{
+	const struct backend_config config = { .kind = "pool",
+					       .dir = "/pool",
+					       .reserve_bytes = 100 * MIB };
+
+	ctx_init(&e->ctx, 0);
+	e->r = registry_new();
+	ASSERT_OK(registry_open(e->r, &e->ctx, &config, &e->err), &e->err);
+	e->b = registry_at(e->r, 0);
+}
+
+static void stop(struct env *e)
+{
+	registry_free(e->r);
+	ctx_done(&e->ctx);
+}
+
+static void setup(struct env *e)
+{
+	fake_host_reset(20 * GIB);
+	start(e);
+}
+
+static void teardown(struct env *e)
+{
+	stop(e);
+	ASSERT_EQ(fake_host_n_fds(), 0);
+	ASSERT_EQ(fake_host_n_nameless(), 0);
+	fake_host_reset(0);
+	clock_fake_set(-1);
+}
+
+static int create_of(struct env *e, const char *name, enum backend_source kind, const char *source)
+{
+	const struct backend_spec spec = { .name = name,
+					   .token = name,
+					   .bytes = 3 * GIB,
+					   .fs = "",
+					   .source_kind = kind,
+					   .source = source };
+	struct backend_volume vol;
+
+	return backend_create(e->b, &e->ctx, &spec, &vol, &e->err);
+}
+
+/* 1.5 GiB of data: more than a call may copy. */
+static void create_large(struct env *e)
+{
+	ASSERT_OK(create_of(e, "v", BACKEND_SOURCE_NONE, NULL), &e->err);
+	fake_host_write("v", 0, GIB);
+	fake_host_write("v", 2 * GIB, 512 * MIB);
+	fake_host_set_n_extents("v", 100001);
+}
+
+static int take(struct env *e, const char *name)
+{
+	const struct backend_snapshot_spec spec = {
+		.name = name,
+		.token = name,
+		.source = "v",
+		.options = { .max_extents = 100000, .copy_above = true },
+	};
+
+	return backend_snapshot_create(e->b, &e->ctx, &spec, &e->snap, &e->err);
+}
+
+static int find(struct env *e, const char *name)
+{
+	return backend_snapshot_stat(e->b, &e->ctx, name, &e->snap, &e->err);
+}
+
+static int drop(struct env *e, const char *name)
+{
+	return backend_snapshot_remove(e->b, &e->ctx, name, NULL, &e->err);
+}
+
+static int attach(struct env *e)
+{
+	const struct backend_attach_options opts = { .hold = true };
+	struct backend_device dev;
+
+	return backend_attach(e->b, &e->ctx, "v", &opts, &dev, &e->err);
+}
+
+static int grow(struct env *e)
+{
+	struct backend_volume vol;
+
+	return backend_grow(e->b, &e->ctx, "v", 4 * GIB, NULL, &vol, &e->err);
+}
+
+static void tend(struct env *e)
+{
+	ASSERT_OK(backend_tend(e->b, &e->ctx, &e->err), &e->err);
+}
+
+/* So many host calls of it, and its process is dead. */
+static void tend_some(struct env *e, unsigned n)
+{
+	fake_host_fail_from(n);
+	(void)backend_tend(e->b, &e->ctx, &e->err);
+	stop(e);
+	fake_host_kill();
+	fake_host_fail_at(0);
+	start(e);
+}
+
+static struct backend_info info(struct env *e)
+{
+	struct backend_info now;
+
+	ASSERT_OK(backend_info(e->b, &e->ctx, &now, &e->err), &e->err);
+	return now;
+}
+
+#define SNAPSHOT_FILE ".cleat/snapshots/s"
+
+static uint64_t begun_available; /* before the snapshot */
+
+static void begin(struct env *e)
+{
+	create_large(e);
+	begun_available = info(e).available_bytes;
+	ASSERT_OK(take(e, "s"), &e->err);
+	ASSERT_FALSE(e->snap.is_ready);
+}
+
+static void assert_ready(struct env *e)
+{
+	ASSERT_OK(find(e, "s"), &e->err);
+	ASSERT_TRUE(e->snap.is_ready && !e->snap.is_damaged);
+	ASSERT_OK(create_of(e, "c", BACKEND_SOURCE_SNAPSHOT, "s"), &e->err);
+	ASSERT_OK(backend_remove(e->b, &e->ctx, "c", NULL, &e->err), &e->err);
+}
+
+static int count_one(void *arg, const struct backend_snapshot *snap)
+{
+	*(unsigned *)arg += snap->is_ready ? 100 : 1;
+	return 0;
+}
+
+static int pass_range(void *arg, const struct backend_range *range)
+{
+	(void)arg;
+	(void)range;
+	return 0;
+}
+
+TEST(tells_that_it_is_not_ready_until_it_is)
+{
+	unsigned n = 0;
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready || e.snap.is_damaged);
+	ASSERT_EQ(e.snap.bytes, 3 * GIB);
+	ASSERT_OK(backend_snapshot_each(e.b, &e.ctx, "", count_one, &n, &e.err), &e.err);
+	ASSERT_EQ(n, 1);
+	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_SNAPSHOT, "s"), &e.err,
+		   ERR_FAILED_PRECONDITION, "not ready");
+	ASSERT_ERR(backend_allocated(e.b, &e.ctx, "s", 0, pass_range, NULL, &e.err), &e.err,
+		   ERR_FAILED_PRECONDITION, "not ready");
+	/* room for all of it is kept from the first moment on, and nothing is shared */
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	ASSERT_EQ(info(&e).reserved_bytes, 0);
+	tend(&e);
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_TRUE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	assert_ready(&e);
+	teardown(&e);
+}
+
+TEST(what_a_call_can_copy_is_ready_at_once)
+{
+	struct env e;
+
+	setup(&e);
+	create_large(&e);
+	fake_host_punch("v", 0, GIB);
+	fake_host_punch("v", 2 * GIB, 256 * MIB);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	teardown(&e);
+}
+
+TEST(a_pod_does_not_wait_for_it_and_its_moment_stays)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_TRUE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	/* what is shared may be written anew, for which room is kept: the same */
+	ASSERT_EQ(info(&e).reserved_bytes, 1536 * MIB);
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	fake_host_write("v", 0, 4096);
+	ASSERT_FALSE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	tend(&e);
+	ASSERT_FALSE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+TEST(what_was_copied_is_not_shared)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	tend_some(&e, 42); /* a piece beyond the first GiB; the record says so */
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_TRUE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	ASSERT_EQ(info(&e).reserved_bytes, (512 - 64) * MIB);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+TEST(growth_and_deletion_of_the_volume_do_not_wait_either)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	ASSERT_OK(grow(&e), &e.err);
+	assert_ready(&e);
+	ASSERT_EQ(e.snap.bytes, 3 * GIB);
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	teardown(&e);
+}
+
+TEST(a_snapshot_that_is_being_copied_can_be_deleted)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_EQ(info(&e).available_bytes, begun_available);
+	tend(&e);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	/* no claim is left */
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err);
+	teardown(&e);
+}
+
+TEST(others_may_read_the_volume_meanwhile)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	fake_host_set_n_extents("v", 5);
+	ASSERT_OK(take(&e, "t"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_OK(create_of(&e, "d", BACKEND_SOURCE_VOLUME, "v"), &e.err);
+	fake_host_set_n_extents("v", 100001);
+	ASSERT_ERR(take(&e, "u"), &e.err, ERR_ABORTED, "read by another call");
+	tend(&e);
+	assert_ready(&e);
+	teardown(&e);
+}
+
+TEST(a_restart_goes_on)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	stop(&e);
+	start(&e);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	tend(&e);
+	assert_ready(&e);
+	ASSERT_TRUE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	teardown(&e);
+}
+
+TEST(a_restart_does_not_go_on_with_a_volume_that_was_changed)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	stop(&e);
+	fake_host_write("v", 4096, 4096);
+	start(&e);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_EQ(info(&e).available_bytes, begun_available);
+	ASSERT_OK(take(&e, "s"), &e.err); /* of another moment */
+	tend(&e);
+	assert_ready(&e);
+	stop(&e);
+	start(&e);
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	stop(&e);
+	fake_host_remove("v");
+	start(&e);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	teardown(&e);
+}
+
+/* Somebody checks the volume while the pool is opened: as soon as he is done it goes on. */
+TEST(what_could_not_go_on_does_when_it_is_asked_for)
+{
+	struct env e;
+	int dir_fd;
+	int fd;
+
+	setup(&e);
+	begin(&e);
+	stop(&e);
+	ASSERT_OK(host_dir_open("/pool", &dir_fd, &e.err), &e.err);
+	ASSERT_OK(host_file_open(dir_fd, "v", true, &fd, &e.err), &e.err);
+	ASSERT_OK(host_file_claim(fd, false, &e.err), &e.err);
+	start(&e);
+	ASSERT_ERR(take(&e, "s"), &e.err, ERR_ABORTED, "go on copying volume 'v'");
+	tend(&e);
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	host_fd_close(fd);
+	host_fd_close(dir_fd);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	tend(&e);
+	assert_ready(&e);
+	teardown(&e);
+}
+
+TEST(a_copy_that_fails_says_so_and_is_tried_again)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	clock_fake_set(NS_PER_S);
+	fake_host_fail_at(2);
+	tend(&e);
+	fake_host_fail_at(0);
+	ASSERT_ERR(take(&e, "s"), &e.err, ERR_INTERNAL, "its copy stands still: host call 2");
+	tend(&e);
+	ASSERT_ERR(take(&e, "s"), &e.err, ERR_INTERNAL, "stands still");
+	clock_fake_advance(31 * NS_PER_S);
+	tend(&e);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	teardown(&e);
+}
+
+TEST(nothing_is_begun_for_which_there_is_no_room)
+{
+	struct env e;
+
+	fake_host_reset(4 * GIB);
+	start(&e);
+	create_large(&e);
+	ASSERT_ERR(take(&e, "s"), &e.err, ERR_RESOURCE_EXHAUSTED, "1536Mi do not fit");
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+TEST(a_copy_that_cannot_be_ended_is_given_up_for_a_pod)
+{
+	struct env e;
+
+	setup(&e);
+	begin(&e);
+	fake_host_set_fs("xfs", false, false);
+	ASSERT_ERR(attach(&e), &e.err, ERR_FAILED_PRECONDITION, "not supported here");
+	ASSERT_OK(find(&e, "s"), &e.err);
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_ERR(take(&e, "s"), &e.err, ERR_FAILED_PRECONDITION, "while it is attached");
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+/* A volume that is in too many pieces. */
+TEST(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly)
+{
+	struct env e;
+
+	setup(&e);
+	create_large(&e);
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v"), &e.err, ERR_FAILED_PRECONDITION,
+		   "100001 extents, more than the 100000 that are shared while it is in use");
+	ASSERT_TRUE(strstr(e.err.msg, "1100 ms") != NULL);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	ASSERT_OK(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v"), &e.err);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(info(&e).reserved_bytes, 2 * 1536 * MIB);
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+enum trouble { TROUBLE_FAIL, TROUBLE_KILL, TROUBLE_POWER, TROUBLES };
+
+static void recover(struct env *e, enum trouble trouble)
+{
+	if (trouble == TROUBLE_FAIL) {
+		fake_host_fail_at(0);
+		clock_fake_advance(31 * NS_PER_S);
+		return;
+	}
+	stop(e);
+	if (trouble == TROUBLE_KILL)
+		fake_host_kill();
+	else
+		fake_host_power_cut();
+	start(e);
+}
+
+struct operation {
+	bool is_begun; /* before it */
+	int (*run)(struct env *e);
+	bool keeps_volume;
+};
+
+static int run_take(struct env *e)
+{
+	return take(e, "s");
+}
+
+static int run_tend(struct env *e)
+{
+	return backend_tend(e->b, &e->ctx, &e->err);
+}
+
+static int run_drop(struct env *e)
+{
+	return drop(e, "s");
+}
+
+static int run_remove(struct env *e)
+{
+	return backend_remove(e->b, &e->ctx, "v", NULL, &e->err);
+}
+
+/* What must be there when it was done again: the snapshot, of that moment, unless it was deleted
+ * or never told; and no room is missing. */
+static void check(struct env *e, const struct operation *op)
+{
+	if (op->run != run_drop) {
+		tend(e);
+		if (op->keeps_volume) {
+			ASSERT_OK(take(e, "s"), &e->err);
+			tend(e);
+		}
+		assert_ready(e);
+		ASSERT_OK(drop(e, "s"), &e->err);
+	}
+	ASSERT_ERR(find(e, "s"), &e->err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_OK(backend_detach(e->b, &e->ctx, "v", &e->err), &e->err);
+	ASSERT_OK(backend_remove(e->b, &e->ctx, "v", NULL, &e->err), &e->err);
+	ASSERT_EQ(info(e).reserved_bytes, 0);
+	ASSERT_EQ(info(e).n_snapshots + info(e).n_damaged_snapshots, 0);
+	ASSERT_TRUE(fake_host_used_bytes() < MIB);
+	ASSERT_EQ(fake_host_n_nameless(), 0);
+}
+
+static bool run_with_trouble(const struct operation *op, enum trouble trouble, unsigned n)
+{
+	struct env e;
+	bool is_reached;
+
+	setup(&e);
+	clock_fake_set(NS_PER_S);
+	if (op->is_begun)
+		begin(&e);
+	else
+		create_large(&e);
+	if (trouble == TROUBLE_FAIL)
+		fake_host_fail_at(n);
+	else
+		fake_host_fail_from(n);
+	(void)op->run(&e);
+	is_reached = fake_host_failed();
+	if (is_reached)
+		recover(&e, trouble);
+	fake_host_fail_at(0);
+	if (op->run(&e) < 0)
+		fail_msg("trouble %d at call %u, then again: %s", (int)trouble, n, e.err.msg);
+	check(&e, op);
+	teardown(&e);
+	return is_reached;
+}
+
+TEST(survives_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ false, run_take, true }, { true, run_tend, true },    { true, run_drop, true },
+		{ true, attach, true },    { true, run_remove, false }, { true, grow, true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+		for (int trouble = 0; trouble < TROUBLES; trouble++) {
+			unsigned n = 1;
+
+			while (run_with_trouble(&ops[i], (enum trouble)trouble, n)) {
+				n++;
+				ASSERT_TRUE(n < N_CALLS_MAX);
+			}
+			ASSERT_TRUE(n > 1);
+		}
+	}
+}
+
+RUN_TESTS(UNIT(tells_that_it_is_not_ready_until_it_is), UNIT(what_a_call_can_copy_is_ready_at_once),
+	  UNIT(a_pod_does_not_wait_for_it_and_its_moment_stays),
+	  UNIT(what_was_copied_is_not_shared),
+	  UNIT(growth_and_deletion_of_the_volume_do_not_wait_either),
+	  UNIT(a_snapshot_that_is_being_copied_can_be_deleted),
+	  UNIT(others_may_read_the_volume_meanwhile), UNIT(a_restart_goes_on),
+	  UNIT(a_restart_does_not_go_on_with_a_volume_that_was_changed),
+	  UNIT(what_could_not_go_on_does_when_it_is_asked_for),
+	  UNIT(a_copy_that_fails_says_so_and_is_tried_again),
+	  UNIT(nothing_is_begun_for_which_there_is_no_room),
+	  UNIT(a_copy_that_cannot_be_ended_is_given_up_for_a_pod),
+	  UNIT(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly),
+	  UNIT(survives_trouble_at_every_call))
