@@ -42,6 +42,17 @@ enum backend_cap {
 	BACKEND_MODIFY = 1 << 7,         /* modify; create with limits */
 	BACKEND_MOUNT = 1 << 8,          /* mount, and is_mount_of of the kind; not with ATTACH */
 	BACKEND_DIRECT = 1 << 9, /* devices have direct I/O unless the volume allows other */
+	BACKEND_THIN = 1 << 10,  /* create with is_thin */
+};
+
+/* Thin volumes of an instance: volume/space.h has the rule. */
+struct backend_thin {
+	unsigned overcommit; /* percent; 0 without BACKEND_THIN, as all of it */
+	uint64_t n_volumes;
+	uint64_t bytes;      /* the sum of their sizes */
+	uint64_t used_bytes; /* blocks that they have */
+	uint64_t kept_bytes; /* what thick ones are refused although it is free, for the rule */
+	uint64_t max_bytes;  /* the largest new one now; 0 when the pool is too full */
 };
 
 struct backend_info {
@@ -54,6 +65,8 @@ struct backend_info {
 	uint64_t reserved_bytes;  /* kept free for overwriting what volumes share with snapshots and
 				     each other; not among the available ones */
 	uint64_t max_volume_bytes; /* the largest single volume now */
+	uint64_t overdrawn_bytes;  /* of the reserve and of reserved_bytes so much is taken */
+	struct backend_thin thin;
 	uint64_t n_volumes;
 	uint64_t n_damaged;
 	uint64_t n_snapshots;
@@ -87,6 +100,8 @@ struct backend_spec {
 	bool allow_buffered; /* attach may fall back to buffered I/O */
 	bool is_written;     /* each block is written once before the volume is there */
 	bool no_reserve;     /* room for overwriting what snapshots share is not kept free */
+	bool is_thin;        /* it gets its blocks when they are written, and gives them back when
+				they are discarded; fs is "xfs", not is_written, no_reserve or not */
 	enum backend_source source_kind;
 	const char *source; /* its token, in this same backend; NULL for none */
 	const struct secrets *secrets;
@@ -105,6 +120,7 @@ struct backend_volume {
 	bool is_damaged; /* listed, never served, never deleted; why: damage */
 	char damage[96];
 	int64_t created_ns; /* wall clock */
+	bool is_thin;
 	struct vol_limits limits;
 };
 
@@ -221,11 +237,11 @@ struct backend_ops {
 
 	/*
 	 * Makes the volume, whole or not at all: durable when it returns 0, with its filesystem if
-	 * one is asked. If the token exists with the same name, fs and allow_buffered it is
-	 * returned as it is, whatever its size (the caller compares the range). ALREADY_EXISTS:
+	 * one is asked. If the token exists with the same name, fs, allow_buffered and is_thin it
+	 * is returned as it is, whatever its size (the caller compares the range). ALREADY_EXISTS:
 	 * other name, fs, mode or source. RESOURCE_EXHAUSTED: does not fit beside what is promised
-	 * and the reserve, says how much there is. FAILED_PRECONDITION: a damaged volume has the
-	 * token.
+	 * and the reserve; a thin one also when the pool is too full for more of them.
+	 * FAILED_PRECONDITION: a damaged volume has the token.
 	 *
 	 * With is_written it may take longer than a call has. ABORTED says how far it came; the
 	 * same call again goes on from there. UNAVAILABLE: too many are at it.
@@ -249,7 +265,8 @@ struct backend_ops {
 	 * At least that many bytes (multiple of VOL_SIZE_UNIT), durable, and the device, if there
 	 * is one, shows them; the filesystem inside is the caller's. One that has them is returned
 	 * as it is, its device mended if a kill came between. NOT_FOUND; DATA_LOSS if damaged;
-	 * OUT_OF_RANGE: does not fit, says how much there is.
+	 * OUT_OF_RANGE: does not fit, says how much there is. RESOURCE_EXHAUSTED: it is thin,
+	 * and the pool too full.
 	 */
 	int (*grow)(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);

@@ -113,6 +113,9 @@ static int check_spec(const struct backend_spec *spec, struct err *err)
 	if (spec->fs[0] && strcmp(spec->fs, "ext4") != 0 && strcmp(spec->fs, "xfs") != 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "unknown filesystem '%s' (ext4, xfs)",
 			       spec->fs);
+	if (spec->is_thin && (strcmp(spec->fs, "xfs") != 0 || spec->is_written))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "a thin volume has xfs inside and is not written out");
 	return 0;
 }
 
@@ -139,6 +142,7 @@ int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec
 	assert(spec->source_kind != BACKEND_SOURCE_SNAPSHOT || (b->caps & BACKEND_SNAPSHOT));
 	assert(spec->source_kind != BACKEND_SOURCE_VOLUME || (b->caps & BACKEND_CLONE));
 	assert(!vol_limits_are_set(&spec->limits) || (b->caps & BACKEND_MODIFY));
+	assert(!spec->is_thin || (b->caps & BACKEND_THIN));
 	assert(vol_limits_are_valid(&spec->limits));
 	rc = begin(b, err) < 0 || check_spec(spec, err) < 0
 		     ? -1

@@ -29,6 +29,7 @@ struct backend_config {
 	const char *image;    /* pool: image file that cleat makes and mounts itself; NULL: none */
 	uint64_t image_bytes; /* size for a new image; 0: the image must exist */
 	uint64_t mem_bytes;   /* mem: capacity */
+	unsigned overcommit;  /* pool: of thin volumes, percent; 0: VOL_OVERCOMMIT_DEFAULT */
 	uint64_t reserve_bytes; /* pool: kept free; 0 = max(5 %, 1 GiB) but at most a quarter of the
 				   pool */
 };

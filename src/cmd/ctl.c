@@ -87,6 +87,8 @@ static const struct opt options[] = {
 	{ .name = "pool status", .type = OPT_GROUP },
 	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(struct ctl_options, pool_reserve), .arg = "BYTES",
 	  .help = "What the driver keeps free for metadata, if it was told so; else as it does by itself." },
+	{ .name = "pool-overcommit", .type = OPT_STRING, .offset = offsetof(struct ctl_options, pool_overcommit), .arg = "RATIO",
+	  .fallback = "2", .help = "How much it may promise to thin volumes, as it was told." },
 	CMD_COMMON_OPTIONS(struct ctl_options),
 	{ .type = OPT_END },
 };

@@ -36,6 +36,7 @@ struct ctl_options {
 	const char *pool;
 	bool repair;
 	uint64_t pool_reserve;
+	const char *pool_overcommit;
 	bool moved;
 	bool copy;
 };

@@ -9,6 +9,7 @@
 #include "backend/pool/pool.h"
 #include "base/json.h"
 #include "cmd/ctl.h"
+#include "volume/space.h"
 
 #include <inttypes.h>
 
@@ -84,6 +85,14 @@ static void put_status(struct ctl *ctl, const struct pool_status *s, const char 
 	json_field_u64(&w, "reserved_bytes", s->reserved_bytes);
 	json_field_u64(&w, "available_bytes", s->available_bytes);
 	json_field_u64(&w, "volume_bytes", s->volume_bytes);
+	json_field_u64(&w, "percent", s->percent);
+	json_field_u64(&w, "overdrawn_bytes", s->overdrawn_bytes);
+	json_field_u64(&w, "thin_volumes", s->n_thin);
+	json_field_u64(&w, "thin_bytes", s->thin_bytes);
+	json_field_u64(&w, "thin_used_bytes", s->thin_used_bytes);
+	json_field_u64(&w, "thin_kept_bytes", s->thin_kept_bytes);
+	json_field_u64(&w, "thin_available_bytes", s->thin_available_bytes);
+	json_field_u64(&w, "overcommit_percent", s->overcommit);
 	json_field_u64(&w, "volumes", s->n_volumes);
 	json_field_u64(&w, "snapshots", s->n_snapshots);
 	json_field_u64(&w, "damaged_volumes", s->n_damaged);
@@ -113,6 +122,24 @@ static void print_bytes(struct str *out, const char *word, uint64_t bytes, const
 	str_appendf(out, "%-10s %s%s\n", word, text, rest);
 }
 
+static void print_thin(struct str *out, const struct pool_status *s)
+{
+	char bytes[CMD_BYTES_MAX], used[CMD_BYTES_MAX], left[CMD_BYTES_MAX];
+	char ratio[VOL_OVERCOMMIT_TEXT_MAX];
+
+	cmd_format_bytes(s->thin_bytes, bytes);
+	cmd_format_bytes(s->thin_used_bytes, used);
+	cmd_format_bytes(s->thin_available_bytes, left);
+	vol_overcommit_format(s->overcommit, ratio);
+	str_appendf(out, "thin       %" PRIu64 " of them, promised %s, of which %s are used\n",
+		    s->n_thin, bytes, used);
+	str_appendf(out, "           %s more can be promised (--pool-overcommit=%s)\n", left,
+		    ratio);
+	if (s->overdrawn_bytes)
+		print_bytes(out, "overdrawn", s->overdrawn_bytes,
+			    " of what is reserved and kept were written by thin volumes or others");
+}
+
 static void print_status(struct ctl *ctl, const struct pool_status *s, const char *identity)
 {
 	struct str *out = ctl->out;
@@ -123,12 +150,16 @@ static void print_status(struct ctl *ctl, const struct pool_status *s, const cha
 	print_bytes(out, "total", s->total_bytes, "");
 	print_bytes(out, "free", s->free_bytes, ", of which");
 	print_bytes(out, "available", s->available_bytes,
-		    " for volumes, if none is being made now");
+		    " for thick volumes, if none is being made now");
 	print_bytes(out, "reserved", s->reserved_bytes,
 		    " for overwriting what volumes share with snapshots");
 	print_bytes(out, "kept", s->kept_bytes, " for metadata (--pool-reserve)");
+	if (s->thin_kept_bytes)
+		print_bytes(out, "kept", s->thin_kept_bytes, " for thin volumes");
+	str_appendf(out, "full       %u %%\n", s->percent);
 	cmd_format_bytes(s->volume_bytes, bytes);
 	str_appendf(out, "volumes    %" PRIu64 ", promised %s\n", s->n_volumes, bytes);
+	print_thin(out, s);
 	str_appendf(out, "snapshots  %" PRIu64 "\n", s->n_snapshots);
 	if (s->n_damaged + s->n_damaged_snapshots)
 		str_appendf(out, "damaged    %" PRIu64 " volumes, %" PRIu64 " snapshots\n",
@@ -140,11 +171,12 @@ static void print_status(struct ctl *ctl, const struct pool_status *s, const cha
 
 static int status(struct ctl *ctl, struct err *err)
 {
-	const struct pool_status_ask ask = { .dir = ctl->id,
-					     .reserve_bytes = ctl->opts->pool_reserve };
+	struct pool_status_ask ask = { .dir = ctl->id, .reserve_bytes = ctl->opts->pool_reserve };
 	char identity[UUID_TEXT_MAX];
 	struct pool_status s;
 
+	if (vol_overcommit_parse(ctl->opts->pool_overcommit, &ask.overcommit, err) < 0)
+		return err_wrap(err, "--pool-overcommit");
 	if (pool_status(ctl->ctx, &ask, &s, err) < 0)
 		return -1;
 	uuid_format(&s.identity, identity);
@@ -167,7 +199,7 @@ static int status(struct ctl *ctl, struct err *err)
 const struct ctl_verb ctl_pool_verbs[] = {
 	{ .group = "pool", .name = "adopt", .argument = "DIR", .is_local = true, .check = check_adopt, .run = adopt,
 	  .takes = "moved,copy", .summary = "Say that a pool was moved here, or is a copy, so that it is served again." },
-	{ .group = "pool", .name = "status", .argument = "DIR", .is_local = true, .run = status, .takes = "pool-reserve",
+	{ .group = "pool", .name = "status", .argument = "DIR", .is_local = true, .run = status, .takes = "pool-reserve,pool-overcommit",
 	  .summary = "How much room a pool on this node has, and what is in it; a driver that serves it is not disturbed." },
 	{ .name = NULL },
 };

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "volume/space.h"
 
 #define MEM_SIZE_DEFAULT (8 * GIB)
 
@@ -97,9 +98,13 @@ static int check_together(const struct pools_options *opts, struct err *err)
 int pools_configure(struct arena *a, const struct pools_options *opts, const char *node_id,
 		    struct backend_config **ret_configs, size_t *ret_n, struct err *err)
 {
+	unsigned overcommit = VOL_OVERCOMMIT_DEFAULT;
 	struct backend_config *configs;
 	size_t n = 0;
 
+	if (!str_is_empty(opts->overcommit) &&
+	    vol_overcommit_parse(opts->overcommit, &overcommit, err) < 0)
+		return err_wrap(err, "--pool-overcommit");
 	if (strcmp(opts->backend, "mem") == 0)
 		return configure_mem(a, opts, ret_configs, ret_n, err);
 	if (check_together(opts, err) < 0)
@@ -136,8 +141,10 @@ int pools_configure(struct arena *a, const struct pools_options *opts, const cha
 			return -1;
 		configs[n - 1].dir = arena_printf(a, "%s.pool", config.image);
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		configs[i].node_id = node_id;
+		configs[i].overcommit = overcommit;
+	}
 	*ret_configs = configs;
 	*ret_n = n;
 	return 0;

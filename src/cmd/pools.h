@@ -14,6 +14,7 @@ struct pools_options {
 	struct opt_list image;
 	uint64_t image_size;
 	uint64_t reserve;
+	const char *overcommit; /* NULL, "": the default */
 	bool init;
 	const char *backend;
 	uint64_t mem_size;
@@ -33,6 +34,10 @@ struct pools_options {
 	{ .name = "pool-reserve", .type = OPT_BYTES, .offset = offsetof(T, member.reserve),                \
 	  .arg = "BYTES", .help = "Bytes of each pool that no volume may take. Otherwise 5 %, at least 1 GiB, "\
 				  "and at most a quarter of the pool." },                                     \
+	{ .name = "pool-overcommit", .type = OPT_STRING, .offset = offsetof(T, member.overcommit),           \
+	  .arg = "RATIO", .fallback = "2",                                                                    \
+	  .help = "How much thin volumes of a pool may be promised: so many times what it has for them. 1: no " \
+		  "more than there is." },                                                                   \
 	{ .name = "pool-init", .type = OPT_BOOL, .offset = offsetof(T, member.init),                       \
 	  .help = "Make a pool also in a directory that is not the root of its filesystem; without it, one "  \
 		  "whose disk is not mounted is refused." },                                          \

@@ -237,6 +237,11 @@ int driver_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	return 0;
 }
 
+uint64_t driver_room(const struct backend_info *info, const struct vol_params *params)
+{
+	return params->is_thin ? info->thin.max_bytes : info->max_volume_bytes;
+}
+
 /*
  * The filesystem that decides the least size; fails if no volume could be made for what is asked.
  * Provisioners ask for a class without capabilities, and then its parameters say the filesystem.
@@ -245,6 +250,7 @@ static int find_capacity_fs(const struct csi_get_capacity_request *req,
 			    const struct vol_params *params, const char **ret_fs, struct err *err)
 {
 	const char *wanted = str_or(params->fs, params->legacy_fs);
+	bool is_block = false;
 
 	*ret_fs = req->n_volume_capabilities > 0 ? "" : vol_fs_resolve(wanted);
 	if (!*ret_fs)
@@ -256,10 +262,11 @@ static int find_capacity_fs(const struct csi_get_capacity_request *req,
 
 		if (vol_capability_check(cap, err) < 0)
 			return -1;
+		is_block = is_block || cap->access == VOL_ACCESS_BLOCK;
 		if (cap->access == VOL_ACCESS_MOUNT)
 			*ret_fs = vol_fs_resolve(cap->fs_type);
 	}
-	return 0;
+	return vol_params_check_fs(params, *ret_fs, is_block, err);
 }
 
 static bool is_said_first(struct said *said, const char *text)
@@ -295,6 +302,8 @@ static bool is_pool_asked(struct csi_driver *d, struct arena *a, const struct ba
 
 	if (!str_is_empty(params->pool) && !str_is_equal(params->pool, pool->pool_name))
 		return false;
+	if (params->is_thin && !(pool->caps & BACKEND_THIN))
+		return false;
 	return vol_topology_allows(&wanted, &place);
 }
 
@@ -310,6 +319,7 @@ static int add_capacities(struct csi_driver *d, struct ctx *ctx,
 
 	for (size_t i = 0; i < pools.n; i++) {
 		struct backend_info info;
+		uint64_t room;
 
 		if (!is_pool_asked(d, ctx->arena, pools.v[i], req, params))
 			continue;
@@ -318,9 +328,10 @@ static int add_capacities(struct csi_driver *d, struct ctx *ctx,
 			continue;
 		}
 		has_answered = true;
-		capacity->available_capacity += info.available_bytes;
-		if (info.max_volume_bytes > capacity->maximum_volume_size)
-			capacity->maximum_volume_size = info.max_volume_bytes;
+		room = driver_room(&info, params);
+		capacity->available_capacity += params->is_thin ? room : info.available_bytes;
+		if (room > capacity->maximum_volume_size)
+			capacity->maximum_volume_size = room;
 	}
 	return has_failed && !has_answered ? -1 : 0;
 }

@@ -84,6 +84,16 @@ static int check_legacy_fs(const struct plan *plan, struct err *err)
 		       legacy, plan->fs);
 }
 
+static int check_thin(const struct csi_create_volume_request *req, const struct plan *plan,
+		      struct err *err)
+{
+	bool is_block = false;
+
+	for (size_t i = 0; i < req->n_volume_capabilities; i++)
+		is_block = is_block || req->volume_capabilities[i].access == VOL_ACCESS_BLOCK;
+	return vol_params_check_fs(&plan->params, plan->fs, is_block, err);
+}
+
 static int refuse_pool_name(struct csi_driver *d, struct arena *a, const char *name,
 			    struct err *err)
 {
@@ -117,6 +127,8 @@ static bool can_hold(const struct backend *pool, const struct plan *plan)
 {
 	if (*plan->params.pool && !str_is_equal(plan->params.pool, pool->pool_name))
 		return false;
+	if (plan->params.is_thin && !(pool->caps & BACKEND_THIN))
+		return false;
 	return !plan->needs_device || !(pool->caps & BACKEND_MOUNT);
 }
 
@@ -131,8 +143,14 @@ static int check_any_can(struct csi_driver *d, struct arena *a, const struct pla
 		if (can_hold(pools.v[i], plan))
 			return 0;
 	}
-	if (!plan->needs_device || pools.n == 0 || registry_missing(d->pools, a, &missing) > 0)
+	if ((!plan->needs_device && !plan->params.is_thin) || pools.n == 0 ||
+	    registry_missing(d->pools, a, &missing) > 0)
 		return 0;
+	if (plan->params.is_thin)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: provisioning: %s%s has no thin volumes; say thick",
+			       *plan->params.pool ? "pool " : "what is served here",
+			       plan->params.pool);
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		       "volume_capabilities: %s%s has no block devices, which raw block and a "
 		       "named fs_type need; ask for a mount without fs_type",
@@ -150,7 +168,7 @@ static int make_plan(struct csi_driver *d, struct ctx *ctx,
 	    vol_params_parse(&req->parameters, &plan.params, err) < 0 ||
 	    vol_limits_merge(&plan.params.limits, "mutable_parameters", &req->mutable_parameters,
 			     err) < 0 ||
-	    check_legacy_fs(&plan, err) < 0 ||
+	    check_legacy_fs(&plan, err) < 0 || check_thin(req, &plan, err) < 0 ||
 	    vol_size_choose(&req->capacity_range, plan.fs, &plan.bytes, err) < 0)
 		return -1;
 	if (*plan.params.pool && !registry_find_name(d->pools, plan.params.pool))
@@ -282,6 +300,7 @@ static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct p
 	for (size_t i = 0; i < pools.n; i++) {
 		struct backend *pool = pools.v[i];
 		struct backend_info info;
+		uint64_t room;
 
 		if (!is_pool_allowed(d, ctx->arena, pool, plan, wanted))
 			continue;
@@ -289,9 +308,10 @@ static int choose_roomiest(struct csi_driver *d, struct ctx *ctx, const struct p
 			has_failed = true;
 			continue;
 		}
-		if (!best || info.max_volume_bytes > *ret_room) {
+		room = driver_room(&info, &plan->params);
+		if (!best || room > *ret_room) {
 			best = pool;
-			*ret_room = info.max_volume_bytes;
+			*ret_room = room;
 		}
 	}
 	*ret_pool = best;
@@ -389,7 +409,7 @@ static int follow_source(struct csi_driver *d, struct ctx *ctx,
 		return err_wrap(err, "volume of '%s'", plan->source.id);
 	plan->fs = fs;
 	*ret_pool = plan->source.ref.pool;
-	return check_legacy_fs(plan, err);
+	return check_legacy_fs(plan, err) < 0 ? -1 : check_thin(req, plan, err);
 }
 
 static struct backend_spec make_spec(struct csi_driver *d,
@@ -405,6 +425,7 @@ static struct backend_spec make_spec(struct csi_driver *d,
 				      .allow_buffered = plan->params.allow_buffered,
 				      .is_written = plan->params.is_written,
 				      .no_reserve = plan->params.no_snapshot_reserve,
+				      .is_thin = plan->params.is_thin,
 				      .source_kind = plan->source.kind,
 				      .source = has_source ? plan->source.ref.token : NULL,
 				      .limits = plan->params.limits,

@@ -13,6 +13,7 @@
 #include "host/loopdev.h"
 #include "host/mount.h"
 #include "volume/id.h"
+#include "volume/params.h"
 #include "volume/snapshot_params.h"
 
 /* What the log was told once already (controller.c). */
@@ -74,6 +75,9 @@ int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snap
  * filesystem if it names none. */
 int driver_check_capability(const struct backend *pool, const struct backend_volume *vol,
 			    struct vol_capability *cap, struct err *err);
+
+/* The largest volume that a class with these parameters gets from a pool now; 0: none. */
+uint64_t driver_room(const struct backend_info *info, const struct vol_params *params);
 
 /* The topology of one pool, in the arena. */
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,

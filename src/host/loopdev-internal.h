@@ -26,6 +26,8 @@ void loop_fill(unsigned minor, const char *path, const struct loop_info64 *info,
 int loop_bind(unsigned minor, int backing_fd, const struct host_loop_options *opts, char *path,
 	      size_t cap, int *ret_fd, struct err *err);
 int loop_turn_off_discard(unsigned minor, struct err *err);
+/* As much of it as the device can. What keeps it off is not told: the volume is well without. */
+void loop_turn_on_discard(unsigned minor);
 
 /* loopfind.c: the device just bound is the first that it will look at. */
 void loop_index_put(const struct loop_info64 *info, bool is_reader, unsigned minor);

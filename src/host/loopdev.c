@@ -17,8 +17,9 @@
  *
  * Two settings belong to the minor, survive detach and would be inherited by the next volume, so
  * each attach looks at them. BLKROSET is undone. discard_max_bytes = 0 keeps blkdiscard, fstrim and
- * mkfs from punching a thick file; it is only ever lowered, as the kernel refuses to raise it
- * again.
+ * mkfs from punching a thick file. What shall be punched has a number that was never without
+ * (loopnum.c), since Linux 6.18 refuses to raise it again (it forgets the granularity, and then no
+ * size is a multiple of it); where a device is found that somebody else has bound, it is tried.
  *
  * A device that is there already, whoever bound it, is held to the same: block size, direct I/O,
  * the whole file, discard; host_loop_check is for both. loopfind.c finds it.
@@ -138,6 +139,35 @@ int loop_turn_off_discard(unsigned minor, struct err *err)
 	return 0;
 }
 
+/* A number in sysfs; 0 if it cannot be read. */
+static uint64_t read_limit(unsigned minor, const char *name)
+{
+	char path[80], text[24] = "";
+	autofd int fd = -1;
+	uint64_t value = 0;
+
+	(void)snprintf(path, sizeof(path), "/sys/block/loop%u/queue/%s", minor, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	(void)str_parse_u64(text, &value);
+	return value;
+}
+
+void loop_turn_on_discard(unsigned minor)
+{
+	uint64_t most = read_limit(minor, "discard_max_hw_bytes");
+	char path[80], text[24];
+
+	most -= most % BLOCK_SIZE_BYTES;
+	if (read_limit(minor, "discard_max_bytes") > 0 || most == 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/sys/block/loop%u/queue/discard_max_bytes", minor);
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)most);
+	(void)write_sysfs(path, text);
+}
+
 int loop_bind(unsigned minor, int backing_fd, const struct host_loop_options *opts, char *path,
 	      size_t cap, int *ret_fd, struct err *err)
 {
@@ -192,7 +222,10 @@ int host_loop_check(const struct host_loop *loop, int hold_fd, const struct host
 		return 0;
 	if (make_writable(hold_fd, loop->path, err) < 0)
 		return -1;
-	return opts->keep_allocated ? loop_turn_off_discard(minor(loop->devno), err) : 0;
+	if (opts->keep_allocated)
+		return loop_turn_off_discard(minor(loop->devno), err);
+	loop_turn_on_discard(minor(loop->devno));
+	return 0;
 }
 
 /* Binds a free device: its number, or -1. */

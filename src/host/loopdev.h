@@ -29,8 +29,8 @@ struct host_loop_options {
 	bool reader; /* one more device over the file, beside the one that the file is known by, for
 			those who may not write; read_only too */
 	bool allow_buffered; /* take a device without direct I/O */
-	bool keep_allocated; /* discard must not punch holes: the device gets discard_max_bytes = 0
-			      */
+	bool keep_allocated; /* discard must not punch holes: the device gets discard_max_bytes = 0;
+				else it passes discard on, if the kernel lets it */
 };
 
 struct host_loop_file {

@@ -72,6 +72,21 @@ static int parse_allocation(const char *value, struct vol_params *params, struct
 	return 0;
 }
 
+static int parse_provisioning(const char *value, struct vol_params *params, struct err *err)
+{
+	if (str_is_equal(value, "thick"))
+		params->is_thin = false;
+	else if (str_is_equal(value, "thin"))
+		params->is_thin = true;
+	else
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"parameters: provisioning: '%.64s' is neither 'thick' (the volume has all "
+			"its blocks from the beginning) nor 'thin'",
+			value);
+	return 0;
+}
+
 static int parse_snapshot_reserve(const char *value, struct vol_params *params, struct err *err)
 {
 	if (str_is_equal(value, "full"))
@@ -99,6 +114,7 @@ static const struct param params_known[] = {
 	{ "directIO", parse_direct_io },
 	{ "allocation", parse_allocation },
 	{ "snapshotReserve", parse_snapshot_reserve },
+	{ "provisioning", parse_provisioning },
 };
 
 static const struct param *find_param(const char *key)
@@ -168,6 +184,46 @@ static void read_kubernetes(const struct strpair *pair, const char **pv_name,
 	}
 }
 
+/* What a thin volume cannot have. */
+static int check_together(const struct strmap *map, const struct vol_params *params,
+			  struct err *err)
+{
+	for (size_t i = 0; params->is_thin && i < map->n; i++) {
+		const struct strpair *pair = &map->v[i];
+
+		if (str_is_equal(pair->key, "allocation"))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "parameters: allocation: '%.64s' contradicts "
+				       "provisioning=thin, which allocates nothing before it is "
+				       "written; leave one of them out",
+				       pair->value);
+		if (str_is_equal(pair->key, "snapshotReserve") && !params->no_snapshot_reserve)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "parameters: snapshotReserve: '%.64s' contradicts "
+				       "provisioning=thin, for which no room is kept; leave it "
+				       "out, or say 'none'",
+				       pair->value);
+	}
+	return 0;
+}
+
+int vol_params_check_fs(const struct vol_params *params, const char *fs, bool is_block,
+			struct err *err)
+{
+	if (!params->is_thin || (!is_block && (!*fs || str_is_equal(fs, "xfs"))))
+		return 0;
+	if (is_block)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: provisioning: 'thin' is for volumes with xfs inside, "
+			       "and a raw block volume is asked; ask for a filesystem "
+			       "(csi.storage.k8s.io/fstype: xfs), or for provisioning=thick");
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: provisioning: 'thin' is for volumes with xfs inside, and %.32s "
+		       "is asked, which would not survive a full pool; say "
+		       "csi.storage.k8s.io/fstype: xfs, or provisioning=thick",
+		       fs);
+}
+
 int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, struct err *err)
 {
 	struct vol_params params = { .pool = "",
@@ -201,6 +257,8 @@ int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, st
 	 * or another prefix. */
 	if (*params.claim_name && !*params.claim_uid)
 		params.claim_uid = params_uid_in_name(pv_name);
+	if (check_together(map, &params, err) < 0)
+		return -1;
 	*ret_params = params;
 	return 0;
 }

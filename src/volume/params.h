@@ -19,6 +19,7 @@
  * "preferred": it is used
  *   allocation "reserved" (default): the volume has its blocks, each of which is written for the
  * first time by its user; "written": zeros are written to all of them when it is made
+ *   provisioning "thick" (default); "thin": the volume has the blocks that were written, xfs alone
  *   fstype     (any case) what csi.storage.k8s.io/fstype was before; provisioners read it and send
  * it along, so it must agree with the capability
  *   readIOPS … writeBandwidth  as volume/io_limits.h has them; mutable parameters win over these
@@ -29,6 +30,7 @@ struct vol_params {
 	const char *pool;         /* "" = any; borrowed from the map */
 	bool allow_buffered;      /* directIO=preferred */
 	bool is_written;          /* allocation=written */
+	bool is_thin;             /* provisioning=thin; then without either of its neighbours */
 	bool no_snapshot_reserve; /* snapshotReserve=none */
 	const char *legacy_fs;    /* "" = not given; borrowed from the map */
 	const char
@@ -39,7 +41,13 @@ struct vol_params {
 	struct vol_limits limits;
 };
 
-/* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values. */
+/* INVALID_ARGUMENT names the key, the nearest known one, and the allowed values, or the two that
+ * contradict each other. */
 int vol_params_parse(const struct strmap *map, struct vol_params *ret_params, struct err *err);
+
+/* Whether a volume of these parameters can have this filesystem ("": none is known) and be a raw
+ * block device: a thin one only xfs, which goes on when the pool is full. INVALID_ARGUMENT. */
+int vol_params_check_fs(const struct vol_params *params, const char *fs, bool is_block,
+			struct err *err);
 
 #endif

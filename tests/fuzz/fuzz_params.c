@@ -4,12 +4,14 @@
  * are parameters, lines
  * "-flag" mount flags, a line
  * "/fs" the filesystem. A set of flags that is taken holds no comma and no control character, which
- * could smuggle in others.
+ * could smuggle in others. The whole is a ratio of over-commit as well, which is read and written
+ * as the same.
  */
 #include "base/mem.h"
 #include "volume/capability.h"
 #include "volume/params.h"
 #include "volume/snapshot_params.h"
+#include "volume/space.h"
 
 #define LINES_MAX 64
 
@@ -21,6 +23,19 @@ static void check_flags(const struct vol_capability *cap)
 				abort();
 		}
 	}
+}
+
+static void check_overcommit(const char *text)
+{
+	char again[VOL_OVERCOMMIT_TEXT_MAX];
+	unsigned percent, same;
+	struct err err;
+
+	if (vol_overcommit_parse(text, &percent, &err) < 0)
+		return;
+	vol_overcommit_format(percent, again);
+	if (percent < 100 || vol_overcommit_parse(again, &same, &err) < 0 || same != percent)
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -51,9 +66,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			pairs[n++].value = line ? line : "";
 		}
 	}
+	check_overcommit(arena_strndup(a, (const char *)data, size));
 	map = strmap_from(a, pairs, n);
 	if (vol_params_parse(&map, &params, &err) == 0 &&
-	    (!params.pool || !vol_limits_are_valid(&params.limits)))
+	    (!params.pool || !vol_limits_are_valid(&params.limits) ||
+	     (params.is_thin && params.is_written)))
 		abort();
 	if (vol_limits_merge(&limits, "mutable_parameters", &map, &err) < 0
 		    ? vol_limits_are_set(&limits)

@@ -18,7 +18,7 @@ static void check(enum record_kind kind, const char *text)
 	if (record_parse(kind, back, &again, &err) < 0 || strcmp(record.name, again.name) != 0 ||
 	    record.bytes != again.bytes || record.source_kind != again.source_kind ||
 	    strcmp(record.source, again.source) != 0 || strcmp(record.group, again.group) != 0 ||
-	    record.no_reserve != again.no_reserve ||
+	    record.no_reserve != again.no_reserve || record.is_thin != again.is_thin ||
 	    memcmp(&record.pool, &again.pool, sizeof(again.pool)) != 0)
 		abort();
 }

@@ -21,6 +21,10 @@
  * One that is made of a snapshot or of another volume shares its blocks instead (FICLONE) and keeps
  * the filesystem in them as it is, its UUID too, since no byte of a user's is rewritten here. What
  * was allocated and never written is a hole in the clone, and is allocated again as well.
+ *
+ * A thin one is a file of its size with the blocks that mkfs wrote, or that it shares with its
+ * source, and nothing is allocated besides. Whether its source is thin does not matter to either
+ * kind: the holes are filled, or left.
  */
 #include "backend/pool/pool-internal.h"
 #include "base/clock.h"
@@ -74,6 +78,9 @@ static int take_existing(struct pool *p, const struct backend_spec *spec,
 			       "it exists with filesystem '%s' and directIO=%s",
 			       vol->fs[0] ? vol->fs : "none",
 			       vol->allow_buffered ? "preferred" : "required");
+	if (vol->is_thin != spec->is_thin)
+		return err_set(err, ERR_ALREADY_EXISTS, "it exists and is %s (provisioning)",
+			       vol->is_thin ? "thin" : "thick");
 	if (!has_source(vol, spec))
 		return err_set(err, ERR_ALREADY_EXISTS, "it exists and was made %s%s",
 			       name_source(vol->source_kind), vol->source);
@@ -115,7 +122,8 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 	struct record record = {
 		.bytes = spec->bytes,
 		.allow_buffered = spec->allow_buffered,
-		.no_reserve = spec->no_reserve,
+		.no_reserve = spec->no_reserve || spec->is_thin,
+		.is_thin = spec->is_thin,
 		.created_ns = clock_wall_ns(),
 		.uuid = *uuid,
 		.pool = p->base.identity,
@@ -139,8 +147,32 @@ static int write_record(const struct pool *p, int fd, const struct backend_spec 
 struct birth {
 	int fd;
 	struct uuid uuid;
-	uint64_t shared_bytes; /* promised until it is known */
+	uint64_t shared_bytes;      /* promised until it is known */
+	struct pool_thin_want thin; /* likewise */
 };
+
+static int promise_thin(struct pool *p, const struct pool_thin_want *want, struct birth *birth,
+			struct err *err)
+{
+	if (pool_thin_promise(p, want, err) < 0)
+		return -1;
+	birth->thin = *want;
+	return 0;
+}
+
+/* mkfs.xfs rounds the size down to whole blocks of its allocation groups. */
+static int make_empty_thin(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			   struct birth *birth, struct err *err)
+{
+	const struct pool_thin_want want = pool_thin_birth(spec->bytes, true);
+
+	uuid_make(&birth->uuid);
+	if (promise_thin(p, &want, birth, err) < 0 ||
+	    host_file_resize(birth->fd, spec->bytes, err) < 0 ||
+	    host_mkfs_xfs(ctx, birth->fd, &birth->uuid, NULL, err) < 0)
+		return -1;
+	return host_file_resize(birth->fd, spec->bytes, err);
+}
 
 static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		      struct birth *birth, struct err *err)
@@ -235,6 +267,21 @@ static int fill_holes(struct pool *p, const struct backend_spec *spec, struct bi
 	return rc;
 }
 
+/* The same without any blocks. */
+static int leave_holes(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+		       struct err *err)
+{
+	struct pool_thin_want want;
+	struct host_file file;
+
+	if (host_file_look(birth->fd, &file, err) < 0)
+		return -1;
+	want = pool_thin_birth(file.bytes > spec->bytes ? file.bytes : spec->bytes, false);
+	return promise_thin(p, &want, birth, err) < 0
+		       ? -1
+		       : host_file_resize(birth->fd, want.bytes, err);
+}
+
 static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 			  struct birth *birth, struct err *err)
 {
@@ -244,19 +291,26 @@ static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_
 
 	if (rc < 0)
 		return err_wrap(err, "%s '%s'", is_snapshot ? "snapshot" : "volume", spec->source);
-	return fill_holes(p, spec, birth, err);
+	return spec->is_thin ? leave_holes(p, spec, birth, err) : fill_holes(p, spec, birth, err);
 }
 
-/* Allocated, with its filesystem and its record. */
+static int fill_file(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		     struct birth *birth, struct err *err)
+{
+	if (spec->source_kind != BACKEND_SOURCE_NONE)
+		return make_of_source(p, ctx, spec, birth, err);
+	return spec->is_thin ? make_empty_thin(p, ctx, spec, birth, err)
+			     : make_empty(p, ctx, spec, birth, err);
+}
+
+/* Allocated (if it is not thin), with its filesystem and its record. */
 static int make_filled(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		       struct birth *birth, struct err *err)
 {
 	int rc = host_file_make(p->dir_fd, &birth->fd, err);
 
 	if (rc == 0)
-		rc = spec->source_kind == BACKEND_SOURCE_NONE
-			     ? make_empty(p, ctx, spec, birth, err)
-			     : make_of_source(p, ctx, spec, birth, err);
+		rc = fill_file(p, ctx, spec, birth, err);
 	return rc < 0 ? -1 : write_record(p, birth->fd, spec, &birth->uuid, err);
 }
 
@@ -350,10 +404,17 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 static int name_it(struct pool *p, const struct backend_spec *spec, const struct birth *birth,
 		   struct err *err)
 {
+	struct host_file file;
+
+	if (host_file_look(birth->fd, &file, err) < 0)
+		return -1;
 	if (host_file_link(birth->fd, p->dir_fd, spec->token, err) < 0)
 		return err->code == ERR_ALREADY_EXISTS ? 0 : -1;
 	pool_know(p, POOL_VOLUMES, spec->token,
-		  &(struct pool_entry){ .no_reserve = spec->no_reserve,
+		  &(struct pool_entry){ .bytes = file.bytes,
+					.is_thin = spec->is_thin,
+					.allocated_bytes = file.allocated_bytes,
+					.no_reserve = spec->no_reserve || spec->is_thin,
 					.is_stale = true,
 					.shared_bytes = birth->shared_bytes });
 	return 0;
@@ -369,6 +430,7 @@ static int bear(struct pool *p, struct ctx *ctx, const struct backend_spec *spec
 	if (rc == 0)
 		rc = name_it(p, spec, &birth, err);
 	pool_promise_end(p, birth.shared_bytes);
+	pool_thin_promise_end(p, &birth.thin);
 	host_fd_close(birth.fd);
 	return rc;
 }

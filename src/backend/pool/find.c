@@ -181,6 +181,7 @@ static void fill_volume(const struct found *found, const char *token, struct bac
 		.source_kind = r->source_kind,
 		.is_damaged = found->kind == POOL_FILE_DAMAGED,
 		.created_ns = r->created_ns,
+		.is_thin = r->is_thin,
 		.limits = found->limits,
 	};
 	(void)snprintf(vol->token, sizeof(vol->token), "%s", token);

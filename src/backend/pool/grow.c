@@ -10,6 +10,8 @@
  * the new size, and only its devices can lag behind; each call looks at them, and syncs, since
  * whoever wrote the state may have been killed before its own sync.
  *
+ * A thin file gets the size and no blocks.
+ *
  * No file is made shorter here, also not one that a killed growth to more has left: it may have
  * been attached since, and then its device has all of it, and so may the filesystem inside.
  */
@@ -42,10 +44,41 @@ static int extend_file(struct pool *p, const struct pool_volume *found, uint64_t
 
 	if (rc == 0) {
 		rc = host_file_extend(found->fd, bytes, err);
+		if (rc == 0)
+			pool_resized(p, found->vol.token, bytes);
 		pool_promise_end(p, more);
 	}
 	if (rc < 0 && err->code == ERR_RESOURCE_EXHAUSTED)
 		return refuse(p, bytes - found->file.bytes, err);
+	return rc;
+}
+
+/* Too full is a state of the pool that ends; too much is not. */
+static int refuse_thin(struct pool *p, uint64_t more, struct err *err)
+{
+	struct vol_space space;
+	struct err why;
+
+	if (err->code != ERR_RESOURCE_EXHAUSTED || pool_space_and_lock(p, &space, &why) < 0)
+		return -1;
+	pthread_mutex_unlock(&p->lock);
+	return vol_space_percent(&space) >= VOL_FULL
+		       ? -1
+		       : filedev_refuse_growth(more, vol_space_for_thin(&space), err);
+}
+
+static int extend_thin(struct pool *p, const struct pool_volume *found, uint64_t bytes,
+		       struct err *err)
+{
+	const struct pool_thin_want want = { .bytes = bytes - found->file.bytes };
+	int rc = pool_thin_promise(p, &want, err);
+
+	if (rc < 0)
+		return refuse_thin(p, want.bytes, err);
+	rc = host_file_resize(found->fd, bytes, err);
+	if (rc == 0)
+		pool_resized(p, found->vol.token, bytes);
+	pool_thin_promise_end(p, &want);
 	return rc;
 }
 
@@ -65,7 +98,8 @@ static int grow(struct pool *p, struct ctx *ctx, struct pool_volume *found, uint
 	if (bytes > found->vol.bytes) {
 		if (pool_copying_settle(p, ctx, found->vol.token, POOL_WANTED_GROWN, err) < 0)
 			return -1;
-		if (bytes > found->file.bytes && extend_file(p, found, bytes, err) < 0)
+		if (bytes > found->file.bytes &&
+		    (found->vol.is_thin ? extend_thin : extend_file)(p, found, bytes, err) < 0)
 			return -1;
 		if (host_file_sync(found->fd, err) < 0 || ctx_check(ctx, err) < 0 ||
 		    write_state(found->fd, bytes, err) < 0)

@@ -277,6 +277,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = -1;
 	p->group_fd = p->frozen_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
+	p->overcommit = config->overcommit ? config->overcommit : VOL_OVERCOMMIT_DEFAULT;
 	pthread_mutex_init(&p->lock, NULL);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)
 		p->seen[shelf].known = map_new();
@@ -350,7 +351,8 @@ static int pool_configure(struct arena *a, const char *spec, struct backend_conf
 const struct backend_kind pool_kind = {
 	.name = "pool",
 	.caps = BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE |
-		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS | BACKEND_DIRECT,
+		BACKEND_GROUP | BACKEND_MODIFY | BACKEND_CHANGED_BLOCKS | BACKEND_DIRECT |
+		BACKEND_THIN,
 	.configure = pool_configure,
 	.open = pool_open,
 };

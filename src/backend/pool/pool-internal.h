@@ -10,6 +10,7 @@
 #include "backend/quiesce.h"
 
 #include "base/vec.h"
+#include "volume/space.h"
 
 #include <pthread.h>
 
@@ -23,6 +24,10 @@ enum pool_shelf { POOL_SNAPSHOTS, POOL_VOLUMES, POOL_SHELVES };
 struct pool_entry {
 	bool is_damaged;
 	uint64_t number; /* how many had become known before */
+	/* of volumes: thin.c */
+	uint64_t bytes; /* of the file */
+	bool is_thin;
+	uint64_t allocated_bytes; /* if it is, when it was measured last */
 	/* of volumes: reserve.c */
 	bool no_reserve;
 	bool is_stale;         /* to be measured */
@@ -57,13 +62,15 @@ struct pool {
 	int frozen_fd;          /* .cleat/frozen */
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
+	unsigned overcommit;    /* percent */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
 	bool can_clone;         /* its filesystem has files share blocks */
 	struct filedev_holds holds;
 
-	pthread_mutex_t lock;   /* guards what follows; never held across a syscall */
-	uint64_t pending_bytes; /* promised to creates that have not allocated yet */
-	uint64_t n_ended;       /* promises so far */
+	pthread_mutex_t lock;        /* guards what follows; never held across a syscall */
+	uint64_t pending_bytes;      /* promised to creates that have not allocated yet */
+	uint64_t pending_thin_bytes; /* the sizes of thin volumes that are being made */
+	uint64_t n_ended;            /* promises so far */
 	struct pool_half halves[POOL_HALVES_MAX];
 	unsigned n_writers; /* creates that write out */
 	struct pool_seen seen[POOL_SHELVES];
@@ -191,7 +198,9 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 /* Sets bytes aside for a create, or RESOURCE_EXHAUSTED with the figures. */
 int pool_promise(struct pool *p, uint64_t bytes, struct err *err);
 void pool_promise_end(struct pool *p, uint64_t bytes);
-/* What could be promised now; p->lock is taken if 0. */
+/* What is true of the pool now; p->lock is taken if 0. */
+int pool_space_and_lock(struct pool *p, struct vol_space *ret_space, struct err *err);
+/* What could be promised to thick volumes now; p->lock is taken if 0. */
 int pool_look_and_lock(struct pool *p, uint64_t *ret_available, struct err *err);
 /* The same, without the lock. */
 int pool_available(struct pool *p, uint64_t *ret_bytes, struct err *err);
@@ -203,6 +212,26 @@ void pool_forget(struct pool *p, enum pool_shelf shelf, const char *token);
 void pool_seen_done(struct pool_seen *seen);
 /* Reads the directories again; warns of what is damaged or foreign. */
 int pool_scan(struct pool *p, struct err *err);
+
+/* thin.c */
+/* What is asked for a thin volume: so much more of size, and blocks that are allocated now. */
+struct pool_thin_want {
+	uint64_t bytes;
+	uint64_t now_bytes;
+};
+/* For one of this size; is_empty: a filesystem is made in it. */
+struct pool_thin_want pool_thin_birth(uint64_t bytes, bool is_empty);
+/* The largest that can be made with a filesystem now. */
+uint64_t pool_thin_room(const struct vol_space *space);
+/* RESOURCE_EXHAUSTED says which rule is in the way. Ended when the volume is known, or not. */
+int pool_thin_promise(struct pool *p, const struct pool_thin_want *want, struct err *err);
+void pool_thin_promise_end(struct pool *p, const struct pool_thin_want *want);
+/* Asks the files of thin volumes how many blocks they have. */
+void pool_thin_measure(struct pool *p);
+/* Under p->lock: adds up the known volumes, and counts the thin ones. */
+void pool_thin_add(const struct pool *p, struct vol_space *space, uint64_t *ret_n);
+/* The volume's file has another size now. */
+void pool_resized(struct pool *p, const char *token, uint64_t bytes);
 
 /* reserve.c */
 /*

@@ -40,6 +40,7 @@ int pool_check(struct ctx *ctx, const struct pool_check *what, struct pool_check
 struct pool_status_ask {
 	const char *dir;
 	uint64_t reserve_bytes; /* as the driver was told to keep free; 0: by rule */
+	unsigned overcommit;    /* … of thin volumes, percent; 0: VOL_OVERCOMMIT_DEFAULT */
 };
 struct pool_status {
 	struct uuid identity;
@@ -49,8 +50,16 @@ struct pool_status {
 	uint64_t total_bytes, free_bytes;
 	uint64_t kept_bytes;      /* of the free ones for metadata and deletes */
 	uint64_t reserved_bytes;  /* … for overwriting what volumes share with snapshots */
-	uint64_t available_bytes; /* … for volumes, if none is being made */
+	uint64_t available_bytes; /* … for thick volumes, if none is being made */
 	uint64_t volume_bytes;    /* the sum of the volumes' sizes */
+	uint64_t n_thin;          /* of the volumes */
+	uint64_t thin_bytes;      /* the sum of their sizes */
+	uint64_t thin_used_bytes; /* blocks that they have */
+	uint64_t thin_kept_bytes; /* of the free ones refused to thick volumes for them */
+	uint64_t thin_available_bytes;
+	unsigned overcommit;      /* percent */
+	unsigned percent;         /* how full */
+	uint64_t overdrawn_bytes; /* of what is kept and reserved so much is taken */
 	uint64_t n_volumes, n_snapshots, n_damaged, n_damaged_snapshots;
 	uint64_t n_foreign; /* what is not cleat's */
 };

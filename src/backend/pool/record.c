@@ -214,6 +214,17 @@ static void format_reserve(const struct record *r, char value[VALUE_MAX])
 	(void)snprintf(value, VALUE_MAX, "%s", r->no_reserve ? "none" : "");
 }
 
+static int parse_provisioning(const char *value, struct record *r)
+{
+	r->is_thin = str_is_equal(value, "thin");
+	return r->is_thin ? 0 : -1;
+}
+
+static void format_provisioning(const struct record *r, char value[VALUE_MAX])
+{
+	(void)snprintf(value, VALUE_MAX, "%s", r->is_thin ? "thin" : "");
+}
+
 #define VOLUMES (1 << RECORD_VOLUME)
 #define SNAPSHOTS (1 << RECORD_SNAPSHOT)
 
@@ -236,6 +247,7 @@ static const struct key {
 	{ "group", "group", SNAPSHOTS, true, parse_group, format_group },
 	{ "copying", "progress ('copying')", SNAPSHOTS, true, parse_copying, format_copying },
 	{ "reserve", "reserve", VOLUMES, true, parse_reserve, format_reserve },
+	{ "provisioning", "provisioning", VOLUMES, true, parse_provisioning, format_provisioning },
 };
 
 static bool is_of(const struct key *key, enum record_kind kind)
@@ -335,6 +347,7 @@ int record_parse(enum record_kind kind, const char *text, struct record *ret_rec
 	if (!at[0] || strlen(at) >= sizeof(r.name))
 		return bad(err, "name");
 	(void)snprintf(r.name, sizeof(r.name), "%s", at);
+	r.no_reserve = r.no_reserve || r.is_thin;
 	*ret_record = r;
 	return 0;
 }

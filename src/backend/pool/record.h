@@ -20,8 +20,9 @@ enum record_kind { RECORD_VOLUME, RECORD_SNAPSHOT };
 struct record {
 	uint64_t bytes; /* at its birth */
 	char fs[8];
-	bool allow_buffered; /* volumes only, as is no_reserve; else false and not written */
-	bool no_reserve;
+	bool allow_buffered; /* volumes only, as the next two; else false and not written */
+	bool no_reserve;     /* true of thin ones */
+	bool is_thin;
 	int64_t created_ns;
 	struct uuid uuid; /* of the filesystem inside; zero for raw volumes */
 	struct uuid pool; /* the identity of the pool that it was made in */

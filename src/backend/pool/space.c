@@ -37,18 +37,21 @@ uint64_t pool_kept_bytes(uint64_t reserve_bytes, uint64_t total_bytes)
 	return reserve;
 }
 
-static uint64_t reserve_of(const struct pool *p, uint64_t total_bytes)
-{
-	return pool_kept_bytes(p->reserve_bytes, total_bytes);
-}
-
 /* Under p->lock. */
-static uint64_t available_in(const struct pool *p, const struct host_fs *fs)
+static struct vol_space space_in(const struct pool *p, const struct host_fs *fs,
+				 uint64_t *ret_n_thin)
 {
-	uint64_t taken = reserve_of(p, fs->total_bytes) + p->pending_bytes + p->reserved_bytes;
-	uint64_t left = fs->free_bytes > taken ? fs->free_bytes - taken : 0;
+	struct vol_space space = {
+		.total_bytes = fs->total_bytes,
+		.free_bytes = fs->free_bytes,
+		.kept_bytes = pool_kept_bytes(p->reserve_bytes, fs->total_bytes),
+		.pending_bytes = p->pending_bytes,
+		.shared_bytes = p->reserved_bytes,
+		.overcommit = p->overcommit,
+	};
 
-	return left - left % VOL_SIZE_UNIT;
+	pool_thin_add(p, &space, ret_n_thin);
+	return space;
 }
 
 static int fail_gone(const struct pool *p, struct err *err)
@@ -103,13 +106,24 @@ static int look_and_lock(struct pool *p, struct host_fs *ret_fs, struct err *err
 	return 0;
 }
 
-int pool_look_and_lock(struct pool *p, uint64_t *ret_available, struct err *err)
+int pool_space_and_lock(struct pool *p, struct vol_space *ret_space, struct err *err)
 {
 	struct host_fs fs;
+	uint64_t n_thin;
 
 	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
-	*ret_available = available_in(p, &fs);
+	*ret_space = space_in(p, &fs, &n_thin);
+	return 0;
+}
+
+int pool_look_and_lock(struct pool *p, uint64_t *ret_available, struct err *err)
+{
+	struct vol_space space;
+
+	if (pool_space_and_lock(p, &space, err) < 0)
+		return -1;
+	*ret_available = vol_space_for_thick(&space);
 	return 0;
 }
 
@@ -143,6 +157,7 @@ int pool_promise(struct pool *p, uint64_t bytes, struct err *err)
 
 	if (rc == 0) {
 		pool_reserve_measure(p);
+		pool_thin_measure(p);
 		rc = try_promise(p, bytes, &available, err);
 	}
 	if (rc != 0)
@@ -267,6 +282,9 @@ static int scan_volume(struct pool *p, const char *name, struct scan *scan, stru
 		return -1;
 	host_fd_close(found.fd);
 	entry.no_reserve = found.record.no_reserve;
+	entry.is_thin = found.record.is_thin;
+	entry.bytes = found.file.bytes;
+	entry.allocated_bytes = found.file.allocated_bytes;
 	entry.shared_bytes = found.file.allocated_bytes < found.file.bytes
 				     ? found.file.allocated_bytes
 				     : found.file.bytes;
@@ -393,11 +411,43 @@ static uint64_t n_whole(const struct pool_seen *seen)
 	return map_count(seen->known) - seen->n_damaged;
 }
 
+/* Under p->lock. */
+static void fill_info(const struct pool *p, const struct host_fs *fs, struct backend_info *info)
+{
+	uint64_t n_thin;
+	const struct vol_space space = space_in(p, fs, &n_thin);
+	uint64_t available = vol_space_for_thick(&space);
+
+	*info = (struct backend_info){
+		.name = p->base.pool_name,
+		.identity = p->base.identity,
+		.total_bytes = space.total_bytes,
+		.usable_bytes = space.total_bytes > space.kept_bytes
+					? space.total_bytes - space.kept_bytes
+					: 0,
+		.available_bytes = available,
+		.reserved_bytes = space.shared_bytes,
+		.max_volume_bytes = available < VOL_SIZE_MAX ? available : VOL_SIZE_MAX,
+		.overdrawn_bytes = vol_space_overdrawn(&space),
+		.thin = { .overcommit = space.overcommit,
+			  .n_volumes = n_thin,
+			  .bytes = space.thin_bytes,
+			  .used_bytes = vol_space_thin_used(&space),
+			  .kept_bytes = vol_space_unpromised(&space) - available,
+			  .max_bytes = pool_thin_room(&space) },
+		.n_volumes = n_whole(&p->seen[POOL_VOLUMES]),
+		.n_damaged = p->seen[POOL_VOLUMES].n_damaged,
+		.n_snapshots = n_whole(&p->seen[POOL_SNAPSHOTS]),
+		.n_damaged_snapshots = p->seen[POOL_SNAPSHOTS].n_damaged,
+	};
+	if (info->thin.max_bytes > VOL_SIZE_MAX)
+		info->thin.max_bytes = VOL_SIZE_MAX;
+}
+
 int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info, struct err *err)
 {
 	struct pool *p = pool_from(b);
 	struct host_fs fs;
-	uint64_t reserve;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
@@ -410,23 +460,10 @@ int pool_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 	if (scan_changed(p, err) < 0)
 		return -1;
 	pool_reserve_look(p);
+	pool_thin_measure(p);
 	if (look_and_lock(p, &fs, err) < 0)
 		return -1;
-	reserve = reserve_of(p, fs.total_bytes);
-	*ret_info = (struct backend_info){
-		.name = b->pool_name,
-		.identity = b->identity,
-		.total_bytes = fs.total_bytes,
-		.usable_bytes = fs.total_bytes > reserve ? fs.total_bytes - reserve : 0,
-		.available_bytes = available_in(p, &fs),
-		.reserved_bytes = p->reserved_bytes,
-		.n_volumes = n_whole(&p->seen[POOL_VOLUMES]),
-		.n_damaged = p->seen[POOL_VOLUMES].n_damaged,
-		.n_snapshots = n_whole(&p->seen[POOL_SNAPSHOTS]),
-		.n_damaged_snapshots = p->seen[POOL_SNAPSHOTS].n_damaged,
-	};
+	fill_info(p, &fs, ret_info);
 	pthread_mutex_unlock(&p->lock);
-	ret_info->max_volume_bytes =
-		ret_info->available_bytes < VOL_SIZE_MAX ? ret_info->available_bytes : VOL_SIZE_MAX;
 	return 0;
 }

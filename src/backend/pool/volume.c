@@ -229,7 +229,7 @@ int pool_attach(struct backend *b, struct ctx *ctx, const char *token,
 					     .file = found.file,
 					     .opts = *opts,
 					     .allow_buffered = found.vol.allow_buffered,
-					     .keep_allocated = true,
+					     .keep_allocated = !found.vol.is_thin,
 				     },
 				     ret_dev, err);
 	host_fd_close(found.fd);

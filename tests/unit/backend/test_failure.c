@@ -110,6 +110,32 @@ static int create_xfs(struct process *p)
 	return create(p, "v", "xfs");
 }
 
+static int create_thin(struct process *p)
+{
+	const struct backend_spec spec = {
+		.name = "v", .token = "v", .bytes = 320 * MIB, .fs = "xfs", .is_thin = true
+	};
+	struct backend_volume vol;
+
+	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+/* With some bytes of its user's. */
+static int create_thin_written(struct process *p)
+{
+	if (create_thin(p) < 0)
+		return -1;
+	fake_host_write("v", 0, 8 * MIB);
+	return 0;
+}
+
+static int grow_thin(struct process *p)
+{
+	struct backend_volume vol;
+
+	return backend_grow(p->b, &p->ctx, "v", 640 * MIB, NULL, &vol, &p->err);
+}
+
 static int create_raw(struct process *p)
 {
 	return create(p, "v", "");
@@ -228,6 +254,38 @@ static int create_of(struct process *p, enum backend_source kind, const char *so
 	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
 }
 
+static int create_copy_of_thin(struct process *p, enum backend_source kind, const char *source,
+			       bool is_thin)
+{
+	const struct backend_spec spec = {
+		.name = "c",
+		.token = "c",
+		.bytes = 320 * MIB,
+		.fs = "xfs",
+		.is_thin = is_thin,
+		.source_kind = kind,
+		.source = source,
+	};
+	struct backend_volume vol;
+
+	return backend_create(p->b, &p->ctx, &spec, &vol, &p->err);
+}
+
+static int create_thin_of_snapshot(struct process *p)
+{
+	return create_copy_of_thin(p, BACKEND_SOURCE_SNAPSHOT, "s", true);
+}
+
+static int create_thin_of_volume(struct process *p)
+{
+	return create_copy_of_thin(p, BACKEND_SOURCE_VOLUME, "v", true);
+}
+
+static int create_thick_of_snapshot(struct process *p)
+{
+	return create_copy_of_thin(p, BACKEND_SOURCE_SNAPSHOT, "s", false);
+}
+
 static int create_of_snapshot(struct process *p)
 {
 	return create_of(p, BACKEND_SOURCE_SNAPSHOT, "s");
@@ -242,6 +300,62 @@ static int nothing(struct process *p)
 {
 	(void)p;
 	return 0;
+}
+
+/* Nothing is promised to what is not there, and the sizes of thin volumes are what they are. */
+static void assert_promised_once(struct process *p, uint64_t thin_bytes)
+{
+	struct backend_info info;
+
+	ASSERT_OK(backend_info(p->b, &p->ctx, &info, &p->err), &p->err);
+	ASSERT_EQ(info.thin.bytes, thin_bytes);
+	ASSERT_TRUE(info.available_bytes + info.reserved_bytes + info.thin.kept_bytes +
+			    fake_host_used_bytes() + 4096 >
+		    1900 * MIB);
+}
+
+static void assert_thin(struct process *p, const char *token, uint64_t bytes)
+{
+	struct backend_volume vol;
+
+	ASSERT_OK(backend_stat(p->b, &p->ctx, token, &vol, &p->err), &p->err);
+	ASSERT_TRUE(vol.is_thin && !vol.is_damaged);
+	ASSERT_EQ(vol.bytes, bytes);
+	ASSERT_STR(fake_host_fs_of(token, &(struct uuid){ 0 }), "xfs");
+}
+
+static void assert_whole_thin(struct process *p)
+{
+	assert_thin(p, "v", 320 * MIB);
+	ASSERT_TRUE(fake_host_used_bytes() < 9 * MIB);
+	assert_promised_once(p, 320 * MIB);
+}
+
+static void assert_grown_thin(struct process *p)
+{
+	assert_thin(p, "v", 640 * MIB);
+	ASSERT_TRUE(fake_host_used_bytes() < 9 * MIB);
+	assert_promised_once(p, 640 * MIB);
+}
+
+static void assert_cloned_thin(struct process *p)
+{
+	assert_thin(p, "v", 320 * MIB);
+	assert_thin(p, "c", 320 * MIB);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_TRUE(fake_host_used_bytes() < 9 * MIB);
+	assert_promised_once(p, 640 * MIB);
+}
+
+static void assert_cloned_thick(struct process *p)
+{
+	struct backend_volume vol;
+
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", &vol, &p->err), &p->err);
+	ASSERT_FALSE(vol.is_thin || vol.is_damaged);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_TRUE(fake_host_used_bytes() >= 320 * MIB);
+	assert_promised_once(p, 320 * MIB);
 }
 
 static void assert_whole(struct process *p)
@@ -456,6 +570,7 @@ TEST(create_survives_trouble_at_every_call)
 		{ "create ext4 anew", { spoil, nothing }, create_ext4, assert_whole },
 		{ "create xfs", { nothing, nothing }, create_xfs, assert_whole },
 		{ "create raw", { nothing, nothing }, create_raw, assert_whole },
+		{ "create thin", { nothing, nothing }, create_thin, assert_whole_thin },
 		{ "create written", { nothing, nothing }, create_written_out, assert_written },
 	};
 
@@ -517,6 +632,41 @@ TEST(a_grown_volume_survives_a_power_cut)
 	start(&p);
 	assert_grown(&p);
 	stop(&p);
+}
+
+TEST(growth_of_a_thin_volume_survives_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "grow thin", { create_thin_written, nothing }, grow_thin, assert_grown_thin },
+		{ "grow thin in use",
+		  { create_thin_written, attach_fs },
+		  grow_thin,
+		  assert_grown_thin },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
+}
+
+TEST(copies_of_a_thin_volume_survive_trouble_at_every_call)
+{
+	const struct operation ops[] = {
+		{ "thin of snapshot",
+		  { create_thin_written, take_snapshot },
+		  create_thin_of_snapshot,
+		  assert_cloned_thin },
+		{ "thin of volume",
+		  { create_thin_written, attach_fs },
+		  create_thin_of_volume,
+		  assert_cloned_thin },
+		{ "thick of snapshot",
+		  { create_thin_written, take_snapshot },
+		  create_thick_of_snapshot,
+		  assert_cloned_thick },
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		run_all(&ops[i]);
 }
 
 TEST(note_survives_trouble_at_every_call)
@@ -691,8 +841,11 @@ TEST(making_an_image_survives_trouble_at_every_call)
 
 RUN_TESTS(UNIT(create_survives_trouble_at_every_call), UNIT(remove_survives_trouble_at_every_call),
 	  UNIT(attach_survives_trouble_at_every_call), UNIT(detach_survives_trouble_at_every_call),
-	  UNIT(growth_survives_trouble_at_every_call), UNIT(a_grown_volume_survives_a_power_cut),
-	  UNIT(note_survives_trouble_at_every_call), UNIT(snapshots_survive_trouble_at_every_call),
+	  UNIT(growth_survives_trouble_at_every_call),
+	  UNIT(growth_of_a_thin_volume_survives_trouble_at_every_call),
+	  UNIT(copies_of_a_thin_volume_survive_trouble_at_every_call),
+	  UNIT(a_grown_volume_survives_a_power_cut), UNIT(note_survives_trouble_at_every_call),
+	  UNIT(snapshots_survive_trouble_at_every_call),
 	  UNIT(create_of_a_source_survives_trouble_at_every_call),
 	  UNIT(limits_survive_trouble_at_every_call), UNIT(a_created_volume_survives_a_power_cut),
 	  UNIT(a_removed_volume_stays_removed_after_a_power_cut),

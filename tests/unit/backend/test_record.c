@@ -173,7 +173,7 @@ TEST(fits_the_longest_name)
 	memset(r.source, 't', sizeof(r.source) - 1);
 	memset(r.group, 'g', sizeof(r.group) - 1);
 	r.source_kind = BACKEND_SOURCE_SNAPSHOT;
-	r.no_reserve = true;
+	r.no_reserve = r.is_thin = true;
 	record_format(RECORD_VOLUME, &r, text);
 	ASSERT_OK(record_parse(RECORD_VOLUME, text, &back, &err), &err);
 	ASSERT_STR(back.name, r.name);
@@ -210,6 +210,22 @@ TEST(says_what_a_volume_was_made_of_and_that_nothing_is_kept_free)
 		   ERR_FAILED_PRECONDITION, "source");
 	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "reserve=some\nname=v", &r, &err), &err,
 		   ERR_FAILED_PRECONDITION, "reserve");
+}
+
+TEST(says_that_a_volume_is_thin)
+{
+	struct record r;
+	struct err err;
+	char text[RECORD_MAX];
+
+	ASSERT_OK(record_parse(RECORD_VOLUME, GOOD "name=v", &r, &err), &err);
+	ASSERT_FALSE(r.is_thin);
+	ASSERT_OK(record_parse(RECORD_VOLUME, GOOD "provisioning=thin\nname=v", &r, &err), &err);
+	ASSERT_TRUE(r.is_thin && r.no_reserve);
+	record_format(RECORD_VOLUME, &r, text);
+	ASSERT_STR(text, GOOD "reserve=none\nprovisioning=thin\nname=v");
+	ASSERT_ERR(record_parse(RECORD_VOLUME, GOOD "provisioning=some\nname=v", &r, &err), &err,
+		   ERR_FAILED_PRECONDITION, "provisioning");
 }
 
 #define SNAPSHOT                                                                                  \
@@ -317,6 +333,6 @@ RUN_TESTS(UNIT(keeps_the_owner_that_it_can_hold), UNIT(a_state_is_read_and_what_
 	  UNIT(a_state_that_is_full_takes_no_more), UNIT(reads_what_it_writes),
 	  UNIT(passes_over_what_it_does_not_know_and_refuses_what_it_must_know),
 	  UNIT(says_what_a_volume_was_made_of_and_that_nothing_is_kept_free),
-	  UNIT(a_snapshot_has_a_record_of_its_own),
+	  UNIT(says_that_a_volume_is_thin), UNIT(a_snapshot_has_a_record_of_its_own),
 	  UNIT(a_snapshot_that_is_being_copied_says_how_far_it_is), UNIT(fits_the_longest_name),
 	  UNIT(refuses_everything_else))

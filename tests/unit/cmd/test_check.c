@@ -130,6 +130,7 @@ TEST(pools_become_configurations)
 		.image = { images, 1 },
 		.image_size = GIB,
 		.reserve = MIB,
+		.overcommit = "1.5",
 		.backend = "pool",
 	};
 	struct backend_config *c;
@@ -151,6 +152,8 @@ TEST(pools_become_configurations)
 	ASSERT_EQ(c[4].image_bytes, GIB);
 	ASSERT_EQ(c[0].image_bytes, 0);
 	ASSERT_EQ(c[0].reserve_bytes, MIB);
+	ASSERT_EQ(c[0].overcommit, 150);
+	ASSERT_EQ(c[4].overcommit, 150);
 }
 
 TEST(pools_of_several_kinds_may_be_in_one_process)
@@ -203,6 +206,8 @@ TEST(contradicting_pools_are_refused)
 		{ { .image = { twice, 1 }, .backend = "mem" }, "--pool-image" },
 		{ { .pool = { twice, 1 }, .mem_size = 1, .backend = "pool" }, "--mem-size" },
 		{ { .pool = { twice, 1 }, .image_size = 1, .backend = "pool" }, "--pool-image" },
+		{ { .pool = { twice, 1 }, .overcommit = "0.5", .backend = "pool" },
+		  "--pool-overcommit" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

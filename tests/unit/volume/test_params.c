@@ -44,6 +44,53 @@ TEST(known_keys_are_read)
 	ASSERT_TRUE(params.no_snapshot_reserve);
 	ASSERT_OK(parse_one("snapshotReserve", "full", &params, &err), &err);
 	ASSERT_FALSE(params.no_snapshot_reserve);
+	ASSERT_OK(parse_one("provisioning", "thin", &params, &err), &err);
+	ASSERT_TRUE(params.is_thin);
+	ASSERT_OK(parse_one("provisioning", "thick", &params, &err), &err);
+	ASSERT_FALSE(params.is_thin);
+}
+
+TEST(what_a_thin_volume_cannot_have_is_named)
+{
+	static const struct {
+		const char *key, *value, *say; /* NULL: taken */
+	} cases[] = {
+		{ "allocation", "written", "allocation: 'written' contradicts provisioning=thin" },
+		{ "allocation", "reserved", "allocation: 'reserved' contradicts" },
+		{ "snapshotReserve", "full", "snapshotReserve: 'full' contradicts" },
+		{ "snapshotReserve", "none", NULL },
+		{ "directIO", "preferred", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct strpair pairs[] = { { cases[i].key, cases[i].value },
+					   { "provisioning", "thin" } };
+		struct vol_params params;
+		struct err err;
+		int rc = vol_params_parse(&(struct strmap){ pairs, 2 }, &params, &err);
+
+		if (cases[i].say)
+			ASSERT_ERR(rc, &err, ERR_INVALID_ARGUMENT, cases[i].say);
+		else
+			ASSERT_OK(rc, &err);
+	}
+}
+
+TEST(thin_is_for_xfs_alone)
+{
+	struct vol_params params = { .is_thin = true };
+	struct err err;
+
+	ASSERT_OK(vol_params_check_fs(&params, "xfs", false, &err), &err);
+	ASSERT_OK(vol_params_check_fs(&params, "", false, &err), &err);
+	ASSERT_ERR(vol_params_check_fs(&params, "ext4", false, &err), &err, ERR_INVALID_ARGUMENT,
+		   "'thin' is for volumes with xfs inside, and ext4 is asked");
+	ASSERT_TRUE(strstr(err.msg, "csi.storage.k8s.io/fstype: xfs") != NULL);
+	ASSERT_ERR(vol_params_check_fs(&params, "", true, &err), &err, ERR_INVALID_ARGUMENT,
+		   "raw block volume");
+	ASSERT_TRUE(strstr(err.msg, "csi.storage.k8s.io/fstype: xfs") != NULL);
+	params.is_thin = false;
+	ASSERT_OK(vol_params_check_fs(&params, "ext4", true, &err), &err);
 }
 
 TEST(kubernetes_own_keys_tell_the_claim_and_the_filesystem)
@@ -137,6 +184,9 @@ TEST(bad_ones_are_named)
 		{ "snapshotReserve", "half", "neither 'full'" },
 		{ "snapshotReserve", "", "neither 'full'" },
 		{ "snapshotreserve", "full", "meant is perhaps 'snapshotReserve'; known are pool" },
+		{ "provisioning", "Thin", "'Thin' is neither 'thick'" },
+		{ "provisioning", "", "neither 'thick'" },
+		{ "provisionning", "thin", "meant is perhaps 'provisioning'" },
 		{ "pool", "", "no name of a pool" },
 		{ "pool", "../x", "../x" },
 		{ "pool", "Upper", "Upper" },
@@ -155,5 +205,6 @@ TEST(bad_ones_are_named)
 RUN_TESTS(UNIT(kubernetes_own_keys_tell_the_claim_and_the_filesystem),
 	  UNIT(the_claims_uid_is_read_from_the_name_of_its_pv),
 	  UNIT(no_parameters_mean_any_pool_direct_io_and_reserved_blocks),
-	  UNIT(known_keys_are_read), UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
+	  UNIT(known_keys_are_read), UNIT(what_a_thin_volume_cannot_have_is_named),
+	  UNIT(thin_is_for_xfs_alone), UNIT(the_filesystem_under_its_old_key_is_read_in_any_case),
 	  UNIT(keys_of_kubernetes_are_let_through), UNIT(bad_ones_are_named))
