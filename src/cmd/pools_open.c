@@ -81,6 +81,17 @@ void pools_forget_mount_points(const struct backend_config *configs, size_t n)
 	}
 }
 
+/* The over-commit is the process's, but kinds without thin volumes have none. */
+static void add_thin(const struct backend_thin *thin, struct backend_thin *sum)
+{
+	if (thin->overcommit > sum->overcommit)
+		sum->overcommit = thin->overcommit;
+	sum->n_volumes += thin->n_volumes;
+	sum->bytes += thin->bytes;
+	sum->used_bytes += thin->used_bytes;
+	sum->max_bytes += thin->max_bytes;
+}
+
 /* Added to what others of the name have. */
 static void add_info(struct backend *b, struct backend_info *sum)
 {
@@ -94,9 +105,21 @@ static void add_info(struct backend *b, struct backend_info *sum)
 		sum->available_bytes += info.available_bytes;
 		sum->n_volumes += info.n_volumes;
 		sum->n_damaged += info.n_damaged;
+		sum->reserved_bytes += info.reserved_bytes;
+		sum->overdrawn_bytes += info.overdrawn_bytes;
+		add_thin(&info.thin, &sum->thin);
 		sum->name = b->pool_name;
 	}
 	ctx_done(&ctx);
+}
+
+static void set_thin_gauges(const struct backend_thin *thin, const char *const *labels)
+{
+	metric_set(METRIC_POOL_OVERCOMMIT, thin->overcommit / 100.0, labels);
+	metric_set(METRIC_POOL_THIN_VOLUMES, (double)thin->n_volumes, labels);
+	metric_set(METRIC_POOL_THIN_PROVISIONED, (double)thin->bytes, labels);
+	metric_set(METRIC_POOL_THIN_USED, (double)thin->used_bytes, labels);
+	metric_set(METRIC_POOL_THIN_AVAILABLE, (double)thin->max_bytes, labels);
 }
 
 /* The label is the pool's name, and several may have one. */
@@ -121,6 +144,9 @@ static void set_gauges(struct registry *registry)
 		metric_set(METRIC_POOL_AVAILABLE, (double)sum.available_bytes, labels);
 		metric_set(METRIC_POOL_VOLUMES, (double)sum.n_volumes, labels);
 		metric_set(METRIC_POOL_DAMAGED, (double)sum.n_damaged, labels);
+		metric_set(METRIC_POOL_RESERVED, (double)sum.reserved_bytes, labels);
+		metric_set(METRIC_POOL_OVERDRAWN, (double)sum.overdrawn_bytes, labels);
+		set_thin_gauges(&sum.thin, labels);
 	}
 }
 

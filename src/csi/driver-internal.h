@@ -76,6 +76,8 @@ int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snap
 int driver_check_capability(const struct backend *pool, const struct backend_volume *vol,
 			    struct vol_capability *cap, struct err *err);
 
+/* How full a pool is, as vol_space_percent; health_rpc.c. */
+unsigned driver_fullness(const struct backend_info *info);
 /* The largest volume that a class with these parameters gets from a pool now; 0: none. */
 uint64_t driver_room(const struct backend_info *info, const struct vol_params *params);
 
@@ -237,6 +239,7 @@ struct node_exam {
 	struct csi_ref ref;
 	const struct backend_volume *vol; /* NULL: to be asked */
 	const struct lost_volumes *lost;  /* of its pool; NULL: to be asked */
+	const struct backend_info *info;  /* likewise */
 	const char *staging_path;         /* as the CO has it; "" */
 };
 /* NOT_FOUND: neither its file nor a device that has its bytes. */

@@ -32,6 +32,8 @@ static const struct {
 	[HEALTH_READ_ONLY]    = { CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED, "FilesystemReadOnly", "read_only" },
 	[HEALTH_ERRORS]       = { CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED, "FilesystemErrors", "errors" },
 	[HEALTH_BUFFERED]     = { CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED, "DirectIOLost", "direct_io_lost" },
+	[HEALTH_POOL_NEARLY_FULL] = { CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED, "PoolNearlyFull", "pool_nearly_full" },
+	[HEALTH_POOL_FULL]    = { CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED, "PoolAlmostFull", "pool_almost_full" },
 };
 
 static const struct {
@@ -43,6 +45,7 @@ static const struct {
 	[POOL_HEALTH_SILENT]        = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_UNREACHABLE, "PoolNotAnswering", "not_answering" },
 	[POOL_HEALTH_NEARLY_FULL]   = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_DEGRADED, "PoolNearlyFull", "nearly_full" },
 	[POOL_HEALTH_FULL]          = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_DEGRADED, "PoolAlmostFull", "almost_full" },
+	[POOL_HEALTH_OVERDRAWN]     = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_DEGRADED, "PoolOverdrawn", "overdrawn" },
 	[POOL_HEALTH_DAMAGED]       = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_DEGRADED, "VolumesDamaged", "damaged" },
 	[POOL_HEALTH_FILES_MISSING] = { CSI_STORAGE_HEALTH_ERROR_TYPE_STORAGE_DEGRADED, "BackingFilesMissing", "files_missing" },
 };

@@ -19,6 +19,8 @@ enum health_kind {
 	HEALTH_READ_ONLY,
 	HEALTH_ERRORS, /* the filesystem has counted errors, and goes on */
 	HEALTH_BUFFERED,
+	HEALTH_POOL_NEARLY_FULL, /* a thin one that is used here */
+	HEALTH_POOL_FULL,
 	N_HEALTH,
 };
 
@@ -27,14 +29,11 @@ enum pool_health_kind {
 	POOL_HEALTH_SILENT,
 	POOL_HEALTH_NEARLY_FULL,
 	POOL_HEALTH_FULL,
+	POOL_HEALTH_OVERDRAWN,
 	POOL_HEALTH_DAMAGED,
 	POOL_HEALTH_FILES_MISSING,
 	N_POOL_HEALTH,
 };
-
-/* How much of what volumes may take is taken, in percent. */
-#define HEALTH_NEARLY_FULL 80u
-#define HEALTH_FULL 90u
 
 /* In metrics: "file_missing". */
 const char *health_label(enum health_kind kind);

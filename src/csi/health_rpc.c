@@ -19,6 +19,7 @@
 #include "base/vec.h"
 #include "csi/driver-internal.h"
 #include "csi/fields.h"
+#include "volume/space.h"
 
 #define LIST_PAGE_MAX 2000u
 
@@ -90,12 +91,16 @@ struct walk {
 	struct arena *a;
 	VEC(struct backend_volume) volumes;
 	VEC(struct lost_volume) lost;
+	bool has_thin;
+	bool has_info;
+	struct backend_info info; /* of the pool, for thin ones */
 };
 
 static int take_volume(void *arg, const struct backend_volume *vol)
 {
 	struct walk *walk = arg;
 
+	walk->has_thin = walk->has_thin || vol->is_thin;
 	vec_push(&walk->volumes, *vol);
 	return 0;
 }
@@ -122,6 +127,7 @@ static int gather(struct csi_driver *d, struct ctx *ctx, struct backend *pool, c
 		  struct walk *walk, struct err *err)
 {
 	char key[UUID_TEXT_MAX];
+	struct err ignored; /* whoever needs the figures asks himself, then */
 	int r;
 
 	driver_pool_look_key(pool, key);
@@ -130,6 +136,8 @@ static int gather(struct csi_driver *d, struct ctx *ctx, struct backend *pool, c
 	r = backend_each(pool, ctx, after, take_volume, walk, err);
 	if (r == 0)
 		r = backend_each_lost(pool, ctx, take_lost, walk, err);
+	walk->has_info =
+		r == 0 && walk->has_thin && backend_info(pool, ctx, &walk->info, &ignored) == 0;
 	looks_end(d->looks, key);
 	if (walk->lost.n > 0)
 		qsort(walk->lost.v, walk->lost.n, sizeof(walk->lost.v[0]), compare_lost);
@@ -163,7 +171,9 @@ static int tell_unhealthy(struct csi_driver *d, struct ctx *ctx, struct backend 
 			  void *arg, struct err *err)
 {
 	const struct lost_volumes lost = { walk->lost.v, walk->lost.n };
-	struct node_exam what = { .lost = &lost, .staging_path = "" };
+	struct node_exam what = { .lost = &lost,
+				  .info = walk->has_info ? &walk->info : NULL,
+				  .staging_path = "" };
 	struct merge at = { 0 };
 	const char *token;
 
@@ -262,27 +272,49 @@ int driver_controller_list_volume_health(
 
 /* ---- pools ---- */
 
+unsigned driver_fullness(const struct backend_info *info)
+{
+	return vol_space_percent_of(info->usable_bytes,
+				    info->available_bytes + info->thin.kept_bytes);
+}
+
 static void tell_fullness(const struct backend *pool, const struct backend_info *info,
 			  struct pool_health *h)
 {
 	char left[NUM_QUANTITY_MAX];
-	uint64_t taken;
-	uint64_t percent;
+	unsigned percent = driver_fullness(info);
 
-	if (info->usable_bytes == 0)
+	if (info->usable_bytes == 0 || percent < VOL_NEARLY_FULL)
 		return;
-	taken = info->usable_bytes > info->available_bytes
-			? info->usable_bytes - info->available_bytes
-			: 0;
-	percent = (uint64_t)((double)taken * 100 / (double)info->usable_bytes);
-	if (percent < HEALTH_NEARLY_FULL)
-		return;
-	num_format_quantity(info->available_bytes, left);
+	num_format_quantity(info->available_bytes + info->thin.kept_bytes, left);
 	pool_health_add(
-		h, percent < HEALTH_FULL ? POOL_HEALTH_NEARLY_FULL : POOL_HEALTH_FULL,
-		"pool '%s' has given %llu %% of what volumes can have, %s are left: delete volumes "
-		"and snapshots, or grow its filesystem",
-		pool->pool_name, (unsigned long long)percent, left);
+		h, percent < VOL_FULL ? POOL_HEALTH_NEARLY_FULL : POOL_HEALTH_FULL,
+		"pool '%s' has given %u %% of what volumes can have, %s are left: delete volumes "
+		"and snapshots, %sor grow its filesystem",
+		pool->pool_name, percent, left,
+		info->thin.n_volumes ? "have thin volumes give back what is deleted in them "
+				       "(fstrim), "
+				     : "");
+}
+
+/* Figures of what is shared are up to a minute old, and then what was overwritten counts twice:
+ * where no thin volume is, nobody has taken anything. */
+static void tell_overdrawn(const struct backend *pool, const struct backend_info *info,
+			   struct pool_health *h)
+{
+	char gone[NUM_QUANTITY_MAX];
+
+	if (info->overdrawn_bytes == 0 || info->thin.n_volumes == 0)
+		return;
+	num_format_quantity(info->overdrawn_bytes, gone);
+	pool_health_add(
+		h, POOL_HEALTH_OVERDRAWN,
+		"thin volumes were written to pool '%s' beyond what was theirs: %s are gone "
+		"of what is kept for metadata and for overwriting what thick volumes share "
+		"with snapshots. When all is gone, such writes fail as well: have thin "
+		"volumes give back what is deleted in them (fstrim), delete snapshots and "
+		"volumes, or grow its filesystem",
+		pool->pool_name, gone);
 }
 
 static int tell_lost(void *arg, const char *token, const struct backend_device *dev)
@@ -307,6 +339,7 @@ static void look_at_pool(struct ctx *ctx, struct backend *pool, struct pool_heal
 		return;
 	}
 	tell_fullness(pool, &info, h);
+	tell_overdrawn(pool, &info, h);
 	if (info.n_damaged + info.n_damaged_snapshots > 0)
 		pool_health_add(
 			h, POOL_HEALTH_DAMAGED,

@@ -15,10 +15,12 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "csi/driver-internal.h"
 #include "host/condition.h"
+#include "volume/space.h"
 
 struct exam {
 	struct csi_driver *d;
@@ -163,6 +165,35 @@ static void check_direct(struct exam *e, const struct backend_device *dev)
 		   dev->path, dev->path);
 }
 
+/* A thin volume gets its blocks from the pool when it is written: whoever uses it is told before
+ * there are none. */
+static void check_room(struct exam *e)
+{
+	struct backend *pool = e->what->ref.pool;
+	struct backend_info asked;
+	const struct backend_info *info = e->what->info;
+	char left[NUM_QUANTITY_MAX];
+	unsigned percent;
+	struct err err;
+
+	if (!e->vol.is_thin)
+		return;
+	if (!info && backend_info(pool, e->ctx, &asked, &err) < 0)
+		return; /* its own condition, if it lasts */
+	info = info ? info : &asked;
+	percent = driver_fullness(info);
+	if (percent < VOL_NEARLY_FULL)
+		return;
+	num_format_quantity(info->available_bytes + info->thin.kept_bytes, left);
+	health_add(
+		e->h, percent < VOL_FULL ? HEALTH_POOL_NEARLY_FULL : HEALTH_POOL_FULL,
+		"it is thin, and pool '%s' below it is %u %% full: writes fail (ENOSPC) once the "
+		"%s that are left are written, by this volume or another; delete what is not "
+		"needed and have it given back (fstrim), delete volumes and snapshots of the "
+		"pool, or grow its filesystem",
+		pool->pool_name, percent, left);
+}
+
 static int look_in_pool(struct exam *e, struct err *err)
 {
 	const struct csi_ref *ref = &e->what->ref;
@@ -189,6 +220,7 @@ static int look_in_pool(struct exam *e, struct err *err)
 		return tell_pool(e, err);
 	if (!e->state.is_attached)
 		return look_for_device(e, err);
+	check_room(e);
 	if (e->state.way == &node_way_device) {
 		check_direct(e, &e->state.device);
 		if (e->state.has_reader)

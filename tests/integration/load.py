@@ -334,9 +334,13 @@ class Gardener:
             raise Trouble(f'{v.name}: made with {made.capacity_bytes}, not {v.size}')
         self.volumes.append(v)
 
+    def class_of(self, kind):
+        """The StorageClass of a new volume: those that can be thin are in half of the cases."""
+        return {'parameters': {'provisioning': self.random.choice(['thick', 'thin'])}} if kind == 'xfs' else {}
+
     def plant(self):
         kind = self.random.choice(['ext4', 'ext4', 'xfs', 'raw', 'raw'])
-        v = Plant(self.driver, self.dir, kind, SIZES[kind])
+        v = Plant(self.driver, self.dir, kind, SIZES[kind], **self.class_of(kind))
         self.finish_create(v)
         self.bring_up(v)
         with self.gate.files(), open(v.path(), 'r+b' if kind == 'raw' else 'wb', buffering=0) as f:
@@ -419,7 +423,8 @@ class Gardener:
     def copy_of_snapshot(self):
         t = self.random.choice(self.cuts)
         size = self.larger(t.size, SIZES[t.kind] + MAX_GROWTH)
-        v = Plant(self.driver, self.dir, t.kind, size, t.cut, t.member, volume_content_source=of_snapshot(t.id))
+        v = Plant(self.driver, self.dir, t.kind, size, t.cut, t.member, volume_content_source=of_snapshot(t.id),
+                  **self.class_of(t.kind))
         self.finish_create(v)
         self.bring_up(v)
         self.check(v)
@@ -428,7 +433,8 @@ class Gardener:
         source = self.random.choice(self.known())
         size = self.larger(source.size, SIZES[source.kind] + MAX_GROWTH)
         with self.written_to(source) as cut:
-            v = Plant(self.driver, self.dir, source.kind, size, cut, 0, volume_content_source=of_volume(source.id))
+            v = Plant(self.driver, self.dir, source.kind, size, cut, 0, volume_content_source=of_volume(source.id),
+                      **self.class_of(source.kind))
             self.finish_create(v)
         self.bring_up(v)
         self.check(v)

@@ -248,6 +248,7 @@ static int raise(struct pool *p, struct ctx *ctx, const struct pool_volume *vol,
 	if (rc != 0)
 		return rc;
 	pool_reserve_measure(p);
+	pool_thin_measure(p);
 	return try_raise(p, vol->vol.token, *bytes, ret_n_raised, err);
 }
 

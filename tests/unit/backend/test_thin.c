@@ -226,6 +226,20 @@ TEST(old_figures_refuse_no_thick_volume)
 	teardown(&e);
 }
 
+TEST(old_figures_refuse_no_snapshot)
+{
+	struct env e;
+
+	setup(&e, 100);
+	ASSERT_OK(create_thick(&e, "t", 200 * MIB), &e.err);
+	fake_host_write("t", 0, 200 * MIB);
+	ASSERT_OK(create_thin(&e, "v", 600 * MIB), &e.err);
+	fake_host_write("v", 0, 500 * MIB);
+	ASSERT_OK(take(&e, "s", "t"), &e.err);
+	ASSERT_EQ(info(&e).reserved_bytes, 200 * MIB);
+	teardown(&e);
+}
+
 TEST(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume)
 {
 	struct env e;
@@ -440,7 +454,7 @@ RUN_TESTS(UNIT(a_thin_volume_has_its_size_and_no_blocks),
 	  UNIT(thin_volumes_are_promised_no_more_than_the_ratio),
 	  UNIT(what_getcapacity_tells_is_what_is_granted),
 	  UNIT(thick_volumes_after_thin_ones_keep_the_rule),
-	  UNIT(old_figures_refuse_no_thick_volume),
+	  UNIT(old_figures_refuse_no_thick_volume), UNIT(old_figures_refuse_no_snapshot),
 	  UNIT(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume),
 	  UNIT(thin_volumes_grow_by_their_size_alone), UNIT(a_copy_is_thin_or_thick_as_is_asked),
 	  UNIT(what_thin_ones_take_of_the_reserve_is_told), UNIT(pool_status_tells_the_same),

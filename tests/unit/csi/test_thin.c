@@ -191,8 +191,113 @@ TEST(a_thin_copy_has_its_sources_filesystem_which_is_xfs)
 	fixture_end(f);
 }
 
+static struct csi_volume_health health_of(struct fixture *f, const char *id)
+{
+	const struct csi_controller_get_volume_health_request req = { .volume_id = id };
+	struct csi_controller_get_volume_health_response reply;
+
+	ASSERT_OK(csi_controller_get_volume_health(&f->csi, &f->ctx, &req, &reply, &f->err),
+		  &f->err);
+	return reply.volume_health;
+}
+
+/* The volume is the only one that is told of, and so; "": none is. */
+static void assert_told(struct fixture *f, const char *id, const char *reason)
+{
+	const struct csi_controller_list_volume_health_request req = { .starting_token = "" };
+	struct csi_controller_list_volume_health_response list;
+	struct csi_volume_health health = health_of(f, id);
+
+	ASSERT_OK(csi_controller_list_volume_health(&f->csi, &f->ctx, &req, &list, &f->err),
+		  &f->err);
+	ASSERT_EQ(list.n_entries, *reason ? 1 : 0);
+	ASSERT_EQ(health.n_health_statuses, *reason ? 1 : 0);
+	if (!*reason)
+		return;
+	ASSERT_STR(list.entries[0].volume_id, id);
+	ASSERT_STR(list.entries[0].health_statuses[0].reason, reason);
+	ASSERT_STR(health.health_statuses[0].reason, reason);
+	ASSERT_EQ(health.health_statuses[0].status, CSI_VOLUME_HEALTH_ERROR_TYPE_DEGRADED);
+	assert_non_null(strstr(health.health_statuses[0].message, "fstrim"));
+}
+
+TEST(a_thin_volume_in_use_is_told_before_its_writes_fail)
+{
+	struct fixture *f = fixture_begin();
+	const struct vol_capability xfs = with_fs("xfs");
+	uint64_t usable = info(f).usable_bytes;
+	struct csi_volume vol;
+
+	ASSERT_OK(do_create(f, "thick", &xfs, 400 * MIB), &f->err);
+	ASSERT_OK(do_stage(f, "/s2", &xfs), &f->err);
+	ASSERT_OK(create(f, "v", &xfs, 8 * GIB, &vol), &f->err);
+	f->id = vol.volume_id;
+	fake_host_write("v", 0, usable / 100 * 85 - 400 * MIB);
+	assert_told(f, vol.volume_id, ""); /* nobody uses it */
+	ASSERT_OK(do_stage(f, "/s1", &xfs), &f->err);
+	assert_told(f, vol.volume_id, "PoolNearlyFull");
+	fake_host_write("v", 0, usable / 100 * 91 - 400 * MIB);
+	assert_told(f, vol.volume_id, "PoolAlmostFull");
+	fake_host_punch("v", 0, GIB);
+	assert_told(f, vol.volume_id, "");
+	fixture_end(f);
+}
+
+static bool is_storage_told(struct fixture *f, const char *reason, const char *text)
+{
+	const struct csi_node_get_storage_health_request req = { 0 };
+	struct csi_node_get_storage_health_response reply;
+
+	ASSERT_OK(csi_node_get_storage_health(&f->csi, &f->ctx, &req, &reply, &f->err), &f->err);
+	for (size_t i = 0; i < reply.n_backend_health; i++) {
+		if (str_is_equal(reply.backend_health[i].reason, reason))
+			return strstr(reply.backend_health[i].message, text) != NULL;
+	}
+	return false;
+}
+
+/* Promises alone fill no pool: what is watched is what is written, and given to thick volumes. */
+TEST(a_pool_is_as_full_as_it_is_written)
+{
+	struct fixture *f = fixture_begin();
+	const struct vol_capability xfs = with_fs("xfs");
+	uint64_t usable = info(f).usable_bytes;
+
+	ASSERT_OK(create(f, "v", &xfs, capacity(f, 2).maximum_volume_size, NULL), &f->err);
+	ASSERT_EQ(info(f).available_bytes, 0);
+	ASSERT_FALSE(is_storage_told(f, "PoolNearlyFull", "") ||
+		     is_storage_told(f, "PoolAlmostFull", ""));
+	fake_host_write("v", 0, usable / 100 * 82);
+	ASSERT_TRUE(is_storage_told(f, "PoolNearlyFull", "given 81 %"));
+	fake_host_write("v", 0, usable / 100 * 92);
+	ASSERT_TRUE(is_storage_told(f, "PoolAlmostFull", "have thin volumes give back"));
+	fixture_end(f);
+}
+
+TEST(a_pool_whose_reserve_is_written_away_is_overdrawn)
+{
+	struct fixture *f = fixture_begin();
+	const struct vol_capability xfs = with_fs("xfs");
+	uint64_t usable = info(f).usable_bytes;
+
+	ASSERT_OK(do_create(f, "thick", &xfs, GIB), &f->err);
+	fake_host_write("thick", 0, GIB);
+	assert_non_null(do_snapshot(f, "s", f->id));
+	ASSERT_OK(create(f, "v", &xfs, 8 * GIB, NULL), &f->err);
+	fake_host_write("v", 0, usable - 2 * GIB);
+	ASSERT_FALSE(is_storage_told(f, "PoolOverdrawn", ""));
+	fake_host_write("v", 0, usable - 2 * GIB + 300 * MIB);
+	ASSERT_TRUE(is_storage_told(f, "PoolOverdrawn", "300Mi are gone"));
+	fake_host_punch("v", 0, 400 * MIB);
+	ASSERT_FALSE(is_storage_told(f, "PoolOverdrawn", ""));
+	fixture_end(f);
+}
+
 RUN_TESTS(UNIT(a_class_makes_thin_volumes_of_xfs), UNIT(a_pool_without_thin_volumes_says_so),
 	  UNIT(capacity_of_a_thin_class_is_what_is_granted),
 	  UNIT(a_class_that_no_volume_can_be_made_for_has_no_capacity),
 	  UNIT(a_full_pool_refuses_thin_volumes_and_tells_no_capacity),
+	  UNIT(a_thin_volume_in_use_is_told_before_its_writes_fail),
+	  UNIT(a_pool_is_as_full_as_it_is_written),
+	  UNIT(a_pool_whose_reserve_is_written_away_is_overdrawn),
 	  UNIT(a_thin_copy_has_its_sources_filesystem_which_is_xfs))
