@@ -6,63 +6,23 @@ acknowledged: which record each slot of a volume holds after each write, and bet
 copy was cut. A record says whose it is and which, and has a digest, so what is read back is one state of the history or a fault.
 """
 import contextlib
-import fcntl
 import hashlib
 import os
 import pathlib
 import random
 import struct
-import subprocess
 import threading
 import time
 import uuid
 
 import grpc
 from harness import MIB, PATIENCE, Code, Volume, block_cap, csi, in_threads, mount_cap, of_snapshot, of_volume
+from here import PowerCut, Trouble
 
 SLOTS, STRIDE, RECORD = 24, 4096, 1024   # a record is within one block of any filesystem, so it is whole or not there
 SIZES = {'ext4': 24 * MIB, 'xfs': 320 * MIB, 'raw': 16 * MIB}
 STEP, MAX_GROWTH = 16 * MIB, 64 * MIB
-MAX_VOLUMES, MAX_CUTS = 4, 4
-BLKGETSIZE64, BLKFLSBUF = 0x80081272, 0x1261
 HEAD = 'head'    # a slot that is a file of its own, replaced by rename and removed
-HANGS_S = 60
-
-
-class Trouble(Exception):
-    pass
-
-
-class Gate:
-    """Files of volumes are open within it in any number; a program is started while none is, since between fork and exec it
-    would have them all and keep the volume busy. That it does not come to be free is how a frozen filesystem is seen."""
-
-    def __init__(self):
-        self.changed, self.n_open, self.waits = threading.Condition(), 0, 0
-
-    @contextlib.contextmanager
-    def files(self):
-        with self.changed:
-            self.changed.wait_for(lambda: not self.waits)
-            self.n_open += 1
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.n_open -= 1
-                self.changed.notify_all()
-
-    @contextlib.contextmanager
-    def program(self):
-        with self.changed:
-            self.waits += 1
-            try:
-                if not self.changed.wait_for(lambda: not self.n_open, HANGS_S):
-                    raise Trouble('a write hangs: some filesystem stays frozen')
-                yield
-            finally:
-                self.waits -= 1
-                self.changed.notify_all()
 
 
 def record(tag, n):
@@ -83,27 +43,43 @@ def parse(data):
 
 
 class Content:
-    """What a volume holds, its slots that were written, and who keeps each state from now on."""
+    """What a volume holds, its slots that were written, and who keeps each state from now on. Of slots that were written
+    since their last sync, also what a power cut may bring back."""
 
     def __init__(self, slots):
-        self.slots, self.watchers = dict(slots), []
+        self.slots, self.watchers, self.unsafe = dict(slots), [], {}
 
     def begin(self, slot, value):
         """Before it is written: from now on either may be there."""
+        self.unsafe.setdefault(slot, []).append(self.slots.get(slot))
         self.slots[slot] = value
         if not value:
             del self.slots[slot]
         for w in self.watchers:
             w()
 
+    def is_safe(self, slot):
+        """It was synced, and with it all of its file."""
+        self.unsafe = {s: old for s, old in self.unsafe.items() if (s == HEAD) != (slot == HEAD)}
+
+    def after_power_cut(self, seen):
+        for slot in {*seen, *self.slots, *self.unsafe}:
+            may = [self.slots.get(slot), *self.unsafe.get(slot, [])]
+            if seen.get(slot) not in may:
+                raise Trouble(f'synced data is lost: {slot} has {seen.get(slot)}, and could have {may}')
+        self.slots, self.unsafe = dict(seen), {}
+
 
 class Cut:
     """The states that volumes may have had at one moment; those who look make them fewer."""
 
     def __init__(self, *volumes):
-        self.volumes, self.states, self.lock = volumes, [], threading.Lock()
+        self.volumes, self.states = volumes, []
+
+    def begin(self):
+        """From here to the end; again, if what was cut may have been so the last time already."""
         self.note()
-        for v in volumes:
+        for v in self.volumes:
             v.content.watchers.append(self.note)
 
     def note(self):
@@ -119,9 +95,6 @@ class Cut:
             raise Trouble(f'none of {len(self.states)} states that it may have: {differences(seen, self.states[-1][i])}')
         self.states = left
 
-    def is_known(self, i):
-        return all(s[i] == self.states[0][i] for s in self.states)
-
 
 def differences(seen, want):
     return [(k, seen.get(k), want.get(k)) for k in {*seen, *want} if seen.get(k) != want.get(k)]
@@ -136,7 +109,7 @@ class Plant(Volume):
         self.kind, self.size, self.cut, self.member = kind, size, cut, member
         self.tag, self.n = uuid.UUID(self.name[4:]).bytes, 0
         self.content = Content({})
-        self.is_up, self.fs_behind = False, cut is not None
+        self.is_up, self.is_planted, self.fs_behind, self.is_doomed = False, cut is not None, cut is not None, False
 
     def path(self):
         return self.target if self.kind == 'raw' else self.target / 'records'
@@ -144,18 +117,20 @@ class Plant(Volume):
 
 class Taken:
     def __init__(self, snapshot, name, source, cut, member, words):
-        self.id, self.name, self.source, self.cut, self.member, self.words = snapshot.snapshot_id, name, source, cut, member, words
-        self.told, self.kind, self.size, self.group = snapshot, source.kind, source.size, None
+        self.id, self.name, self.source, self.cut, self.member = snapshot.snapshot_id, name, source, cut, member
+        self.words, self.told, self.kind, self.size, self.group = words, snapshot, source.kind, source.size, None
+        self.is_doomed = False
 
 
 class Gardener:
     """One worker: never-ending, each call repeated until it is answered."""
 
     PASSING = (Code.UNAVAILABLE, Code.ABORTED, Code.CANCELLED, Code.DEADLINE_EXCEEDED)
+    max_volumes, max_cuts = 4, 4
 
-    def __init__(self, driver, pool, directory, gate, seed):
-        self.driver, self.pool, self.dir, self.gate, self.random = driver, pool, directory, gate, random.Random(seed)
-        self.volumes, self.cuts, self.deleted = [], [], []
+    def __init__(self, driver, pool, directory, machine, seed):
+        self.driver, self.pool, self.dir, self.machine, self.random = driver, pool, directory, machine, random.Random(seed)
+        self.volumes, self.cuts, self.doubts = [], [], []
         self.stop, self.trouble, self.counts, self.now = False, None, {}, ''
         self.thread = threading.Thread(target=self.run)
 
@@ -165,12 +140,16 @@ class Gardener:
         """busy: FAILED_PRECONDITION is, for a moment, what somebody else who looks at a device makes of it."""
         end, busy_end = time.monotonic() + 3 * PATIENCE, None
         while True:
+            if self.machine.is_cut:
+                raise PowerCut(what)
             try:
                 return call(self.driver.calls)
             except ValueError:  # the channel was closed for the next process
                 pass
             except grpc.RpcError as e:
                 now = time.monotonic()
+                if self.machine.is_cut:
+                    raise PowerCut(what) from e
                 if e.code() == Code.FAILED_PRECONDITION and fallback:
                     return fallback(e)
                 if e.code() == Code.FAILED_PRECONDITION and busy:
@@ -185,18 +164,26 @@ class Gardener:
     def call(self, what, call, busy=False, fallback=None):
         """Sometimes twice at once, or once more when it is done: the answer is the same."""
         self.counts[what] = self.counts.get(what, 0) + 1
+        n = 2 if self.random.random() < 0.1 and not fallback else 1
+        results = in_threads(*[lambda: self.repeat(what, call, busy, fallback)] * n) if n > 1 else \
+            [self.repeat(what, call, busy, fallback)]
         if self.random.random() < 0.1 and not fallback:
-            results = in_threads(*[lambda: self.repeat(what, call, busy)] * 2)
-            for r in results:
-                if isinstance(r, Exception):
-                    raise r
-        else:
-            results = [self.repeat(what, call, busy, fallback)]
-        if self.random.random() < 0.1 and not fallback:
-            results.append(self.repeat(what, call, busy))
+            results += in_threads(lambda: self.repeat(what, call, busy))
+        cuts = [r for r in results if isinstance(r, PowerCut)]
+        results = [r for r in results if not isinstance(r, PowerCut)]
+        for r in results or cuts:    # one answer is an answer
+            if isinstance(r, Exception):
+                raise r
         if any(r != results[0] for r in results):
             raise Trouble(f'{what}: two answers: {results}')
         return results[0]
+
+    def settle(self, finish):
+        """What has to be done to its end once it was begun, which after a power cut means: again (`doubts`). So it begins with
+        its call, and what it notes of the answer comes after."""
+        self.doubts.append(finish)
+        finish()
+        self.doubts.remove(finish)
 
     def attempt(self, what, call):
         """Once, whatever comes of it: a CO may think better of it."""
@@ -206,36 +193,26 @@ class Gardener:
         except ValueError:
             pass
         except grpc.RpcError as e:
-            if e.code() not in self.PASSING:
+            if e.code() not in self.PASSING and not self.machine.is_cut:
                 raise Trouble(f'{what}: {e.code()}: {e.details()}') from e
 
     # ---- the content of a volume that is up
 
     def write(self, v, slot, sync=True):
         """One record; what was there before or this one, until it is acknowledged by its return."""
-        with self.gate.files():
-            v.n += 1
-            if slot != HEAD:
-                v.content.begin(slot, (v.tag, v.n))
-                with open(v.path(), 'r+b', buffering=0) as f:
-                    os.pwrite(f.fileno(), record(v.tag, v.n), slot * STRIDE)
-                    if sync:
-                        os.fsync(f.fileno())
-                return
-            head = v.target / HEAD
-            if self.random.random() < 0.2 and head.exists():
-                v.content.begin(HEAD, None)
-                head.unlink()
-            else:
-                new = v.target / 'new'
-                with open(new, 'wb', buffering=0) as f:
-                    f.write(record(v.tag, v.n))
-                    os.fsync(f.fileno())
-                v.content.begin(HEAD, (v.tag, v.n))
-                new.rename(head)
-            d = os.open(v.target, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(d)
-            os.close(d)
+        v.n += 1
+        value = (v.tag, v.n)
+        if slot != HEAD:
+            v.content.begin(slot, value)
+            self.machine.write(v.path(), slot * STRIDE, record(*value), sync)
+        elif self.random.random() < 0.2 and HEAD in v.content.slots:
+            v.content.begin(HEAD, None)
+            self.machine.remove(v.target / HEAD)
+        else:
+            v.content.begin(HEAD, value)
+            self.machine.replace(v.target / HEAD, record(*value))
+        if sync or slot == HEAD:
+            v.content.is_safe(slot)
 
     @staticmethod
     def slots_of(v):
@@ -248,24 +225,28 @@ class Gardener:
             self.write(v, self.random.choice(self.slots_of(v)), sync=self.random.random() < 0.8)
 
     def read(self, v):
-        seen = {}
-        with self.gate.files():
-            with open(v.path(), 'rb', buffering=0) as f:
-                for slot in self.slots_of(v):
-                    if slot != HEAD:
-                        seen[slot] = parse(os.pread(f.fileno(), RECORD, slot * STRIDE))
-            head = v.target / HEAD
-            if v.kind != 'raw' and head.exists():
-                seen[HEAD] = parse(head.read_bytes())
+        seen, slots = {}, self.slots_of(v)
+        head = self.machine.read(v.target / HEAD, 0, RECORD) if HEAD in slots else None
+        data = self.machine.read(v.path(), 0, SLOTS * STRIDE)
+        if data is None or len(data) != SLOTS * STRIDE:
+            raise Trouble(f'{v.path()} has {data and len(data)} bytes')
+        for slot in slots:
+            if slot == HEAD:
+                seen[HEAD] = parse(head) if head is not None else None
+            else:
+                at = slot * STRIDE
+                seen[slot] = parse(data[at:at + RECORD] if slot < SLOTS else self.machine.read(v.path(), at, RECORD))
         return {slot: value for slot, value in seen.items() if value}
 
-    def check(self, v):
+    def check(self, v, was_cut=False):
         """Content and size are what was acknowledged. Only while it is up."""
-        seen = self.read(v)
         try:
+            seen = self.read(v)
             if v.cut:
                 v.cut.narrow(v.member, seen)
                 v.cut, v.content = None, Content(seen)
+            elif was_cut:
+                v.content.after_power_cut(seen)
             elif seen != v.content.slots:
                 raise Trouble(f'acknowledged data is lost: {differences(seen, v.content.slots)}')
         except Trouble as e:
@@ -273,26 +254,23 @@ class Gardener:
         self.check_size(v)
 
     def check_size(self, v):
-        st = (self.pool.dir / v.name).stat()
-        if st.st_size < v.size or st.st_blocks * 512 < v.size:
-            raise Trouble(f'{v.name}: its file has {st.st_size}, {st.st_blocks * 512} allocated, of {v.size}')
-        with self.gate.files():
-            if v.kind == 'raw':
-                with open(v.target, 'rb', buffering=0) as f:
-                    has = struct.unpack('Q', fcntl.ioctl(f.fileno(), BLKGETSIZE64, b'\0' * 8))[0]
-                if has < v.size:
-                    raise Trouble(f'{v.name}: its device has {has} of {v.size}')
-            else:
-                s = os.statvfs(v.target)
-                overhead = 0.25 * SIZES['ext4'] if v.kind == 'ext4' else 96 * MIB
-                if not v.fs_behind and s.f_blocks * s.f_frsize < v.size - overhead - 0.1 * v.size:
-                    raise Trouble(f'{v.name}: its {v.kind} has {s.f_blocks * s.f_frsize} of {v.size}')
+        size, allocated = self.machine.look(self.pool.dir / v.name) or (0, 0)
+        if size < v.size or allocated < v.size:
+            raise Trouble(f'{v.name}: its file has {size}, {allocated} allocated, of {v.size}')
+        has, _ = self.machine.look(v.target)
+        if v.kind == 'raw':
+            if has < v.size:
+                raise Trouble(f'{v.name}: its device has {has} of {v.size}')
+        else:
+            overhead = 0.25 * SIZES['ext4'] if v.kind == 'ext4' else 96 * MIB
+            if not v.fs_behind and has < v.size - overhead - 0.1 * v.size:
+                raise Trouble(f'{v.name}: its {v.kind} has {has} of {v.size}')
 
     # ---- what is done
 
     def bring_up(self, v):
-        v.staging.mkdir(parents=True, exist_ok=True)
-        v.target.parent.mkdir(parents=True, exist_ok=True)
+        self.machine.make_dir(v.staging)
+        self.machine.make_dir(v.target.parent)
         if self.random.random() < 0.15:
             self.attempt('stage', lambda c: c.stage(v.id, v.staging, v.cap))
             if self.random.random() < 0.5:
@@ -320,10 +298,8 @@ class Gardener:
         words = {'ext4': ['e2fsck', '-fn'], 'xfs': ['xfs_repair', '-n']}.get(v.kind)
         if not words or v.cut:
             return
-        with self.gate.program():
-            child = subprocess.Popen([*words, self.pool.dir / v.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        out = child.communicate()[0]
-        if child.returncode:
+        status, out = self.machine.run(*words, self.pool.dir / v.name)
+        if status:
             raise Trouble(f'{v.name}: {words[0]}: {out}')
 
     def finish_create(self, v):
@@ -341,20 +317,25 @@ class Gardener:
     def plant(self):
         kind = self.random.choice(['ext4', 'ext4', 'xfs', 'raw', 'raw'])
         v = Plant(self.driver, self.dir, kind, SIZES[kind], **self.class_of(kind))
-        self.finish_create(v)
+        self.settle(lambda: self.finish_create(v))
         self.bring_up(v)
-        with self.gate.files(), open(v.path(), 'r+b' if kind == 'raw' else 'wb', buffering=0) as f:
-            f.write(b'\0' * (SLOTS * STRIDE))
-            os.fsync(f.fileno())
+        self.dig(v)
         self.check(v)
 
+    def dig(self, v):
+        """The place of its records."""
+        self.machine.write(v.path(), 0, b'\0' * (SLOTS * STRIDE))
+        v.is_planted = True
+
     @contextlib.contextmanager
-    def written_to(self, *volumes):
-        """Those that are up are written to meanwhile, one record after the other; yields the cut of what may be seen."""
-        volumes_up = [v for v in volumes if v.is_up]
+    def written_to(self, cut):
+        """Those of its volumes that are up are written to meanwhile, one record after the other; all that may be seen of
+        them is in the cut then."""
+        volumes_up = [v for v in cut.volumes if v.is_up]
         for v in volumes_up:   # without a sync: a cut has it all the same
             self.write(v, self.random.randrange(SLOTS), sync=False)
-        cut, stop, chance = Cut(*volumes), False, random.Random(self.random.random())
+        cut.begin()
+        stop, chance = False, random.Random(self.random.random())
         going = volumes_up and self.random.random() < 0.7
 
         def run():
@@ -367,13 +348,13 @@ class Gardener:
         if going:
             thread.start()
         try:
-            yield cut
+            yield
         finally:
             stop = True
             if going:
                 thread.join()
             cut.end()
-        if results and results[0]:
+        if results and results[0] and not isinstance(results[0], PowerCut):
             raise results[0]
 
     def how(self, *volumes):
@@ -388,13 +369,17 @@ class Gardener:
         return self.random.choice(may)
 
     def known(self):
-        return [v for v in self.volumes if not v.cut]
+        return [v for v in self.volumes if v.is_planted and not v.cut]
 
     def snapshot(self):
         v = self.random.choice(self.known())
         name, words = f'snapshot-{uuid.uuid4()}', {'parameters': self.how(v)}
+        cut = Cut(v)
+        self.settle(lambda: self.finish_snapshot(v, name, words, cut))
+
+    def finish_snapshot(self, v, name, words, cut):
         self.now = f'snapshot {name} of {v.name} {words}'
-        with self.written_to(v) as cut:
+        with self.written_to(cut):
             told = self.call(f'snapshot {"".join(words["parameters"])}'.strip(), lambda c: c.snapshot(name, v.id, **words))
         if not told.ready_to_use or told.size_bytes < v.size or told.source_volume_id != v.id:
             raise Trouble(f'a snapshot of {v.name} of {v.size}: {told}')
@@ -406,10 +391,14 @@ class Gardener:
         may = [v for v in self.known() if v.kind != 'raw' or not v.is_up]
         if len(may) < 2:
             return
-        volumes = self.random.sample(may, 2)
-        name, ids = f'group-{uuid.uuid4()}', [v.id for v in volumes]
+        name, cut = f'group-{uuid.uuid4()}', Cut(*self.random.sample(may, 2))
+        self.settle(lambda: self.finish_group(name, cut))
+
+    def finish_group(self, name, cut):
+        volumes = cut.volumes
+        ids = [v.id for v in volumes]
         self.now = f'group {name} of {[v.name for v in volumes]}'
-        with self.written_to(*volumes) as cut:
+        with self.written_to(cut):
             told = self.call('group', lambda c: c.group(name, ids))
         by_source = {s.source_volume_id: s for s in told.snapshots}
         for i, v in enumerate(volumes):
@@ -421,29 +410,48 @@ class Gardener:
         return min(size + self.random.choice([0, 0, STEP]), limit)
 
     def copy_of_snapshot(self):
-        t = self.random.choice(self.cuts)
+        self.restore(self.random.choice(self.cuts))
+
+    def restore(self, t):
         size = self.larger(t.size, SIZES[t.kind] + MAX_GROWTH)
         v = Plant(self.driver, self.dir, t.kind, size, t.cut, t.member, volume_content_source=of_snapshot(t.id),
                   **self.class_of(t.kind))
-        self.finish_create(v)
+        self.settle(lambda: self.finish_create(v))
         self.bring_up(v)
         self.check(v)
+        return v
 
     def copy_of_volume(self):
         source = self.random.choice(self.known())
         size = self.larger(source.size, SIZES[source.kind] + MAX_GROWTH)
-        with self.written_to(source) as cut:
-            v = Plant(self.driver, self.dir, source.kind, size, cut, 0, volume_content_source=of_volume(source.id),
-                      **self.class_of(source.kind))
-            self.finish_create(v)
+        cut = Cut(source)
+        v = Plant(self.driver, self.dir, source.kind, size, cut, 0, volume_content_source=of_volume(source.id),
+                  **self.class_of(source.kind))
+        self.settle(lambda: self.finish_copy(v, cut))
         self.bring_up(v)
         self.check(v)
+
+    def finish_copy(self, v, cut):
+        with self.written_to(cut):
+            self.finish_create(v)
 
     def grow(self):
         v = self.random.choice(self.known())
         size = v.size + STEP
         if size > SIZES[v.kind] + MAX_GROWTH:
             return
+        self.settle(lambda: self.finish_grow(v, size))
+        if v.size != size or not v.is_up:
+            return
+        self.scribble(v, 2)
+        if v.kind == 'ext4':   # where nothing lets it grow in use, it is said so, and it grows when it is staged next
+            done = self.call('node expand', lambda c: c.node_expand(v.id, v.target, size), fallback=lambda e: None)
+        else:
+            done = self.call('node expand', lambda c: c.node_expand(v.id, v.target, size))
+        v.fs_behind = v.fs_behind and not done
+        self.check(v)
+
+    def finish_grow(self, v, size):
         self.now = f'grow {v.name} to {size}'
         if self.random.random() < 0.3:   # given up, perhaps in the middle: it has one size or the other
             self.attempt('expand', lambda c: c.expand(v.id, size))
@@ -456,15 +464,6 @@ class Gardener:
         if reply.capacity_bytes != size:
             raise Trouble(f'{v.name} grew to {reply.capacity_bytes}, not to {size}')
         v.size, v.fs_behind = size, v.kind != 'raw'
-        if not v.is_up:
-            return
-        self.scribble(v, 2)
-        if v.kind == 'ext4':   # where nothing lets it grow in use, it is said so, and it grows when it is staged next
-            done = self.call('node expand', lambda c: c.node_expand(v.id, v.target, size), fallback=lambda e: None)
-        else:
-            done = self.call('node expand', lambda c: c.node_expand(v.id, v.target, size))
-        v.fs_behind = v.fs_behind and not done
-        self.check(v)
 
     def work_on(self):
         v = self.random.choice(self.known())
@@ -506,15 +505,20 @@ class Gardener:
 
     def remove_snapshot(self):
         t = self.random.choice(self.cuts)
-        self.now = f'delete snapshot {t.name} {t.id}'
         gone = [x for x in self.cuts if x is t or (t.group and x.group is t.group)]
+        self.settle(lambda: self.finish_remove(t, gone))
+
+    def finish_remove(self, t, gone):
+        self.now = f'delete snapshot {t.name} {t.id}'
+        for x in gone:
+            x.is_doomed = True
         if t.group:
             ids = [x.id for x in gone]
             self.call('delete group', lambda c: c.delete_group(t.group.group_snapshot_id, ids))
         else:
             self.call('delete snapshot', lambda c: c.delete_snapshot(t.id))
+        self.cuts = [x for x in self.cuts if x not in gone]
         for x in gone:
-            self.cuts.remove(x)
             self.same([], self.repeat('list', lambda c, x=x: c.snapshots(snapshot_id=x.id)))
 
     def remove_volume(self, v=None):
@@ -524,21 +528,26 @@ class Gardener:
         self.check(v)
         self.bring_down(v)
         self.fsck(v)
+        self.settle(lambda: self.finish_delete(v))
+
+    def finish_delete(self, v):
         self.now = f'delete {v.name}'
+        v.is_doomed = True
         self.call('delete', lambda c: c.delete(v.id), busy=True)
-        self.volumes.remove(v)
-        if (self.pool.dir / v.name).exists():
+        if v in self.volumes:
+            self.volumes.remove(v)
+        if self.machine.look(self.pool.dir / v.name):
             raise Trouble(f'{v.name} was deleted and is there')
 
     def choose(self):
         if not self.known():
             return self.plant if not self.volumes else self.remove_volume
         may = [self.work_on] * 3 + [self.snapshot] * 3 + [self.grow] * 2 + [self.ask_again, self.remove_volume]
-        if len(self.volumes) < MAX_VOLUMES:
+        if len(self.volumes) < self.max_volumes:
             may += [self.plant] * 2 + [self.copy_of_volume] * 2 + [self.copy_of_snapshot] * 3 * bool(self.cuts)
         else:
             may += [self.remove_volume] * 4
-        if len(self.cuts) >= MAX_CUTS:
+        if len(self.cuts) >= self.max_cuts:
             may = [self.remove_snapshot] * 3 + [f for f in may if f not in (self.snapshot, self.group)]
         else:
             may += [self.group] * 2

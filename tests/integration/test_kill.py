@@ -15,6 +15,7 @@ import grpc
 import load
 import pytest
 from harness import CLEAT, GIB, MIB, PATIENCE, Driver, Pool, Volume, block_cap, csi, mount_cap, mountinfo, starting, wait_until
+from here import Gate, Here
 
 KILLS = int(os.environ.get('CLEAT_KILLS', '20'))
 SEED = int(os.environ.get('CLEAT_SEED', random.randrange(1 << 32)))
@@ -207,7 +208,7 @@ def settle(workers, seconds):
 
 def once_each(driver, pool, work, gate):
     """So that what is made once (templates) is there before what is free is measured."""
-    w = load.Gardener(driver, pool, work, gate, 0)
+    w = load.Gardener(driver, pool, work, Here(gate), 0)
     for kind in load.SIZES:
         v = Volume(driver, work, cap=block_cap() if kind == 'raw' else mount_cap(kind), size=load.SIZES[kind]).create()
         w.call('delete', lambda c, v=v: c.delete(v.id))
@@ -216,10 +217,10 @@ def once_each(driver, pool, work, gate):
 @pytest.mark.skipif('CLEAT_KILLS' not in os.environ, reason='SKIPPED: minutes; `make kill` runs it')
 def test_random_kills_of_a_mixed_load(wide, wide_pool, work):
     print(f'CLEAT_SEED={SEED}')
-    chance, gate = random.Random(SEED), load.Gate()
+    chance, gate = random.Random(SEED), Gate()
     once_each(wide, wide_pool, work, gate)
     before = room(wide, wide_pool)
-    workers = [load.Gardener(wide, wide_pool, work, gate, chance.random()) for _ in range(GARDENERS)]
+    workers = [load.Gardener(wide, wide_pool, work, Here(gate), chance.random()) for _ in range(GARDENERS)]
     for w in workers:
         w.thread.start()
     try:
