@@ -6,6 +6,7 @@ BUILD ?= build
 TIME ?= 60
 ROUNDS ?= 10000
 KILLS ?= 200
+CUTS ?= 100
 # For which machine `make image` is.
 OWN_ARCH := $(shell dpkg --print-architecture 2>/dev/null)
 ARCH ?= $(OWN_ARCH)
@@ -19,7 +20,7 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill changed-blocks interop sanity e2e asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
+.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill changed-blocks interop sanity e2e guest asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
@@ -68,6 +69,12 @@ kill: all ## KILLS=200 SIGKILLs of the driver under mixed load: nothing leaks, i
 
 changed-blocks: all ## ROUNDS=10000 random writes on XFS and on btrfs, what is told to have changed against the bytes (root)
 	@CLEAT_ROUNDS=$(ROUNDS) $(BUILD)/tests/unit/backend/test_backend_changed_real
+
+guest: all ## a guest VM loses its power CUTS=100 times under mixed load and loses nothing; ext4 growth, cgroup v2 (no root)
+	@tools/deps guest
+	@ninja -C $(BUILD) tests/guest/guest_agent
+	@tests/guest/image.py $(BUILD)
+	@CLEAT_CUTS=$(CUTS) tools/run-suites --build $(BUILD) guest -- -s $(ARGS)
 
 interop: all ## the gRPC server against grpc-go and a raw HTTP/2 framer (Go)
 	@tools/run-suites --build $(BUILD) interop
