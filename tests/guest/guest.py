@@ -120,9 +120,11 @@ class Machine:
     def console(self):
         return self.log.read_text(errors='replace') if self.log.exists() else ''
 
-    def wait_for_stakes(self, seconds):
-        """Until the disk stops with something at stake, or that long; then it is time to cut."""
+    def arm(self):
+        """From now on the disk stops when something is at stake; then it is time to cut."""
         self.disk.send_signal(signal.SIGUSR1)
+
+    def wait_until_stopped(self, seconds):
         select.select([self.disk.stdout], [], [], seconds)
 
     def cut(self):

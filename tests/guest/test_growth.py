@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ext4 grows in use, which takes CAP_SYS_RESOURCE: while it is written to, killed in the middle, and with the power cut after."""
+import contextlib
 import random
 import threading
 import time
@@ -9,6 +10,7 @@ import guest
 import pytest
 from harness import MIB, Code, csi, fails, mount_cap
 
+GROWTHS = 4
 PASSING = (Code.UNAVAILABLE, Code.ABORTED, Code.CANCELLED, Code.DEADLINE_EXCEEDED)
 
 
@@ -16,8 +18,7 @@ class Writer:
     """Appends synced blocks to a file, and knows how many have been."""
 
     def __init__(self, machine, path):
-        self.machine, self.path, self.n, self.stop, self.trouble = machine, path, 0, False, None
-        self.thread = threading.Thread(target=self.run)
+        self.machine, self.path, self.n, self.stop, self.trouble, self.thread = machine, path, 0, False, None, None
 
     @staticmethod
     def block(n):
@@ -32,6 +33,7 @@ class Writer:
             self.trouble = e
 
     def __enter__(self):
+        self.stop, self.trouble, self.thread = False, None, threading.Thread(target=self.run)
         self.thread.start()
         return self
 
@@ -41,9 +43,13 @@ class Writer:
 
     def check(self, machine):
         assert self.trouble is None
+        self.check_what_was_synced(machine)
+
+    def check_what_was_synced(self, machine):
+        """The last one may be there or not, if it was cut short."""
         assert self.n > 0
         data = machine.read(self.path, 0, 512 * 4096)
-        for n in range(max(0, self.n - 512), self.n):
+        for n in range(max(0, self.n - 511), self.n):
             assert data[n % 512 * 4096:][:4096] == self.block(n), f'block {n} of {self.n} is lost'
 
 
@@ -90,6 +96,11 @@ def repeat(call):
         time.sleep(0.01)
 
 
+def attempt(v, bytes_):
+    with contextlib.suppress(grpc.RpcError, ValueError):
+        v.calls.node_expand(v.id, v.target, bytes_)
+
+
 def test_kills_in_mid_growth(machine, seed):
     chance = random.Random(seed)
     v = machine.volume(size=64 * MIB).stage().publish()
@@ -130,7 +141,6 @@ def test_growth_in_use_outlives_a_power_cut_right_after(machine, work, disk, see
         snap = machine.calls.snapshot(f'snap-{v.name}', v.id).snapshot_id
         machine.write(v.target / 'last', 0, b'x' * MIB)
         machine.cut()
-    n = w.n
     with_next = guest.Machine(work / 'next', disk, seed + 1)
     try:
         with_next.mount_pool().start_driver()
@@ -138,9 +148,7 @@ def test_growth_in_use_outlives_a_power_cut_right_after(machine, work, disk, see
         v.stage().publish()
         assert size(with_next, v) == grown
         assert with_next.read(v.target / 'last', 0, 2 * MIB) == b'x' * MIB
-        w.n, w.trouble = n, None
-        data = with_next.read(w.path, 0, 512 * 4096)
-        assert data[(n - 1) % 512 * 4096:][:4096] == w.block(n - 1)
+        w.check_what_was_synced(with_next)
         copy = with_next.volume(cap=mount_cap(fs), size=2 * first, volume_content_source=csi.VolumeContentSource(
             snapshot=csi.VolumeContentSource.SnapshotSource(snapshot_id=snap))).stage().publish()
         assert size(with_next, copy) == grown
@@ -151,6 +159,36 @@ def test_growth_in_use_outlives_a_power_cut_right_after(machine, work, disk, see
         assert status == 0, said
     finally:
         with_next.cut()
+
+
+@pytest.mark.parametrize('fs, first', [('ext4', 64 * MIB), ('xfs', 320 * MIB)])
+def test_power_cuts_in_mid_growth(work, disk, seed, fs, first):
+    """Whatever was synced before is there, and the same call ends what was begun."""
+    chance, v, w = random.Random(seed), None, None
+    for i in range(GROWTHS + 1):
+        machine = guest.Machine(work / f'boot-{i}', disk, chance.randrange(1 << 32))
+        try:
+            machine.mount_pool(is_new=i == 0).start_driver()
+            if v:
+                v.driver = w.machine = machine
+                v.stage().publish()
+                w.check_what_was_synced(machine)
+            else:
+                v = machine.volume(cap=mount_cap(fs), size=first).stage().publish()
+                w = Writer(machine, v.target / 'file')
+            bytes_ = first + (i + 1) * 64 * MIB
+            repeat(lambda b=bytes_, m=machine: m.calls.expand(v.id, b))
+            with w:
+                guest.wait_for('it is written to', lambda n=w.n: w.n > n + 3 or w.trouble, 60)
+                call = threading.Thread(target=lambda b=bytes_: attempt(v, b))
+                machine.arm()
+                call.start()
+                machine.wait_until_stopped(chance.random())
+                machine.cut()
+            call.join()
+            print(f'{fs} cut {i}: {machine.disk_said}')
+        finally:
+            machine.cut()
 
 
 def test_what_csi_sanity_asks_of_growth(machine):

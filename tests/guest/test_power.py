@@ -84,6 +84,9 @@ class Hand(load.Gardener):
         for t in self.cuts:
             self.now = f'after a power cut: {t.kind} snapshot {t.name} {t.id}'
             self.same([t.told], self.call('list', lambda c, t=t: c.snapshots(snapshot_id=t.id)))
+            if t.group:
+                ids = [x.id for x in self.cuts if x.group is t.group]
+                self.same(t.group, self.call('get group', lambda c, t=t: c.get_group(t.group.group_snapshot_id, ids)))
             self.remove_volume(self.restore(t))
 
 
@@ -190,7 +193,8 @@ class Campaign:
             times.append(time.monotonic())
             self.go_on(0.5 + self.chance.random() * LOAD_S)
         if self.chance.random() < 0.8:
-            self.machine.wait_for_stakes(STAKES_S)
+            self.machine.arm()
+            self.machine.wait_until_stopped(STAKES_S)
         times.append(time.monotonic())
         self.cut()
         boot, recovery, under_load = (f'{b - a:.1f}' for a, b in zip(times, times[1:]))
