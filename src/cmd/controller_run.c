@@ -101,7 +101,7 @@ static bool is_ready(void *arg, struct str *why)
 
 struct driver_facts {
 	const char *name, *version;
-	uint64_t plugin, controller, node; /* csi_capability_bits() */
+	uint64_t plugin, controller, group, node; /* csi_capability_bits() */
 };
 
 /* Whether nodes grow what the controller service has no call for. Of the others nobody asks: a
@@ -137,6 +137,21 @@ static int ask_controller(struct controller *c, struct ctx *ctx, struct driver_f
 	return 0;
 }
 
+static int ask_groups(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
+		      struct err *err)
+{
+	const struct csi_group_controller_get_capabilities_request ask = {};
+	struct csi_group_controller_get_capabilities_response groups;
+
+	ret->group = 0;
+	if (!(ret->plugin & CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE)))
+		return 0;
+	if (csi_group_controller_get_capabilities(&c->service, ctx, &ask, &groups, err) < 0)
+		return -1;
+	ret->group = csi_capability_bits(groups.capabilities, groups.n_capabilities);
+	return 0;
+}
+
 static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
 		      struct err *err)
 {
@@ -157,7 +172,9 @@ static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts
 	ret->name = info.name;
 	ret->version = info.vendor_version;
 	ret->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	return ask_controller(c, ctx, ret, err) < 0 ? -1 : ask_node(c, ctx, ret, err);
+	if (ask_controller(c, ctx, ret, err) < 0 || ask_groups(c, ctx, ret, err) < 0)
+		return -1;
+	return ask_node(c, ctx, ret, err);
 }
 
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
@@ -175,6 +192,7 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 	c->driver.has_topology =
 		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
 	c->driver.caps = facts.controller;
+	c->driver.group_caps = facts.group;
 	c->driver.node_caps = facts.node;
 	free(TAKE_PTR(c->names));
 	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,

@@ -30,7 +30,7 @@ struct controller_options {
 	int64_t resizer_timeout_ns, resizer_modify_timeout_ns; /* 0: timeout_ns */
 	bool resizer_extra_metadata, resizer_handles_use;
 	int64_t snapshotter_timeout_ns;
-	const char *snapshotter_prefix;
+	const char *snapshotter_prefix, *snapshotter_group_prefix;
 	bool snapshotter_extra_metadata;
 	int64_t attacher_timeout_ns, attacher_reconcile_ns;
 	unsigned attacher_max_entries;

@@ -11,6 +11,7 @@
 #include "cmd/lanes.h"
 #include "control/attach.h"
 #include "control/core.h"
+#include "control/group_snapshots.h"
 #include "control/provision.h"
 #include "control/resizer.h"
 #include "control/snapshot_controller.h"
@@ -222,6 +223,11 @@ static const struct controller_flag attacher_flags[] = {
 	{ 0 },
 };
 
+static bool has_groups(const struct controller_driver *driver)
+{
+	return driver->group_caps & CSI_CAP_BIT(CSI_GROUP_CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT);
+}
+
 static void *new_snapshotter(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
@@ -234,10 +240,13 @@ static void *new_snapshotter(const struct controller_env *env, const struct cont
 		.fence = env->fence,
 		.contents = controllers_cache(all, &snapshot_content_type),
 		.classes = controllers_cache(all, &snapshot_class_type),
+		.group_contents = controllers_cache(all, &group_content_type),
+		.group_classes = controllers_cache(all, &group_class_type),
 		.recorder = env->recorder,
 		.service = env->service,
 		.driver_name = env->driver_name,
 		.name_prefix = o->snapshotter_prefix,
+		.group_name_prefix = o->snapshotter_group_prefix,
 		.extra_create_metadata = o->snapshotter_extra_metadata,
 		.workers = o->workers,
 		.timeout_ns = o->snapshotter_timeout_ns,
@@ -264,6 +273,7 @@ static void free_snapshotter(void *controller)
 static const struct controller_flag snapshotter_flags[] = {
 	{ "timeout", "snapshotter-timeout" },
 	{ "snapshot-name-prefix", "snapshotter-name-prefix" },
+	{ "groupsnapshot-name-prefix", "snapshotter-group-name-prefix" },
 	{ "extra-create-metadata", "snapshotter-extra-create-metadata" },
 	{ 0 },
 };
@@ -285,6 +295,9 @@ static void *new_snapshot_controller(const struct controller_env *env,
 			.classes = controllers_cache(all, &snapshot_class_type),
 			.pvcs = controllers_cache(all, &core_pvc_type),
 			.pvs = controllers_cache(all, &core_pv_type),
+			.groups = controllers_cache(all, &group_snapshot_type),
+			.group_contents = controllers_cache(all, &group_content_type),
+			.group_classes = controllers_cache(all, &group_class_type),
 		},
 		.recorder = env->recorder,
 		.no_source_mode = !o->prevent_mode_conversion,
@@ -444,12 +457,14 @@ const struct controller_row controller_rows[] = {
 		.program = "csi-snapshotter",
 		.flags = snapshotter_flags,
 		.component = "csi-snapshotter",
-		.n_queues = 1,
+		.n_queues = 2,
 		.caps = CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT),
 		.without = "cuts no snapshots (no CREATE_DELETE_SNAPSHOT)",
 		.needs = {
 			{ &snapshot_content_type },
 			{ &snapshot_class_type },
+			{ &group_content_type, has_groups },
+			{ &group_class_type, has_groups },
 		},
 		.new = new_snapshotter,
 		.start = start_snapshotter,
@@ -462,7 +477,7 @@ const struct controller_row controller_rows[] = {
 		.component = "snapshot-controller",
 		.only_by_name = true,
 		.needs_no_driver = true,
-		.n_queues = 3,
+		.n_queues = 5,
 		.without = "",
 		.needs = {
 			{ &core_pvc_type },
@@ -470,6 +485,9 @@ const struct controller_row controller_rows[] = {
 			{ &snapshot_type },
 			{ &snapshot_content_type },
 			{ &snapshot_class_type },
+			{ &group_snapshot_type },
+			{ &group_content_type },
+			{ &group_class_type },
 		},
 		.new = new_snapshot_controller,
 		.start = start_snapshot_controller,

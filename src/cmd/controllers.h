@@ -26,10 +26,11 @@ struct work;
 
 /* What the driver says that it can. */
 struct controller_driver {
-	bool has_topology;  /* its volumes are not reachable from everywhere */
-	uint64_t caps;      /* of its controller service; 0 without one */
-	uint64_t node_caps; /* of its node service, asked for only where EXPAND_VOLUME is none of
-			       the above; 0 if it is not behind the address */
+	bool has_topology;   /* its volumes are not reachable from everywhere */
+	uint64_t caps;       /* of its controller service; 0 without one */
+	uint64_t group_caps; /* of its group controller service; 0 without one */
+	uint64_t node_caps;  /* of its node service, asked for only where EXPAND_VOLUME is none of
+				the above; 0 if it is not behind the address */
 };
 
 /* What each is made of. Borrowed, and outlives them. */

@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "kube/informer.h"
 
+#define MEMBER_PREFIX "snapshot-"
 #define MISSING "VolumeSnapshotContent is missing"
 
 bool snapshot_content_is_of(const struct kube_object *content, const struct kube_object *snapshot)
@@ -124,6 +125,9 @@ const char *snapshot_content_name(const struct binding *b)
 		return s->bound_content;
 	if (*s->content)
 		return s->content;
+	if (snapshot_is_member(b->obj) && str_has_prefix(b->obj->name, MEMBER_PREFIX))
+		return arena_printf(b->ctx->arena, "snapcontent-%s",
+				    b->obj->name + strlen(MEMBER_PREFIX)); /* group_members.c */
 	return arena_printf(b->ctx->arena, "snapcontent-%s", b->obj->uid);
 }
 

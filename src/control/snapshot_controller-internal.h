@@ -5,6 +5,7 @@
 #include "control/snapshot_controller.h"
 
 #include "control/core.h"
+#include "control/group_snapshots.h"
 #include "control/object.h"
 #include "control/snapshots.h"
 #include "control/sync_gate.h"
@@ -16,13 +17,15 @@ struct snapshot_controller {
 	struct kube_client *client;
 	struct fence *fence;
 	struct snapshot_caches caches;
-	struct object_store snapshots, contents, claims;
+	struct object_store snapshots, contents, claims, groups, group_contents;
 	struct recorder *recorder;
 	bool no_source_mode;
-	struct queue *snapshot_queue; /* keys "ns/name" */
-	struct queue *content_queue;  /* keys: names */
-	struct queue *claim_queue;    /* keys "ns/name" of what snapshots are cut of */
-	struct sync_gate gate;
+	struct queue *snapshot_queue;      /* keys "ns/name" */
+	struct queue *content_queue;       /* keys: names */
+	struct queue *claim_queue;         /* keys "ns/name" of what snapshots are cut of */
+	struct queue *group_queue;         /* keys "ns/name" */
+	struct queue *group_content_queue; /* keys: names */
+	struct sync_gate gate, group_gate; /* a cluster may have the kinds of the first alone */
 };
 
 /* Indexes: snapshots by the claim that they are of; those that are not bound yet by their class,
@@ -32,6 +35,9 @@ struct snapshot_controller {
 #define SNAPSHOT_NO_CLASS " "
 /* Classes by the annotation that makes one the default. */
 #define SNAPSHOT_DEFAULT_CLASSES "default classes"
+/* Groups that are not bound yet by class, as above; volumes by what their driver calls them. */
+#define GROUPS_BY_CLASS "groups by class"
+#define GROUP_VOLUMES_BY_HANDLE "volumes by handle"
 
 /* One reconcile of one VolumeSnapshot. */
 struct binding {
@@ -79,6 +85,55 @@ enum queue_verdict snapshot_content_reconcile(void *arg, struct ctx *ctx, const 
 					      int64_t *ret_after_ns);
 enum queue_verdict snapshot_claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 					    int64_t *ret_after_ns);
+
+/* One reconcile of one VolumeGroupSnapshot. */
+struct grouping {
+	struct snapshot_controller *s;
+	struct ctx *ctx;
+	const struct kube_object *obj;     /* the group; owned */
+	const struct kube_object *content; /* owned; NULL: none is known */
+};
+
+static inline const struct group_snapshot *grouping_group(const struct grouping *g)
+{
+	return group_snapshot_of(g->obj);
+}
+static inline const struct group_content *grouping_content(const struct grouping *g)
+{
+	return group_content_of(g->content);
+}
+
+/* group_bind.c: as of single snapshots. */
+enum queue_verdict group_reconcile(void *arg, struct ctx *ctx, const char *key,
+				   int64_t *ret_after_ns);
+enum queue_verdict grouping_retry_later(const struct grouping *g, const struct err *err);
+enum queue_verdict grouping_fail(struct grouping *g, const char *reason, const char *message);
+bool group_content_is_of(const struct kube_object *content, const struct kube_object *group);
+const char *group_content_name(const struct grouping *g);
+int group_read_content(struct grouping *g, struct err *err);
+
+/* group_make.c: g->content made, or found. -1: *ret_verdict says what comes next. */
+int group_choose_class(struct grouping *g, enum queue_verdict *ret_verdict);
+int group_make_content(struct grouping *g, enum queue_verdict *ret_verdict);
+
+/* group_members.c: a VolumeSnapshot and a content for each member that g->content tells of. hash:
+ * what their names end with, in the arena. */
+int group_make_members(struct grouping *g, struct err *err);
+const char *group_member_hash(struct arena *arena, const char *group_uid,
+			      const char *volume_handle);
+const char *group_volume_handle(const struct kube_object *pv, size_t i);
+
+/* group_end.c */
+enum queue_verdict group_take_down(struct grouping *g);
+bool snapshot_group_content_is_wanted(struct snapshot_controller *s,
+				      const struct kube_object *content);
+enum queue_verdict snapshot_group_content_reconcile(void *arg, struct ctx *ctx, const char *key,
+						    int64_t *ret_after_ns);
+
+/* snapshot_wake.c: which change is news for whom, put into queues. */
+void snapshot_controller_watch(struct snapshot_controller *s);
+void snapshot_controller_unwatch(struct snapshot_controller *s);
+
 /* "ns/name" in two, in the arena. */
 void snapshot_split_key(struct arena *arena, const char *key, const char **ret_ns,
 			const char **ret_name);

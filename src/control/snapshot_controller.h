@@ -25,6 +25,8 @@ struct snapshot_controller;
 
 struct snapshot_caches {
 	struct informer *snapshots, *contents, *classes, *pvcs, *pvs;
+	struct informer *groups, *group_contents,
+		*group_classes; /* may never sync: few have them */
 };
 
 struct snapshot_controller_options {

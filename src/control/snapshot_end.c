@@ -43,7 +43,7 @@ static bool is_restoring(const struct binding *b)
 static bool has_finalizers(const struct kube_object *o)
 {
 	return kube_object_has_finalizer(o, SNAPSHOT_SOURCE_FINALIZER) ||
-	       kube_object_has_finalizer(o, SNAPSHOT_BOUND_FINALIZER);
+	       kube_object_has_finalizer(o, SNAPSHOT_BOUND_FINALIZER) || snapshot_is_member(o);
 }
 
 static enum queue_verdict release(struct binding *b)
@@ -51,6 +51,7 @@ static enum queue_verdict release(struct binding *b)
 	static const struct finalizer_change none[] = {
 		{ SNAPSHOT_SOURCE_FINALIZER, false },
 		{ SNAPSHOT_BOUND_FINALIZER, false },
+		{ SNAPSHOT_MEMBER_FINALIZER, false },
 	};
 	struct err err;
 
@@ -85,12 +86,35 @@ static enum queue_verdict take_content_along(struct binding *b)
 	return QUEUE_DONE; /* the content wakes it when it is gone */
 }
 
+/* 1: it goes with its group, which is there and not going. 0: nothing holds it. */
+static int is_held_by_group(struct binding *b, struct err *err)
+{
+	autokobj const struct kube_object *group = NULL;
+	const char *name = binding_snapshot(b)->group_name;
+
+	if (!snapshot_is_member(b->obj) || !*name)
+		return 0;
+	if (object_read(&b->s->groups, b->ctx, b->obj->ns, name, &group, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	return !group->is_deleting;
+}
+
 enum queue_verdict snapshot_take_down(struct binding *b)
 {
 	struct err err;
+	int held;
 
 	if (!has_finalizers(b->obj))
 		return QUEUE_DONE;
+	held = is_held_by_group(b, &err);
+	if (held < 0)
+		return binding_retry_later(b, &err);
+	if (held) {
+		recorder_event(b->s->recorder, b->obj, RECORDER_WARNING, "SnapshotDeletePending",
+			       "Snapshot is a member of group snapshot %s and goes with it",
+			       binding_snapshot(b)->group_name);
+		return QUEUE_RETRY;
+	}
 	if (is_restoring(b)) {
 		recorder_event(b->s->recorder, b->obj, RECORDER_WARNING, "SnapshotDeletePending",
 			       "Snapshot is being used to restore a PVC");

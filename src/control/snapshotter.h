@@ -15,11 +15,11 @@ struct recorder;
 struct work;
 
 /*
- * The snapshotter: VolumeSnapshotContents of one driver to snapshots, and deleted ones to nothing,
- * by the contract of external-snapshotter's sidecar (8.7). Which contents there are is the
- * snapshot-controller's affair. Safe to kill at any step: the snapshot's name comes from the
- * VolumeSnapshot's UID, and before CreateSnapshot the content bears an annotation that keeps it
- * until the driver has answered finally.
+ * The snapshotter: VolumeSnapshotContents of one driver to snapshots, VolumeGroupSnapshotContents
+ * to snapshots of groups, and deleted ones to nothing, by the contract of external-snapshotter's
+ * sidecar (8.7). Which contents there are is the snapshot-controller's affair. Safe to kill at any
+ * step: the snapshot's name comes from the VolumeSnapshot's UID, and before CreateSnapshot the
+ * content bears an annotation that keeps it until the driver has answered finally.
  *
  * It needs the caches of contents and classes; where the cluster lacks these kinds it waits. The
  * rights are those of external-snapshotter's sidecar.
@@ -33,10 +33,12 @@ struct snapshotter_options {
 	struct kube_client *client;
 	struct fence *fence; /* borrowed; the client's own. NULL: whoever asks leads */
 	struct informer *contents, *classes;
+	struct informer *group_contents, *group_classes; /* NULL: the driver cuts no groups */
 	struct recorder *recorder;
-	struct csi_service service; /* copied; what it points to must outlive the snapshotter */
-	const char *driver_name;    /* copied */
-	const char *name_prefix;    /* "" = "snapshot"; copied */
+	struct csi_service service;    /* copied; what it points to must outlive the snapshotter */
+	const char *driver_name;       /* copied */
+	const char *name_prefix;       /* "" = "snapshot"; copied */
+	const char *group_name_prefix; /* "" = "groupsnapshot"; copied */
 	bool extra_create_metadata;
 	unsigned workers;                    /* 0: 16 */
 	int64_t timeout_ns;                  /* of one CSI call; 0: 1 min */

@@ -195,12 +195,39 @@ static int refuse_snapshot(const struct kube_object *source, const char *why, st
 		       source->name, why);
 }
 
+/*
+ * A snapshot that is deleted while a claim waits to be made of it is kept by the
+ * snapshot-controller until that is done; if it were refused here, neither would ever go on. So a
+ * claim that was there first gets its volume. 1: it was.
+ */
+static int was_first(struct attempt *a, const struct fresh *snapshot, struct err *err)
+{
+	const char *deleted =
+		json_path_string(json_root(snapshot->doc), "metadata.deletionTimestamp");
+	const char *created;
+
+	if (!a->doc && attempt_read_claim(a, err) < 0)
+		return -1;
+	created = json_path_string(json_root(a->doc), "metadata.creationTimestamp");
+	return created && deleted && strcmp(created, deleted) <= 0;
+}
+
+static int check_deletion(struct attempt *a, const struct fresh *f, struct err *err)
+{
+	int first;
+
+	if (!f->obj->is_deleting || kube_object_has_finalizer(f->obj, RESTORE_FINALIZER))
+		return 0;
+	first = was_first(a, f, err);
+	if (first != 0)
+		return first < 0 ? -1 : 0;
+	return refuse_snapshot(f->obj, "is being deleted", err);
+}
+
 static int check_snapshot(const struct attempt *a, const struct kube_object *o, struct err *err)
 {
 	const struct snapshot *s = snapshot_of(o);
 
-	if (o->is_deleting && !kube_object_has_finalizer(o, RESTORE_FINALIZER))
-		return refuse_snapshot(o, "is being deleted", err);
 	if (!*s->bound_content)
 		return refuse_snapshot(o, "is not bound to a VolumeSnapshotContent", err);
 	if (!s->is_ready)
@@ -232,6 +259,8 @@ static int check_content(const struct attempt *a, const struct kube_object *snap
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "data source VolumeSnapshot '%s' is of driver '%s'", snapshot->name,
 			       c->driver);
+	if (o->is_deleting)
+		return refuse_snapshot(snapshot, "has a content that is being deleted", err);
 	if (!*c->handle)
 		return refuse_snapshot(snapshot, "has a content without a snapshotHandle", err);
 	if (a->p->allow_mode_conversion || !*c->volume_mode || str_is_equal(c->volume_mode, mode) ||
@@ -254,12 +283,14 @@ static int require_snapshot(struct attempt *a, struct err *err)
 			       "data source VolumeSnapshot '%s': driver %s has no snapshots", name,
 			       a->p->driver);
 	if (read_fresh(a->p, a->ctx, &snapshot_type, a->obj->ns, name, &f, err) < 0 ||
-	    check_snapshot(a, f.obj, err) < 0 ||
+	    check_deletion(a, &f, err) < 0 || check_snapshot(a, f.obj, err) < 0 ||
 	    read_fresh(a->p, a->ctx, &snapshot_content_type, NULL,
 		       snapshot_of(f.obj)->bound_content, &content, err) < 0 ||
 	    check_content(a, f.obj, content.obj, err) < 0)
 		return -1;
 	set_source(a, CSI_SOURCE_SNAPSHOT, snapshot_content_of(content.obj)->handle);
+	if (f.obj->is_deleting) /* takes no finalizer any more */
+		return 0;
 	if (write_finalizer(a->p, a->ctx, &f, RESTORE_FINALIZER, true, err) == 0 ||
 	    err->code == ERR_PERMISSION_DENIED)
 		return 0; /* an older Role; the snapshot-controller looks at claims as well */

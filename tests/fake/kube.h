@@ -20,6 +20,7 @@
  */
 #include "base/err.h"
 #include "control/core.h"
+#include "control/group_snapshots.h"
 #include "control/snapshots.h"
 #include "control/storage.h"
 
@@ -76,6 +77,8 @@ struct queue;
 void fake_sync(void);
 /* The caches that there are now stay as they are, until it is called with false. */
 void fake_freeze(bool is_frozen);
+struct informer;
+void fake_freeze_one(struct informer *i); /* for good: it never syncs */
 
 /* Whether caches take over our own writes before the watch brings them (they do), so that the watch
  * has nothing new for the handlers. */

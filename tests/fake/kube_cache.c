@@ -273,6 +273,11 @@ void fake_tell_writes(bool is_on)
 	cache.tells_writes = is_on;
 }
 
+void fake_freeze_one(struct informer *i)
+{
+	i->is_frozen = true;
+}
+
 void fake_freeze(bool is_frozen)
 {
 	for (struct informer *i = cache.all; i; i = i->next)

@@ -519,6 +519,102 @@ static int controller_modify_volume(void *impl, struct ctx *ctx,
 	return 0;
 }
 
+/* A group NAME of the volumes A and B: snapshots NAME-A and NAME-B. */
+static struct csi_volume_group_snapshot describe_group(struct ctx *ctx, const char *name,
+						       const char *const *sources, size_t n)
+{
+	struct csi_snapshot *members = arena_array(ctx->arena, n, sizeof(*members));
+	bool is_ready = fake_service.ready_after == 0;
+
+	for (size_t i = 0; i < n; i++) {
+		members[i] = describe_snapshot(
+			ctx, arena_printf(ctx->arena, "%s-%s", name, sources[i]), is_ready);
+		members[i].source_volume_id = sources[i];
+		members[i].group_snapshot_id = arena_printf(ctx->arena, "group-%s", name);
+	}
+	return (struct csi_volume_group_snapshot){
+		.group_snapshot_id = arena_printf(ctx->arena, "group-%s", name),
+		.snapshots = members,
+		.n_snapshots = n,
+		.has_creation_time = true,
+		.creation_time = { .seconds = 1700000000 },
+		.ready_to_use = is_ready,
+	};
+}
+
+static int create_group(void *impl, struct ctx *ctx,
+			const struct csi_create_volume_group_snapshot_request *req,
+			struct csi_create_volume_group_snapshot_response *ret, struct err *err)
+{
+	autofree char *group = xasprintf("group %s", req->name);
+	bool is_lost;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (fake_service.group_error)
+		return err_set(err, fake_service.group_error, "the driver says no");
+	if (!map_find(snapshots, group)) {
+		map_put(snapshots, group, &fake_service);
+		fake_service.n_groups++;
+		for (size_t i = 0; i < req->n_source_volume_ids; i++) {
+			autofree char *member =
+				xasprintf("%s-%s", req->name, req->source_volume_ids[i]);
+
+			fake_service_put_snapshot(member);
+		}
+	}
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	ret->has_group_snapshot = true;
+	ret->group_snapshot =
+		describe_group(ctx, req->name, req->source_volume_ids, req->n_source_volume_ids);
+	if (fake_service.ready_after)
+		fake_service.ready_after--;
+	return 0;
+}
+
+static int delete_group(void *impl, struct ctx *ctx,
+			const struct csi_delete_volume_group_snapshot_request *req,
+			struct csi_delete_volume_group_snapshot_response *ret, struct err *err)
+{
+	autofree char *group = xasprintf("group %s", req->group_snapshot_id + strlen("group-"));
+	bool is_lost;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	for (size_t i = 0; i < req->n_snapshot_ids; i++)
+		if (map_take(snapshots, req->snapshot_ids[i] + strlen("snap-")))
+			fake_service.n_snapshots--;
+	if (map_take(snapshots, group))
+		fake_service.n_groups--;
+	if (is_lost)
+		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	return 0;
+}
+
+/* Of members called snap-NAME-VOLUME. */
+static int get_group(void *impl, struct ctx *ctx,
+		     const struct csi_get_volume_group_snapshot_request *req,
+		     struct csi_get_volume_group_snapshot_response *ret, struct err *err)
+{
+	const char *name = req->group_snapshot_id + strlen("group-");
+	const char **sources = arena_array(ctx->arena, req->n_snapshot_ids, sizeof(*sources));
+	autofree char *group = xasprintf("group %s", name);
+	bool is_lost;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	if (!map_find(snapshots, group))
+		return err_set(err, ERR_NOT_FOUND, "no group %s", name);
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	for (size_t i = 0; i < req->n_snapshot_ids; i++)
+		sources[i] = req->snapshot_ids[i] + strlen("snap-") + strlen(name) + 1;
+	ret->has_group_snapshot = true;
+	ret->group_snapshot = describe_group(ctx, name, sources, req->n_snapshot_ids);
+	return 0;
+}
+
 struct csi_service fake_service_get(void)
 {
 	static const struct csi_service_ops ops = {
@@ -534,6 +630,9 @@ struct csi_service fake_service_get(void)
 		.create_snapshot = create_snapshot,
 		.delete_snapshot = delete_snapshot,
 		.list_snapshots = list_snapshots,
+		.create_volume_group_snapshot = create_group,
+		.delete_volume_group_snapshot = delete_group,
+		.get_volume_group_snapshot = get_group,
 		.controller_publish_volume = publish,
 		.controller_unpublish_volume = unpublish,
 		.list_volumes = list_volumes,

@@ -36,9 +36,11 @@ struct fake_service {
 	unsigned list_page;          /* ListVolumes: volumes a page; 0: all */
 	unsigned list_fails_at;      /* the page that is UNAVAILABLE, from 1; 0: none */
 	bool lists_no_status;
-	bool lists_for_ever; /* the same token again and again */
+	bool lists_for_ever;       /* the same token again and again */
+	enum err_code group_error; /* of every CreateVolumeGroupSnapshot */
 	/* What happened. */
 	unsigned n_snapshots;     /* that exist now */
+	unsigned n_groups;        /* that exist now; their snapshots count above */
 	unsigned n_cut, n_undone; /* calls that made or removed one */
 	char last_snapshot_request[1024];
 	char last_list_secrets[256];

@@ -5,6 +5,8 @@
  * outside of the object's one allocation is found.
  */
 #include "control/core.h"
+#include "control/group_snapshots.h"
+#include "control/snapshots.h"
 #include "control/storage.h"
 
 #include <assert.h>
@@ -77,6 +79,64 @@ static size_t read_attachment(const struct storage_attachment *a)
 	       strlen(a->inline_handle);
 }
 
+static size_t read_snapshot(const struct snapshot *s)
+{
+	return strlen(s->claim) + strlen(s->content) + strlen(s->class_name) +
+	       strlen(s->bound_content) + strlen(s->creation_time) + strlen(s->group_name) +
+	       strlen(s->error_message) + s->restore_bytes;
+}
+
+static size_t read_content(const struct snapshot_content *c)
+{
+	assert(c->creation_ns >= 0);
+	return strlen(c->ref_ns) + strlen(c->ref_name) + strlen(c->ref_uid) +
+	       strlen(c->deletion_policy) + strlen(c->driver) + strlen(c->class_name) +
+	       strlen(c->volume_handle) + strlen(c->source_handle) + strlen(c->volume_mode) +
+	       strlen(c->handle) + strlen(c->group_handle) + strlen(c->error_message) +
+	       strlen(c->error_time) + c->restore_bytes + (size_t)c->creation_ns;
+}
+
+static size_t read_group(const struct group_snapshot *g)
+{
+	return read_map(&g->labels) + strlen(g->content) + strlen(g->class_name) +
+	       strlen(g->bound_content) + strlen(g->creation_time) + strlen(g->error_message);
+}
+
+static size_t read_group_content(const struct group_content *c)
+{
+	size_t n = strlen(c->ref_ns) + strlen(c->ref_name) + strlen(c->ref_uid) +
+		   strlen(c->deletion_policy) + strlen(c->driver) + strlen(c->class_name) +
+		   read_list(&c->volume_handles) + strlen(c->source_handle) +
+		   read_list(&c->snapshot_handles) + strlen(c->handle) + strlen(c->creation_time) +
+		   strlen(c->error_message) + strlen(c->error_time);
+
+	for (size_t i = 0; i < c->n_members; i++)
+		n += strlen(c->members[i].volume_handle) + strlen(c->members[i].handle) +
+		     c->members[i].restore_bytes + (size_t)c->members[i].creation_ns;
+	return n;
+}
+
+static size_t read_snapshot_kind(const struct kube_object *o)
+{
+	if (o->type == &snapshot_type)
+		return read_snapshot(snapshot_of(o));
+	if (o->type == &snapshot_content_type)
+		return read_content(snapshot_content_of(o));
+	if (o->type == &snapshot_class_type)
+		return strlen(snapshot_class_of(o)->driver) +
+		       strlen(snapshot_class_of(o)->deletion_policy) +
+		       read_map(&snapshot_class_of(o)->parameters);
+	if (o->type == &group_snapshot_type)
+		return read_group(group_snapshot_of(o));
+	if (o->type == &group_content_type)
+		return read_group_content(group_content_of(o));
+	if (o->type == &group_class_type)
+		return strlen(group_class_of(o)->driver) +
+		       strlen(group_class_of(o)->deletion_policy) +
+		       read_map(&group_class_of(o)->parameters);
+	return 0;
+}
+
 static size_t read_all(const struct kube_object *o)
 {
 	size_t n = read_meta(o);
@@ -91,7 +151,7 @@ static size_t read_all(const struct kube_object *o)
 		n += read_csi_node(storage_csi_node_of(o));
 	else if (o->type == &storage_attachment_type)
 		n += read_attachment(storage_attachment_of(o));
-	return n;
+	return n + read_snapshot_kind(o);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -100,8 +160,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	autokobj const struct kube_object *a = NULL;
 	autokobj const struct kube_object *b = NULL;
 	static const struct kube_type *const types[] = {
-		&core_pvc_type,  &core_pv_type,          &storage_class_type,
-		&core_node_type, &storage_csi_node_type, &storage_attachment_type,
+		&core_pvc_type,       &core_pv_type,          &storage_class_type,
+		&core_node_type,      &storage_csi_node_type, &storage_attachment_type,
+		&snapshot_type,       &snapshot_content_type, &snapshot_class_type,
+		&group_snapshot_type, &group_content_type,    &group_class_type,
 	};
 	const struct kube_type *type;
 	struct err err;

@@ -148,6 +148,56 @@ TEST(a_secret_that_is_not_there_is_named)
 	ctx_done(&ctx);
 }
 
-RUN_TESTS(UNIT(class_parameters_name_the_secret), UNIT(data_is_decoded),
-	  UNIT(data_that_is_no_text_is_refused_without_its_value),
+/* Classes of snapshots and of groups have tokens of their own, and no default pair. */
+TEST(snapshots_and_groups_have_their_own_words)
+{
+	static const struct {
+		enum snapshot_secret which;
+		const char *name_key, *ns_key, *name_template, *name, *error;
+	} cases[] = {
+		{ SNAPSHOT_SECRET, "snapshotter-secret-name", "snapshotter-secret-namespace",
+		  "k-${volumesnapshot.name}.${volumesnapshotcontent.name}", "k-snap.content",
+		  NULL },
+		{ SNAPSHOT_SECRET_LIST, "snapshotter-list-secret-name",
+		  "snapshotter-list-secret-namespace", "fixed", "fixed", NULL },
+		{ SNAPSHOT_SECRET_GROUP, "group-snapshotter-secret-name",
+		  "group-snapshotter-secret-namespace", "k-${volumegroupsnapshot.name}", "k-snap",
+		  NULL },
+		{ SNAPSHOT_SECRET, "snapshotter-secret-name", "snapshotter-secret-namespace",
+		  "${pvc.name}", NULL,
+		  "allowed are ${volumesnapshotcontent.name}, ${volumesnapshot.namespace}, "
+		  "${volumesnapshot.name}" },
+		{ SNAPSHOT_SECRET_GROUP_GET, "group-snapshotter-get-secret-name",
+		  "group-snapshotter-get-secret-namespace", "${volumesnapshot.name}", NULL,
+		  "unknown token '${volumesnapshot.name}'" },
+		{ SNAPSHOT_SECRET, "secret-name", "secret-namespace", "x", "", NULL },
+	};
+	const struct snapshot_vars vars = { .content_name = "content", .ns = "ns", .name = "snap" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		autoarena struct arena *a = arena_new();
+		const struct strpair pairs[] = {
+			{ arena_printf(a, "csi.storage.k8s.io/%s", cases[i].name_key),
+			  cases[i].name_template },
+			{ arena_printf(a, "csi.storage.k8s.io/%s", cases[i].ns_key), "sec" },
+		};
+		struct strmap params = strmap_from(a, pairs, 2);
+		struct secret_ref ref;
+		struct err err;
+		int r = secret_ref_resolve_snapshot(a, &params, cases[i].which, &vars, &ref, &err);
+
+		if (cases[i].error) {
+			ASSERT_ERR(r, &err, ERR_INVALID_ARGUMENT, cases[i].error);
+			continue;
+		}
+		ASSERT_OK(r, &err);
+		ASSERT_STR(ref.name, cases[i].name);
+	}
+	ASSERT_TRUE(snapshot_secret_key_is_known(
+		"csi.storage.k8s.io/group-snapshotter-get-secret-namespace"));
+	ASSERT_FALSE(snapshot_secret_key_is_known("csi.storage.k8s.io/fstype"));
+}
+
+RUN_TESTS(UNIT(snapshots_and_groups_have_their_own_words), UNIT(class_parameters_name_the_secret),
+	  UNIT(data_is_decoded), UNIT(data_that_is_no_text_is_refused_without_its_value),
 	  UNIT(a_secret_that_is_not_there_is_named))

@@ -106,6 +106,9 @@ static void start(struct process *p, struct snapshot_controller_options opts)
 		.classes = informer_new(NULL, &snapshot_class_type, NULL),
 		.pvcs = informer_new(NULL, &core_pvc_type, NULL),
 		.pvs = informer_new(NULL, &core_pv_type, NULL),
+		.groups = informer_new(NULL, &group_snapshot_type, NULL),
+		.group_contents = informer_new(NULL, &group_content_type, NULL),
+		.group_classes = informer_new(NULL, &group_class_type, NULL),
 	};
 	opts.caches = p->caches;
 	p->controller = snapshot_controller_new(&opts);
@@ -130,6 +133,9 @@ static void stop(struct process *p)
 	informer_free(p->caches.classes);
 	informer_free(p->caches.pvcs);
 	informer_free(p->caches.pvs);
+	informer_free(p->caches.groups);
+	informer_free(p->caches.group_contents);
+	informer_free(p->caches.group_classes);
 }
 
 static void run(int64_t limit_ns)

@@ -189,6 +189,27 @@ TEST(sources_that_do_not_fit_are_refused_by_name)
 	}
 }
 
+/* Or the two would wait for each other: the snapshot for the claim, the claim for a snapshot that
+ * is not being deleted. */
+TEST(a_claim_that_was_there_before_the_deletion_is_made)
+{
+	begin();
+	want_snapshot();
+	fake_merge(CLAIM, "{\"metadata\":{\"creationTimestamp\":\"2025-12-31T23:59:59Z\"}}");
+	fake_delete(SNAPSHOT); /* 2026-01-01 */
+	cluster_run(MINUTE);
+	assert_bound();
+	assert_null(strstr(fake_text(SNAPSHOT), RESTORE_FINALIZER));
+
+	begin();
+	want_snapshot();
+	fake_merge(CLAIM, "{\"metadata\":{\"creationTimestamp\":\"2026-01-01T00:00:01Z\"}}");
+	fake_delete(SNAPSHOT);
+	cluster_run(MINUTE);
+	assert_true(contains(fake_events(), "VolumeSnapshot 'snap' is being deleted"));
+	ASSERT_EQ(fake_service.n_volumes, 0);
+}
+
 TEST(missing_sources_are_waited_for)
 {
 	struct process p;
@@ -409,10 +430,12 @@ TEST(a_clone_deleted_during_any_trouble_leaves_nothing)
 
 RUN_TESTS(UNIT(a_claim_is_made_of_a_snapshot), UNIT(a_larger_one_too),
 	  UNIT(a_claim_is_a_clone_of_another), UNIT(by_reference_alone_is_the_same),
-	  UNIT(sources_that_do_not_fit_are_refused_by_name), UNIT(missing_sources_are_waited_for),
-	  UNIT(another_volume_mode_needs_leave), UNIT(a_driver_that_cannot_is_named),
-	  UNIT(an_empty_volume_is_not_handed_out), UNIT(sources_of_other_kinds_are_left_alone),
-	  UNIT(a_snapshot_may_go_unprotected), UNIT(what_is_on_record_keeps_its_source),
+	  UNIT(sources_that_do_not_fit_are_refused_by_name),
+	  UNIT(a_claim_that_was_there_before_the_deletion_is_made),
+	  UNIT(missing_sources_are_waited_for), UNIT(another_volume_mode_needs_leave),
+	  UNIT(a_driver_that_cannot_is_named), UNIT(an_empty_volume_is_not_handed_out),
+	  UNIT(sources_of_other_kinds_are_left_alone), UNIT(a_snapshot_may_go_unprotected),
+	  UNIT(what_is_on_record_keeps_its_source),
 	  UNIT(a_source_is_kept_while_another_claim_waits),
 	  UNIT(a_restore_comes_to_its_end_after_any_trouble),
 	  UNIT(a_clone_comes_to_its_end_after_any_trouble),

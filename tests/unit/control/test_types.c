@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 #include "control/core.h"
+#include "control/group_snapshots.h"
+#include "control/snapshots.h"
 #include "control/storage.h"
 #include "kube/path.h"
 
@@ -15,6 +17,12 @@ static const struct kube_type *const cached[] = {
 	&storage_csi_node_type,
 	&storage_attachment_type,
 	&storage_attributes_class_type,
+	&snapshot_type,
+	&snapshot_content_type,
+	&snapshot_class_type,
+	&group_snapshot_type,
+	&group_content_type,
+	&group_class_type,
 };
 
 static const struct kube_object *decode(const struct kube_type *type, const char *text)
@@ -144,6 +152,49 @@ TEST(a_request_that_is_no_size_is_marked)
 		if (!core_pvc_of(o)->has_bad_request)
 			fail_msg("%s passed", sizes[i]);
 	}
+}
+
+TEST(a_content_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o = decode(
+		&snapshot_content_type,
+		"{\"metadata\":{\"name\":\"c\",\"annotations\":{\"" ANN_BEING_CREATED
+		"\":\"yes\",\"else\":\"x\"}},\"spec\":{\"driver\":\"d\",\"deletionPolicy\":"
+		"\"Delete\","
+		"\"source\":{\"volumeHandle\":\"v\"},\"volumeSnapshotRef\":{\"namespace\":\"n\","
+		"\"name\":\"s\",\"uid\":\"u\"}},\"status\":{\"creationTime\":1700000000000000005,"
+		"\"restoreSize\":7,\"readyToUse\":true,\"snapshotHandle\":\"h\"}}");
+	const struct snapshot_content *c = snapshot_content_of(o);
+
+	ASSERT_STR(strmap_find(&o->annotations, ANN_BEING_CREATED), "yes");
+	ASSERT_EQ(o->annotations.n, 1);
+	ASSERT_STR(c->ref_uid, "u");
+	ASSERT_STR(c->volume_handle, "v");
+	ASSERT_STR(c->source_handle, "");
+	ASSERT_STR(c->handle, "h");
+	ASSERT_EQ(c->creation_ns, INT64_C(1700000000000000005));
+	ASSERT_EQ(c->restore_bytes, 7);
+	ASSERT_TRUE(c->has_status && c->has_restore_bytes && c->is_ready);
+}
+
+TEST(a_group_keeps_its_members)
+{
+	autokobj const struct kube_object *o = decode(
+		&group_content_type,
+		"{\"metadata\":{\"name\":\"c\"},\"spec\":{\"source\":{\"volumeHandles\":[\"a\","
+		"\"b\"]}},\"status\":{\"volumeSnapshotInfoList\":[{\"volumeHandle\":\"a\","
+		"\"snapshotHandle\":\"x\",\"creationTime\":5,\"restoreSize\":0,\"readyToUse\":true}"
+		","
+		"{\"volumeHandle\":\"b\",\"snapshotHandle\":\"y\"}]}}");
+	const struct group_content *c = group_content_of(o);
+
+	ASSERT_EQ(c->volume_handles.n, 2);
+	ASSERT_EQ(c->n_members, 2);
+	ASSERT_STR(c->members[0].handle, "x");
+	ASSERT_EQ(c->members[0].creation_ns, 5);
+	ASSERT_TRUE(c->members[0].has_restore_bytes && c->members[0].is_ready);
+	ASSERT_STR(c->members[1].volume_handle, "b");
+	ASSERT_FALSE(c->members[1].has_restore_bytes || c->members[1].is_ready);
 }
 
 TEST(data_source_wins_over_data_source_ref)
@@ -311,6 +362,12 @@ TEST(kinds_are_where_the_api_has_them)
 		"/apis/storage.k8s.io/v1/csinodes",
 		"/apis/storage.k8s.io/v1/volumeattachments",
 		"/apis/storage.k8s.io/v1/volumeattributesclasses",
+		"/apis/snapshot.storage.k8s.io/v1/volumesnapshots",
+		"/apis/snapshot.storage.k8s.io/v1/volumesnapshotcontents",
+		"/apis/snapshot.storage.k8s.io/v1/volumesnapshotclasses",
+		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshots",
+		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshotcontents",
+		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshotclasses",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
@@ -325,7 +382,8 @@ TEST(kinds_are_where_the_api_has_them)
 RUN_TESTS(UNIT(a_claim_keeps_what_is_used),
 	  UNIT(states_of_growing_and_modifying_are_those_of_the_api),
 	  UNIT(strings_are_never_null_and_defaults_are_filled_in),
-	  UNIT(a_request_that_is_no_size_is_marked), UNIT(data_source_wins_over_data_source_ref),
+	  UNIT(a_request_that_is_no_size_is_marked), UNIT(a_content_keeps_what_is_used),
+	  UNIT(a_group_keeps_its_members), UNIT(data_source_wins_over_data_source_ref),
 	  UNIT(a_volume_keeps_what_is_used),
 	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
 	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
