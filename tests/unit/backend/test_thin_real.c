@@ -46,6 +46,14 @@ static void setup(struct env *e)
 	memset(e->buf, 'x', PIECE);
 }
 
+/* While volumes are in use. */
+static void restart(struct env *e)
+{
+	registry_free(e->r);
+	contract_open("pool", &e->r);
+	e->b = registry_at(e->r, 0);
+}
+
 static void teardown(struct env *e)
 {
 	free(e->buf);
@@ -257,6 +265,9 @@ TEST(a_full_pool_stops_thin_volumes_and_no_thick_one)
 	/* the first write of each block, and one more */
 	ASSERT_EQ(write_all(&e, &thick), 0);
 	ASSERT_EQ(write_all(&e, &thick), 0);
+	/* a pool without a byte is served as any other */
+	restart(&e);
+	assert_full(&e);
 	/* what is deleted inside and discarded is there again for all */
 	before = pool_free();
 	remove_inside("fill");
