@@ -6,6 +6,7 @@
  */
 #include "volume/topology.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/hex.h"
@@ -20,14 +21,20 @@ const char *vol_segment_key(struct arena *a, const char *driver, const struct uu
 	return arena_printf(a, "%s/%s", driver, text);
 }
 
-bool vol_segment_is_pool(const char *key, const char *driver)
+int vol_segment_parse(const char *key, const char *driver, struct uuid *ret_identity)
 {
 	size_t n = strlen(driver);
+
+	if (strncmp(key, driver, n) != 0 || key[n] != '/' || strlen(key + n + 1) != IDENTITY_DIGITS)
+		return -EINVAL;
+	return hex_parse(key + n + 1, sizeof(ret_identity->b), ret_identity->b);
+}
+
+bool vol_segment_is_pool(const char *key, const char *driver)
+{
 	struct uuid identity;
 
-	return strncmp(key, driver, n) == 0 && key[n] == '/' &&
-	       strlen(key + n + 1) == IDENTITY_DIGITS &&
-	       hex_parse(key + n + 1, sizeof(identity.b), identity.b) == 0;
+	return vol_segment_parse(key, driver, &identity) == 0;
 }
 
 bool vol_topology_allows(const struct vol_topologies *wanted, const struct vol_topology *place)

@@ -15,7 +15,8 @@
 
 /* key as above, in the arena. */
 const char *vol_segment_key(struct arena *a, const char *driver, const struct uuid *identity);
-/* Whether key is one that vol_segment_key() makes for this driver. */
+/* The identity in a key that vol_segment_key() makes for this driver: 0, or -EINVAL for another. */
+int vol_segment_parse(const char *key, const char *driver, struct uuid *ret_identity);
 bool vol_segment_is_pool(const char *key, const char *driver);
 
 /* True if a volume that lives at `place` may be reached from one of the wanted topologies (empty

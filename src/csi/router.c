@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Members of a router: what they are, who is visited, who hangs.
+ *
+ *   added ── look ──► known, reachable ◄── look ──► known, away (its pools stay its own)
+ *     └───── looks fail: not known
+ *
+ * A member that hangs costs its own callers and nobody else's: as soon as it has HANGING_CALLS of
+ * them and the oldest waits for HANGING_NS, the next are refused at once. A member that answers may
+ * have as many as there come.
+ */
+#include "csi/router-internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "event/sync.h"
+#include "volume/topology.h"
+
+#define HANGING_CALLS 4
+#define HANGING_NS (2 * NS_PER_S)
+#define POOLS_MAX 64 /* of one member: a driver of ours has a handful */
+
+struct csi_router *csi_router_new(const struct csi_router_options *opts)
+{
+	struct csi_router *r = xcalloc(1, sizeof(*r));
+
+	r->driver_name = xstrdup(opts->driver_name ? opts->driver_name : "");
+	r->hanging_ns = opts->hanging_ns ? opts->hanging_ns : HANGING_NS;
+	pthread_mutex_init(&r->lock, NULL);
+	sync_cond_init(&r->left);
+	return r;
+}
+
+void csi_router_free(struct csi_router *r)
+{
+	if (!r)
+		return;
+	vec_done(&r->members);
+	free(r->driver_name);
+	pthread_cond_destroy(&r->left);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+struct csi_router_member *csi_router_add(struct csi_router *r, const char *name,
+					 const struct csi_service *service)
+{
+	struct csi_router_member *m = xcalloc(1, sizeof(*m));
+	size_t i;
+
+	m->name = xstrdup(name);
+	m->service = *service;
+	m->since_ns = clock_now_ns();
+	(void)snprintf(m->why, sizeof(m->why), "it has not been asked yet");
+	LOCK_SCOPE(&r->lock);
+	vec_push(&r->members, m);
+	for (i = r->members.n - 1; i > 0 && strcmp(r->members.v[i - 1]->name, name) > 0; i--)
+		r->members.v[i] = r->members.v[i - 1];
+	r->members.v[i] = m;
+	return m;
+}
+
+void csi_router_remove(struct csi_router *r, struct csi_router_member *m)
+{
+	{
+		LOCK_SCOPE(&r->lock);
+		m->is_leaving = true;
+		while (m->n_visits > 0)
+			(void)sync_cond_wait_until(&r->left, &r->lock, INT64_MAX);
+		for (size_t i = 0; i < r->members.n; i++) {
+			if (r->members.v[i] != m)
+				continue;
+			memmove(&r->members.v[i], &r->members.v[i + 1],
+				(r->members.n - i - 1) * sizeof(m));
+			r->members.n--;
+			break;
+		}
+		r->changes++;
+	}
+	vec_done(&m->facts.pools);
+	free(m->name);
+	free(m);
+}
+
+/* ---- visits ---- */
+
+static bool hangs(const struct csi_router *r, const struct csi_router_member *m)
+{
+	return m->n_visits >= HANGING_CALLS &&
+	       clock_now_ns() - m->visits->began_ns >= r->hanging_ns;
+}
+
+/* With the lock. */
+static int enter(const struct csi_router *r, struct csi_router_member *m, struct router_visit *v,
+		 struct err *err)
+{
+	struct router_visit **last = &m->visits;
+
+	if (hangs(r, m))
+		return err_set(
+			err, ERR_UNAVAILABLE,
+			"node '%s' has %u calls that wait, the oldest for %lld s; repeat this "
+			"one later",
+			m->name, m->n_visits,
+			(long long)((clock_now_ns() - m->visits->began_ns) / NS_PER_S));
+	while (*last)
+		last = &(*last)->next;
+	*last = v;
+	*v = (struct router_visit){ .member = m, .began_ns = clock_now_ns() };
+	m->n_visits++;
+	return 0;
+}
+
+void router_leave(struct csi_router *r, struct router_visit *v)
+{
+	struct csi_router_member *m = v->member;
+	struct router_visit **at = &m->visits;
+	LOCK_SCOPE(&r->lock);
+
+	while (*at != v)
+		at = &(*at)->next;
+	*at = v->next;
+	m->n_visits--;
+	pthread_cond_broadcast(&r->left);
+}
+
+int router_blame(const struct csi_router_member *m, struct err *err)
+{
+	return err_wrap(err, "node '%s'", m->name);
+}
+
+/* ---- who has it ---- */
+
+static bool has_pool(const struct csi_router_member *m, const struct uuid *pool)
+{
+	for (size_t i = 0; i < m->facts.pools.n; i++) {
+		if (memcmp(&m->facts.pools.v[i], pool, sizeof(*pool)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* How many show it; the first two. With the lock. */
+static size_t find(const struct csi_router *r, const struct uuid *pool,
+		   struct csi_router_member *ret[2])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->members.n; i++) {
+		struct csi_router_member *m = r->members.v[i];
+
+		if (m->is_leaving || !has_pool(m, pool))
+			continue;
+		if (n < 2)
+			ret[n] = m;
+		n++;
+	}
+	return n;
+}
+
+static int refuse_away(const struct csi_router_member *m, struct err *err)
+{
+	return err_set(err, ERR_UNAVAILABLE, "node '%s' does not answer since %lld s: %s", m->name,
+		       (long long)((clock_now_ns() - m->since_ns) / NS_PER_S), m->why);
+}
+
+/* Nobody is known to have it; who has not answered yet may. With the lock. */
+static int refuse_unknown(const struct csi_router *r, const struct uuid *pool, struct err *err)
+{
+	autostr struct str who = STR_INIT;
+	char text[UUID_TEXT_MAX];
+
+	for (size_t i = 0; i < r->members.n; i++) {
+		if (!r->members.v[i]->is_known)
+			str_appendf(&who, "%s'%s'", who.len ? ", " : "", r->members.v[i]->name);
+	}
+	uuid_format(pool, text);
+	return who.len ? err_set(err, ERR_UNAVAILABLE,
+				 "no node serves pool %s now; not heard of yet: %.300s", text,
+				 str_get(&who))
+		       : err_set(err, ERR_UNAVAILABLE, "no node serves pool %s now", text);
+}
+
+int router_enter_pool(struct csi_router *r, const struct uuid *pool, struct router_visit *v,
+		      struct err *err)
+{
+	struct csi_router_member *who[2] = { NULL, NULL };
+	LOCK_SCOPE(&r->lock);
+	size_t n = find(r, pool, who);
+	char text[UUID_TEXT_MAX];
+
+	if (n == 0)
+		return refuse_unknown(r, pool, err);
+	if (n > 1) {
+		uuid_format(pool, text);
+		return err_set(err, ERR_UNAVAILABLE,
+			       "nodes '%s' and '%s' both have pool %s: one of them is a copy; run "
+			       "'cleat ctl pool adopt --copy DIR' on its node",
+			       who[0]->name, who[1]->name, text);
+	}
+	if (!who[0]->is_reachable)
+		return refuse_away(who[0], err);
+	return enter(r, who[0], v, err);
+}
+
+int router_enter_next(struct csi_router *r, const char *name, bool is_behind,
+		      struct router_visit *v, struct err *err)
+{
+	LOCK_SCOPE(&r->lock);
+
+	for (size_t i = 0; i < r->members.n; i++) {
+		struct csi_router_member *m = r->members.v[i];
+		int order = strcmp(m->name, name);
+
+		if (order < 0 || (order == 0 && is_behind) || m->is_leaving)
+			continue;
+		if (!m->is_reachable)
+			return refuse_away(m, err);
+		return enter(r, m, v, err) < 0 ? -1 : 1;
+	}
+	return 0;
+}
+
+const struct uuid *router_pools(struct csi_router *r, struct arena *a, size_t *ret_n)
+{
+	struct csi_router_member *who[2];
+	LOCK_SCOPE(&r->lock);
+	struct uuid *pools;
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->members.n; i++)
+		n += r->members.v[i]->facts.pools.n;
+	pools = arena_array(a, n, sizeof(*pools));
+	n = 0;
+	for (size_t i = 0; i < r->members.n; i++) {
+		const struct csi_router_member *m = r->members.v[i];
+
+		for (size_t k = 0; k < m->facts.pools.n; k++) {
+			if (find(r, &m->facts.pools.v[k], who) == 1)
+				pools[n++] = m->facts.pools.v[k];
+		}
+	}
+	*ret_n = n;
+	return pools;
+}
+
+/* With the lock. */
+static int nobody_answers(const struct csi_router *r, struct err *err)
+{
+	if (r->members.n == 0)
+		return err_set(err, ERR_UNAVAILABLE, "there is no node with a driver yet");
+	return refuse_away(r->members.v[0], err);
+}
+
+int router_facts(struct csi_router *r, struct router_facts *ret_all, struct err *err)
+{
+	struct router_facts all = { 0 };
+	LOCK_SCOPE(&r->lock);
+	bool is_known = false;
+
+	for (size_t i = 0; i < r->members.n; i++) {
+		const struct csi_router_member *m = r->members.v[i];
+
+		all.plugin |= m->facts.plugin;
+		all.controller |= m->facts.controller;
+		all.group |= m->facts.group;
+		if (!is_known && m->is_known)
+			memcpy(all.version, m->facts.version, sizeof(all.version));
+		is_known = is_known || m->is_known;
+	}
+	if (!is_known)
+		return nobody_answers(r, err);
+	*ret_all = all;
+	return 0;
+}
+
+int router_name(struct csi_router *r, struct arena *a, const char **ret_name, struct err *err)
+{
+	LOCK_SCOPE(&r->lock);
+
+	if (!*r->driver_name)
+		return nobody_answers(r, err);
+	*ret_name = arena_strdup(a, r->driver_name);
+	return 0;
+}
+
+/* ---- looks ---- */
+
+bool csi_router_is_stale(struct csi_router *r, struct csi_router_member *m)
+{
+	uint64_t link = csi_link_changes(&m->service);
+	LOCK_SCOPE(&r->lock);
+
+	return !m->is_looked_at && (!m->is_reachable || m->link != link);
+}
+
+static int learn_pools(const char *driver, const struct csi_node_get_info_response *info,
+		       struct router_facts *facts, struct err *err)
+{
+	const struct strmap *segments = &info->accessible_topology.segments;
+
+	for (size_t i = 0; info->has_accessible_topology && i < segments->n; i++) {
+		struct uuid pool;
+
+		if (vol_segment_parse(segments->v[i].key, driver, &pool) < 0)
+			continue;
+		if (facts->pools.n == POOLS_MAX)
+			return err_set(err, ERR_INTERNAL, "it tells of more than %d pools",
+				       POOLS_MAX);
+		vec_push(&facts->pools, pool);
+	}
+	return 0;
+}
+
+static int check_name(struct csi_router *r, const char *name, struct err *err)
+{
+	LOCK_SCOPE(&r->lock);
+
+	if (!*r->driver_name) {
+		free(r->driver_name);
+		r->driver_name = xstrdup(name);
+	}
+	return str_is_equal(r->driver_name, name)
+		       ? 0
+		       : err_set(err, ERR_FAILED_PRECONDITION,
+				 "it is driver '%.64s', and the others are '%.64s'", name,
+				 r->driver_name);
+}
+
+/* A service that a driver does not have has no capabilities. */
+static int ask_group(const struct csi_service *s, struct ctx *ctx, struct router_facts *facts,
+		     struct err *err)
+{
+	const struct csi_group_controller_get_capabilities_request ask = {};
+	struct csi_group_controller_get_capabilities_response reply;
+
+	if (!(facts->plugin & CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE)))
+		return 0;
+	if (csi_group_controller_get_capabilities(s, ctx, &ask, &reply, err) < 0)
+		return -1;
+	facts->group = csi_capability_bits(reply.capabilities, reply.n_capabilities);
+	return 0;
+}
+
+static int ask(struct csi_router *r, const struct csi_service *s, struct ctx *ctx,
+	       struct router_facts *facts, struct err *err)
+{
+	const struct csi_controller_get_capabilities_request ask_controller = {};
+	const struct csi_get_plugin_capabilities_request ask_plugin = {};
+	const struct csi_get_plugin_info_request ask_info = {};
+	const struct csi_node_get_info_request ask_node = {};
+	const struct csi_probe_request ask_probe = {};
+	struct csi_controller_get_capabilities_response controller;
+	struct csi_get_plugin_capabilities_response plugin;
+	struct csi_get_plugin_info_response info;
+	struct csi_node_get_info_response node;
+	struct csi_probe_response probe;
+
+	if (csi_probe(s, ctx, &ask_probe, &probe, err) < 0)
+		return -1;
+	if (!csi_probe_is_ready(&probe))
+		return err_set(err, ERR_UNAVAILABLE, "it says that it is not ready yet");
+	if (csi_get_plugin_info(s, ctx, &ask_info, &info, err) < 0 ||
+	    check_name(r, info.name, err) < 0 ||
+	    csi_get_plugin_capabilities(s, ctx, &ask_plugin, &plugin, err) < 0 ||
+	    csi_controller_get_capabilities(s, ctx, &ask_controller, &controller, err) < 0 ||
+	    csi_node_get_info(s, ctx, &ask_node, &node, err) < 0)
+		return -1;
+	(void)snprintf(facts->version, sizeof(facts->version), "%s", info.vendor_version);
+	facts->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
+	facts->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
+	return ask_group(s, ctx, facts, err) < 0 ? -1 : learn_pools(info.name, &node, facts, err);
+}
+
+/* What it said, or err, is how it is from now on. With the lock. */
+static void keep(struct csi_router *r, struct csi_router_member *m, struct router_facts *facts,
+		 uint64_t link, const struct err *err)
+{
+	if (m->is_reachable != !err || !m->is_known)
+		m->since_ns = clock_now_ns();
+	m->is_reachable = !err;
+	(void)snprintf(m->why, sizeof(m->why), "%s", err ? err->msg : "");
+	if (err)
+		return;
+	vec_done(&m->facts.pools);
+	m->facts = *facts;
+	m->is_known = true;
+	m->link = link;
+	r->changes++;
+}
+
+int csi_router_look(struct csi_router *r, struct csi_router_member *m, struct ctx *ctx,
+		    struct err *err)
+{
+	uint64_t link = csi_link_changes(&m->service);
+	struct router_facts facts = { 0 };
+	int rc;
+
+	{
+		LOCK_SCOPE(&r->lock);
+		m->is_looked_at = true;
+	}
+	rc = ask(r, &m->service, ctx, &facts, err);
+	/* the first call of a link makes it */
+	if (rc == 0 && csi_link_changes(&m->service) != link) {
+		vec_done(&facts.pools);
+		facts = (struct router_facts){ 0 };
+		link = csi_link_changes(&m->service);
+		rc = ask(r, &m->service, ctx, &facts, err);
+	}
+	if (rc < 0)
+		vec_done(&facts.pools);
+	{
+		LOCK_SCOPE(&r->lock);
+		m->is_looked_at = false;
+		keep(r, m, &facts, link, rc < 0 ? err : NULL);
+	}
+	return rc;
+}
+
+void csi_router_each(struct csi_router *r,
+		     int (*fn)(void *arg, const struct csi_router_state *state), void *arg)
+{
+	struct csi_router_member *who[2];
+	LOCK_SCOPE(&r->lock);
+
+	for (size_t i = 0; i < r->members.n; i++) {
+		const struct csi_router_member *m = r->members.v[i];
+		struct csi_router_state state = { .name = m->name,
+						  .is_known = m->is_known,
+						  .is_reachable = m->is_reachable,
+						  .since_ns = m->since_ns,
+						  .why = m->why,
+						  .n_pools = m->facts.pools.n };
+
+		for (size_t k = 0; k < m->facts.pools.n; k++)
+			state.n_shared_pools += find(r, &m->facts.pools.v[k], who) > 1;
+		if (fn(arg, &state) != 0)
+			break;
+	}
+}
