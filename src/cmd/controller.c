@@ -24,6 +24,9 @@ static const struct opt options[] = {
 	{ .name = "csi-address", .type = OPT_STRING, .offset = offsetof(struct controller_options, csi_address),
 	  .arg = "ADDRESS", .fallback = "/run/csi/socket",
 	  .help = "unix:///path.sock, or tcp://host[:10000] with mutual TLS." },
+	{ .name = "agents", .type = OPT_STRING, .offset = offsetof(struct controller_options, agents),
+	  .arg = "ADDRESS,...", .help = "In place of --csi-address: agents of cleat on several nodes, which are one driver then. Each "
+					"call goes to the node that it is for." },
 	{ .name = "driver-name", .type = OPT_STRING, .offset = offsetof(struct controller_options, driver_name),
 	  .arg = "NAME", .help = "What the driver must call itself; anything unless given." },
 	TLS_OPTIONS(struct controller_options, tls),

@@ -7,6 +7,7 @@
  */
 #include "cmd/controller_run.h"
 #include "cmd/controllers.h"
+#include "cmd/fleet.h"
 
 static int check_times(const struct controller_options *o, struct err *err)
 {
@@ -36,5 +37,7 @@ int controller_check(const struct controller_options *o, struct err *err)
 	    check_times(o, err) < 0 || cmd_tls_check(&o->tls, err) < 0 ||
 	    http_check(o->http_endpoint, o->metrics_path, err) < 0)
 		return -1;
+	if (!str_is_empty(o->agents))
+		return fleet_check("agents", o->agents, &o->tls, o->insecure, err);
 	return address_check("csi-address", o->csi_address, &o->tls, o->insecure, err);
 }

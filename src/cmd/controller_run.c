@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/controllers.h"
+#include "cmd/fleet.h"
 #include "cmd/lanes.h"
 #include "cmd/process.h"
 #include "event/loop.h"
@@ -36,7 +37,8 @@ struct controller {
 	struct ev_loop *loop;
 	struct work *work;
 	struct process_http *http;
-	struct remote *remote;
+	struct remote *remote; /* one of these two */
+	struct fleet *fleet;
 	struct csi_service service;
 	struct kube_config config;
 	struct fence *fence;
@@ -53,6 +55,12 @@ struct controller {
 	char waiting[ERR_MSG_MAX];      /* lock: what the start waits for, "" once it is over */
 	struct controllers controllers; /* fixed from then on, and may be read */
 };
+
+/* For people: where the driver is. */
+static const char *driver_address(const struct controller *c)
+{
+	return str_or(c->opts->agents, c->opts->csi_address);
+}
 
 static void set_waiting(struct controller *c, const char *text)
 {
@@ -96,6 +104,8 @@ static bool is_ready(void *arg, struct str *why)
 			return false;
 		}
 	}
+	if (c->fleet) /* one dead node is no reason to be started anew */
+		fleet_report(c->fleet, why);
 	return true;
 }
 
@@ -185,7 +195,7 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 
 	if (ask_driver(c, ctx, &facts, err) < 0) {
 		if (err->code == ERR_UNIMPLEMENTED)
-			return err_wrap(err, "the driver at %s", c->opts->csi_address);
+			return err_wrap(err, "the driver at %s", driver_address(c));
 		set_waiting(c, err->msg);
 		return 0;
 	}
@@ -197,12 +207,11 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 	free(TAKE_PTR(c->names));
 	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,
 			       &c->names, &lack) < 0)
-		return err_set(err, lack.code, "the driver at %s %s", c->opts->csi_address,
-			       lack.msg);
+		return err_set(err, lack.code, "the driver at %s %s", driver_address(c), lack.msg);
 	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, facts.name))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the driver at %s is '%s', --driver-name says '%s'",
-			       c->opts->csi_address, facts.name, c->opts->driver_name);
+			       driver_address(c), facts.name, c->opts->driver_name);
 	snprintf(c->driver_name, sizeof(c->driver_name), "%s", facts.name);
 	log_info("driver is ready", log_str("driver", facts.name),
 		 log_str("version", facts.version), log_bool("topology", c->driver.has_topology),
@@ -225,7 +234,7 @@ static int wait_for_driver(struct controller *c, struct err *err)
 		if (r != 0)
 			return r;
 		if (!str_is_equal(logged, err->msg)) {
-			log_warn("waiting for the driver", log_str("address", c->opts->csi_address),
+			log_warn("waiting for the driver", log_str("address", driver_address(c)),
 				 log_err(err));
 			snprintf(logged, sizeof(logged), "%s", err->msg);
 		}
@@ -336,6 +345,29 @@ static int start_work(struct controller *c, const char *lease_name, struct err *
 	return 0;
 }
 
+static int open_driver(struct controller *c, struct err *err)
+{
+	const struct controller_options *o = c->opts;
+	const struct fleet_options fleet = {
+		.loop = c->loop,
+		.work = c->work,
+		.agents = o->agents,
+		.driver_name = o->driver_name,
+		.tls = &o->tls,
+	};
+
+	if (!str_is_empty(o->agents)) {
+		if (fleet_open(&fleet, &c->fleet, err) < 0)
+			return -1;
+		c->service = fleet_service(c->fleet);
+		return 0;
+	}
+	if (remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
+		return -1;
+	c->service = remote_service(c->remote);
+	return 0;
+}
+
 static int open_outside(struct controller *c, struct err *err)
 {
 	const struct controller_options *o = c->opts;
@@ -373,10 +405,7 @@ static int open_outside(struct controller *c, struct err *err)
 	c->has_driver = controllers_need_driver(controller_rows, n_controller_rows, o->controllers);
 	if (!c->has_driver)
 		return 0;
-	if (remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
-		return -1;
-	c->service = remote_service(c->remote);
-	return 0;
+	return open_driver(c, err);
 }
 
 static int serve(struct controller *c, struct err *err)
@@ -389,7 +418,7 @@ static int serve(struct controller *c, struct err *err)
 		return -1;
 	log_info("controller starting", log_str("version", CMD_VERSION_TEXT),
 		 log_str("controllers", c->opts->controllers),
-		 log_str("csiAddress", c->has_driver ? c->opts->csi_address : ""),
+		 log_str("csiAddress", c->has_driver ? driver_address(c) : ""),
 		 log_str("apiServer", c->config.host),
 		 log_bool("leaderElection", c->opts->election));
 	r = c->has_driver ? wait_for_driver(c, err) : choose_without(c, err);
@@ -422,6 +451,8 @@ static void take_down(struct controller *c)
 	/* free */
 	controllers_free_caches(&c->controllers);
 	remote_close(c->remote);
+	if (c->is_running)
+		fleet_close(c->fleet);
 	kube_client_free(c->client);
 	if (c->is_running)
 		ev_loop_join(c->loop);

@@ -10,6 +10,7 @@ struct controller_options {
 	struct cmd_common common;
 	const char *controllers;
 	const char *csi_address;
+	const char *agents;      /* in its place; "" or NULL */
 	const char *driver_name; /* what it must call itself; "" = anything */
 	struct cmd_tls tls;
 	bool insecure;

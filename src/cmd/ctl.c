@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/ctx.h"
 #include "base/mem.h"
+#include "cmd/fleet.h"
 #include "event/loop.h"
 
 /* clang-format off */
@@ -25,6 +26,8 @@ static const struct opt options[] = {
 	{ .name = "endpoint", .type = OPT_STRING, .offset = offsetof(struct ctl_options, endpoint), .arg = "ADDRESS",
 	  .fallback = "unix:///run/cleat.sock", .env = "CSI_ENDPOINT",
 	  .help = "unix:///path.sock or tcp://host:port (mutual TLS)." },
+	{ .name = "agents", .type = OPT_STRING, .offset = offsetof(struct ctl_options, agents), .arg = "ADDRESS,...",
+	  .help = "In place of --endpoint: agents of cleat on several nodes, which are one driver then." },
 	TLS_OPTIONS(struct ctl_options, tls),
 	TLS_SERVER_NAME_OPTION(struct ctl_options, tls),
 	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, insecure),
@@ -195,6 +198,13 @@ static int count_arguments(const struct ctl_verb *verb)
 	return !verb->argument ? 0 : strchr(verb->argument, ' ') ? 2 : 1;
 }
 
+static int check_where(const struct ctl_options *opts, struct err *err)
+{
+	if (!str_is_empty(opts->agents))
+		return fleet_check("agents", opts->agents, &opts->tls, opts->insecure, err);
+	return address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, err);
+}
+
 /* Everything that can be wrong with the words, before any connection. CMD_OK or the exit code. */
 static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 		       const struct ctl_verb *verb, const char **rest, int n_rest)
@@ -220,8 +230,7 @@ static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 				 opts->flags.n > 0 ? "mount-flag" : "fs");
 	if (opts->limit && opts->limit < opts->size)
 		return cmd_usage(cmd, "--limit is below --size");
-	if (cmd_tls_check(&opts->tls, &err) < 0 ||
-	    address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, &err) < 0 ||
+	if (cmd_tls_check(&opts->tls, &err) < 0 || check_where(opts, &err) < 0 ||
 	    ctl_volume_check(opts, &err) < 0 || (verb->check && verb->check(opts, &err) < 0))
 		return cmd_usage(cmd, "%s", err.msg);
 	return CMD_OK;
@@ -264,6 +273,33 @@ static int run_local(struct ctl *ctl, const struct ctl_verb *verb, struct err *e
 	return r;
 }
 
+/* One driver, or those of several nodes as one. */
+struct driver {
+	struct remote *remote;
+	struct fleet *fleet;
+	struct csi_service service;
+};
+
+static int open_driver(const struct ctl_options *opts, struct ev_loop *loop, struct ctx *ctx,
+		       struct driver *ret, struct err *err)
+{
+	const struct fleet_options fleet = { .loop = loop,
+					     .agents = opts->agents,
+					     .tls = &opts->tls };
+
+	if (!str_is_empty(opts->agents)) {
+		if (fleet_open(&fleet, &ret->fleet, err) < 0)
+			return -1;
+		fleet_look(ret->fleet, ctx);
+		ret->service = fleet_service(ret->fleet);
+		return 0;
+	}
+	if (remote_open(loop, opts->endpoint, &opts->tls, &ret->remote, err) < 0)
+		return -1;
+	ret->service = remote_service(ret->remote);
+	return 0;
+}
+
 /* words: the verb's arguments. */
 static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		    const char *const *words, struct ev_loop *loop, struct str *out,
@@ -278,25 +314,25 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		.other = count_arguments(verb) > 1 ? words[1] : "",
 		.out = out,
 	};
-	struct remote *remote;
-	struct csi_service service;
+	struct driver driver = { 0 };
 	struct ctx ctx;
 	int r;
 
 	if (verb->is_local)
 		return run_local(&ctl, verb, err);
-	if (remote_open(loop, opts->endpoint, &opts->tls, &remote, err) < 0)
-		return -1;
 	ctx_init(&ctx, opts->timeout_ns);
-	service = remote_service(remote);
-	ctl.service = &service;
 	ctl.ctx = &ctx;
-	r = call_verb(&ctl, verb, err);
+	r = open_driver(opts, loop, &ctx, &driver, err);
+	ctl.service = &driver.service;
+	if (r == 0)
+		r = call_verb(&ctl, verb, err);
 	if (r < 0 && err->code == ERR_DEADLINE_EXCEEDED)
 		(void)err_wrap(err, "'%s' at %s was not answered within %" PRId64 " ms (--timeout)",
-			       verb->name, opts->endpoint, opts->timeout_ns / NS_PER_MS);
+			       verb->name, str_or(opts->agents, opts->endpoint),
+			       opts->timeout_ns / NS_PER_MS);
 	ctx_done(&ctx);
-	remote_close(remote);
+	remote_close(driver.remote);
+	fleet_close(driver.fleet);
 	return r;
 }
 

@@ -13,6 +13,7 @@
 struct ctl_options {
 	struct cmd_common common;
 	const char *endpoint;
+	const char *agents; /* in its place; "" or NULL */
 	struct cmd_tls tls;
 	bool insecure;
 	const char *output;

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_FLEET_H
+#define CMD_FLEET_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "cmd/remote.h"
+#include "csi/service.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ctx;
+struct ev_loop;
+struct work;
+
+/*
+ * The agents of many nodes as one CSI service: a connection to each, a look at each that came, came
+ * back or did not answer, and the router over them (csi/router.h). Which they are is a fixed list.
+ */
+struct fleet;
+
+struct fleet_options {
+	struct ev_loop *loop;    /* runs; as work, outlives it */
+	struct work *work;       /* NULL: nothing is looked at but by fleet_look */
+	const char *agents;      /* addresses, comma-separated, as fleet_check found them good */
+	const char *driver_name; /* what each must call itself; "" or NULL: what the first does */
+	const struct cmd_tls *tls;
+};
+
+/* INVALID_ARGUMENT names the option and the address that is none, is there twice, or needs TLS. */
+int fleet_check(const char *option, const char *agents, const struct cmd_tls *tls, bool insecure,
+		struct err *err);
+
+int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struct err *err);
+struct csi_service fleet_service(struct fleet *f);
+/* Looks at all of them, one after the other, each within its part of ctx's time. Those that do not
+ * answer are missing then. Not on the loop. */
+void fleet_look(struct fleet *f, struct ctx *ctx);
+/* A line for each agent that is not served, with the reason, and for each pool that two show. Any
+ * thread. */
+void fleet_report(struct fleet *f, struct str *report);
+/* When no call is under way any more; the loop and the workers run. Not on the loop. NULL is fine.
+ */
+void fleet_close(struct fleet *f);
+
+#endif
