@@ -10,6 +10,7 @@
  */
 #include "csi/router-internal.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,13 +62,14 @@ static const char *token_of(struct arena *a, const char *name, const char *inner
 static int parse_token(struct arena *a, const char *text, const char **ret_name,
 		       const char **ret_inner, struct err *err)
 {
-	char *end;
-	unsigned long n;
+	const char *end = text;
+	size_t n = 0;
 
 	*ret_name = *ret_inner = "";
 	if (str_is_empty(text))
 		return 0;
-	n = strtoul(text, &end, 10);
+	while (*end >= '0' && *end <= '9' && n < NAME_MAX)
+		n = n * 10 + (size_t)(*end++ - '0');
 	if (end == text || *end != ':' || strlen(end + 1) <= n || end[1 + n] != ':')
 		return err_set(err, ERR_ABORTED,
 			       "starting_token '%.64s' is none that a list ended with", text);
