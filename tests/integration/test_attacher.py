@@ -490,6 +490,13 @@ def test_objects_are_those_of_external_attacher(lab):
     def story(name, start):
         """What the objects look like at each point of a volume's life."""
         seen = []
+
+        def attached():
+            """Upstream may leave an error that is over (once in twenty runs): its patch is against what its cache had."""
+            found = plain(lab.attachment(name))
+            if start == lab.start_upstream:
+                found['status'].pop('attachError', None)
+            return found
         lab.driver.failures = {'publish': Code.RESOURCE_EXHAUSTED}
         lab.add_volume(name, volumeHandle='same', readOnly=True, volumeAttributes={'hint': 'on'})
         lab.attach(name)
@@ -499,7 +506,7 @@ def test_objects_are_those_of_external_attacher(lab):
         lab.driver.failures = {}
         lab.wait_attached(name)
         asked = lab.driver.last
-        seen += [plain(lab.attachment(name)), plain(lab.get(VOLUMES, name)), asked.volume_capability, asked.readonly,
+        seen += [attached(), plain(lab.get(VOLUMES, name)), asked.volume_capability, asked.readonly,
                  dict(asked.volume_context), asked.node_id]
         lab.driver.failures = {'unpublish': Code.INTERNAL}
         lab.detach(name)
@@ -515,7 +522,8 @@ def test_objects_are_those_of_external_attacher(lab):
         n = len(caps)
         ours = story(f'ours-{n}', lab.start)
         theirs = story(f'theirs-{n}', lab.start_upstream)
-        assert ours == theirs
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine == other, f"{mine}\nis not\n{other}"
 
 
 def patches(lab):
