@@ -122,6 +122,13 @@ static bool has_snapshots(const struct controller_driver *driver)
 	return driver->caps & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT);
 }
 
+/* Its controller service has no call to grow a volume, and its nodes grow it all the same. */
+static bool grows_on_node(const struct controller_driver *driver)
+{
+	return !(driver->caps & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)) &&
+	       driver->node_caps & CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME);
+}
+
 static void *new_provisioner(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
@@ -150,6 +157,7 @@ static void *new_provisioner(const struct controller_env *env, const struct cont
 		.holder = env->identity,
 		.volume_name_prefix = o->prefix,
 		.default_fs = str_or(o->fs, ""),
+		.grows_on_node = grows_on_node(&env->driver),
 		.extra_create_metadata = o->extra_metadata,
 		.strict_topology = o->strict,
 		.no_immediate_topology = !o->immediate,
@@ -320,13 +328,6 @@ static void pause_snapshot_controller(void *controller)
 static void free_snapshot_controller(void *controller)
 {
 	snapshot_controller_free(controller);
-}
-
-/* Its controller service has no call to grow a volume, and its nodes grow it all the same. */
-static bool grows_on_node(const struct controller_driver *driver)
-{
-	return !(driver->caps & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)) &&
-	       driver->node_caps & CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME);
 }
 
 static bool modifies(const struct controller_driver *driver)

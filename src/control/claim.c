@@ -445,7 +445,7 @@ static void tell_growth(struct attempt *a)
 	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
-	if (!o || driver_ask(&a->p->csi, a->ctx, &a->caps, &err) < 0 ||
+	if (!o || a->p->grows_on_node || driver_ask(&a->p->csi, a->ctx, &a->caps, &err) < 0 ||
 	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
 		return;
 	num_format_quantity(core_pv_of(o)->capacity_bytes, text);

@@ -55,7 +55,8 @@ struct provisioner {
 	char *prefix;
 	char *default_fs;
 	char *identity; /* csiProvisionerIdentity of this process */
-	bool extra_create_metadata, strict_topology, no_immediate_topology, allow_mode_conversion;
+	bool grows_on_node, extra_create_metadata, strict_topology, no_immediate_topology,
+		allow_mode_conversion;
 	struct journal *journal;
 	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *pvs;           /* keys: names of PVs */

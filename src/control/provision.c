@@ -343,6 +343,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.prefix = xstrdup(str_or(opts->volume_name_prefix, "pvc")),
 		.default_fs = xstrdup(str_or(opts->default_fs, "")),
 		.identity = make_identity(opts->driver_name),
+		.grows_on_node = opts->grows_on_node,
 		.extra_create_metadata = opts->extra_create_metadata,
 		.strict_topology = opts->strict_topology,
 		.no_immediate_topology = opts->no_immediate_topology,

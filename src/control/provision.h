@@ -48,6 +48,7 @@ struct provision_options {
 	const char *holder;         /* this process, for people; NULL: "cleat" */
 	const char *volume_name_prefix; /* "" = "pvc" */
 	const char *default_fs;         /* "" = none */
+	bool grows_on_node; /* though the driver's controller service has no call for it */
 	bool extra_create_metadata;
 	bool strict_topology;
 	bool no_immediate_topology;

@@ -465,14 +465,15 @@ TEST(a_larger_volume_says_so)
 /* G4: else nobody says anything, and the claim waits for ever. */
 TEST(a_claim_that_would_grow_is_told_when_the_driver_cannot)
 {
-	for (int can_expand = 0; can_expand < 2; can_expand++) {
+	for (int can_expand = 0; can_expand < 3; can_expand++) {
+		struct provision_options opts = { .grows_on_node = can_expand == 2 };
 		struct process p;
 		bool is_told;
 
 		cluster_begin();
-		if (can_expand)
+		if (can_expand == 1)
 			fake_service.caps |= CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME);
-		process_start(&p, (struct provision_options){ 0 });
+		process_start(&p, opts);
 		fake_run(MINUTE);
 		assert_null(strstr(fake_events(), "VolumeResizeFailed"));
 		fake_merge(CLAIM,
