@@ -127,11 +127,16 @@ class Machine:
     def wait_until_stopped(self, seconds):
         select.select([self.disk.stdout], [], [], seconds)
 
-    def cut(self):
-        """As when the plug is pulled; idempotent. What the machine had answered, it had answered."""
+    def pull_the_plug(self):
+        """The first part of a cut, which cannot wait."""
         self.is_cut = True
         if self.qemu:
             self.qemu.kill()
+
+    def cut(self):
+        """As when the plug is pulled; idempotent. What the machine had answered, it had answered."""
+        self.pull_the_plug()
+        if self.qemu:
             self.qemu.wait()
         if not self.qemu or not self.disk_said and not (self.dir / 'disk.sock').exists():
             self.disk.kill()

@@ -17,7 +17,9 @@ from here import PowerCut, Trouble
 
 CUTS = int(os.environ.get('CLEAT_CUTS', '3'))
 HANDS = 8
-RECOVERS_S, LOAD_S, STAKES_S = 300, 5, 3
+RECOVERS_S, LOAD_S, STAKES_S, ANSWER_S = 300, 5, 3, 10
+# What is acknowledged by these is a fact; and the chance that it is this one that is waited for.
+ANSWERS = {'create': 4, 'snapshot': 3, 'group': 1, 'delete': 4, 'expand': 2, 'node': 1, 'write': 3}
 POOL = types.SimpleNamespace(dir=pathlib.PurePosixPath('/pool'))
 
 
@@ -43,6 +45,7 @@ class Hand(load.Gardener):
                     if self.stop:
                         self.clear()
                         return
+                    self.campaign.wait_for_turn(self)
                     self.choose()()
                 except PowerCut:
                     self.were_up = {v for v in self.volumes if v.is_up}
@@ -53,6 +56,16 @@ class Hand(load.Gardener):
             self.trouble = Trouble(f'{self.now}: {type(e).__name__}: {e}')
             self.trouble.__cause__ = e
             self.campaign.notify()
+
+    def call(self, what, call, busy=False, fallback=None):
+        told = super().call(what, call, busy, fallback)
+        self.campaign.is_acknowledged(self, what.split()[0])
+        return told
+
+    def write(self, v, slot, sync=True):
+        super().write(v, slot, sync)
+        if sync:
+            self.campaign.is_acknowledged(self, 'write')
 
     def take_over(self):
         while True:
@@ -96,7 +109,8 @@ class Campaign:
     def __init__(self, work, disk, seed, *lies):
         self.work, self.disk, self.lies, self.chance = work, disk, lies, random.Random(seed)
         self.changed, self.machine, self.ready, self.going, self.is_over = threading.Condition(), None, set(), None, False
-        self.n_boots, self.facts = 0, collections.Counter()
+        self.alone, self.waits_for, self.idle = None, None, set()
+        self.n_boots, self.facts, self.cuts = 0, collections.Counter(), collections.Counter()
         self.hands = [Hand(self, self.chance.random()) for _ in range(HANDS)]
 
     # ---- for the hands
@@ -123,6 +137,21 @@ class Campaign:
         if hand.machine.is_cut:
             raise PowerCut
 
+    def wait_for_turn(self, hand):
+        """At once, unless another one is to be alone."""
+        with self.changed:
+            self.idle.add(hand)
+            self.changed.notify_all()
+            self.wait(lambda: hand.machine.is_cut or self.alone in (None, hand))
+            self.idle.remove(hand)
+        if hand.machine.is_cut:
+            raise PowerCut
+
+    def is_acknowledged(self, hand, what):
+        if self.alone is hand and self.waits_for == what:
+            hand.machine.pull_the_plug()
+            self.notify()
+
     # ---- for the test
 
     def trouble(self):
@@ -138,7 +167,26 @@ class Campaign:
 
     def cut(self):
         self.machine.cut()
-        self.notify()
+        with self.changed:
+            self.alone = self.waits_for = None
+            self.changed.notify_all()
+
+    def wait_for_an_answer(self):
+        """One hand works alone, so that nobody else's syncs make safe what it is told is done, and its answer is the cut."""
+        hand = self.chance.choice(self.hands)
+        with self.changed:
+            self.alone = hand
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.trouble() or len(self.idle - {hand}) == HANDS - 1, ANSWER_S)
+            self.waits_for, = self.chance.choices(list(ANSWERS), ANSWERS.values())
+            self.changed.wait_for(lambda: self.trouble() or self.machine.is_cut, ANSWER_S)
+            return f'answer to {self.waits_for}' if self.machine.is_cut else 'no answer'
+
+    def wait_for_a_flush(self):
+        """The disk stops at one that has something to make safe."""
+        self.machine.arm()
+        self.machine.wait_until_stopped(STAKES_S)
+        return 'flush'
 
     def make_pool(self):
         """In a boot of its own, on an honest disk."""
@@ -185,6 +233,7 @@ class Campaign:
         self.boot(*self.lies)
         times.append(time.monotonic())
         if self.chance.random() < 0.1:
+            when = 'early'
             with self.changed:
                 self.changed.wait_for(self.trouble, self.chance.random() * 3)
             times.append(time.monotonic())
@@ -192,15 +241,14 @@ class Campaign:
             self.wait_recovered()
             times.append(time.monotonic())
             self.go_on(0.5 + self.chance.random() * LOAD_S)
-        if self.chance.random() < 0.8:
-            self.machine.arm()
-            self.machine.wait_until_stopped(STAKES_S)
+            when = self.chance.choice([self.wait_for_a_flush, self.wait_for_an_answer, lambda: 'any moment'])()
         times.append(time.monotonic())
         self.cut()
+        self.cuts[when] += 1
         boot, recovery, under_load = (f'{b - a:.1f}' for a, b in zip(times, times[1:]))
-        print(f'cut {self.n_boots - 1}: up after {boot} s, recovered {recovery}, load {under_load}; {self.machine.disk_said}; '
-              f'{sum(len(h.volumes) for h in self.hands)} volumes, {sum(len(h.cuts) for h in self.hands)} snapshots, '
-              f'{sum(len(h.doubts) for h in self.hands)} in doubt', flush=True)
+        print(f'cut {self.n_boots - 1} ({when}): up after {boot} s, recovered {recovery}, load {under_load}; '
+              f'{self.machine.disk_said}; {sum(len(h.volumes) for h in self.hands)} volumes, '
+              f'{sum(len(h.cuts) for h in self.hands)} snapshots, {sum(len(h.doubts) for h in self.hands)} in doubt', flush=True)
 
     def finish(self):
         """A last start; all is taken away in any order, and nothing is left."""
@@ -255,7 +303,8 @@ def test_power_cuts_lose_nothing_that_was_acknowledged(campaign):
     finally:
         counts = sum((collections.Counter(h.counts) for h in c.hands), collections.Counter())
         print(f'{c.n_boots} starts, {sum(counts.values())} calls:', ', '.join(f'{v} {k}' for k, v in sorted(counts.items())))
-        print('looked at after the cuts:', ', '.join(f'{v} {k}' for k, v in sorted(c.facts.items())))
+        print('cuts:', ', '.join(f'{n} at {when}' for when, n in c.cuts.most_common()))
+        print('looked at after them:', ', '.join(f'{v} {k}' for k, v in sorted(c.facts.items())))
 
 
 @pytest.mark.parametrize('lies', [['--ignore-flushes'], ['--ignore-flushes', '--lose-all']], ids=['torn', 'lost whole'])
