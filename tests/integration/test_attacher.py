@@ -491,7 +491,7 @@ def test_objects_are_those_of_external_attacher(lab):
         """What the objects look like at each point of a volume's life."""
         seen = []
 
-        def attached():
+        def current():
             """Upstream may leave an error that is over (once in twenty runs): its patch is against what its cache had."""
             found = plain(lab.attachment(name))
             if start == lab.start_upstream:
@@ -506,12 +506,12 @@ def test_objects_are_those_of_external_attacher(lab):
         lab.driver.failures = {}
         lab.wait_attached(name)
         asked = lab.driver.last
-        seen += [attached(), plain(lab.get(VOLUMES, name)), asked.volume_capability, asked.readonly,
+        seen += [current(), plain(lab.get(VOLUMES, name)), asked.volume_capability, asked.readonly,
                  dict(asked.volume_context), asked.node_id]
         lab.driver.failures = {'unpublish': Code.INTERNAL}
         lab.detach(name)
         wait_until('the error is told', lambda: lab.error(name, 'detachError'))
-        seen.append(plain(lab.attachment(name)))
+        seen.append(current())
         lab.driver.failures = {}
         lab.wait_gone(name)
         seen.append(plain(lab.get(VOLUMES, name)))
