@@ -454,6 +454,8 @@ struct backend {
 	struct uuid filesystem;   /* that it lies on; zero: on none that another could share */
 	atomic_uint n_background; /* its own: things that tend has to go on with */
 	char *where;              /* registry.c's */
+	const char *medium; /* its own, static: what it lies on and what follows, for people; NULL:
+			       nothing to say */
 
 	pthread_mutex_t use_lock; /* guard.c's, as what follows */
 	unsigned n_calls;

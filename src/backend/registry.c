@@ -112,7 +112,8 @@ int registry_check_name(const char *name, struct err *err)
 	return 0;
 }
 
-/* A bit of caps is set exactly when its functions are there. */
+/* A bit of caps is set exactly when its functions are there; an instance need not be able to do all
+ * that is there for groups. */
 static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 {
 	const struct backend_ops *ops = b->ops;
@@ -139,8 +140,7 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 	       can_snapshot == (ops->snapshot_remove != NULL) &&
 	       can_snapshot == (ops->snapshot_stat != NULL) &&
 	       can_snapshot == (ops->snapshot_each != NULL));
-	assert(can_group == (ops->group_create != NULL) &&
-	       can_group == (ops->group_remove != NULL) && can_group == (ops->group_stat != NULL));
+	assert(!can_group || (ops->group_create && ops->group_remove && ops->group_stat));
 	assert(can_compare == (ops->allocated != NULL) && can_compare == (ops->changed != NULL));
 }
 

@@ -79,6 +79,7 @@ static void put_status(struct ctl *ctl, const struct pool_status *s, const char 
 	json_field_bool(&w, "served", s->is_served);
 	if (s->is_served && s->server > 0)
 		json_field_u64(&w, "process", (uint64_t)s->server);
+	json_field_string(&w, "medium", s->medium);
 	json_field_u64(&w, "total_bytes", s->total_bytes);
 	json_field_u64(&w, "free_bytes", s->free_bytes);
 	json_field_u64(&w, "kept_bytes", s->kept_bytes);
@@ -95,6 +96,7 @@ static void put_status(struct ctl *ctl, const struct pool_status *s, const char 
 	json_field_u64(&w, "overcommit_percent", s->overcommit);
 	json_field_u64(&w, "volumes", s->n_volumes);
 	json_field_u64(&w, "snapshots", s->n_snapshots);
+	json_field_u64(&w, "snapshots_being_copied", s->n_copying);
 	json_field_u64(&w, "damaged_volumes", s->n_damaged);
 	json_field_u64(&w, "damaged_snapshots", s->n_damaged_snapshots);
 	json_field_u64(&w, "foreign", s->n_foreign);
@@ -147,6 +149,7 @@ static void print_status(struct ctl *ctl, const struct pool_status *s, const cha
 
 	str_appendf(out, "pool       %s, identity %s\n", ctl->id, identity);
 	print_server(out, s);
+	str_appendf(out, "lies on    %s\n", s->medium);
 	print_bytes(out, "total", s->total_bytes, "");
 	print_bytes(out, "free", s->free_bytes, ", of which");
 	print_bytes(out, "available", s->available_bytes,
@@ -160,7 +163,10 @@ static void print_status(struct ctl *ctl, const struct pool_status *s, const cha
 	cmd_format_bytes(s->volume_bytes, bytes);
 	str_appendf(out, "volumes    %" PRIu64 ", promised %s\n", s->n_volumes, bytes);
 	print_thin(out, s);
-	str_appendf(out, "snapshots  %" PRIu64 "\n", s->n_snapshots);
+	str_appendf(out, "snapshots  %" PRIu64, s->n_snapshots);
+	if (s->n_copying)
+		str_appendf(out, ", of which %" PRIu64 " being copied", s->n_copying);
+	str_append(out, "\n");
 	if (s->n_damaged + s->n_damaged_snapshots)
 		str_appendf(out, "damaged    %" PRIu64 " volumes, %" PRIu64 " snapshots\n",
 			    s->n_damaged, s->n_damaged_snapshots);

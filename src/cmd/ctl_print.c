@@ -344,6 +344,8 @@ static void put_facts(struct json_writer *w, const struct facts *f)
 	json_field_string(w, "name", f->plugin.name);
 	json_field_string(w, "vendor_version", f->plugin.vendor_version);
 	json_field_bool(w, "ready", f->ready);
+	if (f->plugin.manifest.n > 0)
+		put_strmap(w, "manifest", &f->plugin.manifest);
 	json_field_bool(w, "controller_service",
 			f->caps & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE));
 	if (f->has_node) {
@@ -371,6 +373,9 @@ static void print_facts(struct str *out, const struct facts *f)
 		for (size_t i = 0; i < m->n; i++)
 			str_appendf(out, "pool       %s = %s\n", m->v[i].key, m->v[i].value);
 	}
+	for (size_t i = 0; i < f->plugin.manifest.n; i++)
+		str_appendf(out, "lies on    %s: %s\n", f->plugin.manifest.v[i].key,
+			    f->plugin.manifest.v[i].value);
 	if (f->has_capacity) {
 		cmd_format_bytes(f->capacity.available_capacity, bytes);
 		str_appendf(out, "available  %s", bytes);

@@ -86,10 +86,11 @@ static int check_together(const struct pools_options *opts, struct err *err)
 	if (opts->mem_size)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--mem-size needs --backend=mem");
 	if (opts->pool.n + opts->image.n == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--pool is missing: --pool=DIR on XFS with reflink, or "
-			       "--pool-image=FILE --pool-size=8Gi to "
-			       "try it out");
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"--pool is missing: --pool=DIR on XFS with reflink (or btrfs, ext4), or "
+			"--pool-image=FILE --pool-size=8Gi to "
+			"try it out");
 	if (opts->image_size && opts->image.n == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--pool-size needs --pool-image");
 	return 0;

@@ -24,7 +24,7 @@ struct pools_options {
 #define POOLS_OPTIONS(T, member)                                                                           \
 	{ .name = "Pools", .type = OPT_GROUP },                                                               \
 	{ .name = "pool", .type = OPT_LIST, .offset = offsetof(T, member.pool), .arg = "[NAME=][KIND:]SPEC",       \
-	  .help = "A pool. A bare DIR (or pool:DIR) is a directory on XFS with reflink that holds the volumes, mem:8Gi keeps them in memory. " \
+	  .help = "A pool. A bare DIR (or pool:DIR) is a directory on XFS with reflink (or btrfs, ext4) that holds the volumes, mem:8Gi keeps them in memory. " \
 		  "Without NAME it is called default; several may have one name." },                                                                        \
 	{ .name = "pool-image", .type = OPT_LIST, .offset = offsetof(T, member.image),                     \
 	  .arg = "[NAME=]FILE", .help = "For trying out: an image file that cleat makes (--pool-size), "      \

@@ -36,6 +36,24 @@ const struct csi_capability *driver_capabilities(const struct csi_driver *d, str
 	return csi_capabilities(a, bits, ret_n);
 }
 
+/* What the open pools lie on, by their identities; nothing goes by it. */
+static struct strmap describe_pools(const struct csi_driver *d, struct arena *a)
+{
+	const struct registry_pools pools = registry_pools(d->pools, a);
+	struct strmap described = STRMAP_EMPTY;
+
+	for (size_t i = 0; i < pools.n; i++) {
+		char identity[UUID_TEXT_MAX];
+
+		if (!pools.v[i]->medium)
+			continue;
+		uuid_format(&pools.v[i]->identity, identity);
+		described = strmap_with(a, &described, arena_printf(a, "pool/%s", identity),
+					pools.v[i]->medium);
+	}
+	return described;
+}
+
 static int get_plugin_info(void *impl, struct ctx *ctx,
 			   const struct csi_get_plugin_info_request *req,
 			   struct csi_get_plugin_info_response *ret, struct err *err)
@@ -44,6 +62,7 @@ static int get_plugin_info(void *impl, struct ctx *ctx,
 
 	ret->name = d->name;
 	ret->vendor_version = d->version;
+	ret->manifest = describe_pools(d, ctx->arena);
 	return 0;
 }
 

@@ -203,7 +203,7 @@ static int add_shared(void *arg, const struct host_extent *extent)
 {
 	uint64_t *sum = arg;
 
-	if (extent->is_shared && !extent->is_unwritten)
+	if (extent->is_shared)
 		*sum += extent->bytes;
 	return 0;
 }

@@ -63,7 +63,8 @@ typedef int (*host_extent_fn)(void *arg, const struct host_extent *extent);
 int host_file_each_extent(struct ctx *ctx, int fd, uint64_t from, host_extent_fn fn, void *arg,
 			  struct err *err);
 
-/* How many written bytes of the file are shared: so much new space is needed to write all of it. */
+/* How many bytes of the file are shared: so much new space is needed to write all of it. XFS shares
+ * what is written alone, btrfs also what is only allocated. */
 int host_file_shared_bytes(struct ctx *ctx, int fd, uint64_t *ret_bytes, struct err *err);
 
 /*

@@ -4,7 +4,8 @@
  *
  * The UUID and the reflink bit of an XFS come from XFS_IOC_FSGEOMETRY_V1, not from FS_IOC_GETFSUUID
  * (Linux 6.9) or from blkid on the device: one ioctl that every XFS has known since it has reflink,
- * that needs no device node and that tells both at once.
+ * that needs no device node and that tells both at once. btrfs has ioctls as old as that, too. ext4
+ * has one since Linux 6.0; statfs tells 8 bytes that are made of its UUID, on each kernel the same.
  *
  * Nothing here parses paths: a caller has a directory fd and a single name (base/path.h checks it),
  * so no symlink and no
@@ -12,9 +13,11 @@
  */
 #include "host/fs.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -22,6 +25,7 @@
 #include <sys/statvfs.h>
 
 #include "base/fd.h"
+#include "host/btrfs-internal.h"
 #include "host/err-internal.h"
 #include "host/lock-internal.h"
 #include "host/xfs-internal.h"
@@ -100,6 +104,40 @@ static enum host_fs_kind name_type(unsigned long magic, char *ret_name, size_t c
 	return HOST_FS_KIND_OTHER;
 }
 
+static bool is_zero(const struct uuid *uuid)
+{
+	static const struct uuid zero;
+
+	return memcmp(uuid, &zero, sizeof(zero)) == 0;
+}
+
+static int look_xfs(int fd, struct host_fs *fs, struct err *err)
+{
+	struct xfs_geometry geometry = { 0 };
+
+	if (ioctl(fd, XFS_GEOMETRY, &geometry) < 0)
+		return host_err(err, errno, "ask XFS for its geometry");
+	fs->can_clone = geometry.flags & XFS_GEOMETRY_REFLINK;
+	memcpy(fs->uuid.b, geometry.uuid, sizeof(fs->uuid.b));
+	fs->tree = fs->uuid;
+	return 0;
+}
+
+static int look_btrfs(int fd, struct host_fs *fs, struct err *err)
+{
+	struct btrfs_info info = { 0 };
+	struct btrfs_subvolume subvolume = { 0 };
+
+	if (ioctl(fd, BTRFS_INFO, &info) < 0 || ioctl(fd, BTRFS_SUBVOLUME, &subvolume) < 0)
+		return host_err(err, errno, "ask btrfs for its UUIDs");
+	fs->can_clone = true;
+	memcpy(fs->uuid.b, info.fsid, sizeof(fs->uuid.b));
+	memcpy(fs->tree.b, subvolume.uuid, sizeof(fs->tree.b));
+	if (is_zero(&fs->tree)) /* the top one of an old filesystem */
+		fs->tree = fs->uuid;
+	return 0;
+}
+
 int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 {
 	struct host_fs found = { 0 };
@@ -113,15 +151,14 @@ int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 	found.is_read_only = fs.f_flags & ST_RDONLY;
 	found.device = st.st_dev;
 	found.kind = name_type((unsigned long)fs.f_type, found.type, sizeof(found.type));
-	found.can_clone = found.kind == HOST_FS_KIND_BTRFS;
-	if (found.kind == HOST_FS_KIND_XFS) {
-		struct xfs_geometry geometry = { 0 };
-
-		if (ioctl(fd, XFS_GEOMETRY, &geometry) < 0)
-			return host_err(err, errno, "ask XFS for its geometry");
-		found.can_clone = geometry.flags & XFS_GEOMETRY_REFLINK;
-		memcpy(found.uuid.b, geometry.uuid, sizeof(found.uuid.b));
+	if (found.kind == HOST_FS_KIND_EXT4) {
+		static_assert(sizeof(fs.f_fsid) <= sizeof(found.uuid.b), "room for it");
+		memcpy(found.uuid.b, &fs.f_fsid, sizeof(fs.f_fsid));
+		found.tree = found.uuid;
 	}
+	if ((found.kind == HOST_FS_KIND_XFS && look_xfs(fd, &found, err) < 0) ||
+	    (found.kind == HOST_FS_KIND_BTRFS && look_btrfs(fd, &found, err) < 0))
+		return -1;
 	*ret_fs = found;
 	return 0;
 }
@@ -188,4 +225,30 @@ int host_dir_sync(int dirfd, struct err *err)
 	if (fsync(dirfd) < 0)
 		return host_err(err, errno, "sync directory");
 	return 0;
+}
+
+int host_file_get_nocow(int fd, bool *ret_is_nocow, struct err *err)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 && errno != ENOTTY && errno != EOPNOTSUPP)
+		return host_err(err, errno, "ask for the flags of a file");
+	*ret_is_nocow = flags & FS_NOCOW_FL;
+	return 0;
+}
+
+int host_file_set_nocow(int fd, bool is_nocow, struct err *err)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags = is_nocow ? flags | FS_NOCOW_FL : flags & ~FS_NOCOW_FL;
+		if (ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0)
+			return 0;
+	}
+	return err_os(err,
+		      errno == ENOTTY || errno == EOPNOTSUPP || errno == EINVAL
+			      ? ERR_FAILED_PRECONDITION
+			      : host_code(errno),
+		      errno, "turn copy-on-write of a file %s", is_nocow ? "off" : "on");
 }

@@ -39,7 +39,8 @@ struct host_fs {
 	enum host_fs_kind kind;
 	bool can_clone;   /* files can share blocks: XFS made with reflink=1, btrfs; of OTHER it is
 			     not known, see host_dir_try_clone */
-	struct uuid uuid; /* XFS: of the superblock; else zero */
+	struct uuid uuid; /* XFS, btrfs: of the superblock; ext4: half of that, folded; else zero */
+	struct uuid tree; /* of btrfs the subvolume's, if it has one; else as uuid */
 	dev_t device;
 	char type[16]; /* "xfs", "ext4", "tmpfs" … or "0x…", for messages */
 };
@@ -119,6 +120,13 @@ int host_file_sync(int fd, struct err *err);
  * test_pool_cut.c).
  */
 int host_file_write_out(int fd, struct err *err);
+/*
+ * Whether what is written again goes to the same place, without checksums (chattr +C): btrfs alone
+ * has it, elsewhere it is false and cannot be set (FAILED_PRECONDITION). Set of an empty file, or
+ * of a directory, whose new files have it then; two files that share blocks have both or none.
+ */
+int host_file_get_nocow(int fd, bool *ret_is_nocow, struct err *err);
+int host_file_set_nocow(int fd, bool is_nocow, struct err *err);
 /* Sets mtime to now. */
 int host_file_touch(int fd, struct err *err);
 

@@ -75,6 +75,7 @@ struct fake_inode {
 	bool is_written; /* its bytes: the next sync of a directory makes it durable as well */
 	bool is_synced;
 	bool is_foreign;
+	bool is_nocow;
 	char text[1024];
 	VEC(struct fake_attr) attrs;
 	VEC(struct fake_entry) entries;
@@ -152,6 +153,7 @@ struct fake_world {
 	int64_t time_ns;
 	size_t n_touched;
 	unsigned n_gap_calls;       /* so many more end with their time over */
+	int64_t copy_ns;            /* that a piece of a copy takes */
 	void (*at_mkfs)(void *arg); /* NULL */
 	void *at_mkfs_arg;
 	void (*after_map)(void *arg); /* NULL */
@@ -183,6 +185,8 @@ struct fake_entry *fake_entry_find(struct fake_inode *dir,
 				   const char *name); /* not the gone ones */
 void fake_entry_add(struct fake_inode *dir, const char *name, struct fake_inode *inode,
 		    bool is_durable);
+/* All names in it are durable, and none of those that are gone comes back. */
+void fake_entries_sync(struct fake_inode *dir);
 void fake_attr_put(struct fake_inode *inode, const char *name, const char *value);
 void fake_entry_remove(struct fake_inode *dir, const char *name);
 /* Through mounts; NULL when there is none. ret_mount may be NULL. */

@@ -169,7 +169,7 @@ void fake_entry_remove(struct fake_inode *dir, const char *name)
 		drop_entry(dir, (size_t)(entry - dir->entries.v));
 }
 
-static void sync_entries(struct fake_inode *dir)
+void fake_entries_sync(struct fake_inode *dir)
 {
 	for (size_t i = dir->entries.n; i > 0; i--) {
 		if (dir->entries.v[i - 1].is_gone)
@@ -287,6 +287,7 @@ int host_fs_look(int fd, struct host_fs *ret_fs, struct err *err)
 		.kind = kind_of(fs->type),
 		.can_clone = fs->has_reflink,
 		.uuid = fs->uuid,
+		.tree = fs->uuid,
 		.device = fs->device,
 	};
 	(void)snprintf(ret_fs->type, sizeof(ret_fs->type), "%s", fs->type);
@@ -371,7 +372,7 @@ int host_dir_sync(int dirfd, struct err *err)
 {
 	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
-	sync_entries(inode_of(dirfd));
+	fake_entries_sync(inode_of(dirfd));
 	for (size_t i = 0; i < world.inodes.n; i++) {
 		if (world.inodes.v[i]->is_written && world.inodes.v[i]->on == inode_of(dirfd)->on)
 			fake_durable_keep(world.inodes.v[i]);

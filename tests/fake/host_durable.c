@@ -10,6 +10,7 @@
 #include "fake/host-internal.h"
 #include "fake/host.h"
 #include "host/blockdev.h"
+#include "host/fs.h"
 
 static void free_durable(struct fake_durable *durable)
 {
@@ -89,5 +90,27 @@ int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err)
 	if (!loop)
 		return err_set(err, ERR_NOT_FOUND, "ask '%s' for its size", device);
 	*ret_bytes = loop->bytes;
+	return 0;
+}
+
+int host_file_get_nocow(int fd, bool *ret_is_nocow, struct err *err)
+{
+	const struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (fake_step_on(inode, err) < 0)
+		return -1;
+	*ret_is_nocow = inode->is_nocow;
+	return 0;
+}
+
+int host_file_set_nocow(int fd, bool is_nocow, struct err *err)
+{
+	struct fake_inode *inode = fake_fd_get(fd)->inode;
+
+	if (fake_step_on(inode, err) < 0)
+		return -1;
+	if (inode->bytes || strcmp(inode->on->type, "btrfs") != 0)
+		return err_set(err, ERR_FAILED_PRECONDITION, "turn copy-on-write of a file off");
+	inode->is_nocow = is_nocow;
 	return 0;
 }

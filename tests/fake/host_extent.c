@@ -8,6 +8,7 @@
 
 #include <assert.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "fake/host-internal.h"
@@ -247,7 +248,7 @@ int host_file_count_extents(int fd, uint64_t *ret_n, struct err *err)
 
 static int add_shared(void *arg, const struct host_extent *extent)
 {
-	*(uint64_t *)arg += extent->is_shared && !extent->is_unwritten ? extent->bytes : 0;
+	*(uint64_t *)arg += extent->is_shared ? extent->bytes : 0;
 	return 0;
 }
 
@@ -272,7 +273,7 @@ static void take_insides(struct fake_inode *to, const struct fake_inode *from)
 
 static int check_clone(const struct fake_inode *from, const struct fake_inode *to, struct err *err)
 {
-	if (from->on != to->on || !from->on->has_reflink)
+	if (from->on != to->on || !from->on->has_reflink || from->is_nocow != to->is_nocow)
 		return err_set(err, ERR_FAILED_PRECONDITION, "clone a file: not supported here");
 	if (to->bytes)
 		return err_set(err, ERR_FAILED_PRECONDITION,
@@ -305,7 +306,7 @@ int host_file_share(int from_fd, int to_fd, uint64_t from, uint64_t bytes, struc
 	assert(from % BLOCK == 0 && bytes % BLOCK == 0 && bytes > 0);
 	if (fake_step_on(source, err) < 0)
 		return -1;
-	if (source->on != to->on || !source->on->has_reflink)
+	if (source->on != to->on || !source->on->has_reflink || source->is_nocow != to->is_nocow)
 		return err_set(err, ERR_FAILED_PRECONDITION, "clone a file: not supported here");
 	to = fake_change(to_fd);
 	if (from == 0)
@@ -360,6 +361,8 @@ int host_file_copy_data(struct ctx *ctx, int from_fd, int to_fd, uint64_t from, 
 	assert(max_bytes > 0);
 	if (ctx_check(ctx, err) < 0 || fake_step_on(source, err) < 0)
 		return -1;
+	if (world.copy_ns)
+		clock_fake_advance(world.copy_ns);
 	to = fake_change(to_fd);
 	to->bytes = max_u64(to->bytes, source->bytes);
 	if (from == 0)
@@ -493,6 +496,11 @@ void fake_host_after_map(void (*fn)(void *arg), void *arg)
 {
 	world.after_map = fn;
 	world.after_map_arg = arg;
+}
+
+void fake_host_slow_copies(int64_t ns)
+{
+	world.copy_ns = ns;
 }
 
 void fake_host_at_clone(void (*fn)(void *arg), void *arg)

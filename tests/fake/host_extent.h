@@ -23,6 +23,8 @@ void fake_host_move(const char *name, const char *other_name);
 /* Calls this after each look at the map of a file. */
 void fake_host_after_map(void (*fn)(void *arg), void *arg);
 
+/* On the fake clock each piece of a copy takes so long. */
+void fake_host_slow_copies(int64_t ns);
 /* Calls this each time before a clone. */
 void fake_host_at_clone(void (*fn)(void *arg), void *arg);
 

@@ -100,12 +100,18 @@ int host_freeze_thaw(int dir_fd, struct err *err)
 int host_fs_sync(int fd, struct err *err)
 {
 	const struct fake_inode *inode = fake_fd_get(fd)->inode;
+	const struct fake_fs *on;
 
 	if (fake_step_on(inode, err) < 0)
 		return -1;
-	for (size_t i = 0; i < world.inodes.n; i++) {
-		if (world.inodes.v[i]->on == inode->on && world.inodes.v[i]->kind == FAKE_FILE)
-			world.inodes.v[i]->is_synced = true;
+	on = inode->on;
+	for (size_t i = world.inodes.n; i > 0; i--) {
+		if (i > world.inodes.n) /* names that went for good took files with them */
+			continue;
+		if (world.inodes.v[i - 1]->on == on && world.inodes.v[i - 1]->kind == FAKE_FILE)
+			fake_durable_keep(world.inodes.v[i - 1]);
+		else if (world.inodes.v[i - 1]->on == on && world.inodes.v[i - 1]->kind == FAKE_DIR)
+			fake_entries_sync(world.inodes.v[i - 1]);
 	}
 	return 0;
 }

@@ -111,14 +111,14 @@ def of_volume(volume_id):
 
 
 class Pool:
-    """XFS with reflink on a sparse image file, mounted in this namespace."""
+    """XFS with reflink (or another filesystem) on a sparse image file, mounted in this namespace."""
 
-    def __init__(self, directory, size=3 * GIB, name='pool'):
+    def __init__(self, directory, size=3 * GIB, name='pool', fs='xfs'):
         self.image, self.dir = directory / f'{name}.img', directory / name
         self.dir.mkdir()
         with open(self.image, 'wb') as f:
             f.truncate(size)
-        sh('mkfs.xfs', '-q', '-m', 'reflink=1', self.image)
+        sh(f'mkfs.{fs}', '-q', *(('-m', 'reflink=1') if fs == 'xfs' else ()), self.image)
         self.mount()
 
     def mount(self):

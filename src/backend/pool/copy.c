@@ -34,7 +34,13 @@ static bool takes_longer(const struct ctx *ctx, uint64_t bytes, uint64_t limit_s
 	       bytes / POOL_COPY_BYTES_PER_S + 1 > limit_s;
 }
 
-static int refuse(const struct ctx *ctx, uint64_t bytes, struct err *err)
+static const char *why_copied(const struct pool *p)
+{
+	return p->can_clone ? "it has too many extents to be shared"
+			    : "its pool's filesystem cannot share blocks";
+}
+
+static int refuse(const struct pool *p, const struct ctx *ctx, uint64_t bytes, struct err *err)
 {
 	char text[NUM_QUANTITY_MAX];
 	uint64_t seconds = bytes / POOL_COPY_BYTES_PER_S + 1;
@@ -43,11 +49,14 @@ static int refuse(const struct ctx *ctx, uint64_t bytes, struct err *err)
 	if (ctx_remaining_ns(ctx) / NS_PER_S < (int64_t)limit_s)
 		limit_s = (uint64_t)(ctx_remaining_ns(ctx) / NS_PER_S);
 	num_format_quantity(bytes, text);
-	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "it has too many extents to be shared, and to copy %s takes about %llu s, "
-		       "more than the %llu s that it may be kept still; allow more extents in the "
-		       "snapshot class, or copy the data into a new volume",
-		       text, (unsigned long long)seconds, (unsigned long long)limit_s);
+	return err_set(
+		err, ERR_FAILED_PRECONDITION,
+		"%s, and to copy %s takes about %llu s, more than the %llu s that it may be "
+		"kept still; take it down first%s",
+		why_copied(p), text, (unsigned long long)seconds, (unsigned long long)limit_s,
+		p->can_clone ? ", allow more extents in the snapshot class, or copy the data "
+			       "into a new volume"
+			     : "");
 }
 
 /* Nobody else writes to it from now on; is_attached: but for its mount, which is frozen later. */
@@ -105,6 +114,8 @@ static int copy_unattached(struct pool *p, struct ctx *ctx, const struct pool_vo
 		return POOL_CUT_LATER;
 	}
 	rc = copy_still(p, ctx, from, to_fd, &ret_cut->moment_ns, err);
+	if (rc == 0)
+		rc = pool_settle_space(p, err);
 	pool_promise_end(p, bytes);
 	ret_cut->promised = 0;
 	return rc;
@@ -118,10 +129,12 @@ static int copy_frozen(struct pool *p, struct ctx *ctx, const struct pool_volume
 
 	ret_cut->promised = 0;
 	if (takes_longer(ctx, bytes, FROZEN_S))
-		return refuse(ctx, bytes, err);
+		return refuse(p, ctx, bytes, err);
 	if (claim(from, true, err) < 0 || pool_promise(p, bytes, err) < 0)
 		return -1;
 	rc = copy_still(p, ctx, from, to_fd, &ret_cut->moment_ns, err);
+	if (rc == 0)
+		rc = pool_settle_space(p, err);
 	pool_promise_end(p, bytes);
 	return rc;
 }
@@ -138,10 +151,10 @@ int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, b
 	if (rc > 0 && !freeze)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
-			"it has too many extents to be shared, and cannot be copied while it "
-			"is attached as '%s' and nothing freezes it; allow more extents or "
-			"freezing in the snapshot class, or take it down first",
-			dev.path);
+			"%s, and it cannot be copied while it is attached as '%s' and "
+			"nothing freezes it; allow %sfreezing in the snapshot class, or take "
+			"it down first",
+			why_copied(p), dev.path, p->can_clone ? "more extents or " : "");
 	if (host_file_each_extent(ctx, from->fd, 0, add_written, &cut.promised, err) < 0)
 		return -1;
 	rc = rc > 0 ? copy_frozen(p, ctx, from, to_fd, &cut, err)
@@ -149,4 +162,19 @@ int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, b
 	if (rc >= 0)
 		*ret_cut = cut;
 	return rc;
+}
+
+int pool_copy_attached(struct pool *p, struct ctx *ctx, const struct pool_volume *from, int to_fd,
+		       struct err *err)
+{
+	int64_t moment_ns;
+	uint64_t bytes = 0;
+
+	if (host_file_each_extent(ctx, from->fd, 0, add_written, &bytes, err) < 0)
+		return -1;
+	if (takes_longer(ctx, bytes, FROZEN_S))
+		return refuse(p, ctx, bytes, err);
+	if (claim(from, true, err) < 0)
+		return -1;
+	return copy_still(p, ctx, from, to_fd, &moment_ns, err);
 }

@@ -2,20 +2,15 @@
 /*
  * Snapshots that are copied in the background.
  *
- *   begin: claim alone → record "copying" → name → claim shared ─► piece ─► piece … ─► sync →
- * record ─► ready │ the volume is to be attached, grown or deleted ─────────┴► the rest is shared
- * (FICLONE) ─► ready
+ *   claim alone → record "copying" → name → claim shared
+ *     └─► piece ─► piece ─► … ─► sync ─► record ─► ready
+ *           └── the volume is wanted ─► the rest is shared ─► sync ─► record ─► ready
  *
  * What is copied is a volume that is not attached: nobody writes to it, so the moment of the
  * snapshot is when it was claimed, and the copy may take hours. It has its name from then on, and
  * its record says that it is not ready, in a word that an older cleat refuses by.
  *
- * A pod never waits for a copy. Who wants to change the volume first has the rest of it shared: no
- * writer is there who would wait, it costs some 10 us an extent, and the room that was promised to
- * the copy becomes the room to overwrite what is shared. Where that fails twice, or the filesystem
- * cannot share and a pod would wait for more than half a minute, the copy is given up: the
- * snapshot, which nobody was ever told to be ready, is removed, and who asks for it again is told
- * what a new one would be.
+ * Who wants to change the volume does not wait for that: copying_settle.c.
  *
  * The claim goes with the process. What the next one finds half copied it goes on with, from where
  * the record says, if the volume was not written to since (its mtime is in the record): else the
@@ -26,7 +21,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "backend/pool/pool-internal.h"
+#include "backend/pool/copying-internal.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -38,33 +33,9 @@
 #include "base/log.h"
 
 #define PIECE_BYTES (64 * MIB)
-#define SHARE_BYTES (256 * MIB) /* no more than 65,536 extents, 0.7 s, between two looks */
-#define NOTE_BYTES GIB          /* is copied twice at most after a kill */
+#define NOTE_BYTES GIB /* is copied twice at most after a kill */
 #define RETRY_NS (30 * NS_PER_S)
 #define STOP_NS (10 * NS_PER_S) /* for the piece that is being copied */
-#define POD_WAITS_S 30
-
-struct pool_copying {
-	char snapshot[VOL_TOKEN_MAX];
-	char source[VOL_TOKEN_MAX];
-	struct record record; /* the snapshot's */
-	bool no_reserve;      /* the volume's */
-	int fd;               /* the snapshot */
-	int from_fd;          /* the volume, claimed */
-	uint64_t at;
-	uint64_t data_bytes; /* of the volume */
-	uint64_t promised;   /* what is still to be allocated of that */
-	bool is_promised;
-	bool has_failed_to_share;
-
-	/* pool.lock guards these */
-	bool is_busy;
-	bool is_wanted;  /* by somebody who waits: no piece is begun */
-	struct ctx *ctx; /* of who copies a piece; NULL: is not to be cancelled */
-	int64_t retry_ns;
-	bool has_failed;
-	struct err failure;
-};
 
 void pool_copying_init(struct pool *p)
 {
@@ -91,8 +62,7 @@ static void free_one(struct pool_copying *c)
 	free(c);
 }
 
-/* Whoever is at it ends it: it is in no list any more. */
-static void end(struct pool *p, struct pool_copying *c)
+void pool_copying_end(struct pool *p, struct pool_copying *c)
 {
 	end_promise(p, c, 0);
 	pthread_mutex_lock(&p->lock);
@@ -108,7 +78,7 @@ static void end(struct pool *p, struct pool_copying *c)
 	free_one(c);
 }
 
-static void give_back(struct pool *p, struct pool_copying *c)
+void pool_copying_give_back(struct pool *p, struct pool_copying *c)
 {
 	pthread_mutex_lock(&p->lock);
 	c->is_busy = false;
@@ -159,10 +129,8 @@ static bool wait_idle(struct pool *p, int64_t until_ns)
 	return pthread_cond_timedwait(&p->copying_idle, &p->lock, &until) != ETIMEDOUT;
 }
 
-/* Takes the one of this snapshot, or one of this volume, from whoever is at it: 1; 0 if there is
- * none. ABORTED: he does not let go of it. */
-static int take(struct pool *p, struct ctx *ctx, const char *snapshot, const char *source,
-		struct pool_copying **ret, struct err *err)
+int pool_copying_take(struct pool *p, struct ctx *ctx, const char *snapshot, const char *source,
+		      struct pool_copying **ret, struct err *err)
 {
 	int64_t limit_ns = ctx_remaining_ns(ctx) < STOP_NS ? ctx_remaining_ns(ctx) : STOP_NS;
 	int64_t until_ns = clock_now_ns() + limit_ns;
@@ -206,8 +174,7 @@ static int write_record(struct pool_copying *c, struct err *err)
 	return host_file_set_attr(c->fd, SNAPSHOT_ATTR, text, err);
 }
 
-/* All its bytes are there. The record that says so comes after them, and then that. */
-static int finish(struct pool_copying *c, struct err *err)
+int pool_copying_finish(struct pool_copying *c, struct err *err)
 {
 	if (host_file_sync(c->fd, err) < 0)
 		return -1;
@@ -247,8 +214,7 @@ static int measure_left(const struct pool_copying *c, uint64_t *ret_left, struct
 	return 0;
 }
 
-/* Of one that an earlier process began. */
-static int promise(struct pool *p, struct ctx *ctx, struct pool_copying *c, struct err *err)
+int pool_copying_promise(struct pool *p, struct ctx *ctx, struct pool_copying *c, struct err *err)
 {
 	uint64_t left;
 
@@ -268,30 +234,33 @@ static int copy_piece(struct pool *p, struct ctx *ctx, struct pool_copying *c, s
 {
 	uint64_t left;
 
-	if (promise(p, ctx, c, err) < 0)
+	if (pool_copying_promise(p, ctx, c, err) < 0)
 		return -1;
 	if (c->at < c->record.bytes &&
 	    host_file_copy_data(ctx, c->from_fd, c->fd, c->at, PIECE_BYTES, &c->at, err) < 0)
 		return -1;
-	if (measure_left(c, &left, err) < 0)
+	if (pool_settle_space(p, err) < 0 || measure_left(c, &left, err) < 0)
 		return -1;
 	end_promise(p, c, left);
 	if (c->at < c->record.bytes)
 		return note_progress(c, err);
-	return finish(c, err) < 0 ? -1 : 1;
+	return pool_copying_finish(c, err) < 0 ? -1 : 1;
 }
 
-static void fail(struct pool *p, struct pool_copying *c, const struct err *err)
+/* Of a piece; err: NULL if it is there. */
+static void note_outcome(struct pool *p, struct pool_copying *c, const struct err *err)
 {
-	bool is_new;
+	bool is_new = false;
 
-	if (err->code == ERR_CANCELLED || err->code == ERR_DEADLINE_EXCEEDED)
+	if (err && (err->code == ERR_CANCELLED || err->code == ERR_DEADLINE_EXCEEDED))
 		return;
 	pthread_mutex_lock(&p->lock);
-	is_new = !c->has_failed || !str_is_equal(c->failure.msg, err->msg);
-	c->has_failed = true;
-	c->failure = *err;
-	c->retry_ns = clock_now_ns() + RETRY_NS;
+	if (err) {
+		is_new = !c->has_failed || !str_is_equal(c->failure.msg, err->msg);
+		c->failure = *err;
+		c->retry_ns = clock_now_ns() + RETRY_NS;
+	}
+	c->has_failed = err != NULL;
 	pthread_mutex_unlock(&p->lock);
 	if (is_new)
 		log_warn("a snapshot's copy stands still; it is tried again twice a minute",
@@ -319,7 +288,7 @@ static struct pool_copying *take_due(struct pool *p, struct ctx *ctx)
 	return found;
 }
 
-static void log_done(const struct pool *p, const struct pool_copying *c, const char *text)
+void pool_copying_log(const struct pool *p, const struct pool_copying *c, const char *text)
 {
 	log_info(text, log_str("pool", p->base.pool_name), log_str("snapshot", c->snapshot),
 		 log_str("volume", c->source), log_u64("copied", c->at));
@@ -337,15 +306,12 @@ static bool tend_one(struct pool *p, int64_t limit_ns)
 	c = take_due(p, &ctx);
 	if (c) {
 		rc = copy_piece(p, &ctx, c, &err);
-		if (rc < 0)
-			fail(p, c, &err);
-		else
-			c->has_failed = false;
+		note_outcome(p, c, rc < 0 ? &err : NULL);
 		if (rc > 0) {
-			log_done(p, c, "a snapshot was copied whole");
-			end(p, c);
+			pool_copying_log(p, c, "a snapshot was copied whole");
+			pool_copying_end(p, c);
 		} else {
-			give_back(p, c);
+			pool_copying_give_back(p, c);
 		}
 	}
 	ctx_done(&ctx);
@@ -429,19 +395,19 @@ int pool_copying_begin(struct pool *p, const struct record *record,
 	if (rc == 0)
 		rc = share_claim(c->from_fd, err);
 	if (rc < 0)
-		end(p, c);
+		pool_copying_end(p, c);
 	else
-		give_back(p, c);
+		pool_copying_give_back(p, c);
 	return rc;
 }
 
 int pool_copying_cancel(struct pool *p, struct ctx *ctx, const char *token, struct err *err)
 {
 	struct pool_copying *c;
-	int rc = take(p, ctx, token, NULL, &c, err);
+	int rc = pool_copying_take(p, ctx, token, NULL, &c, err);
 
 	if (rc > 0)
-		end(p, c);
+		pool_copying_end(p, c);
 	return rc < 0 ? -1 : 0;
 }
 
@@ -558,107 +524,4 @@ void pool_copying_resume(struct pool *p)
 				 log_str("snapshot", names.v[i]), log_err(&err));
 	}
 	pool_names_done(&names);
-}
-
-static int share_all(struct ctx *ctx, struct pool_copying *c, struct err *err)
-{
-	uint64_t at = c->at - c->at % VOL_SIZE_UNIT;
-
-	while (at < c->record.bytes) {
-		uint64_t left = c->record.bytes - at;
-
-		if (ctx_check(ctx, err) < 0 ||
-		    host_file_share(c->from_fd, c->fd, at, left < SHARE_BYTES ? left : SHARE_BYTES,
-				    err) < 0)
-			return -1;
-		at += left < SHARE_BYTES ? left : SHARE_BYTES;
-		c->at = at;
-	}
-	return finish(c, err);
-}
-
-/* The room that was promised to the rest is kept for writing it anew. What was copied beyond what
- * the record says is shared as well, and its blocks go. */
-static int share_rest(struct pool *p, struct ctx *ctx, struct pool_copying *c, struct err *err)
-{
-	uint64_t shared = 0;
-	int rc;
-
-	if (promise(p, ctx, c, err) < 0 ||
-	    host_file_each_extent(ctx, c->from_fd, c->at, add_written, &shared, err) < 0)
-		return -1;
-	pool_reserve_turn(p, c->source, c->no_reserve ? 0 : shared, c->promised);
-	c->promised = 0;
-	rc = share_all(ctx, c, err);
-	pool_reserve_turned(p, c->source);
-	return rc;
-}
-
-static bool is_passing(const struct err *err)
-{
-	return err->code == ERR_ABORTED || err->code == ERR_CANCELLED ||
-	       err->code == ERR_DEADLINE_EXCEEDED;
-}
-
-static int give_up(struct pool *p, const struct pool_copying *c, const char *why, struct err *err)
-{
-	log_warn("a snapshot that was not copied whole is given up: its volume is wanted",
-		 log_str("pool", p->base.pool_name), log_str("snapshot", c->snapshot),
-		 log_str("volume", c->source), log_str("why", why));
-	return pool_unlink(p, POOL_SNAPSHOTS, c->snapshot, c->fd, err);
-}
-
-/* 1 if it is not worth a pod's waiting. */
-static int is_too_long(const struct pool_copying *c, enum pool_wanted wanted, struct err *err)
-{
-	char text[NUM_QUANTITY_MAX];
-	uint64_t seconds = c->promised / POOL_COPY_BYTES_PER_S + 1;
-
-	if (wanted == POOL_WANTED_ATTACHED && (!c->is_promised || seconds > POD_WAITS_S))
-		return 1;
-	num_format_quantity(c->promised, text);
-	return err_set(err, ERR_ABORTED,
-		       "it is being copied for snapshot '%s', and its filesystem cannot share "
-		       "blocks: %s to go, about %llu s",
-		       c->snapshot, text, (unsigned long long)seconds);
-}
-
-static int settle_one(struct pool *p, struct ctx *ctx, struct pool_copying *c,
-		      enum pool_wanted wanted, struct err *err)
-{
-	struct err why;
-	int rc;
-
-	if (p->can_clone) {
-		rc = share_rest(p, ctx, c, &why);
-		if (rc == 0)
-			log_done(p, c,
-				 "a snapshot shares what was not copied: its volume is wanted");
-		if (rc < 0 && !is_passing(&why) && c->has_failed_to_share)
-			rc = give_up(p, c, why.msg, &why);
-		c->has_failed_to_share = rc < 0;
-	} else {
-		rc = is_too_long(c, wanted, &why);
-		if (rc > 0)
-			rc = give_up(p, c, "the rest would take too long", &why);
-	}
-	if (rc < 0)
-		*err = why;
-	return rc;
-}
-
-int pool_copying_settle(struct pool *p, struct ctx *ctx, const char *volume,
-			enum pool_wanted wanted, struct err *err)
-{
-	struct pool_copying *c;
-	int rc;
-
-	while ((rc = take(p, ctx, NULL, volume, &c, err)) > 0) {
-		if (settle_one(p, ctx, c, wanted, err) < 0) {
-			give_back(p, c);
-			return -1;
-		}
-		end(p, c);
-	}
-	return rc;
 }

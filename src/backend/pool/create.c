@@ -84,7 +84,7 @@ static int take_existing(struct pool *p, const struct backend_spec *spec,
 	if (!has_source(vol, spec))
 		return err_set(err, ERR_ALREADY_EXISTS, "it exists and was made %s%s",
 			       name_source(vol->source_kind), vol->source);
-	if (host_dir_sync(p->dir_fd, err) < 0)
+	if (pool_sync_named(p, p->dir_fd, err) < 0)
 		return -1;
 	*ret_vol = *vol;
 	return 0;
@@ -105,7 +105,9 @@ static int fill(struct pool *p, struct ctx *ctx, int fd, const struct backend_sp
 		return 0;
 	if (rc < 0 || host_file_look(fd, &file, err) < 0)
 		return -1;
-	if (file.bytes == spec->bytes && file.allocated_bytes >= spec->bytes)
+	/* others count what the map of the file takes as well */
+	if (p->fs_kind == HOST_FS_KIND_XFS && file.bytes == spec->bytes &&
+	    file.allocated_bytes >= spec->bytes)
 		return 0;
 	if (host_file_allocate(fd, spec->bytes, err) < 0 || host_file_look(fd, &file, err) < 0)
 		return -1;
@@ -149,6 +151,7 @@ struct birth {
 	struct uuid uuid;
 	uint64_t shared_bytes;      /* promised until it is known */
 	struct pool_thin_want thin; /* likewise */
+	struct pool_copied copied;
 };
 
 static int promise_thin(struct pool *p, const struct pool_thin_want *want, struct birth *birth,
@@ -174,6 +177,11 @@ static int make_empty_thin(struct pool *p, struct ctx *ctx, const struct backend
 	return host_file_resize(birth->fd, spec->bytes, err);
 }
 
+static int allocate(const struct pool *p, int fd, uint64_t bytes, struct err *err)
+{
+	return host_file_allocate(fd, bytes, err) < 0 ? -1 : pool_settle_space(p, err);
+}
+
 static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		      struct birth *birth, struct err *err)
 {
@@ -183,14 +191,13 @@ static int make_empty(struct pool *p, struct ctx *ctx, const struct backend_spec
 		uuid_make(&birth->uuid);
 	if (pool_promise(p, spec->bytes, err) < 0)
 		return -1;
-	rc = host_file_allocate(birth->fd, spec->bytes, err);
+	rc = allocate(p, birth->fd, spec->bytes, err);
 	pool_promise_end(p, spec->bytes);
 	return rc < 0 ? -1 : fill(p, ctx, birth->fd, spec, &birth->uuid, err);
 }
 
-/* Whether a volume that is asked for can be made of what has these bytes and this filesystem. */
-static int check_source(const struct backend_spec *spec, uint64_t bytes, const char *fs,
-			struct err *err)
+int pool_check_source(const struct backend_spec *spec, uint64_t bytes, const char *fs,
+		      struct err *err)
 {
 	if (!str_is_equal(spec->fs, fs))
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -211,7 +218,7 @@ static int clone_snapshot(struct pool *p, const struct backend_spec *spec, struc
 
 	if (pool_find_whole_snapshot(p, spec->source, true, &from, err) < 0)
 		return -1;
-	rc = check_source(spec, from.snap.bytes, from.snap.fs, err);
+	rc = pool_check_source(spec, from.snap.bytes, from.snap.fs, err);
 	if (rc == 0 && !from.snap.is_ready)
 		rc = err_set(err, ERR_FAILED_PRECONDITION,
 			     "it is not ready: its bytes are still being copied");
@@ -233,7 +240,7 @@ static int clone_volume(struct pool *p, struct ctx *ctx, const struct backend_sp
 
 	if (pool_find_whole(p, spec->source, true, ERR_FAILED_PRECONDITION, &from, err) < 0)
 		return -1;
-	rc = check_source(spec, from.vol.bytes, from.vol.fs, err);
+	rc = pool_check_source(spec, from.vol.bytes, from.vol.fs, err);
 	if (rc == 0)
 		rc = pool_cut(p, ctx, &from, NULL, birth->fd, &cut, err);
 	host_fd_close(from.fd);
@@ -260,7 +267,7 @@ static int fill_holes(struct pool *p, const struct backend_spec *spec, struct bi
 		shared = 0;
 	if (pool_promise(p, holes + shared, err) < 0)
 		return -1;
-	rc = host_file_allocate(birth->fd, bytes, err);
+	rc = allocate(p, birth->fd, bytes, err);
 	if (rc == 0)
 		birth->shared_bytes = shared;
 	pool_promise_end(p, rc < 0 ? holes + shared : holes);
@@ -282,16 +289,74 @@ static int leave_holes(struct pool *p, const struct backend_spec *spec, struct b
 		       : host_file_resize(birth->fd, want.bytes, err);
 }
 
+static int fail_source(const struct backend_spec *spec, struct err *err)
+{
+	return err_wrap(err, "%s '%s'",
+			spec->source_kind == BACKEND_SOURCE_SNAPSHOT ? "snapshot" : "volume",
+			spec->source);
+}
+
 static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 			  struct birth *birth, struct err *err)
 {
-	bool is_snapshot = spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
-	int rc = is_snapshot ? clone_snapshot(p, spec, birth, err)
-			     : clone_volume(p, ctx, spec, birth, err);
+	int rc = spec->source_kind == BACKEND_SOURCE_SNAPSHOT
+			 ? clone_snapshot(p, spec, birth, err)
+			 : clone_volume(p, ctx, spec, birth, err);
 
 	if (rc < 0)
-		return err_wrap(err, "%s '%s'", is_snapshot ? "snapshot" : "volume", spec->source);
+		return fail_source(spec, err);
 	return spec->is_thin ? leave_holes(p, spec, birth, err) : fill_holes(p, spec, birth, err);
+}
+
+static int make_thin_to_copy(struct pool *p, struct birth *birth, uint64_t bytes, struct err *err)
+{
+	const struct pool_thin_want want = pool_thin_birth(bytes, false);
+
+	return promise_thin(p, &want, birth, err) < 0 ? -1
+						      : host_file_resize(birth->fd, bytes, err);
+}
+
+/* Room for what is copied next. */
+static int make_to_copy(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+			struct err *err)
+{
+	struct pool_origin origin;
+	uint64_t bytes;
+	int rc;
+
+	if (pool_copy_look(p, spec, &origin, err) < 0)
+		return fail_source(spec, err);
+	birth->uuid = origin.uuid;
+	birth->copied.is_whole = false;
+	bytes = origin.bytes > spec->bytes ? origin.bytes : spec->bytes;
+	if (spec->is_thin)
+		return make_thin_to_copy(p, birth, bytes, err);
+	if (pool_promise(p, bytes, err) < 0)
+		return -1;
+	rc = allocate(p, birth->fd, bytes, err);
+	pool_promise_end(p, bytes);
+	return rc;
+}
+
+/* Where blocks cannot be shared. */
+static bool is_copied(const struct pool *p, const struct backend_spec *spec)
+{
+	return !p->can_clone && spec->source_kind != BACKEND_SOURCE_NONE;
+}
+
+/* Which file blocks will be shared with; nothing else of it is looked at here. */
+static int make_file(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+		     struct err *err)
+{
+	bool is_snapshot = spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
+	autohostfd int like_fd = -1;
+
+	if (spec->source_kind != BACKEND_SOURCE_NONE &&
+	    host_file_open(is_snapshot ? p->snapshot_fd : p->dir_fd, spec->source, true, &like_fd,
+			   err) < 0 &&
+	    err->code != ERR_NOT_FOUND && err->code != ERR_FAILED_PRECONDITION)
+		return -1;
+	return pool_make_file(p, p->dir_fd, like_fd, &birth->fd, err);
 }
 
 static int fill_file(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
@@ -307,10 +372,12 @@ static int fill_file(struct pool *p, struct ctx *ctx, const struct backend_spec 
 static int make_filled(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		       struct birth *birth, struct err *err)
 {
-	int rc = host_file_make(p->dir_fd, &birth->fd, err);
+	int rc = make_file(p, spec, birth, err);
 
+	birth->copied.is_whole = true;
 	if (rc == 0)
-		rc = fill_file(p, ctx, spec, birth, err);
+		rc = is_copied(p, spec) ? make_to_copy(p, spec, birth, err)
+					: fill_file(p, ctx, spec, birth, err);
 	return rc < 0 ? -1 : write_record(p, birth->fd, spec, &birth->uuid, err);
 }
 
@@ -335,7 +402,7 @@ static int promise_shared(struct pool *p, struct ctx *ctx, const struct backend_
 {
 	uint64_t bytes;
 
-	if (spec->source_kind == BACKEND_SOURCE_NONE || spec->no_reserve)
+	if (spec->source_kind == BACKEND_SOURCE_NONE || spec->no_reserve || !p->can_clone)
 		return 0;
 	if (host_file_shared_bytes(ctx, birth->fd, &bytes, err) < 0 ||
 	    pool_promise(p, bytes, err) < 0)
@@ -348,7 +415,7 @@ static int promise_shared(struct pool *p, struct ctx *ctx, const struct backend_
 static int take_half(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		     struct birth *birth, struct err *err)
 {
-	autohostfd int fd = pool_half_take(p, spec->token);
+	autohostfd int fd = pool_half_take(p, spec->token, &birth->copied);
 	int rc = fd < 0 ? 0 : is_half_of(fd, spec, err);
 
 	if (rc <= 0)
@@ -358,28 +425,46 @@ static int take_half(struct pool *p, struct ctx *ctx, const struct backend_spec 
 	return promise_shared(p, ctx, spec, birth, err) < 0 ? -1 : 1;
 }
 
-/* A file whose writing out needs another call is kept for that. */
+/* A file that needs another call is kept for that. */
+static int leave_half(struct pool *p, const struct backend_spec *spec, struct birth *birth,
+		      const char *why, struct err *err)
+{
+	if (err->code != ERR_DEADLINE_EXCEEDED && err->code != ERR_CANCELLED)
+		return -1;
+	pool_half_keep(p, spec->token, birth->fd, &birth->copied);
+	birth->fd = -1;
+	err->code = err->code == ERR_CANCELLED ? ERR_CANCELLED : ERR_ABORTED;
+	return err_wrap(err, "%s takes more than one call, the next goes on", why);
+}
+
+static int copy_rest(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		     struct birth *birth, struct err *err)
+{
+	if (birth->copied.is_whole ||
+	    pool_copy_on(p, ctx, spec, birth->fd, &birth->copied, err) == 0)
+		return 0;
+	(void)fail_source(spec, err);
+	return leave_half(p, spec, birth, "to copy it", err);
+}
+
 static int write_gaps(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 		      struct birth *birth, struct err *err)
 {
-	if (host_file_write_gaps(ctx, birth->fd, err) == 0)
+	if (!spec->is_written || host_file_write_gaps(ctx, birth->fd, err) == 0)
 		return 0;
-	if (err->code != ERR_DEADLINE_EXCEEDED && err->code != ERR_CANCELLED)
-		return -1;
-	pool_half_keep(p, spec->token, birth->fd);
-	birth->fd = -1;
-	err->code = err->code == ERR_CANCELLED ? ERR_CANCELLED : ERR_ABORTED;
-	return err_wrap(err, "allocation=written takes more than one call, the next goes on");
+	return leave_half(p, spec, birth, "allocation=written", err);
 }
 
-static int make_written(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-			struct birth *birth, struct err *err)
+static int make_long(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		     struct birth *birth, struct err *err)
 {
 	int rc = take_half(p, ctx, spec, birth, err);
 
 	if (rc == 0)
 		rc = make_filled(p, ctx, spec, birth, err);
-	return rc < 0 ? -1 : write_gaps(p, ctx, spec, birth, err);
+	return rc < 0 || copy_rest(p, ctx, spec, birth, err) < 0
+		       ? -1
+		       : write_gaps(p, ctx, spec, birth, err);
 }
 
 /* Everything up to the name. */
@@ -388,16 +473,16 @@ static int make_nameless(struct pool *p, struct ctx *ctx, const struct backend_s
 {
 	int rc;
 
-	if (spec->is_written) {
+	if (spec->is_written || is_copied(p, spec)) {
 		if (pool_writer_begin(p, err) < 0)
 			return -1;
-		rc = make_written(p, ctx, spec, birth, err);
+		rc = make_long(p, ctx, spec, birth, err);
 		pool_writer_end(p);
 	} else {
-		host_fd_close(pool_half_take(p, spec->token));
+		pool_half_drop(p, spec->token);
 		rc = make_filled(p, ctx, spec, birth, err);
 	}
-	return rc < 0 ? -1 : host_file_write_out(birth->fd, err);
+	return rc < 0 ? -1 : pool_write_out(p, birth->fd, err);
 }
 
 /* Gives it its name, unless somebody was quicker. */

@@ -13,6 +13,7 @@
  * It is one step that cannot be cut short, at 11 us an extent, and for so long all writes to the
  * volume stand still: hence the count before it. A volume that nobody uses has no writers: one that
  * is made of it shares its blocks piece by piece, under the claim alone, however many there are.
+ * Where no blocks can be shared each snapshot is a copy (copy.c).
  */
 #include "backend/pool/pool-internal.h"
 #include "base/clock.h"
@@ -163,8 +164,11 @@ int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,
 	bool freeze = how && how->freeze;
 	struct pool_cut cut = { 0 };
 	uint64_t n;
-	int rc = has_too_many(from->fd, max, &n, err);
+	int rc;
 
+	if (!p->can_clone)
+		return pool_copy(p, ctx, from, freeze, to_fd, ret_cut, err);
+	rc = has_too_many(from->fd, max, &n, err);
 	if (rc < 0)
 		return -1;
 	if (rc > 0 && how && !how->copy_above)

@@ -198,7 +198,7 @@ static int look_at_shelf(struct doctor *d, enum pool_shelf shelf, const char *di
 		autofree char *path = path_join(dir, entries.v.v[i].name);
 
 		rc = ctx_check(d->ctx, err);
-		if (rc == 0 && !str_is_equal(entries.v.v[i].name, ".cleat"))
+		if (rc == 0 && !pool_is_own_name(entries.v.v[i].name, entries.v.v[i].is_regular))
 			look_at_file(d, shelf, &entries.v.v[i], path);
 	}
 	entries_done(&entries);

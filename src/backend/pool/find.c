@@ -359,11 +359,16 @@ struct names_arg {
 	const char *after;
 };
 
+bool pool_is_own_name(const char *name, bool is_regular)
+{
+	return str_is_equal(name, ".cleat") || (!is_regular && str_is_equal(name, "lost+found"));
+}
+
 static int collect_name(void *arg, const char *name, bool is_regular)
 {
 	struct names_arg *a = arg;
 
-	if (str_is_equal(name, ".cleat"))
+	if (pool_is_own_name(name, is_regular))
 		return 0;
 	if (!is_regular || !vol_token_is_valid(name))
 		a->names->n_other++;

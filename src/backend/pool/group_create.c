@@ -91,7 +91,7 @@ static int take_existing(struct pool *p, struct ctx *ctx, const struct backend_g
 		return -1;
 	rc = compare_existing(&r, spec, err);
 	group_record_done(&r);
-	if (rc < 0 || host_dir_sync(p->group_fd, err) < 0)
+	if (rc < 0 || pool_sync_named(p, p->group_fd, err) < 0)
 		return -1;
 	if (pool_group_stat(&p->base, ctx, spec->token, ret_group, err) < 0)
 		return err->code == ERR_NOT_FOUND ? err_set(err, ERR_ABORTED, "it is being deleted")
@@ -189,7 +189,7 @@ static int prepare(struct birth *b, struct ctx *ctx, struct err *err)
 		    pool_reserve_begin(b->p, ctx, &m->from, &m->n_raised, err) < 0)
 			return name_it(m, err);
 		m->is_reserved = true;
-		if (host_file_make(b->p->snapshot_fd, &m->fd, err) < 0)
+		if (pool_make_file(b->p, b->p->snapshot_fd, m->from_fd, &m->fd, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -256,7 +256,7 @@ static int finish_members(struct birth *b, struct err *err)
 
 		m->is_reserved = false;
 		if (pool_reserve_end(b->p, &m->from, m->fd, m->n_raised, err) < 0 ||
-		    write_record(b, m, err) < 0 || host_file_write_out(m->fd, err) < 0)
+		    write_record(b, m, err) < 0 || pool_write_out(b->p, m->fd, err) < 0)
 			return name_it(m, err);
 	}
 	return 0;
@@ -282,7 +282,7 @@ static int make_record(const struct birth *b, int *ret_fd, struct err *err)
 	}
 	group_record_format(&r, &text);
 	if (host_file_make(b->p->group_fd, &fd, err) < 0 ||
-	    host_file_set_text(fd, str_get(&text), err) < 0 || host_file_write_out(fd, err) < 0)
+	    host_file_set_text(fd, str_get(&text), err) < 0 || pool_write_out(b->p, fd, err) < 0)
 		return -1;
 	*ret_fd = fd;
 	fd = -1;
@@ -303,7 +303,7 @@ static int link_members(struct birth *b, struct err *err)
 				       : name_it(m, err);
 		m->is_linked = true;
 	}
-	return host_dir_sync(b->p->snapshot_fd, err);
+	return pool_sync_named(b->p, b->p->snapshot_fd, err);
 }
 
 /* What cannot be undone is found by its mark. */

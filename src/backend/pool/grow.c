@@ -28,10 +28,12 @@ static int refuse(struct pool *p, uint64_t more, struct err *err)
 	return filedev_refuse_growth(more, available, err);
 }
 
-/* Blocks behind its end are what a killed growth got. */
-static uint64_t missing_bytes(const struct host_file *file, uint64_t bytes)
+/* Blocks behind its end are what a killed growth got; others than XFS count what the map of the
+ * file takes as well. */
+static uint64_t missing_bytes(const struct pool *p, const struct host_file *file, uint64_t bytes)
 {
-	uint64_t has = file->allocated_bytes > file->bytes ? file->allocated_bytes : file->bytes;
+	bool has_more = p->fs_kind == HOST_FS_KIND_XFS && file->allocated_bytes > file->bytes;
+	uint64_t has = has_more ? file->allocated_bytes : file->bytes;
 
 	return bytes > has ? bytes - has : 0;
 }
@@ -39,11 +41,13 @@ static uint64_t missing_bytes(const struct host_file *file, uint64_t bytes)
 static int extend_file(struct pool *p, const struct pool_volume *found, uint64_t bytes,
 		       struct err *err)
 {
-	uint64_t more = missing_bytes(&found->file, bytes);
+	uint64_t more = missing_bytes(p, &found->file, bytes);
 	int rc = pool_promise(p, more, err);
 
 	if (rc == 0) {
 		rc = host_file_extend(found->fd, bytes, err);
+		if (rc == 0)
+			rc = pool_settle_space(p, err);
 		if (rc == 0)
 			pool_resized(p, found->vol.token, bytes);
 		pool_promise_end(p, more);

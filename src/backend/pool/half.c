@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Volumes whose writing out took longer than one call.
+ * Volumes whose writing out, or copying, took longer than one call.
  *
  * A volume of which every block is written takes a second or so a GiB, a CreateVolume has ten. So a
  * call whose time is over leaves what it has here, and the next one for the token goes on with it.
@@ -35,7 +35,7 @@ static int take(struct pool_half *half)
 	return fd;
 }
 
-void pool_half_keep(struct pool *p, const char *token, int fd)
+void pool_half_keep(struct pool *p, const char *token, int fd, const struct pool_copied *copied)
 {
 	struct pool_half *place = &p->halves[0];
 	int old_fd;
@@ -47,23 +47,33 @@ void pool_half_keep(struct pool *p, const char *token, int fd)
 	}
 	old_fd = take(place);
 	place->fd = fd;
+	place->copied = *copied;
 	place->kept_ns = clock_now_ns();
 	(void)snprintf(place->token, sizeof(place->token), "%s", token);
 	pthread_mutex_unlock(&p->lock);
 	host_fd_close(old_fd);
 }
 
-int pool_half_take(struct pool *p, const char *token)
+int pool_half_take(struct pool *p, const char *token, struct pool_copied *ret_copied)
 {
 	int fd = -1;
 
 	pthread_mutex_lock(&p->lock);
 	for (size_t i = 0; i < POOL_HALVES_MAX && fd < 0; i++) {
-		if (p->halves[i].fd >= 0 && str_is_equal(p->halves[i].token, token))
+		if (p->halves[i].fd >= 0 && str_is_equal(p->halves[i].token, token)) {
+			*ret_copied = p->halves[i].copied;
 			fd = take(&p->halves[i]);
+		}
 	}
 	pthread_mutex_unlock(&p->lock);
 	return fd;
+}
+
+void pool_half_drop(struct pool *p, const char *token)
+{
+	struct pool_copied ignored;
+
+	host_fd_close(pool_half_take(p, token, &ignored));
 }
 
 bool pool_half_is_there(struct pool *p, const char *token)
@@ -110,7 +120,8 @@ int pool_writer_begin(struct pool *p, struct err *err)
 	return may ? 0
 		   : err_set(err, ERR_UNAVAILABLE,
 			     "%d volumes of this pool are being written out (allocation=written) "
-			     "and this one waits its turn",
+			     "or "
+			     "copied, and this one waits its turn",
 			     WRITERS_MAX);
 }
 

@@ -129,12 +129,13 @@ int pool_identity_write(int meta_fd, const struct pool_identity *id, bool replac
 	    host_file_sync(fd, err) < 0)
 		return -1;
 	if (!replace) {
-		if (host_file_link(fd, meta_fd, POOL_IDENTITY_FILE, err) < 0)
+		if (host_file_link(fd, meta_fd, POOL_IDENTITY_FILE, err) < 0 ||
+		    host_file_sync(fd, err) < 0)
 			return -1;
 		return host_dir_sync(meta_fd, err);
 	}
 	if (host_file_unlink(meta_fd, NEW_FILE, err) < 0 ||
-	    host_file_link(fd, meta_fd, NEW_FILE, err) < 0 ||
+	    host_file_link(fd, meta_fd, NEW_FILE, err) < 0 || host_file_sync(fd, err) < 0 ||
 	    host_file_rename(meta_fd, NEW_FILE, POOL_IDENTITY_FILE, err) < 0)
 		return -1;
 	return host_dir_sync(meta_fd, err);

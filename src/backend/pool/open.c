@@ -2,11 +2,11 @@
 /*
  * A directory becomes a pool: what is looked at before the first volume, and the backend's table.
  *
- * XFS with reflink and nothing else, because snapshots, clones and thick files over loop devices
- * were measured to work well together only there. One living process a pool: flock on .cleat/lock,
- * which the kernel drops with its holder however that died; the pid inside is only for the words of
- * the refusal. Everything that cleat keeps beside volumes is below .cleat (0700); the volumes are
- * files of mode 0600 at the top.
+ * Which filesystems can have one, and what differs, is in medium.c; XFS with reflink is where
+ * snapshots, clones and thick files over loop devices were measured to work well together. One
+ * living process a pool: flock on .cleat/lock, which the kernel drops with its holder however that
+ * died; the pid inside is only for the words of the refusal. Everything that cleat keeps beside
+ * volumes is below .cleat (0700); the volumes are files of mode 0600 at the top.
  *
  * Which pool it is stands in .cleat/pool (identity.c). A directory that has none becomes a pool
  * only if it is the root of its filesystem: else a disk that is not mounted would quietly become a
@@ -22,8 +22,6 @@
 #include "base/str.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
-
-#define RIGHT_WAY "mkfs.xfs -m reflink=1 DEVICE and mount it, or try --pool-image=FILE"
 
 static const struct backend_ops pool_ops; /* the last thing in this file */
 
@@ -82,21 +80,7 @@ static void pool_close(struct backend *b)
 
 static int check_fs(const struct pool *p, struct host_fs *ret_fs, struct err *err)
 {
-	if (host_fs_look(p->dir_fd, ret_fs, err) < 0)
-		return -1;
-	if (ret_fs->kind != HOST_FS_KIND_XFS)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "'%s' lies on %s, a pool needs XFS with reflink: " RIGHT_WAY, p->dir,
-			       ret_fs->type);
-	if (!ret_fs->can_clone)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the XFS of '%s' was made without reflink, which cannot be "
-			       "added: " RIGHT_WAY,
-			       p->dir);
-	if (ret_fs->is_read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the filesystem of '%s' is read-only: mount -o remount,rw", p->dir);
-	return 0;
+	return host_fs_look(p->dir_fd, ret_fs, err) < 0 ? -1 : pool_check_medium(p, ret_fs, err);
 }
 
 int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *err)
@@ -128,7 +112,7 @@ int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, st
 			       node_id, sizeof(seen.node) - 1);
 	if (host_fs_look(dir_fd, &fs, err) < 0 || host_file_look(dir_fd, &dir, err) < 0)
 		return -1;
-	seen.filesystem = fs.uuid;
+	seen.filesystem = fs.tree;
 	seen.inode = dir.inode;
 	(void)snprintf(seen.node, sizeof(seen.node), "%s", str_or(node_id, ""));
 	*ret_seen = seen;
@@ -194,8 +178,11 @@ static int take_identity(struct pool *p, const struct pool_identity *seen, struc
 
 	if (rc < 0)
 		return -1;
-	if (rc == 0)
+	if (rc == 0) {
+		if (pool_prepare_medium(p, err) < 0)
+			return -1;
 		uuid_make(&id.identity);
+	}
 	(void)snprintf(id.node, sizeof(id.node), "%s", str_or(seen->node, id.node));
 	if (!is_recorded && pool_identity_write(p->meta_fd, &id, rc > 0, err) < 0)
 		return err_wrap(err, "write the identity of '%s'", p->dir);
@@ -231,7 +218,9 @@ static int open_dir(struct pool *p, struct err *err)
 	if (err->code != ERR_NOT_FOUND && err->code != ERR_FAILED_PRECONDITION)
 		return -1;
 	err->code = ERR_FAILED_PRECONDITION;
-	return err_wrap(err, "a pool is a directory on XFS with reflink (" RIGHT_WAY ")");
+	return err_wrap(err,
+			"a pool is a directory on XFS with reflink, btrfs or ext4 (mkfs.xfs -m "
+			"reflink=1 DEVICE and mount it, or try --pool-image=FILE)");
 }
 
 static int open_all(struct pool *p, const struct backend_config *config,
@@ -243,8 +232,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 	if (open_dir(p, err) < 0 || check_fs(p, &fs, err) < 0 ||
 	    pool_see(p->dir_fd, config->node_id, &seen, err) < 0)
 		return -1;
-	p->base.filesystem = fs.uuid;
-	p->can_clone = fs.can_clone;
+	pool_take_medium(p, &fs);
 	if (check_others(p, others, err) < 0 || check_place(p, config, &seen, err) < 0)
 		return -1;
 	if (host_dir_make(p->dir_fd, ".cleat", &p->meta_fd, err) < 0 ||
@@ -263,6 +251,7 @@ static int open_all(struct pool *p, const struct backend_config *config,
 		return -1;
 	pool_reserve_measure(p);
 	pool_copying_resume(p);
+	pool_warn_of_medium(p);
 	return 0;
 }
 

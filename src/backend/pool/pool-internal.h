@@ -43,9 +43,18 @@ struct pool_seen {
 	int64_t changed_ns; /* mtime of the directory that this belongs to */
 };
 
-/* A volume that is being written out, between two calls: see half.c. */
+/* How far a volume is that is made by copying: create_copy.c. */
+struct pool_copied {
+	bool is_whole; /* there is nothing (more) to copy */
+	uint64_t at;
+	uint64_t inode; /* of what it is copied from, as it was then; 0: not begun */
+	int64_t changed_ns;
+};
+
+/* A volume that is being written out or copied, between two calls: see half.c. */
 struct pool_half {
 	int fd; /* nameless; -1: none */
+	struct pool_copied copied;
 	int64_t kept_ns;
 	char token[VOL_TOKEN_MAX];
 };
@@ -64,7 +73,8 @@ struct pool {
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	unsigned overcommit;    /* percent */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
-	bool can_clone;         /* its filesystem has files share blocks */
+	enum host_fs_kind fs_kind;
+	bool can_clone; /* its filesystem has files share blocks */
 	struct filedev_holds holds;
 
 	pthread_mutex_t lock;        /* guards what follows; never held across a syscall */
@@ -88,6 +98,27 @@ struct pool *pool_from(struct backend *b);
 int pool_take_lock(int meta_fd, const char *dir, int *ret_lock_fd, struct err *err);
 /* What is recorded of a pool, as it is now; the identity is left zero. */
 int pool_see(int dir_fd, const char *node_id, struct pool_identity *ret_seen, struct err *err);
+
+/* medium.c: what differs from filesystem to filesystem. */
+/* FAILED_PRECONDITION: no pool can be there; says what was found and the way out. Nothing is made
+ * but nameless. */
+int pool_check_medium(const struct pool *p, const struct host_fs *fs, struct err *err);
+/* For people, static. */
+const char *pool_describe_medium(enum host_fs_kind kind);
+/* p is what a pool is on this filesystem. */
+void pool_take_medium(struct pool *p, const struct host_fs *fs);
+/* A directory becomes a pool: what holds for its new files. */
+int pool_prepare_medium(const struct pool *p, struct err *err);
+/* Logs what a person should know of it. */
+void pool_warn_of_medium(const struct pool *p);
+/* host_file_make; like_fd: blocks will be shared with this one; -1: with none. */
+int pool_make_file(const struct pool *p, int dir_fd, int like_fd, int *ret_fd, struct err *err);
+/* A nameless file, all of which is durable with its name, once that is. */
+int pool_write_out(const struct pool *p, int fd, struct err *err);
+/* What is in the directory under its name is so after a power cut, too. */
+int pool_sync_named(const struct pool *p, int dir_fd, struct err *err);
+/* What is free is known again, after something was allocated or given back. */
+int pool_settle_space(const struct pool *p, struct err *err);
 
 /* beside.c: a pool from outside: as much of one as finding, reading and removing files needs. Of
  * folders that are not there the fd is -1; the identity is set by identify. pool_beside_close is
@@ -148,6 +179,9 @@ int pool_find_whole_snapshot(struct pool *p, const char *token, bool read_only,
  * the caller's alone meanwhile. */
 int pool_state_read(int fd, struct state *ret_state, struct err *err);
 int pool_state_write(int fd, const struct state *state, struct err *err);
+
+/* What is in the pool's directory beside volumes: ours, or ext4's own. */
+bool pool_is_own_name(const char *name, bool is_regular);
 
 /* The names on a shelf that may be ours, sorted, > after. Free with pool_names_done. */
 struct pool_names {
@@ -263,6 +297,24 @@ void pool_reserve_take_scan(struct pool *p, const struct map *before, bool may_s
 int pool_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		struct backend_volume *ret_vol, struct err *err);
 
+/* Whether a volume that is asked for can be made of what has these bytes and this filesystem. */
+int pool_check_source(const struct backend_spec *spec, uint64_t bytes, const char *fs,
+		      struct err *err);
+
+/* create_copy.c: where files cannot share blocks. */
+struct pool_origin {
+	struct uuid uuid; /* of the filesystem inside */
+	uint64_t bytes;   /* of the file */
+};
+/* What the volume is to be made of, if it can be: errors as backend_ops.create. */
+int pool_copy_look(struct pool *p, const struct backend_spec *spec, struct pool_origin *ret_origin,
+		   struct err *err);
+/* Goes on copying it into the allocated file. DEADLINE_EXCEEDED, half a second before the ctx's:
+ * how far it came, and a further call goes on, unless the source was changed: then it begins again.
+ */
+int pool_copy_on(struct pool *p, struct ctx *ctx, const struct backend_spec *spec, int to_fd,
+		 struct pool_copied *copied, struct err *err);
+
 /* cut.c */
 /* Shares the claim on a file that blocks will be shared with, so that it is not removed meanwhile,
  * for as long as fd is open. ABORTED; NOT_FOUND: it was removed since it was found. */
@@ -310,6 +362,9 @@ void pool_frozen_done(struct pool *p);
 #define POOL_COPY_BYTES_PER_S (200 * MIB) /* what a slow disk can do; measured here: 340 to 800 */
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
 	      int to_fd, struct pool_cut *ret_cut, struct err *err);
+/* Of one that is attached, frozen meanwhile, into a file that has the room; all or an error. */
+int pool_copy_attached(struct pool *p, struct ctx *ctx, const struct pool_volume *from, int to_fd,
+		       struct err *err);
 
 /* copying.c: snapshots that are copied in the background. */
 void pool_copying_init(struct pool *p);
@@ -380,8 +435,10 @@ int pool_group_create(struct backend *backend, struct ctx *ctx,
 
 /* half.c. What is kept is the pool's to close; -1 if nothing is to be taken. */
 void pool_halves_init(struct pool *p);
-void pool_half_keep(struct pool *p, const char *token, int fd);
-int pool_half_take(struct pool *p, const char *token);
+void pool_half_keep(struct pool *p, const char *token, int fd, const struct pool_copied *copied);
+int pool_half_take(struct pool *p, const char *token, struct pool_copied *ret_copied);
+/* Forgets it, if it is there. */
+void pool_half_drop(struct pool *p, const char *token);
 bool pool_half_is_there(struct pool *p, const char *token);
 void pool_halves_drop_old(struct pool *p);
 void pool_halves_drop_all(struct pool *p);

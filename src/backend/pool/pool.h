@@ -46,7 +46,8 @@ struct pool_status {
 	struct uuid identity;
 	char node[257]; /* that serves or served it; "" */
 	bool is_served;
-	int server; /* the process; 0: of another container */
+	int server;         /* the process; 0: of another container */
+	const char *medium; /* static: the filesystem that it lies on, and what follows */
 	uint64_t total_bytes, free_bytes;
 	uint64_t kept_bytes;      /* of the free ones for metadata and deletes */
 	uint64_t reserved_bytes;  /* … for overwriting what volumes share with snapshots */
@@ -61,6 +62,7 @@ struct pool_status {
 	unsigned percent;         /* how full */
 	uint64_t overdrawn_bytes; /* of what is kept and reserved so much is taken */
 	uint64_t n_volumes, n_snapshots, n_damaged, n_damaged_snapshots;
+	uint64_t n_copying; /* of the snapshots: not ready yet */
 	uint64_t n_foreign; /* what is not cleat's */
 };
 int pool_status(struct ctx *ctx, const struct pool_status_ask *ask, struct pool_status *ret,

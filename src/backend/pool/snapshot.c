@@ -41,7 +41,7 @@ static int take_existing(struct pool *p, const struct backend_snapshot_spec *spe
 	if (!str_is_equal(snap->source, spec->source))
 		return err_set(err, ERR_ALREADY_EXISTS, "it exists and is of volume '%s'",
 			       snap->source);
-	if (host_dir_sync(p->snapshot_fd, err) < 0)
+	if (pool_sync_named(p, p->snapshot_fd, err) < 0)
 		return -1;
 	*ret_snap = *snap;
 	return 0;
@@ -71,7 +71,7 @@ static int name_it(struct pool *p, const struct backend_snapshot_spec *spec,
 
 	record_format(RECORD_SNAPSHOT, record, text);
 	if (host_file_set_attr(fd, SNAPSHOT_ATTR, text, err) < 0 ||
-	    host_file_write_out(fd, err) < 0 ||
+	    pool_write_out(p, fd, err) < 0 ||
 	    host_file_link(fd, p->snapshot_fd, spec->token, err) < 0)
 		return -1;
 	pool_know(p, POOL_SNAPSHOTS, spec->token, &(struct pool_entry){ 0 });
@@ -85,7 +85,7 @@ static int make_of(struct pool *p, struct ctx *ctx, const struct backend_snapsho
 	struct pool_copy_plan plan = { .from = from };
 	struct record record;
 	struct pool_cut cut;
-	int rc = host_file_make(p->snapshot_fd, &fd, err) < 0
+	int rc = pool_make_file(p, p->snapshot_fd, from->fd, &fd, err) < 0
 			 ? -1
 			 : pool_cut(p, ctx, from, &spec->options, fd, &cut, err);
 

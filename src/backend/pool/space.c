@@ -343,7 +343,9 @@ static void take_scan(struct pool *p, const struct scan *scan, int64_t changed_n
 	*seen = (struct pool_seen){ scan->known, scan->n_damaged, changed_ns };
 	if (scan->shelf == POOL_VOLUMES)
 		pool_reserve_take_scan(
-			p, old, scan->has_clones || map_count(p->seen[POOL_SNAPSHOTS].known) > 0);
+			p, old,
+			p->can_clone &&
+				(scan->has_clones || map_count(p->seen[POOL_SNAPSHOTS].known) > 0));
 	pthread_mutex_unlock(&p->lock);
 	free_entries(old);
 }

@@ -57,6 +57,7 @@ static int add_snapshot(const struct looking *l, const char *name, struct err *e
 		return -1;
 	host_fd_close(found.fd);
 	l->ret->n_snapshots += found.kind == POOL_FILE_WHOLE;
+	l->ret->n_copying += found.kind == POOL_FILE_WHOLE && !found.snap.is_ready;
 	l->ret->n_damaged_snapshots += found.kind == POOL_FILE_DAMAGED;
 	l->ret->n_foreign += found.kind == POOL_FILE_FOREIGN;
 	return 0;
@@ -120,6 +121,7 @@ static int look(struct pool *p, struct ctx *ctx, const struct pool_status_ask *a
 	ret->is_served = rc > 0;
 	ret->identity = id.identity;
 	(void)snprintf(ret->node, sizeof(ret->node), "%s", id.node);
+	ret->medium = pool_describe_medium(fs.kind);
 	space.total_bytes = fs.total_bytes;
 	space.free_bytes = fs.free_bytes;
 	space.kept_bytes = pool_kept_bytes(ask->reserve_bytes, fs.total_bytes);

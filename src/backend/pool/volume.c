@@ -59,7 +59,7 @@ int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct back
 		return -1;
 	if (pool_find_ours(p, token, true, &found, err) < 0)
 		return err->code == ERR_NOT_FOUND && pool_half_is_there(p, token)
-			       ? err_set(err, ERR_ABORTED, "it is being made (allocation=written)")
+			       ? err_set(err, ERR_ABORTED, "it is being made")
 			       : -1;
 	host_fd_close(found.fd);
 	*ret_vol = found.vol;
@@ -107,7 +107,7 @@ int pool_unlink(struct pool *p, enum pool_shelf shelf, const char *token, int fd
 	    host_dir_sync(dir_fd, err) < 0)
 		return -1;
 	pool_know(p, shelf, token, NULL);
-	rc = free_blocks(p, token, fd, err);
+	rc = free_blocks(p, token, fd, err) < 0 ? -1 : pool_settle_space(p, err);
 	pool_reserve_doubt(p);
 	return rc;
 }
@@ -164,7 +164,7 @@ int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 	struct pool_volume found;
 	int rc;
 
-	host_fd_close(pool_half_take(p, token));
+	pool_half_drop(p, token);
 	if (pool_find_whole(p, token, false, ERR_FAILED_PRECONDITION, &found, err) < 0) {
 		if (err->code != ERR_NOT_FOUND)
 			return -1;
@@ -330,15 +330,26 @@ int pool_note_get(struct backend *b, struct ctx *ctx, const char *token, char *r
 	return 0;
 }
 
+static int fail_note(const struct pool *p, const char *note, struct err *err)
+{
+	if (err->code != ERR_RESOURCE_EXHAUSTED || p->fs_kind != HOST_FS_KIND_EXT4)
+		return -1;
+	return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		       "its note of %zu bytes has no room: ext4 keeps 4 KiB of attributes a file "
+		       "(tune2fs -O ea_inode lets it keep more), or the pool at '%s' is full",
+		       strlen(note), p->dir);
+}
+
 int pool_note_set(struct backend *b, struct ctx *ctx, const char *token, const char *note,
 		  struct err *err)
 {
+	struct pool *p = pool_from(b);
 	struct pool_volume found;
 	int rc;
 
-	if (ctx_check(ctx, err) < 0 || pool_find_ours(pool_from(b), token, false, &found, err) < 0)
+	if (ctx_check(ctx, err) < 0 || pool_find_ours(p, token, false, &found, err) < 0)
 		return -1;
 	rc = host_file_set_attr(found.fd, POOL_NOTE_ATTR, note, err);
 	host_fd_close(found.fd);
-	return rc;
+	return rc < 0 ? fail_note(p, note, err) : 0;
 }

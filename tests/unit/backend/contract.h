@@ -25,6 +25,8 @@ const char *contract_other_mount_dir(void);
  * is there; "" if nothing is. */
 void contract_write(const char *place, const char *text);
 void contract_read(const char *place, char ret_text[64]);
+/* Whether the pool lies where files can share blocks. */
+bool contract_pool_can_clone(void);
 /* Where the pool's files are. */
 const char *contract_pool_dir(void);
 

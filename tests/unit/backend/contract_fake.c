@@ -60,6 +60,11 @@ const char *contract_other_mount_dir(void)
 	return "/mnt2";
 }
 
+bool contract_pool_can_clone(void)
+{
+	return true;
+}
+
 const char *contract_pool_dir(void)
 {
 	return "/pool";

@@ -2,7 +2,7 @@
 /*
  * The contract on this machine: real XFS in an image file, real loop devices, mkfs and mounts. In a
  * mount namespace of its own, so that whatever happens to this process, its mounts go with it, and
- * its AUTOCLEAR devices with them.
+ * its AUTOCLEAR devices with them. With CLEAT_POOL_FS (btrfs, ext4) the pool is on that instead.
  */
 #include "contract.h"
 
@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/path.h"
@@ -22,6 +23,7 @@
 #include "host/fs.h"
 #include "host/loopdev.h"
 #include "host/mount.h"
+#include "host/spawn.h"
 
 static char base_dir[64];
 static char pool_dir[80];
@@ -46,6 +48,13 @@ static int can_run(const char *tool)
 	return access(path, X_OK) == 0;
 }
 
+static const char *pool_fs(void)
+{
+	const char *fs = getenv("CLEAT_POOL_FS");
+
+	return fs ? fs : "xfs";
+}
+
 int contract_setup(void)
 {
 	if (geteuid() != 0)
@@ -54,6 +63,8 @@ int contract_setup(void)
 		return skip_all("loop devices (/dev/loop-control)");
 	if (!can_run("mkfs.xfs") || !can_run("mkfs.ext4"))
 		return skip_all("mkfs.xfs and mkfs.ext4");
+	if (strcmp(pool_fs(), "btrfs") == 0 && !can_run("mkfs.btrfs"))
+		return skip_all("mkfs.btrfs");
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return skip_all("a mount namespace (CAP_SYS_ADMIN)");
 	(void)snprintf(base_dir, sizeof(base_dir), "/var/tmp/cleat-contract-XXXXXX");
@@ -85,6 +96,41 @@ void contract_teardown(void)
 	(void)rmdir(base_dir);
 }
 
+bool contract_pool_can_clone(void)
+{
+	return strcmp(pool_fs(), "ext4") != 0;
+}
+
+/* As an administrator would, with a device that goes with the mount. */
+static void mount_pool(uint64_t bytes)
+{
+	const struct host_loop_options opts = { .allow_buffered = true };
+	const char *tool = strcmp(pool_fs(), "ext4") == 0 ? "mkfs.ext4" : "mkfs.btrfs";
+	const char *const argv[] = { tool, "-q", strcmp(tool, "mkfs.ext4") == 0 ? "-F" : "-f",
+				     image, NULL };
+	struct host_loop loop;
+	struct ctx ctx;
+	struct err err;
+	int hold_fd;
+	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	ASSERT_TRUE(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
+	ctx_init(&ctx, 0);
+	ASSERT_OK(host_spawn(&ctx,
+			     &(struct host_spawn){ .tool = tool,
+						   .package = "its package",
+						   .argv = argv,
+						   .pass_fd = -1,
+						   .timeout_ns = 60 * NS_PER_S },
+			     &err),
+		  &err);
+	ASSERT_OK(host_loop_attach(&ctx, fd, &opts, &loop, &hold_fd, &err), &err);
+	ASSERT_EQ(mount(loop.path, pool_dir, pool_fs(), 0, NULL), 0);
+	host_fd_close(hold_fd);
+	host_fd_close(fd);
+	ctx_done(&ctx);
+}
+
 bool contract_was_guard(int argc, char **argv)
 {
 	if (argc != 2 || strcmp(argv[1], HOST_FREEZE_GUARD) != 0)
@@ -106,6 +152,12 @@ void contract_open(const char *kind, struct registry **ret_registry)
 	struct ctx ctx;
 	struct err err;
 
+	if (strcmp(kind, "pool") == 0 && strcmp(pool_fs(), "xfs") != 0) {
+		/* btrfs writes its metadata twice */
+		mount_pool(config.image_bytes + (strcmp(pool_fs(), "btrfs") == 0 ? 256 * MIB : 0));
+		config.image = NULL;
+		config.image_bytes = 0;
+	}
 	ctx_init(&ctx, 0);
 	*ret_registry = registry_new();
 	ASSERT_OK(registry_open(*ret_registry, &ctx, &config, &err), &err);
@@ -120,6 +172,8 @@ void contract_close(struct registry *r)
 	struct err err;
 
 	registry_free(r);
+	if (strcmp(pool_fs(), "xfs") != 0)
+		(void)umount2(pool_dir, UMOUNT_NOFOLLOW);
 	ASSERT_OK(host_mount_look(pool_dir, &at, &err), &err);
 	ASSERT_FALSE(at.is_mount_root);
 	ASSERT_OK(host_mount_look(mount_dir, &at, &err), &err);

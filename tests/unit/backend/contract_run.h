@@ -29,6 +29,12 @@ static void run_contract(const char *kind, void (*check)(struct run *run))
 	contract_close(r);
 }
 
+/* Whether its snapshots share blocks with their volumes; else each is a copy, of what is still. */
+static inline bool shares_blocks(const struct run *run)
+{
+	return strcmp(run->b->ops->name, "pool") != 0 || contract_pool_can_clone();
+}
+
 /* One sentence of the contract, as a test for each kind. */
 #define CONTRACT(name)                              \
 	static void check_##name(struct run *run);  \

@@ -122,7 +122,10 @@ CONTRACT(tells_what_has_changed)
 	assert_block(&told);
 	take(run, "d", "v");
 	ASSERT_OK(changed(run, "c", "d", 0, &told), &run->err);
-	ASSERT_EQ(told.n, 0);
+	if (shares_blocks(run))
+		ASSERT_EQ(told.n, 0);
+	else /* all that there is lies elsewhere in a copy */
+		assert_block(&told);
 	/* the volume is not needed for it */
 	ASSERT_OK(backend_remove(run->b, run->ctx, "v", NULL, &run->err), &run->err);
 	ASSERT_OK(changed(run, "a", "d", 0, &told), &run->err);

@@ -445,6 +445,150 @@ TEST(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly
 	teardown(&e);
 }
 
+/* Where files cannot share blocks each snapshot is a copy. */
+static void setup_ext4(struct env *e)
+{
+	fake_host_reset(20 * GIB);
+	fake_host_set_fs("ext4", false, false);
+	start(e);
+	ASSERT_FALSE(e->b->caps & BACKEND_GROUP);
+}
+
+TEST(without_reflink_each_snapshot_is_a_copy)
+{
+	struct env e;
+
+	setup_ext4(&e);
+	create_large(&e);
+	fake_host_set_n_extents("v", 2);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_FALSE(e.snap.is_ready);
+	tend(&e);
+	ASSERT_TRUE(fake_host_reads_same("v", SNAPSHOT_FILE));
+	assert_ready(&e);
+	fake_host_punch("v", 0, GIB);
+	fake_host_punch("v", 2 * GIB, 256 * MIB);
+	ASSERT_OK(take(&e, "t"), &e.err);
+	ASSERT_TRUE(e.snap.is_ready);
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_ERR(take(&e, "u"), &e.err, ERR_FAILED_PRECONDITION,
+		   "its pool's filesystem cannot share blocks, and it cannot be copied while");
+	ASSERT_EQ(info(&e).reserved_bytes, 0);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+TEST(without_reflink_a_pod_waits_half_a_minute_at_most)
+{
+	struct env e;
+
+	setup_ext4(&e);
+	begin(&e);
+	ASSERT_ERR(attach(&e), &e.err, ERR_ABORTED,
+		   "being copied for snapshot 's', and its filesystem cannot share blocks: 1536Mi "
+		   "to go, about 8 s");
+	ASSERT_ERR(grow(&e), &e.err, ERR_ABORTED, "for snapshot 's'");
+	ASSERT_ERR(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err, ERR_ABORTED,
+		   "for snapshot 's'");
+	tend(&e);
+	ASSERT_OK(attach(&e), &e.err);
+	assert_ready(&e);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	teardown(&e);
+}
+
+TEST(without_reflink_a_copy_that_takes_longer_is_given_up_for_a_pod)
+{
+	const struct backend_spec spec = { .name = "v", .token = "v", .bytes = 8 * GIB, .fs = "" };
+	struct backend_volume vol;
+	struct env e;
+
+	setup_ext4(&e);
+	ASSERT_OK(backend_create(e.b, &e.ctx, &spec, &vol, &e.err), &e.err);
+	fake_host_write("v", 0, 7 * GIB);
+	begun_available = info(&e).available_bytes;
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 7 * GIB);
+	ASSERT_ERR(backend_remove(e.b, &e.ctx, "v", NULL, &e.err), &e.err, ERR_ABORTED,
+		   "about 36 s");
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_EQ(info(&e).available_bytes, begun_available);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+/* A call has ten seconds, a piece of 64 MiB takes one. */
+static int create_in_time(struct env *e, enum backend_source kind, const char *source)
+{
+	int rc;
+
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 10 * NS_PER_S);
+	rc = create_of(e, "c", kind, source);
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 0);
+	return rc;
+}
+
+TEST(without_reflink_a_volume_is_made_of_another_in_as_many_calls_as_it_takes)
+{
+	static const struct {
+		enum backend_source kind;
+		const char *name;
+	} sources[] = { { BACKEND_SOURCE_SNAPSHOT, "s" }, { BACKEND_SOURCE_VOLUME, "v" } };
+	struct env e;
+
+	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+		setup_ext4(&e);
+		begin(&e);
+		tend(&e);
+		clock_fake_set(NS_PER_S);
+		fake_host_slow_copies(NS_PER_S);
+		ASSERT_ERR(create_in_time(&e, sources[i].kind, sources[i].name), &e.err,
+			   ERR_ABORTED, "copied up to 640Mi of 3Gi");
+		ASSERT_EQ(fake_host_n_nameless(), 1);
+		ASSERT_ERR(create_in_time(&e, sources[i].kind, sources[i].name), &e.err,
+			   ERR_ABORTED, "the next goes on");
+		ASSERT_OK(create_in_time(&e, sources[i].kind, sources[i].name), &e.err);
+		ASSERT_EQ(fake_host_n_nameless(), 0);
+		ASSERT_TRUE(fake_host_reads_same("v", "c"));
+		ASSERT_EQ(info(&e).reserved_bytes, 0);
+		teardown(&e);
+	}
+}
+
+/* Between two calls nobody keeps it as it was. */
+TEST(without_reflink_what_was_copied_of_something_else_is_copied_again)
+{
+	struct env e;
+
+	setup_ext4(&e);
+	begin(&e);
+	tend(&e);
+	clock_fake_set(NS_PER_S);
+	fake_host_slow_copies(NS_PER_S);
+	ASSERT_ERR(create_in_time(&e, BACKEND_SOURCE_VOLUME, "v"), &e.err, ERR_ABORTED, "640Mi");
+	fake_host_write("v", 4096, 4096);
+	fake_host_punch("v", 64 * MIB, 64 * MIB);
+	ASSERT_ERR(create_in_time(&e, BACKEND_SOURCE_VOLUME, "v"), &e.err, ERR_ABORTED, "704Mi");
+	while (create_in_time(&e, BACKEND_SOURCE_VOLUME, "v") < 0)
+		ASSERT_EQ(e.err.code, ERR_ABORTED);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_OK(backend_remove(e.b, &e.ctx, "c", NULL, &e.err), &e.err);
+	ASSERT_ERR(create_in_time(&e, BACKEND_SOURCE_SNAPSHOT, "s"), &e.err, ERR_ABORTED, "640Mi");
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	fake_host_slow_copies(0);
+	ASSERT_OK(take(&e, "s"), &e.err);
+	ASSERT_ERR(create_in_time(&e, BACKEND_SOURCE_SNAPSHOT, "s"), &e.err,
+		   ERR_FAILED_PRECONDITION, "not ready");
+	tend(&e);
+	ASSERT_OK(create_in_time(&e, BACKEND_SOURCE_SNAPSHOT, "s"), &e.err);
+	ASSERT_TRUE(fake_host_reads_same(SNAPSHOT_FILE, "c"));
+	teardown(&e);
+}
+
 enum trouble { TROUBLE_FAIL, TROUBLE_KILL, TROUBLE_POWER, TROUBLES };
 
 static void recover(struct env *e, enum trouble trouble)
@@ -466,6 +610,7 @@ struct operation {
 	bool is_begun; /* before it */
 	int (*run)(struct env *e);
 	bool keeps_volume;
+	bool is_on_ext4;
 };
 
 static int run_take(struct env *e)
@@ -515,7 +660,10 @@ static bool run_with_trouble(const struct operation *op, enum trouble trouble, u
 	struct env e;
 	bool is_reached;
 
-	setup(&e);
+	if (op->is_on_ext4)
+		setup_ext4(&e);
+	else
+		setup(&e);
 	clock_fake_set(NS_PER_S);
 	if (op->is_begun)
 		begin(&e);
@@ -540,8 +688,11 @@ static bool run_with_trouble(const struct operation *op, enum trouble trouble, u
 TEST(survives_trouble_at_every_call)
 {
 	const struct operation ops[] = {
-		{ false, run_take, true }, { true, run_tend, true },    { true, run_drop, true },
-		{ true, attach, true },    { true, run_remove, false }, { true, grow, true },
+		{ false, run_take, true },       { true, run_tend, true },
+		{ true, run_drop, true },        { true, attach, true },
+		{ true, run_remove, false },     { true, grow, true },
+		{ false, run_take, true, true }, { true, run_tend, true, true },
+		{ true, run_drop, true, true },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
@@ -569,4 +720,9 @@ RUN_TESTS(UNIT(tells_that_it_is_not_ready_until_it_is), UNIT(what_a_call_can_cop
 	  UNIT(nothing_is_begun_for_which_there_is_no_room),
 	  UNIT(a_copy_that_cannot_be_ended_is_given_up_for_a_pod),
 	  UNIT(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly),
+	  UNIT(without_reflink_each_snapshot_is_a_copy),
+	  UNIT(without_reflink_a_pod_waits_half_a_minute_at_most),
+	  UNIT(without_reflink_a_copy_that_takes_longer_is_given_up_for_a_pod),
+	  UNIT(without_reflink_a_volume_is_made_of_another_in_as_many_calls_as_it_takes),
+	  UNIT(without_reflink_what_was_copied_of_something_else_is_copied_again),
 	  UNIT(survives_trouble_at_every_call))

@@ -88,9 +88,9 @@ TEST(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one)
 
 	setup(&e, GIB);
 	ASSERT_ERR(open_pool(&e, "p", "/nowhere", 0), &e.err, ERR_FAILED_PRECONDITION, "/nowhere");
-	fake_host_set_fs("ext4", false, false);
+	fake_host_set_fs("tmpfs", false, false);
 	ASSERT_ERR(open_pool(&e, "p", "/pool", 0), &e.err, ERR_FAILED_PRECONDITION,
-		   "'/pool' lies on ext4");
+		   "'/pool' lies on tmpfs; a pool is on XFS with reflink, or on btrfs, or on ext4");
 	ASSERT_TRUE(strstr(e.err.msg, "mkfs.xfs -m reflink=1") != NULL);
 	fake_host_set_fs("xfs", false, false);
 	ASSERT_ERR(open_pool(&e, "p", "/pool", 0), &e.err, ERR_FAILED_PRECONDITION,

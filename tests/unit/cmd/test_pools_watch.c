@@ -128,7 +128,7 @@ TEST(a_missing_pool_among_several_is_served_when_it_comes)
 	ASSERT_EQ(registry_count(e.r), 1);
 	ASSERT_EQ(registry_missing(e.r, e.ctx.arena, &missing), 1);
 	ASSERT_STR(missing[0].name, "disk");
-	ASSERT_TRUE(strstr(missing[0].why, "'/pool' lies on ext4") != NULL);
+	ASSERT_TRUE(strstr(missing[0].why, "is its disk not mounted") != NULL);
 	watch(&e, HOUR);
 	run_until(&e, "pool 'disk' at '/pool'");
 	ASSERT_EQ(e.n_changed, 0);
