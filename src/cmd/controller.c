@@ -27,6 +27,11 @@ static const struct opt options[] = {
 	{ .name = "agents", .type = OPT_STRING, .offset = offsetof(struct controller_options, agents),
 	  .arg = "ADDRESS,...", .help = "In place of --csi-address: agents of cleat on several nodes, which are one driver then. Each "
 					"call goes to the node that it is for." },
+	{ .name = "agents-service", .type = OPT_STRING, .offset = offsetof(struct controller_options, agents_service),
+	  .arg = "[NAMESPACE/]NAME", .help = "The same with the agents that are behind a Service, each known by its node; who comes and "
+					     "goes is followed by its EndpointSlices." },
+	{ .name = "agents-port", .type = OPT_STRING, .offset = offsetof(struct controller_options, agents_port),
+	  .arg = "NAME", .fallback = "agent", .help = "Its port's name." },
 	{ .name = "driver-name", .type = OPT_STRING, .offset = offsetof(struct controller_options, driver_name),
 	  .arg = "NAME", .help = "What the driver must call itself; anything unless given." },
 	TLS_OPTIONS(struct controller_options, tls),

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "cmd/controllers.h"
 #include "cmd/fleet.h"
+#include "cmd/fleet_slices.h"
 #include "cmd/lanes.h"
 #include "cmd/process.h"
 #include "event/loop.h"
@@ -39,6 +40,7 @@ struct controller {
 	struct process_http *http;
 	struct remote *remote; /* one of these two */
 	struct fleet *fleet;
+	struct fleet_slices *slices; /* of --agents-service */
 	struct csi_service service;
 	struct kube_config config;
 	struct fence *fence;
@@ -59,7 +61,7 @@ struct controller {
 /* For people: where the driver is. */
 static const char *driver_address(const struct controller *c)
 {
-	return str_or(c->opts->agents, c->opts->csi_address);
+	return str_or(str_or(c->opts->agents, c->opts->agents_service), c->opts->csi_address);
 }
 
 static void set_waiting(struct controller *c, const char *text)
@@ -345,6 +347,24 @@ static int start_work(struct controller *c, const char *lease_name, struct err *
 	return 0;
 }
 
+static void watch_agents(struct controller *c)
+{
+	const char *text = c->opts->agents_service;
+	const char *slash = strchr(text, '/');
+	autofree char *ns =
+		slash ? xstrndup(text, (size_t)(slash - text)) : xstrdup(lease_namespace(c));
+
+	c->slices = fleet_slices_new(&(const struct fleet_slices_options){
+		.loop = c->loop,
+		.work = c->work,
+		.client = c->client,
+		.fleet = c->fleet,
+		.ns = ns,
+		.service = slash ? slash + 1 : text,
+		.port = c->opts->agents_port,
+	});
+}
+
 static int open_driver(struct controller *c, struct err *err)
 {
 	const struct controller_options *o = c->opts;
@@ -356,10 +376,12 @@ static int open_driver(struct controller *c, struct err *err)
 		.tls = &o->tls,
 	};
 
-	if (!str_is_empty(o->agents)) {
+	if (!str_is_empty(o->agents) || !str_is_empty(o->agents_service)) {
 		if (fleet_open(&fleet, &c->fleet, err) < 0)
 			return -1;
 		c->service = fleet_service(c->fleet);
+		if (!str_is_empty(o->agents_service))
+			watch_agents(c);
 		return 0;
 	}
 	if (remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
@@ -451,6 +473,7 @@ static void take_down(struct controller *c)
 	/* free */
 	controllers_free_caches(&c->controllers);
 	remote_close(c->remote);
+	fleet_slices_free(c->slices);
 	if (c->is_running)
 		fleet_close(c->fleet);
 	kube_client_free(c->client);

@@ -10,7 +10,9 @@ struct controller_options {
 	struct cmd_common common;
 	const char *controllers;
 	const char *csi_address;
-	const char *agents;      /* in its place; "" or NULL */
+	const char *agents;         /* in its place; "" or NULL */
+	const char *agents_service; /* the same, "[NAMESPACE/]NAME" */
+	const char *agents_port;
 	const char *driver_name; /* what it must call itself; "" = anything */
 	struct cmd_tls tls;
 	bool insecure;

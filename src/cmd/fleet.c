@@ -2,8 +2,8 @@
 /*
  * Each agent has a channel, a client on it, its place in the router, and a look of its own that
  * comes again and again: at once when its connection was made anew, after a pause that grows to
- * half a minute when it does not answer, and each minute besides, as a pool may come to a node
- * while its agent runs.
+ * five seconds when it does not answer (or sooner, when something was told of it), and each minute
+ * besides, as a pool may come to a node while its agent runs.
  *
  * Looks have the lane of things that may hang, so that a node that answers nothing keeps no claim
  * waiting; one look takes no longer than LOOK_TIMEOUT_NS.
@@ -25,17 +25,20 @@
 #include "csi/router.h"
 #include "event/loop.h"
 #include "event/sync.h"
+#include "net/tls.h"
 
 #define TICK_NS (NS_PER_S / 2)
 #define FIRST_NS NS_PER_MS
 #define LOOK_TIMEOUT_NS (5 * NS_PER_S)
 #define PAUSE_FIRST_NS NS_PER_S
-#define PAUSE_MAX_NS (30 * NS_PER_S)
+#define PAUSE_MAX_NS (5 * NS_PER_S)
 #define AGAIN_NS (60 * NS_PER_S)
 
 struct agent {
 	struct fleet *fleet;
+	char *name;
 	char *address;
+	bool is_wanted; /* of fleet_set */
 	struct remote *remote;
 	struct csi_router_member *member;
 	struct periodic *looks;
@@ -48,8 +51,11 @@ struct agent {
 };
 
 struct fleet {
+	struct ev_loop *loop;
+	struct work *work;
+	struct tls *tls; /* that all share */
 	struct csi_router *router;
-	VEC(struct agent *) agents; /* fixed once it is open */
+	VEC(struct agent *) agents; /* fleet_set's, and nobody else's while it may be called */
 };
 
 /* ---- looks ---- */
@@ -76,10 +82,9 @@ static void tell(struct agent *a, int rc, const struct err *err)
 						       : a->pause_ns * 2;
 	a->next_ns = clock_now_ns() + (rc == 0 ? AGAIN_NS : a->pause_ns);
 	if (is_news && rc == 0)
-		log_info("a node's driver is served", log_str("node", a->address));
+		log_info("a node's driver is served", log_str("node", a->name));
 	else if (is_news)
-		log_warn("a node's driver is not served", log_str("node", a->address),
-			 log_err(err));
+		log_warn("a node's driver is not served", log_str("node", a->name), log_err(err));
 }
 
 struct counts {
@@ -162,48 +167,106 @@ int fleet_check(const char *option, const char *agents, const struct cmd_tls *tl
 	return 0;
 }
 
-static int add(struct fleet *f, const struct fleet_options *opts, const char *address,
-	       struct err *err)
+/* On the loop, where timers are made. */
+static void start_looks(void *arg)
+{
+	struct agent *a = arg;
+
+	a->looks = periodic_new(&(struct periodic_options){
+		.loop = a->fleet->loop,
+		.work = a->fleet->work,
+		.lane = LANE_LOOK,
+		.first_ns = FIRST_NS,
+		.every_ns = TICK_NS,
+		.timeout_ns = LOOK_TIMEOUT_NS,
+		.is_due = is_due,
+		.run = look,
+		.arg = a,
+	});
+}
+
+static int add(struct fleet *f, const struct fleet_member *member, struct err *err)
 {
 	struct agent *a = xcalloc(1, sizeof(*a));
 	struct csi_service service;
 
-	if (remote_open(opts->loop, address, opts->tls, &a->remote, err) < 0) {
+	if (remote_open_with(f->loop, member->address, f->tls, &a->remote, err) < 0) {
 		free(a);
 		return -1;
 	}
 	a->fleet = f;
-	a->address = xstrdup(address);
+	a->name = xstrdup(member->name);
+	a->address = xstrdup(member->address);
+	a->is_wanted = true;
 	a->pause_ns = PAUSE_FIRST_NS;
 	pthread_mutex_init(&a->lock, NULL);
 	service = remote_service(a->remote);
-	a->member = csi_router_add(f->router, address, &service);
+	a->member = csi_router_add(f->router, a->name, &service);
 	vec_push(&f->agents, a);
+	if (f->work)
+		ev_call(f->loop, start_looks, a);
 	return 0;
 }
 
-/* On the loop, where timers are made. */
-struct starting {
-	struct fleet *fleet;
-	const struct fleet_options *opts;
-};
-
-static void start_looks(void *arg)
+static void drop(struct fleet *f, struct agent *a)
 {
-	struct starting *s = arg;
+	(void)periodic_stop(a->looks, INT64_MAX);
+	periodic_free(a->looks);
+	csi_router_remove(f->router, a->member);
+	remote_close(a->remote);
+	pthread_mutex_destroy(&a->lock);
+	free(a->address);
+	free(a->name);
+	free(a);
+}
 
-	for (size_t i = 0; i < s->fleet->agents.n; i++)
-		s->fleet->agents.v[i]->looks = periodic_new(&(struct periodic_options){
-			.loop = s->opts->loop,
-			.work = s->opts->work,
-			.lane = LANE_LOOK,
-			.first_ns = FIRST_NS,
-			.every_ns = TICK_NS,
-			.timeout_ns = LOOK_TIMEOUT_NS,
-			.is_due = is_due,
-			.run = look,
-			.arg = s->fleet->agents.v[i],
-		});
+static struct agent *find(struct fleet *f, const struct fleet_member *member)
+{
+	for (size_t i = 0; i < f->agents.n; i++) {
+		struct agent *a = f->agents.v[i];
+
+		if (str_is_equal(a->name, member->name) &&
+		    str_is_equal(a->address, member->address))
+			return a;
+	}
+	return NULL;
+}
+
+void fleet_set(struct fleet *f, const struct fleet_member *members, size_t n)
+{
+	size_t n_kept = 0;
+	struct err err;
+
+	for (size_t i = 0; i < f->agents.n; i++)
+		f->agents.v[i]->is_wanted = false;
+	for (size_t i = 0; i < n; i++) {
+		struct agent *a = find(f, &members[i]);
+
+		if (!a)
+			continue;
+		a->is_wanted = true;
+		LOCK_SCOPE(&a->lock);
+		if (a->is_away)
+			a->next_ns = 0;
+	}
+	for (size_t i = 0; i < f->agents.n; i++) {
+		struct agent *a = f->agents.v[i];
+
+		if (a->is_wanted) {
+			f->agents.v[n_kept++] = a;
+			continue;
+		}
+		log_info("a node's driver is a member no more", log_str("node", a->name),
+			 log_str("address", a->address));
+		drop(f, a);
+	}
+	f->agents.n = n_kept;
+	for (size_t i = 0; i < n; i++) {
+		if (!find(f, &members[i]) && add(f, &members[i], &err) < 0)
+			log_warn("a node's driver cannot be a member",
+				 log_str("node", members[i].name), log_err(&err));
+	}
+	set_gauges(f);
 }
 
 int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struct err *err)
@@ -212,19 +275,22 @@ int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struc
 		.driver_name = str_is_empty(opts->driver_name) ? NULL : opts->driver_name,
 	};
 	struct fleet *f = xcalloc(1, sizeof(*f));
-	struct starting starting = { f, opts };
 
+	f->loop = opts->loop;
+	f->work = opts->work;
 	f->router = csi_router_new(&router);
-	for (const char *list = opts->agents; *list;) {
+	if (cmd_tls_load(opts->tls, &f->tls, err) < 0) {
+		fleet_close(f);
+		return -1;
+	}
+	for (const char *list = opts->agents ? opts->agents : ""; *list;) {
 		autofree char *address = next_address(&list);
 
-		if (add(f, opts, address, err) < 0) {
+		if (add(f, &(const struct fleet_member){ address, address }, err) < 0) {
 			fleet_close(f);
 			return -1;
 		}
 	}
-	if (opts->work)
-		ev_call(opts->loop, start_looks, &starting);
 	*ret_fleet = f;
 	return 0;
 }
@@ -255,19 +321,10 @@ void fleet_close(struct fleet *f)
 	if (!f)
 		return;
 	for (size_t i = 0; i < f->agents.n; i++)
-		(void)periodic_stop(f->agents.v[i]->looks, INT64_MAX);
-	for (size_t i = 0; i < f->agents.n; i++) {
-		struct agent *a = f->agents.v[i];
-
-		periodic_free(a->looks);
-		csi_router_remove(f->router, a->member);
-		remote_close(a->remote);
-		pthread_mutex_destroy(&a->lock);
-		free(a->address);
-		free(a);
-	}
+		drop(f, f->agents.v[i]);
 	vec_done(&f->agents);
 	csi_router_free(f->router);
+	tls_unref(f->tls);
 	free(f);
 }
 

@@ -16,14 +16,21 @@ struct work;
 
 /*
  * The agents of many nodes as one CSI service: a connection to each, a look at each that came, came
- * back or did not answer, and the router over them (csi/router.h). Which they are is a fixed list.
+ * back or did not answer, and the router over them (csi/router.h). Which they are is a fixed list,
+ * or told by fleet_set (cmd/fleet_slices.h).
  */
 struct fleet;
 
+struct fleet_member {
+	const char *name;    /* of the node; of a fixed list: the address */
+	const char *address; /* "tcp://[10.0.0.1]:10000", "unix:///path" */
+};
+
 struct fleet_options {
-	struct ev_loop *loop;    /* runs; as work, outlives it */
-	struct work *work;       /* NULL: nothing is looked at but by fleet_look */
-	const char *agents;      /* addresses, comma-separated, as fleet_check found them good */
+	struct ev_loop *loop; /* runs; as work, outlives it */
+	struct work *work;    /* NULL: nothing is looked at but by fleet_look */
+	const char *
+		agents; /* addresses, comma-separated, as fleet_check found them good; NULL: none */
 	const char *driver_name; /* what each must call itself; "" or NULL: what the first does */
 	const struct cmd_tls *tls;
 };
@@ -33,6 +40,9 @@ int fleet_check(const char *option, const char *agents, const struct cmd_tls *tl
 		struct err *err);
 
 int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struct err *err);
+/* These are its members from now on, no two of one name. Who stays at his address is not disturbed;
+ * who goes has his calls ended first. On a worker, one at a time. */
+void fleet_set(struct fleet *f, const struct fleet_member *members, size_t n);
 struct csi_service fleet_service(struct fleet *f);
 /* Looks at all of them, one after the other, each within its part of ctx's time. Those that do not
  * answer are missing then. Not on the loop. */

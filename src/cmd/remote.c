@@ -19,8 +19,7 @@ struct remote {
 	struct csi_client *client;
 };
 
-int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls *tls,
-		struct remote **ret_remote, struct err *err)
+int cmd_tls_load(const struct cmd_tls *tls, struct tls **ret_tls, struct err *err)
 {
 	const struct tls_options options = {
 		.cert_file = tls->cert,
@@ -28,20 +27,38 @@ int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls 
 		.ca_file = tls->ca,
 		.server_name = str_is_empty(tls->server_name) ? NULL : tls->server_name,
 	};
+
+	*ret_tls = NULL;
+	return cmd_tls_is_set(tls) ? tls_new(&options, ret_tls, err) : 0;
+}
+
+int remote_open_with(struct ev_loop *loop, const char *address, struct tls *tls,
+		     struct remote **ret_remote, struct err *err)
+{
 	struct net_addr addr;
 	struct remote *r;
 
 	if (net_addr_parse(address, &addr, err) < 0)
 		return -1;
 	r = xcalloc(1, sizeof(*r));
-	if (cmd_tls_is_set(tls) && tls_new(&options, &r->tls, err) < 0) {
-		free(r);
-		return -1;
-	}
+	r->tls = tls ? tls_ref(tls) : NULL;
 	r->channel = grpc_channel_new(loop, &addr, r->tls);
 	r->client = csi_client_new(r->channel);
 	*ret_remote = r;
 	return 0;
+}
+
+int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls *tls,
+		struct remote **ret_remote, struct err *err)
+{
+	struct tls *loaded;
+	int rc;
+
+	if (cmd_tls_load(tls, &loaded, err) < 0)
+		return -1;
+	rc = remote_open_with(loop, address, loaded, ret_remote, err);
+	tls_unref(loaded);
+	return rc;
 }
 
 void remote_close(struct remote *r)

@@ -56,6 +56,12 @@ int http_check(const char *endpoint, const char *metrics_path, struct err *err);
 struct remote;
 int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls *tls,
 		struct remote **ret_remote, struct err *err);
+struct tls;
+/* The same with certificates that several share; NULL: none. A reference is taken. */
+int remote_open_with(struct ev_loop *loop, const char *address, struct tls *tls,
+		     struct remote **ret_remote, struct err *err);
+/* NULL without certificates. */
+int cmd_tls_load(const struct cmd_tls *tls, struct tls **ret_tls, struct err *err);
 void remote_close(struct remote *r); /* NULL is fine */
 struct csi_service remote_service(struct remote *r);
 

@@ -5,6 +5,7 @@
  * outside of the object's one allocation is found.
  */
 #include "control/core.h"
+#include "control/discovery.h"
 #include "control/group_snapshots.h"
 #include "control/snapshots.h"
 #include "control/storage.h"
@@ -137,6 +138,17 @@ static size_t read_snapshot_kind(const struct kube_object *o)
 	return 0;
 }
 
+static size_t read_slice(const struct discovery_slice *s)
+{
+	size_t n = strlen(s->address_type);
+
+	for (size_t i = 0; i < s->n_endpoints; i++)
+		n += strlen(s->endpoints[i].address) + strlen(s->endpoints[i].node_name);
+	for (size_t i = 0; i < s->n_ports; i++)
+		n += strlen(s->ports[i].name);
+	return n;
+}
+
 static size_t read_all(const struct kube_object *o)
 {
 	size_t n = read_meta(o);
@@ -151,6 +163,8 @@ static size_t read_all(const struct kube_object *o)
 		n += read_csi_node(storage_csi_node_of(o));
 	else if (o->type == &storage_attachment_type)
 		n += read_attachment(storage_attachment_of(o));
+	else if (o->type == &discovery_slice_type)
+		n += read_slice(discovery_slice_of(o));
 	return n + read_snapshot_kind(o);
 }
 
@@ -160,10 +174,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	autokobj const struct kube_object *a = NULL;
 	autokobj const struct kube_object *b = NULL;
 	static const struct kube_type *const types[] = {
-		&core_pvc_type,       &core_pv_type,          &storage_class_type,
-		&core_node_type,      &storage_csi_node_type, &storage_attachment_type,
-		&snapshot_type,       &snapshot_content_type, &snapshot_class_type,
-		&group_snapshot_type, &group_content_type,    &group_class_type,
+		&core_pvc_type,        &core_pv_type,          &storage_class_type,
+		&core_node_type,       &storage_csi_node_type, &storage_attachment_type,
+		&snapshot_type,        &snapshot_content_type, &snapshot_class_type,
+		&group_snapshot_type,  &group_content_type,    &group_class_type,
+		&discovery_slice_type,
 	};
 	const struct kube_type *type;
 	struct err err;

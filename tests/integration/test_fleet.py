@@ -84,3 +84,14 @@ def test_wrong_addresses_are_named(agents, named):
             assert done.returncode == 2 and named in done.stderr, done.stderr
         else:
             assert done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize('words, named', [
+    (['--agents-service=agents'], '--tls-cert'),
+    (['--agents-service=a/b/c', '--insecure'], '--agents-service=a/b/c'),
+    (['--agents-service=/b', '--insecure'], '--agents-service=/b'),
+    (['--agents-service=b', '--agents=unix:///a', '--insecure'], 'exclude each other'),
+])
+def test_wrong_services_are_named(words, named):
+    done = cleat('controller', '--kubeconfig=/nowhere', *words)
+    assert done.returncode == 2 and named in done.stderr, done.stderr

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cleat controller --agents` against a real API server and three real drivers, each a node's. The test is the scheduler and the
 controller-manager. Needs kube-apiserver and etcd; without them it is skipped, and says so."""
+import json
 import pathlib
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f'SKIPPED: {MISSING}')
 
 PORT, HTTP = 6443, 9812
 STORAGE, CORE = '/apis/storage.k8s.io/v1', '/api/v1'
+SLICES = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'
 CLAIMS = f'{CORE}/namespaces/default/persistentvolumeclaims'
 
 
@@ -26,18 +28,21 @@ class Fleet:
         self.cluster, self.probe, self.dir = cluster, probe, directory
         self.drivers, self.controller = {}, None
 
-    def add_node(self, name):
-        """As kubelet makes them known: the pool is a label of the node, and a key of its CSINode."""
+    def add_driver(self, name):
+        """Its segments."""
         directory = self.dir / name
         directory.mkdir()
-        driver = Driver(directory, None, '--backend=mem', '--mem-size=4Gi', node=name).start()
-        segments = dict(driver.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments)
+        self.drivers[name] = driver = Driver(directory, None, '--backend=mem', '--mem-size=4Gi', node=name).start()
+        return dict(driver.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments)
+
+    def add_node(self, name):
+        """As kubelet makes them known: the pool is a label of the node, and a key of its CSINode."""
+        segments = self.add_driver(name)
         self.probe.call(f'create {CORE}/nodes', {
             'apiVersion': 'v1', 'kind': 'Node', 'metadata': {'name': name, 'labels': segments}})
         self.probe.call(f'create {STORAGE}/csinodes', {
             'apiVersion': 'storage.k8s.io/v1', 'kind': 'CSINode', 'metadata': {'name': name},
             'spec': {'drivers': [{'name': DRIVER, 'nodeID': name, 'topologyKeys': list(segments)}]}})
-        self.drivers[name] = driver
 
     def add_class(self, name, mode):
         self.probe.call(f'create {STORAGE}/storageclasses', {
@@ -65,11 +70,13 @@ class Fleet:
         return [n for n, d in self.drivers.items() if d.process.child.poll() is None and
                 handle in [v.volume_id for v in d.calls.volumes()]]
 
+    def agents(self):
+        return ['--agents=' + ','.join(f'unix://{d.socket}' for d in self.drivers.values())]
+
     def start(self):
         config = self.cluster.kubeconfig('fleet', PORT, {'token': 'admin-token'})
-        agents = ','.join(f'unix://{d.socket}' for d in self.drivers.values())
         self.log = self.dir / 'controller.log'
-        words = [CLEAT, 'controller', f'--agents={agents}', '--controllers=provisioner', f'--kubeconfig={config}',
+        words = [CLEAT, 'controller', *self.agents(), '--controllers=provisioner', f'--kubeconfig={config}',
                  f'--http-endpoint=127.0.0.1:{HTTP}', '--retry-interval-max=1s']
         with starting, open(self.log, 'ab') as f:
             self.controller = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL)
@@ -88,13 +95,60 @@ class Fleet:
             d.end()
 
 
-@pytest.fixture
-def fleet(work, top):
+class Behind(Fleet):
+    """The agents are behind a Service: each a slice of its own, as they differ in their ports here, all in the cluster's namespace."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.ports, self.processes = {}, {}
+
+    def address(self, name):
+        return f'tcp://{apiserver.SELF}:{self.ports[name]}'
+
+    def run(self, name):
+        words = [CLEAT, 'driver', f'--endpoint={self.address(name)}', '--insecure', f'--node-id={name}', '--backend=mem', '--mem-size=4Gi']
+        with starting, open(self.dir / f'{name}.log', 'ab') as f:
+            self.processes[name] = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL)
+
+    def ctl(self, name, *words):
+        done = subprocess.run(self.cluster.inside([CLEAT, 'ctl', *words, '-ojson', '--insecure', f'--endpoint={self.address(name)}']),
+                              capture_output=True, text=True, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def add_driver(self, name):
+        self.ports[name] = 10001 + len(self.ports)
+        self.run(name)
+        facts = wait_until('it answers', lambda: self.ctl(name, 'info'))
+        self.slice(name)
+        return facts['accessible_topology']
+
+    def slice(self, name, verb='create', **conditions):
+        body = {
+            'apiVersion': 'discovery.k8s.io/v1', 'kind': 'EndpointSlice', 'addressType': 'IPv4',
+            'metadata': {'name': f'agents-{name}', 'labels': {'kubernetes.io/service-name': 'agents'}},
+            'endpoints': [{'addresses': [apiserver.SELF], 'nodeName': name, 'conditions': conditions}],
+            'ports': [{'name': 'other', 'port': 1}, {'name': 'agent', 'port': self.ports[name], 'protocol': 'TCP'}]}
+        self.probe.call(f'{verb} {SLICES}', body)
+
+    def agents(self):
+        return ['--agents-service=default/agents', '--insecure']
+
+    def node_of(self, handle):
+        return [n for n in self.processes if any(v['volume_id'] == handle for v in (self.ctl(n, 'volume', 'list') or {'items': []})['items'])]
+
+    def end(self):
+        super().end()
+        for p in self.processes.values():
+            p.kill()
+            p.wait()
+
+
+def brought_up(kind, work, top):
     cluster = apiserver.Cluster(pathlib.Path(tempfile.mkdtemp(prefix='fleet-', dir=top)), SERVER, ETCD)
     try:
         cluster.start(PORT)
         probe = apiserver.Probe(cluster, cluster.kubeconfig('test', PORT, {'token': 'admin-token'}), work / 'probe.log')
-        f = Fleet(cluster, probe, work)
+        f = kind(cluster, probe, work)
         try:
             for name in 'n1', 'n2', 'n3':
                 f.add_node(name)
@@ -107,6 +161,16 @@ def fleet(work, top):
             probe.close()
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def fleet(work, top):
+    yield from brought_up(Fleet, work, top)
+
+
+@pytest.fixture
+def behind(work, top):
+    yield from brought_up(Behind, work, top)
 
 
 def test_claims_land_on_the_nodes_that_they_are_for_and_one_that_is_away_holds_up_its_own(fleet):
@@ -137,3 +201,27 @@ def test_claims_land_on_the_nodes_that_they_are_for_and_one_that_is_away_holds_u
         events = fleet.probe.call(f'get {CORE}/namespaces/default/events')['items']
         return [e['message'] for e in events if e['involvedObject']['name'] == 'again-n2' and str(fleet.drivers['n2'].socket) in e['message']]
     wait_until('the claim is told which node it waits for', said)
+
+
+def test_agents_behind_a_service_come_and_go(behind):
+    for node in behind.ports:
+        behind.claim(f'on-{node}', 'later', **{'volume.kubernetes.io/selected-node': node})
+    wait_until('all have volumes', lambda: len(behind.volumes()) == 3)
+    for claim, (handle, _) in behind.volumes().items():
+        assert behind.node_of(handle) == [claim.removeprefix('on-')]
+
+    behind.add_node('n4')   # a machine more
+    behind.claim('on-n4', 'later', **{'volume.kubernetes.io/selected-node': 'n4'})
+    wait_until('it has a volume', lambda: 'on-n4' in behind.volumes())
+    assert behind.node_of(behind.volumes()['on-n4'][0]) == ['n4']
+
+    behind.probe.call(f'delete {SLICES}/agents-n1')   # one less
+    wait_until('it is gone', lambda: 'cleat_nodes{state="reachable"} 3' in behind.page('/metrics'))
+    behind.claim('again-n1', 'later', **{'volume.kubernetes.io/selected-node': 'n1'})
+    behind.claim('again-n2', 'later', **{'volume.kubernetes.io/selected-node': 'n2'})
+    wait_until('the other has a volume', lambda: 'again-n2' in behind.volumes())
+    assert 'again-n1' not in behind.volumes()
+    behind.slice('n1')
+    wait_until('it is back', lambda: 'again-n1' in behind.volumes())
+    assert behind.node_of(behind.volumes()['again-n1'][0]) == ['n1']
+    assert "a node's driver is a member no more" in behind.log.read_text()

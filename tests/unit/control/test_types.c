@@ -4,25 +4,20 @@
 
 #include "base/mem.h"
 #include "control/core.h"
+#include "control/discovery.h"
 #include "control/group_snapshots.h"
 #include "control/snapshots.h"
 #include "control/storage.h"
 #include "kube/path.h"
 
 static const struct kube_type *const cached[] = {
-	&core_node_type,
-	&core_pvc_type,
-	&core_pv_type,
-	&storage_class_type,
-	&storage_csi_node_type,
-	&storage_attachment_type,
-	&storage_attributes_class_type,
-	&snapshot_type,
-	&snapshot_content_type,
-	&snapshot_class_type,
-	&group_snapshot_type,
-	&group_content_type,
-	&group_class_type,
+	&core_node_type,          &discovery_slice_type,
+	&core_pvc_type,           &core_pv_type,
+	&storage_class_type,      &storage_csi_node_type,
+	&storage_attachment_type, &storage_attributes_class_type,
+	&snapshot_type,           &snapshot_content_type,
+	&snapshot_class_type,     &group_snapshot_type,
+	&group_content_type,      &group_class_type,
 };
 
 static const struct kube_object *decode(const struct kube_type *type, const char *text)
@@ -356,6 +351,7 @@ TEST(kinds_are_where_the_api_has_them)
 {
 	static const char *const paths[] = {
 		"/api/v1/nodes",
+		"/apis/discovery.k8s.io/v1/endpointslices",
 		"/api/v1/persistentvolumeclaims",
 		"/api/v1/persistentvolumes",
 		"/apis/storage.k8s.io/v1/storageclasses",
