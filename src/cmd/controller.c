@@ -158,9 +158,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 
 const struct cmd cmd_controller = {
 	.name = "controller",
-	.summary = "Run Kubernetes controllers (provisioner, attacher, resizer, snapshotter) "
-		   "against a CSI "
-		   "driver.",
+	.summary = "Run Kubernetes controllers, all or some, against a CSI driver.",
 	.synopsis = "cleat controller --csi-address=ADDRESS [option...]",
 	.about = "In the cluster, against cleat's agent on a node:\n"
 		 "  cleat controller --csi-address=tcp://10.0.0.5:10000 --leader-election "
