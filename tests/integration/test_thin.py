@@ -8,7 +8,7 @@ import pytest
 from harness import GIB, MIB, Code, Driver, Volume, csi, fails, in_threads, mount_cap, of_snapshot, of_volume, wait_until
 from test_doctor import ctl, status
 from test_endpoint import free_port
-from test_health import health, metric, storage
+from test_health import health, metric, node_health, storage
 
 THIN = {'provisioning': 'thin'}
 FITRIM = 0xc0185879
