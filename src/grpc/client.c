@@ -313,9 +313,13 @@ int grpc_stream_receive(struct grpc_stream *s, const uint8_t **ret_message, size
 	struct rpc *r = s->rpc;
 
 	for (;;) {
-		int found = next_message(&s->box, ret_message, ret_n, err);
+		int found = 0;
 		bool is_done = false;
 
+		/* also while there is always a message more */
+		if (ctx_is_cancelled(s->ctx))
+			return ctx_check(s->ctx, err);
+		found = next_message(&s->box, ret_message, ret_n, err);
 		if (found != 0)
 			return found;
 		is_done = take_arrived(r, &s->box);

@@ -252,9 +252,11 @@ TEST(a_failure_in_the_middle_comes_after_what_was_sent)
 
 TEST(a_caller_that_is_cancelled_stops_an_endless_sender)
 {
-	struct reader r = { .cancel_at = 3 };
+	/* many more have arrived by then */
+	struct reader r = { .pause_at = 3, .cancel_at = 3 };
 
 	ASSERT_ERR(ask(0, 0, &r), &t.err, ERR_CANCELLED, "");
+	ASSERT_EQ(r.n, 3);
 	ASSERT_TRUE(wait_for_end(20 * NS_PER_S));
 	ASSERT_EQ(t.ended, ERR_CANCELLED);
 }
