@@ -111,91 +111,47 @@ static bool is_ready(void *arg, struct str *why)
 	return true;
 }
 
-struct driver_facts {
-	const char *name, *version;
-	uint64_t plugin, controller, group, node; /* csi_capability_bits() */
-};
-
 /* Whether nodes grow what the controller service has no call for. Of the others nobody asks: a
  * driver need not serve its node service at this address. */
-static int ask_node(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
-		    struct err *err)
+static int ask_node(struct controller *c, struct ctx *ctx, const struct csi_offers *offers,
+		    uint64_t *ret_node, struct err *err)
 {
 	const struct csi_node_get_capabilities_request ask = {};
 	struct csi_node_get_capabilities_response node;
 
-	ret->node = 0;
-	if (ret->controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME))
+	*ret_node = 0;
+	if (offers->controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME))
 		return 0;
 	if (csi_node_get_capabilities(&c->service, ctx, &ask, &node, err) < 0)
 		return err->code == ERR_UNIMPLEMENTED || err->code == ERR_PERMISSION_DENIED ? 0
 											    : -1;
-	ret->node = csi_capability_bits(node.capabilities, node.n_capabilities);
+	*ret_node = csi_capability_bits(node.capabilities, node.n_capabilities);
 	return 0;
 }
 
-static int ask_controller(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
-			  struct err *err)
+static int ask_driver(struct controller *c, struct ctx *ctx, struct csi_offers *ret_offers,
+		      uint64_t *ret_node, struct err *err)
 {
-	const struct csi_controller_get_capabilities_request ask = {};
-	struct csi_controller_get_capabilities_response controller;
-
-	ret->controller = 0;
-	if (!(ret->plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)))
-		return 0;
-	if (csi_controller_get_capabilities(&c->service, ctx, &ask, &controller, err) < 0)
-		return -1;
-	ret->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
-	return 0;
-}
-
-static int ask_groups(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
-		      struct err *err)
-{
-	const struct csi_group_controller_get_capabilities_request ask = {};
-	struct csi_group_controller_get_capabilities_response groups;
-
-	ret->group = 0;
-	if (!(ret->plugin & CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE)))
-		return 0;
-	if (csi_group_controller_get_capabilities(&c->service, ctx, &ask, &groups, err) < 0)
-		return -1;
-	ret->group = csi_capability_bits(groups.capabilities, groups.n_capabilities);
-	return 0;
-}
-
-static int ask_driver(struct controller *c, struct ctx *ctx, struct driver_facts *ret,
-		      struct err *err)
-{
-	const struct csi_get_plugin_capabilities_request ask_plugin = {};
-	const struct csi_get_plugin_info_request ask_info = {};
 	const struct csi_probe_request ask_probe = {};
-	struct csi_get_plugin_capabilities_response plugin;
-	struct csi_get_plugin_info_response info;
 	struct csi_probe_response probe;
 
 	if (csi_probe(&c->service, ctx, &ask_probe, &probe, err) < 0)
 		return -1;
 	if (!csi_probe_is_ready(&probe))
 		return err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
-	if (csi_get_plugin_info(&c->service, ctx, &ask_info, &info, err) < 0 ||
-	    csi_get_plugin_capabilities(&c->service, ctx, &ask_plugin, &plugin, err) < 0)
-		return -1;
-	ret->name = info.name;
-	ret->version = info.vendor_version;
-	ret->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	if (ask_controller(c, ctx, ret, err) < 0 || ask_groups(c, ctx, ret, err) < 0)
-		return -1;
-	return ask_node(c, ctx, ret, err);
+	return csi_ask_offers(&c->service, ctx, ret_offers, err) < 0
+		       ? -1
+		       : ask_node(c, ctx, ret_offers, ret_node, err);
 }
 
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
 static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err)
 {
-	struct driver_facts facts = { 0 };
+	struct csi_offers facts = { 0 };
+	uint64_t node;
 	struct err lack;
 
-	if (ask_driver(c, ctx, &facts, err) < 0) {
+	if (ask_driver(c, ctx, &facts, &node, err) < 0) {
 		if (err->code == ERR_UNIMPLEMENTED)
 			return err_wrap(err, "the driver at %s", driver_address(c));
 		set_waiting(c, err->msg);
@@ -205,7 +161,7 @@ static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err
 		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
 	c->driver.caps = facts.controller;
 	c->driver.group_caps = facts.group;
-	c->driver.node_caps = facts.node;
+	c->driver.node_caps = node;
 	free(TAKE_PTR(c->names));
 	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,
 			       &c->names, &lack) < 0)
@@ -374,6 +330,7 @@ static int open_driver(struct controller *c, struct err *err)
 		.agents = o->agents,
 		.driver_name = o->driver_name,
 		.tls = &o->tls,
+		.workers = o->workers,
 	};
 
 	if (!str_is_empty(o->agents) || !str_is_empty(o->agents_service)) {

@@ -273,6 +273,8 @@ int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struc
 {
 	const struct csi_router_options router = {
 		.driver_name = str_is_empty(opts->driver_name) ? NULL : opts->driver_name,
+		/* one node may take half of them */
+		.hanging_calls = (opts->workers + 1) / 2,
 	};
 	struct fleet *f = xcalloc(1, sizeof(*f));
 

@@ -33,6 +33,7 @@ struct fleet_options {
 		agents; /* addresses, comma-separated, as fleet_check found them good; NULL: none */
 	const char *driver_name; /* what each must call itself; "" or NULL: what the first does */
 	const struct cmd_tls *tls;
+	unsigned workers; /* that may be at calls at once; 0: not said */
 };
 
 /* INVALID_ARGUMENT names the option and the address that is none, is there twice, or needs TLS. */

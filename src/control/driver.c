@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Three questions whose answers hold as long as the link does; a driver that was replaced behind
+/* Questions whose answers hold as long as the link does; a driver that was replaced behind
  * the same address has another link. */
 #include "control/driver.h"
 
@@ -35,39 +35,19 @@ int64_t driver_limit(const struct driver *d, struct ctx *ctx)
 	return deadline_ns;
 }
 
-static int ask_controller(struct driver *d, struct ctx *ctx, struct driver_caps *caps,
-			  struct err *err)
-{
-	const struct csi_controller_get_capabilities_request ask = {};
-	struct csi_controller_get_capabilities_response reply;
-
-	if (!(caps->plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE)))
-		return 0;
-	if (csi_controller_get_capabilities(&d->service, ctx, &ask, &reply, err) < 0)
-		return -1;
-	caps->controller = csi_capability_bits(reply.capabilities, reply.n_capabilities);
-	return 0;
-}
-
 /* The driver's name, which must still be ours, and what it can. */
 static int ask_all(struct driver *d, struct ctx *ctx, struct driver_caps *caps, struct err *err)
 {
-	const struct csi_get_plugin_capabilities_request ask_plugin = {};
-	const struct csi_get_plugin_info_request ask_info = {};
-	struct csi_get_plugin_capabilities_response plugin;
-	struct csi_get_plugin_info_response info;
+	struct csi_offers offers;
 
-	if (csi_get_plugin_info(&d->service, ctx, &ask_info, &info, err) < 0 ||
-	    csi_get_plugin_capabilities(&d->service, ctx, &ask_plugin, &plugin, err) < 0)
+	if (csi_ask_offers(&d->service, ctx, &offers, err) < 0)
 		return err_wrap(err, "ask driver %s for its capabilities", d->name);
-	caps->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	if (ask_controller(d, ctx, caps, err) < 0)
-		return err_wrap(err, "ask driver %s for its capabilities", d->name);
-	if (str_is_equal(info.name, d->name))
-		return 0;
-	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "the driver behind the address is '%s' now, and was '%s'", info.name,
-		       d->name);
+	if (!str_is_equal(offers.name, d->name))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver behind the address is '%s' now, and was '%s'",
+			       offers.name, d->name);
+	*caps = (struct driver_caps){ offers.plugin, offers.controller };
+	return 0;
 }
 
 int driver_ask(struct driver *d, struct ctx *ctx, struct driver_caps *ret_caps, struct err *err)

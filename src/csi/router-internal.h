@@ -37,7 +37,8 @@ struct csi_router_member {
 };
 
 struct csi_router {
-	int64_t hanging_ns; /* fixed */
+	int64_t hanging_ns; /* fixed, as the one below */
+	unsigned hanging_calls;
 	pthread_mutex_t
 		lock; /* guards what follows, and members; nothing is called while it is held */
 	pthread_cond_t left;

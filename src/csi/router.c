@@ -5,9 +5,9 @@
  *   added ── look ──► known, reachable ◄── look ──► known, away (its pools stay its own)
  *     └───── looks fail: not known
  *
- * A member that hangs costs its own callers and nobody else's: as soon as it has HANGING_CALLS of
- * them and the oldest waits for HANGING_NS, the next are refused at once. A member that answers may
- * have as many as there come.
+ * A member that hangs costs its own callers and nobody else's: as soon as it has as many of
+ * them as the options say and the oldest waits for as long, the next are refused at once. A member
+ * that answers may have as many as there come.
  */
 #include "csi/router-internal.h"
 
@@ -19,7 +19,7 @@
 #include "event/sync.h"
 #include "volume/topology.h"
 
-#define HANGING_CALLS 4
+#define HANGING_CALLS 8
 #define HANGING_NS (2 * NS_PER_S)
 #define POOLS_MAX 64 /* of one member: a driver of ours has a handful */
 
@@ -29,6 +29,7 @@ struct csi_router *csi_router_new(const struct csi_router_options *opts)
 
 	r->driver_name = xstrdup(opts->driver_name ? opts->driver_name : "");
 	r->hanging_ns = opts->hanging_ns ? opts->hanging_ns : HANGING_NS;
+	r->hanging_calls = opts->hanging_calls ? opts->hanging_calls : HANGING_CALLS;
 	pthread_mutex_init(&r->lock, NULL);
 	sync_cond_init(&r->left);
 	return r;
@@ -89,7 +90,7 @@ void csi_router_remove(struct csi_router *r, struct csi_router_member *m)
 
 static bool hangs(const struct csi_router *r, const struct csi_router_member *m)
 {
-	return m->n_visits >= HANGING_CALLS &&
+	return m->n_visits >= r->hanging_calls &&
 	       clock_now_ns() - m->visits->began_ns >= r->hanging_ns;
 }
 
@@ -330,49 +331,35 @@ static int check_name(struct csi_router *r, const char *name, struct err *err)
 				 r->driver_name);
 }
 
-/* A service that a driver does not have has no capabilities. */
-static int ask_group(const struct csi_service *s, struct ctx *ctx, struct router_facts *facts,
-		     struct err *err)
-{
-	const struct csi_group_controller_get_capabilities_request ask = {};
-	struct csi_group_controller_get_capabilities_response reply;
-
-	if (!(facts->plugin & CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE)))
-		return 0;
-	if (csi_group_controller_get_capabilities(s, ctx, &ask, &reply, err) < 0)
-		return -1;
-	facts->group = csi_capability_bits(reply.capabilities, reply.n_capabilities);
-	return 0;
-}
-
 static int ask(struct csi_router *r, const struct csi_service *s, struct ctx *ctx,
 	       struct router_facts *facts, struct err *err)
 {
-	const struct csi_controller_get_capabilities_request ask_controller = {};
-	const struct csi_get_plugin_capabilities_request ask_plugin = {};
-	const struct csi_get_plugin_info_request ask_info = {};
 	const struct csi_node_get_info_request ask_node = {};
 	const struct csi_probe_request ask_probe = {};
-	struct csi_controller_get_capabilities_response controller;
-	struct csi_get_plugin_capabilities_response plugin;
-	struct csi_get_plugin_info_response info;
 	struct csi_node_get_info_response node;
 	struct csi_probe_response probe;
+	struct csi_offers offers;
 
 	if (csi_probe(s, ctx, &ask_probe, &probe, err) < 0)
 		return -1;
 	if (!csi_probe_is_ready(&probe))
 		return err_set(err, ERR_UNAVAILABLE, "it says that it is not ready yet");
-	if (csi_get_plugin_info(s, ctx, &ask_info, &info, err) < 0 ||
-	    check_name(r, info.name, err) < 0 ||
-	    csi_get_plugin_capabilities(s, ctx, &ask_plugin, &plugin, err) < 0 ||
-	    csi_controller_get_capabilities(s, ctx, &ask_controller, &controller, err) < 0 ||
+	if (csi_ask_offers(s, ctx, &offers, err) < 0 || check_name(r, offers.name, err) < 0 ||
 	    csi_node_get_info(s, ctx, &ask_node, &node, err) < 0)
 		return -1;
-	(void)snprintf(facts->version, sizeof(facts->version), "%s", info.vendor_version);
-	facts->plugin = csi_capability_bits(plugin.capabilities, plugin.n_capabilities);
-	facts->controller = csi_capability_bits(controller.capabilities, controller.n_capabilities);
-	return ask_group(s, ctx, facts, err) < 0 ? -1 : learn_pools(info.name, &node, facts, err);
+	(void)snprintf(facts->version, sizeof(facts->version), "%s", offers.version);
+	facts->plugin = offers.plugin;
+	facts->controller = offers.controller;
+	facts->group = offers.group;
+	return learn_pools(offers.name, &node, facts, err);
+}
+
+static bool is_same(const struct router_facts *a, const struct router_facts *b)
+{
+	return a->plugin == b->plugin && a->controller == b->controller && a->group == b->group &&
+	       str_is_equal(a->version, b->version) && a->pools.n == b->pools.n &&
+	       (a->pools.n == 0 ||
+		memcmp(a->pools.v, b->pools.v, a->pools.n * sizeof(*a->pools.v)) == 0);
 }
 
 /* What it said, or err, is how it is from now on. With the lock. */
@@ -385,11 +372,11 @@ static void keep(struct csi_router *r, struct csi_router_member *m, struct route
 	(void)snprintf(m->why, sizeof(m->why), "%s", err ? err->msg : "");
 	if (err)
 		return;
+	r->changes += !m->is_known || !is_same(&m->facts, facts);
 	vec_done(&m->facts.pools);
 	m->facts = *facts;
 	m->is_known = true;
 	m->link = link;
-	r->changes++;
 }
 
 int csi_router_look(struct csi_router *r, struct csi_router_member *m, struct ctx *ctx,

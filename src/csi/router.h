@@ -34,7 +34,10 @@ struct csi_router_member;
 
 struct csi_router_options {
 	const char *driver_name; /* what each member must call itself; NULL: what the first does */
-	int64_t hanging_ns;      /* so old are calls that keep others from their member; 0: 2 s */
+	/* A member that has so many calls, the oldest of them so old, gets no more of them: it
+	 * would else take all workers of the caller. 0: 8, 2 s. */
+	unsigned hanging_calls;
+	int64_t hanging_ns;
 };
 struct csi_router *csi_router_new(const struct csi_router_options *opts);
 /* No member and no call is left. NULL is fine. */

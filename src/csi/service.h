@@ -140,6 +140,14 @@ extern const struct csi_rpc csi_rpcs[CSI_N_RPCS];
 uint64_t csi_capability_bits(const struct csi_capability *v, size_t n);
 const struct csi_capability *csi_capabilities(struct arena *a, uint64_t bits, size_t *ret_n);
 
+/* What a driver says that it is and can, of those services that it has. */
+struct csi_offers {
+	const char *name, *version;         /* in the ctx's arena */
+	uint64_t plugin, controller, group; /* csi_capability_bits(); 0 without that service */
+};
+int csi_ask_offers(const struct csi_service *s, struct ctx *ctx, struct csi_offers *ret_offers,
+		   struct err *err);
+
 /* Probe's answer: one without the field means ready (CSI 1.13, Probe). */
 static inline bool csi_probe_is_ready(const struct csi_probe_response *reply)
 {

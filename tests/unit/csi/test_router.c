@@ -278,7 +278,8 @@ static void setup(struct env *e)
 
 	*e = (struct env){ 0 };
 	ctx_init(&e->ctx, 0);
-	e->r = csi_router_new(&(const struct csi_router_options){ .hanging_ns = 1 });
+	e->r = csi_router_new(
+		&(const struct csi_router_options){ .hanging_calls = 4, .hanging_ns = 1 });
 	e->s = csi_router_service(e->r);
 	for (size_t i = N_MEMBERS; i-- > 0;) { /* in no order */
 		struct member *m = &e->m[i];
@@ -527,6 +528,13 @@ TEST(what_was_asked_of_it_is_asked_again_when_members_change)
 	before = csi_link_changes(&e.s);
 	ASSERT_OK(call(&e, 0, id_of(&e, VOL_KIND_VOLUME, 1, "x")), &e.err);
 	ASSERT_EQ(csi_link_changes(&e.s), before);
+	ASSERT_OK(look(&e, 1), &e.err); /* it is as it was */
+	ASSERT_EQ(csi_link_changes(&e.s), before);
+	e.m[1].caps |= CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME);
+	ASSERT_OK(look(&e, 1), &e.err);
+	ASSERT_TRUE(csi_link_changes(&e.s) != before);
+	before = csi_link_changes(&e.s);
+	memset(&e.m[1].pools[0], 0x66, sizeof(e.m[1].pools[0]));
 	ASSERT_OK(look(&e, 1), &e.err);
 	ASSERT_TRUE(csi_link_changes(&e.s) != before);
 	teardown(&e);
