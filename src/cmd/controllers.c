@@ -106,6 +106,27 @@ void controllers_free_caches(struct controllers *c)
 
 /* ---- the table ---- */
 
+/* A controller's own functions, as those of a row. */
+#define CONTROLLER(name)                           \
+	static void start_##name(void *controller) \
+	{                                          \
+		name##_start(controller);          \
+	}                                          \
+	static void pause_##name(void *controller) \
+	{                                          \
+		name##_pause(controller);          \
+	}                                          \
+	static void free_##name(void *controller)  \
+	{                                          \
+		name##_free(controller);           \
+	}
+CONTROLLER(provisioner)
+CONTROLLER(attacher)
+CONTROLLER(resizer)
+CONTROLLER(snapshotter)
+CONTROLLER(snapshot_controller)
+#undef CONTROLLER
+
 static bool has_topology(const struct controller_driver *driver)
 {
 	return driver->has_topology;
@@ -169,21 +190,6 @@ static void *new_provisioner(const struct controller_env *env, const struct cont
 	});
 }
 
-static void start_provisioner(void *controller)
-{
-	provisioner_start(controller);
-}
-
-static void pause_provisioner(void *controller)
-{
-	provisioner_pause(controller);
-}
-
-static void free_provisioner(void *controller)
-{
-	provisioner_free(controller);
-}
-
 static void *new_attacher(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
@@ -207,21 +213,6 @@ static void *new_attacher(const struct controller_env *env, const struct control
 		.retry_base_ns = o->backoff_ns,
 		.retry_max_ns = o->backoff_max_ns,
 	});
-}
-
-static void start_attacher(void *controller)
-{
-	attacher_start(controller);
-}
-
-static void pause_attacher(void *controller)
-{
-	attacher_pause(controller);
-}
-
-static void free_attacher(void *controller)
-{
-	attacher_free(controller);
 }
 
 static const struct controller_flag attacher_flags[] = {
@@ -263,21 +254,6 @@ static void *new_snapshotter(const struct controller_env *env, const struct cont
 	});
 }
 
-static void start_snapshotter(void *controller)
-{
-	snapshotter_start(controller);
-}
-
-static void pause_snapshotter(void *controller)
-{
-	snapshotter_pause(controller);
-}
-
-static void free_snapshotter(void *controller)
-{
-	snapshotter_free(controller);
-}
-
 static const struct controller_flag snapshotter_flags[] = {
 	{ "timeout", "snapshotter-timeout" },
 	{ "snapshot-name-prefix", "snapshotter-name-prefix" },
@@ -313,21 +289,6 @@ static void *new_snapshot_controller(const struct controller_env *env,
 		.retry_base_ns = o->backoff_ns,
 		.retry_max_ns = o->backoff_max_ns,
 	});
-}
-
-static void start_snapshot_controller(void *controller)
-{
-	snapshot_controller_start(controller);
-}
-
-static void pause_snapshot_controller(void *controller)
-{
-	snapshot_controller_pause(controller);
-}
-
-static void free_snapshot_controller(void *controller)
-{
-	snapshot_controller_free(controller);
 }
 
 static bool modifies(const struct controller_driver *driver)
@@ -369,21 +330,6 @@ static void *new_resizer(const struct controller_env *env, const struct controll
 		.retry_base_ns = o->backoff_ns,
 		.retry_max_ns = o->backoff_max_ns,
 	});
-}
-
-static void start_resizer(void *controller)
-{
-	resizer_start(controller);
-}
-
-static void pause_resizer(void *controller)
-{
-	resizer_pause(controller);
-}
-
-static void free_resizer(void *controller)
-{
-	resizer_free(controller);
 }
 
 static const struct controller_flag resizer_flags[] = {

@@ -113,8 +113,9 @@ static int listen_at(struct probe *p, const char *endpoint, const struct httpd_r
 	return httpd_new(p->frame.loop, p->frame.work, endpoint, routes, n, p, ret_httpd, err);
 }
 
-static int open_pages(struct probe *p, struct err *err)
+static int open_pages(void *arg, struct err *err)
 {
+	struct probe *p = arg;
 	const struct probe_options *o = p->opts;
 	char by_port[32];
 
@@ -139,22 +140,8 @@ static int open_pages(struct probe *p, struct err *err)
 				   err);
 }
 
-struct opening {
-	struct probe *p;
-	struct err *err;
-	int rc;
-};
-
-static void open_on_loop(void *arg)
-{
-	struct opening *o = arg;
-
-	o->rc = open_pages(o->p, o->err);
-}
-
 static int serve(struct probe *p, struct err *err)
 {
-	struct opening opening = { p, err, 0 };
 	int r;
 
 	if (sidecar_init(&p->frame, err) < 0 || sidecar_start(&p->frame, err) < 0)
@@ -162,10 +149,10 @@ static int serve(struct probe *p, struct err *err)
 	r = sidecar_wait_for_driver(&p->frame, p->opts->csi_address, p->opts->timeout_ns, err);
 	if (r <= 0)
 		return r;
-	ev_call(p->frame.loop, open_on_loop, &opening);
-	if (opening.rc == 0)
+	r = sidecar_on_loop(&p->frame, open_pages, p, err);
+	if (r == 0)
 		(void)process_wait(INT64_MAX);
-	return opening.rc;
+	return r;
 }
 
 static void take_down(struct probe *p)
@@ -186,13 +173,11 @@ static int check(const struct probe_options *o, struct err *err)
 {
 	const struct cmd_tls no_tls = { 0 };
 
-	if (!str_is_empty(o->http_endpoint) && (o->port || !str_is_empty(o->metrics_address)))
+	if (sidecar_check_page(o->http_endpoint, o->port, err) < 0)
+		return -1;
+	if (!str_is_empty(o->http_endpoint) && !str_is_empty(o->metrics_address))
 		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--http-endpoint and --%s exclude each other",
-			       o->port ? "health-port" : "metrics-address");
-	if (o->port > 65535)
-		return err_set(err, ERR_INVALID_ARGUMENT, "--health-port=%u: at most 65535",
-			       o->port);
+			       "--http-endpoint and --metrics-address exclude each other");
 	if (o->timeout_ns == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--probe-timeout must be above 0");
 	if (http_check(o->http_endpoint, o->metrics_path, err) < 0 ||

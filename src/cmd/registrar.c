@@ -148,23 +148,16 @@ static int open_socket(struct registrar *r, struct err *err)
 	return endpoint_listen(&r->endpoint, address, NULL, false, err);
 }
 
-struct opening {
-	struct registrar *r;
-	struct err *err;
-	int rc;
-};
-
-static void open_on_loop(void *arg)
+static int open_all(void *arg, struct err *err)
 {
-	struct opening *o = arg;
+	struct registrar *r = arg;
 
-	o->rc = open_health(o->r, o->err) < 0 ? -1 : open_socket(o->r, o->err);
+	return open_health(r, err) < 0 ? -1 : open_socket(r, err);
 }
 
 static int serve(struct registrar *r, struct err *err)
 {
 	const struct registrar_options *o = r->opts;
-	struct opening opening = { r, err, 0 };
 	int rc;
 
 	if (sidecar_init(&r->frame, err) < 0 || sidecar_start(&r->frame, err) < 0)
@@ -173,8 +166,7 @@ static int serve(struct registrar *r, struct err *err)
 	if (rc <= 0)
 		return rc;
 	r->socket = xasprintf("%s/%s-reg.sock", o->dir, r->frame.driver_name);
-	ev_call(r->frame.loop, open_on_loop, &opening);
-	if (opening.rc < 0)
+	if (sidecar_on_loop(&r->frame, open_all, r, err) < 0)
 		return -1;
 	log_info("kubelet may register the driver", log_str("socket", r->socket),
 		 log_str("endpoint", o->kubelet_path));
@@ -215,12 +207,8 @@ static int check(const struct registrar_options *o, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "--plugin-registration-path=%.200s is no clean absolute path",
 			       o->dir);
-	if (!str_is_empty(o->http_endpoint) && o->port)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "--http-endpoint and --health-port exclude each other");
-	if (o->port > 65535)
-		return err_set(err, ERR_INVALID_ARGUMENT, "--health-port=%u: at most 65535",
-			       o->port);
+	if (sidecar_check_page(o->http_endpoint, o->port, err) < 0)
+		return -1;
 	if (o->timeout_ns == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--timeout must be above 0");
 	if (http_check(o->http_endpoint, "/metrics", err) < 0)

@@ -33,6 +33,40 @@ int sidecar_start(struct sidecar *s, struct err *err)
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start the event loop") : 0;
 }
 
+struct on_loop {
+	int (*fn)(void *arg, struct err *err);
+	void *arg;
+	struct err *err;
+	int rc;
+};
+
+static void run_on_loop(void *arg)
+{
+	struct on_loop *o = arg;
+
+	o->rc = o->fn(o->arg, o->err);
+}
+
+int sidecar_on_loop(struct sidecar *s, int (*fn)(void *arg, struct err *err), void *arg,
+		    struct err *err)
+{
+	struct on_loop o = { fn, arg, err, 0 };
+
+	ev_call(s->loop, run_on_loop, &o);
+	return o.rc;
+}
+
+int sidecar_check_page(const char *http_endpoint, unsigned health_port, struct err *err)
+{
+	if (!str_is_empty(http_endpoint) && health_port)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--http-endpoint and --health-port exclude each other");
+	if (health_port > 65535)
+		return err_set(err, ERR_INVALID_ARGUMENT, "--health-port=%u: at most 65535",
+			       health_port);
+	return 0;
+}
+
 /* 1, 0: it is not there, and err says so, -1. */
 static int ask_name(struct sidecar *s, struct csi_service service, int64_t timeout_ns,
 		    struct err *err)

@@ -25,6 +25,11 @@ struct sidecar {
 int sidecar_init(struct sidecar *s, struct err *err);
 /* The loop runs from now on. */
 int sidecar_start(struct sidecar *s, struct err *err);
+/* fn on the loop's thread, where servers are made; what it returns. */
+int sidecar_on_loop(struct sidecar *s, int (*fn)(void *arg, struct err *err), void *arg,
+		    struct err *err);
+/* --http-endpoint and the deprecated --health-port: INVALID_ARGUMENT names the option. */
+int sidecar_check_page(const char *http_endpoint, unsigned health_port, struct err *err);
 /* Asks the driver for its name, again and again while it is not there: 1, 0 when the process is to
  * stop, -1: it answers otherwise. Logs what it waits for. */
 int sidecar_wait_for_driver(struct sidecar *s, const char *csi_address, int64_t timeout_ns,
