@@ -128,7 +128,7 @@ static int see_class(void *arg, const struct kube_object *o)
 {
 	struct class_search *search = arg;
 
-	if (!str_is_equal(group_class_of(o)->driver, search->driver))
+	if (!str_is_equal(snapshot_class_of(o)->driver, search->driver))
 		return 0;
 	search->n++;
 	search->name = arena_strdup(search->arena, o->name);
@@ -214,7 +214,7 @@ static void write_ref(struct json_writer *w, const struct kube_object *group)
 	json_end_object(w);
 }
 
-static void write_content(const struct grouping *g, const struct group_class *class,
+static void write_content(const struct grouping *g, const struct snapshot_class *class,
 			  const struct selection *sel, const char *name,
 			  const struct secret_ref *ref, struct str *out)
 {
@@ -262,8 +262,8 @@ static int look_back(struct grouping *g, struct err *err)
 	return err_set(err, ERR_ABORTED, "the volumegroupsnapshot went while its content was made");
 }
 
-static int create(struct grouping *g, const struct group_class *class, const struct selection *sel,
-		  struct err *err)
+static int create(struct grouping *g, const struct snapshot_class *class,
+		  const struct selection *sel, struct err *err)
 {
 	const char *name = arena_printf(g->ctx->arena, "groupsnapcontent-%s", g->obj->uid);
 	const struct snapshot_vars vars = {
@@ -301,9 +301,9 @@ static int make(struct grouping *g, struct err *err)
 	if (!class)
 		return err_set(err, ERR_NOT_FOUND, "volumegroupsnapshotclass %s is not there",
 			       name);
-	if (select_claims(g, group_class_of(class)->driver, &sel, err) < 0)
+	if (select_claims(g, snapshot_class_of(class)->driver, &sel, err) < 0)
 		return -1;
-	return create(g, group_class_of(class), sel, err);
+	return create(g, snapshot_class_of(class), sel, err);
 }
 
 int group_make_content(struct grouping *g, enum queue_verdict *ret_verdict)

@@ -4,6 +4,7 @@
 #include "control/group_snapshots.h"
 
 #include "base/str.h"
+#include "control/snapshots.h"
 #include "kube/pack.h"
 
 static void decode_group(struct packer *p, const struct json *item, struct kube_object *o)
@@ -83,15 +84,6 @@ static void decode_content(struct packer *p, const struct json *item, struct kub
 	decode_members(p, json_get(status, "volumeSnapshotInfoList"), c);
 }
 
-static void decode_class(struct packer *p, const struct json *item, struct kube_object *o)
-{
-	struct group_class *c = (struct group_class *)o;
-
-	c->driver = pack_get(p, item, "driver");
-	c->deletion_policy = pack_get(p, item, "deletionPolicy");
-	c->parameters = pack_map(p, json_get(item, "parameters"));
-}
-
 const struct group_snapshot *group_snapshot_of(const struct kube_object *o)
 {
 	return kube_object_as(o, &group_snapshot_type);
@@ -100,11 +92,6 @@ const struct group_snapshot *group_snapshot_of(const struct kube_object *o)
 const struct group_content *group_content_of(const struct kube_object *o)
 {
 	return kube_object_as(o, &group_content_type);
-}
-
-const struct group_class *group_class_of(const struct kube_object *o)
-{
-	return kube_object_as(o, &group_class_type);
 }
 
 const struct kube_type group_snapshot_type = {
@@ -135,8 +122,8 @@ const struct kube_type group_class_type = {
 	.resource = "volumegroupsnapshotclasses",
 	.group_version = GROUP_SNAPSHOT_GROUP "/v1",
 	.is_custom = true,
-	.size = sizeof(struct group_class),
-	.decode = decode_class,
+	.size = sizeof(struct snapshot_class),
+	.decode = snapshot_class_decode,
 	.annotations = KUBE_WORDS(ANN_DEFAULT_GROUP_CLASS),
 	.words = KUBE_WORDS("Delete", "Retain"),
 };

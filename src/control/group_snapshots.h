@@ -66,21 +66,12 @@ struct group_content {
 	bool is_ready;
 };
 
-/* VolumeGroupSnapshotClass. */
-struct group_class {
-	struct kube_object meta;
-	const char *driver;
-	const char *deletion_policy;
-	struct strmap parameters;
-};
-
 extern const struct kube_type group_snapshot_type;
 extern const struct kube_type group_content_type;
-extern const struct kube_type group_class_type;
+extern const struct kube_type group_class_type; /* a struct snapshot_class (snapshots.h) */
 
 /* Checked downcasts; the type is asserted. NULL gives NULL. */
 const struct group_snapshot *group_snapshot_of(const struct kube_object *o);
 const struct group_content *group_content_of(const struct kube_object *o);
-const struct group_class *group_class_of(const struct kube_object *o);
 
 #endif

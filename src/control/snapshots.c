@@ -4,6 +4,7 @@
 #include "control/snapshots.h"
 
 #include "base/str.h"
+#include "control/group_snapshots.h"
 #include "kube/pack.h"
 
 /* A number of bytes or nanoseconds. */
@@ -62,7 +63,7 @@ static void decode_content(struct packer *p, const struct json *item, struct kub
 	c->is_ready = json_bool(json_get(status, "readyToUse"), false);
 }
 
-static void decode_class(struct packer *p, const struct json *item, struct kube_object *o)
+void snapshot_class_decode(struct packer *p, const struct json *item, struct kube_object *o)
 {
 	struct snapshot_class *c = (struct snapshot_class *)o;
 
@@ -83,7 +84,8 @@ const struct snapshot_content *snapshot_content_of(const struct kube_object *o)
 
 const struct snapshot_class *snapshot_class_of(const struct kube_object *o)
 {
-	return kube_object_as(o, &snapshot_class_type);
+	return kube_object_as(o, o && o->type == &group_class_type ? &group_class_type
+								   : &snapshot_class_type);
 }
 
 const struct kube_type snapshot_type = {
@@ -116,7 +118,7 @@ const struct kube_type snapshot_class_type = {
 	.group_version = SNAPSHOT_GROUP "/v1",
 	.is_custom = true,
 	.size = sizeof(struct snapshot_class),
-	.decode = decode_class,
+	.decode = snapshot_class_decode,
 	.annotations = KUBE_WORDS(ANN_DEFAULT_SNAPSHOT_CLASS),
 	.words = KUBE_WORDS("Delete", "Retain"),
 };

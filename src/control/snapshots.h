@@ -70,7 +70,7 @@ struct snapshot_content {
 	bool is_ready;
 };
 
-/* VolumeSnapshotClass. */
+/* VolumeSnapshotClass, and VolumeGroupSnapshotClass. */
 struct snapshot_class {
 	struct kube_object meta;
 	const char *driver;
@@ -86,6 +86,9 @@ extern const struct kube_type snapshot_class_type;
 const struct snapshot *snapshot_of(const struct kube_object *o);
 const struct snapshot_content *snapshot_content_of(const struct kube_object *o);
 const struct snapshot_class *snapshot_class_of(const struct kube_object *o);
+
+/* As kube_type's, for both kinds of classes. */
+void snapshot_class_decode(struct packer *p, const struct json *item, struct kube_object *o);
 
 /* Whether it was made for a group, and its content with it. */
 static inline bool snapshot_is_member(const struct kube_object *snapshot)

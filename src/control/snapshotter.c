@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The snapshotter's frame: changes of contents become keys, keys become reconciles on workers
- * (snapshot_content.c). Changes that no reconcile decides by, those of the status above all, which
- * are its own, do not wake it: what failed waits for its backoff.
+ * (content.c), of both kinds alike. Changes that no reconcile decides by, those of the status above
+ * all, which are its own, do not wake it: what failed waits for its backoff.
  */
 #include "control/snapshotter-internal.h"
 
@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "control/content_view.h"
 #include "kube/informer.h"
 
 #define DEFAULT_WORKERS 16
@@ -23,9 +24,9 @@
 /* Those that may wait for their class. */
 static const char *waiting_class(const struct kube_object *content, size_t i)
 {
-	const struct snapshot_content *c = snapshot_content_of(content);
+	const struct content_view v = content_view(content);
 
-	return i == 0 && !c->is_ready && *c->class_name ? c->class_name : NULL;
+	return i == 0 && !v.is_ready && *v.class_name ? v.class_name : NULL;
 }
 
 static bool is_same_annotation(const struct kube_object *a, const struct kube_object *b,
@@ -37,27 +38,29 @@ static bool is_same_annotation(const struct kube_object *a, const struct kube_ob
 	return str_is_equal(str_or(left, ""), str_or(right, ""));
 }
 
-static bool is_changed(const struct kube_object *a, const struct kube_object *b)
+static bool is_changed(const struct content_kind *kind, const struct kube_object *a,
+		       const struct kube_object *b)
 {
-	const struct snapshot_content *old = snapshot_content_of(a), *new = snapshot_content_of(b);
+	const struct content_view old = content_view(a), new = content_view(b);
 
 	return !str_is_equal(a->uid, b->uid) || a->is_deleting != b->is_deleting ||
-	       !str_is_equal(old->ref_uid, new->ref_uid) ||
-	       !str_is_equal(old->class_name, new->class_name) ||
-	       !str_is_equal(old->deletion_policy, new->deletion_policy) ||
-	       (!old->is_ready && new->is_ready) || !is_same_annotation(a, b, ANN_BEING_DELETED) ||
-	       !is_same_annotation(a, b, ANN_SNAPSHOT_SECRET_NAME) ||
-	       !is_same_annotation(a, b, ANN_SNAPSHOT_SECRET_NS) ||
+	       !str_is_equal(old.ref_uid, new.ref_uid) ||
+	       !str_is_equal(old.class_name, new.class_name) ||
+	       !str_is_equal(old.deletion_policy, new.deletion_policy) ||
+	       (!old.is_ready && new.is_ready) || !is_same_annotation(a, b, kind->being_deleted) ||
+	       !is_same_annotation(a, b, kind->secret_name) ||
+	       !is_same_annotation(a, b, kind->secret_ns) ||
 	       !is_same_annotation(a, b, ANN_GROUP_HANDLE);
 }
 
 static void on_content(void *arg, const struct kube_object *old_obj,
 		       const struct kube_object *new_obj)
 {
-	struct snapshotter *s = arg;
+	struct cutter *k = arg;
 
-	if (new_obj && (!old_obj || is_changed(old_obj, new_obj)) && content_is_wanted(s, new_obj))
-		queue_add(s->queue, new_obj->name);
+	if (new_obj && (!old_obj || is_changed(k->kind, old_obj, new_obj)) &&
+	    content_is_wanted(k, new_obj))
+		queue_add(k->queue, new_obj->name);
 }
 
 struct name_list {
@@ -72,155 +75,120 @@ static int collect_name(void *arg, const struct kube_object *o)
 	return 0;
 }
 
-static void wake_waiting(struct informer *contents, const char *class, struct queue *queue)
+/* A class that appears, or is made anew, is news for the contents that wait for it. */
+static void on_class(void *arg, const struct kube_object *old_obj,
+		     const struct kube_object *new_obj)
 {
+	struct cutter *k = arg;
 	struct name_list list = { .names = VEC_INIT };
 
-	informer_each_in(contents, CONTENTS_BY_CLASS, class, collect_name, &list);
+	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
+		return;
+	informer_each_in(k->contents.cache, CONTENTS_BY_CLASS, new_obj->name, collect_name, &list);
 	for (size_t i = 0; i < list.names.n; i++) {
-		queue_add(queue, list.names.v[i]);
+		queue_add(k->queue, list.names.v[i]);
 		free(list.names.v[i]);
 	}
 	vec_done(&list.names);
 }
 
-/* A class that appears, or is made anew, is news for the contents that wait for it. */
-static void on_class(void *arg, const struct kube_object *old_obj,
-		     const struct kube_object *new_obj)
-{
-	struct snapshotter *s = arg;
-
-	if (new_obj && !(old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
-		wake_waiting(s->contents.cache, new_obj->name, s->queue);
-}
-
-/* ---- groups ---- */
-
-static const char *waiting_group_class(const struct kube_object *content, size_t i)
-{
-	const struct group_content *c = group_content_of(content);
-
-	return i == 0 && !c->is_ready && *c->class_name ? c->class_name : NULL;
-}
-
-static bool is_group_changed(const struct kube_object *a, const struct kube_object *b)
-{
-	const struct group_content *old = group_content_of(a), *new = group_content_of(b);
-
-	return !str_is_equal(a->uid, b->uid) || a->is_deleting != b->is_deleting ||
-	       !str_is_equal(old->ref_uid, new->ref_uid) ||
-	       !str_is_equal(old->class_name, new->class_name) ||
-	       !str_is_equal(old->deletion_policy, new->deletion_policy) ||
-	       (!old->is_ready && new->is_ready) ||
-	       !is_same_annotation(a, b, ANN_GROUP_BEING_DELETED) ||
-	       !is_same_annotation(a, b, ANN_GROUP_SECRET_NAME) ||
-	       !is_same_annotation(a, b, ANN_GROUP_SECRET_NS);
-}
-
-static void on_group_content(void *arg, const struct kube_object *old_obj,
-			     const struct kube_object *new_obj)
-{
-	struct snapshotter *s = arg;
-
-	if (new_obj && (!old_obj || is_group_changed(old_obj, new_obj)) &&
-	    group_content_is_wanted(s, new_obj))
-		queue_add(s->group_queue, new_obj->name);
-}
-
-static void on_group_class(void *arg, const struct kube_object *old_obj,
-			   const struct kube_object *new_obj)
-{
-	struct snapshotter *s = arg;
-
-	if (new_obj && !(old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
-		wake_waiting(s->group_contents.cache, new_obj->name, s->group_queue);
-}
-
-static void begin_groups(struct snapshotter *s, const struct snapshotter_options *opts)
-{
-	sync_gate_init(&s->group_gate, opts->loop);
-	if (!opts->group_contents)
-		return;
-	s->group_gate.caches[0] = opts->group_contents;
-	s->group_gate.caches[1] = opts->group_classes;
-	s->group_gate.queues[0] = s->group_queue;
-	informer_add_index(opts->group_contents, CONTENTS_BY_CLASS, waiting_group_class);
-	informer_on_change(opts->group_contents, on_group_content, s);
-	informer_on_change(opts->group_classes, on_group_class, s);
-}
-
 /* ---- life ---- */
 
-struct snapshotter *snapshotter_new(const struct snapshotter_options *opts)
+/* Its kind, caches and prefix are there. */
+static void cutter_begin(struct cutter *k, const struct snapshotter_options *opts)
 {
-	struct snapshotter *s = xcalloc(1, sizeof(*s));
-	int64_t timeout_ns = opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS;
-	struct queue_options options = {
-		.name = "contents",
+	const struct queue_options options = {
+		.name = k->kind->queue_name,
 		.workers = opts->workers ? opts->workers : DEFAULT_WORKERS,
 		.lane = opts->lane,
 		.backoff_base_ns = opts->retry_base_ns,
 		.backoff_max_ns = opts->retry_max_ns,
-		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * timeout_ns,
+		.timeout_ns = RECONCILE_API_NS + RECONCILE_CALLS * k->s->csi.timeout_ns,
 		.fence = opts->fence,
 	};
+
+	k->queue = queue_new(opts->loop, opts->work, &options, content_reconcile, k);
+	sync_gate_init(&k->gate, opts->loop);
+	if (!k->contents.cache)
+		return;
+	k->gate.caches[0] = k->contents.cache;
+	k->gate.caches[1] = k->classes;
+	k->gate.queues[0] = k->queue;
+	informer_add_index(k->contents.cache, CONTENTS_BY_CLASS, waiting_class);
+	informer_on_change(k->contents.cache, on_content, k);
+	informer_on_change(k->classes, on_class, k);
+}
+
+static void cutter_leave(struct cutter *k)
+{
+	if (!k->contents.cache)
+		return;
+	informer_off_change(k->contents.cache, on_content, k);
+	informer_off_change(k->classes, on_class, k);
+}
+
+static void cutter_done(struct cutter *k)
+{
+	sync_gate_done(&k->gate);
+	queue_free(k->queue);
+	free(k->prefix);
+}
+
+static struct cutter make_cutter(struct snapshotter *s, const struct content_kind *kind,
+				 struct informer *contents, struct informer *classes,
+				 const char *prefix)
+{
+	return (struct cutter){
+		.kind = kind,
+		.s = s,
+		.contents = { s->client, contents, kind->type },
+		.classes = classes,
+		.prefix = xstrdup(str_or(prefix, kind->default_prefix)),
+	};
+}
+
+struct snapshotter *snapshotter_new(const struct snapshotter_options *opts)
+{
+	struct snapshotter *s = xcalloc(1, sizeof(*s));
 
 	*s = (struct snapshotter){
 		.client = opts->client,
 		.fence = opts->fence,
-		.contents = { opts->client, opts->contents, &snapshot_content_type },
-		.classes = opts->classes,
-		.group_contents = { opts->client, opts->group_contents, &group_content_type },
-		.group_classes = opts->group_classes,
 		.recorder = opts->recorder,
-		.prefix = xstrdup(str_or(opts->name_prefix, "snapshot")),
-		.group_prefix = xstrdup(str_or(opts->group_name_prefix, "groupsnapshot")),
 		.extra_create_metadata = opts->extra_create_metadata,
 	};
-	driver_init(&s->csi, &opts->service, opts->driver_name, timeout_ns);
-	s->queue = queue_new(opts->loop, opts->work, &options, content_reconcile, s);
-	options.name = "group-contents";
-	s->group_queue = queue_new(opts->loop, opts->work, &options, group_content_reconcile, s);
-	sync_gate_init(&s->gate, opts->loop);
-	s->gate.caches[0] = opts->contents;
-	s->gate.caches[1] = opts->classes;
-	s->gate.queues[0] = s->queue;
-	informer_add_index(opts->contents, CONTENTS_BY_CLASS, waiting_class);
-	informer_on_change(opts->contents, on_content, s);
-	informer_on_change(opts->classes, on_class, s);
-	begin_groups(s, opts);
+	driver_init(&s->csi, &opts->service, opts->driver_name,
+		    opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS);
+	s->single = make_cutter(s, &content_kind_single, opts->contents, opts->classes,
+				opts->name_prefix);
+	s->groups = make_cutter(s, &content_kind_group, opts->group_contents, opts->group_classes,
+				opts->group_name_prefix);
+	cutter_begin(&s->single, opts);
+	cutter_begin(&s->groups, opts);
 	return s;
 }
 
 void snapshotter_start(struct snapshotter *s)
 {
-	sync_gate_start(&s->gate);
-	if (s->group_contents.cache)
-		sync_gate_start(&s->group_gate);
+	sync_gate_start(&s->single.gate);
+	if (s->groups.contents.cache)
+		sync_gate_start(&s->groups.gate);
 }
 
 void snapshotter_pause(struct snapshotter *s)
 {
-	sync_gate_pause(&s->gate);
-	sync_gate_pause(&s->group_gate);
+	sync_gate_pause(&s->single.gate);
+	sync_gate_pause(&s->groups.gate);
 }
 
 void snapshotter_free(struct snapshotter *s)
 {
 	if (!s)
 		return;
-	informer_off_change(s->contents.cache, on_content, s);
-	informer_off_change(s->classes, on_class, s);
-	if (s->group_contents.cache) {
-		informer_off_change(s->group_contents.cache, on_group_content, s);
-		informer_off_change(s->group_classes, on_group_class, s);
-	}
-	sync_gate_done(&s->gate);
-	sync_gate_done(&s->group_gate);
-	queue_free(s->queue);
-	queue_free(s->group_queue);
+	cutter_leave(&s->single);
+	cutter_leave(&s->groups);
+	cutter_done(&s->single);
+	cutter_done(&s->groups);
 	driver_done(&s->csi);
-	free(s->prefix);
-	free(s->group_prefix);
 	free(s);
 }

@@ -123,7 +123,7 @@ static size_t read_snapshot_kind(const struct kube_object *o)
 		return read_snapshot(snapshot_of(o));
 	if (o->type == &snapshot_content_type)
 		return read_content(snapshot_content_of(o));
-	if (o->type == &snapshot_class_type)
+	if (o->type == &snapshot_class_type || o->type == &group_class_type)
 		return strlen(snapshot_class_of(o)->driver) +
 		       strlen(snapshot_class_of(o)->deletion_policy) +
 		       read_map(&snapshot_class_of(o)->parameters);
@@ -131,10 +131,6 @@ static size_t read_snapshot_kind(const struct kube_object *o)
 		return read_group(group_snapshot_of(o));
 	if (o->type == &group_content_type)
 		return read_group_content(group_content_of(o));
-	if (o->type == &group_class_type)
-		return strlen(group_class_of(o)->driver) +
-		       strlen(group_class_of(o)->deletion_policy) +
-		       read_map(&group_class_of(o)->parameters);
 	return 0;
 }
 
