@@ -12,8 +12,7 @@
 
 struct fake_service fake_service;
 static struct map *volumes;   /* name → &fake_service */
-static struct map *snapshots; /* name → &fake_service */
-static struct map *volumes;   /* name → &fake_service */
+static struct map *snapshots; /* the same */
 static struct map *attached;  /* "volume_id node_id" → the same */
 
 void fake_service_reset(void)
@@ -44,6 +43,33 @@ static int begin(const struct ctx *ctx, bool *ret_lost, struct err *err)
 	return fake_step(ret_lost, err);
 }
 
+/* What the driver was told, for tests to compare. */
+#define NOTE(field, text) \
+	(void)snprintf(fake_service.field, sizeof(fake_service.field), "%s", str_get(text))
+
+/* A call that changes something: `no` is what the driver fails it with, if anything. */
+static int begin_change(const struct ctx *ctx, enum err_code no, bool *ret_lost, struct err *err)
+{
+	if (begin(ctx, ret_lost, err) < 0)
+		return -1;
+	return no ? err_set(err, no, "the driver says no") : 0;
+}
+
+static int end_change(bool is_lost, struct err *err)
+{
+	return is_lost ? err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost") : 0;
+}
+
+/* A call that asks: where the answer gets lost nothing has happened. */
+static int begin_question(const struct ctx *ctx, struct err *err)
+{
+	bool is_lost;
+
+	if (begin(ctx, &is_lost, err) < 0)
+		return -1;
+	return is_lost ? err_set(err, ERR_UNAVAILABLE, "the answer got lost") : 0;
+}
+
 static uint64_t link_changes(void *impl)
 {
 	return fake_service.link_changes;
@@ -53,12 +79,8 @@ static int get_plugin_info(void *impl, struct ctx *ctx,
 			   const struct csi_get_plugin_info_request *req,
 			   struct csi_get_plugin_info_response *ret, struct err *err)
 {
-	bool is_lost;
-
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_question(ctx, err) < 0)
 		return -1;
-	if (is_lost)
-		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
 	ret->name = fake_service.name;
 	ret->vendor_version = "1";
 	return 0;
@@ -69,12 +91,8 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 				   struct csi_get_plugin_capabilities_response *ret,
 				   struct err *err)
 {
-	bool is_lost;
-
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_question(ctx, err) < 0)
 		return -1;
-	if (is_lost)
-		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
 	ret->capabilities = csi_capabilities(
 		ctx->arena,
 		CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
@@ -90,12 +108,8 @@ static int controller_get_capabilities(void *impl, struct ctx *ctx,
 				       struct csi_controller_get_capabilities_response *ret,
 				       struct err *err)
 {
-	bool is_lost;
-
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_question(ctx, err) < 0)
 		return -1;
-	if (is_lost)
-		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
 	ret->capabilities = csi_capabilities(ctx->arena, fake_service.caps, &ret->n_capabilities);
 	return 0;
 }
@@ -116,6 +130,20 @@ static void put_places(struct str *out, const char *what, const struct vol_topol
 	str_append_char(out, ']');
 }
 
+static void put_capability(struct str *out, const struct vol_capability *cap)
+{
+	str_appendf(out, "%s:%d:%s", cap->access == VOL_ACCESS_BLOCK ? "block" : "mount",
+		    (int)cap->mode, cap->fs_type);
+	for (size_t i = 0; i < cap->n_mount_flags; i++)
+		str_appendf(out, ":%s", cap->mount_flags[i]);
+}
+
+static void put_secrets(struct str *out, const struct secrets *secrets)
+{
+	str_append(out, " secrets=");
+	put_map(out, &secrets->map);
+}
+
 static void write_request(const struct csi_create_volume_request *req)
 {
 	autostr struct str out = STR_INIT;
@@ -123,20 +151,14 @@ static void write_request(const struct csi_create_volume_request *req)
 	str_appendf(&out, "name=%s bytes=%llu caps=[", req->name,
 		    (unsigned long long)req->capacity_range.required_bytes);
 	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
-		const struct vol_capability *cap = &req->volume_capabilities[i];
-
-		str_appendf(&out, "%s%s:%d:%s", i ? "," : "",
-			    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
-			    cap->fs_type);
-		for (size_t f = 0; f < cap->n_mount_flags; f++)
-			str_appendf(&out, ":%s", cap->mount_flags[f]);
+		str_append(&out, i ? "," : "");
+		put_capability(&out, &req->volume_capabilities[i]);
 	}
 	str_append(&out, "] params=");
 	put_map(&out, &req->parameters);
 	str_append(&out, " mutable=");
 	put_map(&out, &req->mutable_parameters);
-	str_append(&out, " secrets=");
-	put_map(&out, &req->secrets.map);
+	put_secrets(&out, &req->secrets);
 	put_places(&out, "requisite", &req->accessibility_requirements.requisite);
 	put_places(&out, "preferred", &req->accessibility_requirements.preferred);
 	if (req->has_volume_content_source)
@@ -144,8 +166,7 @@ static void write_request(const struct csi_create_volume_request *req)
 			    req->volume_content_source.kind == CSI_SOURCE_SNAPSHOT ? "snapshot"
 										   : "volume",
 			    req->volume_content_source.id);
-	(void)snprintf(fake_service.last_request, sizeof(fake_service.last_request), "%s",
-		       str_get(&out));
+	NOTE(last_request, &out);
 }
 
 static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume_request *req,
@@ -154,10 +175,8 @@ static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 	bool is_lost;
 
 	write_request(req);
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_change(ctx, fake_service.create_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.create_error)
-		return err_set(err, fake_service.create_error, "the driver says no");
 	if (!fake_service_has(req->name)) {
 		if (req->capacity_range.required_bytes > fake_service.free_bytes)
 			return err_set(err, ERR_RESOURCE_EXHAUSTED, "no room for %s", req->name);
@@ -165,8 +184,8 @@ static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 		fake_service.n_volumes++;
 		fake_service.n_created++;
 	}
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (end_change(is_lost, err) < 0)
+		return -1;
 	ret->has_volume = true;
 	ret->volume = (struct csi_volume){
 		.volume_id = arena_printf(ctx->arena, "id-%s", req->name),
@@ -207,21 +226,15 @@ static int publish(void *impl, struct ctx *ctx,
 		   const struct csi_controller_publish_volume_request *req,
 		   struct csi_controller_publish_volume_response *ret, struct err *err)
 {
-	const struct vol_capability *cap = &req->volume_capability;
 	autostr struct str out = STR_INIT;
 	bool is_lost;
 
-	str_appendf(&out, "%s to %s %s:%d:%s", req->volume_id, req->node_id,
-		    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
-		    cap->fs_type);
-	for (size_t i = 0; i < cap->n_mount_flags; i++)
-		str_appendf(&out, ":%s", cap->mount_flags[i]);
+	str_appendf(&out, "%s to %s ", req->volume_id, req->node_id);
+	put_capability(&out, &req->volume_capability);
 	str_append(&out, req->readonly ? " ro context=" : " rw context=");
 	put_map(&out, &req->volume_context);
-	str_append(&out, " secrets=");
-	put_map(&out, &req->secrets.map);
-	(void)snprintf(fake_service.last_publish, sizeof(fake_service.last_publish), "%s",
-		       str_get(&out));
+	put_secrets(&out, &req->secrets);
+	NOTE(last_publish, &out);
 	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	fake_service.n_published++;
@@ -230,8 +243,8 @@ static int publish(void *impl, struct ctx *ctx,
 	if (fake_service.publish_error)
 		return err_set(err, fake_service.publish_error, "the driver says no");
 	fake_service_attach(req->volume_id, req->node_id, true);
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (end_change(is_lost, err) < 0)
+		return -1;
 	if (fake_service.publish_context)
 		ret->publish_context = strmap_with(ctx->arena, &STRMAP_EMPTY, "disk",
 						   fake_service.publish_context);
@@ -247,17 +260,14 @@ static int unpublish(void *impl, struct ctx *ctx,
 
 	str_appendf(&out, "%s from %s secrets=", req->volume_id, req->node_id);
 	put_map(&out, &req->secrets.map);
-	(void)snprintf(fake_service.last_unpublish, sizeof(fake_service.last_unpublish), "%s",
-		       str_get(&out));
+	NOTE(last_unpublish, &out);
 	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	fake_service.n_unpublished++;
 	if (fake_service.unpublish_error)
 		return err_set(err, fake_service.unpublish_error, "the driver says no");
 	fake_service_attach(req->volume_id, req->node_id, false);
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	return 0;
+	return end_change(is_lost, err);
 }
 
 /* One entry a node that a volume is at. */
@@ -285,10 +295,9 @@ static int list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 		arena_array(ctx->arena, page, sizeof(*entries));
 	size_t at = strlen(req->starting_token), i = 0;
 	const char *key;
-	bool is_lost;
 	void *none;
 
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_question(ctx, err) < 0)
 		return -1;
 	fake_service.n_listed++;
 	if (fake_service.n_listed == fake_service.list_fails_at)
@@ -334,19 +343,14 @@ static int delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_vo
 	bool is_lost;
 
 	put_map(&keys, &req->secrets.map);
-	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
-		       "%s", str_get(&keys));
-	if (begin(ctx, &is_lost, err) < 0)
+	NOTE(last_delete_secrets, &keys);
+	if (begin_change(ctx, fake_service.delete_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.delete_error)
-		return err_set(err, fake_service.delete_error, "the driver says no");
 	if (map_take(volumes, req->volume_id + strlen("id-"))) {
 		fake_service.n_volumes--;
 		fake_service.n_deleted++;
 	}
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	return 0;
+	return end_change(is_lost, err);
 }
 
 bool fake_service_has_snapshot(const char *name)
@@ -366,10 +370,8 @@ static void write_snapshot_request(const struct csi_create_snapshot_request *req
 
 	str_appendf(&out, "name=%s source=%s params=", req->name, req->source_volume_id);
 	put_map(&out, &req->parameters);
-	str_append(&out, " secrets=");
-	put_map(&out, &req->secrets.map);
-	(void)snprintf(fake_service.last_snapshot_request,
-		       sizeof(fake_service.last_snapshot_request), "%s", str_get(&out));
+	put_secrets(&out, &req->secrets);
+	NOTE(last_snapshot_request, &out);
 }
 
 static struct csi_snapshot describe_snapshot(struct ctx *ctx, const char *name, bool is_ready)
@@ -392,16 +394,14 @@ static int create_snapshot(void *impl, struct ctx *ctx,
 	bool is_lost;
 
 	write_snapshot_request(req);
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_change(ctx, fake_service.snapshot_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.snapshot_error)
-		return err_set(err, fake_service.snapshot_error, "the driver says no");
 	if (!fake_service_has_snapshot(req->name)) {
 		fake_service_put_snapshot(req->name);
 		fake_service.n_cut++;
 	}
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (end_change(is_lost, err) < 0)
+		return -1;
 	ret->has_snapshot = true;
 	ret->snapshot = describe_snapshot(ctx, req->name, fake_service.ready_after == 0);
 	if (fake_service.ready_after)
@@ -417,19 +417,14 @@ static int delete_snapshot(void *impl, struct ctx *ctx,
 	bool is_lost;
 
 	put_map(&keys, &req->secrets.map);
-	(void)snprintf(fake_service.last_delete_secrets, sizeof(fake_service.last_delete_secrets),
-		       "%s", str_get(&keys));
-	if (begin(ctx, &is_lost, err) < 0)
+	NOTE(last_delete_secrets, &keys);
+	if (begin_change(ctx, fake_service.snapshot_delete_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.snapshot_delete_error)
-		return err_set(err, fake_service.snapshot_delete_error, "the driver says no");
 	if (map_take(snapshots, req->snapshot_id + strlen("snap-"))) {
 		fake_service.n_snapshots--;
 		fake_service.n_undone++;
 	}
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	return 0;
+	return end_change(is_lost, err);
 }
 
 static int list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_snapshots_request *req,
@@ -439,15 +434,11 @@ static int list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_sna
 	autostr struct str keys = STR_INIT;
 	const char *name;
 	void *value;
-	bool is_lost;
 
 	put_map(&keys, &req->secrets.map);
-	(void)snprintf(fake_service.last_list_secrets, sizeof(fake_service.last_list_secrets), "%s",
-		       str_get(&keys));
-	if (begin(ctx, &is_lost, err) < 0)
+	NOTE(last_list_secrets, &keys);
+	if (begin_question(ctx, err) < 0)
 		return -1;
-	if (is_lost)
-		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
 	entries = arena_array(ctx->arena, fake_service.n_snapshots, sizeof(*entries));
 	for (size_t it = 0; map_next(snapshots, &it, &name, &value);) {
 		struct csi_snapshot s = describe_snapshot(ctx, name, fake_service.ready_after == 0);
@@ -467,26 +458,18 @@ static int controller_expand_volume(void *impl, struct ctx *ctx,
 				    struct err *err)
 {
 	autostr struct str out = STR_INIT;
-	const struct vol_capability *cap = &req->volume_capability;
 	bool is_lost;
 
-	str_appendf(&out, "%s bytes=%llu %s:%d:%s", req->volume_id,
-		    (unsigned long long)req->capacity_range.required_bytes,
-		    cap->access == VOL_ACCESS_BLOCK ? "block" : "mount", (int)cap->mode,
-		    cap->fs_type);
-	for (size_t i = 0; i < cap->n_mount_flags; i++)
-		str_appendf(&out, ":%s", cap->mount_flags[i]);
-	str_append(&out, " secrets=");
-	put_map(&out, &req->secrets.map);
-	(void)snprintf(fake_service.last_expand, sizeof(fake_service.last_expand), "%s",
-		       str_get(&out));
-	if (begin(ctx, &is_lost, err) < 0)
+	str_appendf(&out, "%s bytes=%llu ", req->volume_id,
+		    (unsigned long long)req->capacity_range.required_bytes);
+	put_capability(&out, &req->volume_capability);
+	put_secrets(&out, &req->secrets);
+	NOTE(last_expand, &out);
+	if (begin_change(ctx, fake_service.expand_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.expand_error)
-		return err_set(err, fake_service.expand_error, "the driver says no");
 	fake_service.n_expanded++;
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (end_change(is_lost, err) < 0)
+		return -1;
 	ret->capacity_bytes = fake_service.expand_bytes ? fake_service.expand_bytes
 							: req->capacity_range.required_bytes;
 	ret->node_expansion_required = fake_service.needs_node;
@@ -505,18 +488,12 @@ static int controller_modify_volume(void *impl, struct ctx *ctx,
 	put_map(&params, &req->mutable_parameters);
 	str_appendf(&out, "%s mutable=%s secrets=", req->volume_id, str_get(&params));
 	put_map(&out, &req->secrets.map);
-	(void)snprintf(fake_service.last_modify, sizeof(fake_service.last_modify), "%s",
-		       str_get(&out));
-	if (begin(ctx, &is_lost, err) < 0)
+	NOTE(last_modify, &out);
+	if (begin_change(ctx, fake_service.modify_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.modify_error)
-		return err_set(err, fake_service.modify_error, "the driver says no");
 	fake_service.n_modified++;
-	(void)snprintf(fake_service.modified, sizeof(fake_service.modified), "%s",
-		       str_get(&params));
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	return 0;
+	NOTE(modified, &params);
+	return end_change(is_lost, err);
 }
 
 /* A group NAME of the volumes A and B: snapshots NAME-A and NAME-B. */
@@ -549,10 +526,8 @@ static int create_group(void *impl, struct ctx *ctx,
 	autofree char *group = xasprintf("group %s", req->name);
 	bool is_lost;
 
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_change(ctx, fake_service.group_error, &is_lost, err) < 0)
 		return -1;
-	if (fake_service.group_error)
-		return err_set(err, fake_service.group_error, "the driver says no");
 	if (!map_find(snapshots, group)) {
 		map_put(snapshots, group, &fake_service);
 		fake_service.n_groups++;
@@ -563,8 +538,8 @@ static int create_group(void *impl, struct ctx *ctx,
 			fake_service_put_snapshot(member);
 		}
 	}
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
+	if (end_change(is_lost, err) < 0)
+		return -1;
 	ret->has_group_snapshot = true;
 	ret->group_snapshot =
 		describe_group(ctx, req->name, req->source_volume_ids, req->n_source_volume_ids);
@@ -587,9 +562,7 @@ static int delete_group(void *impl, struct ctx *ctx,
 			fake_service.n_snapshots--;
 	if (map_take(snapshots, group))
 		fake_service.n_groups--;
-	if (is_lost)
-		return err_set(err, ERR_DEADLINE_EXCEEDED, "the answer got lost");
-	return 0;
+	return end_change(is_lost, err);
 }
 
 /* Of members called snap-NAME-VOLUME. */
@@ -600,14 +573,11 @@ static int get_group(void *impl, struct ctx *ctx,
 	const char *name = req->group_snapshot_id + strlen("group-");
 	const char **sources = arena_array(ctx->arena, req->n_snapshot_ids, sizeof(*sources));
 	autofree char *group = xasprintf("group %s", name);
-	bool is_lost;
 
-	if (begin(ctx, &is_lost, err) < 0)
+	if (begin_question(ctx, err) < 0)
 		return -1;
 	if (!map_find(snapshots, group))
 		return err_set(err, ERR_NOT_FOUND, "no group %s", name);
-	if (is_lost)
-		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
 	for (size_t i = 0; i < req->n_snapshot_ids; i++)
 		sources[i] = req->snapshot_ids[i] + strlen("snap-") + strlen(name) + 1;
 	ret->has_group_snapshot = true;
