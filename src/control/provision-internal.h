@@ -13,6 +13,7 @@
 #include "control/secrets.h"
 #include "control/storage.h"
 #include "csi/service.h"
+#include "control/sync_gate.h"
 #include "kube/queue.h"
 
 #include <pthread.h>
@@ -45,7 +46,6 @@ struct fence;
 
 struct provisioner {
 	/* Fixed after provisioner_new. */
-	struct ev_loop *loop;
 	struct kube_client *client;
 	struct fence *fence;
 	struct control_caches caches;
@@ -58,10 +58,10 @@ struct provisioner {
 	bool grows_on_node, extra_create_metadata, strict_topology, no_immediate_topology,
 		allow_mode_conversion;
 	struct journal *journal;
-	struct queue *claims;        /* keys "ns/name", and JOURNAL_KEY */
-	struct queue *pvs;           /* keys: names of PVs */
-	struct queue *sources;       /* keys "kind/ns/name" of what volumes are made of */
-	struct ev_timer *sync_timer; /* the loop's */
+	struct queue *claims;  /* keys "ns/name", and JOURNAL_KEY */
+	struct queue *pvs;     /* keys: names of PVs */
+	struct queue *sources; /* keys "kind/ns/name" of what volumes are made of */
+	struct sync_gate gate;
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
 	struct map *memos;    /* UID → struct memo */

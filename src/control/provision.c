@@ -19,13 +19,11 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "control/snapshots.h"
-#include "event/loop.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
 
 #define DEFAULT_WORKERS 16
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
-#define SYNC_POLL_NS (50 * NS_PER_MS)
 /* A reconcile makes at most one CreateVolume, five DeleteVolumes and a dozen API calls. */
 #define RECONCILE_API_NS (60 * NS_PER_S)
 #define RECONCILE_CALLS 6
@@ -225,57 +223,18 @@ static void on_attachment(void *arg, const struct kube_object *old_obj,
 		queue_add(p->pvs, pv->name);
 }
 
-static bool has_synced(const struct provisioner *p)
+static void fill_gate(struct provisioner *p, struct ev_loop *loop)
 {
-	const struct informer *all[] = {
-		p->caches.pvcs,  p->caches.pvs,       p->caches.classes,
-		p->caches.nodes, p->caches.csi_nodes, p->caches.attachments
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++)
-		if (all[i] && !informer_has_synced(all[i]))
-			return false;
-	return true;
-}
-
-static void on_sync_timer(void *arg)
-{
-	struct provisioner *p = arg;
-
-	if (!has_synced(p))
-		return;
-	ev_timer_stop(p->sync_timer);
-	queue_resume(p->claims);
-	queue_resume(p->pvs);
-	queue_resume(p->sources);
-}
-
-static void start_on_loop(void *arg)
-{
-	struct provisioner *p = arg;
-
-	ev_timer_start(p->sync_timer, 0, SYNC_POLL_NS);
-}
-
-static void pause_on_loop(void *arg)
-{
-	struct provisioner *p = arg;
-
-	ev_timer_stop(p->sync_timer);
-}
-
-static void make_timer(void *arg)
-{
-	struct provisioner *p = arg;
-
-	p->sync_timer = ev_timer_new(p->loop, on_sync_timer, p);
-}
-
-static void free_timer(void *arg)
-{
-	struct provisioner *p = arg;
-
-	ev_timer_free(p->sync_timer);
+	sync_gate_init(&p->gate, loop);
+	p->gate.caches[0] = p->caches.pvcs;
+	p->gate.caches[1] = p->caches.pvs;
+	p->gate.caches[2] = p->caches.classes;
+	p->gate.caches[3] = p->caches.nodes;
+	p->gate.caches[4] = p->caches.csi_nodes;
+	p->gate.caches[5] = p->caches.attachments;
+	p->gate.queues[0] = p->claims;
+	p->gate.queues[1] = p->pvs;
+	p->gate.queues[2] = p->sources;
 }
 
 static void watch_caches(struct provisioner *p)
@@ -335,7 +294,6 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 	struct provisioner *p = xcalloc(1, sizeof(*p));
 
 	*p = (struct provisioner){
-		.loop = opts->loop,
 		.client = opts->client,
 		.fence = opts->fence,
 		.caches = opts->caches,
@@ -363,7 +321,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
 	p->pvs = make_queue(p, opts, "volumes", pv_reconcile);
 	p->sources = make_queue(p, opts, "sources", source_reconcile);
-	ev_call(p->loop, make_timer, p);
+	fill_gate(p, opts->loop);
 	watch_caches(p);
 	return p;
 }
@@ -371,15 +329,12 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 void provisioner_start(struct provisioner *p)
 {
 	queue_add(p->claims, JOURNAL_KEY); /* before the caches bring claims */
-	ev_call(p->loop, start_on_loop, p);
+	sync_gate_start(&p->gate);
 }
 
 void provisioner_pause(struct provisioner *p)
 {
-	ev_call(p->loop, pause_on_loop, p); /* resumes nothing any more */
-	queue_pause(p->claims);
-	queue_pause(p->pvs);
-	queue_pause(p->sources);
+	sync_gate_pause(&p->gate);
 	journal_close(p->journal); /* after what could open it was cancelled */
 }
 
@@ -388,7 +343,7 @@ void provisioner_free(struct provisioner *p)
 	if (!p)
 		return;
 	unwatch_caches(p);
-	ev_call(p->loop, free_timer, p);
+	sync_gate_done(&p->gate);
 	queue_free(p->claims);
 	queue_free(p->pvs);
 	queue_free(p->sources);
