@@ -25,11 +25,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "control/capability.h"
+#include "control/object.h"
 #include "event/sync.h"
-#include "kube/client.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
-#include "kube/path.h"
 
 /* ---- whose turn it is ---- */
 
@@ -120,20 +119,15 @@ static int read_inline(struct attach_job *job, const struct json **ret_spec, str
 	return 0;
 }
 
-/* *ret_doc is the caller's. */
-static int read_pv(struct attach_job *job, struct json_doc **ret_doc, const struct json **ret_spec,
+static int read_pv(struct attach_job *job, struct object_whole *pv, const struct json **ret_spec,
 		   struct err *err)
 {
-	autofree char *path = NULL;
+	const struct object_store store = { job->a->client, job->a->pvs, &core_pv_type };
 
-	if (kube_object_path(&core_pv_type, NULL, attach_job_of(job)->pv_name, &path, err) < 0 ||
-	    kube_get(job->a->client, job->ctx, path, ret_doc, err) < 0)
+	if (object_read_whole(&store, job->ctx, NULL, attach_job_of(job)->pv_name, pv, err) < 0)
 		return -1;
-	job->pv = kube_object_decode(&core_pv_type, json_root(*ret_doc));
-	if (!job->pv)
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no persistentvolume");
-	informer_note_write(job->a->pvs, job->pv);
-	*ret_spec = json_get(json_root(*ret_doc), "spec");
+	job->pv = kube_object_ref(pv->obj);
+	*ret_spec = json_get(json_root(pv->doc), "spec");
 	return 0;
 }
 
@@ -146,7 +140,7 @@ static int read_volume(struct attach_job *job, struct err *err)
 	struct arena *arena = job->ctx->arena;
 	const char *name =
 		va->has_inline ? "of the attachment itself" : arena_strdup(arena, va->pv_name);
-	autojson struct json_doc *doc = NULL;
+	autowhole struct object_whole pv = { 0 };
 	const struct json *spec = NULL;
 	int r;
 
@@ -154,7 +148,7 @@ static int read_volume(struct attach_job *job, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "its source must be either a persistentVolumeName or an "
 			       "inlineVolumeSpec");
-	r = va->has_inline ? read_inline(job, &spec, err) : read_pv(job, &doc, &spec, err);
+	r = va->has_inline ? read_inline(job, &spec, err) : read_pv(job, &pv, &spec, err);
 	if (r < 0)
 		return -1;
 	if (attach_spec_read(arena, spec, job->a->csi.name, &job->spec, err) < 0 ||

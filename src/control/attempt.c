@@ -10,42 +10,23 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
-#include "kube/informer.h"
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
 /* Drops ride along with the next intent; one that comes alone waits for others so long. */
 #define FLUSH_NS (300 * NS_PER_MS)
 
-static int take_document(struct attempt *a, struct json_doc *doc, struct err *err)
+static struct object_store claim_store(const struct attempt *a)
 {
-	struct kube_object *obj = kube_object_decode(&core_pvc_type, json_root(doc));
-
-	if (!obj) {
-		json_free(doc);
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no claim");
-	}
-	kube_object_unref(a->obj);
-	json_free(a->doc);
-	a->obj = obj;
-	a->doc = doc;
-	informer_note_write(a->p->caches.pvcs, obj);
-	return 0;
-}
-
-static int make_path(const struct attempt *a, char **ret_path, struct err *err)
-{
-	return kube_object_path(&core_pvc_type, a->obj->ns, a->obj->name, ret_path, err);
+	return (struct object_store){ a->p->client, a->p->caches.pvcs, &core_pvc_type };
 }
 
 int attempt_read_claim(struct attempt *a, struct err *err)
 {
-	autofree char *path = NULL;
-	struct json_doc *doc = NULL;
+	const struct object_store store = claim_store(a);
 
-	if (make_path(a, &path, err) < 0 || kube_get(a->p->client, a->ctx, path, &doc, err) < 0)
-		return -1;
-	return take_document(a, doc, err);
+	return object_read_whole(&store, a->ctx, a->claim.obj->ns, a->claim.obj->name, &a->claim,
+				 err);
 }
 
 /* The claim as read, without the selected node. status is left out: it is another endpoint's. */
@@ -85,17 +66,18 @@ static void write_claim(struct json_writer *w, const struct json *root)
 
 static int update_claim(struct attempt *a, struct err *err)
 {
+	const struct object_store store = claim_store(a);
 	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
 	struct json_doc *doc = NULL;
 
-	if (make_path(a, &path, err) < 0)
+	if (kube_object_path(store.type, a->claim.obj->ns, a->claim.obj->name, &path, err) < 0)
 		return -1;
-	write_claim(&w, json_root(a->doc));
+	write_claim(&w, json_root(a->claim.doc));
 	if (kube_update(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0)
 		return -1;
-	return take_document(a, doc, err);
+	return object_take_whole(&store, doc, &a->claim, err);
 }
 
 int attempt_unselect_node(struct attempt *a, struct err *err)
@@ -103,8 +85,8 @@ int attempt_unselect_node(struct attempt *a, struct err *err)
 	for (unsigned tries = 1; tries <= WRITE_TRIES; tries++) {
 		if (attempt_read_claim(a, err) < 0)
 			return err->code == ERR_NOT_FOUND ? 0 : -1;
-		if (!str_is_equal(a->uid, a->obj->uid) ||
-		    !strmap_find(&a->obj->annotations, ANN_SELECTED_NODE))
+		if (!str_is_equal(a->uid, a->claim.obj->uid) ||
+		    !strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE))
 			return 0;
 		if (update_claim(a, err) == 0 || err->code == ERR_NOT_FOUND)
 			return 0;
@@ -121,9 +103,9 @@ void attempt_fill_intent(struct attempt *a)
 	struct intent *it = &a->it;
 
 	it->uid = a->uid;
-	it->ns = a->obj->ns;
-	it->claim = a->obj->name;
-	it->claim_version = a->obj->resource_version;
+	it->ns = a->claim.obj->ns;
+	it->claim = a->claim.obj->name;
+	it->claim_version = a->claim.obj->resource_version;
 	it->class_name = class->meta.name;
 	it->provisioner = class->provisioner;
 	it->reclaim_policy = class->reclaim_policy;

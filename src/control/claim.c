@@ -86,29 +86,29 @@ static bool is_class_ready(const struct provisioner *p, const struct kube_object
 static bool may_start(const struct attempt *a)
 {
 	return a->was_in_doubt ||
-	       (is_class_ready(a->p, a->obj, attempt_class(a)) && !is_pv_cached(a));
+	       (is_class_ready(a->p, a->claim.obj, attempt_class(a)) && !is_pv_cached(a));
 }
 
 static enum claim_need look(struct attempt *a)
 {
 	const struct core_pvc *claim = attempt_claim(a);
-	bool is_over = a->obj->is_deleting || *claim->volume_name;
+	bool is_over = a->claim.obj->is_deleting || *claim->volume_name;
 
-	if (!a->was_in_doubt && (is_over || !is_ours(a->p, a->obj)))
+	if (!a->was_in_doubt && (is_over || !is_ours(a->p, a->claim.obj)))
 		return NEED_NOTHING;
 	a->pv_name = arena_printf(a->ctx->arena, "%s-%s", a->p->prefix, a->uid);
 	find_class(a);
 	if (a->was_in_doubt && (str_is_equal(claim->volume_name, a->pv_name) || is_pv_cached(a)))
 		return NEED_SETTLE;
-	if (is_over || !is_ours(a->p, a->obj))
+	if (is_over || !is_ours(a->p, a->claim.obj))
 		return NEED_CLEANUP;
 	return may_start(a) ? NEED_VOLUME : NEED_NOTHING;
 }
 
 static enum attempt_state classify(const struct attempt *a, enum err_code code)
 {
-	bool has_node =
-		a->obj && !str_is_empty(strmap_find(&a->obj->annotations, ANN_SELECTED_NODE));
+	bool has_node = a->claim.obj &&
+			!str_is_empty(strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE));
 
 	switch (code) {
 	case ERR_CANCELLED:
@@ -234,7 +234,7 @@ static enum queue_verdict retry_later(const struct attempt *a, const struct err 
 /* Of the claim, or as on record if that is gone. */
 static const char *class_name(const struct attempt *a)
 {
-	return a->obj ? attempt_claim(a)->class_name : str_or(a->it.class_name, "");
+	return a->claim.obj ? attempt_claim(a)->class_name : str_or(a->it.class_name, "");
 }
 
 /* Kind of the data source, "" without one. */
@@ -246,7 +246,7 @@ static const char *source_label(const struct attempt *a)
 	case CSI_SOURCE_VOLUME:
 		return "PersistentVolumeClaim";
 	default:
-		return a->obj ? attempt_claim(a)->source_kind : "";
+		return a->claim.obj ? attempt_claim(a)->source_kind : "";
 	}
 }
 
@@ -258,8 +258,8 @@ static void report_failure(const struct attempt *a, const struct err *err)
 	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class_name(a), source_label(a)));
 	log_warn("volume not provisioned", log_str("claim", a->key), log_str("volume", a->pv_name),
 		 log_err(err));
-	if (a->obj)
-		recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "ProvisioningFailed",
+	if (a->claim.obj)
+		recorder_event(a->p->recorder, a->claim.obj, RECORDER_WARNING, "ProvisioningFailed",
 			       "failed to provision volume with StorageClass \"%s\": %s%s",
 			       class_name(a), what, err->msg);
 }
@@ -318,7 +318,7 @@ static enum queue_verdict finish(struct attempt *a, const struct csi_volume *vol
 	log_info("volume provisioned", log_str("claim", a->key), log_str("pv", a->pv_name),
 		 log_str("volume", volume->volume_id), log_u64("bytes", volume->capacity_bytes),
 		 log_duration("took", took_ns));
-	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "ProvisioningSucceeded",
+	recorder_event(a->p->recorder, a->claim.obj, RECORDER_NORMAL, "ProvisioningSucceeded",
 		       "Successfully provisioned volume %s", a->pv_name);
 	memo_forget(a->p, a->uid);
 	return QUEUE_DONE;
@@ -359,13 +359,13 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 	struct err err;
 
 	if (has_foreign_source(attempt_claim(a))) {
-		recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "Provisioning",
+		recorder_event(a->p->recorder, a->claim.obj, RECORDER_NORMAL, "Provisioning",
 			       "Assuming an external populator will provision the volume");
 		return QUEUE_DONE;
 	}
 	metric_expect(METRIC_PROVISION_TOTAL, METRIC_ARGS(class_name(a), source_label(a)));
 	metric_expect(METRIC_PROVISION_FAILED, METRIC_ARGS(class_name(a), source_label(a)));
-	recorder_event(a->p->recorder, a->obj, RECORDER_NORMAL, "Provisioning",
+	recorder_event(a->p->recorder, a->claim.obj, RECORDER_NORMAL, "Provisioning",
 		       "External provisioner is provisioning volume for claim \"%s\"", a->key);
 	if (prepare(a, ret_after_ns, &verdict) < 0)
 		return verdict;
@@ -441,7 +441,7 @@ static const struct kube_object *find_outgrown(struct provisioner *p, const stru
 /* Of a driver that cannot give more: nobody else would say so. */
 static void tell_growth(struct attempt *a)
 {
-	autokobj const struct kube_object *o = find_outgrown(a->p, a->obj);
+	autokobj const struct kube_object *o = find_outgrown(a->p, a->claim.obj);
 	char text[NUM_QUANTITY_MAX];
 	struct err err;
 
@@ -449,7 +449,7 @@ static void tell_growth(struct attempt *a)
 	    (a->caps.controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME)))
 		return;
 	num_format_quantity(core_pv_of(o)->capacity_bytes, text);
-	recorder_event(a->p->recorder, a->obj, RECORDER_WARNING, "VolumeResizeFailed",
+	recorder_event(a->p->recorder, a->claim.obj, RECORDER_WARNING, "VolumeResizeFailed",
 		       "driver %s does not expand volumes: the volume keeps its %s", a->p->driver,
 		       text);
 }
@@ -554,15 +554,14 @@ static enum queue_verdict reconcile_journal(struct provisioner *p, struct ctx *c
 static enum queue_verdict reconcile_cached(struct provisioner *p, struct ctx *ctx, const char *key,
 					   const struct kube_object *obj, int64_t *ret_after_ns)
 {
-	struct attempt a = { .p = p, .ctx = ctx, .key = key, .obj = kube_object_ref(obj) };
+	struct attempt a = { .p = p, .ctx = ctx, .key = key, .claim.obj = kube_object_ref(obj) };
 	enum queue_verdict verdict;
 
 	a.uid = arena_strdup(ctx->arena, obj->uid);
 	a.was_in_doubt = journal_has(p->journal, a.uid);
 	verdict = reconcile(&a, ret_after_ns);
-	kube_object_unref(a.obj);
+	object_whole_done(&a.claim);
 	kube_object_unref(a.class_obj);
-	json_free(a.doc);
 	return verdict;
 }
 

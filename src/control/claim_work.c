@@ -13,74 +13,40 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
-#include "kube/informer.h"
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
 
-static int take_claim(struct claim_work *w, struct json_doc *doc, struct err *err)
+static struct object_store claim_store(const struct claim_work *w)
 {
-	struct kube_object *obj = kube_object_decode(&core_pvc_type, json_root(doc));
-
-	if (!obj) {
-		json_free(doc);
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no claim");
-	}
-	kube_object_unref(w->obj);
-	json_free(w->doc);
-	w->obj = obj;
-	w->doc = doc;
-	informer_note_write(w->r->pvcs, obj);
-	return 0;
+	return (struct object_store){ w->r->client, w->r->pvcs, &core_pvc_type };
 }
 
-static int take_pv(struct claim_work *w, struct json_doc *doc, struct err *err)
+static struct object_store pv_store(const struct claim_work *w)
 {
-	struct kube_object *obj = kube_object_decode(&core_pv_type, json_root(doc));
-
-	if (!obj) {
-		json_free(doc);
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no persistentvolume");
-	}
-	kube_object_unref(w->pv_obj);
-	json_free(w->pv_doc);
-	w->pv_obj = obj;
-	w->pv_doc = doc;
-	informer_note_write(w->r->pvs, obj);
-	return 0;
-}
-
-static int claim_path(const struct claim_work *w, char **ret_path, struct err *err)
-{
-	return kube_object_path(&core_pvc_type, w->obj->ns, w->obj->name, ret_path, err);
+	return (struct object_store){ w->r->client, w->r->pvs, &core_pv_type };
 }
 
 static int read_claim(struct claim_work *w, struct err *err)
 {
-	autofree char *path = NULL;
-	struct json_doc *doc = NULL;
+	const struct object_store store = claim_store(w);
 
-	if (claim_path(w, &path, err) < 0 || kube_get(w->r->client, w->ctx, path, &doc, err) < 0)
-		return -1;
-	return take_claim(w, doc, err);
+	return object_read_whole(&store, w->ctx, w->claim.obj->ns, w->claim.obj->name, &w->claim,
+				 err);
 }
 
 static int read_pv(struct claim_work *w, const char *name, struct err *err)
 {
-	autofree char *path = NULL;
-	struct json_doc *doc = NULL;
+	const struct object_store store = pv_store(w);
 
-	if (kube_object_path(&core_pv_type, NULL, name, &path, err) < 0 ||
-	    kube_get(w->r->client, w->ctx, path, &doc, err) < 0)
-		return -1;
-	return take_pv(w, doc, err);
+	return object_read_whole(&store, w->ctx, NULL, name, &w->pv, err);
 }
 
 int claim_work_read(struct claim_work *w, struct err *err)
 {
 	if (read_claim(w, err) < 0)
 		return -1;
-	w->uid = arena_strdup(w->ctx->arena, w->obj->uid);
+	w->uid = arena_strdup(w->ctx->arena, w->claim.obj->uid);
 	if (!*work_claim(w)->volume_name)
 		return err_set(err, ERR_NOT_FOUND, "the claim is not bound");
 	return read_pv(w, work_claim(w)->volume_name, err);
@@ -88,10 +54,8 @@ int claim_work_read(struct claim_work *w, struct err *err)
 
 void claim_work_done(struct claim_work *w)
 {
-	kube_object_unref(w->obj);
-	kube_object_unref(w->pv_obj);
-	json_free(w->doc);
-	json_free(w->pv_doc);
+	object_whole_done(&w->claim);
+	object_whole_done(&w->pv);
 }
 
 /* ---- conditions ---- */
@@ -242,8 +206,8 @@ static bool write_status(const struct claim_work *w, struct json_writer *json,
 	json_begin_object(json);
 	json_key(json, "metadata");
 	json_begin_object(json);
-	write_identity(json, w->obj);
-	is_news = write_annotation(json_root(w->doc), json, ANN_NODE_NOT_REQUIRED,
+	write_identity(json, w->claim.obj);
+	is_news = write_annotation(json_root(w->claim.doc), json, ANN_NODE_NOT_REQUIRED,
 				   s->node_not_required);
 	json_end_object(json);
 	json_key(json, "status");
@@ -262,6 +226,7 @@ static bool write_status(const struct claim_work *w, struct json_writer *json,
 
 int claim_status_write(struct claim_work *w, const struct claim_status *status, struct err *err)
 {
+	const struct object_store store = claim_store(w);
 	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer json = JSON_WRITER(&body);
@@ -270,13 +235,13 @@ int claim_status_write(struct claim_work *w, const struct claim_status *status, 
 
 	if (!write_status(w, &json, status))
 		return 0;
-	if (claim_path(w, &path, err) < 0)
+	if (kube_object_path(store.type, w->claim.obj->ns, w->claim.obj->name, &path, err) < 0)
 		return -1;
 	write.path = path;
 	write.body = str_get(&body);
 	if (kube_write(w->r->client, w->ctx, &write, &doc, err) < 0)
 		return err_wrap(err, "write the claim's status");
-	return take_claim(w, doc, err);
+	return object_take_whole(&store, doc, &w->claim, err);
 }
 
 static bool is_same_text(const char *a, const char *b)
@@ -308,7 +273,7 @@ int claim_status_settle(struct claim_work *w, const struct claim_status *status,
 		if (claim_status_write(w, status, err) == 0)
 			return 0;
 		if (err->code != ERR_ABORTED || tries == WRITE_TRIES || read_claim(w, &again) < 0 ||
-		    !is_same_text(w->obj->uid, w->uid) || !str_is_equal(state_of(w), state))
+		    !is_same_text(w->claim.obj->uid, w->uid) || !str_is_equal(state_of(w), state))
 			return -1;
 	}
 }
@@ -318,14 +283,14 @@ int claim_status_settle(struct claim_work *w, const struct claim_status *status,
 static bool write_pv(const struct claim_work *w, struct json_writer *json,
 		     const struct pv_fields *f)
 {
-	const struct json *root = json_root(w->pv_doc), *spec = json_get(root, "spec");
+	const struct json *root = json_root(w->pv.doc), *spec = json_get(root, "spec");
 	const char *capacity = json_path_string(spec, "capacity.storage");
 	bool is_news;
 
 	json_begin_object(json);
 	json_key(json, "metadata");
 	json_begin_object(json);
-	write_identity(json, w->pv_obj);
+	write_identity(json, w->pv.obj);
 	is_news = write_annotation(root, json, ANN_PRE_RESIZE, f->pre_resize);
 	json_end_object(json);
 	json_key(json, "spec");
@@ -345,6 +310,7 @@ static bool write_pv(const struct claim_work *w, struct json_writer *json,
 
 static int patch_pv(struct claim_work *w, const struct pv_fields *fields, struct err *err)
 {
+	const struct object_store store = pv_store(w);
 	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer json = JSON_WRITER(&body);
@@ -352,17 +318,17 @@ static int patch_pv(struct claim_work *w, const struct pv_fields *fields, struct
 
 	if (!write_pv(w, &json, fields))
 		return 0;
-	if (kube_object_path(&core_pv_type, NULL, w->pv_obj->name, &path, err) < 0)
+	if (kube_object_path(store.type, NULL, w->pv.obj->name, &path, err) < 0)
 		return -1;
 	if (kube_patch(w->r->client, w->ctx, path, KUBE_STRATEGIC, str_get(&body), &doc, err) < 0)
-		return err_wrap(err, "write persistentvolume %s", w->pv_obj->name);
-	return take_pv(w, doc, err);
+		return err_wrap(err, "write persistentvolume %s", w->pv.obj->name);
+	return object_take_whole(&store, doc, &w->pv, err);
 }
 
 int claim_work_write_pv(struct claim_work *w, const struct pv_fields *fields, struct err *err)
 {
-	const char *name = arena_strdup(w->ctx->arena, w->pv_obj->name);
-	const char *uid = arena_strdup(w->ctx->arena, w->pv_obj->uid);
+	const char *name = arena_strdup(w->ctx->arena, w->pv.obj->name);
+	const char *uid = arena_strdup(w->ctx->arena, w->pv.obj->uid);
 
 	for (unsigned tries = 1;; tries++) {
 		struct err again;
@@ -370,7 +336,7 @@ int claim_work_write_pv(struct claim_work *w, const struct pv_fields *fields, st
 		if (patch_pv(w, fields, err) == 0)
 			return 0;
 		if (err->code != ERR_ABORTED || tries == WRITE_TRIES ||
-		    read_pv(w, name, &again) < 0 || !str_is_equal(w->pv_obj->uid, uid))
+		    read_pv(w, name, &again) < 0 || !str_is_equal(w->pv.obj->uid, uid))
 			return -1;
 	}
 }

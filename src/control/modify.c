@@ -67,7 +67,7 @@ static enum queue_verdict fail(struct claim_work *w, const char *class, const st
 		return QUEUE_RETRY;
 	log_warn("volume not modified", log_str("claim", w->key), log_str("class", class),
 		 log_err(err));
-	recorder_event(w->r->recorder, w->obj, RECORDER_WARNING, "VolumeModifyFailed", "%s",
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_WARNING, "VolumeModifyFailed", "%s",
 		       err->msg);
 	return QUEUE_RETRY;
 }
@@ -85,9 +85,9 @@ static enum queue_verdict roll_back(struct claim_work *w)
 	memo.is_modify_final = false;
 	memo.modify_rest_until_ns = 0;
 	resize_memo_set(w, &memo);
-	recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "VolumeModifyCanceled",
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL, "VolumeModifyCanceled",
 		       "Cancelled modify of volume %s: its claim names no class any more",
-		       w->pv_obj->name);
+		       w->pv.obj->name);
 	return QUEUE_DONE;
 }
 
@@ -152,7 +152,7 @@ static enum queue_verdict fail_call(struct claim_work *w, struct resize_memo *me
 
 static int find_secrets(struct claim_work *w, struct secrets *ret_secrets, struct err *err)
 {
-	const struct json *root = json_root(w->pv_doc);
+	const struct json *root = json_root(w->pv.doc);
 	const struct json *annotations = json_path(root, "metadata.annotations");
 	const struct json *expand = json_path(root, "spec.csi.controllerExpandSecretRef");
 	const char *name = json_get_string(annotations, ANN_MODIFY_SECRET_NAME);
@@ -187,9 +187,9 @@ static struct strmap make_parameters(const struct claim_work *w, const struct js
 
 	if (!w->r->extra_modify_metadata)
 		return params;
-	params = strmap_with(arena, &params, PARAM_PREFIX "pvc/name", w->obj->name);
-	params = strmap_with(arena, &params, PARAM_PREFIX "pvc/namespace", w->obj->ns);
-	return strmap_with(arena, &params, PARAM_PREFIX "pv/name", w->pv_obj->name);
+	params = strmap_with(arena, &params, PARAM_PREFIX "pvc/name", w->claim.obj->name);
+	params = strmap_with(arena, &params, PARAM_PREFIX "pvc/namespace", w->claim.obj->ns);
+	return strmap_with(arena, &params, PARAM_PREFIX "pv/name", w->pv.obj->name);
 }
 
 /* As driver_limit(), by the time limit that modifications have. */
@@ -249,9 +249,9 @@ static int mark(struct claim_work *w, const char *class, struct err *err)
 	if (claim_status_write(w, &status, err) < 0)
 		return -1;
 	if (is_news)
-		recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "VolumeModify",
-			       "external resizer is modifying volume %s with vac %s", w->obj->name,
-			       class);
+		recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL, "VolumeModify",
+			       "external resizer is modifying volume %s with vac %s",
+			       w->claim.obj->name, class);
 	return 0;
 }
 
@@ -282,11 +282,11 @@ static enum queue_verdict modify(struct claim_work *w, struct resize_memo *memo,
 				 : fail(w, class, &err);
 	if (record(w, class, &err) < 0)
 		return err.code == ERR_ABORTED ? QUEUE_RETRY : fail(w, class, &err);
-	log_info("volume modified", log_str("claim", w->key), log_str("pv", w->pv_obj->name),
+	log_info("volume modified", log_str("claim", w->key), log_str("pv", w->pv.obj->name),
 		 log_str("class", class));
-	recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "VolumeModifySuccessful",
-		       "external resizer modified volume %s with vac %s successfully", w->obj->name,
-		       class);
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL, "VolumeModifySuccessful",
+		       "external resizer modified volume %s with vac %s successfully",
+		       w->claim.obj->name, class);
 	/* what was begun is done; the claim may name another by now, and nobody else says so */
 	return modify_is_wanted(w->r, work_claim(w)) ? QUEUE_RETRY_AFTER : QUEUE_DONE;
 }

@@ -42,6 +42,39 @@ int object_read(const struct object_store *s, struct ctx *ctx, const char *ns, c
 	return take(s, doc, ret, err);
 }
 
+void object_whole_done(struct object_whole *w)
+{
+	kube_object_unref(w->obj);
+	json_free(w->doc);
+	*w = (struct object_whole){ 0 };
+}
+
+int object_take_whole(const struct object_store *s, struct json_doc *reply, struct object_whole *w,
+		      struct err *err)
+{
+	struct object_whole now = { .doc = reply };
+
+	if (take(s, reply, &now.obj, err) < 0) {
+		json_free(reply);
+		return -1;
+	}
+	object_whole_done(w);
+	*w = now;
+	return 0;
+}
+
+int object_read_whole(const struct object_store *s, struct ctx *ctx, const char *ns,
+		      const char *name, struct object_whole *w, struct err *err)
+{
+	autofree char *path = NULL;
+	struct json_doc *doc = NULL;
+
+	if (kube_object_path(s->type, ns, name, &path, err) < 0 ||
+	    kube_get(s->client, ctx, path, &doc, err) < 0)
+		return -1;
+	return object_take_whole(s, doc, w, err);
+}
+
 int object_create(const struct object_store *s, struct ctx *ctx, const char *ns, const char *body,
 		  const struct kube_object **ret, struct err *err)
 {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 struct informer;
+struct json_doc;
 struct kube_client;
 struct str;
 
@@ -26,6 +27,21 @@ struct object_store {
 /* From the API server. The caller owns *ret. */
 int object_read(const struct object_store *s, struct ctx *ctx, const char *ns, const char *name,
 		const struct kube_object **ret, struct err *err);
+
+/* An object with all of its JSON, for those to whom what caches keep is not enough. */
+struct object_whole {
+	const struct kube_object *obj; /* owned; NULL: none */
+	struct json_doc *doc;          /* owned; NULL: not read, obj is a cache's */
+};
+void object_whole_done(struct object_whole *w); /* leaves it empty */
+#define autowhole __attribute__((cleanup(object_whole_done)))
+/* From the API server, in place of what *w held; on failure that stays. */
+int object_read_whole(const struct object_store *s, struct ctx *ctx, const char *ns,
+		      const char *name, struct object_whole *w, struct err *err);
+/* The same of a reply, which it takes over, on failure too. */
+int object_take_whole(const struct object_store *s, struct json_doc *reply, struct object_whole *w,
+		      struct err *err);
+
 /* A new object, body its JSON. ALREADY_EXISTS: one of the name is there. */
 int object_create(const struct object_store *s, struct ctx *ctx, const char *ns, const char *body,
 		  const struct kube_object **ret, struct err *err);

@@ -10,10 +10,11 @@
 #include "control/driver.h"
 #include "control/intent.h"
 #include "control/journal.h"
+#include "control/object.h"
 #include "control/secrets.h"
 #include "control/storage.h"
-#include "csi/service.h"
 #include "control/sync_gate.h"
+#include "csi/service.h"
 #include "kube/queue.h"
 
 #include <pthread.h>
@@ -83,8 +84,7 @@ struct attempt {
 	struct ctx *ctx;
 	const char *key;
 	const char *uid;                     /* the claim's */
-	const struct kube_object *obj;       /* the claim; owned; NULL: it is gone */
-	struct json_doc *doc;                /* the same, whole, once it was read; owned */
+	struct object_whole claim;           /* no obj: it is gone; no doc: it was not read yet */
 	const struct kube_object *class_obj; /* owned; NULL if the class is gone */
 	const char *pv_name;                 /* also the volume's name */
 	bool was_in_doubt;                   /* on record: an earlier call's end is unknown */
@@ -96,7 +96,7 @@ struct attempt {
 
 static inline const struct core_pvc *attempt_claim(const struct attempt *a)
 {
-	return core_pvc_of(a->obj);
+	return core_pvc_of(a->claim.obj);
 }
 static inline const struct storage_class *attempt_class(const struct attempt *a)
 {
@@ -136,7 +136,7 @@ enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int64_t *ret_after_ns);
 
 /*
- * attempt.c. _read_claim: from the API server into a->obj and a->doc; NOT_FOUND if it is gone.
+ * attempt.c. _read_claim: from the API server into a->claim; NOT_FOUND if it is gone.
  * _fill_intent: all of a->it but what request_build() does. _load_intent: a->it from the journal,
  * with its Secrets. _unselect_node: takes the selected node off the claim, reading anew on
  * conflict; 0 also when the claim is gone.

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "control/object.h"
 #include "kube/client.h"
 #include "kube/informer.h"
 #include "kube/path.h"
@@ -31,60 +32,13 @@
 #define IN_USE_GRACE_NS (30 * NS_PER_S)
 #define IN_USE_RETRY_NS (NS_PER_S / 2)
 
-/* The PV as the API server has it. Both are the caller's. */
-struct fresh_pv {
-	struct json_doc *doc;
-	const struct kube_object *obj;
-};
-
-static void fresh_pv_done(struct fresh_pv *f)
-{
-	kube_object_unref(f->obj);
-	json_free(f->doc);
-	*f = (struct fresh_pv){ 0 };
-}
-
-static int read_pv(struct provisioner *p, struct ctx *ctx, const char *name, struct fresh_pv *f,
-		   struct err *err)
-{
-	autofree char *path = NULL;
-
-	fresh_pv_done(f);
-	if (kube_object_path(&core_pv_type, NULL, name, &path, err) < 0 ||
-	    kube_get(p->client, ctx, path, &f->doc, err) < 0)
-		return -1;
-	f->obj = kube_object_decode(&core_pv_type, json_root(f->doc));
-	if (!f->obj)
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no persistentvolume");
-	informer_note_write(p->caches.pvs, f->obj);
-	return 0;
-}
-
-/* Conditional on the resourceVersion of o: ABORTED if it is stale. */
+/* ABORTED: the cache is behind. 0 also when it is gone. */
 static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
 			   bool is_wanted, struct err *err)
 {
-	autofree char *path = NULL;
-	autostr struct str body = STR_INIT;
-	struct json_writer w = JSON_WRITER(&body);
+	const struct finalizer_change change = { PV_FINALIZER, is_wanted };
 
-	if (kube_object_path(&core_pv_type, NULL, o->name, &path, err) < 0)
-		return -1;
-	json_begin_object(&w);
-	json_key(&w, "metadata");
-	json_begin_object(&w);
-	json_field_string(&w, "resourceVersion", o->resource_version);
-	json_key(&w, "finalizers");
-	json_begin_array(&w);
-	for (size_t i = 0; i < o->n_finalizers; i++)
-		if (!str_is_equal(o->finalizers[i], PV_FINALIZER))
-			json_put_string(&w, o->finalizers[i]);
-	if (is_wanted)
-		json_put_string(&w, PV_FINALIZER);
-	json_end_array(&w);
-	json_end_object(&w);
-	json_end_object(&w);
-	if (kube_patch(p->client, ctx, path, KUBE_MERGE, str_get(&body), NULL, err) < 0)
+	if (finalizer_patch(p->client, ctx, o, &change, 1, NULL, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	return 0;
 }
@@ -159,7 +113,7 @@ static int resolve_by_class(struct provisioner *p, struct ctx *ctx, const struct
 }
 
 /* As noted on the PV when it was made; a PV without the note (made by hand) goes by its class. */
-static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct fresh_pv *f,
+static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct object_whole *f,
 			struct secrets *ret_secrets, struct err *err)
 {
 	const struct json *annotations = json_path(json_root(f->doc), "metadata.annotations");
@@ -213,7 +167,7 @@ static int drop_finalizer(struct provisioner *p, struct ctx *ctx, const char *pa
 
 /* The object goes first and the finalizer last. */
 static int remove_object(struct provisioner *p, struct ctx *ctx, const char *name,
-			 const struct fresh_pv *f, struct err *err)
+			 const struct object_whole *f, struct err *err)
 {
 	autofree char *path = NULL;
 
@@ -225,7 +179,7 @@ static int remove_object(struct provisioner *p, struct ctx *ctx, const char *nam
 	return drop_finalizer(p, ctx, path, f->obj->uid, err);
 }
 
-static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct fresh_pv *f,
+static int delete_volume(struct provisioner *p, struct ctx *ctx, const struct object_whole *f,
 			 struct err *err)
 {
 	struct secrets secrets;
@@ -270,7 +224,7 @@ static enum queue_verdict fail_delete(struct provisioner *p, const struct ctx *c
 }
 
 static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const char *name,
-				  struct fresh_pv *f, int64_t *ret_after_ns)
+				  struct object_whole *f, int64_t *ret_after_ns)
 {
 	int64_t began_ns = clock_now_ns();
 	const char *class = arena_strdup(ctx->arena, core_pv_of(f->obj)->class_name);
@@ -310,18 +264,18 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 static enum queue_verdict look_again(struct provisioner *p, struct ctx *ctx, const char *name,
 				     int64_t *ret_after_ns)
 {
-	struct fresh_pv f = { 0 };
+	const struct object_store store = { p->client, p->caches.pvs, &core_pv_type };
+	autowhole struct object_whole f = { 0 };
 	enum queue_verdict verdict = QUEUE_DONE;
 	struct err err;
 
-	if (read_pv(p, ctx, name, &f, &err) == 0) {
+	if (object_read_whole(&store, ctx, NULL, name, &f, &err) == 0) {
 		if (is_to_be_deleted(p, f.obj))
 			verdict = release(p, ctx, name, &f, ret_after_ns);
 	} else if (err.code != ERR_NOT_FOUND) {
 		log_warn("persistentvolume not read", log_str("pv", name), log_err(&err));
 		verdict = QUEUE_RETRY;
 	}
-	fresh_pv_done(&f);
 	return verdict;
 }
 

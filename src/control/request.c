@@ -140,7 +140,7 @@ static int check_wishes(const struct attempt *a, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "spec.resources.requests.storage is no size above zero");
 	if (*claim->source_kind && *claim->source_namespace &&
-	    !str_is_equal(claim->source_namespace, a->obj->ns))
+	    !str_is_equal(claim->source_namespace, a->claim.obj->ns))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "dataSourceRef namespace '%s': sources in other namespaces are not "
 			       "supported",
@@ -161,8 +161,9 @@ static int build_parameters(struct attempt *a, struct err *err)
 	if (request_strip_parameters(arena, &attempt_class(a)->parameters, &params, err) < 0)
 		return -1;
 	if (a->p->extra_create_metadata) {
-		params = strmap_with(arena, &params, PARAM_PREFIX "pvc/name", a->obj->name);
-		params = strmap_with(arena, &params, PARAM_PREFIX "pvc/namespace", a->obj->ns);
+		params = strmap_with(arena, &params, PARAM_PREFIX "pvc/name", a->claim.obj->name);
+		params =
+			strmap_with(arena, &params, PARAM_PREFIX "pvc/namespace", a->claim.obj->ns);
 		params = strmap_with(arena, &params, PARAM_PREFIX "pv/name", a->pv_name);
 	}
 	a->it.request.parameters = params;
@@ -182,12 +183,12 @@ static int build_secrets(struct attempt *a, struct err *err)
 {
 	const struct secret_vars vars = {
 		.pv_name = a->pv_name,
-		.claim_ns = a->obj->ns,
-		.claim_name = a->obj->name,
-		.annotations = json_path(json_root(a->doc), "metadata.annotations"),
+		.claim_ns = a->claim.obj->ns,
+		.claim_name = a->claim.obj->name,
+		.annotations = json_path(json_root(a->claim.doc), "metadata.annotations"),
 	};
 
-	if (!a->doc && needs_annotations(&attempt_class(a)->parameters)) {
+	if (!a->claim.doc && needs_annotations(&attempt_class(a)->parameters)) {
 		if (attempt_read_claim(a, err) < 0)
 			return -1;
 		return build_secrets(a, err);

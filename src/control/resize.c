@@ -65,7 +65,7 @@ static uint64_t find_target(const struct claim_work *w, const struct resize_memo
 /* The quantity as its author wrote it, if it is that of the request. */
 static const char *target_text(const struct claim_work *w, uint64_t target)
 {
-	const struct json *spec = json_get(json_root(w->doc), "spec");
+	const struct json *spec = json_get(json_root(w->claim.doc), "spec");
 	const char *asked = json_path_string(spec, "resources.requests.storage");
 	char text[NUM_QUANTITY_MAX];
 
@@ -110,7 +110,7 @@ static int record_pv(struct claim_work *w, const struct resize_answer *answer, s
 	const char *old = json_path_string(work_status(w), "capacity.storage");
 	struct pv_fields fields = { .capacity = quantity(w, answer->capacity_bytes) };
 
-	if (answer->needs_node && !strmap_find(&w->pv_obj->annotations, ANN_PRE_RESIZE))
+	if (answer->needs_node && !strmap_find(&w->pv.obj->annotations, ANN_PRE_RESIZE))
 		fields.pre_resize = arena_strdup(w->ctx->arena, old);
 	return claim_work_write_pv(w, &fields, err);
 }
@@ -138,15 +138,16 @@ static int record_claim(struct claim_work *w, const struct resize_answer *answer
 
 static void tell_success(struct claim_work *w, const struct resize_answer *answer)
 {
-	log_info("volume grown", log_str("claim", w->key), log_str("pv", w->pv_obj->name),
+	log_info("volume grown", log_str("claim", w->key), log_str("pv", w->pv.obj->name),
 		 log_u64("bytes", answer->capacity_bytes),
 		 log_bool("nodeExpansion", answer->needs_node));
 	if (answer->needs_node)
-		recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "FileSystemResizeRequired",
+		recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL,
+			       "FileSystemResizeRequired",
 			       "Require file system resize of volume on node");
 	else
-		recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "VolumeResizeSuccessful",
-			       "Resize volume succeeded");
+		recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL,
+			       "VolumeResizeSuccessful", "Resize volume succeeded");
 }
 
 /* ---- failures ---- */
@@ -160,10 +161,10 @@ static enum queue_verdict fail(struct claim_work *w, const struct err *err)
 {
 	if (resize_is_cut_off(w))
 		return QUEUE_RETRY;
-	log_warn("volume not grown", log_str("claim", w->key), log_str("pv", w->pv_obj->name),
+	log_warn("volume not grown", log_str("claim", w->key), log_str("pv", w->pv.obj->name),
 		 log_err(err));
-	recorder_event(w->r->recorder, w->obj, RECORDER_WARNING, "VolumeResizeFailed",
-		       "resize volume \"%s\" by resizer \"%s\" failed: %s", w->pv_obj->name,
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_WARNING, "VolumeResizeFailed",
+		       "resize volume \"%s\" by resizer \"%s\" failed: %s", w->pv.obj->name,
 		       work_driver(w), err->msg);
 	return QUEUE_RETRY;
 }
@@ -227,7 +228,7 @@ static enum queue_verdict fail_use(struct claim_work *w, const struct err *err)
 {
 	if (err->code != ERR_FAILED_PRECONDITION || resize_is_cut_off(w))
 		return fail(w, err);
-	recorder_event(w->r->recorder, w->obj, RECORDER_WARNING, "VolumeResizeFailed", "%s",
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_WARNING, "VolumeResizeFailed", "%s",
 		       err->msg);
 	return QUEUE_RETRY;
 }
@@ -250,8 +251,8 @@ static enum queue_verdict grow(struct claim_work *w, struct resize_memo *memo, u
 		return err.code == ERR_ABORTED ? QUEUE_RETRY : fail(w, &err);
 	if (check_use(w, memo, &err) < 0)
 		return fail_use(w, &err);
-	recorder_event(w->r->recorder, w->obj, RECORDER_NORMAL, "Resizing",
-		       "External resizer is resizing volume %s", w->pv_obj->name);
+	recorder_event(w->r->recorder, w->claim.obj, RECORDER_NORMAL, "Resizing",
+		       "External resizer is resizing volume %s", w->pv.obj->name);
 	memo->is_final = memo->is_in_use = false; /* from here on, whatever becomes of the call */
 	memo->rest_until_ns = 0;
 	resize_memo_set(w, memo);
@@ -269,13 +270,13 @@ static enum queue_verdict drop_note(struct claim_work *w)
 {
 	struct err err;
 
-	if (!strmap_find(&w->pv_obj->annotations, ANN_PRE_RESIZE) ||
+	if (!strmap_find(&w->pv.obj->annotations, ANN_PRE_RESIZE) ||
 	    work_claim(w)->capacity_bytes < work_pv(w)->capacity_bytes)
 		return QUEUE_DONE;
 	if (claim_work_write_pv(w, &(struct pv_fields){ .pre_resize = "" }, &err) == 0)
 		return QUEUE_DONE;
 	if (err.code != ERR_ABORTED && !resize_is_cut_off(w))
-		log_warn("annotation not taken off", log_str("pv", w->pv_obj->name), log_err(&err));
+		log_warn("annotation not taken off", log_str("pv", w->pv.obj->name), log_err(&err));
 	return QUEUE_RETRY;
 }
 

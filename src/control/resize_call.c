@@ -19,7 +19,7 @@
 static int fill_request(struct claim_work *w, uint64_t bytes,
 			struct csi_controller_expand_volume_request *req, struct err *err)
 {
-	const struct json *spec = json_get(json_root(w->pv_doc), "spec");
+	const struct json *spec = json_get(json_root(w->pv.doc), "spec");
 	const struct json *ref = json_path(spec, "csi.controllerExpandSecretRef");
 	const struct secret_ref secret = {
 		.ns = str_or(json_get_string(ref, "namespace"), ""),
@@ -29,7 +29,7 @@ static int fill_request(struct claim_work *w, uint64_t bytes,
 
 	if (!*work_pv(w)->handle)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "persistentvolume %s has no csi.volumeHandle", w->pv_obj->name);
+			       "persistentvolume %s has no csi.volumeHandle", w->pv.obj->name);
 	*req = (struct csi_controller_expand_volume_request){
 		.volume_id = arena_strdup(w->ctx->arena, work_pv(w)->handle),
 		.capacity_range = { .required_bytes = bytes },
@@ -150,7 +150,7 @@ int resize_look_for_pods(struct claim_work *w, struct err *err)
 	autofree char *path = NULL;
 	const char *token = "";
 
-	if (kube_collection_path(&core_pod_type, w->obj->ns, &path, err) < 0)
+	if (kube_collection_path(&core_pod_type, w->claim.obj->ns, &path, err) < 0)
 		return -1;
 	do {
 		autofree char *page = xasprintf("%s?limit=%d%s%s", path, POD_PAGE,
@@ -159,7 +159,7 @@ int resize_look_for_pods(struct claim_work *w, struct err *err)
 
 		if (kube_get(w->r->client, w->ctx, page, &doc, err) < 0)
 			return err_wrap(err, "look for pods that use the claim");
-		if (is_used_in(json_root(doc), w->obj->name))
+		if (is_used_in(json_root(doc), w->claim.obj->name))
 			return 1;
 		token = arena_strdup(
 			w->ctx->arena,

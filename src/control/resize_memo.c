@@ -35,7 +35,8 @@ static bool is_empty(const struct resize_memo *memo)
 /* A claim that went meanwhile has been forgotten, and would not be forgotten again. */
 static bool is_there(const struct claim_work *w)
 {
-	autokobj const struct kube_object *o = informer_get(w->r->pvcs, w->obj->ns, w->obj->name);
+	autokobj const struct kube_object *o =
+		informer_get(w->r->pvcs, w->claim.obj->ns, w->claim.obj->name);
 
 	return o && str_is_equal(o->uid, w->uid);
 }

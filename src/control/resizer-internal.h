@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "control/core.h"
 #include "control/driver.h"
+#include "control/object.h"
 #include "control/secrets.h"
 #include "control/sync_gate.h"
 #include "kube/queue.h"
@@ -57,25 +58,23 @@ struct claim_work {
 	struct resizer *r;
 	struct ctx *ctx;
 	const char *key;
-	const char *uid;                  /* the claim's */
-	struct json_doc *doc;             /* the claim as last read or written; owned */
-	const struct kube_object *obj;    /* the same; owned */
-	struct json_doc *pv_doc;          /* its PV; owned */
-	const struct kube_object *pv_obj; /* owned */
+	const char *uid;           /* the claim's */
+	struct object_whole claim; /* as last read or written; as in the cache at first */
+	struct object_whole pv;    /* its PV */
 	struct driver_caps caps;
 };
 
 static inline const struct core_pvc *work_claim(const struct claim_work *w)
 {
-	return core_pvc_of(w->obj);
+	return core_pvc_of(w->claim.obj);
 }
 static inline const struct core_pv *work_pv(const struct claim_work *w)
 {
-	return core_pv_of(w->pv_obj);
+	return core_pv_of(w->pv.obj);
 }
 static inline const struct json *work_status(const struct claim_work *w)
 {
-	return json_get(json_root(w->doc), "status");
+	return json_get(json_root(w->claim.doc), "status");
 }
 static inline const char *work_driver(const struct claim_work *w)
 {

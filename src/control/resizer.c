@@ -176,7 +176,7 @@ static enum queue_verdict do_both(struct claim_work *w, int64_t *ret_after_ns)
 	int64_t resize_ns = 0, modify_ns = 0;
 	enum queue_verdict resize, modify;
 
-	if (!is_wanted(w->r, w->obj, w->pv_obj))
+	if (!is_wanted(w->r, w->claim.obj, w->pv.obj))
 		return QUEUE_DONE;
 	resize = resize_reconcile(w, &resize_ns);
 	if (resize == QUEUE_RETRY && resize_is_cut_off(w))
@@ -195,8 +195,8 @@ static enum queue_verdict reconcile(void *arg, struct ctx *ctx, const char *key,
 	enum queue_verdict verdict = QUEUE_RETRY;
 	struct err err;
 
-	w.obj = informer_get(r->pvcs, ns, slash + 1);
-	if (!w.obj || !is_wanted_in_caches(r, w.obj)) {
+	w.claim.obj = informer_get(r->pvcs, ns, slash + 1);
+	if (!w.claim.obj || !is_wanted_in_caches(r, w.claim.obj)) {
 		claim_work_done(&w);
 		return QUEUE_DONE;
 	}

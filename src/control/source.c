@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/str.h"
-#include "control/finalizer.h"
+#include "control/object.h"
 #include "control/snapshots.h"
 #include "kube/client.h"
 #include "kube/informer.h"
@@ -26,78 +26,44 @@
 
 #define CLONE_FINALIZER "provisioner.storage.kubernetes.io/cloning-protection"
 #define RESTORE_FINALIZER "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection"
-#define WRITE_TRIES 4
 #define JOURNAL_RETRY_NS (30 * NS_PER_S)
 
-/* An object as the API server has it. Both are the caller's. */
-struct fresh {
-	struct json_doc *doc;
-	const struct kube_object *obj;
-};
-
-static void fresh_done(struct fresh *f)
+static int read_source(struct provisioner *p, struct ctx *ctx, const struct kube_type *type,
+		       const char *ns, const char *name, struct object_whole *f, struct err *err)
 {
-	kube_object_unref(f->obj);
-	json_free(f->doc);
-	*f = (struct fresh){ 0 };
-}
-#define autofresh __attribute__((cleanup(fresh_done)))
+	const struct object_store store = { p->client, NULL, type };
 
-static int read_fresh(struct provisioner *p, struct ctx *ctx, const struct kube_type *type,
-		      const char *ns, const char *name, struct fresh *f, struct err *err)
-{
-	autofree char *path = NULL;
-
-	fresh_done(f);
-	if (kube_object_path(type, ns, name, &path, err) < 0 ||
-	    kube_get(p->client, ctx, path, &f->doc, err) < 0)
+	if (object_read_whole(&store, ctx, ns, name, f, err) < 0)
 		return err_wrap(err, "data source %s '%s'", type->kind, name);
-	f->obj = kube_object_decode(type, json_root(f->doc));
-	if (!f->obj)
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no %s", type->kind);
 	return 0;
 }
 
-static void note(struct informer *cache, const struct kube_type *type, struct json_doc *doc)
+static struct object_store store_of(const struct provisioner *p, const struct kube_type *type)
 {
-	autokobj const struct kube_object *o = kube_object_decode(type, json_root(doc));
-
-	if (o && cache)
-		informer_note_write(cache, o);
+	return (struct object_store){
+		.client = p->client,
+		.cache = type == &core_pvc_type ? p->caches.pvcs : p->caches.snapshots,
+		.type = type,
+	};
 }
 
-/* Writes the finalizer of what f holds, reading anew on conflict; 0 also when it is gone. */
-static int write_finalizer(struct provisioner *p, struct ctx *ctx, struct fresh *f,
-			   const char *name, bool is_wanted, struct err *err)
+/* The finalizer put on the version that was looked at, or on what has become of it meanwhile. */
+static int protect(struct attempt *a, const struct object_whole *f, const char *finalizer,
+		   struct err *err)
 {
-	const struct kube_type *type = f->obj->type;
-	const char *ns = arena_strdup(ctx->arena, f->obj->ns);
-	const char *source = arena_strdup(ctx->arena, f->obj->name);
-	const char *uid = arena_strdup(ctx->arena, f->obj->uid);
-	bool is_claim = type == &core_pvc_type;
+	const struct object_store store = store_of(a->p, f->obj->type);
+	autowhole struct object_whole now = { 0 };
+	struct json_doc *reply = NULL;
 
-	for (unsigned tries = 1;; tries++) {
-		autojson struct json_doc *doc = NULL;
-
-		if (kube_object_has_finalizer(f->obj, name) == is_wanted)
-			return 0;
-		if (finalizer_update(p->client, ctx, type, json_root(f->doc), name, is_wanted, &doc,
-				     err) == 0) {
-			note(is_claim ? p->caches.pvcs : p->caches.snapshots, type, doc);
-			return 0;
-		}
-		if (err->code == ERR_NOT_FOUND && !is_wanted)
-			return 0;
-		if (err->code != ERR_ABORTED || tries == WRITE_TRIES)
-			return err_wrap(err, "protect data source %s '%s'", type->kind, source);
-		if (read_fresh(p, ctx, type, ns, source, f, err) < 0)
-			return err->code == ERR_NOT_FOUND && !is_wanted ? 0 : -1;
-		if (!str_is_equal(f->obj->uid, uid))
-			return is_wanted ? err_set(err, ERR_ABORTED,
-						   "data source %s '%s' is another now", type->kind,
-						   source)
-					 : 0;
-	}
+	if (kube_object_has_finalizer(f->obj, finalizer))
+		return 0;
+	if (finalizer_update(a->p->client, a->ctx, store.type, json_root(f->doc), finalizer, true,
+			     &reply, err) == 0)
+		return object_take_whole(&store, reply, &now, err);
+	if (err->code == ERR_ABORTED)
+		return object_put_finalizer(&store, a->ctx, f->obj->ns, f->obj->name, f->obj->uid,
+					    finalizer, true, err);
+	return err_wrap(err, "protect data source %s '%s'", store.type->kind, f->obj->name);
 }
 
 static int check_size(const struct attempt *a, uint64_t source_bytes, struct err *err)
@@ -168,7 +134,7 @@ static int check_claim(const struct attempt *a, const struct kube_object *o, str
 
 static int require_claim(struct attempt *a, struct err *err)
 {
-	autofresh struct fresh f = { 0 };
+	autowhole struct object_whole f = { 0 };
 	autokobj const struct kube_object *pv = NULL;
 	const char *name = attempt_claim(a)->source_name;
 
@@ -177,14 +143,14 @@ static int require_claim(struct attempt *a, struct err *err)
 			       "data source PersistentVolumeClaim '%s': driver %s does not clone "
 			       "volumes",
 			       name, a->p->driver);
-	if (read_fresh(a->p, a->ctx, &core_pvc_type, a->obj->ns, name, &f, err) < 0 ||
+	if (read_source(a->p, a->ctx, &core_pvc_type, a->claim.obj->ns, name, &f, err) < 0 ||
 	    check_claim(a, f.obj, err) < 0)
 		return -1;
 	pv = informer_get(a->p->caches.pvs, "", core_pvc_of(f.obj)->volume_name);
 	if (check_volume(a, f.obj, core_pv_of(pv), err) < 0)
 		return -1;
 	set_source(a, CSI_SOURCE_VOLUME, core_pv_of(pv)->handle);
-	return write_finalizer(a->p, a->ctx, &f, CLONE_FINALIZER, true, err);
+	return protect(a, &f, CLONE_FINALIZER, err);
 }
 
 /* ---- a snapshot ---- */
@@ -200,19 +166,19 @@ static int refuse_snapshot(const struct kube_object *source, const char *why, st
  * snapshot-controller until that is done; if it were refused here, neither would ever go on. So a
  * claim that was there first gets its volume. 1: it was.
  */
-static int was_first(struct attempt *a, const struct fresh *snapshot, struct err *err)
+static int was_first(struct attempt *a, const struct object_whole *snapshot, struct err *err)
 {
 	const char *deleted =
 		json_path_string(json_root(snapshot->doc), "metadata.deletionTimestamp");
 	const char *created;
 
-	if (!a->doc && attempt_read_claim(a, err) < 0)
+	if (!a->claim.doc && attempt_read_claim(a, err) < 0)
 		return -1;
-	created = json_path_string(json_root(a->doc), "metadata.creationTimestamp");
+	created = json_path_string(json_root(a->claim.doc), "metadata.creationTimestamp");
 	return created && deleted && strcmp(created, deleted) <= 0;
 }
 
-static int check_deletion(struct attempt *a, const struct fresh *f, struct err *err)
+static int check_deletion(struct attempt *a, const struct object_whole *f, struct err *err)
 {
 	int first;
 
@@ -275,24 +241,23 @@ static int check_content(const struct attempt *a, const struct kube_object *snap
 
 static int require_snapshot(struct attempt *a, struct err *err)
 {
-	autofresh struct fresh f = { 0 }, content = { 0 };
+	autowhole struct object_whole f = { 0 }, content = { 0 };
 	const char *name = attempt_claim(a)->source_name;
 
 	if (!(a->caps.controller & CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT)))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "data source VolumeSnapshot '%s': driver %s has no snapshots", name,
 			       a->p->driver);
-	if (read_fresh(a->p, a->ctx, &snapshot_type, a->obj->ns, name, &f, err) < 0 ||
+	if (read_source(a->p, a->ctx, &snapshot_type, a->claim.obj->ns, name, &f, err) < 0 ||
 	    check_deletion(a, &f, err) < 0 || check_snapshot(a, f.obj, err) < 0 ||
-	    read_fresh(a->p, a->ctx, &snapshot_content_type, NULL,
-		       snapshot_of(f.obj)->bound_content, &content, err) < 0 ||
+	    read_source(a->p, a->ctx, &snapshot_content_type, NULL,
+			snapshot_of(f.obj)->bound_content, &content, err) < 0 ||
 	    check_content(a, f.obj, content.obj, err) < 0)
 		return -1;
 	set_source(a, CSI_SOURCE_SNAPSHOT, snapshot_content_of(content.obj)->handle);
 	if (f.obj->is_deleting) /* takes no finalizer any more */
 		return 0;
-	if (write_finalizer(a->p, a->ctx, &f, RESTORE_FINALIZER, true, err) == 0 ||
-	    err->code == ERR_PERMISSION_DENIED)
+	if (protect(a, &f, RESTORE_FINALIZER, err) == 0 || err->code == ERR_PERMISSION_DENIED)
 		return 0; /* an older Role; the snapshot-controller looks at claims as well */
 	return -1;
 }
@@ -352,7 +317,7 @@ static bool is_on_record(struct provisioner *p, struct ctx *ctx, enum csi_source
 static int find_id(struct provisioner *p, struct ctx *ctx, const struct kube_object *source,
 		   const char **ret_id, struct err *err)
 {
-	autofresh struct fresh content = { 0 };
+	autowhole struct object_whole content = { 0 };
 	autokobj const struct kube_object *pv = NULL;
 
 	*ret_id = "";
@@ -363,8 +328,8 @@ static int find_id(struct provisioner *p, struct ctx *ctx, const struct kube_obj
 	}
 	if (!*snapshot_of(source)->bound_content)
 		return 0;
-	if (read_fresh(p, ctx, &snapshot_content_type, NULL, snapshot_of(source)->bound_content,
-		       &content, err) < 0)
+	if (read_source(p, ctx, &snapshot_content_type, NULL, snapshot_of(source)->bound_content,
+			&content, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	*ret_id = arena_strdup(ctx->arena, snapshot_content_of(content.obj)->handle);
 	return 0;
@@ -381,22 +346,18 @@ bool source_is_wanted(const struct kube_object *source)
 static int unprotect(struct provisioner *p, struct ctx *ctx, const struct kube_object *source,
 		     struct err *err)
 {
+	const struct object_store store = store_of(p, source->type);
 	bool is_claim = source->type == &core_pvc_type;
-	autofresh struct fresh f = { 0 };
 	const char *id;
 
 	if (find_id(p, ctx, source, &id, err) < 0)
 		return -1;
 	if (*id && is_on_record(p, ctx, is_claim ? CSI_SOURCE_VOLUME : CSI_SOURCE_SNAPSHOT, id))
 		return 0;
-	if (read_fresh(p, ctx, source->type, source->ns, source->name, &f, err) < 0)
+	if (object_put_finalizer(&store, ctx, source->ns, source->name, source->uid,
+				 is_claim ? CLONE_FINALIZER : RESTORE_FINALIZER, false, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 1 : -1;
-	if (!str_is_equal(f.obj->uid, source->uid) || !source_is_wanted(f.obj))
-		return 1;
-	return write_finalizer(p, ctx, &f, is_claim ? CLONE_FINALIZER : RESTORE_FINALIZER, false,
-			       err) < 0
-		       ? -1
-		       : 1;
+	return 1;
 }
 
 /* key: "KIND/namespace/name". */

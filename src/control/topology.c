@@ -373,7 +373,7 @@ static int require_anywhere(struct attempt *a, struct terms *terms, struct err *
 	if (terms->list.n == 0)
 		return 0;
 	qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
-	put_terms(a, terms, topology_offset(a->obj->name, terms->list.n));
+	put_terms(a, terms, topology_offset(a->claim.obj->name, terms->list.n));
 	return 0;
 }
 
@@ -414,7 +414,7 @@ static int require_node(struct attempt *a, const char *node_name, struct terms *
 
 int topology_require(struct attempt *a, struct err *err)
 {
-	const char *node_name = strmap_find(&a->obj->annotations, ANN_SELECTED_NODE);
+	const char *node_name = strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE);
 	struct terms terms = { .list = VEC_INIT };
 	int r = 0;
 
