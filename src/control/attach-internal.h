@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "control/core.h"
 #include "control/driver.h"
+#include "control/object.h"
 #include "control/secrets.h"
 #include "control/storage.h"
 #include "control/sync_gate.h"
@@ -56,9 +57,8 @@ struct attach_spec {
 struct attach_job {
 	struct attacher *a;
 	struct ctx *ctx;
-	const struct kube_object *obj; /* as last seen; owned */
-	struct json_doc *doc;          /* the same, whole, once it was read; owned */
-	const struct kube_object *pv;  /* as just read; owned. NULL: the volume is inline */
+	struct object_whole va;       /* as last seen; no doc: as in the cache */
+	const struct kube_object *pv; /* as just read; owned. NULL: the volume is inline */
 	struct driver_caps caps;
 	struct attach_spec spec;
 	bool is_gone;   /* the attachment */
@@ -68,7 +68,7 @@ struct attach_job {
 
 static inline const struct storage_attachment *attach_job_of(const struct attach_job *job)
 {
-	return storage_attachment_of(job->obj);
+	return storage_attachment_of(job->va.obj);
 }
 static inline bool attach_is_marked(const struct attacher *a, const struct kube_object *o)
 {

@@ -122,12 +122,10 @@ static void on_pv(void *arg, const struct kube_object *old_obj, const struct kub
 
 static const char *find_id(const struct attacher *a, const struct kube_object *csi_node)
 {
-	const struct storage_csi_node *n = storage_csi_node_of(csi_node);
+	const struct storage_csi_driver *found =
+		storage_csi_node_find(storage_csi_node_of(csi_node), a->csi.name);
 
-	for (size_t i = 0; n && i < n->n_drivers; i++)
-		if (str_is_equal(n->drivers[i].name, a->csi.name))
-			return n->drivers[i].node_id;
-	return NULL;
+	return found ? found->node_id : NULL;
 }
 
 static void on_csi_node(void *arg, const struct kube_object *old_obj,

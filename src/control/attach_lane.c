@@ -25,7 +25,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "control/capability.h"
-#include "control/object.h"
 #include "event/sync.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
@@ -93,11 +92,9 @@ int attach_node_id(struct attacher *a, struct ctx *ctx, const struct kube_object
 	const char *node = storage_attachment_of(attachment)->node_name;
 	autokobj const struct kube_object *o = informer_get(a->csi_nodes, "", node);
 	const struct storage_csi_node *csi_node = storage_csi_node_of(o);
-	const char *id = NULL;
+	const struct storage_csi_driver *found = storage_csi_node_find(csi_node, a->csi.name);
+	const char *id = found ? found->node_id : NULL;
 
-	for (size_t i = 0; csi_node && !id && i < csi_node->n_drivers; i++)
-		if (str_is_equal(csi_node->drivers[i].name, a->csi.name))
-			id = csi_node->drivers[i].node_id;
 	if (str_is_empty(id) && with_note)
 		id = strmap_find(&attachment->annotations, ANN_NODE_ID);
 	if (!str_is_empty(id)) {
@@ -115,7 +112,7 @@ static int read_inline(struct attach_job *job, const struct json **ret_spec, str
 {
 	if (attach_refresh(job, err) < 0)
 		return -1;
-	*ret_spec = json_path(json_root(job->doc), "spec.source.inlineVolumeSpec");
+	*ret_spec = json_path(json_root(job->va.doc), "spec.source.inlineVolumeSpec");
 	return 0;
 }
 
@@ -152,7 +149,7 @@ static int read_volume(struct attach_job *job, struct err *err)
 	if (r < 0)
 		return -1;
 	if (attach_spec_read(arena, spec, job->a->csi.name, &job->spec, err) < 0 ||
-	    (!job->obj->is_deleting &&
+	    (!job->va.obj->is_deleting &&
 	     capability_of_pv(arena, spec, job->a->default_fs, has_multi_writer,
 			      &job->spec.capability, err) < 0))
 		return err_wrap(err, "volume %s", name);
@@ -221,7 +218,7 @@ static int attach(struct attach_job *job, struct err *err)
 	if (job->pv && job->pv->is_deleting)
 		return err_set(err, ERR_FAILED_PRECONDITION, "persistentvolume %s is being deleted",
 			       job->pv->name);
-	if (attach_node_id(job->a, job->ctx, job->obj, false, &node_id, err) < 0 ||
+	if (attach_node_id(job->a, job->ctx, job->va.obj, false, &node_id, err) < 0 ||
 	    secret_fetch(job->a->client, job->ctx, &job->spec.secret, &secrets, err) < 0)
 		return -1;
 	if (protect_volume(job, err) < 0)
@@ -242,7 +239,7 @@ static int find_secrets(struct attach_job *job, struct secrets *ret_secrets, str
 	if (err->code != ERR_NOT_FOUND)
 		return -1;
 	log_warn("secret for detaching is gone, detaching without it",
-		 log_str("attachment", job->obj->name), log_err(err));
+		 log_str("attachment", job->va.obj->name), log_err(err));
 	ret_secrets->map = STRMAP_EMPTY;
 	return 0;
 }
@@ -282,7 +279,7 @@ static int call_unpublish(struct attach_job *job, struct err *err)
 					job->a->finalizer);
 		return -1;
 	}
-	if (attach_node_id(job->a, job->ctx, job->obj, true, &node_id, err) < 0 ||
+	if (attach_node_id(job->a, job->ctx, job->va.obj, true, &node_id, err) < 0 ||
 	    find_secrets(job, &secrets, err) < 0)
 		return -1;
 	return unpublish(job, node_id, &secrets, err);
@@ -290,7 +287,7 @@ static int call_unpublish(struct attach_job *job, struct err *err)
 
 static int detach(struct attach_job *job, struct err *err)
 {
-	bool has_others = job->obj->n_finalizers > attach_is_marked(job->a, job->obj);
+	bool has_others = job->va.obj->n_finalizers > attach_is_marked(job->a, job->va.obj);
 
 	if (does_attach(job) && call_unpublish(job, err) < 0)
 		return -1;
@@ -303,16 +300,16 @@ static int detach(struct attach_job *job, struct err *err)
 
 static enum queue_verdict fail(struct attach_job *job, bool is_forced, struct err *err)
 {
-	bool is_detaching = job->obj->is_deleting;
+	bool is_detaching = job->va.obj->is_deleting;
 
 	if (is_forced && !job->is_moved && !job->is_gone)
-		set_forced(job->a, job->obj->name);
+		set_forced(job->a, job->va.obj->name);
 	if (attach_is_cut_off(job->a, job->ctx))
 		return QUEUE_RETRY;
 	if (job->is_moved || job->is_gone) /* the end of the turn, or the watch, sees to it */
 		return QUEUE_DONE;
 	log_warn(is_detaching ? "volume not detached" : "volume not attached",
-		 log_str("attachment", job->obj->name),
+		 log_str("attachment", job->va.obj->name),
 		 log_str("node", attach_job_of(job)->node_name), log_err(err));
 	attach_write_error(job, err);
 	return QUEUE_RETRY;
@@ -321,14 +318,14 @@ static enum queue_verdict fail(struct attach_job *job, bool is_forced, struct er
 static enum queue_verdict run(struct attach_job *job, bool is_forced)
 {
 	int64_t began_ns = clock_now_ns();
-	bool is_detaching = job->obj->is_deleting;
+	bool is_detaching = job->va.obj->is_deleting;
 	struct err err;
 
 	if (driver_ask(&job->a->csi, job->ctx, &job->caps, &err) < 0 ||
 	    (is_detaching ? detach(job, &err) : attach(job, &err)) < 0)
 		return fail(job, is_forced, &err);
 	log_info(is_detaching ? "volume detached" : "volume attached",
-		 log_str("attachment", job->obj->name),
+		 log_str("attachment", job->va.obj->name),
 		 log_str("volume", str_or(job->spec.handle, "")),
 		 log_str("node", attach_job_of(job)->node_name),
 		 log_duration("took", clock_now_ns() - began_ns));
@@ -345,15 +342,14 @@ static enum queue_verdict reconcile(struct attacher *a, struct ctx *ctx, const c
 	if (!begin_turn(a, name))
 		return QUEUE_DONE;
 	is_forced = take_forced(a, name);
-	job.obj = informer_get(a->attachments, "", name);
-	if (job.obj && job.obj->is_deleting == is_detaching &&
+	job.va.obj = informer_get(a->attachments, "", name);
+	if (job.va.obj && job.va.obj->is_deleting == is_detaching &&
 	    str_is_equal(attach_job_of(&job)->attacher, a->csi.name) &&
-	    (is_forced || attach_is_wanted(a, job.obj) || detach_is_wanted(a, job.obj)))
+	    (is_forced || attach_is_wanted(a, job.va.obj) || detach_is_wanted(a, job.va.obj)))
 		verdict = run(&job, is_forced);
 	end_turn(&job, name, is_detaching);
-	kube_object_unref(job.obj);
+	object_whole_done(&job.va);
 	kube_object_unref(job.pv);
-	json_free(job.doc);
 	return verdict;
 }
 

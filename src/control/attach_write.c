@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
-#include "kube/informer.h"
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
@@ -27,35 +26,20 @@ struct attachment_write {
 	const void *arg;
 };
 
-static int make_path(const struct attach_job *job, char **ret_path, struct err *err)
+static struct object_store store_of(const struct attach_job *job)
 {
-	return kube_object_path(&storage_attachment_type, NULL, job->obj->name, ret_path, err);
-}
-
-/* Takes doc over. The answer to a write that was the object's end is no attachment. */
-static void take_document(struct attach_job *job, struct json_doc *doc)
-{
-	struct kube_object *o = kube_object_decode(&storage_attachment_type, json_root(doc));
-
-	if (!o) {
-		json_free(doc);
-		return;
-	}
-	informer_note_write(job->a->attachments, o);
-	kube_object_unref(job->obj);
-	json_free(job->doc);
-	job->obj = o;
-	job->doc = doc;
+	return (struct object_store){ job->a->client, job->a->attachments,
+				      &storage_attachment_type };
 }
 
 static int check_same(struct attach_job *job, const char *uid, bool was_deleting, struct err *err)
 {
-	if (str_is_equal(uid, job->obj->uid) && was_deleting == job->obj->is_deleting)
+	if (str_is_equal(uid, job->va.obj->uid) && was_deleting == job->va.obj->is_deleting)
 		return 0;
 	job->is_moved = true;
-	return err_set(err, ERR_ABORTED, "volumeattachment %s %s", job->obj->name,
-		       str_is_equal(uid, job->obj->uid) ? "is being deleted"
-							: "was made anew meanwhile");
+	return err_set(err, ERR_ABORTED, "volumeattachment %s %s", job->va.obj->name,
+		       str_is_equal(uid, job->va.obj->uid) ? "is being deleted"
+							   : "was made anew meanwhile");
 }
 
 static int note_failure(struct attach_job *job, const struct err *err)
@@ -66,19 +50,12 @@ static int note_failure(struct attach_job *job, const struct err *err)
 
 int attach_refresh(struct attach_job *job, struct err *err)
 {
-	const char *uid = arena_strdup(job->ctx->arena, job->obj->uid);
-	bool was_deleting = job->obj->is_deleting;
-	autofree char *path = NULL;
-	struct json_doc *doc = NULL;
+	const char *uid = arena_strdup(job->ctx->arena, job->va.obj->uid);
+	bool was_deleting = job->va.obj->is_deleting;
+	const struct object_store store = store_of(job);
 
-	if (make_path(job, &path, err) < 0 ||
-	    kube_get(job->a->client, job->ctx, path, &doc, err) < 0)
+	if (object_read_whole(&store, job->ctx, NULL, job->va.obj->name, &job->va, err) < 0)
 		return note_failure(job, err);
-	if (!json_path_string(json_root(doc), "metadata.name")) {
-		json_free(doc);
-		return err_set(err, ERR_INTERNAL, "the API server's answer is no volumeattachment");
-	}
-	take_document(job, doc);
 	return check_same(job, uid, was_deleting, err);
 }
 
@@ -88,8 +65,8 @@ static void write_body(const struct attach_job *job, const struct attachment_wri
 	json_begin_object(w);
 	json_key(w, "metadata");
 	json_begin_object(w);
-	json_field_string(w, "uid", job->obj->uid);
-	json_field_string(w, "resourceVersion", job->obj->resource_version);
+	json_field_string(w, "uid", job->va.obj->uid);
+	json_field_string(w, "resourceVersion", job->va.obj->resource_version);
 	if (what->fill_meta)
 		what->fill_meta(job, w, what->arg);
 	json_end_object(w);
@@ -106,18 +83,20 @@ static int write_once(struct attach_job *job, const struct attachment_write *wha
 {
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
-	struct json_doc *doc = NULL;
+	const struct object_store store = store_of(job);
+	struct json_doc *reply = NULL;
 	autofree char *path = NULL;
+	struct err none;
 
-	if (make_path(job, &path, err) < 0)
+	if (kube_object_path(store.type, NULL, job->va.obj->name, &path, err) < 0)
 		return -1;
 	write_body(job, what, &w);
 	if (kube_write(job->a->client, job->ctx,
 		       &(struct kube_write){ KUBE_MERGE, path, .subresource = what->subresource,
 					     .body = str_get(&body) },
-		       &doc, err) < 0)
+		       &reply, err) < 0)
 		return note_failure(job, err);
-	take_document(job, doc);
+	(void)object_take_whole(&store, reply, &job->va, &none); /* a Status, if it was its end */
 	return 0;
 }
 
@@ -139,9 +118,9 @@ static void put_finalizers(const struct attach_job *job, struct json_writer *w, 
 {
 	json_key(w, "finalizers");
 	json_begin_array(w);
-	for (size_t i = 0; i < job->obj->n_finalizers; i++)
-		if (!str_is_equal(job->obj->finalizers[i], job->a->finalizer))
-			json_put_string(w, job->obj->finalizers[i]);
+	for (size_t i = 0; i < job->va.obj->n_finalizers; i++)
+		if (!str_is_equal(job->va.obj->finalizers[i], job->a->finalizer))
+			json_put_string(w, job->va.obj->finalizers[i]);
 	if (is_wanted)
 		json_put_string(w, job->a->finalizer);
 	json_end_array(w);
@@ -160,8 +139,8 @@ int attach_write_mark(struct attach_job *job, const char *node_id, struct err *e
 {
 	const struct attachment_write what = { .fill_meta = fill_mark, .arg = node_id };
 
-	if (attach_is_marked(job->a, job->obj) &&
-	    str_is_equal(strmap_find(&job->obj->annotations, ANN_NODE_ID), node_id))
+	if (attach_is_marked(job->a, job->va.obj) &&
+	    str_is_equal(strmap_find(&job->va.obj->annotations, ANN_NODE_ID), node_id))
 		return 0;
 	return write_attachment(job, &what, err);
 }
@@ -175,7 +154,7 @@ int attach_write_unmark(struct attach_job *job, struct err *err)
 {
 	const struct attachment_write what = { .fill_meta = fill_unmark };
 
-	if (!attach_is_marked(job->a, job->obj) || write_attachment(job, &what, err) == 0)
+	if (!attach_is_marked(job->a, job->va.obj) || write_attachment(job, &what, err) == 0)
 		return 0;
 	return err->code == ERR_NOT_FOUND ? 0 : -1;
 }
@@ -183,7 +162,7 @@ int attach_write_unmark(struct attach_job *job, struct err *err)
 /* A merge patch adds to a map: what is there and is to go has to be said. */
 static void fill_attached(const struct attach_job *job, struct json_writer *w, const void *arg)
 {
-	const struct json *old = json_path(json_root(job->doc), "status.attachmentMetadata");
+	const struct json *old = json_path(json_root(job->va.doc), "status.attachmentMetadata");
 	const struct strmap *metadata = arg;
 	const struct json *value;
 	const char *key;
@@ -206,7 +185,7 @@ static void fill_attached(const struct attach_job *job, struct json_writer *w, c
 
 static bool is_told(const struct attach_job *job, const struct strmap *metadata)
 {
-	const struct json *status = json_get(json_root(job->doc), "status");
+	const struct json *status = json_get(json_root(job->va.doc), "status");
 	const struct strmap old =
 		json_strmap(job->ctx->arena, json_get(status, "attachmentMetadata"));
 
@@ -221,9 +200,10 @@ int attach_write_attached(struct attach_job *job, const struct strmap *metadata,
 					       .arg = metadata };
 	const struct storage_attachment *seen = attach_job_of(job);
 
-	if ((seen->has_metadata || seen->is_attached) && !job->doc && attach_refresh(job, err) < 0)
+	if ((seen->has_metadata || seen->is_attached) && !job->va.doc &&
+	    attach_refresh(job, err) < 0)
 		return -1;
-	if (job->doc && is_told(job, metadata))
+	if (job->va.doc && is_told(job, metadata))
 		return 0;
 	return write_attachment(job, &what, err);
 }
@@ -255,11 +235,11 @@ static void fill_error(const struct attach_job *job, struct json_writer *w, cons
 	char now[CLOCK_TEXT_MAX];
 
 	clock_format(clock_wall_ns(), now);
-	json_key(w, job->obj->is_deleting ? "detachError" : "attachError");
+	json_key(w, job->va.obj->is_deleting ? "detachError" : "attachError");
 	json_begin_object(w);
 	json_field_string(w, "time", now);
 	json_field_string(w, "message", what->msg);
-	if (!job->obj->is_deleting) {
+	if (!job->va.obj->is_deleting) {
 		json_key(w, "errorCode");
 		if (job->is_answer)
 			json_put_u64(w, what->code);
@@ -288,5 +268,5 @@ void attach_write_error(struct attach_job *job, const struct err *what)
 	}
 	if (!job->is_moved && !job->is_gone)
 		log_debug("error not written to the volumeattachment",
-			  log_str("attachment", job->obj->name), log_err(&err));
+			  log_str("attachment", job->va.obj->name), log_err(&err));
 }

@@ -13,6 +13,10 @@
 #define ANN_MIGRATED_TO "pv.kubernetes.io/migrated-to"
 #define ANN_SELECTED_NODE "volume.kubernetes.io/selected-node"
 
+/* On a PV: the Secret that its volume is modified with. */
+#define ANN_MODIFY_SECRET_NAME "volume.kubernetes.io/controller-modify-secret-name"
+#define ANN_MODIFY_SECRET_NS "volume.kubernetes.io/controller-modify-secret-namespace"
+
 /* On a PV that grew: how large its claim was, for those who go back; until the claim has grown too.
  */
 #define ANN_PRE_RESIZE "volume.alpha.kubernetes.io/pre-resize-capacity"

@@ -25,14 +25,25 @@ void driver_done(struct driver *d)
 	free(d->name);
 }
 
-int64_t driver_limit(const struct driver *d, struct ctx *ctx)
+int64_t driver_limit_to(struct ctx *ctx, int64_t timeout_ns)
 {
 	int64_t deadline_ns = ctx->deadline_ns;
-	int64_t limit_ns = clock_now_ns() + d->timeout_ns;
+	int64_t limit_ns = clock_now_ns() + timeout_ns;
 
 	if (limit_ns < deadline_ns)
 		ctx->deadline_ns = limit_ns;
 	return deadline_ns;
+}
+
+int64_t driver_limit(const struct driver *d, struct ctx *ctx)
+{
+	return driver_limit_to(ctx, d->timeout_ns);
+}
+
+bool driver_is_in_doubt(enum err_code code)
+{
+	return code == ERR_CANCELLED || code == ERR_DEADLINE_EXCEEDED || code == ERR_UNAVAILABLE ||
+	       code == ERR_ABORTED || code == ERR_RESOURCE_EXHAUSTED;
 }
 
 /* The driver's name, which must still be ours, and what it can. */

@@ -38,5 +38,11 @@ int driver_ask(struct driver *d, struct ctx *ctx, struct driver_caps *ret_caps, 
 
 /* Bounds ctx for one call; what it returns goes back into ctx->deadline_ns afterwards. */
 int64_t driver_limit(const struct driver *d, struct ctx *ctx);
+/* The same for calls that have a time limit of their own. */
+int64_t driver_limit_to(struct ctx *ctx, int64_t timeout_ns);
+
+/* A driver's error that is no final answer: what it was asked for may be under way. (Of making
+ * something that has a name there is more to doubt, or less: claim.c, content.c.) */
+bool driver_is_in_doubt(enum err_code code);
 
 #endif

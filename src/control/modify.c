@@ -22,12 +22,6 @@
 #include "kube/path.h"
 #include "kube/recorder.h"
 
-/* Of a PV (contract of external-provisioner, which writes them). */
-#define ANN_MODIFY_SECRET_NAME "volume.kubernetes.io/controller-modify-secret-name"
-#define ANN_MODIFY_SECRET_NS "volume.kubernetes.io/controller-modify-secret-namespace"
-
-#define PARAM_PREFIX "csi.storage.k8s.io/"
-
 bool modify_is_wanted(const struct resizer *r, const struct core_pvc *claim)
 {
 	if (!r->modifies)
@@ -136,7 +130,7 @@ static enum queue_verdict fail_call(struct claim_work *w, struct resize_memo *me
 
 	if (resize_is_cut_off(w))
 		return QUEUE_RETRY;
-	memo->is_modify_final = !resize_is_in_doubt(err->code);
+	memo->is_modify_final = !driver_is_in_doubt(err->code);
 	record_failure(w, class, err);
 	if (err->code == ERR_INVALID_ARGUMENT) {
 		memo->modify_rest_until_ns = clock_now_ns() + w->r->rest_ns;
@@ -155,17 +149,11 @@ static int find_secrets(struct claim_work *w, struct secrets *ret_secrets, struc
 	const struct json *root = json_root(w->pv.doc);
 	const struct json *annotations = json_path(root, "metadata.annotations");
 	const struct json *expand = json_path(root, "spec.csi.controllerExpandSecretRef");
-	const char *name = json_get_string(annotations, ANN_MODIFY_SECRET_NAME);
-	struct secret_ref ref = {
-		.name = str_or(name, ""),
-		.ns = str_or(json_get_string(annotations, ANN_MODIFY_SECRET_NS), ""),
-	};
+	struct secret_ref ref =
+		secret_ref_at(annotations, ANN_MODIFY_SECRET_NAME, ANN_MODIFY_SECRET_NS);
 
-	if (str_is_empty(name))
-		ref = (struct secret_ref){
-			.name = str_or(json_get_string(expand, "name"), ""),
-			.ns = str_or(json_get_string(expand, "namespace"), ""),
-		};
+	if (!secret_ref_is_set(&ref))
+		ref = secret_ref_at(expand, "name", "namespace");
 	return secret_fetch(w->r->client, w->ctx, &ref, ret_secrets, err);
 }
 
@@ -192,19 +180,6 @@ static struct strmap make_parameters(const struct claim_work *w, const struct js
 	return strmap_with(arena, &params, PARAM_PREFIX "pv/name", w->pv.obj->name);
 }
 
-/* As driver_limit(), by the time limit that modifications have. */
-static int64_t limit(const struct claim_work *w)
-{
-	int64_t deadline_ns = w->ctx->deadline_ns;
-	int64_t limit_ns = clock_now_ns() + w->r->modify_timeout_ns;
-
-	if (!w->r->modify_timeout_ns)
-		return driver_limit(&w->r->csi, w->ctx);
-	if (limit_ns < deadline_ns)
-		w->ctx->deadline_ns = limit_ns;
-	return deadline_ns;
-}
-
 /* *ret_is_answer: whether what failed is one, the driver's or the class's. */
 static int call(struct claim_work *w, const char *name, const struct json *class,
 		bool *ret_is_answer, struct err *err)
@@ -227,7 +202,7 @@ static int call(struct claim_work *w, const char *name, const struct json *class
 			       "volumeAttributesClass %s is of driver '%s'", name, driver);
 	if (fence_check(w->r->fence, w->ctx, err) < 0)
 		return -1;
-	deadline_ns = limit(w);
+	deadline_ns = driver_limit_to(w->ctx, w->r->modify_timeout_ns);
 	r = csi_controller_modify_volume(&w->r->csi.service, w->ctx, &req, &reply, err);
 	w->ctx->deadline_ns = deadline_ns;
 	return r;

@@ -24,10 +24,6 @@
 #define ANN_PROVISIONED_BY "pv.kubernetes.io/provisioned-by"
 #define ANN_DELETE_SECRET_NAME "volume.kubernetes.io/provisioner-deletion-secret-name"
 #define ANN_DELETE_SECRET_NS "volume.kubernetes.io/provisioner-deletion-secret-namespace"
-#define ANN_MODIFY_SECRET_NAME "volume.kubernetes.io/controller-modify-secret-name"
-#define ANN_MODIFY_SECRET_NS "volume.kubernetes.io/controller-modify-secret-namespace"
-
-#define PARAM_PREFIX "csi.storage.k8s.io/"
 
 /* Among the keys of claims: the journal itself, which is to be opened or written out. */
 #define JOURNAL_KEY ""

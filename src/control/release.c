@@ -117,13 +117,11 @@ static int find_secrets(struct provisioner *p, struct ctx *ctx, const struct obj
 			struct secrets *ret_secrets, struct err *err)
 {
 	const struct json *annotations = json_path(json_root(f->doc), "metadata.annotations");
-	const char *name = json_get_string(annotations, ANN_DELETE_SECRET_NAME);
-	struct secret_ref ref = {
-		.name = str_or(name, ""),
-		.ns = str_or(json_get_string(annotations, ANN_DELETE_SECRET_NS), ""),
-	};
+	struct secret_ref ref =
+		secret_ref_at(annotations, ANN_DELETE_SECRET_NAME, ANN_DELETE_SECRET_NS);
 
-	if (!name && resolve_by_class(p, ctx, core_pv_of(f->obj), &ref, err) < 0)
+	if (!json_get_string(annotations, ANN_DELETE_SECRET_NAME) &&
+	    resolve_by_class(p, ctx, core_pv_of(f->obj), &ref, err) < 0)
 		return -1;
 	if (secret_fetch(p->client, ctx, &ref, ret_secrets, err) == 0)
 		return 0;

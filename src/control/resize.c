@@ -192,7 +192,7 @@ static enum queue_verdict fail_call(struct claim_work *w, struct resize_memo *me
 
 	if (resize_is_cut_off(w))
 		return QUEUE_RETRY;
-	memo->is_final = !resize_is_in_doubt(err->code);
+	memo->is_final = !driver_is_in_doubt(err->code);
 	memo->is_in_use = err->code == ERR_FAILED_PRECONDITION;
 	if (memo->is_final)
 		record_failure(w, err);

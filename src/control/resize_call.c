@@ -20,11 +20,8 @@ static int fill_request(struct claim_work *w, uint64_t bytes,
 			struct csi_controller_expand_volume_request *req, struct err *err)
 {
 	const struct json *spec = json_get(json_root(w->pv.doc), "spec");
-	const struct json *ref = json_path(spec, "csi.controllerExpandSecretRef");
-	const struct secret_ref secret = {
-		.ns = str_or(json_get_string(ref, "namespace"), ""),
-		.name = str_or(json_get_string(ref, "name"), ""),
-	};
+	const struct secret_ref secret = secret_ref_at(
+		json_path(spec, "csi.controllerExpandSecretRef"), "name", "namespace");
 	bool has_multi_writer = w->caps.controller & CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER);
 
 	if (!*work_pv(w)->handle)

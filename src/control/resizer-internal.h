@@ -42,8 +42,8 @@ struct resizer {
 	struct recorder *recorder;
 	struct driver csi;
 	char *default_fs;
-	int64_t modify_timeout_ns; /* 0: as of the other calls */
-	bool grows;                /* at all */
+	int64_t modify_timeout_ns;
+	bool grows; /* at all */
 	bool grows_on_node, modifies, extra_modify_metadata, ignores_use;
 	int64_t rest_ns;      /* how long what is infeasible rests */
 	struct queue *claims; /* keys "ns/name" */
@@ -83,8 +83,6 @@ static inline const char *work_driver(const struct claim_work *w)
 
 /* resizer.c: whether a reconcile was cut off (fence.h): what failed then is no news to anybody. */
 bool resize_is_cut_off(const struct claim_work *w);
-/* No final answer of a driver: what it was asked for may be under way. */
-bool resize_is_in_doubt(enum err_code code);
 
 /*
  * resize_target.c: what a claim that asks for more than it has is to be grown to; 0: nothing is to

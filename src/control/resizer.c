@@ -23,21 +23,16 @@
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
 #define DEFAULT_REST_NS (300 * NS_PER_S)
 #define NODE_RETRY_NS (600 * NS_PER_S)
-/* A reconcile makes two calls, some questions about the driver and two dozen API calls. */
+/* A reconcile asks the driver what it can, grows, modifies (which has a time limit of its own), and
+ * has two dozen API calls. */
 #define RECONCILE_API_NS (90 * NS_PER_S)
-#define RECONCILE_CALLS 3
+#define RECONCILE_CALLS 2
 
 bool resize_is_cut_off(const struct claim_work *w)
 {
 	struct err why;
 
 	return fence_check(w->r->fence, w->ctx, &why) < 0;
-}
-
-bool resize_is_in_doubt(enum err_code code)
-{
-	return code == ERR_CANCELLED || code == ERR_DEADLINE_EXCEEDED || code == ERR_UNAVAILABLE ||
-	       code == ERR_ABORTED || code == ERR_RESOURCE_EXHAUSTED;
 }
 
 static bool is_of(const struct core_pv *pv, const struct kube_object *claim)
@@ -266,9 +261,10 @@ struct resizer *resizer_new(const struct resizer_options *opts)
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.memos = map_new(),
 	};
-	r->modify_timeout_ns = opts->modify_timeout_ns ? opts->modify_timeout_ns : opts->timeout_ns;
 	driver_init(&r->csi, &opts->service, opts->driver_name,
 		    opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS);
+	r->modify_timeout_ns =
+		opts->modify_timeout_ns ? opts->modify_timeout_ns : r->csi.timeout_ns;
 	r->claims = make_queue(r, opts);
 	sync_gate_init(&r->gate, opts->loop);
 	r->gate.caches[0] = r->pvcs;

@@ -306,6 +306,14 @@ int secret_ref_resolve_snapshot(struct arena *arena, const struct strmap *params
 		       which < SNAPSHOT_SECRET_GROUP ? &of_snapshot : &of_group, ret_ref, err);
 }
 
+struct secret_ref secret_ref_at(const struct json *object, const char *name_key, const char *ns_key)
+{
+	return (struct secret_ref){
+		.name = str_or(json_get_string(object, name_key), ""),
+		.ns = str_or(json_get_string(object, ns_key), ""),
+	};
+}
+
 int secret_fetch(struct kube_client *client, struct ctx *ctx, const struct secret_ref *ref,
 		 struct secrets *ret_secrets, struct err *err)
 {

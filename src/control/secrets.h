@@ -33,12 +33,20 @@ static inline bool secret_ref_is_set(const struct secret_ref *r)
 	return r->name && *r->name;
 }
 
+/* By two members of an object, such as "name" and "namespace" of a reference; unset without them.
+ * Borrowed. */
+struct secret_ref secret_ref_at(const struct json *object, const char *name_key,
+				const char *ns_key);
+
 /* What ${…} in the class's templates may stand for. */
 struct secret_vars {
 	const char *pv_name;
 	const char *claim_ns, *claim_name;
 	const struct json *annotations; /* the claim's; NULL if there are none */
 };
+
+/* What Kubernetes' own parameters of classes begin with. */
+#define PARAM_PREFIX "csi.storage.k8s.io/"
 
 /* Whether a parameter with Kubernetes' prefix is about secrets. */
 bool secret_key_is_known(const char *key);

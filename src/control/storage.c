@@ -108,6 +108,15 @@ const struct storage_attachment *storage_attachment_of(const struct kube_object 
 	return kube_object_as(o, &storage_attachment_type);
 }
 
+const struct storage_csi_driver *storage_csi_node_find(const struct storage_csi_node *csi_node,
+						       const char *driver)
+{
+	for (size_t i = 0; csi_node && i < csi_node->n_drivers; i++)
+		if (str_is_equal(csi_node->drivers[i].name, driver))
+			return &csi_node->drivers[i];
+	return NULL;
+}
+
 const char *storage_csi_node_driver(const struct kube_object *csi_node, size_t i)
 {
 	const struct storage_csi_node *n = storage_csi_node_of(csi_node);

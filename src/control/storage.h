@@ -65,6 +65,10 @@ const struct storage_class *storage_class_of(const struct kube_object *o);
 const struct storage_csi_node *storage_csi_node_of(const struct kube_object *o);
 const struct storage_attachment *storage_attachment_of(const struct kube_object *o);
 
+/* The driver as it registered there; NULL: it did not, or csi_node is NULL. */
+const struct storage_csi_driver *storage_csi_node_find(const struct storage_csi_node *csi_node,
+						       const char *driver);
+
 /* Indexes: of CSINodes by each driver that is registered there, of attachments by volume. */
 #define STORAGE_NODES_BY_DRIVER "nodes by driver"
 const char *storage_csi_node_driver(const struct kube_object *csi_node, size_t i);

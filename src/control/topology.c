@@ -66,10 +66,9 @@ static void add_term(struct terms *terms, struct strmap segments)
 static const struct kube_string_list *find_keys(const struct storage_csi_node *node,
 						const char *driver)
 {
-	for (size_t i = 0; i < node->n_drivers; i++)
-		if (str_is_equal(node->drivers[i].name, driver))
-			return &node->drivers[i].topology_keys;
-	return NULL;
+	const struct storage_csi_driver *found = storage_csi_node_find(node, driver);
+
+	return found ? &found->topology_keys : NULL;
 }
 
 static bool has_key(const struct kube_string_list *keys, const char *key)
