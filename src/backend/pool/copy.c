@@ -28,6 +28,12 @@ static int add_written(void *arg, const struct host_extent *extent)
 	return 0;
 }
 
+int pool_data_bytes(struct ctx *ctx, int fd, uint64_t from, uint64_t *ret_bytes, struct err *err)
+{
+	*ret_bytes = 0;
+	return host_file_each_extent(ctx, fd, from, add_written, ret_bytes, err);
+}
+
 static bool takes_longer(const struct ctx *ctx, uint64_t bytes, uint64_t limit_s)
 {
 	return (int64_t)(bytes / POOL_COPY_BYTES_PER_S + 1) > ctx_remaining_ns(ctx) / NS_PER_S ||
@@ -155,7 +161,7 @@ int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, b
 			"nothing freezes it; allow %sfreezing in the snapshot class, or take "
 			"it down first",
 			why_copied(p), dev.path, p->can_clone ? "more extents or " : "");
-	if (host_file_each_extent(ctx, from->fd, 0, add_written, &cut.promised, err) < 0)
+	if (pool_data_bytes(ctx, from->fd, 0, &cut.promised, err) < 0)
 		return -1;
 	rc = rc > 0 ? copy_frozen(p, ctx, from, to_fd, &cut, err)
 		    : copy_unattached(p, ctx, from, to_fd, &cut, err);
@@ -168,9 +174,9 @@ int pool_copy_attached(struct pool *p, struct ctx *ctx, const struct pool_volume
 		       struct err *err)
 {
 	int64_t moment_ns;
-	uint64_t bytes = 0;
+	uint64_t bytes;
 
-	if (host_file_each_extent(ctx, from->fd, 0, add_written, &bytes, err) < 0)
+	if (pool_data_bytes(ctx, from->fd, 0, &bytes, err) < 0)
 		return -1;
 	if (takes_longer(ctx, bytes, FROZEN_S))
 		return refuse(p, ctx, bytes, err);

@@ -197,12 +197,6 @@ static int note_progress(struct pool_copying *c, struct err *err)
 	return write_record(c, err);
 }
 
-static int add_written(void *arg, const struct host_extent *extent)
-{
-	*(uint64_t *)arg += extent->is_unwritten ? 0 : extent->bytes;
-	return 0;
-}
-
 /* How much there is to copy yet, by what the snapshot has. */
 static int measure_left(const struct pool_copying *c, uint64_t *ret_left, struct err *err)
 {
@@ -220,8 +214,7 @@ int pool_copying_promise(struct pool *p, struct ctx *ctx, struct pool_copying *c
 
 	if (c->is_promised)
 		return 0;
-	c->data_bytes = 0;
-	if (host_file_each_extent(ctx, c->from_fd, 0, add_written, &c->data_bytes, err) < 0 ||
+	if (pool_data_bytes(ctx, c->from_fd, 0, &c->data_bytes, err) < 0 ||
 	    measure_left(c, &left, err) < 0 || pool_promise(p, left, err) < 0)
 		return -1;
 	c->promised = left;

@@ -20,16 +20,20 @@
 #define SHARE_BYTES (256 * MIB) /* no more than 65,536 extents, 0.7 s, between two looks */
 #define POD_WAITS_S 30
 
-static int add_written(void *arg, const struct host_extent *extent)
-{
-	*(uint64_t *)arg += extent->is_unwritten ? 0 : extent->bytes;
-	return 0;
-}
-
 static int add_any(void *arg, const struct host_extent *extent)
 {
 	*(uint64_t *)arg += extent->bytes;
 	return 0;
+}
+
+/* btrfs shares what is only allocated, too. */
+static int measure_shared(const struct pool *p, struct ctx *ctx, const struct pool_copying *c,
+			  uint64_t *ret_bytes, struct err *err)
+{
+	if (p->fs_kind != HOST_FS_KIND_BTRFS)
+		return pool_data_bytes(ctx, c->from_fd, c->at, ret_bytes, err);
+	*ret_bytes = 0;
+	return host_file_each_extent(ctx, c->from_fd, c->at, add_any, ret_bytes, err);
 }
 
 static int share_all(struct ctx *ctx, struct pool_copying *c, struct err *err)
@@ -53,13 +57,10 @@ static int share_all(struct ctx *ctx, struct pool_copying *c, struct err *err)
  * the record says is shared as well, and its blocks go. */
 static int share_rest(struct pool *p, struct ctx *ctx, struct pool_copying *c, struct err *err)
 {
-	/* btrfs shares what is only allocated, too */
-	host_extent_fn count = p->fs_kind == HOST_FS_KIND_BTRFS ? add_any : add_written;
-	uint64_t shared = 0;
+	uint64_t shared;
 	int rc;
 
-	if (pool_copying_promise(p, ctx, c, err) < 0 ||
-	    host_file_each_extent(ctx, c->from_fd, c->at, count, &shared, err) < 0)
+	if (pool_copying_promise(p, ctx, c, err) < 0 || measure_shared(p, ctx, c, &shared, err) < 0)
 		return -1;
 	pool_reserve_turn(p, c->source, c->no_reserve ? 0 : shared, c->promised);
 	c->promised = 0;

@@ -360,6 +360,8 @@ void pool_frozen_done(struct pool *p);
 
 /* copy.c: the same, copied. FAILED_PRECONDITION: it cannot be kept still for so long. */
 #define POOL_COPY_BYTES_PER_S (200 * MIB) /* what a slow disk can do; measured here: 340 to 800 */
+/* What there is to copy of a file from this place on: all but holes and what was never written. */
+int pool_data_bytes(struct ctx *ctx, int fd, uint64_t from, uint64_t *ret_bytes, struct err *err);
 int pool_copy(struct pool *p, struct ctx *ctx, const struct pool_volume *from, bool freeze,
 	      int to_fd, struct pool_cut *ret_cut, struct err *err);
 /* Of one that is attached, frozen meanwhile, into a file that has the room; all or an error. */
