@@ -167,7 +167,7 @@ static int promise_thin(struct pool *p, const struct pool_thin_want *want, struc
 static int make_empty_thin(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
 			   struct birth *birth, struct err *err)
 {
-	const struct pool_thin_want want = pool_thin_birth(spec->bytes, true);
+	const struct pool_thin_want want = pool_thin_birth(spec->bytes);
 
 	uuid_make(&birth->uuid);
 	if (promise_thin(p, &want, birth, err) < 0 ||
@@ -278,12 +278,12 @@ static int fill_holes(struct pool *p, const struct backend_spec *spec, struct bi
 static int leave_holes(struct pool *p, const struct backend_spec *spec, struct birth *birth,
 		       struct err *err)
 {
-	struct pool_thin_want want;
+	struct pool_thin_want want = { 0 };
 	struct host_file file;
 
 	if (host_file_look(birth->fd, &file, err) < 0)
 		return -1;
-	want = pool_thin_birth(file.bytes > spec->bytes ? file.bytes : spec->bytes, false);
+	want.bytes = file.bytes > spec->bytes ? file.bytes : spec->bytes;
 	return promise_thin(p, &want, birth, err) < 0
 		       ? -1
 		       : host_file_resize(birth->fd, want.bytes, err);
@@ -308,29 +308,37 @@ static int make_of_source(struct pool *p, struct ctx *ctx, const struct backend_
 	return spec->is_thin ? leave_holes(p, spec, birth, err) : fill_holes(p, spec, birth, err);
 }
 
-static int make_thin_to_copy(struct pool *p, struct birth *birth, uint64_t bytes, struct err *err)
+/* The size of a thin one, and blocks for what is not copied yet. */
+static int promise_thin_copy(struct pool *p, const struct pool_origin *origin, uint64_t bytes,
+			     struct birth *birth, struct err *err)
 {
-	const struct pool_thin_want want = pool_thin_birth(bytes, false);
+	struct pool_thin_want want = { .bytes = bytes };
+	struct host_file file;
 
-	return promise_thin(p, &want, birth, err) < 0 ? -1
-						      : host_file_resize(birth->fd, bytes, err);
+	if (host_file_look(birth->fd, &file, err) < 0)
+		return -1;
+	if (origin->data_bytes > file.allocated_bytes)
+		want.now_bytes = origin->data_bytes - file.allocated_bytes;
+	return promise_thin(p, &want, birth, err);
 }
 
 /* Room for what is copied next. */
-static int make_to_copy(struct pool *p, const struct backend_spec *spec, struct birth *birth,
-			struct err *err)
+static int make_to_copy(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			struct birth *birth, struct err *err)
 {
 	struct pool_origin origin;
 	uint64_t bytes;
 	int rc;
 
-	if (pool_copy_look(p, spec, &origin, err) < 0)
+	if (pool_copy_look(p, ctx, spec, &origin, err) < 0)
 		return fail_source(spec, err);
 	birth->uuid = origin.uuid;
 	birth->copied.is_whole = false;
 	bytes = origin.bytes > spec->bytes ? origin.bytes : spec->bytes;
 	if (spec->is_thin)
-		return make_thin_to_copy(p, birth, bytes, err);
+		return promise_thin_copy(p, &origin, bytes, birth, err) < 0
+			       ? -1
+			       : host_file_resize(birth->fd, bytes, err);
 	if (pool_promise(p, bytes, err) < 0)
 		return -1;
 	rc = allocate(p, birth->fd, bytes, err);
@@ -374,9 +382,9 @@ static int make_filled(struct pool *p, struct ctx *ctx, const struct backend_spe
 {
 	int rc = make_file(p, spec, birth, err);
 
-	birth->copied.is_whole = true;
+	birth->copied = (struct pool_copied){ .is_whole = true };
 	if (rc == 0)
-		rc = is_copied(p, spec) ? make_to_copy(p, spec, birth, err)
+		rc = is_copied(p, spec) ? make_to_copy(p, ctx, spec, birth, err)
 					: fill_file(p, ctx, spec, birth, err);
 	return rc < 0 ? -1 : write_record(p, birth->fd, spec, &birth->uuid, err);
 }
@@ -391,17 +399,34 @@ static int is_half_of(int fd, const struct backend_spec *spec, struct err *err)
 	    record_parse(RECORD_VOLUME, text, &record, err) < 0)
 		return -1;
 	return record.bytes == spec->bytes && record.allow_buffered == spec->allow_buffered &&
-	       record.no_reserve == spec->no_reserve && record.source_kind == spec->source_kind &&
+	       record.is_thin == spec->is_thin &&
+	       record.no_reserve == (spec->no_reserve || spec->is_thin) &&
+	       record.source_kind == spec->source_kind &&
 	       str_is_equal(record.source, str_or(spec->source, "")) &&
 	       str_is_equal(record.fs, spec->fs) && str_is_equal(record.name, spec->name);
 }
 
-/* Nothing was promised for what it shares while it lay there. */
-static int promise_shared(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
-			  struct birth *birth, struct err *err)
+static int promise_thin_rest(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			     struct birth *birth, struct err *err)
+{
+	struct pool_origin origin;
+	struct host_file file;
+
+	if (pool_copy_look(p, ctx, spec, &origin, err) < 0)
+		return fail_source(spec, err);
+	return host_file_look(birth->fd, &file, err) < 0
+		       ? -1
+		       : promise_thin_copy(p, &origin, file.bytes, birth, err);
+}
+
+/* Nothing was promised, while it lay there, for what it has no blocks for. */
+static int promise_again(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+			 struct birth *birth, struct err *err)
 {
 	uint64_t bytes;
 
+	if (spec->is_thin)
+		return promise_thin_rest(p, ctx, spec, birth, err);
 	if (spec->source_kind == BACKEND_SOURCE_NONE || spec->no_reserve || !p->can_clone)
 		return 0;
 	if (host_file_shared_bytes(ctx, birth->fd, &bytes, err) < 0 ||
@@ -422,7 +447,7 @@ static int take_half(struct pool *p, struct ctx *ctx, const struct backend_spec 
 		return rc;
 	birth->fd = fd;
 	fd = -1;
-	return promise_shared(p, ctx, spec, birth, err) < 0 ? -1 : 1;
+	return promise_again(p, ctx, spec, birth, err) < 0 ? -1 : 1;
 }
 
 /* A file that needs another call is kept for that. */

@@ -78,16 +78,20 @@ static int find(struct pool *p, const struct backend_spec *spec, struct origin *
 							    : find_volume(p, spec, ret, err);
 }
 
-int pool_copy_look(struct pool *p, const struct backend_spec *spec, struct pool_origin *ret_origin,
-		   struct err *err)
+int pool_copy_look(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		   struct pool_origin *ret_origin, struct err *err)
 {
 	struct origin from;
+	uint64_t data_bytes;
+	int rc;
 
 	if (find(p, spec, &from, err) < 0)
 		return -1;
+	rc = pool_data_bytes(ctx, from.fd, 0, &data_bytes, err);
 	host_fd_close(from.fd);
-	*ret_origin = (struct pool_origin){ from.uuid, from.file.bytes };
-	return 0;
+	if (rc == 0)
+		*ret_origin = (struct pool_origin){ from.uuid, from.file.bytes, data_bytes };
+	return rc;
 }
 
 static int clear(const struct backend_spec *spec, int fd, uint64_t bytes, struct err *err)
@@ -98,19 +102,21 @@ static int clear(const struct backend_spec *spec, int fd, uint64_t bytes, struct
 			     : host_file_allocate(fd, bytes, err);
 }
 
-/* Begins again what was copied of something else; the file reads as zeros then. */
-static int begin(const struct origin *from, int to_fd, struct pool_copied *copied, struct err *err)
+/* Begins again what was copied of something else, or anew whatever it was; the file reads as zeros
+ * then: also where a call ended within a piece, or within a copy that is made as one. */
+static int begin(const struct origin *from, int to_fd, bool anew, struct pool_copied *copied,
+		 struct err *err)
 {
 	struct host_file now;
 	struct host_file to;
 
 	if (host_file_look(from->fd, &now, err) < 0 || host_file_look(to_fd, &to, err) < 0)
 		return -1;
-	if (copied->inode == now.inode && copied->changed_ns == now.changed_ns)
+	if (!anew && copied->inode == now.inode && copied->changed_ns == now.changed_ns)
 		return 0;
 	if (now.bytes > to.bytes)
 		return err_set(err, ERR_ABORTED, "it has grown meanwhile");
-	if (copied->at > 0 && clear(from->spec, to_fd, to.bytes, err) < 0)
+	if (copied->inode && clear(from->spec, to_fd, to.bytes, err) < 0)
 		return -1;
 	*copied = (struct pool_copied){ .inode = now.inode, .changed_ns = now.changed_ns };
 	return 0;
@@ -130,7 +136,7 @@ static int copy_pieces(struct ctx *ctx, const struct origin *from, int to_fd,
 {
 	uint64_t began_at;
 
-	if (begin(from, to_fd, copied, err) < 0)
+	if (begin(from, to_fd, false, copied, err) < 0)
 		return -1;
 	began_at = copied->at;
 	while (copied->at < from->file.bytes) {
@@ -152,8 +158,7 @@ static int copy_volume(struct pool *p, struct ctx *ctx, const struct origin *fro
 			      err);
 
 	if (rc > 0) {
-		copied->inode = 0; /* it is begun again, whatever there is */
-		if (begin(from, to_fd, copied, err) < 0 ||
+		if (begin(from, to_fd, true, copied, err) < 0 ||
 		    pool_copy_attached(p, ctx, &from->volume, to_fd, err) < 0)
 			return -1;
 		copied->is_whole = true;

@@ -253,8 +253,8 @@ struct pool_thin_want {
 	uint64_t bytes;
 	uint64_t now_bytes;
 };
-/* For one of this size; is_empty: a filesystem is made in it. */
-struct pool_thin_want pool_thin_birth(uint64_t bytes, bool is_empty);
+/* For one of this size in which a filesystem is made. */
+struct pool_thin_want pool_thin_birth(uint64_t bytes);
 /* The largest that can be made with a filesystem now. */
 uint64_t pool_thin_room(const struct vol_space *space);
 /* RESOURCE_EXHAUSTED says which rule is in the way. Ended when the volume is known, or not. */
@@ -305,10 +305,11 @@ int pool_check_source(const struct backend_spec *spec, uint64_t bytes, const cha
 struct pool_origin {
 	struct uuid uuid; /* of the filesystem inside */
 	uint64_t bytes;   /* of the file */
+	uint64_t data_bytes;
 };
 /* What the volume is to be made of, if it can be: errors as backend_ops.create. */
-int pool_copy_look(struct pool *p, const struct backend_spec *spec, struct pool_origin *ret_origin,
-		   struct err *err);
+int pool_copy_look(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,
+		   struct pool_origin *ret_origin, struct err *err);
 /* Goes on copying it into the allocated file. DEADLINE_EXCEEDED, half a second before the ctx's:
  * how far it came, and a further call goes on, unless the source was changed: then it begins again.
  */

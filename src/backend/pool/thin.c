@@ -10,8 +10,8 @@
  * each, some microseconds. It is not asked at each promise to a thick volume, but before one is
  * refused: an old figure moves room between thick and thin, and nobody loses what was promised.
  *
- * While one is made its mkfs needs blocks, of which the log is most. They are counted as promised
- * meanwhile.
+ * While one is made its mkfs needs blocks, of which the log is most, or a copy does where blocks
+ * cannot be shared. They are counted as promised meanwhile.
  */
 #include "backend/pool/pool-internal.h"
 
@@ -136,8 +136,8 @@ static int try_promise(struct pool *p, const struct pool_thin_want *want,
 	pool_thin_measure(p);
 	if (pool_space_and_lock(p, ret_space, err) < 0)
 		return -1;
-	fits = want->bytes <=
-	       (want->now_bytes ? pool_thin_room(ret_space) : vol_space_for_thin(ret_space));
+	fits = want->bytes <= vol_space_for_thin(ret_space) &&
+	       want->now_bytes <= vol_space_unpromised(ret_space);
 	if (fits) {
 		p->pending_thin_bytes += want->bytes;
 		p->pending_bytes += want->now_bytes;
@@ -165,8 +165,9 @@ static int refuse(const struct pool *p, const struct pool_thin_want *want,
 	num_format_quantity(want->bytes, bytes);
 	if (want->bytes <= vol_space_for_thin(space))
 		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-			       "the pool '%s' at '%s' has no room for the log and the heads that "
-			       "a thin volume of %s has from the beginning",
+			       "the pool '%s' at '%s' has no room for what a thin volume of %s has "
+			       "from the beginning: the log and the heads of its filesystem, or "
+			       "what is copied into it",
 			       p->base.pool_name, p->dir, bytes);
 	vol_overcommit_format(space->overcommit, ratio);
 	return err_set(err, ERR_RESOURCE_EXHAUSTED,
@@ -199,11 +200,10 @@ void pool_thin_promise_end(struct pool *p, const struct pool_thin_want *want)
 	pthread_mutex_unlock(&p->lock);
 }
 
-struct pool_thin_want pool_thin_birth(uint64_t bytes, bool is_empty)
+struct pool_thin_want pool_thin_birth(uint64_t bytes)
 {
 	uint64_t now = BIRTH_BYTES + bytes / BIRTH_SHARE;
 
 	now = now < BIRTH_MAX ? now : BIRTH_MAX;
-	now = now < bytes ? now : bytes;
-	return (struct pool_thin_want){ bytes, is_empty ? now : 0 };
+	return (struct pool_thin_want){ bytes, now < bytes ? now : bytes };
 }

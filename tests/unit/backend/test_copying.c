@@ -589,6 +589,62 @@ TEST(without_reflink_what_was_copied_of_something_else_is_copied_again)
 	teardown(&e);
 }
 
+static void mount_volume(struct env *e)
+{
+	const struct host_mount_options opts = { .fs = "ext4" };
+	const struct backend_attach_options how = { .hold = false };
+	struct backend_device dev;
+
+	fake_host_add_dir("/mnt");
+	ASSERT_OK(backend_attach(e->b, &e->ctx, "v", &how, &dev, &e->err), &e->err);
+	ASSERT_OK(host_mount_device(&e->ctx, dev.path, "/mnt", &opts, &e->err), &e->err);
+	ASSERT_OK(backend_settle(e->b, &e->ctx, "v", "/mnt", &e->err), &e->err);
+}
+
+static int copy_mounted(struct env *e)
+{
+	const struct backend_spec spec = { .name = "c",
+					   .token = "c",
+					   .bytes = GIB,
+					   .fs = "ext4",
+					   .source_kind = BACKEND_SOURCE_VOLUME,
+					   .source = "v" };
+	struct backend_volume vol;
+	int rc;
+
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 10 * NS_PER_S);
+	rc = backend_create(e->b, &e->ctx, &spec, &vol, &e->err);
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 0);
+	return rc;
+}
+
+/* A disk that is slower than was reckoned: a call ends in the middle of what has to be copied in
+ * one, and no byte of that is left in what the next one makes. */
+TEST(without_reflink_nothing_is_left_of_a_copy_that_stood_still_for_too_long)
+{
+	const struct backend_spec spec = { .name = "v", .token = "v", .bytes = GIB, .fs = "ext4" };
+	struct backend_volume vol;
+	struct env e;
+
+	setup_ext4(&e);
+	ASSERT_OK(backend_create(e.b, &e.ctx, &spec, &vol, &e.err), &e.err);
+	fake_host_write("v", 0, 768 * MIB);
+	mount_volume(&e);
+	clock_fake_set(NS_PER_S);
+	fake_host_slow_copies(NS_PER_S);
+	ASSERT_TRUE(copy_mounted(&e) < 0);
+	ASSERT_EQ(fake_host_n_frozen(), 0);
+	fake_host_slow_copies(0);
+	fake_host_punch("v", 0, 256 * MIB);
+	ASSERT_OK(copy_mounted(&e), &e.err);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_OK(host_mount_umount(&e.ctx, "/mnt", &e.err), &e.err);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
 enum trouble { TROUBLE_FAIL, TROUBLE_KILL, TROUBLE_POWER, TROUBLES };
 
 static void recover(struct env *e, enum trouble trouble)
@@ -725,4 +781,5 @@ RUN_TESTS(UNIT(tells_that_it_is_not_ready_until_it_is), UNIT(what_a_call_can_cop
 	  UNIT(without_reflink_a_copy_that_takes_longer_is_given_up_for_a_pod),
 	  UNIT(without_reflink_a_volume_is_made_of_another_in_as_many_calls_as_it_takes),
 	  UNIT(without_reflink_what_was_copied_of_something_else_is_copied_again),
+	  UNIT(without_reflink_nothing_is_left_of_a_copy_that_stood_still_for_too_long),
 	  UNIT(survives_trouble_at_every_call))

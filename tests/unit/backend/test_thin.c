@@ -5,6 +5,7 @@
  */
 #include "backend/pool/pool.h"
 #include "backend/registry.h"
+#include "base/clock.h"
 #include "base/num.h"
 #include "check.h"
 #include "fake/host.h"
@@ -55,6 +56,7 @@ static void teardown(struct env *e)
 	ASSERT_EQ(fake_host_n_fds(), 0);
 	ASSERT_EQ(fake_host_n_nameless(), 0);
 	fake_host_reset(0);
+	clock_fake_set(-1);
 }
 
 static int make(struct env *e, const struct backend_spec *spec)
@@ -314,6 +316,92 @@ TEST(a_copy_is_thin_or_thick_as_is_asked)
 	teardown(&e);
 }
 
+static void setup_ext4(struct env *e, unsigned overcommit)
+{
+	fake_host_reset(GIB);
+	fake_host_set_fs("ext4", false, false);
+	ctx_init(&e->ctx, 0);
+	start(e, overcommit);
+}
+
+/* A call has three seconds, a piece of 64 MiB takes one. */
+static int create_in_time(struct env *e, const char *name, const char *source, bool is_thin)
+{
+	int rc;
+
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 3 * NS_PER_S);
+	rc = create_of(e, name, BACKEND_SOURCE_VOLUME, source, is_thin);
+	ctx_done(&e->ctx);
+	ctx_init(&e->ctx, 0);
+	return rc;
+}
+
+/* Where files cannot share blocks it takes as many calls as a thick one, and is no other. */
+TEST(a_thin_copy_goes_on_in_the_next_call)
+{
+	struct env e;
+
+	setup_ext4(&e, 200);
+	ASSERT_OK(create_thin(&e, "v", THIN_BYTES), &e.err);
+	fake_host_write("v", 0, 300 * MIB);
+	clock_fake_set(NS_PER_S);
+	fake_host_slow_copies(NS_PER_S);
+	ASSERT_ERR(create_in_time(&e, "c", "v", true), &e.err, ERR_ABORTED, "192Mi of 400Mi");
+	ASSERT_EQ(info(&e).thin.bytes, THIN_BYTES);
+	ASSERT_OK(create_in_time(&e, "c", "v", true), &e.err);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(info(&e).thin.bytes, 2 * THIN_BYTES);
+	ASSERT_EQ(info(&e).available_bytes, 400 * MIB);
+	remove_volume(&e, "c");
+	/* what was begun thin is not made thick by the next call */
+	ASSERT_ERR(create_in_time(&e, "c", "v", true), &e.err, ERR_ABORTED, "192Mi of 400Mi");
+	ASSERT_ERR(create_in_time(&e, "c", "v", false), &e.err, ERR_ABORTED, "192Mi of 400Mi");
+	ASSERT_OK(create_in_time(&e, "c", "v", false), &e.err);
+	ASSERT_FALSE(e.vol.is_thin);
+	ASSERT_TRUE(fake_host_reads_same("v", "c"));
+	ASSERT_EQ(fake_host_used_bytes(), 700 * MIB);
+	teardown(&e);
+}
+
+/* In the meantime its size is promised to nobody: another may have it. */
+TEST(a_thin_copy_that_goes_on_keeps_the_ratio)
+{
+	struct env e;
+
+	setup_ext4(&e, 100);
+	ASSERT_OK(create_thin(&e, "v", THIN_BYTES), &e.err);
+	fake_host_write("v", 0, 300 * MIB);
+	clock_fake_set(NS_PER_S);
+	fake_host_slow_copies(NS_PER_S);
+	ASSERT_ERR(create_in_time(&e, "c", "v", true), &e.err, ERR_ABORTED, "192Mi of 400Mi");
+	fake_host_slow_copies(0);
+	ASSERT_OK(create_thin(&e, "w", THIN_BYTES), &e.err);
+	ASSERT_ERR(create_in_time(&e, "c", "v", true), &e.err, ERR_RESOURCE_EXHAUSTED,
+		   "promised 1 times what it has");
+	remove_volume(&e, "w");
+	ASSERT_OK(create_in_time(&e, "c", "v", true), &e.err);
+	teardown(&e);
+}
+
+/* What cleat itself copies takes nothing of what is kept. */
+TEST(a_thin_copy_is_not_begun_without_room_for_it)
+{
+	struct env e;
+
+	setup_ext4(&e, 200);
+	ASSERT_OK(create_thin(&e, "v", THIN_BYTES), &e.err);
+	fake_host_write("v", 0, 310 * MIB);
+	ASSERT_OK(create_thick(&e, "t", 390 * MIB), &e.err);
+	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v", true), &e.err,
+		   ERR_RESOURCE_EXHAUSTED, "has no room for what a thin volume of 400Mi");
+	ASSERT_EQ(fake_host_used_bytes(), 700 * MIB);
+	fake_host_punch("v", 0, 10 * MIB);
+	ASSERT_OK(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v", true), &e.err);
+	ASSERT_EQ(info(&e).overdrawn_bytes, 0);
+	teardown(&e);
+}
+
 /* Room for overwriting what thick ones share goes on being kept while thin ones are promised more,
  * and it is told when they have written so much that it is gone. */
 TEST(what_thin_ones_take_of_the_reserve_is_told)
@@ -457,6 +545,9 @@ RUN_TESTS(UNIT(a_thin_volume_has_its_size_and_no_blocks),
 	  UNIT(old_figures_refuse_no_thick_volume), UNIT(old_figures_refuse_no_snapshot),
 	  UNIT(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume),
 	  UNIT(thin_volumes_grow_by_their_size_alone), UNIT(a_copy_is_thin_or_thick_as_is_asked),
+	  UNIT(a_thin_copy_goes_on_in_the_next_call),
+	  UNIT(a_thin_copy_that_goes_on_keeps_the_ratio),
+	  UNIT(a_thin_copy_is_not_begun_without_room_for_it),
 	  UNIT(what_thin_ones_take_of_the_reserve_is_told), UNIT(pool_status_tells_the_same),
 	  UNIT(a_thin_volume_counts_as_large_as_its_file), UNIT(what_is_being_made_is_promised),
 	  UNIT(other_filesystems_are_refused))
