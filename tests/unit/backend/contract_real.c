@@ -104,6 +104,7 @@ bool contract_pool_can_clone(void)
 /* As an administrator would, with a device that goes with the mount. */
 static void mount_pool(uint64_t bytes)
 {
+	struct host_mount_at at;
 	const struct host_loop_options opts = { .allow_buffered = true };
 	const char *tool = strcmp(pool_fs(), "ext4") == 0 ? "mkfs.ext4" : "mkfs.btrfs";
 	const char *const argv[] = { tool, "-q", strcmp(tool, "mkfs.ext4") == 0 ? "-F" : "-f",
@@ -112,8 +113,12 @@ static void mount_pool(uint64_t bytes)
 	struct ctx ctx;
 	struct err err;
 	int hold_fd;
-	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd;
 
+	ASSERT_OK(host_mount_look(pool_dir, &at, &err), &err);
+	if (at.is_mount_root) /* a restart of cleat does not unmount it */
+		return;
+	fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_TRUE(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
 	ctx_init(&ctx, 0);
 	ASSERT_OK(host_spawn(&ctx,
