@@ -68,13 +68,8 @@ static int refuse(const struct pool *p, const struct ctx *ctx, uint64_t bytes, s
 /* Nobody else writes to it from now on; is_attached: but for its mount, which is frozen later. */
 static int claim(const struct pool_volume *from, bool is_attached, struct err *err)
 {
-	if (!is_attached && host_file_claim(from->fd, true, err) < 0)
-		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
-							  "the volume is being attached, checked, "
-							  "or read by another "
-							  "call")
-						: -1;
-	return is_attached ? pool_claim_source(from->fd, "volume", err) : 0;
+	return is_attached ? pool_claim_source(from->fd, "volume", err)
+			   : pool_claim_still(from->fd, err);
 }
 
 static int copy_all(struct ctx *ctx, const struct pool_volume *from, int to_fd, struct err *err)

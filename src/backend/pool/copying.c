@@ -435,12 +435,7 @@ static int reclaim(const struct pool_snapshot *found, const struct pool_volume *
 {
 	struct host_file now;
 
-	if (host_file_claim(from->fd, true, err) < 0)
-		return err->code == ERR_ABORTED
-			       ? err_set(err, ERR_ABORTED,
-					 "the volume is attached, checked, or read by another call")
-			       : -1;
-	if (host_file_look(from->fd, &now, err) < 0)
+	if (pool_claim_still(from->fd, err) < 0 || host_file_look(from->fd, &now, err) < 0)
 		return -1;
 	if (now.changed_ns != found->record.source_changed_ns)
 		return err_set(err, ERR_NOT_FOUND,

@@ -164,14 +164,8 @@ static int copy_volume(struct pool *p, struct ctx *ctx, const struct origin *fro
 		copied->is_whole = true;
 		return 0;
 	}
-	if (rc == 0)
-		rc = host_file_claim(from->fd, true, err);
-	if (rc < 0)
-		return err->code == ERR_ABORTED
-			       ? err_set(err, ERR_ABORTED,
-					 "it is being attached, checked, or read by "
-					 "another call")
-			       : -1;
+	if (rc < 0 || pool_claim_still(from->fd, err) < 0)
+		return -1;
 	return copy_pieces(ctx, from, to_fd, copied, err);
 }
 

@@ -22,24 +22,38 @@
 #include "volume/size.h"
 #include "volume/snapshot_params.h"
 
-/* What sharing one extent costs. */
-#define EXTENT_US 11
 #define PIECE_BYTES (256 * MIB) /* no more than 65,536 extents */
 
-int pool_claim_source(int fd, const char *what, struct err *err)
+/* After the claim, before which it may have gone. */
+static int check_named(int fd, const char *what, struct err *err)
 {
 	struct host_file file;
 
+	if (host_file_look(fd, &file, err) < 0)
+		return -1;
+	return file.n_links == 0 ? err_set(err, ERR_NOT_FOUND, "the %s was removed meanwhile", what)
+				 : 0;
+}
+
+int pool_claim_source(int fd, const char *what, struct err *err)
+{
 	if (host_file_claim(fd, false, err) < 0)
 		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
 							  "the %s is being removed, or checked "
 							  "(cleat ctl volume check)",
 							  what)
 						: -1;
-	if (host_file_look(fd, &file, err) < 0)
-		return -1;
-	return file.n_links == 0 ? err_set(err, ERR_NOT_FOUND, "the %s was removed meanwhile", what)
-				 : 0;
+	return check_named(fd, what, err);
+}
+
+int pool_claim_still(int fd, struct err *err)
+{
+	if (host_file_claim(fd, true, err) < 0)
+		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
+							  "the volume is being attached, checked, "
+							  "copied or read by another call")
+						: -1;
+	return check_named(fd, "volume", err);
 }
 
 uint64_t pool_content_bytes(const struct pool_volume *from)
@@ -64,7 +78,7 @@ static int refuse(uint64_t n, uint64_t max, struct err *err)
 		       "class allows; sharing them would stop all writes to it for about %llu ms. "
 		       "Allow more in the class, or a copy, or copy the data into a new volume",
 		       (unsigned long long)n, (unsigned long long)max,
-		       (unsigned long long)(n * EXTENT_US / 1000));
+		       (unsigned long long)(n * POOL_SHARE_EXTENT_US / 1000));
 }
 
 static int refuse_clone(uint64_t n, const char *device, struct err *err)
@@ -74,7 +88,7 @@ static int refuse_clone(uint64_t n, const char *device, struct err *err)
 		       "in use ('%s'): all writes to it would stop for about %llu ms. Take it down "
 		       "first, or make the volume of a snapshot, whose class can allow more",
 		       (unsigned long long)n, (unsigned long long)VOL_SNAPSHOT_MAX_EXTENTS, device,
-		       (unsigned long long)(n * EXTENT_US / 1000));
+		       (unsigned long long)(n * POOL_SHARE_EXTENT_US / 1000));
 }
 
 /* How the file's blocks come to be shared. */
@@ -148,12 +162,9 @@ static int share_unattached(struct pool *p, struct ctx *ctx, const struct pool_v
 
 	if (rc != 0)
 		return rc < 0 ? -1 : refuse_clone(n, dev.path, err);
-	if (host_file_claim(from->fd, true, err) < 0)
-		return err->code == ERR_ABORTED ? err_set(err, ERR_ABORTED,
-							  "the volume is being attached, checked, "
-							  "copied or read by another call")
-						: -1;
-	return share(p, ctx, from, false, clone_in_pieces, to_fd, ret_moment_ns, err);
+	return pool_claim_still(from->fd, err) < 0
+		       ? -1
+		       : share(p, ctx, from, false, clone_in_pieces, to_fd, ret_moment_ns, err);
 }
 
 int pool_cut(struct pool *p, struct ctx *ctx, const struct pool_volume *from,

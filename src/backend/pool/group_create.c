@@ -25,9 +25,7 @@
 #define LOG_ROOM "backend"
 #include "base/log.h"
 
-/* What sharing one extent costs, and how long the writers of all members may wait. */
-#define EXTENT_US 11
-#define STILL_S 5
+#define STILL_S 5 /* how long the writers of all members may wait */
 
 struct member {
 	char token[VOL_TOKEN_MAX]; /* of the snapshot, and its name */
@@ -148,36 +146,26 @@ static int check_extents(const struct birth *b, struct err *err)
 		most = n >= most ? n : most;
 		all += n;
 	}
-	if (all <= STILL_S * UINT64_C(1000000) / EXTENT_US)
+	if (all <= STILL_S * UINT64_C(1000000) / POOL_SHARE_EXTENT_US)
 		return 0;
 	return err_set(err, ERR_FAILED_PRECONDITION,
 		       "the volumes' files have %llu extents together, most of them '%s'; sharing "
 		       "them would stop all writes for about %llu ms, more than the %d s that they "
 		       "may wait; copy the data into a new volume, or make smaller groups",
 		       (unsigned long long)all, worst->from.vol.token,
-		       (unsigned long long)(all * EXTENT_US / 1000), STILL_S);
+		       (unsigned long long)(all * POOL_SHARE_EXTENT_US / 1000), STILL_S);
 }
 
 /* Nobody attaches it from now on, unless it is attached, nor removes it. */
 static int claim(const struct member *m, struct err *err)
 {
 	struct backend_device dev;
-	struct host_file now;
 	int rc =
 		filedev_find(FILEDEV_MAIN, m->from.fd, &m->from.file, m->from.vol.token, &dev, err);
 
 	if (rc > 0)
 		return pool_claim_source(m->from.fd, "volume", err);
-	if (rc < 0)
-		return -1;
-	if (host_file_claim(m->from.fd, true, err) < 0)
-		return err->code == ERR_ABORTED
-			       ? err_set(err, ERR_ABORTED,
-					 "it is being attached, checked, or read by another call")
-			       : -1;
-	if (host_file_look(m->from.fd, &now, err) < 0)
-		return -1;
-	return now.n_links == 0 ? err_set(err, ERR_NOT_FOUND, "it was removed meanwhile") : 0;
+	return rc < 0 ? -1 : pool_claim_still(m->from.fd, err);
 }
 
 static int prepare(struct birth *b, struct ctx *ctx, struct err *err)

@@ -320,6 +320,11 @@ int pool_copy_on(struct pool *p, struct ctx *ctx, const struct backend_spec *spe
 /* Shares the claim on a file that blocks will be shared with, so that it is not removed meanwhile,
  * for as long as fd is open. ABORTED; NOT_FOUND: it was removed since it was found. */
 int pool_claim_source(int fd, const char *what, struct err *err);
+/* The claim on a volume alone, so that nobody attaches it, for as long as fd is open. Codes as
+ * above.
+ */
+int pool_claim_still(int fd, struct err *err);
+#define POOL_SHARE_EXTENT_US 11 /* what sharing one extent costs */
 /* The volume's bytes, as they are at ret_moment_ns, into the new file to_fd, which shares its
  * blocks; how: NULL for a volume that is made of it. POOL_CUT_LATER: they are to be copied in the
  * background, so much is promised for that (ret_promised, else 0), and from->fd has the claim alone

@@ -226,12 +226,6 @@ static void lower(struct pool *p, const char *token, uint64_t bytes, uint64_t n_
 	pthread_mutex_unlock(&p->lock);
 }
 
-static int add_written(void *arg, const struct host_extent *extent)
-{
-	*(uint64_t *)arg += extent->is_unwritten ? 0 : extent->bytes;
-	return 0;
-}
-
 /* How much would be shared: all that is allocated at most. Before that is too much, what is written
  * is added up, and what others need is measured. */
 static int raise(struct pool *p, struct ctx *ctx, const struct pool_volume *vol, uint64_t *bytes,
@@ -241,8 +235,7 @@ static int raise(struct pool *p, struct ctx *ctx, const struct pool_volume *vol,
 
 	if (rc != 0)
 		return rc;
-	*bytes = 0;
-	if (host_file_each_extent(ctx, vol->fd, 0, add_written, bytes, err) < 0)
+	if (pool_data_bytes(ctx, vol->fd, 0, bytes, err) < 0)
 		return -1;
 	rc = try_raise(p, vol->vol.token, *bytes, ret_n_raised, err);
 	if (rc != 0)
