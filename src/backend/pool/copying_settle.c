@@ -64,6 +64,7 @@ static int share_rest(struct pool *p, struct ctx *ctx, struct pool_copying *c, s
 		return -1;
 	pool_reserve_turn(p, c->source, c->no_reserve ? 0 : shared, c->promised);
 	c->promised = 0;
+	c->is_promised = false; /* should it have to be copied after all */
 	rc = share_all(ctx, c, err);
 	pool_reserve_turned(p, c->source);
 	return rc;

@@ -425,6 +425,40 @@ TEST(a_copy_that_cannot_be_ended_is_given_up_for_a_pod)
 	teardown(&e);
 }
 
+/* Sharing has turned its promise into room for overwriting, which goes when that is measured. */
+TEST(a_copy_goes_on_with_its_room_when_sharing_failed)
+{
+	const struct backend_spec large = {
+		.name = "l", .token = "l", .bytes = 19 * GIB, .fs = ""
+	};
+	struct backend_volume vol;
+	struct env e;
+
+	setup(&e);
+	clock_fake_set(NS_PER_S);
+	begin(&e);
+	fake_host_set_fs("xfs", false, false);
+	ASSERT_ERR(attach(&e), &e.err, ERR_FAILED_PRECONDITION, "not supported here");
+	fake_host_set_fs("xfs", true, false);
+	fake_host_slow_copies(NS_PER_S);
+	ctx_done(&e.ctx);
+	ctx_init(&e.ctx, 3 * NS_PER_S);
+	tend(&e);
+	ctx_done(&e.ctx);
+	ctx_init(&e.ctx, 0);
+	fake_host_slow_copies(0);
+	clock_fake_advance(300 * NS_PER_S);
+	ASSERT_ERR(backend_create(e.b, &e.ctx, &large, &vol, &e.err), &e.err,
+		   ERR_RESOURCE_EXHAUSTED, "do not fit");
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	tend(&e);
+	assert_ready(&e);
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	ASSERT_OK(drop(&e, "s"), &e.err);
+	ASSERT_EQ(info(&e).available_bytes, begun_available);
+	teardown(&e);
+}
+
 /* A volume that is in too many pieces. */
 TEST(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly)
 {
@@ -775,6 +809,7 @@ RUN_TESTS(UNIT(tells_that_it_is_not_ready_until_it_is), UNIT(what_a_call_can_cop
 	  UNIT(a_copy_that_fails_says_so_and_is_tried_again),
 	  UNIT(nothing_is_begun_for_which_there_is_no_room),
 	  UNIT(a_copy_that_cannot_be_ended_is_given_up_for_a_pod),
+	  UNIT(a_copy_goes_on_with_its_room_when_sharing_failed),
 	  UNIT(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly),
 	  UNIT(without_reflink_each_snapshot_is_a_copy),
 	  UNIT(without_reflink_a_pod_waits_half_a_minute_at_most),
