@@ -69,21 +69,29 @@ static bool is_due(void *arg)
 	return (is_stale && !a->is_away) || clock_now_ns() >= a->next_ns;
 }
 
+/* Whether that is news. */
+static bool note(struct agent *a, bool is_away)
+{
+	LOCK_SCOPE(&a->lock);
+	bool is_news = !a->is_told || a->is_away != is_away;
+
+	a->is_told = true;
+	a->is_away = is_away;
+	a->pause_ns = !is_away                         ? PAUSE_FIRST_NS
+		      : a->pause_ns * 2 > PAUSE_MAX_NS ? PAUSE_MAX_NS
+						       : a->pause_ns * 2;
+	a->next_ns = clock_now_ns() + (is_away ? a->pause_ns : AGAIN_NS);
+	return is_news;
+}
+
 /* What changed is logged, once. */
 static void tell(struct agent *a, int rc, const struct err *err)
 {
-	LOCK_SCOPE(&a->lock);
-	bool is_news = !a->is_told || a->is_away != (rc < 0);
-
-	a->is_told = true;
-	a->is_away = rc < 0;
-	a->pause_ns = rc == 0                          ? PAUSE_FIRST_NS
-		      : a->pause_ns * 2 > PAUSE_MAX_NS ? PAUSE_MAX_NS
-						       : a->pause_ns * 2;
-	a->next_ns = clock_now_ns() + (rc == 0 ? AGAIN_NS : a->pause_ns);
-	if (is_news && rc == 0)
+	if (!note(a, rc < 0))
+		return;
+	if (rc == 0)
 		log_info("a node's driver is served", log_str("node", a->name));
-	else if (is_news)
+	else
 		log_warn("a node's driver is not served", log_str("node", a->name), log_err(err));
 }
 

@@ -125,26 +125,40 @@ static void log_entry(const struct entry *e, enum entry_state now, int rc, const
 			 log_str("limits", text));
 }
 
-/* What the writing of this version gave. NOT_FOUND is waiting: a cgroup that is not there yet, or
- * one that goes. */
-static void judge(struct entry *e, const struct entry *written, int rc, const struct err *err)
+/* What the writing gave. NOT_FOUND is waiting: a cgroup that is not there yet, or one that goes. */
+static enum entry_state judge(int rc, const struct err *err)
 {
-	enum entry_state now = rc >= 0                      ? ENTRY_APPLIED
-			       : err->code == ERR_NOT_FOUND ? ENTRY_WAITING
-							    : ENTRY_FAILED;
+	if (rc >= 0)
+		return ENTRY_APPLIED;
+	return err->code == ERR_NOT_FOUND ? ENTRY_WAITING : ENTRY_FAILED;
+}
 
-	if (now != e->state || (rc > 0 && !vol_limits_are_set(&written->wanted)))
-		log_entry(written, now, rc, err);
+/* It has waited for long, and nobody was told. */
+static bool is_overdue(const struct entry *before, enum entry_state now)
+{
+	return now == ENTRY_WAITING && before->state == now && before->since_ns &&
+	       !before->is_told && clock_now_ns() - before->since_ns > LONG_NS;
+}
+
+static void tell(const struct entry *before, enum entry_state now, bool overdue, int rc,
+		 const struct err *err)
+{
+	if (now != before->state || (rc > 0 && !vol_limits_are_set(&before->wanted)))
+		log_entry(before, now, rc, err);
+	if (overdue)
+		log_warn("limits of I/O wait for the cgroup of a pod that does not come",
+			 log_str("volume", before->it.token), log_str("pod", before->it.pod),
+			 log_err(err));
+}
+
+static void keep(struct entry *e, enum entry_state now, bool overdue)
+{
 	if (now != e->state || !e->since_ns) {
 		e->since_ns = clock_now_ns();
 		e->is_told = false;
 	}
 	e->state = now;
-	if (now == ENTRY_WAITING && !e->is_told && clock_now_ns() - e->since_ns > LONG_NS) {
-		e->is_told = true;
-		log_warn("limits of I/O wait for the cgroup of a pod that does not come",
-			 log_str("volume", e->it.token), log_str("pod", e->it.pod), log_err(err));
-	}
+	e->is_told |= overdue;
 }
 
 /* Under the lock: a copy to work on, or false if there is nothing to do. */
@@ -160,14 +174,18 @@ static bool take_entry(struct limits *l, const char *key, struct entry *ret)
 	return true;
 }
 
-/* Whether the wish is another one now, and the work goes on. */
+/* Whether the wish is another one now, and the work goes on. What is busy nobody else judges. */
 static bool give_back(struct limits *l, const struct entry *written, int rc, const struct err *err)
 {
-	LOCK_SCOPE(&l->lock);
-	struct entry *e = map_find(l->entries, written->key);
+	enum entry_state now = judge(rc, err);
+	bool overdue = is_overdue(written, now);
+	struct entry *e;
 
+	tell(written, now, overdue, rc, err);
+	LOCK_SCOPE(&l->lock);
+	e = map_find(l->entries, written->key);
 	e->is_busy = false;
-	judge(e, written, rc, err);
+	keep(e, now, overdue);
 	if (e->version != written->version)
 		return true;
 	if (rc >= 0 && !vol_limits_are_set(&e->wanted))
