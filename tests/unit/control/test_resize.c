@@ -27,6 +27,18 @@ static const char *note(void)
 	return found;
 }
 
+/* A process whose claim asks for so much, after so long with a driver that says the code to that.
+ */
+static void start_growing(struct resize_process *p, const char *size, enum err_code says,
+			  int64_t limit_ns)
+{
+	grown_begin();
+	fake_service.expand_error = says;
+	grown_ask(size);
+	grown_start(p, (struct resizer_options){ 0 });
+	fake_run(limit_ns);
+}
+
 TEST(a_volume_grows_and_then_waits_for_its_node)
 {
 	grown_begin();
@@ -61,10 +73,7 @@ TEST(when_kubelet_is_done_the_note_goes)
 {
 	struct resize_process p;
 
-	grown_begin();
-	grown_ask("2Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(MINUTE);
+	start_growing(&p, "2Gi", ERR_OK, MINUTE);
 	ASSERT_TRUE(grown_on_node());
 	fake_run(MINUTE);
 	grown_stop(&p);
@@ -178,11 +187,7 @@ TEST(a_final_failure_is_a_condition_and_a_smaller_request_is_another)
 {
 	struct resize_process p;
 
-	grown_begin();
-	fake_service.expand_error = ERR_INTERNAL;
-	grown_ask("8Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(10 * NS_PER_S);
+	start_growing(&p, "8Gi", ERR_INTERNAL, 10 * NS_PER_S);
 	ASSERT_STR(grown_conditions(), "Unused,Resizing,ControllerResizeError");
 	ASSERT_STR(grown_at(CLAIM, RESIZE_STATUS), "ControllerResizeInProgress");
 	assert_true(contains(fake_events(),
@@ -220,11 +225,7 @@ TEST(what_is_in_doubt_is_asked_for_again)
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
 		struct resize_process p;
 
-		grown_begin();
-		fake_service.expand_error = codes[i];
-		grown_ask("8Gi");
-		grown_start(&p, (struct resizer_options){ 0 });
-		fake_run(10 * NS_PER_S);
+		start_growing(&p, "8Gi", codes[i], 10 * NS_PER_S);
 		ASSERT_STR(grown_conditions(), "Unused,Resizing");
 		grown_ask("2Gi");
 		fake_run(10 * NS_PER_S);
@@ -264,11 +265,7 @@ TEST(what_is_infeasible_rests_until_it_is_another_request)
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
 		struct resize_process p;
 
-		grown_begin();
-		fake_service.expand_error = codes[i];
-		grown_ask("8Gi");
-		grown_start(&p, (struct resizer_options){ 0 });
-		fake_run(NS_PER_S);
+		start_growing(&p, "8Gi", codes[i], NS_PER_S);
 		ASSERT_STR(grown_at(CLAIM, RESIZE_STATUS), "ControllerResizeInfeasible");
 		ASSERT_STR(grown_conditions(), "Unused,Resizing,ControllerResizeError");
 		fake_service.last_expand[0] = '\0';
@@ -424,10 +421,7 @@ TEST(two_growths_follow_each_other)
 {
 	struct resize_process p;
 
-	grown_begin();
-	grown_ask("2Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(MINUTE);
+	start_growing(&p, "2Gi", ERR_OK, MINUTE);
 	grown_ask("4Gi");
 	fake_run(MINUTE);
 	ASSERT_STR(grown_at(CLAIM, ALLOCATED), "2Gi");
@@ -446,10 +440,7 @@ TEST(what_a_node_gave_up_is_tried_once_more_after_a_while)
 {
 	struct resize_process p;
 
-	grown_begin();
-	grown_ask("2Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(MINUTE);
+	start_growing(&p, "2Gi", ERR_OK, MINUTE);
 	fake_merge(CLAIM, "{\"status\":{\"allocatedResourceStatuses\":{\"storage\":"
 			  "\"NodeResizeInfeasible\"}}}");
 	fake_run(9 * MINUTE);
@@ -502,11 +493,7 @@ TEST(failures_are_of_a_claim_and_not_of_its_name)
 {
 	struct resize_process p;
 
-	grown_begin();
-	fake_service.expand_error = ERR_OUT_OF_RANGE;
-	grown_ask("2Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(NS_PER_S);
+	start_growing(&p, "2Gi", ERR_OUT_OF_RANGE, NS_PER_S);
 	fake_service.expand_error = ERR_OK;
 	fake_merge(CLAIM, "{\"metadata\":{\"uid\":\"c2\"}}");
 	fake_merge(PV, "{\"spec\":{\"claimRef\":{\"uid\":\"c2\"}}}");
@@ -561,11 +548,7 @@ TEST(a_success_that_is_not_recorded_is_no_failure)
 {
 	struct resize_process p;
 
-	grown_begin();
-	fake_service.expand_error = ERR_INTERNAL;
-	grown_ask("8Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(NS_PER_S / 2);
+	start_growing(&p, "8Gi", ERR_INTERNAL, NS_PER_S / 2);
 	fake_service.expand_error = ERR_OK;
 	fake_refuse("persistentvolumes/", 500, "{}");
 	grown_ask("4Gi");
@@ -583,11 +566,7 @@ TEST(another_term_begins_without_what_the_last_one_knew)
 {
 	struct resize_process p;
 
-	grown_begin();
-	fake_service.expand_error = ERR_INTERNAL;
-	grown_ask("8Gi");
-	grown_start(&p, (struct resizer_options){ 0 });
-	fake_run(NS_PER_S / 2);
+	start_growing(&p, "8Gi", ERR_INTERNAL, NS_PER_S / 2);
 	ASSERT_EQ(map_count(p.resizer->memos), 1);
 	resizer_pause(p.resizer);
 	grown_ask("2Gi");
