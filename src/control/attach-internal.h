@@ -76,7 +76,6 @@ static inline bool attach_is_marked(const struct attacher *a, const struct kube_
 }
 
 /* attach.c */
-bool attach_is_cut_off(const struct attacher *a, const struct ctx *ctx);
 /* Whether a reconcile could find anything to do for the object as it stands in a cache. */
 bool attach_is_wanted(const struct attacher *a, const struct kube_object *attachment);
 bool detach_is_wanted(const struct attacher *a, const struct kube_object *attachment);

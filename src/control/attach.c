@@ -16,7 +16,6 @@
 #include "base/vec.h"
 #include "event/loop.h"
 #include "event/sync.h"
-#include "kube/fence.h"
 #include "kube/informer.h"
 
 #define DEFAULT_WORKERS 10
@@ -27,13 +26,6 @@
 #define RECONCILE_CALLS 2
 /* The list of a large driver has many pages. */
 #define LIST_NS (600 * NS_PER_S)
-
-bool attach_is_cut_off(const struct attacher *a, const struct ctx *ctx)
-{
-	struct err why;
-
-	return fence_check(a->fence, ctx, &why) < 0;
-}
 
 static bool is_ours(const struct attacher *a, const struct kube_object *attachment)
 {

@@ -304,7 +304,7 @@ static enum queue_verdict fail(struct attach_job *job, bool is_forced, struct er
 
 	if (is_forced && !job->is_moved && !job->is_gone)
 		set_forced(job->a, job->va.obj->name);
-	if (attach_is_cut_off(job->a, job->ctx))
+	if (fence_is_cut_off(job->a->fence, job->ctx))
 		return QUEUE_RETRY;
 	if (job->is_moved || job->is_gone) /* the end of the turn, or the watch, sees to it */
 		return QUEUE_DONE;

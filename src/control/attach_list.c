@@ -204,7 +204,7 @@ enum queue_verdict attach_list_reconcile(struct attacher *a, struct ctx *ctx, in
 			compare(&r);
 		drop(&r);
 	}
-	if (res < 0 && !attach_is_cut_off(a, ctx))
+	if (res < 0 && !fence_is_cut_off(a->fence, ctx))
 		log_warn("what is attached is not known, the driver did not list it to the end",
 			 log_err(&err));
 	return QUEUE_RETRY_AFTER;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "control/object.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 
 static bool is_given_back(const struct attacher *a, const struct kube_object *o)
@@ -58,7 +59,7 @@ enum queue_verdict attach_volume_reconcile(void *arg, struct ctx *ctx, const cha
 		log_info("persistentvolume let go", log_str("pv", key));
 		return QUEUE_DONE;
 	}
-	if (!attach_is_cut_off(a, ctx))
+	if (!fence_is_cut_off(a->fence, ctx))
 		log_warn("finalizer not taken off", log_str("pv", key), log_err(&err));
 	return QUEUE_RETRY;
 }

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
@@ -107,7 +108,7 @@ static int write_attachment(struct attach_job *job, const struct attachment_writ
 		if (write_once(job, what, err) == 0)
 			return 0;
 		if (err->code != ERR_ABORTED || tries == WRITE_TRIES ||
-		    attach_is_cut_off(job->a, job->ctx))
+		    fence_is_cut_off(job->a->fence, job->ctx))
 			return -1;
 		if (attach_refresh(job, err) < 0)
 			return -1;

@@ -224,7 +224,7 @@ static int build(struct attempt *a, struct err *err)
 /* The API server's trouble, or another's write: no word on the claim. */
 static enum queue_verdict retry_later(const struct attempt *a, const struct err *err)
 {
-	if (err->code == ERR_ABORTED || provision_is_cut_off(a->p, a->ctx))
+	if (err->code == ERR_ABORTED || fence_is_cut_off(a->p->fence, a->ctx))
 		log_debug("claim left for later", log_str("claim", a->key), log_err(err));
 	else
 		log_warn("claim not reconciled", log_str("claim", a->key), log_err(err));
@@ -274,7 +274,7 @@ static enum queue_verdict give_back(struct attempt *a)
 static enum queue_verdict fail_attempt(struct attempt *a, const struct err *err,
 				       int64_t *ret_after_ns)
 {
-	if (provision_is_cut_off(a->p, a->ctx))
+	if (fence_is_cut_off(a->p->fence, a->ctx))
 		return QUEUE_RETRY;
 	report_failure(a, err);
 	switch (a->state) {
@@ -380,7 +380,7 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 
 static enum queue_verdict fail_cleanup(struct attempt *a, const struct err *err)
 {
-	if (provision_is_cut_off(a->p, a->ctx))
+	if (fence_is_cut_off(a->p->fence, a->ctx))
 		return QUEUE_RETRY;
 	if (a->state != ATTEMPT_FINISHED && a->state != ATTEMPT_RESCHEDULE) {
 		report_failure(a, err);
@@ -538,7 +538,7 @@ static enum queue_verdict reconcile_journal(struct provisioner *p, struct ctx *c
 
 	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
 	    0) {
-		if (!provision_is_cut_off(p, ctx))
+		if (!fence_is_cut_off(p->fence, ctx))
 			log_warn("journal not written", log_err(&err));
 		return QUEUE_RETRY;
 	}

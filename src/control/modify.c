@@ -57,7 +57,7 @@ static const char *find_target(const struct claim_work *w, const struct resize_m
 
 static enum queue_verdict fail(struct claim_work *w, const char *class, const struct err *err)
 {
-	if (resize_is_cut_off(w))
+	if (fence_is_cut_off(w->r->fence, w->ctx))
 		return QUEUE_RETRY;
 	log_warn("volume not modified", log_str("claim", w->key), log_str("class", class),
 		 log_err(err));
@@ -118,7 +118,7 @@ static void record_failure(struct claim_work *w, const char *class, const struct
 		status.modify_status = core_modify_text(CORE_MODIFY_INFEASIBLE);
 		status.modify_target = class;
 	}
-	if (claim_status_settle(w, &status, &err) < 0 && !resize_is_cut_off(w))
+	if (claim_status_settle(w, &status, &err) < 0 && !fence_is_cut_off(w->r->fence, w->ctx))
 		log_warn("failure of modification not recorded", log_str("claim", w->key),
 			 log_err(&err));
 }
@@ -128,7 +128,7 @@ static enum queue_verdict fail_call(struct claim_work *w, struct resize_memo *me
 {
 	enum queue_verdict verdict = QUEUE_RETRY;
 
-	if (resize_is_cut_off(w))
+	if (fence_is_cut_off(w->r->fence, w->ctx))
 		return QUEUE_RETRY;
 	memo->is_modify_final = !driver_is_in_doubt(err->code);
 	record_failure(w, class, err);

@@ -106,10 +106,7 @@ static inline bool attempt_has_topology(const struct attempt *a)
 	       a->p->caches.nodes && a->p->caches.csi_nodes;
 }
 
-/* provision.c. Whether a reconcile was cut off (fence.h): what failed then is no news to anybody.
- */
-bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx);
-/* DeleteVolume within the timeout of one call. */
+/* provision.c. DeleteVolume within the timeout of one call. */
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err);
 

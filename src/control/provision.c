@@ -28,13 +28,6 @@
 #define RECONCILE_API_NS (60 * NS_PER_S)
 #define RECONCILE_CALLS 6
 
-bool provision_is_cut_off(const struct provisioner *p, const struct ctx *ctx)
-{
-	struct err why;
-
-	return fence_check(p->fence, ctx, &why) < 0;
-}
-
 int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *volume_id,
 			    const struct secrets *secrets, struct err *err)
 {

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "control/object.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/path.h"
 #include "kube/recorder.h"
@@ -206,7 +207,7 @@ static enum queue_verdict fail_delete(struct provisioner *p, const struct ctx *c
 				      const struct kube_object *o, bool is_attached,
 				      const struct err *err, int64_t *ret_after_ns)
 {
-	if (provision_is_cut_off(p, ctx))
+	if (fence_is_cut_off(p->fence, ctx))
 		return QUEUE_RETRY;
 	if (!is_attached && is_moment(p, o, err, ret_after_ns))
 		return QUEUE_RETRY_AFTER;
@@ -314,7 +315,7 @@ enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int
 		return QUEUE_DONE;
 	if (write_finalizer(p, ctx, o, is_wanted, &err) == 0)
 		return QUEUE_DONE;
-	if (err.code != ERR_ABORTED && !provision_is_cut_off(p, ctx))
+	if (err.code != ERR_ABORTED && !fence_is_cut_off(p->fence, ctx))
 		log_warn("finalizer not written", log_str("pv", key), log_err(&err));
 	return QUEUE_RETRY;
 }

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "kube/fence.h"
 #include "kube/pack.h"
 #include "kube/recorder.h"
 
@@ -159,7 +160,7 @@ static bool is_infeasible(enum err_code code)
 
 static enum queue_verdict fail(struct claim_work *w, const struct err *err)
 {
-	if (resize_is_cut_off(w))
+	if (fence_is_cut_off(w->r->fence, w->ctx))
 		return QUEUE_RETRY;
 	log_warn("volume not grown", log_str("claim", w->key), log_str("pv", w->pv.obj->name),
 		 log_err(err));
@@ -181,7 +182,7 @@ static void record_failure(struct claim_work *w, const struct err *why)
 
 	if (is_infeasible(why->code))
 		status.resize_status = core_resize_text(CORE_RESIZE_INFEASIBLE);
-	if (claim_status_settle(w, &status, &err) < 0 && !resize_is_cut_off(w))
+	if (claim_status_settle(w, &status, &err) < 0 && !fence_is_cut_off(w->r->fence, w->ctx))
 		log_warn("failure of growth not recorded", log_str("claim", w->key), log_err(&err));
 }
 
@@ -190,7 +191,7 @@ static enum queue_verdict fail_call(struct claim_work *w, struct resize_memo *me
 {
 	enum queue_verdict verdict = QUEUE_RETRY;
 
-	if (resize_is_cut_off(w))
+	if (fence_is_cut_off(w->r->fence, w->ctx))
 		return QUEUE_RETRY;
 	memo->is_final = !driver_is_in_doubt(err->code);
 	memo->is_in_use = err->code == ERR_FAILED_PRECONDITION;
@@ -226,7 +227,7 @@ static int check_use(struct claim_work *w, const struct resize_memo *memo, struc
 
 static enum queue_verdict fail_use(struct claim_work *w, const struct err *err)
 {
-	if (err->code != ERR_FAILED_PRECONDITION || resize_is_cut_off(w))
+	if (err->code != ERR_FAILED_PRECONDITION || fence_is_cut_off(w->r->fence, w->ctx))
 		return fail(w, err);
 	recorder_event(w->r->recorder, w->claim.obj, RECORDER_WARNING, "VolumeResizeFailed", "%s",
 		       err->msg);
@@ -275,7 +276,7 @@ static enum queue_verdict drop_note(struct claim_work *w)
 		return QUEUE_DONE;
 	if (claim_work_write_pv(w, &(struct pv_fields){ .pre_resize = "" }, &err) == 0)
 		return QUEUE_DONE;
-	if (err.code != ERR_ABORTED && !resize_is_cut_off(w))
+	if (err.code != ERR_ABORTED && !fence_is_cut_off(w->r->fence, w->ctx))
 		log_warn("annotation not taken off", log_str("pv", w->pv.obj->name), log_err(&err));
 	return QUEUE_RETRY;
 }

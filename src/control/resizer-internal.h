@@ -81,9 +81,6 @@ static inline const char *work_driver(const struct claim_work *w)
 	return w->r->csi.name;
 }
 
-/* resizer.c: whether a reconcile was cut off (fence.h): what failed then is no news to anybody. */
-bool resize_is_cut_off(const struct claim_work *w);
-
 /*
  * resize_target.c: what a claim that asks for more than it has is to be grown to; 0: nothing is to
  * be done here now. Without whoever called before having said otherwise (status), growth goes on to

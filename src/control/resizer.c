@@ -28,13 +28,6 @@
 #define RECONCILE_API_NS (90 * NS_PER_S)
 #define RECONCILE_CALLS 2
 
-bool resize_is_cut_off(const struct claim_work *w)
-{
-	struct err why;
-
-	return fence_check(w->r->fence, w->ctx, &why) < 0;
-}
-
 static bool is_of(const struct core_pv *pv, const struct kube_object *claim)
 {
 	return str_is_equal(pv->claim_ns, claim->ns) && str_is_equal(pv->claim_uid, claim->uid);
@@ -174,7 +167,7 @@ static enum queue_verdict do_both(struct claim_work *w, int64_t *ret_after_ns)
 	if (!is_wanted(w->r, w->claim.obj, w->pv.obj))
 		return QUEUE_DONE;
 	resize = resize_reconcile(w, &resize_ns);
-	if (resize == QUEUE_RETRY && resize_is_cut_off(w))
+	if (resize == QUEUE_RETRY && fence_is_cut_off(w->r->fence, w->ctx))
 		return QUEUE_RETRY;
 	modify = modify_reconcile(w, &modify_ns);
 	return join(resize, resize_ns, modify, modify_ns, ret_after_ns);
@@ -199,7 +192,7 @@ static enum queue_verdict reconcile(void *arg, struct ctx *ctx, const char *key,
 		verdict = do_both(&w, ret_after_ns);
 	else if (err.code == ERR_NOT_FOUND)
 		verdict = QUEUE_DONE;
-	else if (!resize_is_cut_off(&w))
+	else if (!fence_is_cut_off(r->fence, ctx))
 		log_warn("claim not looked at", log_str("claim", key), log_err(&err));
 	claim_work_done(&w);
 	return verdict;

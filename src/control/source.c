@@ -21,6 +21,7 @@
 #include "control/object.h"
 #include "control/snapshots.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/path.h"
 
@@ -390,7 +391,7 @@ enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
 		return QUEUE_DONE;
 	if (r == 0)
 		return QUEUE_RETRY_AFTER;
-	if (err.code != ERR_ABORTED && !provision_is_cut_off(p, ctx))
+	if (err.code != ERR_ABORTED && !fence_is_cut_off(p->fence, ctx))
 		log_warn("protection of a data source not taken off", log_str("source", key),
 			 log_err(&err));
 	return QUEUE_RETRY;

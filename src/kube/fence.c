@@ -115,6 +115,13 @@ int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err)
 	return ctx_is_cancelled(ctx) ? err_set(err, ERR_CANCELLED, "cancelled") : 0;
 }
 
+bool fence_is_cut_off(const struct fence *f, const struct ctx *ctx)
+{
+	struct err why;
+
+	return fence_check(f, ctx, &why) < 0;
+}
+
 int64_t fence_left_ns(const struct fence *f)
 {
 	int64_t now_ns = clock_boot_ns();

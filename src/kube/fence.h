@@ -54,6 +54,8 @@ void fence_leave(struct fence *f, struct fence_member *m);
  * it never joined. CANCELLED: it was cancelled. f NULL: whoever asks leads, the ctx alone counts.
  */
 int fence_check(const struct fence *f, const struct ctx *ctx, struct err *err);
+/* It may not: what failed then is no news to anybody. */
+bool fence_is_cut_off(const struct fence *f, const struct ctx *ctx);
 /* How long a write that begins now may take: to the limit; INT64_MAX without one, 0 while it is
  * closed. */
 int64_t fence_left_ns(const struct fence *f);

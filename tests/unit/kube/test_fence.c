@@ -56,10 +56,12 @@ TEST(closing_cancels_who_joined_and_only_them)
 	fence_open(f.fence, FENCE_NO_LIMIT);
 	ASSERT_OK(fence_join(f.fence, &f.member, &f.ctx, &f.err), &f.err);
 	ASSERT_OK(fence_check(f.fence, &f.ctx, &f.err), &f.err);
+	ASSERT_FALSE(fence_is_cut_off(f.fence, &f.ctx));
 	ASSERT_EQ(fence_left_ns(f.fence), INT64_MAX);
 	fence_close(f.fence);
 	ASSERT_TRUE(ctx_is_cancelled(&f.ctx) && !ctx_is_cancelled(&other));
 	ASSERT_ERR(fence_check(f.fence, &f.ctx, &f.err), &f.err, ERR_ABORTED, "lost");
+	ASSERT_TRUE(fence_is_cut_off(f.fence, &f.ctx));
 	fence_leave(f.fence, &f.member);
 	ctx_done(&other);
 	end(&f);
