@@ -90,6 +90,41 @@ TEST(what_is_forced_stays_so_until_it_succeeds)
 	assert_null(strstr(fake_text(VA), "attachError"));
 }
 
+/* The list's own step, and each of the attaching that follows, by this process or the next. */
+TEST(what_is_not_attached_any_more_is_attached_after_any_trouble)
+{
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_LOSE, FAKE_KILL,
+						  FAKE_KILL_AFTER };
+
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		struct fake_plan plan = { .fault = faults[i], .code = ERR_UNAVAILABLE };
+		bool is_reached;
+
+		do {
+			struct attaching p;
+
+			plan.at++;
+			begin(&p);
+			fake_service.publish_context = "sdc";
+			fake_service_attach("vol-1", "i-1", false);
+			fake_set_plan(plan);
+			fake_run(2 * MINUTE);
+			is_reached = fake_steps() >= plan.at;
+			attaching_stop(&p);
+			fake_set_plan((struct fake_plan){ 0 });
+			attaching_start(&p, listing);
+			fake_run(3 * MINUTE);
+			attaching_stop(&p);
+			ASSERT_TRUE(fake_service_is_attached("vol-1", "i-1"));
+			assert_null(strstr(fake_text(VA), "attachError"));
+			/* a process that was killed in between may have had the answer alone */
+			if (faults[i] == FAKE_FAIL || faults[i] == FAKE_LOSE)
+				assert_true(contains(fake_text(VA), "{\"disk\":\"sdc\"}"));
+		} while (is_reached);
+		ASSERT_TRUE(plan.at > 4);
+	}
+}
+
 TEST(a_list_that_broke_off_says_nothing)
 {
 	struct attaching p;
@@ -187,8 +222,10 @@ RUN_TESTS(UNIT(what_is_as_it_says_is_left_alone),
 	  UNIT(what_is_not_attached_any_more_is_attached_again),
 	  UNIT(what_is_attached_again_as_it_was_need_not_be_told),
 	  UNIT(what_the_driver_answers_no_more_is_taken_back),
-	  UNIT(what_is_forced_stays_so_until_it_succeeds), UNIT(a_list_that_broke_off_says_nothing),
-	  UNIT(a_list_without_end_is_left), UNIT(a_volume_without_a_status_says_nothing),
+	  UNIT(what_is_forced_stays_so_until_it_succeeds),
+	  UNIT(what_is_not_attached_any_more_is_attached_after_any_trouble),
+	  UNIT(a_list_that_broke_off_says_nothing), UNIT(a_list_without_end_is_left),
+	  UNIT(a_volume_without_a_status_says_nothing),
 	  UNIT(a_list_older_than_the_attachment_says_nothing),
 	  UNIT(what_is_attached_behind_its_attachments_end_is_detached),
 	  UNIT(a_driver_that_cannot_tell_is_not_asked))
