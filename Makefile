@@ -20,14 +20,14 @@ PKG = PKG_CONFIG_PATH="$$(cat build/deps/pkgconfig 2>/dev/null || true):$${PKG_C
 # $(call setup,DIR,MESON OPTIONS): configures DIR unless it is, and builds all of it.
 setup = [ -e $(1)/build.ninja ] || env $(3) $(PKG) meson setup $(MESON) $(1) $(2); ninja -C $(1)
 
-.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest kill changed-blocks interop sanity e2e guest asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
+.PHONY: help deps all all-arm64 demo test test-clang test-trixie test-arm64 check itest crosswise kill changed-blocks interop sanity e2e e2e-oldest skew guest asan tsan fuzz bench bench-cluster fmt lint cover image fresh cluster-demo \
 	clean distclean
 help: ## this list
 	@echo 'cleat: Kubernetes storage for local disks. A fresh machine: make demo, then make test.'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what building and testing need (Debian 12 and 13; as root, or SUDO=sudo)
-	@tools/deps build test lint
+	@tools/deps build test lint ceph
 
 all: ## build build/cleat and all tests
 	@tools/deps build test
@@ -38,7 +38,7 @@ demo: all ## a volume's life on this machine, without Kubernetes, told step by s
 	@tools/demo $(BUILD)/cleat
 
 test: deps all ## everything but the cluster: unit, root, lint, fuzz corpora, integration, csi-sanity, demo (root)
-	@tools/run-suites --build $(BUILD) unit root lint fuzz itest interop sanity demo
+	@tools/run-suites --build $(BUILD) unit root lint fuzz itest interop sanity sanity-rbd sanity-cephfs demo
 
 test-clang: ## `make test` with a build by clang
 	@tools/deps fuzz
@@ -62,7 +62,13 @@ check: all ## what needs no root and under a minute: unit, lint, fuzz corpora
 	@tools/run-suites --build $(BUILD) unit lint fuzz
 
 itest: all ## integration tests; ARGS='-k name -x' goes to pytest (root)
+	@tools/deps ceph
 	@tools/run-suites --build $(BUILD) itest -- $(ARGS)
+
+crosswise: all ## upstream's sidecars and ours in turn, at cleat's driver and another vendor's; leaders killed (root, Go; long when cold)
+	@tools/deps e2e
+	@tests/tools/build kubernetes mock-driver external-provisioner external-attacher external-resizer external-snapshotter >/dev/null
+	@CLEAT_CROSSWISE=1 CLEAT_LEADERS=12 tools/run-suites --build $(BUILD) itest -- -k 'crosswise or migration or attacher or leaders' $(ARGS)
 
 kill: all ## KILLS=200 SIGKILLs of the driver under mixed load: nothing leaks, is lost or stuck; CLEAT_SEED repeats (root)
 	@CLEAT_KILLS=$(KILLS) tools/run-suites --build $(BUILD) itest -- -k random_kills $(ARGS)
@@ -70,8 +76,8 @@ kill: all ## KILLS=200 SIGKILLs of the driver under mixed load: nothing leaks, i
 changed-blocks: all ## ROUNDS=10000 random writes on XFS and on btrfs, what is told to have changed against the bytes (root)
 	@CLEAT_ROUNDS=$(ROUNDS) $(BUILD)/tests/unit/backend/test_backend_changed_real
 
-guest: all ## a guest VM loses its power CUTS=100 times under mixed load and loses nothing; ext4 growth, cgroup v2 (no root)
-	@tools/deps guest
+guest: all ## a guest VM loses its power CUTS=100 times under mixed load and loses nothing; ext4 growth, cgroup v2 (no root); krbd on a real Ceph (root)
+	@tools/deps guest $(if $(filter 0,$(shell id -u)),ceph)
 	@ninja -C $(BUILD) tests/guest/guest_agent
 	@tests/guest/image.py $(BUILD)
 	@CLEAT_CUTS=$(CUTS) tools/run-suites --build $(BUILD) guest -- -s $(ARGS)
@@ -80,23 +86,33 @@ interop: all ## the gRPC server against grpc-go and a raw HTTP/2 framer (Go)
 	@tools/run-suites --build $(BUILD) interop
 
 sanity: all ## the CSI conformance suite, mount and block (root, Go)
-	@tools/run-suites --build $(BUILD) sanity
+	@tools/deps ceph
+	@tools/run-suites --build $(BUILD) sanity sanity-rbd sanity-cephfs
 
 e2e: all ## a real Kubernetes in namespaces of its own: chart, pods, kills (root, Go; long when cold)
-	@tools/deps image e2e
+	@tools/deps image e2e ceph
 	@tools/run-suites --build $(BUILD) image e2e
 
+e2e-oldest: all ## the same on the oldest release of Kubernetes that is held to work, 1.34 (root, Go; long when cold)
+	@tools/deps image e2e ceph
+	@CLEAT_KUBERNETES=oldest-kubernetes tools/run-suites --build $(BUILD) image e2e
+
+skew: all ## the version before beside this one: agents, controllers and pools of both, an upgrade of the chart (root, Go; long when cold)
+	@tools/deps image e2e
+	@before=$$(tests/tools/previous) && export CLEAT_BEFORE=$$before && \
+	tools/run-suites --build $(BUILD) itest -- -k test_skew.py && tests/e2e/run $(BUILD)/cleat -k test_upgrade.py
+
 asan: ## unit, fuzz corpora, integration and sanity with AddressSanitizer and UBSan
-	@tools/deps build test
+	@tools/deps build test ceph
 	@$(call setup,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
 	@UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/build-asan/sanitizer \
-	ASAN_OPTIONS=log_path=$(CURDIR)/build-asan/sanitizer tools/run-suites --build build-asan unit root fuzz itest interop sanity -- $(ARGS)
+	ASAN_OPTIONS=log_path=$(CURDIR)/build-asan/sanitizer tools/run-suites --build build-asan unit root fuzz itest interop sanity sanity-rbd sanity-cephfs -- $(ARGS)
 
 tsan: ## the same with ThreadSanitizer
-	@tools/deps build test
+	@tools/deps build test ceph
 	@$(call setup,build-tsan,-Db_sanitize=thread -Db_lundef=false)
 	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:log_path=$(CURDIR)/build-tsan/sanitizer \
-	tools/run-suites --build build-tsan unit root fuzz itest interop sanity -- $(ARGS)
+	tools/run-suites --build build-tsan unit root fuzz itest interop sanity sanity-rbd sanity-cephfs -- $(ARGS)
 
 fuzz: ## libFuzzer on every target, TIME=60 seconds each
 	@tools/deps build test fuzz
@@ -106,9 +122,10 @@ fuzz: ## libFuzzer on every target, TIME=60 seconds each
 bench: all ## the figures of the README against their references, one interleaved run (root, Go)
 	@tests/perf/run $(BUILD)/cleat
 
-bench-cluster: all ## claims beside upstream's external-provisioner on one real cluster (root, Go)
+bench-cluster: all ## claims, and all that sidecars do, beside upstream's on one real cluster (root, Go)
 	@tools/deps image e2e
 	@tests/perf/cluster $(BUILD)/cleat
+	@tests/perf/sidecars $(BUILD)/cleat
 
 fmt: ## lay out every .c and .h
 	@tools/deps lint
@@ -124,13 +141,14 @@ cover: ## line coverage of the unit tests
 	@meson test -C build-cover --suite unit
 	@gcovr -r . --object-directory build-cover --filter src/ --print-summary
 
-fresh: ## every target on a Debian 12 and a 13 that never saw cleat (root; an hour)
+fresh: ## every target on a Debian 12 and a 13 that never saw cleat (root; three hours)
 	@tools/deps debian
 	@tools/fresh
 
-image: $(if $(filter $(OWN_ARCH),$(ARCH)),all,all-$(ARCH)) ## an OCI archive of the container image, offline, at build/cleat-image.tar (ARCH=arm64: in build-arm64)
+# CEPH=1 also has librados and librbd.
+image: $(if $(filter $(OWN_ARCH),$(ARCH)),all,all-$(ARCH)) ## an OCI archive of the container image, offline, at build/cleat-image.tar (ARCH=arm64: in build-arm64; CEPH=1: with Ceph's libraries)
 	@tools/deps image
-	@tools/image $(if $(filter $(OWN_ARCH),$(ARCH)),$(BUILD),build-$(ARCH))
+	@CEPH=$(CEPH) tools/image $(if $(filter $(OWN_ARCH),$(ARCH)),$(BUILD),build-$(ARCH))
 
 cluster-demo: all ## the demo's story with kubectl on a real cluster (root, Go)
 	@tools/deps image e2e
