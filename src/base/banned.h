@@ -7,6 +7,7 @@
 #define BASE_BANNED_H
 
 #include <libgen.h>
+#include <linux/fuse.h> /* has members of such a name */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

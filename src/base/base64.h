@@ -9,5 +9,7 @@
  * line ends are passed over, since YAML folds long values; padding must be there.
  */
 char *base64_decode(const char *text, size_t *ret_n);
+/* The other way round: malloc'ed text, padded, in one line. */
+char *base64_encode(const void *bytes, size_t n) __attribute__((returns_nonnull));
 
 #endif

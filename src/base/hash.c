@@ -20,6 +20,16 @@ uint64_t hash_fnv1a_64(uint64_t h, const void *bytes, size_t n)
 	return h;
 }
 
+uint32_t hash_fnv1a_32(const void *bytes, size_t n)
+{
+	const uint8_t *p = bytes;
+	uint32_t h = START_32;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * PRIME_32;
+	return h;
+}
+
 uint32_t hash_fnv1_32(const void *bytes, size_t n)
 {
 	const uint8_t *p = bytes;

@@ -14,6 +14,8 @@
 /* FNV-1a of 64 bits; goes on from h, HASH_FNV1A_64_START at first. */
 uint64_t hash_fnv1a_64(uint64_t h, const void *bytes, size_t n);
 
+/* FNV-1a of 32 bits, as Go's hash/fnv.New32a. */
+uint32_t hash_fnv1a_32(const void *bytes, size_t n);
 /* FNV-1 of 32 bits, which multiplies first, as Go's hash/fnv.New32. */
 uint32_t hash_fnv1_32(const void *bytes, size_t n);
 

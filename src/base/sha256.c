@@ -92,4 +92,5 @@ void sha256(const void *bytes, size_t n, uint8_t ret_hash[SHA256_BYTES])
 		take_block(h, tail + i);
 	for (unsigned i = 0; i < 8; i++)
 		store(ret_hash + 4 * i, h[i]);
+	explicit_bzero(tail, sizeof(tail)); /* logins are told apart by their keys' hashes */
 }

@@ -82,6 +82,7 @@ struct lane {
 	struct busy *busy;
 	unsigned max_threads;
 	unsigned max_jobs;
+	size_t stack_bytes;
 	int64_t idle_ns;
 	pthread_mutex_t lock;   /* all below */
 	struct waiter *waiting; /* the last to come goes first: its caches are warm */
@@ -117,8 +118,9 @@ struct work_thread {
 	void *arg;
 };
 
-/* A thread with a small stack and all signals blocked. */
-static int start_thread(pthread_t *ret_id, bool detached, void *(*main_fn)(void *), void *arg)
+/* A thread with all signals blocked. */
+static int start_thread(pthread_t *ret_id, size_t stack_bytes, bool detached,
+			void *(*main_fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	sigset_t every;
@@ -127,7 +129,7 @@ static int start_thread(pthread_t *ret_id, bool detached, void *(*main_fn)(void 
 
 	sigfillset(&every);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_attr_setstacksize(&attr, stack_bytes);
 	pthread_attr_setdetachstate(&attr,
 				    detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
 	pthread_sigmask(SIG_SETMASK, &every, &before);
@@ -423,6 +425,7 @@ static void init_lane(struct lane *lane, const struct work_lane_def *def, int64_
 	lane->busy = get_busy(def->name);
 	lane->max_threads = def->is_minor && def->threads > at_most ? at_most : def->threads;
 	lane->max_jobs = def->queue ? def->queue : QUEUE_DEFAULT;
+	lane->stack_bytes = def->stack_bytes ? def->stack_bytes : STACK_BYTES;
 	lane->idle_ns = idle_ns ? idle_ns : IDLE_DEFAULT_NS;
 	lane->last = &lane->first;
 	pthread_mutex_init(&lane->lock, NULL);
@@ -488,7 +491,7 @@ static bool ensure_thread(struct lane *lane)
 
 	if (lane->n_jobs < lane->n_waiting || lane->n_threads >= lane->max_threads)
 		return true;
-	if (start_thread(&id, true, run_lane, lane) < 0)
+	if (start_thread(&id, lane->stack_bytes, true, run_lane, lane) < 0)
 		return lane->n_threads > 0;
 	lane->n_threads++;
 	return true;
@@ -561,7 +564,7 @@ int work_thread_start(const char *name, work_fn fn, void *arg, struct work_threa
 	(void)snprintf(t->name, sizeof(t->name), "%s", name); /* cut to what the kernel takes */
 	t->fn = fn;
 	t->arg = arg;
-	r = start_thread(&t->id, false, run_thread, t);
+	r = start_thread(&t->id, STACK_BYTES, false, run_thread, t);
 	if (r < 0) {
 		free(t);
 		return r;

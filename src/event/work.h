@@ -3,6 +3,7 @@
 #define EVENT_WORK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -14,14 +15,16 @@
  * lane and nothing else. libuv's global pool is not used for this: it is one pool of four threads
  * for everything. A stuck worker costs its slot and is counted (cleat_workers_busy).
  *
- * All threads made here have 256 KiB of stack and block every signal: signals are the I/O thread's.
- * A tool spawned from one inherits that mask, so host/spawn sets an empty one.
+ * All threads made here have 256 KiB of stack, unless their lane says more, and block every signal:
+ * signals are the I/O thread's. A tool spawned from one inherits that mask, so host/spawn sets an
+ * empty one.
  */
 struct work_lane_def {
 	const char *name; /* of its threads and in its metric, ≤10 bytes; outlives the process */
 	unsigned threads; /* at most, ≥1 */
 	unsigned queue;   /* jobs that wait; 0: 1024 */
-	bool is_minor;    /* never more threads than half of those of the other lanes together */
+	size_t stack_bytes; /* of each thread; 0: 256 KiB. What is not touched costs nothing */
+	bool is_minor;      /* never more threads than half of those of the other lanes together */
 };
 
 struct ev_loop;

@@ -40,4 +40,33 @@ TEST(what_is_no_base64_is_refused)
 	}
 }
 
-RUN_TESTS(UNIT(base64_becomes_its_bytes), UNIT(what_is_no_base64_is_refused))
+TEST(bytes_become_base64_and_come_back)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+		const char *text;
+	} cases[] = {
+		{ "", 0, "" },
+		{ "f", 1, "Zg==" },
+		{ "of", 2, "b2Y=" },
+		{ "foo", 3, "Zm9v" },
+		{ "foob", 4, "Zm9vYg==" },
+		{ "\0", 1, "AA==" },
+		{ "\xff\xfe\xfd", 3, "//79" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *text = base64_encode(cases[i].bytes, cases[i].n);
+		autofree char *back = NULL;
+		size_t n = 0;
+
+		ASSERT_STR(text, cases[i].text);
+		back = base64_decode(text, &n);
+		ASSERT_EQ(n, cases[i].n);
+		assert_memory_equal(back, cases[i].bytes, n);
+	}
+}
+
+RUN_TESTS(UNIT(base64_becomes_its_bytes), UNIT(what_is_no_base64_is_refused),
+	  UNIT(bytes_become_base64_and_come_back))

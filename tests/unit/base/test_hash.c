@@ -22,6 +22,9 @@ TEST(values_are_those_of_everybody_and_for_ever)
 	ASSERT_TRUE(hash_fnv1a_64(HASH_FNV1A_64_START, "a", 1) == UINT64_C(0xaf63dc4c8601ec8c));
 	ASSERT_TRUE(hash_fnv1a_64(HASH_FNV1A_64_START, "foobar", 6) ==
 		    UINT64_C(0x85944171f73967e8));
+	ASSERT_TRUE(hash_fnv1a_32("", 0) == 0x811c9dc5);
+	ASSERT_TRUE(hash_fnv1a_32("a", 1) == 0xe40c292c);
+	ASSERT_TRUE(hash_fnv1a_32("foobar", 6) == 0xbf9cf968);
 	ASSERT_TRUE(hash_fnv1_32("", 0) == 0x811c9dc5);
 	ASSERT_TRUE(hash_fnv1_32("a", 1) == 0x050c5d7e);
 	ASSERT_TRUE(hash_fnv1_32("foobar", 6) == 0x31f0b262);

@@ -138,6 +138,36 @@ TEST(a_stuck_lane_holds_no_other_up)
 	work_free(w);
 }
 
+/* 8 KiB for each step down. */
+__attribute__((noinline)) static int go_down(int steps)
+{
+	volatile char here[8192];
+
+	here[0] = 1;
+	here[sizeof(here) - 1] = (char)(steps > 1 ? go_down(steps - 1) : 1);
+	return here[0] & here[sizeof(here) - 1];
+}
+
+static void use_stack(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, go_down(128));
+}
+
+TEST(a_lane_has_the_stack_that_it_says)
+{
+	const struct work_lane_def lane = { .name = "a",
+					    .threads = 1,
+					    .stack_bytes = (size_t)2 << 20 };
+	const struct work_options opts = { .lanes = &lane, .n_lanes = 1 };
+	atomic_int n = 0;
+	struct work *w;
+
+	ASSERT_EQ(work_new(&opts, &w), 0);
+	ASSERT_EQ(work_submit(w, 0, use_stack, &n), 0);
+	work_free(w);
+	ASSERT_EQ(atomic_load(&n), 1);
+}
+
 TEST(a_full_queue_answers_busy)
 {
 	const struct work_lane_def lane = { .name = "a", .threads = 1, .queue = 2 };
@@ -523,7 +553,7 @@ TEST(a_burst_is_handed_over_when_the_turn_ends)
 RUN_TESTS(UNIT(each_job_runs_exactly_once),
 	  UNIT(a_lane_runs_as_many_jobs_at_once_as_it_has_threads),
 	  UNIT(waiting_threads_all_wake_for_jobs_that_block), UNIT(a_stuck_lane_holds_no_other_up),
-	  UNIT(a_full_queue_answers_busy),
+	  UNIT(a_lane_has_the_stack_that_it_says), UNIT(a_full_queue_answers_busy),
 	  UNIT(a_minor_lane_never_has_more_than_half_of_the_others),
 	  UNIT(a_closing_pool_takes_no_more_jobs_and_runs_what_it_took),
 	  UNIT(an_idle_thread_ends_and_the_next_job_gets_a_new_one),
