@@ -366,13 +366,18 @@ void grpc_call_fail(struct grpc_call *c, const struct err *err)
 		c->status.code = ERR_UNKNOWN;
 }
 
-/* With the lock. -1: the peer has not read for too long. */
+/* With the lock. -1: the peer has not read for too long, or the time that the handler itself gave
+ * its call is up. */
 static int wait_for_room(struct grpc_call *c, struct err *err)
 {
 	int64_t until_ns = clock_now_ns() + c->unread_ns;
 	int r = 0;
 
+	if (c->ctx.deadline_ns < until_ns)
+		until_ns = c->ctx.deadline_ns;
 	while (c->out.len + c->in_h2 > H2_SEND_HIGH && !c->is_gone) {
+		if (r < 0 && ctx_check(&c->ctx, err) < 0)
+			return -1;
 		if (r < 0)
 			return err_set(err, ERR_DEADLINE_EXCEEDED,
 				       "nothing of what was sent has been read for %lld s",

@@ -45,7 +45,8 @@ void grpc_call_reply(struct grpc_call *call, const void *bytes, size_t n);
 void grpc_call_fail(struct grpc_call *call, const struct err *err);
 
 /* Streaming: blocks while the peer does not read. -1 with CANCELLED or DEADLINE_EXCEEDED once
- * nobody listens, or reads nothing for too long (grpc_limits.unread_ns). Copies. */
+ * nobody listens, or reads nothing for too long (grpc_limits.unread_ns), or the ctx's deadline has
+ * passed, which the handler may bring forward. Copies. */
 int grpc_call_send(struct grpc_call *call, const void *bytes, size_t n, struct err *err);
 void grpc_call_finish(struct grpc_call *call);
 

@@ -28,11 +28,13 @@
 #include "grpc/status.h"
 #include "net/h2_client.h"
 
-#define PREFIX 5
 #define PAUSE_MIN_NS (100 * NS_PER_MS)
 #define PAUSE_MAX_NS NS_PER_S
 #define SETTLE_NS NS_PER_S
 #define TRIES 2
+/* Calls of a channel share a connection, which stops when 4 MiB of it are not consumed: that takes
+ * 32 callers who read nothing, and each of them keeps a few times this. */
+#define STREAM_WINDOW (128u << 10)
 
 struct grpc_channel {
 	struct ev_loop *loop;
@@ -203,9 +205,8 @@ static bool on_data(struct h2_call *call, const uint8_t *bytes, size_t n)
 
 	pthread_mutex_lock(&r->lock);
 	str_append_wiping(&r->in, bytes, n);
-	/* A whole message of the largest size always fits; a caller who is slower than that stalls
-	 * the server. */
-	is_room = r->in.len <= GRPC_MESSAGE_MAX + PREFIX;
+	/* A caller who waits takes it at once, whole or not; one who does not stalls the server. */
+	is_room = r->in.len <= STREAM_WINDOW;
 	if (!is_room)
 		r->owed += n;
 	pthread_mutex_unlock(&r->lock);
@@ -344,6 +345,7 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 					     .pause_max_ns = PAUSE_MAX_NS,
 					     .settle_ns = SETTLE_NS,
 					     .tries = TRIES,
+					     .stream_window = STREAM_WINDOW,
 					     .ops = &client_ops,
 					     .arg = ch,
 				     });
@@ -353,6 +355,11 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 void grpc_channel_expect(struct grpc_channel *ch, const char *server_name)
 {
 	h2_client_expect(ch->h2, server_name);
+}
+
+void grpc_channel_connect(struct grpc_channel *ch)
+{
+	h2_client_connect(ch->h2);
 }
 
 static void free_on_loop(void *arg)

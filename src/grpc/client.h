@@ -32,6 +32,9 @@ struct grpc_channel *grpc_channel_new(struct ev_loop *loop, const struct net_add
 /* Before the first call: whom the server's certificate must name, where that is neither what tls
  * says nor the host; channels to many servers share one tls. */
 void grpc_channel_expect(struct grpc_channel *ch, const char *server_name);
+/* Connects as a call would, and nobody waits for it: grpc_channel_is_connected tells. On the I/O
+ * thread. */
+void grpc_channel_connect(struct grpc_channel *ch);
 /* No call may be under way. Not on the I/O thread while the loop runs, unless the loop was stopped.
  */
 void grpc_channel_free(struct grpc_channel *ch);

@@ -90,6 +90,8 @@ static void fail_tls(struct conn *c)
 	else
 		err_set(&c->why, ERR_UNAVAILABLE, "TLS: %s", tls_reason());
 	ERR_clear_error();
+	if (!c->is_open)
+		tls_refused(c->tls, c->ssl, c->peer, &c->why);
 	conn_end(c);
 }
 

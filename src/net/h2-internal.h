@@ -51,6 +51,7 @@ struct h2 {
 	struct h2_stream *streams;
 	size_t n_streams;
 	size_t queued; /* of all streams' out */
+	size_t owed;   /* of these, what is of streams that nothing is added to any more */
 	int64_t ping_interval_ns, ping_timeout_ns, heard_ns;
 	int64_t pinged_ns; /* 0: no PING is under way */
 	int64_t goaway_ns; /* when the second GOAWAY is due; 0: never */

@@ -157,14 +157,15 @@ static void make_session(struct h2 *h)
 
 struct h2 *h2_new(const struct h2_options *opts, int64_t now_ns)
 {
+	const uint32_t window = opts->stream_window ? opts->stream_window : STREAM_WINDOW;
 	const nghttp2_settings_entry server[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_MAX_STREAMS },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADERS_MAX },
 	};
 	const nghttp2_settings_entry client[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
 	};
 	struct h2 *h = xcalloc(1, sizeof(*h));
 
@@ -385,6 +386,11 @@ void *h2_owner(const struct h2 *h)
 size_t h2_queued(const struct h2 *h)
 {
 	return h->queued;
+}
+
+size_t h2_owed(const struct h2 *h)
+{
+	return h->owed;
 }
 
 const struct err *h2_failure(const struct h2 *h)

@@ -22,10 +22,11 @@
  * pointer clear it there. What is asked of a stream that the peer has ended in the meantime is
  * dropped.
  *
- * Flow control: received DATA counts against a 1 MiB window a stream (and 4 MiB a connection) until
- * h2_consume says that the bytes are dealt with, so a user who does not consume stalls the peer and
- * not our memory. Sent bodies wait in the stream's own queue: h2_send returns how much waits,
- * on_stream_drained tells when less than half of H2_SEND_HIGH is left.
+ * Flow control: received DATA counts against a window of 1 MiB a stream (or what the options say;
+ * and 4 MiB a connection) until h2_consume says that the bytes are dealt with, so a user who does
+ * not consume stalls the peer and not our memory. Sent bodies wait in the stream's own queue:
+ * h2_send returns how much waits, on_stream_drained tells when less than half of H2_SEND_HIGH is
+ * left.
  */
 struct h2;
 struct h2_stream;
@@ -70,6 +71,9 @@ struct h2_options {
 	bool is_server;
 	int64_t ping_interval_ns; /* client: PING when nothing was heard for this long; 0: never */
 	int64_t ping_timeout_ns;  /* no answer: UNAVAILABLE and close */
+	/* Of each stream, which so much may come of before the user consumes; 0: 1 MiB. Streams
+	 * that nobody consumes stall the others of a connection when they have 4 MiB together. */
+	uint32_t stream_window;
 	const struct h2_ops *ops;
 	void *arg;
 	void *owner; /* h2_owner gives it back */
@@ -140,6 +144,9 @@ struct h2_stream *h2_stream_next(const struct h2 *h, const struct h2_stream *s);
 void *h2_owner(const struct h2 *h);
 /* Bytes of all streams' bodies that were not pulled yet. */
 size_t h2_queued(const struct h2 *h);
+/* Of these, what is of bodies that are whole. Of the others each user keeps what waits low by what
+ * h2_send says. */
+size_t h2_owed(const struct h2 *h);
 /* Why the session is over, for on_stream_close of the streams that die with it; NULL while it
  * lives. */
 const struct err *h2_failure(const struct h2 *h);

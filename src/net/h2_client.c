@@ -7,14 +7,16 @@
  *   IDLE          DUE             –                –             –              –
  *   DUE           it waits        CONNECTING, or   –             –              –
  *                                 IDLE if none waits
+ *                                 (and is_wanted is not set)
  *   CONNECTING    it waits        –                READY: all    IDLE: all      –
  *                                                  that wait     that wait
  *                                                  are sent      fail
  *   READY         sent, or waits  sends more       –             –              IDLE
  *
- * IDLE becomes DUE at once when a call waits. Left is a connection that was lost, whose peer said
- * GOAWAY, or that is full (leaves_full); it is closed when its last stream is over. Whatever is
- * left is no loss of calls: those end by their streams, and what was refused waits again.
+ * IDLE becomes DUE at once when a call waits, or a connection is wanted for one to come. Left is a
+ * connection that was lost, whose peer said GOAWAY, or that is full (leaves_full); it is closed
+ * when its last stream is over. Whatever is left is no loss of calls: those end by their streams,
+ * and what was refused waits again.
  *
  * - Attempts begin from the timer, which DUE sets to the end of the pause: so nothing is called
  * back inside h2_call_start, and a peer that is away is tried in growing intervals however many
@@ -60,6 +62,7 @@ struct h2_client {
 	struct h2_client_options opts;
 	enum phase phase;
 	bool is_freeing;
+	bool is_wanted;           /* a connection, though no call waits */
 	struct conn *conn;        /* CONNECTING */
 	struct session *current;  /* READY */
 	struct session *sessions; /* that one and those that were left */
@@ -121,9 +124,10 @@ static void timer_fired(void *arg);
 /* A call waits: sees to its turn. */
 static void plan(struct h2_client *c)
 {
+	bool is_needed = c->waiting.first || c->is_wanted;
 	int64_t left_ns = 0;
 
-	if (!c->waiting.first || c->is_freeing || c->phase == DUE || c->phase == CONNECTING)
+	if (!is_needed || c->is_freeing || c->phase == DUE || c->phase == CONNECTING)
 		return;
 	if (!c->timer)
 		c->timer = ev_timer_new(c->loop, timer_fired, c);
@@ -308,6 +312,7 @@ static void conn_open(void *arg)
 	struct h2_client *c = arg;
 	struct session *ss = xcalloc(1, sizeof(*ss));
 	const struct h2_options opts = {
+		.stream_window = c->opts.stream_window,
 		.ping_interval_ns = c->opts.ping_interval_ns,
 		.ping_timeout_ns = c->opts.ping_timeout_ns,
 		.ops = &session_ops,
@@ -346,6 +351,7 @@ static void connect_peer(struct h2_client *c)
 	struct err err = { 0 };
 
 	c->phase = CONNECTING;
+	c->is_wanted = false;
 	if (conn_connect(c->loop, &c->addr, c->tls, c->server_name, CONNECT_NS, &connecting_ops, c,
 			 &c->conn, &err) < 0)
 		conn_failed(c, &err);
@@ -358,7 +364,7 @@ static void timer_fired(void *arg)
 	switch (c->phase) {
 	case DUE:
 		c->phase = IDLE;
-		if (c->waiting.first)
+		if (c->waiting.first || c->is_wanted)
 			connect_peer(c);
 		break;
 	case READY:
@@ -388,6 +394,14 @@ void h2_client_expect(struct h2_client *c, const char *server_name)
 {
 	free(c->server_name);
 	c->server_name = xstrdup(server_name);
+}
+
+void h2_client_connect(struct h2_client *c)
+{
+	if (c->phase == READY || c->phase == CONNECTING)
+		return;
+	c->is_wanted = true;
+	plan(c);
 }
 
 static void end_all(struct h2_client *c)

@@ -11,9 +11,10 @@ struct tls;
 /*
  * struct h2_client - keeps HTTP/2 connections to one endpoint and gives calls their streams
  *
- * Connects when a call waits and there is no connection, one attempt at a time, each for 10 s at
- * most. When it fails, the calls that wait hear so, and the next begins after a pause that doubles
- * (and is jittered) with every failure in a row; calls that come in between wait for it. A peer
+ * Connects when a call waits (or h2_client_connect says so) and there is no connection, one attempt
+ * at a time, each for 10 s at most. When it fails, the calls that wait hear so, and the next begins
+ * after a pause that doubles (and is jittered) with every failure in a row; calls that come in
+ * between wait for it. A peer
  * that says GOAWAY gets its streams finished while new calls go over a new connection. A call that
  * the peer refused unseen (REFUSED_STREAM, GOAWAY) is sent again by itself.
  *
@@ -76,8 +77,9 @@ struct h2_client_options {
 	/* What a connection at the peer's limit of streams means. False: calls wait for room. True:
 	 * it is left to finish what it has, and the next one is made: where streams last. */
 	bool leaves_full;
-	unsigned tries;           /* how often a call is sent that the peer refuses unseen */
-	int64_t ping_interval_ns; /* as in struct h2_options */
+	unsigned tries;         /* how often a call is sent that the peer refuses unseen */
+	uint32_t stream_window; /* as in struct h2_options, like the next */
+	int64_t ping_interval_ns;
 	int64_t ping_timeout_ns;
 	const struct h2_client_ops *ops;
 	void *arg; /* of on_change */
@@ -87,6 +89,9 @@ struct h2_client_options {
 struct h2_client *h2_client_new(struct ev_loop *loop, const struct h2_client_options *opts);
 /* Before the first call: as server_name of conn_connect. Copied. */
 void h2_client_expect(struct h2_client *c, const char *server_name);
+/* Makes a connection for calls to come, if there is none; one attempt, of which on_change tells if
+ * it succeeds. */
+void h2_client_connect(struct h2_client *c);
 /* Not from a callback; no call may be started any more. Those that are there end (CLOSED). NULL is
  * fine. */
 void h2_client_free(struct h2_client *c);

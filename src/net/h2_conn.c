@@ -176,7 +176,7 @@ void h2_conn_drain(struct h2_conn *c)
 
 size_t h2_conn_unsent(const struct h2_conn *c)
 {
-	return h2_queued(c->h2) + (c->conn ? conn_backlog(c->conn) : 0);
+	return h2_owed(c->h2) + (c->conn ? conn_backlog(c->conn) : 0);
 }
 
 int64_t h2_conn_stalled_ns(const struct h2_conn *c)

@@ -31,8 +31,8 @@ void h2_conn_flush(struct h2_conn *c);
 /* The same at the end of this turn of the loop: replies that come in a burst share a write. */
 void h2_conn_flush_soon(struct h2_conn *c);
 
-/* Bytes that wait for the peer to read, in streams and on the conn; and for how long it has read
- * nothing of them. */
+/* Bytes that wait for the peer to read, in streams that are whole (h2_owed) and on the conn; and
+ * for how long it has read nothing of them. */
 size_t h2_conn_unsent(const struct h2_conn *c);
 int64_t h2_conn_stalled_ns(const struct h2_conn *c);
 const char *h2_conn_peer(const struct h2_conn *c); /* conn_peer */

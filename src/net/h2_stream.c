@@ -46,6 +46,7 @@ void h2_stream_free(struct h2_stream *s)
 		s->next->prev = s->prev;
 	h->n_streams--;
 	h->queued -= s->out.len - s->out_pos;
+	h->owed -= s->end_queued ? s->out.len - s->out_pos : 0;
 	str_wipe(&s->out);
 	str_done(&s->trailers);
 	free(s);
@@ -84,6 +85,7 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t s
 		memcpy(buf, s->out.buf + s->out_pos, n);
 	s->out_pos += n;
 	h->queued -= n;
+	h->owed -= s->end_queued ? n : 0;
 	if (s->out_pos == s->out.len) {
 		if (s->end_queued)
 			str_wipe(&s->out);
@@ -177,6 +179,13 @@ void h2_expect(struct h2_stream *s, size_t n)
 		str_reserve(&s->out, n);
 }
 
+static void end_body(struct h2_stream *s)
+{
+	if (!s->end_queued)
+		s->h->owed += s->out.len - s->out_pos;
+	s->end_queued = true;
+}
+
 size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 {
 	size_t waiting = 0;
@@ -191,7 +200,8 @@ size_t h2_send(struct h2_stream *s, const void *bytes, size_t n, bool end)
 	if (n > 0)
 		str_append_wiping(&s->out, bytes, n);
 	s->h->queued += n;
-	s->end_queued |= end;
+	if (end)
+		end_body(s);
 	waiting = s->out.len - s->out_pos;
 	s->was_high |= waiting > H2_SEND_HIGH;
 	if (n > 0 || end)
@@ -210,7 +220,7 @@ int h2_send_trailers(struct h2_stream *s, const struct h2_header *headers, size_
 	}
 	s->n_trailers = n;
 	s->has_trailers = true;
-	s->end_queued = true;
+	end_body(s);
 	wake(s);
 	return 0;
 }

@@ -18,6 +18,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define PING_INTERVAL_NS (20 * NS_PER_S)
 #define PING_TIMEOUT_NS (10 * NS_PER_S)
@@ -53,6 +54,8 @@ static struct http_stream *stream_of(struct h2_call *call)
 static void free_stream(struct http_stream *s)
 {
 	free(s->head);
+	if (s->body) /* a token that is to be reviewed, for one */
+		explicit_bzero(s->body, s->body_len);
 	free(s->body);
 	free(s);
 }

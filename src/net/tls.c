@@ -25,6 +25,7 @@
 #include "net/tls-internal.h"
 
 #define RECHECK_NS NS_PER_S
+#define TELL_NS (60 * NS_PER_S)
 
 struct file_mark {
 	dev_t dev;
@@ -35,13 +36,15 @@ struct file_mark {
 
 struct tls {
 	atomic_uint refs;
-	bool is_server, skip_verify;
+	bool is_server, skip_verify, needs_1_3, cert_later;
 	char *cert_file, *key_file, *ca_file;
 	char *cert_data, *key_data, *ca_data;
 	char *server_name;
 	SSL_CTX *ssl;
 	struct file_mark marks[3];
 	int64_t checked_ns;
+	int64_t told_ns; /* of handshakes that failed; 0: never */
+	unsigned n_untold;
 };
 
 const char *tls_reason(void)
@@ -211,6 +214,7 @@ static int load_all(SSL_CTX *ssl, const struct tls *t, struct err *err)
 		SSL_CTX_set_default_verify_paths(ssl);
 	SSL_CTX_set_alpn_protos(ssl, (const unsigned char *)"\x02h2", 3);
 	SSL_CTX_set_verify(ssl, t->skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+	tls_enable_uris(ssl);
 	return 0;
 }
 
@@ -220,7 +224,7 @@ static int build_context(const struct tls *t, SSL_CTX **ret_ssl, struct err *err
 
 	if (!ssl)
 		return err_set(err, ERR_INTERNAL, "TLS context: %s", tls_reason());
-	SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
+	SSL_CTX_set_min_proto_version(ssl, t->needs_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
 	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 					 SSL_OP_CLEANSE_PLAINTEXT);
 	SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
@@ -238,7 +242,7 @@ int tls_new(const struct tls_options *opts, struct tls **ret_tls, struct err *er
 {
 	struct tls *t = NULL;
 
-	if (opts->is_server && !(opts->cert_file || opts->cert_data))
+	if (opts->is_server && !opts->cert_later && !(opts->cert_file || opts->cert_data))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "a TLS server needs a certificate and a key");
 	if (!(opts->cert_file || opts->cert_data) != !(opts->key_file || opts->key_data))
@@ -249,6 +253,8 @@ int tls_new(const struct tls_options *opts, struct tls **ret_tls, struct err *er
 		.refs = 1,
 		.is_server = opts->is_server,
 		.skip_verify = opts->skip_verify,
+		.needs_1_3 = opts->needs_1_3,
+		.cert_later = opts->cert_later,
 		.cert_file = xstrdup(opts->cert_file),
 		.key_file = xstrdup(opts->key_file),
 		.ca_file = xstrdup(opts->ca_file),
@@ -267,6 +273,54 @@ int tls_new(const struct tls_options *opts, struct tls **ret_tls, struct err *er
 	return 0;
 }
 
+static void forget_key(struct tls *t)
+{
+	if (t->key_data)
+		OPENSSL_cleanse(t->key_data, strlen(t->key_data));
+	free(TAKE_PTR(t->key_data));
+}
+
+int tls_set_cert(struct tls *t, const char *cert, const char *key, struct err *err)
+{
+	struct tls next = *t;
+	SSL_CTX *fresh = NULL;
+
+	next.cert_file = next.key_file = NULL;
+	next.cert_data = xstrdup(cert);
+	next.key_data = xstrdup(key);
+	if (build_context(&next, &fresh, err) < 0) {
+		free(next.cert_data);
+		forget_key(&next);
+		return -1;
+	}
+	SSL_CTX_free(t->ssl);
+	free(TAKE_PTR(t->cert_file));
+	free(TAKE_PTR(t->key_file));
+	free(t->cert_data);
+	forget_key(t);
+	t->ssl = fresh;
+	t->cert_data = next.cert_data;
+	t->key_data = next.key_data;
+	mark_files(t, t->marks);
+	return 0;
+}
+
+bool tls_may_tell(struct tls *t, unsigned *ret_n)
+{
+	t->n_untold++;
+	if (t->told_ns && clock_now_ns() - t->told_ns < TELL_NS)
+		return false;
+	t->told_ns = clock_now_ns();
+	*ret_n = t->n_untold;
+	t->n_untold = 0;
+	return true;
+}
+
+bool tls_is_server(const struct tls *t)
+{
+	return t->is_server;
+}
+
 struct tls *tls_ref(struct tls *t)
 {
 	atomic_fetch_add(&t->refs, 1);
@@ -282,9 +336,7 @@ void tls_unref(struct tls *t)
 	free(t->key_file);
 	free(t->ca_file);
 	free(t->cert_data);
-	if (t->key_data)
-		OPENSSL_cleanse(t->key_data, strlen(t->key_data));
-	free(t->key_data);
+	forget_key(t);
 	free(t->ca_data);
 	free(t->server_name);
 	free(t);
@@ -314,15 +366,14 @@ static void reload_if_changed(struct tls *t)
 }
 
 /* Whom the certificate must name. A name that is not taken would mean that none is checked, and so
- * would an empty one. The subject's common name does not count (RFC 9525 §2). */
+ * would an empty one. */
 static int expect_name(SSL *ssl, const char *name, struct err *err)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
 	unsigned char ip[16];
 	bool is_set = name[0] != '\0';
 
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
-						       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, TLS_HOST_FLAGS);
 	if (inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1)
 		is_set = X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
 	else if (is_set)
@@ -337,6 +388,17 @@ static int expect_name(SSL *ssl, const char *name, struct err *err)
 		       "'%s' is no name or address that a server's certificate can have", name);
 }
 
+static int expect(const struct tls *t, SSL *ssl, const char *name, struct err *err)
+{
+	const char *shared = t->server_name && !tls_is_uri(t->server_name) ? t->server_name : NULL;
+
+	if (!tls_is_uri(name))
+		return expect_name(ssl, name, err);
+	if (tls_expect_uri(ssl, name, shared) == 0)
+		return 0;
+	return err_set(err, ERR_INTERNAL, "TLS session: %s", tls_reason());
+}
+
 SSL *tls_session_new(struct tls *t, const char *server_name, const char *host, BIO *bio,
 		     struct err *err)
 {
@@ -344,6 +406,11 @@ SSL *tls_session_new(struct tls *t, const char *server_name, const char *host, B
 	SSL *ssl = NULL;
 
 	reload_if_changed(t);
+	if (t->cert_later && !t->cert_data) {
+		BIO_free(bio);
+		err_set(err, ERR_UNAVAILABLE, "TLS: this server has no certificate yet");
+		return NULL;
+	}
 	ssl = SSL_new(t->ssl);
 	if (!ssl) {
 		BIO_free(bio);
@@ -356,7 +423,7 @@ SSL *tls_session_new(struct tls *t, const char *server_name, const char *host, B
 		return ssl;
 	}
 	SSL_set_connect_state(ssl);
-	if (name && expect_name(ssl, name, err) < 0) {
+	if (name && expect(t, ssl, name, err) < 0) {
 		SSL_free(ssl);
 		return NULL;
 	}

@@ -51,18 +51,23 @@ static void append_general_name(struct str *out, const GENERAL_NAME *name)
 			    bytes, n);
 }
 
+void tls_name_cert(X509 *cert, struct str *out)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+		append_general_name(out, sk_GENERAL_NAME_value(names, i));
+	GENERAL_NAMES_free(names);
+}
+
 void tls_name_peer(const SSL *ssl, struct str *out)
 {
 	X509 *cert = SSL_get1_peer_certificate(ssl);
-	GENERAL_NAMES *names = NULL;
 	char cn[64] = "";
 
 	if (!cert)
 		return;
-	names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-		append_general_name(out, sk_GENERAL_NAME_value(names, i));
-	GENERAL_NAMES_free(names);
+	tls_name_cert(cert, out);
 	if (X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn)) >
 	    0)
 		str_appendf(out, " CN=%s", cn);

@@ -35,9 +35,10 @@ static struct {
 	pthread_cond_t cond;
 	bool has_begun, has_ended;
 	enum err_code ended; /* how a handler's receive failed */
+	size_t flooded;      /* bytes that all who flood got rid of */
 } t;
 
-static const struct work_lane_def lane = { .name = "stream", .threads = 4 };
+static const struct work_lane_def lane = { .name = "stream", .threads = 16 };
 static const struct work_options one_lane = { .lanes = &lane, .n_lanes = 1 };
 
 static void note_begun(void)
@@ -143,6 +144,24 @@ static void read_nothing(struct grpc_call *call, void *arg)
 	grpc_call_fail(call, &err);
 }
 
+/* Sends for as long as it can, a request of one byte: for a tenth of a second by its own clock. */
+static void flood(struct grpc_call *call, void *arg)
+{
+	char block[10000] = "";
+	const uint8_t *m = NULL;
+	struct err err = { 0 };
+	size_t n = 0;
+
+	if (grpc_call_receive(call, &m, &n, &err) == 1 && n == 1)
+		grpc_call_ctx(call)->deadline_ns = clock_now_ns() + 100 * NS_PER_MS;
+	while (grpc_call_send(call, block, sizeof(block), &err) == 0) {
+		LOCK_SCOPE(&t.lock);
+		t.flooded += sizeof(block);
+	}
+	note_end(&err);
+	grpc_call_fail(call, &err);
+}
+
 static void tell_metadata(struct grpc_call *call, void *arg)
 {
 	const char *a = grpc_call_metadata(call, "authorization");
@@ -159,6 +178,7 @@ static const struct grpc_method methods[] = {
 	{ .path = "/s.S/Chat", .fn = chat, .kind = GRPC_BIDI },
 	{ .path = "/s.S/LeaveEarly", .fn = leave_early, .kind = GRPC_BIDI },
 	{ .path = "/s.S/ReadNothing", .fn = read_nothing, .kind = GRPC_BIDI },
+	{ .path = "/s.S/Flood", .fn = flood, .kind = GRPC_BIDI },
 	{ .path = "/s.S/Metadata", .fn = tell_metadata, .is_inline = true },
 };
 
@@ -457,6 +477,71 @@ TEST(a_handler_that_does_not_receive_stalls_its_client)
 	close_stream(s, &ctx);
 }
 
+#define SLEEPERS 12
+
+static void let_them_go_on(void)
+{
+	LOCK_SCOPE(&t.lock);
+
+	(void)sync_cond_wait_until(&t.cond, &t.lock, clock_now_ns() + 50 * NS_PER_MS);
+}
+
+static size_t flooded(void)
+{
+	LOCK_SCOPE(&t.lock);
+
+	return t.flooded;
+}
+
+static void ask_for_flood(struct grpc_stream *s, const char *how)
+{
+	const uint8_t *m = NULL;
+	size_t n = 0;
+
+	send_one(s, how, strlen(how));
+	grpc_stream_close_send(s);
+	ASSERT_EQ(receive(s, &m, &n), 1);
+}
+
+/* They share a connection with the others, and its window. */
+TEST(streams_that_nobody_reads_hold_up_no_other_call_and_little_memory)
+{
+	struct grpc_stream *s[SLEEPERS];
+	struct ctx ctx[SLEEPERS];
+	const uint8_t *m = NULL;
+	struct err err = { 0 };
+	struct ctx own;
+	size_t n = 0, before = 0;
+
+	for (size_t i = 0; i < SLEEPERS; i++)
+		ask_for_flood(s[i] = open_stream(&ctx[i], "/s.S/Flood", 0), "on");
+	do { /* until all have stopped */
+		before = flooded();
+		ctx_init(&own, 20 * NS_PER_S);
+		ASSERT_OK(grpc_channel_call(t.channel, &own, "/s.S/Metadata", "", 0, &m, &n, &err),
+			  &err);
+		ctx_done(&own);
+		let_them_go_on();
+	} while (flooded() != before);
+	/* What the caller took, a window, a queue in the stream and one before it. */
+	assert_in_range(before / SLEEPERS, 256 << 10, 900 << 10);
+	for (size_t i = 0; i < SLEEPERS; i++)
+		close_stream(s[i], &ctx[i]);
+}
+
+TEST(a_handler_that_brings_its_deadline_forward_ends_by_it)
+{
+	int64_t begun_ns = clock_now_ns();
+	struct grpc_stream *s = NULL;
+	struct ctx ctx;
+
+	ask_for_flood(s = open_stream(&ctx, "/s.S/Flood", 0), "x");
+	wait_for(&t.has_ended);
+	ASSERT_EQ(t.ended, ERR_DEADLINE_EXCEEDED);
+	assert_true(clock_now_ns() - begun_ns < 10 * NS_PER_S);
+	close_stream(s, &ctx);
+}
+
 /* The limit is less than the window. */
 TEST(what_a_handler_does_not_receive_counts_in_the_budgets)
 {
@@ -625,6 +710,8 @@ RUN_TESTS(T(a_client_stream_of_ten_thousand_messages_arrives_in_order),
 	  T(a_server_that_is_freed_cancels_the_calls_that_are_there),
 	  T(a_deadline_in_the_middle_ends_both_sides),
 	  T(a_handler_that_does_not_receive_stalls_its_client),
+	  T(streams_that_nobody_reads_hold_up_no_other_call_and_little_memory),
+	  T(a_handler_that_brings_its_deadline_forward_ends_by_it),
 	  NARROW(what_a_handler_does_not_receive_counts_in_the_budgets),
 	  HASTY(a_message_that_does_not_become_whole_ends_its_stream),
 	  T(metadata_arrives_and_what_cannot_be_sent_is_refused))

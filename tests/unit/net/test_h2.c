@@ -340,6 +340,8 @@ static void serve(unsigned n)
 	ASSERT_STR(t.client.status, "fine");
 	ASSERT_EQ(h2_stream_count(t.client.h2), 0);
 	ASSERT_EQ(h2_queued(t.server.h2), 0);
+	ASSERT_EQ(h2_owed(t.server.h2), 0);
+	ASSERT_EQ(h2_owed(t.client.h2), 0);
 	ASSERT_EQ(h2_next(t.client.h2), INT64_MAX);
 }
 
@@ -554,7 +556,30 @@ TEST(a_lazy_reader_stalls_the_sender)
 	exchange();
 	ASSERT_EQ(t.server.n_got, 1 << 20);
 	ASSERT_EQ(h2_queued(t.client.h2), 2 << 20);
+	ASSERT_EQ(h2_owed(t.client.h2), 2 << 20);
 	ASSERT_EQ(t.client.n_drained, 0);
+}
+
+TEST(a_body_that_goes_on_is_owed_once_it_is_whole)
+{
+	autofree uint8_t *body = xmalloc(3 << 20);
+	struct h2_stream *s;
+
+	memset(body, 7, 3 << 20);
+	t.server.is_lazy = true;
+	join(0);
+	s = request(false);
+	h2_send(s, body, 3 << 20, false);
+	exchange();
+	ASSERT_EQ(h2_queued(t.client.h2), 2 << 20);
+	ASSERT_EQ(h2_owed(t.client.h2), 0);
+	h2_send(s, NULL, 0, true);
+	h2_send(s, NULL, 0, true);
+	ASSERT_EQ(h2_owed(t.client.h2), 2 << 20);
+	h2_reset(s, H2_CANCEL);
+	exchange();
+	ASSERT_EQ(h2_queued(t.client.h2), 0);
+	ASSERT_EQ(h2_owed(t.client.h2), 0);
 }
 
 /* The table in h2.c: phases × what happens. */
@@ -624,4 +649,5 @@ RUN_TESTS(T(calls_pass_byte_by_byte), T(calls_pass_in_pieces_of_any_size),
 	  T(a_ping_that_is_answered_asks_again_and_one_that_is_not_ends_it),
 	  T(any_call_may_be_made_in_any_callback),
 	  T(a_stream_that_is_over_takes_anything_and_does_nothing),
-	  T(a_lazy_reader_stalls_the_sender), T(phases_are_as_their_table_says))
+	  T(a_lazy_reader_stalls_the_sender), T(a_body_that_goes_on_is_owed_once_it_is_whole),
+	  T(phases_are_as_their_table_says))

@@ -17,6 +17,46 @@ TEST(the_first_call_connects_and_others_share_it)
 	tear_down();
 }
 
+TEST(a_connection_can_be_made_for_calls_to_come)
+{
+	set_up("xhoo", BY_TIME);
+	h2_client_connect(t.client);
+	h2_client_connect(t.client);
+	settle();
+	ASSERT_EQ(t.n_conns, 1); /* one attempt, and nobody is told that it failed */
+	pass(10 * PAUSE_MIN);
+	ASSERT_EQ(t.n_conns, 1);
+	ASSERT_FALSE(t.is_connected);
+	h2_client_connect(t.client);
+	settle();
+	ASSERT_EQ(t.n_conns, 2);
+	h2_client_connect(t.client); /* that one is being made */
+	t.conns[1].fate = 'o';
+	settle();
+	ASSERT_TRUE(t.is_connected);
+	h2_client_connect(t.client);
+	expect_answered(begin("/"));
+	ASSERT_EQ(t.n_conns, 2);
+	h2_drain(t.conns[1].peer, clock_now_ns());
+	pass(NS_PER_S);
+	ASSERT_EQ(t.n_conns, 2); /* what was wanted was there */
+	tear_down();
+}
+
+TEST(an_attempt_for_calls_to_come_keeps_the_pause)
+{
+	set_up("xo", BY_REPLY);
+	expect_over(begin("/"), H2_CALL_UNSENT);
+	h2_client_connect(t.client);
+	settle();
+	ASSERT_EQ(t.n_conns, 1);
+	pass(2 * PAUSE_MIN);
+	ASSERT_EQ(t.n_conns, 2);
+	ASSERT_TRUE(t.is_connected);
+	expect_between(t.conns[1].dialled_ns - START_NS, PAUSE_MIN);
+	tear_down();
+}
+
 TEST(one_attempt_at_a_time_and_all_that_wait_go_with_it)
 {
 	struct call *a = NULL, *b = NULL;
@@ -220,6 +260,8 @@ TEST(a_peer_that_falls_silent_is_given_up)
 }
 
 RUN_TESTS(UNIT(the_first_call_connects_and_others_share_it),
+	  UNIT(a_connection_can_be_made_for_calls_to_come),
+	  UNIT(an_attempt_for_calls_to_come_keeps_the_pause),
 	  UNIT(one_attempt_at_a_time_and_all_that_wait_go_with_it),
 	  UNIT(a_failed_attempt_is_told_to_those_that_wait_and_to_no_others),
 	  UNIT(pauses_double_up_to_their_limit_and_only_calls_end_them),

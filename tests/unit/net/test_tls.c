@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 #include "event/loop.h"
 #include "event/work.h"
@@ -509,6 +510,163 @@ TEST(a_connection_may_ask_for_a_name_of_its_own)
 }
 
 /* Records are cut by reads wherever these end, and many are in one read. */
+/* The server's certificate names these. */
+static void serve_as(struct fixture *f, const char *names)
+{
+	free_identity(&f->server_id);
+	f->server_id = make_named("cleat-node", names, &f->root, 86400);
+	write_pem(f->cert, &f->server_id, false);
+	write_pem(f->key, &f->server_id, true);
+}
+
+TEST(a_connection_may_ask_for_a_uri)
+{
+	static const struct {
+		const char *names, *shared; /* shared: the context's server_name */
+		bool is_good;
+	} cases[] = {
+		{ "URI:cleat://node/n1", NULL, true },
+		{ "URI:cleat://node/n2", NULL, false },
+		{ "URI:cleat://node/n", NULL, false },
+		{ "URI:cleat://node/n11", NULL, false },
+		{ "URI:cleat://node/N1", NULL, false },
+		{ "URI:cleat://node/n2,URI:cleat://node/n1", NULL, true },
+		{ "DNS:n1", NULL, false },
+		{ "DNS:cleat.internal", NULL, false },
+		{ NULL, NULL, false },
+		/* one that all share does as well where that is said, but none of another node */
+		{ "DNS:cleat.internal", "cleat.internal", true },
+		{ "DNS:other.internal", "cleat.internal", false },
+		{ "URI:cleat://node/n1", "cleat.internal", true },
+		{ "URI:cleat://node/n2,DNS:cleat.internal", "cleat.internal", false },
+		{ NULL, "cleat.internal", false },
+	};
+	struct fixture *f = *state;
+
+	f->server_name = "cleat://node/n1";
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct tls_options server = server_options(f), client = client_options(f);
+
+		serve_as(f, cases[i].names);
+		client.server_name = cases[i].shared;
+		converse_once(f, &server, &client);
+		if (cases[i].is_good)
+			expect_heard(f);
+		else
+			expect_refused(f, "is not for cleat://node/n1, but for:");
+	}
+}
+
+TEST(a_context_may_ask_for_a_uri)
+{
+	struct fixture *f = *state;
+	struct tls_options server = server_options(f), client = client_options(f);
+
+	serve_as(f, "URI:cleat://node/n1");
+	client.server_name = "cleat://node/n1";
+	converse_once(f, &server, &client);
+	expect_heard(f);
+	client.server_name = "cleat://node/n2";
+	converse_once(f, &server, &client);
+	expect_refused(f, "not for cleat://node/n2, but for: URI:cleat://node/n1");
+	f->server_id = (free_identity(&f->server_id),
+			make_named("x", "URI:cleat://node/n2", &f->stranger, 86400));
+	write_pem(f->cert, &f->server_id, false);
+	write_pem(f->key, &f->server_id, true);
+	converse_once(f, &server, &client); /* the right name, by somebody else */
+	expect_refused(f, "certificate");
+}
+
+static char *pem_of(const char *path)
+{
+	char buf[8192];
+	FILE *file = fopen(path, "r");
+	size_t n;
+
+	assert_non_null(file);
+	n = fread(buf, 1, sizeof(buf), file);
+	(void)fclose(file);
+	return xstrndup(buf, n);
+}
+
+TEST(a_server_may_get_its_certificate_later_and_another_while_it_serves)
+{
+	struct fixture *f = *state;
+	struct tls_options client_opts = client_options(f);
+	struct tls_options server_opts = { .is_server = true,
+					   .cert_later = true,
+					   .ca_file = f->ca };
+	struct tls *server = make_tls(f, &server_opts), *client = make_tls(f, &client_opts);
+	autofree char *cert = pem_of(f->cert), *key = pem_of(f->key),
+		      *other = pem_of(f->client_key);
+	autofree char *next_cert = NULL, *next_key = NULL;
+
+	listen_tls(f, server);
+	converse(f, client);
+	expect_refused(f, "");
+	ASSERT_ERR(tls_set_cert(server, cert, other, &f->err), &f->err, ERR_FAILED_PRECONDITION,
+		   "does not match");
+	converse(f, client);
+	expect_refused(f, "");
+	ASSERT_OK(tls_set_cert(server, cert, key, &f->err), &f->err);
+	converse(f, client);
+	expect_heard(f);
+	serve_as(f, "URI:cleat://node/n1");
+	next_cert = pem_of(f->cert);
+	next_key = pem_of(f->key);
+	ASSERT_OK(tls_set_cert(server, next_cert, next_key, &f->err), &f->err);
+	f->server_name = "cleat://node/n1";
+	converse(f, client);
+	expect_heard(f);
+	ASSERT_ERR(tls_set_cert(server, cert, next_key, &f->err), &f->err, ERR_FAILED_PRECONDITION,
+		   "does not match");
+	converse(f, client); /* nothing changed */
+	expect_heard(f);
+	listener_close(f->listener);
+	tls_unref(server);
+	tls_unref(client);
+}
+
+static void keep_line(void *arg, const char *line)
+{
+	str_append(arg, line);
+}
+
+static double refused_by_name(void)
+{
+	static const char head[] = "cleat_tls_refused_total{side=\"client\",reason=\"name\"} ";
+	autostr struct str page = STR_INIT;
+	const char *at;
+
+	metric_render(&page);
+	at = strstr(str_get(&page), head);
+	return at ? strtod(at + strlen(head), NULL) : 0;
+}
+
+TEST(failed_handshakes_are_counted_by_reason_and_told_once_a_minute)
+{
+	struct fixture *f = *state;
+	struct tls_options server_opts = server_options(f), client_opts = client_options(f);
+	struct tls *server = make_tls(f, &server_opts), *client = make_tls(f, &client_opts);
+	autostr struct str log = STR_INIT;
+	double before = refused_by_name();
+	size_t n = 0;
+
+	log_set_sink(keep_line, &log);
+	listen_tls(f, server);
+	f->server_name = "cleat://node/n1";
+	for (size_t i = 0; i < 3; i++)
+		converse(f, client);
+	listener_close(f->listener);
+	tls_unref(server);
+	tls_unref(client);
+	log_set_sink(NULL, NULL);
+	for (const char *at = str_get(&log); (at = strstr(at, "TLS handshake failed")); at++)
+		n += strstr(at, "not for cleat://node/n1") != NULL;
+	ASSERT_EQ(n, 1);
+	ASSERT_TRUE(refused_by_name() == before + 3);
+}
+
 TEST(many_records_pass_both_ways_at_once)
 {
 	struct fixture *f = *state;
@@ -728,6 +886,9 @@ RUN_TESTS(TLS_UNIT(both_sides_verify_each_other_and_the_server_knows_the_name),
 	  TLS_UNIT(a_common_name_is_no_name_of_a_server),
 	  TLS_UNIT(a_name_that_cannot_be_checked_is_refused),
 	  TLS_UNIT(a_connection_may_ask_for_a_name_of_its_own),
+	  TLS_UNIT(a_connection_may_ask_for_a_uri), TLS_UNIT(a_context_may_ask_for_a_uri),
+	  TLS_UNIT(a_server_may_get_its_certificate_later_and_another_while_it_serves),
+	  TLS_UNIT(failed_handshakes_are_counted_by_reason_and_told_once_a_minute),
 	  TLS_UNIT(many_records_pass_both_ways_at_once), TLS_UNIT(skip_verify_takes_any_server),
 	  TLS_UNIT(what_cannot_be_used_is_refused_with_its_name),
 	  TLS_UNIT(a_key_behind_a_passphrase_is_refused),
