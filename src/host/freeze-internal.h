@@ -2,6 +2,8 @@
 #ifndef HOST_FREEZE_INTERNAL_H
 #define HOST_FREEZE_INTERNAL_H
 
+#include "host/self.h"
+
 #include <stdint.h>
 
 /*
@@ -17,7 +19,7 @@
  *                              ←      THAWED, errno, whether that was on time
  *       (end of the socket)    →      thaws, if it has not yet, and ends
  */
-#define FREEZE_GUARD_FD 3
+#define FREEZE_GUARD_FD HOST_SELF_FD
 
 enum freeze_word {
 	FREEZE_HELLO = 0x46726565, /* so that nothing else is taken for one */

@@ -18,8 +18,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -33,7 +31,6 @@
 #include "host/err-internal.h"
 #include "host/freeze-internal.h"
 
-#define EXECUTABLE "/proc/self/exe"
 #define FIRST_SAFE_FD 10
 #define START_NS (10 * NS_PER_S)
 #define THAW_NS (5 * NS_PER_S)
@@ -51,39 +48,11 @@ struct host_freeze {
 	struct guard guards[];
 };
 
-/* Its socket becomes the child's fd 3; all else but 0 to 2 is closed on exec. */
-static int spawn_guard(int child_fd, pid_t *ret_pid)
-{
-	static char name[] = "cleat";
-	static char word[] = HOST_FREEZE_GUARD;
-	char *const argv[] = { name, word, NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int rc;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attr);
-	for (int fd = 0; fd <= 2; fd++)
-		posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&actions, child_fd, FREEZE_GUARD_FD);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-						POSIX_SPAWN_SETSIGDEF);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	rc = posix_spawn(ret_pid, EXECUTABLE, &actions, &attr, argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return -rc;
-}
-
 static int start_guard(struct guard *g, int dir_fd, struct err *err)
 {
+	struct host_self what = { .word = HOST_FREEZE_GUARD, .is_silent = true };
 	autofd int child_fd = -1;
 	int pair[2];
-	int rc;
 
 	g->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, FIRST_SAFE_FD);
 	if (g->dir_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -93,11 +62,9 @@ static int start_guard(struct guard *g, int dir_fd, struct err *err)
 	(void)close(pair[1]);
 	if (child_fd < 0)
 		return host_err(err, errno, "prepare to freeze a filesystem");
-	rc = spawn_guard(child_fd, &g->pid);
-	if (rc < 0)
-		return err_os(err, ERR_UNAVAILABLE, -rc,
-			      "start '" EXECUTABLE "' to guard a frozen filesystem");
-	return 0;
+	what.fd = child_fd;
+	return host_self_start(&what, &g->pid, err) < 0 ? err_wrap(err, "guard a frozen filesystem")
+							: 0;
 }
 
 static int say(struct guard *g, enum freeze_word word, int64_t limit_ns, int fd)

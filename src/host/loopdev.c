@@ -2,9 +2,9 @@
 /*
  * Loop devices by LOOP_CONFIGURE (Linux ≥5.8), which sets file, block size, direct I/O and
  * AUTOCLEAR in one step: there is no moment at which a killed process leaves a bound device behind.
- * Block size 4096 always: with 512 the kernel silently gives up direct I/O once the backing file
- * shares blocks (XFS after a reflink), and the flag must be read back because the ioctl succeeds
- * either way.
+ * Block size 4096 for files on disks: with 512 the kernel silently gives up direct I/O once the
+ * backing file shares blocks (XFS after a reflink), and the flag must be read back because the
+ * ioctl succeeds either way.
  *
  * The number is one of our own (loopnum.c), so threads of this process do not race for it. If
  * another process was quicker (EBUSY, or the device is gone), the next is tried. In a container
@@ -168,12 +168,17 @@ void loop_turn_on_discard(unsigned minor)
 	(void)write_sysfs(path, text);
 }
 
+static unsigned block_bytes(const struct host_loop_options *opts)
+{
+	return opts->block_bytes ? opts->block_bytes : BLOCK_SIZE_BYTES;
+}
+
 int loop_bind(unsigned minor, int backing_fd, const struct host_loop_options *opts, char *path,
 	      size_t cap, int *ret_fd, struct err *err)
 {
 	struct loop_config config = {
 		.fd = (uint32_t)backing_fd,
-		.block_size = BLOCK_SIZE_BYTES,
+		.block_size = block_bytes(opts),
 		.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR |
 				 (opts->read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
@@ -201,14 +206,14 @@ int host_loop_check(const struct host_loop *loop, int hold_fd, const struct host
 
 	if (ioctl(hold_fd, BLKSSZGET, &block_size) < 0)
 		return host_err(err, errno, "ask '%s' for its block size", loop->path);
-	if (block_size != BLOCK_SIZE_BYTES || !loop->is_whole)
+	if ((unsigned)block_size != block_bytes(opts) || !loop->is_whole)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
 			"somebody attached it as '%s' with blocks of %d bytes and %s; it must "
-			"be all of it with blocks of %d: detach that (losetup --detach %s)",
+			"be all of it with blocks of %u: detach that (losetup --detach %s)",
 			loop->path, block_size,
-			loop->is_whole ? "all of the file" : "a part of the file", BLOCK_SIZE_BYTES,
-			loop->path);
+			loop->is_whole ? "all of the file" : "a part of the file",
+			block_bytes(opts), loop->path);
 	if (loop->is_read_only != opts->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "it is attached %s as '%s'; detach it first",

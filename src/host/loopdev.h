@@ -31,6 +31,7 @@ struct host_loop_options {
 	bool allow_buffered; /* take a device without direct I/O */
 	bool keep_allocated; /* discard must not punch holes: the device gets discard_max_bytes = 0;
 				else it passes discard on, if the kernel lets it */
+	unsigned block_bytes; /* 0: 4096 */
 };
 
 struct host_loop_file {
@@ -54,10 +55,10 @@ int host_loop_find_reader(const struct host_loop_file *file, struct host_loop *r
 			  int *ret_hold_fd, struct err *err);
 
 /*
- * A new device over the file, block size 4096, direct I/O, AUTOCLEAR. It lives as long as
- * ret_hold_fd is open or it is mounted or otherwise open, so a process that dies between this and
- * the mount leaves nothing. The hold is a read-only fd: kernels that forbid writers beside a mount
- * (BLK_DEV_WRITE_MOUNTED=n) do not mind it. FAILED_PRECONDITION: no direct I/O and not
+ * A new device over the file, block size 4096 or what is asked, direct I/O, AUTOCLEAR. It lives as
+ * long as ret_hold_fd is open or it is mounted or otherwise open, so a process that dies between
+ * this and the mount leaves nothing. The hold is a read-only fd: kernels that forbid writers beside
+ * a mount (BLK_DEV_WRITE_MOUNTED=n) do not mind it. FAILED_PRECONDITION: no direct I/O and not
  * allow_buffered, or discard could not be turned off; UNAVAILABLE: no free device after many tries.
  * Its number is one of ours (loopnum.c) and goes when it is found that the device was unbound.
  */
@@ -104,5 +105,10 @@ int host_loop_each_unlinked(dev_t fs, host_loop_seen_fn fn, void *arg, struct er
 /* Lets go of the device if it is still seen by that name; 0 also when it is gone. One that is
  * mounted or open goes when its last user does. */
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err);
+
+/* The same by the whole path of the backing file, as the kernel calls it, whatever the size of its
+ * sectors: 1 and ret_seen, or 0. */
+int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struct err *err);
+int host_loop_let_go_over(const struct host_loop_seen *seen, struct err *err);
 
 #endif

@@ -52,7 +52,9 @@ static bool has_last_name(char *path, const char *name, struct host_loop_seen *s
 	return name ? str_is_equal(last, name) : seen->is_deleted;
 }
 
-static bool look_at(int dirfd, const char *entry, const char *name, struct host_loop_seen *ret_seen)
+/* All but the size of its sectors. */
+static bool look_at_file(int dirfd, const char *entry, const char *name,
+			 struct host_loop_seen *ret_seen)
 {
 	char path[300];
 	char text[4200];
@@ -66,7 +68,15 @@ static bool look_at(int dirfd, const char *entry, const char *name, struct host_
 	if (!read_text(dirfd, path, text, sizeof(text)) || strlen(text) >= sizeof(ret_seen->file))
 		return false;
 	memcpy(ret_seen->file, text, strlen(text) + 1);
-	if (!has_last_name(text, name, ret_seen))
+	return has_last_name(text, name, ret_seen);
+}
+
+static bool look_at(int dirfd, const char *entry, const char *name, struct host_loop_seen *ret_seen)
+{
+	char path[300];
+	char text[24];
+
+	if (!look_at_file(dirfd, entry, name, ret_seen))
 		return false;
 	(void)snprintf(path, sizeof(path), "%s/queue/logical_block_size", entry);
 	return read_text(dirfd, path, text, sizeof(text)) && str_is_equal(text, OUR_SECTOR_SIZE);
@@ -143,10 +153,22 @@ int host_loop_find_unlinked(dev_t fs, const char *name, struct host_loop_seen *r
 	return found.is_found;
 }
 
-int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
+/* path NULL: by the name, and sectors as ours. */
+static bool is_still(int dirfd, const struct host_loop_seen *seen, const char *name,
+		     const char *path)
+{
+	const char *entry = strrchr(seen->path, '/') + 1;
+	struct host_loop_seen now;
+
+	if (!path)
+		return look_at(dirfd, entry, name, &now);
+	return look_at_file(dirfd, entry, name, &now) && str_is_equal(now.file, path);
+}
+
+static int let_go(const struct host_loop_seen *seen, const char *name, const char *path,
+		  struct err *err)
 {
 	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
-	struct host_loop_seen now;
 	/* while it is open nobody can bind it to another file */
 	autofd int fd = open(seen->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
@@ -156,11 +178,40 @@ int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct
 		return errno == ENXIO || errno == ENODEV || errno == ENOENT
 			       ? 0
 			       : host_err(err, errno, "open '%s'", seen->path);
-	if (!look_at(dirfd(dir), strrchr(seen->path, '/') + 1, name, &now))
+	if (!is_still(dirfd(dir), seen, name, path))
 		return 0;
 	if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO)
 		return host_err(err, errno, "unbind '%s'", seen->path);
 	(void)close(TAKE_FD(fd));
 	loop_number_end(minor(seen->devno));
 	return 0;
+}
+
+int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err)
+{
+	return let_go(seen, name, NULL, err);
+}
+
+int host_loop_let_go_over(const struct host_loop_seen *seen, struct err *err)
+{
+	return let_go(seen, seen->name, seen->file, err);
+}
+
+int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struct err *err)
+{
+	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
+	const char *name = strrchr(path, '/') + 1;
+	const struct dirent *entry;
+	struct host_loop_seen seen;
+
+	if (!dir)
+		return host_err(err, errno, "list '%s'; is sysfs mounted?", LOOP_SYSFS_DIR);
+	while ((errno = 0, entry = readdir(dir))) {
+		if (look_at_file(dirfd(dir), entry->d_name, name, &seen) &&
+		    str_is_equal(seen.file, path)) {
+			*ret_seen = seen;
+			return 1;
+		}
+	}
+	return errno ? host_err(err, errno, "list '%s'", LOOP_SYSFS_DIR) : 0;
 }

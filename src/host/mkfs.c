@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "host/err-internal.h"
+#include "host/mkfs-internal.h"
 #include "host/spawn.h"
 
 #define MKFS_TIMEOUT_NS (120 * NS_PER_S)
@@ -34,16 +35,6 @@
 #define EXT4_GROWTH 16
 #define EXT4_GROWTH_LARGE 4
 #define EXT4_GROWTH_TO (512 * GIB)
-#define EXT4_SETTING "MKE2FS_CONFIG=" HOST_SPAWN_INPUT_PATH
-
-static const char ext4_config[] = "[defaults]\n"
-				  "default_mntopts = acl,user_xattr\n"
-				  "enable_periodic_fsck = 0\n"
-				  "hash_alg = half_md4\n"
-				  "[fs_types]\n"
-				  "ext4 = {\n"
-				  "}\n";
-
 /* As mke2fs has it for these sizes, but that small ones get more. */
 static const char *ext4_inode_ratio(uint64_t bytes)
 {
@@ -91,9 +82,7 @@ int host_mkfs_ext4(struct ctx *ctx, int fd, uint64_t bytes, struct err *err)
 		"64", /* bitmaps in a quarter of the places: what a new volume copies is in fewer
 			 runs */
 		"-O",
-		"none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,"
-		"sparse_super,large_file,"
-		"huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed",
+		MKFS_EXT4_FEATURES,
 		"-E",
 		extended,
 		HOST_SPAWN_FD_PATH,
@@ -105,8 +94,8 @@ int host_mkfs_ext4(struct ctx *ctx, int fd, uint64_t bytes, struct err *err)
 				  .tool = "mkfs.ext4",
 				  .package = "e2fsprogs",
 				  .argv = argv,
-				  .setting = EXT4_SETTING,
-				  .input = ext4_config,
+				  .setting = MKFS_EXT4_SETTING,
+				  .input = MKFS_EXT4_CONFIG,
 				  .pass_fd = fd,
 				  .timeout_ns = MKFS_TIMEOUT_NS,
 			  },

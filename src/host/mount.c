@@ -159,7 +159,8 @@ static int context_err(int fs_fd, struct err *err, enum err_code code, int errnu
 		      words[0] ? ")" : "");
 }
 
-static int set_fs_option(int fs_fd, const char *option, struct err *err)
+/* option as it is, of which shown is what a message may say. */
+static int set_fs_option(int fs_fd, const char *option, const char *shown, struct err *err)
 {
 	const char *value = strchr(option, '=');
 	autofree char *key = value ? xstrndup(option, (size_t)(value - option)) : xstrdup(option);
@@ -169,8 +170,15 @@ static int set_fs_option(int fs_fd, const char *option, struct err *err)
 
 	if (rc == 0)
 		return 0;
-	(void)snprintf(what, sizeof(what), "the filesystem refuses the mount option '%s'", option);
+	(void)snprintf(what, sizeof(what), "the filesystem refuses the mount option '%s'", shown);
 	return context_err(fs_fd, err, ERR_INVALID_ARGUMENT, errno, what);
+}
+
+bool host_mount_knows(const char *fs)
+{
+	autofd int fs_fd = fsopen(fs, FSOPEN_CLOEXEC);
+
+	return fs_fd >= 0;
 }
 
 static int open_context(const char *device, const struct host_mount_options *opts, bool read_only,
@@ -188,9 +196,12 @@ static int open_context(const char *device, const struct host_mount_options *opt
 	if (read_only && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return context_err(fs_fd, err, ERR_INTERNAL, errno, "make it read-only");
 	for (size_t i = 0; i < opts->n_flags; i++) {
-		if (!find_vfs_flag(opts->flags[i]) && set_fs_option(fs_fd, opts->flags[i], err) < 0)
+		if (!find_vfs_flag(opts->flags[i]) &&
+		    set_fs_option(fs_fd, opts->flags[i], opts->flags[i], err) < 0)
 			return -1;
 	}
+	if (opts->secret && set_fs_option(fs_fd, opts->secret, "secret", err) < 0)
+		return -1;
 	*ret_fd = TAKE_FD(fs_fd);
 	return 0;
 }
@@ -199,9 +210,9 @@ static int open_context(const char *device, const struct host_mount_options *opt
 static bool can_open(const char *device, const struct host_mount_options *opts,
 		     const char *const *flags, size_t n_flags, bool read_only)
 {
-	const struct host_mount_options some = { .fs = opts->fs,
-						 .flags = flags,
-						 .n_flags = n_flags };
+	const struct host_mount_options some = {
+		.fs = opts->fs, .flags = flags, .n_flags = n_flags, .secret = opts->secret
+	};
 	autofd int fs_fd = -1;
 	struct err ignored;
 

@@ -43,7 +43,11 @@ struct host_mount_options {
 	const char *const *flags; /* as in PV mountOptions: "noatime", "discard", "nouuid" … */
 	size_t n_flags;
 	bool read_only;
+	const char *secret; /* one more option of the filesystem, "secret=…", which no message
+			       shows; NULL: none */
 };
+/* Whether this kernel has the filesystem, or gets it when asked (modprobe). */
+bool host_mount_knows(const char *fs);
 /*
  * Mounts the block device (or what else opts->fs takes for its source) at the existing directory
  * target. Flags of the VFS (ro rw noatime

@@ -22,11 +22,13 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "host/err-internal.h"
 
 #define KILL_WAIT_MS 5000
 #define CHILD_FD 3
 #define FIRST_SAFE_FD 10
+#define LOOK_NS (3600 * NS_PER_S)
 
 static const char *const tool_dirs[] = { "/usr/sbin", "/sbin", "/usr/bin", "/bin",
 					 "/usr/local/sbin" };
@@ -135,32 +137,39 @@ static int start(const char *path, const struct host_spawn *spawn, int in_fd, in
 
 /* Until the tool ended (0) or the work must stop (-1). */
 static int watch(struct ctx *ctx, int pid_fd, int out_fd, int64_t until_ns, struct tail *tail,
-		 struct str *output, struct err *err)
+		 const struct host_spawn *spawn, struct err *err)
 {
+	struct host_spawn_watch *also = spawn->watch;
 	bool has_output = true;
 
 	for (;;) {
-		struct pollfd fds[3] = {
+		struct pollfd fds[3 + HOST_SPAWN_WATCH_MAX] = {
 			{ .fd = pid_fd, .events = POLLIN },
 			{ .fd = has_output ? out_fd : -1, .events = POLLIN },
 			{ .fd = ctx_cancel_fd(ctx), .events = POLLIN },
+			{ .fd = -1 },
+			{ .fd = -1 },
 		};
 		int64_t left_ns = until_ns - clock_now_ns();
 		char buf[4096];
 		ssize_t n;
 
-		if (ctx_check(ctx, err) < 0)
+		if (ctx_check(ctx, err) < 0 || (also && also->look(also->arg, err) < 0))
 			return -1;
+		if (also)
+			memcpy(&fds[3], also->fds, sizeof(also->fds));
 		if (left_ns <= 0)
 			return err_set(err, ERR_DEADLINE_EXCEEDED, "it did not end in time");
+		if (left_ns > LOOK_NS)
+			left_ns = LOOK_NS; /* what poll(2) can count */
 		(void)poll(
-			fds, 3,
+			fds, ARRAY_LEN(fds),
 			ctx_poll_ms(ctx, (int)(left_ns / NS_PER_MS) + 1)); /* EINTR: look again */
 		if (fds[1].revents) {
 			n = read(out_fd, buf, sizeof(buf));
 			if (n > 0) {
 				tail_feed(tail, buf, (size_t)n);
-				keep_output(output, buf, (size_t)n);
+				keep_output(spawn->output, buf, (size_t)n);
 			} else if (n == 0 || (errno != EINTR && errno != EAGAIN))
 				has_output = false;
 			continue;
@@ -243,7 +252,7 @@ int host_spawn(struct ctx *ctx, const struct host_spawn *spawn, struct err *err)
 		(void)waitpid(pid, NULL, 0);
 		return -1;
 	}
-	if (watch(ctx, pid_fd, read_fd, until_ns, &tail, spawn->output, err) < 0)
+	if (watch(ctx, pid_fd, read_fd, until_ns, &tail, spawn, err) < 0)
 		return kill_group(pid, pid_fd, spawn->tool, err);
 	if (waitpid(pid, &status, 0) < 0)
 		return host_err(err, errno, "wait for '%s'", path);

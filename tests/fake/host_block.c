@@ -319,6 +319,24 @@ int host_mkfs_xfs(struct ctx *ctx, int fd, const struct uuid *uuid, const char *
 	return 0;
 }
 
+int host_mkfs_device(struct ctx *ctx, const char *device, const char *fs, const char *options,
+		     struct err *err)
+{
+	int n = fake_loop_of(device);
+	struct fake_loop *loop = n < 0 ? NULL : &world.loops[n];
+
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	assert(loop && loop->backing);
+	if (!loop->backing->fs[0])
+		(void)snprintf(loop->backing->fs, sizeof(loop->backing->fs), "%s", fs);
+	if (!str_is_equal(loop->backing->fs, fs))
+		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' bears '%s'", device,
+			       loop->backing->fs);
+	loop->backing->fs_bytes = loop->backing->bytes;
+	return 0;
+}
+
 int host_ext4_stamp(int fd, const struct uuid *uuid, struct err *err)
 {
 	struct fake_inode *inode = fake_fd_get(fd)->inode;
@@ -680,6 +698,15 @@ int host_mount_make_target(const char *path, bool is_dir, bool *ret_made, struct
 	return 0;
 }
 
+static bool is_empty(const struct fake_inode *dir)
+{
+	for (size_t i = 0; i < dir->entries.n; i++) {
+		if (!dir->entries.v[i].is_gone)
+			return false;
+	}
+	return true;
+}
+
 int host_mount_remove_target(const char *path, struct err *err)
 {
 	autofree char *parent = path_parent(path);
@@ -691,7 +718,7 @@ int host_mount_remove_target(const char *path, struct err *err)
 		return 0;
 	if (mount_at(path))
 		return err_set(err, ERR_FAILED_PRECONDITION, "'%s' is still a mount point", path);
-	if (inode->entries.n || inode->kind == FAKE_SYMLINK || inode->bytes)
+	if (!is_empty(inode) || inode->kind == FAKE_SYMLINK || inode->bytes)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "'%s' is not the empty target that a mount was on", path);
 	fake_entry_remove(fake_lookup(parent, NULL), path_last(path));

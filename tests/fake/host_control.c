@@ -204,6 +204,11 @@ void fake_host_silence_server(bool is_silent)
 	world.is_server_silent = is_silent;
 }
 
+void fake_host_set_client(const char *fs)
+{
+	world.client = fs;
+}
+
 size_t fake_host_n_hangs(void)
 {
 	return world.n_hangs;

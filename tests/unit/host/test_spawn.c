@@ -7,6 +7,7 @@
 #include "host/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -209,8 +210,55 @@ TEST(kills_a_tool_whose_caller_has_gone)
 	host_fd_close(fd);
 }
 
+struct looks {
+	int fd; /* that the tool's word comes by */
+	unsigned n;
+};
+
+static int count_look(void *arg, struct err *err)
+{
+	struct looks *looks = arg;
+	char byte;
+
+	if (looks->n++ > 0 && read(looks->fd, &byte, 1) == 1)
+		return err_set(err, ERR_CANCELLED, "enough was seen");
+	return 0;
+}
+
+/* A fd that is watched has whoever looks called, who may end the tool. */
+TEST(looks_at_what_else_is_waited_for)
+{
+	static const char *const argv[] = { "sh", "-c", "echo x >&3; exec sleep 60", NULL };
+	int64_t began_ns = clock_now_ns();
+	struct looks looks = { .n = 0 };
+	struct host_spawn_watch watch = { .fds = { { .fd = -1 }, { .fd = -1 } },
+					  .look = count_look,
+					  .arg = &looks };
+	int fds[2];
+	struct ctx ctx;
+	struct err err;
+
+	ASSERT_EQ(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	looks.fd = watch.fds[0].fd = fds[0];
+	watch.fds[0].events = POLLIN;
+	ctx_init(&ctx, 0);
+	ASSERT_ERR(host_spawn(&ctx,
+			      &(struct host_spawn){ .tool = "sh",
+						    .package = "dash",
+						    .argv = argv,
+						    .pass_fd = fds[1],
+						    .timeout_ns = HOST_SPAWN_FOR_EVER,
+						    .watch = &watch },
+			      &err),
+		   &err, ERR_CANCELLED, "enough was seen");
+	ASSERT_TRUE(looks.n >= 2 && clock_now_ns() - began_ns < 30 * NS_PER_S);
+	ctx_done(&ctx);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
 RUN_TESTS(UNIT(is_0_when_the_tool_is), UNIT(gives_the_output_and_the_exit_code_to_who_wants_them),
 	  UNIT(keeps_the_last_line_for_the_error), UNIT(reads_any_amount_of_output),
 	  UNIT(says_what_to_install), UNIT(passes_one_file_and_no_other),
 	  UNIT(has_an_environment_of_its_own), UNIT(kills_a_tool_that_takes_too_long),
-	  UNIT(kills_a_tool_whose_caller_has_gone))
+	  UNIT(kills_a_tool_whose_caller_has_gone), UNIT(looks_at_what_else_is_waited_for))
