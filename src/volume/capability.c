@@ -23,6 +23,8 @@ enum flag_kind {
 	FLAG_XFS = 2,
 	FLAG_ANY = FLAG_EXT4 | FLAG_XFS,
 	FLAG_MOUNT = 4, /* of each mount, not of the filesystem */
+	FLAG_CEPH = 8,
+	FLAG_ALL = FLAG_ANY | FLAG_CEPH,
 };
 
 struct flag_rule {
@@ -45,13 +47,13 @@ static const char *const mode_names[] = {
 
 /* clang-format off */
 static const struct flag_rule flag_rules[] = {
-	{ "defaults", FLAG_ANY | FLAG_MOUNT },
-	{ "ro", FLAG_ANY | FLAG_MOUNT },          { "rw", FLAG_ANY | FLAG_MOUNT },
-	{ "noatime", FLAG_ANY | FLAG_MOUNT },     { "relatime", FLAG_ANY | FLAG_MOUNT },
-	{ "strictatime", FLAG_ANY | FLAG_MOUNT }, { "nodiratime", FLAG_ANY | FLAG_MOUNT },
-	{ "nosuid", FLAG_ANY | FLAG_MOUNT },      { "nodev", FLAG_ANY | FLAG_MOUNT },
-	{ "noexec", FLAG_ANY | FLAG_MOUNT },      { "nosymfollow", FLAG_ANY | FLAG_MOUNT },
-	{ "sync", FLAG_ANY },                     { "dirsync", FLAG_ANY },
+	{ "defaults", FLAG_ALL | FLAG_MOUNT },
+	{ "ro", FLAG_ALL | FLAG_MOUNT },          { "rw", FLAG_ALL | FLAG_MOUNT },
+	{ "noatime", FLAG_ALL | FLAG_MOUNT },     { "relatime", FLAG_ALL | FLAG_MOUNT },
+	{ "strictatime", FLAG_ALL | FLAG_MOUNT }, { "nodiratime", FLAG_ALL | FLAG_MOUNT },
+	{ "nosuid", FLAG_ALL | FLAG_MOUNT },      { "nodev", FLAG_ALL | FLAG_MOUNT },
+	{ "noexec", FLAG_ALL | FLAG_MOUNT },      { "nosymfollow", FLAG_ALL | FLAG_MOUNT },
+	{ "sync", FLAG_ALL },                     { "dirsync", FLAG_ALL },
 	{ "lazytime", FLAG_ANY },                 { "discard", FLAG_ANY },
 	{ "nodiscard", FLAG_ANY },
 	{ "data=", FLAG_EXT4 },         { "commit=", FLAG_EXT4 },
@@ -63,10 +65,19 @@ static const struct flag_rule flag_rules[] = {
 	{ "init_itable=", FLAG_EXT4 },  { "noinit_itable", FLAG_EXT4 },
 	{ "inode_readahead_blks=", FLAG_EXT4 },
 	{ "inode64", FLAG_XFS },        { "largeio", FLAG_XFS },
-	{ "swalloc", FLAG_XFS },        { "wsync", FLAG_XFS },
+	{ "swalloc", FLAG_XFS },        { "wsync", FLAG_XFS | FLAG_CEPH },
 	{ "allocsize=", FLAG_XFS },     { "logbsize=", FLAG_XFS },
 	{ "logbufs=", FLAG_XFS },       { "noquota", FLAG_XFS },
 	{ "nouuid", FLAG_XFS },
+	{ "rsize=", FLAG_CEPH },        { "wsize=", FLAG_CEPH },
+	{ "rasize=", FLAG_CEPH },       { "ms_mode=", FLAG_CEPH },
+	{ "recover_session=", FLAG_CEPH }, { "mount_timeout=", FLAG_CEPH },
+	{ "nowsync", FLAG_CEPH },
+	{ "rbytes", FLAG_CEPH },        { "norbytes", FLAG_CEPH },
+	{ "dirstat", FLAG_CEPH },       { "nodirstat", FLAG_CEPH },
+	{ "noshare", FLAG_CEPH },       { "nocrc", FLAG_CEPH },
+	{ "acl", FLAG_CEPH },           { "noacl", FLAG_CEPH },
+	{ "_netdev", FLAG_CEPH },
 };
 /* clang-format on */
 
@@ -153,9 +164,9 @@ static int refuse_flag(const char *flag, const char *fs, unsigned bit, struct er
 		flag, fs, list.buf);
 }
 
-static int check_flags(const struct vol_capability *cap, const char *fs, struct err *err)
+static int check_flags(const struct vol_capability *cap, const char *fs, unsigned bit,
+		       struct err *err)
 {
-	unsigned bit = str_is_equal(fs, "xfs") ? FLAG_XFS : FLAG_EXT4;
 	bool ro = false;
 	bool rw = false;
 
@@ -209,7 +220,23 @@ int vol_capability_check(const struct vol_capability *cap, struct err *err)
 			       "no mount option for a group; the CO changes the group itself "
 			       "(fsGroupPolicy File)",
 			       fs);
-	return check_flags(cap, fs, err);
+	return check_flags(cap, fs, str_is_equal(fs, "xfs") ? FLAG_XFS : FLAG_EXT4, err);
+}
+
+int vol_capability_check_shared(const struct vol_capability *cap, struct err *err)
+{
+	if (cap->mode == VOL_MODE_UNKNOWN)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.access_mode: required and must not be UNKNOWN");
+	if (cap->access == VOL_ACCESS_BLOCK)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.block: a filesystem that is shared has no block "
+			       "devices; use volumeMode Filesystem");
+	if (!str_is_empty(cap->mount_group))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_capability.mount.volume_mount_group: not supported; the CO "
+			       "changes the group itself (fsGroupPolicy File)");
+	return check_flags(cap, "a shared filesystem", FLAG_CEPH, err);
 }
 
 static const char *comparable_fs(const struct vol_capability *cap)

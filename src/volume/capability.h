@@ -72,6 +72,9 @@ const char *vol_fs_resolve(const char *fs_type);
  * allowed.
  */
 int vol_capability_check(const struct vol_capability *cap, struct err *err);
+/* The same of a filesystem that other machines serve and all nodes reach: every mode, no block
+ * access, flags of each mount and those of CephFS. Its type is its own, so fs_type is not read. */
+int vol_capability_check_shared(const struct vol_capability *cap, struct err *err);
 /* The order of mount flags does not count. */
 bool vol_capability_is_equal(const struct vol_capability *a, const struct vol_capability *b);
 

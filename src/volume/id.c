@@ -41,9 +41,9 @@ static bool is_token_char(char c, bool is_first)
 
 bool vol_token_is_valid(const char *token)
 {
-	size_t n = strnlen(token, VOL_TOKEN_MAX);
+	size_t n = strnlen(token, VOL_TOKEN_OWN_MAX);
 
-	if (n == 0 || n >= VOL_TOKEN_MAX)
+	if (n == 0 || n >= VOL_TOKEN_OWN_MAX)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (!is_token_char(token[i], i == 0))

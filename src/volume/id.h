@@ -12,11 +12,12 @@
  * ≤128 bytes. The pool identity is the pool's own (32 hex digits, src/backend/pool), so a volume, a
  * snapshot or a group of snapshots belongs to a pool and not to a node. The token is made from the
  * name that the creating call was given, always the same for the same name, and is also the name of
- * the file: [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_MAX - 1 bytes, never begins with a dot. Each kind has
- * tokens of its own.
+ * the file: [a-z0-9][a-z0-9._-]*, ≤ VOL_TOKEN_OWN_MAX - 1 bytes, never begins with a dot. Each kind
+ * has tokens of its own.
  */
 #define VOL_ID_MAX 129
-#define VOL_TOKEN_MAX 91
+#define VOL_TOKEN_OWN_MAX 91
+#define VOL_TOKEN_MAX 129 /* handles of others are tokens too (backend.h, BACKEND_ELSEWHERE) */
 
 /* What an id names. */
 enum vol_kind {
