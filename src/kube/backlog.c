@@ -305,6 +305,17 @@ size_t backlog_ready(struct backlog *b, int64_t now_ns)
 	return b->n_ready;
 }
 
+int64_t backlog_oldest_ns(struct backlog *b, int64_t now_ns)
+{
+	int64_t oldest_ns = BACKLOG_NEVER;
+
+	promote(b, now_ns);
+	for (const struct item *i = b->first; i; i = i->next)
+		if (i->ready_ns < oldest_ns)
+			oldest_ns = i->ready_ns;
+	return oldest_ns;
+}
+
 size_t backlog_length(const struct backlog *b)
 {
 	return b->n_ready + b->heap.n;

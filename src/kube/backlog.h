@@ -36,7 +36,9 @@ void backlog_finish(struct backlog *b, const char *key, unsigned failures, int64
 
 unsigned backlog_failures(const struct backlog *b, const char *key);
 size_t backlog_ready(struct backlog *b, int64_t now_ns); /* keys that can be taken */
-size_t backlog_length(const struct backlog *b);          /* ready and delayed */
+/* Since when the one is ready that is so longest; BACKLOG_NEVER if none is. Walks them. */
+int64_t backlog_oldest_ns(struct backlog *b, int64_t now_ns);
+size_t backlog_length(const struct backlog *b); /* ready and delayed */
 int64_t
 backlog_due_ns(const struct backlog *b); /* of the first delayed key, BACKLOG_NEVER if none */
 

@@ -125,6 +125,7 @@ static int load_in_cluster(const char *host, const char *port, struct kube_confi
 	c->path_prefix = xstrdup("");
 	c->token_file = xstrdup(SERVICE_ACCOUNT "token");
 	c->ca_file = xstrdup(SERVICE_ACCOUNT "ca.crt");
+	c->is_in_cluster = true;
 	return 0;
 }
 
@@ -268,6 +269,22 @@ int kube_config_load(const char *path, const char *context, struct kube_config *
 	if (!c.namespace_name)
 		c.namespace_name = xstrdup("default");
 	*ret_config = c;
+	return 0;
+}
+
+int kube_config_use_server(struct kube_config *c, const char *url, struct err *err)
+{
+	struct kube_config other = { 0 };
+
+	if (kube_config_set_server(&other, url, err) < 0) {
+		kube_config_done(&other);
+		return -1;
+	}
+	free(c->host);
+	free(c->path_prefix);
+	c->host = other.host;
+	c->port = other.port;
+	c->path_prefix = other.path_prefix;
 	return 0;
 }
 

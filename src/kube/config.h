@@ -25,6 +25,7 @@ struct kube_config {
 	char *server_name;    /* TLS name if not host */
 	char *namespace_name; /* of the context or the service account; "default" if none */
 	bool insecure_skip_verify;
+	bool is_in_cluster; /* it is a service account's */
 };
 
 /*
@@ -36,6 +37,9 @@ struct kube_config {
  */
 int kube_config_load(const char *path, const char *context, struct kube_config *ret_config,
 		     struct err *err);
+/* Another server than the one that was loaded, "https://host[:port][/prefix]". FAILED_PRECONDITION:
+ * url is none. */
+int kube_config_use_server(struct kube_config *c, const char *url, struct err *err);
 void kube_config_done(struct kube_config *c);
 
 #endif

@@ -25,6 +25,8 @@
 #include "base/metric.h"
 #include "base/random.h"
 #include "base/str.h"
+#include "base/strmap.h"
+#include "base/vec.h"
 #include "event/loop.h"
 #include "kube/client-internal.h"
 #include "kube/fence.h"
@@ -41,7 +43,9 @@ enum step { STEP_NONE, STEP_READ, STEP_WRITE };
 struct lease {
 	struct ev_loop *loop;
 	struct kube_client *client;
-	struct lease_options opts; /* its strings are ours */
+	struct lease_options opts; /* its strings are ours, but for the labels */
+	char *label_text;
+	VEC(struct strpair) labels; /* in label_text */
 	char *collection;
 	char *path;
 
@@ -144,16 +148,54 @@ static void put_foreign(struct json_writer *w, const struct json *spec)
 	}
 }
 
+static bool has_label(const struct lease *l, const char *key)
+{
+	for (size_t i = 0; i < l->labels.n; i++)
+		if (str_is_equal(l->labels.v[i].key, key))
+			return true;
+	return false;
+}
+
+/* Ours go over those that are there. */
+static void put_labels(const struct lease *l, struct json_writer *w, const struct json *old)
+{
+	const struct json *value;
+	const char *key;
+
+	json_key(w, "labels");
+	json_begin_object(w);
+	for (struct json_it it = json_each(old); json_next(&it, &key, &value);) {
+		if (has_label(l, key))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	for (size_t i = 0; i < l->labels.n; i++)
+		json_field_string(w, l->labels.v[i].key, l->labels.v[i].value);
+	json_end_object(w);
+}
+
 static void put_metadata(struct lease *l, struct json_writer *w, const struct record *old)
 {
+	const struct json *meta = old ? json_get(old->root, "metadata") : NULL;
+	const struct json *labels = json_get(meta, "labels");
+	const struct json *value;
+	const char *key;
+
 	json_key(w, "metadata");
-	if (old) {
-		json_put_value(w, json_get(old->root, "metadata"));
-		return;
-	}
 	json_begin_object(w);
-	json_field_string(w, "name", l->opts.name);
-	json_field_string(w, "namespace", l->opts.ns);
+	if (!old) {
+		json_field_string(w, "name", l->opts.name);
+		json_field_string(w, "namespace", l->opts.ns);
+	}
+	for (struct json_it it = json_each(meta); json_next(&it, &key, &value);) {
+		if (str_is_equal(key, "labels"))
+			continue;
+		json_key(w, key);
+		json_put_value(w, value);
+	}
+	if (labels || l->labels.n > 0)
+		put_labels(l, w, labels);
 	json_end_object(w);
 }
 
@@ -344,6 +386,25 @@ static void on_next(void *arg)
 
 /* ---- the door ---- */
 
+/* Of "k:v,k2:v2"; what has no colon is none. */
+static void split_labels(struct lease *l, const char *text)
+{
+	l->opts.labels = NULL;
+	l->label_text = xstrdup(str_or(text, ""));
+	for (char *at = l->label_text, *next; *at; at = next) {
+		size_t n = strcspn(at, ",");
+		char *colon;
+
+		next = at + n + (at[n] == ',');
+		at[n] = '\0';
+		colon = strchr(at, ':');
+		if (!colon)
+			continue;
+		*colon = '\0';
+		vec_push(&l->labels, ((struct strpair){ at, colon + 1 }));
+	}
+}
+
 int lease_new(struct ev_loop *loop, struct kube_client *client, const struct lease_options *opts,
 	      struct lease **ret_lease, struct err *err)
 {
@@ -361,6 +422,7 @@ int lease_new(struct ev_loop *loop, struct kube_client *client, const struct lea
 	l->opts.ns = xstrdup(opts->ns);
 	l->opts.name = xstrdup(opts->name);
 	l->opts.identity = xstrdup(opts->identity);
+	split_labels(l, opts->labels);
 	l->opts.duration_ns = opts->duration_ns ? opts->duration_ns : DURATION_NS;
 	l->opts.renew_deadline_ns =
 		opts->renew_deadline_ns ? opts->renew_deadline_ns : RENEW_DEADLINE_NS;
@@ -451,6 +513,8 @@ void lease_free(struct lease *l)
 	free_text(l->opts.ns);
 	free_text(l->opts.name);
 	free_text(l->opts.identity);
+	vec_done(&l->labels);
+	free(l->label_text);
 	free(l->collection);
 	free(l->path);
 	free(l->seen_version);

@@ -24,6 +24,7 @@ struct lease;
 
 struct lease_options {
 	const char *ns, *name, *identity; /* name and identity as the sidecars spell them; copied */
+	const char *labels; /* "k:v,k2:v2", put on it with each write; NULL: none. Copied */
 	int64_t duration_ns, renew_deadline_ns, retry_ns; /* 0: 15 s, 10 s, 5 s */
 	struct fence *fence; /* borrowed; opened and closed here, by nobody else */
 	/* On the I/O thread, must not block; the fence is open already, or closed already. */

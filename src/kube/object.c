@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "kube/object-internal.h"
 
 #include <assert.h>
@@ -46,6 +47,21 @@ void kube_object_unref(const struct kube_object *o)
 void kube_object_unrefp(const struct kube_object **o)
 {
 	kube_object_unref(*o);
+}
+
+int kube_objects_add(void *objects, const struct kube_object *o)
+{
+	struct kube_objects *list = objects;
+
+	vec_push(list, kube_object_ref(o));
+	return 0;
+}
+
+void kube_objects_done(struct kube_objects *objects)
+{
+	for (size_t i = 0; i < objects->n; i++)
+		kube_object_unref(objects->v[i]);
+	vec_done(objects);
 }
 
 const void *kube_object_as(const struct kube_object *o, const struct kube_type *type)

@@ -44,6 +44,16 @@ void kube_object_unref(const struct kube_object *o); /* NULL is fine */
 void kube_object_unrefp(const struct kube_object **o);
 #define autokobj __attribute__((cleanup(kube_object_unrefp)))
 
+/* Some of a cache's objects, with a reference to each. {0} is none. _add is what informer_each_in()
+ * calls, with the list as its arg. */
+struct kube_objects {
+	const struct kube_object **v;
+	size_t n, cap;
+};
+int kube_objects_add(void *objects, const struct kube_object *o); /* 0 */
+void kube_objects_done(struct kube_objects *objects);
+#define autokobjs __attribute__((cleanup(kube_objects_done)))
+
 static inline bool kube_object_has_finalizer(const struct kube_object *o, const char *name)
 {
 	for (size_t i = 0; i < o->n_finalizers; i++)

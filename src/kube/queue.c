@@ -74,8 +74,13 @@ static void render_queue(struct queue *q)
 	int64_t now_ns = clock_now_ns();
 	int64_t longest_ns = 0;
 	int64_t sum_ns = 0;
+	int64_t oldest_ns;
 
 	LOCK_SCOPE(&q->lock);
+	oldest_ns = backlog_oldest_ns(q->backlog, now_ns);
+	metric_set(METRIC_WORKQUEUE_OLDEST,
+		   oldest_ns == BACKLOG_NEVER ? 0 : in_seconds(now_ns - oldest_ns),
+		   METRIC_ARGS(q->name));
 	for (const struct labour *l = q->labours; l; l = l->next) {
 		int64_t age_ns = now_ns - l->since_ns;
 

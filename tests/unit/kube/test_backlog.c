@@ -66,6 +66,25 @@ TEST(since_when_a_key_was_ready_is_known)
 	backlog_free(b);
 }
 
+TEST(the_oldest_is_the_one_that_has_been_due_longest)
+{
+	struct backlog *b = backlog_new();
+
+	clock_fake_set(100);
+	ASSERT_EQ(backlog_oldest_ns(b, 100), BACKLOG_NEVER);
+	backlog_add(b, "later", 50);
+	backlog_add(b, "much later", 500);
+	backlog_add(b, "now", 0);
+	ASSERT_EQ(backlog_oldest_ns(b, 120), 50);
+	backlog_finish(b, backlog_take(b, 120), 0, BACKLOG_NEVER); /* now */
+	ASSERT_EQ(backlog_oldest_ns(b, 120), 50);
+	backlog_finish(b, backlog_take(b, 120), 0, BACKLOG_NEVER);
+	ASSERT_EQ(backlog_oldest_ns(b, 120), BACKLOG_NEVER);
+	ASSERT_EQ(backlog_oldest_ns(b, 600), 500);
+	backlog_free(b);
+	clock_fake_set(-1);
+}
+
 TEST(delayed_keys_come_in_the_order_of_their_times)
 {
 	struct backlog *b = backlog_new();
@@ -171,6 +190,7 @@ TEST(it_agrees_with_a_plain_table)
 
 RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(added_at_work_it_runs_once_more_afterwards),
 	  UNIT(since_when_a_key_was_ready_is_known),
+	  UNIT(the_oldest_is_the_one_that_has_been_due_longest),
 	  UNIT(delayed_keys_come_in_the_order_of_their_times), UNIT(the_earlier_of_two_times_wins),
 	  UNIT(failures_are_kept_until_success), UNIT(as_many_keys_as_a_cluster_has),
 	  UNIT(it_agrees_with_a_plain_table))

@@ -42,6 +42,23 @@ TEST(the_current_context_is_used)
 	kube_config_done(&c);
 }
 
+TEST(another_server_can_be_used)
+{
+	struct kube_config c;
+	struct err err;
+
+	ASSERT_OK(parse(HEAD CLUSTER USERS, "", &c, &err), &err);
+	ASSERT_ERR(kube_config_use_server(&c, "http://localhost:8080", &err), &err,
+		   ERR_FAILED_PRECONDITION, "https://");
+	ASSERT_STR(c.host, "10.0.0.1");
+	ASSERT_OK(kube_config_use_server(&c, "https://[::1]:8443/x", &err), &err);
+	ASSERT_STR(c.host, "::1");
+	ASSERT_EQ(c.port, 8443);
+	ASSERT_STR(c.path_prefix, "/x");
+	ASSERT_STR(c.token, "secret");
+	kube_config_done(&c);
+}
+
 TEST(another_context_can_be_asked_for)
 {
 	struct kube_config c;
@@ -389,10 +406,10 @@ TEST(a_broken_certificate_is_found_at_once)
 	ASSERT_TRUE(strstr(err.msg, path) != NULL);
 }
 
-RUN_TESTS(UNIT(the_current_context_is_used), UNIT(another_context_can_be_asked_for),
-	  UNIT(what_is_wrong_is_named_with_its_line), UNIT(server_addresses_of_all_kinds),
-	  UNIT(null_is_unset_and_a_boolean_has_many_words), UNIT(merge_keys_are_followed),
-	  UNIT(of_several_files_the_first_to_say_something_counts),
+RUN_TESTS(UNIT(the_current_context_is_used), UNIT(another_server_can_be_used),
+	  UNIT(another_context_can_be_asked_for), UNIT(what_is_wrong_is_named_with_its_line),
+	  UNIT(server_addresses_of_all_kinds), UNIT(null_is_unset_and_a_boolean_has_many_words),
+	  UNIT(merge_keys_are_followed), UNIT(of_several_files_the_first_to_say_something_counts),
 	  UNIT(a_token_file_is_trimmed_and_judged), UNIT(an_empty_token_file_is_named_at_load),
 	  UNIT(the_list_of_KUBECONFIG_is_merged), UNIT(no_word_of_a_secret_is_in_a_message),
 	  UNIT(without_a_path_the_environment_decides), UNIT(a_broken_certificate_is_found_at_once))

@@ -40,6 +40,7 @@ static unsigned n_timers;
 static struct lease *lease;
 static struct fence *fence;
 static unsigned n_won, n_lost;
+static const char *labels, *server_labels; /* asked for; what is there, as JSON */
 
 /* ---- what the lease stands on ---- */
 
@@ -160,10 +161,11 @@ static void finish(int status, const char *body, enum err_code code)
 static void reply_with_lease(int status)
 {
 	autofree char *text =
-		xasprintf("{\"metadata\":{\"name\":\"l\",\"resourceVersion\":\"%u\"},\"spec\":{"
+		xasprintf("{\"metadata\":{\"name\":\"l\",\"resourceVersion\":\"%u\"%s%s},\"spec\":{"
 			  "\"holderIdentity\":\"%s\",\"leaseDurationSeconds\":15,"
 			  "\"leaseTransitions\":%d}}",
-			  server.version, server.holder, server.transitions);
+			  server.version, server_labels ? ",\"labels\":" : "",
+			  server_labels ? server_labels : "", server.holder, server.transitions);
 
 	finish(status, text, ERR_OK);
 }
@@ -227,6 +229,7 @@ static void begin(void)
 		.ns = "ns",
 		.name = "l",
 		.identity = "me",
+		.labels = labels,
 		.fence = fence = fence_new(),
 		.on_won = on_won,
 		.on_lost = on_lost,
@@ -432,7 +435,39 @@ TEST(stopped_in_the_middle_of_a_step)
 	}
 }
 
-RUN_TESTS(UNIT(is_won_renewed_and_given_back), UNIT(anothers_is_waited_for_and_taken_when_stale),
+/* The next write's metadata. */
+static bool next_write_has(const char *text)
+{
+	while (!stream.method || strcmp(stream.method, "GET") == 0) {
+		if (stream.method)
+			answer();
+		else
+			ASSERT_TRUE(pass());
+	}
+	return strstr(stream.body, text) != NULL;
+}
+
+TEST(labels_go_over_those_that_are_there)
+{
+	labels = "team:x,tier:gold";
+	begin();
+	ASSERT_TRUE(next_write_has("\"labels\":{\"team\":\"x\",\"tier\":\"gold\"}"));
+	answer();
+	server_labels = "{\"team\":\"y\",\"te\":\"kept\",\"other\":\"kept\"}";
+	ASSERT_TRUE(next_write_has("\"labels\":{\"te\":\"kept\",\"other\":\"kept\",\"team\":\"x\","
+				   "\"tier\":\"gold\"}"));
+	ASSERT_TRUE(next_write_has("\"name\":\"l\",\"resourceVersion\":\"1\",\"labels\""));
+	labels = server_labels = NULL;
+	drop_stream();
+	end();
+	begin();
+	ASSERT_FALSE(next_write_has("labels"));
+	drop_stream();
+	end();
+}
+
+RUN_TESTS(UNIT(labels_go_over_those_that_are_there), UNIT(is_won_renewed_and_given_back),
+	  UNIT(anothers_is_waited_for_and_taken_when_stale),
 	  UNIT(another_holder_ends_the_term_at_once),
 	  UNIT(a_server_that_fails_is_outlived_to_the_limit_and_no_longer),
 	  UNIT(a_suspended_machine_wakes_up_without_the_lease),

@@ -226,7 +226,7 @@ TEST(one_key_is_never_at_work_twice)
 /* The value of a series of the queue "figures", -1 if there is none. */
 static double figure(const char *name)
 {
-	autofree char *head = xasprintf("\nworkqueue_%s{name=\"figures\"} ", name);
+	autofree char *head = xasprintf("workqueue_%s{name=\"figures\"} ", name);
 	autostr struct str page = STR_INIT;
 	const char *at;
 
@@ -252,6 +252,7 @@ TEST(figures_are_there_from_the_start_and_tell_what_is_stuck)
 	ASSERT_TRUE(figure("unfinished_work_seconds") > 0);
 	ASSERT_TRUE(figure("longest_running_processor_seconds") > 0);
 	ASSERT_TRUE(figure("depth") == 1 && figure("adds_total") == 2);
+	ASSERT_TRUE(figure("oldest_seconds") > 0);
 	ASSERT_TRUE(figure("queue_duration_seconds_count") == 1);
 	ASSERT_TRUE(figure("work_duration_seconds_count") == 0);
 	pthread_mutex_lock(&f->lock);
@@ -261,6 +262,7 @@ TEST(figures_are_there_from_the_start_and_tell_what_is_stuck)
 	wait_for(f, &f->ran[2], 1);
 	queue_free(q);
 	ASSERT_TRUE(figure("unfinished_work_seconds") == 0 && figure("depth") == 0);
+	ASSERT_TRUE(figure("oldest_seconds") == 0);
 	ASSERT_TRUE(figure("queue_duration_seconds_count") == 2 &&
 		    figure("work_duration_seconds_count") == 2);
 }
