@@ -2,6 +2,7 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/node.h"
 #include "base/ctx.h"
 #include "base/err.h"
 #include "base/secret.h"
@@ -41,9 +42,19 @@ enum backend_cap {
 	BACKEND_CHANGED_BLOCKS = 1 << 6, /* allocated, changed */
 	BACKEND_MODIFY = 1 << 7,         /* modify; create with limits */
 	BACKEND_MOUNT = 1 << 8,          /* mount, and is_mount_of of the kind; not with ATTACH */
-	BACKEND_DIRECT = 1 << 9, /* devices have direct I/O unless the volume allows other */
-	BACKEND_THIN = 1 << 10,  /* create with is_thin */
+	BACKEND_DIRECT = 1 << 9,     /* devices have direct I/O unless the volume allows other */
+	BACKEND_THIN = 1 << 10,      /* create with is_thin */
+	BACKEND_ELSEWHERE = 1 << 11, /* see below */
+	BACKEND_FENCE = 1 << 12,     /* publish, unpublish */
 };
+
+/*
+ * BACKEND_ELSEWHERE: storage of other machines, of which this process is one user among several. It
+ * has handles of its own (resolve, format_id), which are its tokens too; every node reaches it, so
+ * it has no topology; a class's parameters are its own, and it checks them; nothing is asked of it
+ * without the secrets that a request brings, so nothing is listed and info tells no sizes; a volume
+ * gets its filesystem on the node where it is staged first. It is the only instance of a process.
+ */
 
 /* Thin volumes of an instance: volume/space.h has the rule. */
 struct backend_thin {
@@ -84,6 +95,9 @@ struct backend_owner {
 	const char *claim_uid;
 };
 
+/* A word of it that is longer than this less one is not kept, and no part of it either. */
+#define BACKEND_OWNER_MAX 254
+
 /* What a volume begins with. */
 enum backend_source {
 	BACKEND_SOURCE_NONE, /* nothing, or an empty filesystem */
@@ -94,9 +108,10 @@ enum backend_source {
 /* What CreateVolume asks for. Borrowed for the call. */
 struct backend_spec {
 	const char *name; /* the CO's whole name, ≤128 bytes; kept beside the volume and compared */
-	const char *token;   /* vol_token_from_name(name) */
-	uint64_t bytes;      /* multiple of VOL_SIZE_UNIT */
-	const char *fs;      /* "ext4", "xfs", or "" for raw bytes and with BACKEND_MOUNT */
+	const char *token; /* vol_token_from_name(name) */
+	uint64_t bytes;    /* multiple of VOL_SIZE_UNIT; 0, with BACKEND_ELSEWHERE and a source: as
+			      many as that has */
+	const char *fs;    /* "ext4", "xfs", or "" for raw bytes and with BACKEND_MOUNT */
 	bool allow_buffered; /* attach may fall back to buffered I/O */
 	bool is_written;     /* each block is written once before the volume is there */
 	bool no_reserve;     /* room for overwriting what snapshots share is not kept free */
@@ -107,6 +122,9 @@ struct backend_spec {
 	const struct secrets *secrets;
 	struct backend_owner owner;
 	struct vol_limits limits; /* kept with the volume; csi/ has them applied */
+	/* With BACKEND_ELSEWHERE, of the class; NULL else. token is then made of the name and known
+	 * to nobody, fs is "", and limits are not set. */
+	const struct strmap *parameters;
 };
 
 struct backend_volume {
@@ -122,12 +140,18 @@ struct backend_volume {
 	int64_t created_ns; /* wall clock */
 	bool is_thin;
 	struct vol_limits limits;
+	/* The owner, as it was told when the volume was made; each "" if it was not. */
+	char cluster[BACKEND_OWNER_MAX];
+	char claim_namespace[BACKEND_OWNER_MAX];
+	char claim_name[BACKEND_OWNER_MAX];
+	struct strmap context; /* of create, with BACKEND_ELSEWHERE: the volume_context, in the
+				  ctx's arena */
 };
 
 struct backend_snapshot {
 	char token[VOL_TOKEN_MAX];
 	char name[129];
-	char source[VOL_TOKEN_MAX]; /* the volume it was taken of, which may be gone */
+	char source[VOL_TOKEN_MAX]; /* the volume it was taken of, which may be gone; "": unknown */
 	char group[VOL_TOKEN_MAX];  /* "": of its own; else it goes with that group */
 	uint64_t bytes;             /* of the volume then: what one made of it has at least */
 	char fs[8];                 /* of the volume */
@@ -147,7 +171,8 @@ struct backend_snapshot_options {
 	 * (freeze), and small enough to be kept still for so long. */
 	bool copy_above;
 	const struct secrets *secrets;
-	struct backend_owner owner; /* of the snapshot: claim_… are the VolumeSnapshot's */
+	struct backend_owner owner;      /* of the snapshot: claim_… are the VolumeSnapshot's */
+	const struct strmap *parameters; /* as in backend_spec */
 };
 
 struct backend_snapshot_spec {
@@ -194,11 +219,14 @@ struct backend_attach_options {
 	/* As the CO gave them, for storage that is elsewhere; NULL: none. */
 	const struct secrets *secrets;
 	const struct strmap *volume_context, *publish_context;
+	/* Of this node, for who has to know it if it is lost; "" or NULL: not known. */
+	const char *node_id, *boot_id;
 	bool read_only;
 	bool hold; /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR
 		    */
 	bool reader; /* with read_only and hold: not the device that the volume is attached as, but
 			the second, read-only one beside it */
+	const char *staging; /* with staging_take: the CO's staging path; NULL else */
 };
 
 struct backend_mount_options {
@@ -277,10 +305,10 @@ struct backend_ops {
 		      const struct vol_limits *limits, const struct secrets *secrets,
 		      struct err *err);
 
-	/* NOT_FOUND; ABORTED: create has begun it here and not ended; a damaged one is found, with
-	 * is_damaged. */
+	/* secrets: as of remove. NOT_FOUND; ABORTED: create has begun it here and not ended; a
+	 * damaged one is found, with is_damaged. */
 	int (*stat)(struct backend *b, struct ctx *ctx, const char *token,
-		    struct backend_volume *ret_vol, struct err *err);
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 
 	/* All volumes whose token is > after ("" = from the start), in byte order of tokens. Not a
 	 * snapshot in time. */
@@ -305,6 +333,20 @@ struct backend_ops {
 	 * nothing. */
 	int (*find_device)(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err);
+	/*
+	 * Both NULL: a volume is staged at the path that the CO gives. Else its handles are another
+	 * driver's, too, which stages at PATH/ID (a directory, or a file where the device is raw),
+	 * and keeps word of it in PATH: so it is done here, and either takes down what the other
+	 * brought up. attach writes such a word (opts->staging) before it makes the device.
+	 *
+	 * staging_take comes before a volume goes down: what detach has to know and only that word
+	 * tells is kept. FAILED_PRECONDITION: it was brought up in a way that cannot be undone
+	 * here. staging_forget comes last; 0 also when there is no such word, or no such path.
+	 */
+	int (*staging_take)(struct backend *b, struct ctx *ctx, const char *token, const char *path,
+			    struct err *err);
+	int (*staging_forget)(struct backend *b, struct ctx *ctx, const char *path,
+			      struct err *err);
 	/* 0 also when not attached or unknown. A device that is still mounted or open stays until
 	 * its last user goes. The reader goes too. */
 	int (*detach)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
@@ -318,6 +360,19 @@ struct backend_ops {
 	int (*find_reader)(struct backend *b, struct ctx *ctx, const char *token,
 			   struct backend_device *ret_dev, struct err *err);
 	int (*drop_reader)(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+
+	/*
+	 * The CO will stage the volume on the node, and has taken it off the node. Storage that
+	 * other machines reach makes sure that one which was lost writes no more: after unpublish
+	 * of a node that is gone or out of service it is fenced, where it may have the volume yet,
+	 * and publish lets it in again once it is back and has nothing of before. Secrets are the
+	 * request's; without any nothing is fenced, and the log says so. FAILED_PRECONDITION: the
+	 * node is fenced and not back, or cannot be fenced.
+	 */
+	int (*publish)(struct backend *b, struct ctx *ctx, const char *token,
+		       const struct backend_use *use, struct err *err);
+	int (*unpublish)(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct backend_use *use, struct err *err);
 
 	/* Devices that keep the bytes of volumes of this instance whose files somebody has removed:
 	 * what is in use goes on, and is lost when it ends. In no order. NULL: that cannot be. */
@@ -394,7 +449,8 @@ struct backend_ops {
 			       const struct secrets *secrets, struct err *err);
 	/* As stat and each. Those whose moment is not fixed yet are not there. */
 	int (*snapshot_stat)(struct backend *b, struct ctx *ctx, const char *token,
-			     struct backend_snapshot *ret_snap, struct err *err);
+			     const struct secrets *secrets, struct backend_snapshot *ret_snap,
+			     struct err *err);
 	int (*snapshot_each)(struct backend *b, struct ctx *ctx, const char *after,
 			     backend_each_snapshot_fn fn, void *arg, struct err *err);
 
@@ -427,12 +483,15 @@ struct backend_ops {
 	 * of the same volume: ranges in order, that neither overlap nor touch, from the one that
 	 * ends after offset from on; more than differs may be told, never less. NOT_FOUND names the
 	 * snapshot; also in mid-walk, when one is deleted. FAILED_PRECONDITION: not ready, not of
-	 * one volume. The walk ends with the error if fn is <0 (fn sets err), and well if it is >0.
+	 * one volume, or laid out so that it cannot be told. The walk ends with the error if fn is
+	 * <0 (fn sets err), and well if it is >0. secrets: of the request, may be NULL.
 	 */
-	int (*allocated)(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-			 backend_range_fn fn, void *arg, struct err *err);
+	int (*allocated)(struct backend *b, struct ctx *ctx, const char *token,
+			 const struct secrets *secrets, uint64_t from, backend_range_fn fn,
+			 void *arg, struct err *err);
 	int (*changed)(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		       uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+		       const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		       struct err *err);
 };
 
 /*
@@ -478,7 +537,7 @@ int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t
 int backend_modify(struct backend *b, struct ctx *ctx, const char *token,
 		   const struct vol_limits *limits, const struct secrets *secrets, struct err *err);
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
-		 struct backend_volume *ret_vol, struct err *err);
+		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
 		 void *arg, struct err *err);
 int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
@@ -487,9 +546,16 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
 			struct backend_device *ret_dev, struct err *err);
 int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_staging_take(struct backend *b, struct ctx *ctx, const char *token, const char *path,
+			 struct err *err);
+int backend_staging_forget(struct backend *b, struct ctx *ctx, const char *path, struct err *err);
 int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 			struct backend_device *ret_dev, struct err *err);
 int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+int backend_publish(struct backend *b, struct ctx *ctx, const char *token,
+		    const struct backend_use *use, struct err *err);
+int backend_unpublish(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct backend_use *use, struct err *err);
 int backend_each_lost(struct backend *b, struct ctx *ctx, backend_lost_fn fn, void *arg,
 		      struct err *err);
 int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
@@ -507,7 +573,8 @@ int backend_snapshot_create(struct backend *b, struct ctx *ctx,
 int backend_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 			    const struct secrets *secrets, struct err *err);
 int backend_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-			  struct backend_snapshot *ret_snap, struct err *err);
+			  const struct secrets *secrets, struct backend_snapshot *ret_snap,
+			  struct err *err);
 int backend_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 			  backend_each_snapshot_fn fn, void *arg, struct err *err);
 int backend_tend(struct backend *b, struct ctx *ctx, struct err *err);
@@ -517,10 +584,12 @@ int backend_group_remove(struct backend *b, struct ctx *ctx, const char *token,
 			 const struct secrets *secrets, struct err *err);
 int backend_group_stat(struct backend *b, struct ctx *ctx, const char *token,
 		       struct backend_group *ret_group, struct err *err);
-int backend_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		      backend_range_fn fn, void *arg, struct err *err);
+int backend_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		      struct err *err);
 int backend_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		    uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+		    const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		    struct err *err);
 /* Also of a retired backend: it asks nothing of the storage. */
 int backend_resolve(const struct backend *b, enum vol_kind kind, const char *id,
 		    char ret_token[VOL_TOKEN_MAX], struct err *err);

@@ -67,9 +67,16 @@ static int finish(struct backend *b, const char *verb, const char *token, int rc
 	return err_wrap(err, "pool '%s': %s", b->pool_name, verb);
 }
 
-static int check_token(const char *token, struct err *err)
+/* Handles of others are theirs to judge. */
+static bool is_token(const struct backend *b, const char *token)
 {
-	if (vol_token_is_valid(token))
+	return b->caps & BACKEND_ELSEWHERE ? token[0] && strlen(token) < VOL_TOKEN_MAX
+					   : vol_token_is_valid(token);
+}
+
+static int check_token(const struct backend *b, const char *token, struct err *err)
+{
+	if (is_token(b, token))
 		return 0;
 	return err_set(err, ERR_NOT_FOUND, "no volume can have this name");
 }
@@ -93,18 +100,23 @@ static int check_name(const char *name, const char *token, struct err *err)
 	return 0;
 }
 
-static int check_source(const struct backend_spec *spec, struct err *err)
+static int check_source(const struct backend *b, const struct backend_spec *spec, struct err *err)
 {
-	if (spec->source_kind == BACKEND_SOURCE_NONE || vol_token_is_valid(spec->source))
+	if (spec->source_kind == BACKEND_SOURCE_NONE || is_token(b, spec->source))
 		return 0;
 	return err_set(err, ERR_NOT_FOUND, "no source can have this name");
 }
 
-static int check_spec(const struct backend_spec *spec, struct err *err)
+static int check_spec(const struct backend *b, const struct backend_spec *spec, struct err *err)
 {
-	if (check_name(spec->name, spec->token, err) < 0 || check_size(spec->bytes, err) < 0 ||
-	    check_source(spec, err) < 0)
+	bool is_as_source = spec->bytes == 0 && (b->caps & BACKEND_ELSEWHERE) &&
+			    spec->source_kind != BACKEND_SOURCE_NONE;
+
+	if (check_name(spec->name, spec->token, err) < 0 ||
+	    (!is_as_source && check_size(spec->bytes, err) < 0) || check_source(b, spec, err) < 0)
 		return -1;
+	if (is_as_source)
+		return 0;
 	if (spec->bytes < vol_size_min(spec->fs))
 		return err_set(err, ERR_OUT_OF_RANGE, "size %llu is below the least for %s, %llu",
 			       (unsigned long long)spec->bytes,
@@ -144,7 +156,7 @@ int backend_create(struct backend *b, struct ctx *ctx, const struct backend_spec
 	assert(!vol_limits_are_set(&spec->limits) || (b->caps & BACKEND_MODIFY));
 	assert(!spec->is_thin || (b->caps & BACKEND_THIN));
 	assert(vol_limits_are_valid(&spec->limits));
-	rc = begin(b, err) < 0 || check_spec(spec, err) < 0
+	rc = begin(b, err) < 0 || check_spec(b, spec, err) < 0
 		     ? -1
 		     : b->ops->create(b, ctx, spec, ret_vol, err);
 	return finish(b, "create", spec->token, rc, err);
@@ -155,7 +167,7 @@ int backend_remove(struct backend *b, struct ctx *ctx, const char *token,
 {
 	int rc;
 
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->remove(b, ctx, token, secrets, err);
 	return finish(b, "remove", token, rc, err);
@@ -167,7 +179,7 @@ int backend_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t
 	int rc;
 
 	assert(b->caps & BACKEND_GROW);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0 || check_size(bytes, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0 || check_size(bytes, err) < 0
 		     ? -1
 		     : b->ops->grow(b, ctx, token, bytes, secrets, ret_vol, err);
 	return finish(b, "grow", token, rc, err);
@@ -180,18 +192,18 @@ int backend_modify(struct backend *b, struct ctx *ctx, const char *token,
 
 	assert(b->caps & BACKEND_MODIFY);
 	assert(vol_limits_are_valid(limits));
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->modify(b, ctx, token, limits, secrets, err);
 	return finish(b, "modify", token, rc, err);
 }
 
 int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
-		 struct backend_volume *ret_vol, struct err *err)
+		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
 {
-	int rc = begin(b, err) < 0 || check_token(token, err) < 0
+	int rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 			 ? -1
-			 : b->ops->stat(b, ctx, token, ret_vol, err);
+			 : b->ops->stat(b, ctx, token, secrets, ret_vol, err);
 
 	return finish(b, "look up", token, rc, err);
 }
@@ -204,6 +216,30 @@ int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_
 	return finish(b, "list", "", rc, err);
 }
 
+int backend_publish(struct backend *b, struct ctx *ctx, const char *token,
+		    const struct backend_use *use, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_FENCE);
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
+		     ? -1
+		     : b->ops->publish(b, ctx, token, use, err);
+	return finish(b, "publish", token, rc, err);
+}
+
+int backend_unpublish(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct backend_use *use, struct err *err)
+{
+	int rc;
+
+	assert(b->caps & BACKEND_FENCE);
+	if (!is_token(b, token))
+		return 0;
+	rc = begin(b, err) < 0 ? -1 : b->ops->unpublish(b, ctx, token, use, err);
+	return finish(b, "unpublish", token, rc, err);
+}
+
 int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 		   const struct backend_attach_options *opts, struct backend_device *ret_dev,
 		   struct err *err)
@@ -212,7 +248,7 @@ int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 
 	assert(b->caps & BACKEND_ATTACH);
 	assert(!opts->reader || (opts->read_only && opts->hold));
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->attach(b, ctx, token, opts, ret_dev, err);
 	return finish(b, "attach", token, rc, err);
@@ -224,7 +260,7 @@ int backend_find_device(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->caps & BACKEND_ATTACH);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->find_device(b, ctx, token, ret_dev, err);
 	return finish(b, "find the device of", token, rc, err);
@@ -235,10 +271,31 @@ int backend_detach(struct backend *b, struct ctx *ctx, const char *token, struct
 	int rc;
 
 	assert(b->caps & BACKEND_ATTACH);
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->detach(b, ctx, token, err);
 	return finish(b, "detach", token, rc, err);
+}
+
+int backend_staging_take(struct backend *b, struct ctx *ctx, const char *token, const char *path,
+			 struct err *err)
+{
+	int rc;
+
+	assert(b->ops->staging_take);
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
+		     ? -1
+		     : b->ops->staging_take(b, ctx, token, path, err);
+	return finish(b, "take over the staging of", token, rc, err);
+}
+
+int backend_staging_forget(struct backend *b, struct ctx *ctx, const char *path, struct err *err)
+{
+	int rc;
+
+	assert(b->ops->staging_forget);
+	rc = begin(b, err) < 0 ? -1 : b->ops->staging_forget(b, ctx, path, err);
+	return finish(b, "forget the staging at", path, rc, err);
 }
 
 int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
@@ -247,7 +304,7 @@ int backend_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->caps & BACKEND_ATTACH);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->find_reader(b, ctx, token, ret_dev, err);
 	return finish(b, "find the reader of", token, rc, err);
@@ -258,7 +315,7 @@ int backend_drop_reader(struct backend *b, struct ctx *ctx, const char *token, s
 	int rc;
 
 	assert(b->caps & BACKEND_ATTACH);
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->drop_reader(b, ctx, token, err);
 	return finish(b, "drop the reader of", token, rc, err);
@@ -280,7 +337,7 @@ int backend_mount(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->caps & BACKEND_MOUNT);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->mount(b, ctx, token, opts, err);
 	return finish(b, "mount", token, rc, err);
@@ -292,7 +349,7 @@ int backend_note_get(struct backend *b, struct ctx *ctx, const char *token, char
 	int rc;
 
 	assert(b->caps & BACKEND_NOTES);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->note_get(b, ctx, token, ret_note, err);
 	return finish(b, "read the note of", token, rc, err);
@@ -310,7 +367,8 @@ int backend_note_set(struct backend *b, struct ctx *ctx, const char *token, cons
 		rc = err_set(err, ERR_RESOURCE_EXHAUSTED, "the note is longer than %d bytes",
 			     BACKEND_NOTE_MAX);
 	else
-		rc = check_token(token, err) < 0 ? -1 : b->ops->note_set(b, ctx, token, note, err);
+		rc = check_token(b, token, err) < 0 ? -1
+						    : b->ops->note_set(b, ctx, token, note, err);
 	return finish(b, "write the note of", token, rc, err);
 }
 
@@ -320,7 +378,7 @@ int backend_settle(struct backend *b, struct ctx *ctx, const char *token, const 
 	int rc;
 
 	assert(b->caps & BACKEND_ATTACH);
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->settle(b, ctx, token, mount_path, err);
 	return finish(b, "settle", token, rc, err);
@@ -330,7 +388,7 @@ int backend_settle_growth(struct backend *b, struct ctx *ctx, const char *token,
 {
 	int rc = 0;
 
-	if (begin(b, err) < 0 || check_token(token, err) < 0)
+	if (begin(b, err) < 0 || check_token(b, token, err) < 0)
 		rc = -1;
 	else if (b->ops->settle_growth)
 		rc = b->ops->settle_growth(b, ctx, token, err);
@@ -345,7 +403,7 @@ int backend_snapshot_create(struct backend *b, struct ctx *ctx,
 
 	assert(b->caps & BACKEND_SNAPSHOT);
 	rc = begin(b, err) < 0 || check_name(spec->name, spec->token, err) < 0 ||
-			     check_token(spec->source, err) < 0
+			     check_token(b, spec->source, err) < 0
 		     ? -1
 		     : b->ops->snapshot_create(b, ctx, spec, ret_snap, err);
 	return finish(b, "snapshot", spec->token, rc, err);
@@ -357,21 +415,22 @@ int backend_snapshot_remove(struct backend *b, struct ctx *ctx, const char *toke
 	int rc;
 
 	assert(b->caps & BACKEND_SNAPSHOT);
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->snapshot_remove(b, ctx, token, secrets, err);
 	return finish(b, "remove snapshot", token, rc, err);
 }
 
 int backend_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-			  struct backend_snapshot *ret_snap, struct err *err)
+			  const struct secrets *secrets, struct backend_snapshot *ret_snap,
+			  struct err *err)
 {
 	int rc;
 
 	assert(b->caps & BACKEND_SNAPSHOT);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
-		     : b->ops->snapshot_stat(b, ctx, token, ret_snap, err);
+		     : b->ops->snapshot_stat(b, ctx, token, secrets, ret_snap, err);
 	return finish(b, "look up snapshot", token, rc, err);
 }
 
@@ -396,13 +455,14 @@ int backend_tend(struct backend *b, struct ctx *ctx, struct err *err)
 	return rc < 0 ? err_wrap(err, "pool '%s': tend", b->pool_name) : 0;
 }
 
-static int check_group(const struct backend_group_spec *spec, struct err *err)
+static int check_group(const struct backend *b, const struct backend_group_spec *spec,
+		       struct err *err)
 {
 	if (check_name(spec->name, spec->token, err) < 0)
 		return -1;
 	assert(spec->n_sources > 0 && spec->n_sources <= BACKEND_GROUP_MAX);
 	for (size_t i = 0; i < spec->n_sources; i++) {
-		if (check_token(spec->sources[i], err) < 0)
+		if (check_token(b, spec->sources[i], err) < 0)
 			return err_wrap(err, "member '%.90s'", spec->sources[i]);
 	}
 	return 0;
@@ -414,7 +474,7 @@ int backend_group_create(struct backend *b, struct ctx *ctx, const struct backen
 	int rc;
 
 	assert(b->caps & BACKEND_GROUP);
-	rc = begin(b, err) < 0 || check_group(spec, err) < 0
+	rc = begin(b, err) < 0 || check_group(b, spec, err) < 0
 		     ? -1
 		     : b->ops->group_create(b, ctx, spec, ret_group, err);
 	return finish(b, "snapshot group", spec->token, rc, err);
@@ -426,7 +486,7 @@ int backend_group_remove(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->caps & BACKEND_GROUP);
-	if (!vol_token_is_valid(token))
+	if (!is_token(b, token))
 		return 0;
 	rc = begin(b, err) < 0 ? -1 : b->ops->group_remove(b, ctx, token, secrets, err);
 	return finish(b, "remove group", token, rc, err);
@@ -438,33 +498,35 @@ int backend_group_stat(struct backend *b, struct ctx *ctx, const char *token,
 	int rc;
 
 	assert(b->caps & BACKEND_GROUP);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
 		     : b->ops->group_stat(b, ctx, token, ret_group, err);
 	return finish(b, "look up group", token, rc, err);
 }
 
-int backend_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		      backend_range_fn fn, void *arg, struct err *err)
+int backend_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		      struct err *err)
 {
 	int rc;
 
 	assert(b->caps & BACKEND_CHANGED_BLOCKS);
-	rc = begin(b, err) < 0 || check_token(token, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, token, err) < 0
 		     ? -1
-		     : b->ops->allocated(b, ctx, token, from, fn, arg, err);
+		     : b->ops->allocated(b, ctx, token, secrets, from, fn, arg, err);
 	return finish(b, "map snapshot", token, rc, err);
 }
 
 int backend_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		    uint64_t from, backend_range_fn fn, void *arg, struct err *err)
+		    const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		    struct err *err)
 {
 	int rc;
 
 	assert(b->caps & BACKEND_CHANGED_BLOCKS);
-	rc = begin(b, err) < 0 || check_token(base, err) < 0 || check_token(target, err) < 0
+	rc = begin(b, err) < 0 || check_token(b, base, err) < 0 || check_token(b, target, err) < 0
 		     ? -1
-		     : b->ops->changed(b, ctx, base, target, from, fn, arg, err);
+		     : b->ops->changed(b, ctx, base, target, secrets, from, fn, arg, err);
 	return finish(b, "compare snapshot", target, rc, err);
 }
 

@@ -126,16 +126,17 @@ static void assert_ops(const struct backend *b, const struct backend_kind *kind)
 
 	assert(ops->name && ops->close && ops->info && ops->create && ops->remove && ops->stat &&
 	       ops->each);
-	assert(can_attach == (ops->attach != NULL) && can_attach == (ops->detach != NULL) &&
-	       can_attach == (ops->find_device != NULL) && can_attach == (ops->settle != NULL) &&
-	       can_attach == (ops->find_reader != NULL) &&
-	       can_attach == (ops->drop_reader != NULL));
+	/* what is there and not set is what this process does not do, as a controller alone */
+	assert(!can_attach || (ops->attach && ops->detach && ops->find_device && ops->settle &&
+			       ops->find_reader && ops->drop_reader));
 	assert((b->caps & ~kind->caps) == 0 && !ops->resolve == !ops->format_id);
 	assert(can_mount == (ops->mount != NULL) && !(can_mount && can_attach) &&
 	       !(kind->caps & BACKEND_MOUNT) == !kind->is_mount_of);
-	assert(can_note == (ops->note_get != NULL) && can_note == (ops->note_set != NULL));
+	assert(!can_note || (ops->note_get && ops->note_set));
+	assert(!ops->staging_take == !ops->staging_forget);
 	assert(!(b->caps & BACKEND_GROW) == !ops->grow);
 	assert(!(b->caps & BACKEND_MODIFY) == !ops->modify);
+	assert(!(b->caps & BACKEND_FENCE) == !ops->publish && !ops->publish == !ops->unpublish);
 	assert(can_snapshot == (ops->snapshot_create != NULL) &&
 	       can_snapshot == (ops->snapshot_remove != NULL) &&
 	       can_snapshot == (ops->snapshot_stat != NULL) &&
@@ -261,6 +262,18 @@ int registry_configure(struct arena *a, const char *text, struct backend_config 
 	return kind->configure(a, colon ? colon + 1 : text, config, err);
 }
 
+/* Storage elsewhere is the only instance: its volumes, classes and topology are of another kind. */
+static int check_alone(const struct registry *r, const struct backend_kind *kind, struct err *err)
+{
+	const struct backend *first = registry_count(r) > 0 ? registry_at(r, 0) : NULL;
+
+	if (!first || !((kind->caps | first->caps) & BACKEND_ELSEWHERE))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "'%s' and '%s' in one process: give each a driver of its own",
+		       first->ops->name, kind->name);
+}
+
 int registry_open(struct registry *r, struct ctx *ctx, const struct backend_config *config,
 		  struct err *err)
 {
@@ -272,6 +285,8 @@ int registry_open(struct registry *r, struct ctx *ctx, const struct backend_conf
 	if (registry_check_name(named.name, err) < 0)
 		return -1;
 	kind = find_kind(r->kinds, r->n_kinds, config->kind, strlen(config->kind), err);
+	if (kind && check_alone(r, kind, err) < 0)
+		return -1;
 	if (!kind || kind->open(ctx, &named, r, &b, err) < 0)
 		return err_wrap(err, "open pool '%s'", named.name);
 	assert_ops(b, kind);

@@ -19,17 +19,34 @@ struct registry *registry_new(void);
 struct registry *registry_new_of(const struct backend_kind *const *kinds, size_t n_kinds);
 void registry_free(struct registry *r); /* closes every backend */
 
+/* Of storage in Ceph, for all of its clusters; ceph-csi's options. */
+struct backend_ceph_config {
+	const char *instance;     /* of the journal; NULL, "": "default" */
+	const char *cluster_name; /* kept with each image if keeps_names; NULL, "": none */
+	bool keeps_names;    /* claims', volumes' and snapshots' names are the image's metadata */
+	unsigned soft_depth; /* images that an image may hang on before the manager is asked to
+				flatten it; 0: 4 */
+	unsigned hard_depth; /* … and is flattened before it is used; 0: 8 */
+	unsigned max_snapshots; /* of one image; 0: 450 */
+	/* Of each mount of a filesystem, where config.json says none; NULL, "": none. */
+	const char *kernel_mount_options, *fuse_mount_options;
+};
+
 /* What the command line asks for: --pool=NAME=KIND:SPEC, --pool-image=FILE --pool-size=BYTES. */
 struct backend_config {
 	const char *kind;    /* "pool", "mem" */
 	const char *name;    /* pool name; "" gives "default" */
 	const char *node_id; /* of this node; NULL or "": not known, and not recorded in pools */
 	bool may_init; /* pool: a directory that is not the root of its filesystem may become one */
+	bool follows_moved; /* pool: that another node served is here, if nothing else differs */
 	const char *dir; /* pool: directory on the suitable filesystem, or where image is mounted */
-	const char *image;    /* pool: image file that cleat makes and mounts itself; NULL: none */
-	uint64_t image_bytes; /* size for a new image; 0: the image must exist */
-	uint64_t mem_bytes;   /* mem: capacity */
-	unsigned overcommit;  /* pool: of thin volumes, percent; 0: VOL_OVERCOMMIT_DEFAULT */
+	const char *image;     /* pool: image file that cleat makes and mounts itself; NULL: none */
+	uint64_t image_bytes;  /* size for a new image; 0: the image must exist */
+	uint64_t mem_bytes;    /* mem: capacity */
+	unsigned overcommit;   /* pool: of thin volumes, percent; 0: VOL_OVERCOMMIT_DEFAULT */
+	const char *state_dir; /* rbd: of this node, survives the process and the pod; NULL, "":
+				  none, and nothing is staged */
+	struct backend_ceph_config ceph; /* rbd */
 	uint64_t reserve_bytes; /* pool: kept free; 0 = max(5 %, 1 GiB) but at most a quarter of the
 				   pool */
 };

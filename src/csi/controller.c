@@ -31,22 +31,28 @@ int driver_controller_get_capabilities(void *impl, struct ctx *ctx,
 				       struct err *err)
 {
 	static const struct driver_capability table[] = {
-		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) | CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) |
-			  CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) | CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
-			  CSI_CAP_BIT(CSI_CTRL_GET_VOLUME_HEALTH) |
-			  CSI_CAP_BIT(CSI_CTRL_LIST_VOLUME_HEALTH) |
+		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_VOLUME) |
 			  CSI_CAP_BIT(CSI_CTRL_SINGLE_NODE_MULTI_WRITER),
-		  0 },
-		{ CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME), BACKEND_GROW },
-		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT) |
-			  CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS) | CSI_CAP_BIT(CSI_CTRL_GET_SNAPSHOT),
-		  BACKEND_SNAPSHOT },
-		{ CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME), BACKEND_CLONE },
-		{ CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME), BACKEND_MODIFY },
+		  0, 0 },
+		/* of these no request brings secrets */
+		{ CSI_CAP_BIT(CSI_CTRL_LIST_VOLUMES) | CSI_CAP_BIT(CSI_CTRL_GET_CAPACITY) |
+			  CSI_CAP_BIT(CSI_CTRL_GET_VOLUME) |
+			  CSI_CAP_BIT(CSI_CTRL_GET_VOLUME_HEALTH) |
+			  CSI_CAP_BIT(CSI_CTRL_LIST_VOLUME_HEALTH),
+		  0, BACKEND_ELSEWHERE },
+		{ CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME), BACKEND_GROW, 0 },
+		{ CSI_CAP_BIT(CSI_CTRL_CREATE_DELETE_SNAPSHOT) | CSI_CAP_BIT(CSI_CTRL_GET_SNAPSHOT),
+		  BACKEND_SNAPSHOT, 0 },
+		{ CSI_CAP_BIT(CSI_CTRL_LIST_SNAPSHOTS), BACKEND_SNAPSHOT, BACKEND_ELSEWHERE },
+		{ CSI_CAP_BIT(CSI_CTRL_CLONE_VOLUME), BACKEND_CLONE, 0 },
+		{ CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME), BACKEND_MODIFY, 0 },
+		/* the last: not without nodes */
+		{ CSI_CAP_BIT(CSI_CTRL_PUBLISH_UNPUBLISH_VOLUME), BACKEND_FENCE, 0 },
 	};
+	const struct csi_driver *d = impl;
+	size_t n = ARRAY_LEN(table) - !d->nodes.look;
 
-	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
-						&ret->n_capabilities);
+	ret->capabilities = driver_capabilities(d, ctx->arena, table, n, &ret->n_capabilities);
 	return 0;
 }
 
@@ -76,11 +82,12 @@ int driver_controller_get_volume(void *impl, struct ctx *ctx,
 	struct csi_ref ref;
 
 	if (fields_check(&csi_controller_get_volume_request_type, req, err) < 0 ||
-	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+	    driver_check_listed(d, err) < 0 ||
+	    driver_find_volume(d, ctx, req->volume_id, NULL, &ref, &vol, err) < 0)
 		return -1;
 	/* A status is REQUIRED in this reply, though it says nothing of nodes here. */
 	ret->has_volume = ret->has_status = true;
-	driver_fill_volume(d, ctx->arena, ref.pool, &vol, &ret->volume);
+	driver_fill_listed(d, ctx->arena, ref.pool, &vol, &ret->volume);
 	fill_status(d, ctx, ret);
 	return 0;
 }
@@ -105,7 +112,7 @@ static int add_to_page(void *arg, const struct backend_volume *vol)
 		page->is_full = true;
 		return 1;
 	}
-	driver_fill_volume(page->d, page->a, page->pool, vol, &entry.volume);
+	driver_fill_listed(page->d, page->a, page->pool, vol, &entry.volume);
 	vec_push(&page->entries, entry);
 	return 0;
 }
@@ -170,6 +177,7 @@ int driver_list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	int r;
 
 	if (fields_check(&csi_list_volumes_request_type, req, err) < 0 ||
+	    driver_check_listed(d, err) < 0 ||
 	    driver_list_begin(&pools, VOL_KIND_VOLUME, req->starting_token, &list, err) < 0)
 		return -1;
 	if (req->max_entries > 0 && req->max_entries < page.max)
@@ -201,6 +209,8 @@ static int check_all(const struct csi_driver *d, const struct backend *pool,
 		if (driver_check_capability(pool, vol, &cap, err) < 0)
 			return -1;
 	}
+	if (pool->caps & BACKEND_ELSEWHERE)
+		return 0; /* its parameters are its own, and were checked when it was made */
 	if (vol_params_parse(&req->parameters, &params, err) < 0 ||
 	    vol_limits_merge(&params.limits, "mutable_parameters", &req->mutable_parameters, err) <
 		    0)
@@ -221,7 +231,7 @@ int driver_validate_volume_capabilities(void *impl, struct ctx *ctx,
 	struct err why;
 
 	if (validate_validate(req, err) < 0 ||
-	    driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+	    driver_find_volume(d, ctx, req->volume_id, &req->secrets, &ref, &vol, err) < 0)
 		return -1;
 	if (check_all(d, ref.pool, &vol, req, &why) < 0) {
 		ret->message = arena_strdup(ctx->arena, why.msg);
@@ -345,7 +355,7 @@ int driver_get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capaci
 	struct err why;
 	const char *fs;
 
-	if (validate_get_capacity(req, err) < 0)
+	if (validate_get_capacity(req, err) < 0 || driver_check_listed(d, err) < 0)
 		return -1;
 	if (vol_params_parse(&req->parameters, &params, &why) < 0 ||
 	    find_capacity_fs(req, &params, &fs, &why) < 0) {

@@ -215,7 +215,7 @@ static int find_existing(struct csi_driver *d, struct ctx *ctx, const struct pla
 		bool is_allowed = is_pool_allowed(d, ctx->arena, pools.v[i], plan, wanted);
 		struct err why;
 
-		if (backend_stat(pools.v[i], ctx, plan->token, ret_vol, &why) == 0) {
+		if (backend_stat(pools.v[i], ctx, plan->token, NULL, ret_vol, &why) == 0) {
 			*ret_pool = pools.v[i];
 			return 1;
 		}
@@ -486,10 +486,18 @@ int driver_create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 			 struct csi_create_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
+	struct backend *elsewhere = driver_elsewhere(d);
 	struct plan plan;
 	int r;
 
-	if (validate_create_volume(req, err) < 0 || make_plan(d, ctx, req, &plan, err) < 0 ||
+	if (validate_create_volume(req, err) < 0)
+		return -1;
+	if (elsewhere) {
+		r = driver_create_elsewhere(d, ctx, elsewhere, req, &ret->volume, err);
+		ret->has_volume = r == 0;
+		return r;
+	}
+	if (make_plan(d, ctx, req, &plan, err) < 0 ||
 	    inflight_begin(d->inflight, plan.token, "CreateVolume", err) < 0)
 		return -1;
 	r = create_in_pool(d, ctx, req, &plan, &ret->volume, err);

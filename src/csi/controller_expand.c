@@ -40,8 +40,12 @@ static int check_pool(const struct backend *pool, struct err *err)
 static bool has_fs(const struct csi_ref *ref, const struct backend_volume *vol,
 		   const struct csi_controller_expand_volume_request *req)
 {
-	return (ref->pool->caps & BACKEND_ATTACH) && !str_is_empty(vol->fs) &&
-	       req->volume_capability.access != VOL_ACCESS_BLOCK;
+	if (req->volume_capability.access == VOL_ACCESS_BLOCK)
+		return false;
+	/* What of other machines has on it is known where it is staged, which need not be here. */
+	if (ref->pool->caps & BACKEND_ELSEWHERE)
+		return !(ref->pool->caps & BACKEND_MOUNT);
+	return (ref->pool->caps & BACKEND_ATTACH) && !str_is_empty(vol->fs);
 }
 
 static int expand(struct csi_driver *d, struct ctx *ctx,
@@ -52,10 +56,13 @@ static int expand(struct csi_driver *d, struct ctx *ctx,
 	struct csi_ref ref;
 	uint64_t bytes = 0;
 
-	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
+	/* storage elsewhere is asked once, by growing it: its size and what it lacks come with that
+	 */
+	if (driver_find_volume(d, ctx, req->volume_id, NULL, &ref, &vol, err) < 0 ||
 	    check_capability(&ref, &vol, req, err) < 0 || check_pool(ref.pool, err) < 0 ||
 	    vol_size_choose_grown(&req->capacity_range, vol.bytes, &bytes, err) < 0 ||
-	    backend_grow(ref.pool, ctx, ref.token, bytes, &req->secrets, &vol, err) < 0)
+	    backend_grow(ref.pool, ctx, ref.token, bytes, &req->secrets, &vol, err) < 0 ||
+	    vol_size_choose_grown(&req->capacity_range, vol.bytes, &bytes, err) < 0)
 		return -1;
 	ret->capacity_bytes = vol.bytes;
 	ret->node_expansion_required = has_fs(&ref, &vol, req);

@@ -26,7 +26,7 @@ static int modify(struct csi_driver *d, struct ctx *ctx,
 	struct vol_limits limits;
 	struct csi_ref ref;
 
-	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+	if (driver_find_volume(d, ctx, req->volume_id, &req->secrets, &ref, &vol, err) < 0)
 		return -1;
 	limits = vol.limits;
 	if (vol_limits_merge(&limits, "mutable_parameters", &req->mutable_parameters, err) < 0 ||

@@ -36,7 +36,9 @@ void driver_fill_snapshot(struct arena *a, const struct backend *pool,
 	*ret = (struct csi_snapshot){
 		.size_bytes = snap->bytes,
 		.snapshot_id = driver_format_id(a, pool, VOL_KIND_SNAPSHOT, snap->token),
-		.source_volume_id = driver_format_id(a, pool, VOL_KIND_VOLUME, snap->source),
+		.source_volume_id =
+			snap->source[0] ? driver_format_id(a, pool, VOL_KIND_VOLUME, snap->source)
+					: "",
 		.has_creation_time = true,
 		.creation_time = { .seconds = snap->created_ns / NS_PER_S,
 				   .nanos = (int32_t)(snap->created_ns % NS_PER_S) },
@@ -68,7 +70,8 @@ static int check_topology(struct csi_driver *d, struct arena *a, const struct ba
 {
 	struct vol_topology place = driver_pool_topology(d, a, pool);
 
-	if (vol_topology_allows(&req->accessibility_requirements.requisite, &place))
+	if ((pool->caps & BACKEND_ELSEWHERE) ||
+	    vol_topology_allows(&req->accessibility_requirements.requisite, &place))
 		return 0;
 	return err_set(err, ERR_RESOURCE_EXHAUSTED,
 		       "accessibility_requirements: a snapshot of volume '%s' can only be in its "
@@ -86,7 +89,7 @@ static int check_other_pools(struct csi_driver *d, struct ctx *ctx, const struct
 		struct err ignored; /* one that does not answer stops no other */
 
 		if (pools.v[i] == pool || !(pools.v[i]->caps & BACKEND_SNAPSHOT) ||
-		    backend_snapshot_stat(pools.v[i], ctx, token, &snap, &ignored) < 0)
+		    backend_snapshot_stat(pools.v[i], ctx, token, NULL, &snap, &ignored) < 0)
 			continue;
 		return err_set(
 			err, ERR_ALREADY_EXISTS,
@@ -104,7 +107,8 @@ static int create_in_pool(struct csi_driver *d, struct ctx *ctx, const struct cs
 {
 	struct backend_snapshot snap;
 
-	if (check_other_pools(d, ctx, volume->pool, req->name, spec->token, err) < 0 ||
+	if ((!(volume->pool->caps & BACKEND_ELSEWHERE) &&
+	     check_other_pools(d, ctx, volume->pool, req->name, spec->token, err) < 0) ||
 	    ctx_check(ctx, err) < 0)
 		return -1;
 	if (backend_snapshot_create(volume->pool, ctx, spec, &snap, err) < 0)
@@ -131,14 +135,15 @@ int driver_create_snapshot(void *impl, struct ctx *ctx,
 			   struct csi_create_snapshot_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
-	struct vol_snapshot_params params;
+	struct vol_snapshot_params params = { 0 };
 	char token[VOL_TOKEN_MAX];
 	struct backend_snapshot_spec spec;
 	struct csi_ref volume;
 	int r;
 
 	if (validate_create_snapshot(req, err) < 0 ||
-	    vol_snapshot_params_parse(&req->parameters, &params, err) < 0 ||
+	    (!driver_elsewhere(d) &&
+	     vol_snapshot_params_parse(&req->parameters, &params, err) < 0) ||
 	    find_source(d, req->source_volume_id, &volume, err) < 0 ||
 	    check_topology(d, ctx->arena, volume.pool, req, err) < 0)
 		return -1;
@@ -149,6 +154,8 @@ int driver_create_snapshot(void *impl, struct ctx *ctx,
 		.source = volume.token,
 		.options = driver_snapshot_options(d, &params, &req->secrets),
 	};
+	if (driver_elsewhere(d))
+		spec.options.parameters = &req->parameters;
 	if (inflight_begin_of(d->inflight, VOL_KIND_SNAPSHOT, token, "CreateSnapshot", err) < 0)
 		return -1;
 	r = create_in_pool(d, ctx, &volume, req, &spec, &ret->snapshot, err);
@@ -183,8 +190,8 @@ int driver_delete_snapshot(void *impl, struct ctx *ctx,
 }
 
 int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snapshot_id,
-			 struct csi_ref *ret_ref, struct backend_snapshot *ret_snap,
-			 struct err *err)
+			 const struct secrets *secrets, struct csi_ref *ret_ref,
+			 struct backend_snapshot *ret_snap, struct err *err)
 {
 	struct backend_snapshot snap;
 	struct csi_ref ref;
@@ -194,7 +201,7 @@ int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snap
 	if (!(ref.pool->caps & BACKEND_SNAPSHOT))
 		return err_set(err, ERR_NOT_FOUND, "snapshot '%s': pool '%s' (%s) has no snapshots",
 			       snapshot_id, ref.pool->pool_name, ref.pool->ops->name);
-	if (backend_snapshot_stat(ref.pool, ctx, ref.token, &snap, err) < 0)
+	if (backend_snapshot_stat(ref.pool, ctx, ref.token, secrets, &snap, err) < 0)
 		return err_wrap(err, "snapshot '%s'", snapshot_id);
 	*ret_ref = ref;
 	*ret_snap = snap;
@@ -203,9 +210,10 @@ int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snap
 
 /* One that is whole. */
 static int find_good(struct csi_driver *d, struct ctx *ctx, const char *snapshot_id,
-		     struct csi_ref *ret_ref, struct backend_snapshot *ret_snap, struct err *err)
+		     const struct secrets *secrets, struct csi_ref *ret_ref,
+		     struct backend_snapshot *ret_snap, struct err *err)
 {
-	if (driver_find_snapshot(d, ctx, snapshot_id, ret_ref, ret_snap, err) < 0)
+	if (driver_find_snapshot(d, ctx, snapshot_id, secrets, ret_ref, ret_snap, err) < 0)
 		return -1;
 	if (ret_snap->is_damaged)
 		return err_set(err, ERR_DATA_LOSS, "snapshot '%s' in pool '%s' is damaged: %s",
@@ -221,7 +229,7 @@ int driver_get_snapshot(void *impl, struct ctx *ctx, const struct csi_get_snapsh
 	struct csi_ref ref;
 
 	if (fields_check(&csi_get_snapshot_request_type, req, err) < 0 ||
-	    find_good(d, ctx, req->snapshot_id, &ref, &snap, err) < 0)
+	    find_good(d, ctx, req->snapshot_id, &req->secrets, &ref, &snap, err) < 0)
 		return -1;
 	ret->has_snapshot = true;
 	driver_fill_snapshot(ctx->arena, ref.pool, &snap, &ret->snapshot);
@@ -272,7 +280,8 @@ static struct registry_pools choose_pools(struct csi_driver *d, struct arena *a,
 	struct registry_pools chosen = { 0 };
 
 	for (size_t i = 0; i < all.n; i++) {
-		if ((all.v[i]->caps & BACKEND_SNAPSHOT) && (!volume || all.v[i] == volume->pool))
+		if ((all.v[i]->caps & BACKEND_SNAPSHOT) && !(all.v[i]->caps & BACKEND_ELSEWHERE) &&
+		    (!volume || all.v[i] == volume->pool))
 			all.v[chosen.n++] = all.v[i];
 	}
 	chosen.v = all.v;
@@ -289,7 +298,7 @@ static int list_one(struct csi_driver *d, struct ctx *ctx,
 	if (!str_is_empty(req->starting_token))
 		return err_set(err, ERR_ABORTED,
 			       "starting_token: the list of one snapshot has no second page");
-	if (find_good(d, ctx, req->snapshot_id, &ref, &snap, err) < 0)
+	if (find_good(d, ctx, req->snapshot_id, &req->secrets, &ref, &snap, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	page->pool = ref.pool;
 	return volume && volume->pool != ref.pool ? 0 : add_to_page(page, &snap);
@@ -331,7 +340,8 @@ int driver_list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_sna
 	struct page page = { .a = ctx->arena, .max = LIST_PAGE_MAX };
 	int r;
 
-	if (fields_check(&csi_list_snapshots_request_type, req, err) < 0)
+	if (fields_check(&csi_list_snapshots_request_type, req, err) < 0 ||
+	    driver_check_listed(d, err) < 0)
 		return -1;
 	if (req->max_entries > 0 && req->max_entries < page.max)
 		page.max = req->max_entries;

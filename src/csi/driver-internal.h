@@ -36,7 +36,8 @@ struct csi_driver {
 	bool serve_node;
 	uint64_t max_volumes;
 	struct registry *pools;
-	char *path_root; /* "": paths may be anywhere */
+	struct backend_nodes nodes; /* look NULL: nobody knows */
+	char *path_root;            /* "": paths may be anywhere */
 	int path_root_fd;
 	struct inflight *inflight;
 	struct looks *looks;     /* keys: tokens of volumes, identities of pools */
@@ -62,14 +63,30 @@ int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref
 /* The same of any kind. */
 int driver_find_pool_of(struct csi_driver *d, enum vol_kind kind, const char *id,
 			struct csi_ref *ret_ref, struct err *err);
-/* driver_find_pool, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. */
+/*
+ * driver_find_pool, and the volume: NOT_FOUND; DATA_LOSS if it is damaged. secrets: of the request;
+ * NULL where it brings none, as on the node: storage elsewhere is then not asked, and of the volume
+ * only its token is told.
+ */
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
-		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err);
+		       const struct secrets *secrets, struct csi_ref *ret_ref,
+		       struct backend_volume *ret_vol, struct err *err);
 
-/* The same of a snapshot, but a damaged one is found, with is_damaged. */
+/* The same of a snapshot, but a damaged one is found, with is_damaged; elsewhere it is always
+ * asked. */
 int driver_find_snapshot(struct csi_driver *d, struct ctx *ctx, const char *snapshot_id,
-			 struct csi_ref *ret_ref, struct backend_snapshot *ret_snap,
-			 struct err *err);
+			 const struct secrets *secrets, struct csi_ref *ret_ref,
+			 struct backend_snapshot *ret_snap, struct err *err);
+
+/* The instance of BACKEND_ELSEWHERE, if the process serves one. NULL: it serves pools. */
+struct backend *driver_elsewhere(const struct csi_driver *d);
+/* For calls that bring no secrets, which are not offered then: UNIMPLEMENTED with such an instance,
+ * since whatever else were answered would be made up. */
+int driver_check_listed(const struct csi_driver *d, struct err *err);
+/* controller_elsewhere.c: CreateVolume there. */
+int driver_create_elsewhere(struct csi_driver *d, struct ctx *ctx, struct backend *b,
+			    const struct csi_create_volume_request *req, struct csi_volume *ret,
+			    struct err *err);
 
 /* Whether a volume of the pool made as vol (its fs, or raw) can be used so; *cap gets the volume's
  * filesystem if it names none. */
@@ -81,7 +98,7 @@ unsigned driver_fullness(const struct backend_info *info);
 /* The largest volume that a class with these parameters gets from a pool now; 0: none. */
 uint64_t driver_room(const struct backend_info *info, const struct vol_params *params);
 
-/* The topology of one pool, in the arena. */
+/* The topology of one pool, in the arena; that of storage elsewhere has no segment. */
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 					 const struct backend *pool);
 /* The id in the arena. */
@@ -93,7 +110,10 @@ void driver_fill_snapshot(struct arena *a, const struct backend *pool,
 struct backend_snapshot_options driver_snapshot_options(const struct csi_driver *d,
 							const struct vol_snapshot_params *params,
 							const struct secrets *secrets);
+/* In the arena; the second with whom it was made for (volume/owner.h). */
 void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			const struct backend_volume *vol, struct csi_volume *ret);
+void driver_fill_listed(struct csi_driver *d, struct arena *a, const struct backend *pool,
 			const struct backend_volume *vol, struct csi_volume *ret);
 
 /*
@@ -121,6 +141,26 @@ int driver_list_walk(const struct driver_list *list, struct ctx *ctx, driver_lis
  * for one that is not below path_root. All node calls compare and mount by this name. */
 int driver_resolve_path(struct csi_driver *d, struct ctx *ctx, const char *field, const char *path,
 			const char **ret_path, struct err *err);
+
+/*
+ * node_place.c: where a volume is staged. dir: NULL, or the path that the CO gave, below which it
+ * is (backend.h, staging_take).
+ */
+struct node_place {
+	const char *path;
+	const char *dir;
+};
+int node_place_of(const struct csi_ref *ref, struct arena *a, const char *volume_id,
+		  const char *staging, struct node_place *ret_place, struct err *err);
+/* The path where the volume is, for one that may be its staging path: where something is mounted
+ * below it that. */
+int node_place_look(const struct csi_ref *ref, struct arena *a, const char *volume_id,
+		    const char **path, struct err *err);
+/* What the volume is mounted on, below dir. */
+int node_place_make(const struct node_place *place, bool is_block, struct err *err);
+/* When nothing is mounted there any more and the device is gone. */
+int node_place_clear(const struct csi_ref *ref, struct ctx *ctx, const struct node_place *place,
+		     struct err *err);
 
 /* node_state.c: what is true of a volume on this node right now. */
 struct node_state {
@@ -151,8 +191,10 @@ struct node_at {
 	bool is_mount;     /* and is a mount of it */
 };
 struct node_staging {
-	const struct csi_node_stage_volume_request *req;
+	const struct csi_node_stage_volume_request *req; /* its path is the place's */
 	const struct vol_capability *cap;
+	struct node_place place;
+	const char *node_id, *boot_id; /* of this one */
 };
 /* What the kernel alone tells of a volume whose pool does not answer. */
 struct node_blind {
@@ -177,6 +219,12 @@ struct node_way {
 			 struct err *err);
 	int (*each_mount)(const struct node_state *state, host_mount_fn fn, void *arg,
 			  struct err *err);
+	/* UNAVAILABLE: what is mounted at the path is silent, and whoever looks at it would be,
+	 * too. NULL: that cannot be. */
+	int (*check_answers)(struct ctx *ctx, const char *path, struct err *err);
+	/* Before the last mount goes, is->is_mount: one that is silent goes by force. NULL: as
+	 * above. */
+	int (*loosen)(struct ctx *ctx, const char *path, const struct node_at *is, struct err *err);
 	/* Staging: attach, then the note is written, then mount. *ret_mounted also where it fails
 	 * afterwards. */
 	int (*attach)(struct ctx *ctx, struct node_state *state, const struct node_staging *what,
@@ -305,6 +353,7 @@ void node_limits_lift(struct csi_driver *d, const struct node_state *state, cons
 struct driver_capability {
 	uint64_t bits;
 	unsigned needs;
+	unsigned unless; /* … and what none may be */
 };
 const struct csi_capability *driver_capabilities(const struct csi_driver *d, struct arena *a,
 						 const struct driver_capability *table, size_t n,
@@ -321,6 +370,8 @@ DRIVER_RPC(controller_get_capabilities);
 DRIVER_RPC(create_volume);
 DRIVER_RPC(delete_volume);
 DRIVER_RPC(controller_expand_volume);
+DRIVER_RPC(controller_publish_volume);
+DRIVER_RPC(controller_unpublish_volume);
 DRIVER_RPC(validate_volume_capabilities);
 DRIVER_RPC(list_volumes);
 DRIVER_RPC(get_capacity);

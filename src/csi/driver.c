@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -18,6 +19,7 @@
 #include "csi/validate.h"
 #include "host/fs.h"
 #include "host/resolve.h"
+#include "volume/owner.h"
 #include "volume/topology.h"
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
@@ -30,7 +32,7 @@ const struct csi_capability *driver_capabilities(const struct csi_driver *d, str
 	uint64_t bits = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if ((table[i].needs & ~can) == 0)
+		if ((table[i].needs & ~can) == 0 && (table[i].unless & can) == 0)
 			bits |= table[i].bits;
 	}
 	return csi_capabilities(a, bits, ret_n);
@@ -72,12 +74,11 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 				   struct err *err)
 {
 	static const struct driver_capability table[] = {
-		{ CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
-			  CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS),
-		  0 },
-		{ CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE), BACKEND_CHANGED_BLOCKS },
-		{ CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE), BACKEND_GROUP },
-		{ CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE), BACKEND_GROW },
+		{ CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE), 0, 0 },
+		{ CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS), 0, BACKEND_ELSEWHERE },
+		{ CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE), BACKEND_CHANGED_BLOCKS, 0 },
+		{ CSI_CAP_BIT(CSI_PLUGIN_GROUP_CONTROLLER_SERVICE), BACKEND_GROUP, 0 },
+		{ CSI_EXPANSION_BIT(CSI_EXPANSION_ONLINE), BACKEND_GROW, 0 },
 	};
 
 	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
@@ -141,15 +142,36 @@ int driver_find_pool(struct csi_driver *d, const char *volume_id, struct csi_ref
 	return driver_find_pool_of(d, VOL_KIND_VOLUME, volume_id, ret_ref, err);
 }
 
+struct backend *driver_elsewhere(const struct csi_driver *d)
+{
+	struct backend *b = registry_count(d->pools) > 0 ? registry_at(d->pools, 0) : NULL;
+
+	return b && (b->caps & BACKEND_ELSEWHERE) ? b : NULL;
+}
+
+int driver_check_listed(const struct csi_driver *d, struct err *err)
+{
+	const struct backend *b = driver_elsewhere(d);
+
+	return b ? err_set(err, ERR_UNIMPLEMENTED,
+			   "'%s' is asked nothing without the secrets of a class, which this call "
+			   "does not bring",
+			   b->ops->name)
+		 : 0;
+}
+
 int driver_find_volume(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
-		       struct csi_ref *ret_ref, struct backend_volume *ret_vol, struct err *err)
+		       const struct secrets *secrets, struct csi_ref *ret_ref,
+		       struct backend_volume *ret_vol, struct err *err)
 {
 	struct csi_ref ref;
-	struct backend_volume vol;
+	struct backend_volume vol = { .allow_buffered = true };
 
 	if (driver_find_pool(d, volume_id, &ref, err) < 0)
 		return -1;
-	if (backend_stat(ref.pool, ctx, ref.token, &vol, err) < 0)
+	if ((ref.pool->caps & BACKEND_ELSEWHERE) && !secrets)
+		memcpy(vol.token, ref.token, sizeof(vol.token));
+	else if (backend_stat(ref.pool, ctx, ref.token, secrets, &vol, err) < 0)
 		return err_wrap(err, "volume '%s'", volume_id);
 	if (vol.is_damaged)
 		return err_set(err, ERR_DATA_LOSS, "volume '%s' in pool '%s' is damaged: %s",
@@ -175,20 +197,23 @@ static int check_without_device(const struct backend *pool, const struct backend
 				struct vol_capability *cap, struct err *err)
 {
 	struct vol_capability any_fs = *cap;
+	bool is_shared = pool->caps & BACKEND_ELSEWHERE;
 
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "volume_capability.block: pool '%s' (%s) has no block devices; use "
 			       "volumeMode Filesystem, or a class of another pool",
 			       pool->pool_name, pool->ops->name);
-	if (!str_is_empty(cap->fs_type) && !str_is_equal(cap->fs_type, vol->fs))
+	/* a provisioner writes its default into each PV, where the filesystem is told nobody */
+	if (!is_shared && !str_is_empty(cap->fs_type) && !str_is_equal(cap->fs_type, vol->fs))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "volume_capability.mount.fs_type: '%.64s' is asked, the volume has "
 			       "%s",
 			       cap->fs_type, vol->fs);
 	any_fs.fs_type = "";
 	cap->fs_type = vol->fs;
-	return vol_capability_check(&any_fs, err);
+	return is_shared ? vol_capability_check_shared(&any_fs, err)
+			 : vol_capability_check(&any_fs, err);
 }
 
 int driver_check_capability(const struct backend *pool, const struct backend_volume *vol,
@@ -198,6 +223,12 @@ int driver_check_capability(const struct backend *pool, const struct backend_vol
 		return check_without_device(pool, vol, cap, err);
 	if (cap->access == VOL_ACCESS_BLOCK)
 		return vol_capability_check(cap, err);
+	if (pool->caps & BACKEND_ELSEWHERE) { /* the node's to make */
+		if (vol_capability_check(cap, err) < 0)
+			return -1;
+		cap->fs_type = vol_fs_resolve(cap->fs_type);
+		return 0;
+	}
 	if (str_is_empty(vol->fs))
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
@@ -217,7 +248,11 @@ int driver_check_capability(const struct backend *pool, const struct backend_vol
 struct vol_topology driver_pool_topology(struct csi_driver *d, struct arena *a,
 					 const struct backend *pool)
 {
-	struct strpair pair = { vol_segment_key(a, d->name, &pool->identity), VOL_SEGMENT_VALUE };
+	struct strpair pair;
+
+	if (pool->caps & BACKEND_ELSEWHERE)
+		return (struct vol_topology){ STRMAP_EMPTY };
+	pair = (struct strpair){ vol_segment_key(a, d->name, &pool->identity), VOL_SEGMENT_VALUE };
 
 	return (struct vol_topology){ strmap_from(a, &pair, 1) };
 }
@@ -251,13 +286,36 @@ void driver_fill_volume(struct csi_driver *d, struct arena *a, const struct back
 	struct vol_topology *topology = arena_alloc(a, sizeof(*topology));
 	struct strpair fs = { "filesystem", str_is_empty(vol->fs) ? "none" : vol->fs };
 
-	*topology = driver_pool_topology(d, a, pool);
 	*ret = (struct csi_volume){ .volume_id =
 					    driver_format_id(a, pool, VOL_KIND_VOLUME, vol->token),
 				    .capacity_bytes = vol->bytes,
-				    .volume_context = strmap_from(a, &fs, 1),
-				    .accessible_topology = { topology, 1 } };
+				    .volume_context = vol->context };
 	fill_source(a, pool, vol, ret);
+	if (pool->caps & BACKEND_ELSEWHERE)
+		return;
+	*topology = driver_pool_topology(d, a, pool);
+	ret->accessible_topology = (struct vol_topologies){ topology, 1 };
+	ret->volume_context = strmap_from(a, &fs, 1);
+}
+
+void driver_fill_listed(struct csi_driver *d, struct arena *a, const struct backend *pool,
+			const struct backend_volume *vol, struct csi_volume *ret)
+{
+	char created[CLOCK_TEXT_MAX];
+
+	driver_fill_volume(d, a, pool, vol, ret);
+	if (vol->cluster[0])
+		ret->volume_context = strmap_with(a, &ret->volume_context, VOL_OWNER_CLUSTER,
+						  arena_strdup(a, vol->cluster));
+	if (vol->claim_namespace[0] && vol->claim_name[0])
+		ret->volume_context = strmap_with(
+			a, &ret->volume_context, VOL_OWNER_CLAIM,
+			arena_printf(a, "%s/%s", vol->claim_namespace, vol->claim_name));
+	if (vol->created_ns <= 0)
+		return;
+	clock_format(vol->created_ns, created);
+	ret->volume_context =
+		strmap_with(a, &ret->volume_context, VOL_OWNER_CREATED, arena_strdup(a, created));
 }
 
 static int read_boot_id(char ret_id[UUID_TEXT_MAX], struct err *err)
@@ -285,6 +343,8 @@ static const struct csi_service_ops driver_ops = {
 	.create_volume                = driver_create_volume,
 	.delete_volume                = driver_delete_volume,
 	.controller_expand_volume     = driver_controller_expand_volume,
+	.controller_publish_volume    = driver_controller_publish_volume,
+	.controller_unpublish_volume  = driver_controller_unpublish_volume,
 	.validate_volume_capabilities = driver_validate_volume_capabilities,
 	.list_volumes                 = driver_list_volumes,
 	.get_capacity                 = driver_get_capacity,
@@ -350,6 +410,10 @@ static struct csi_service_ops choose_ops(const struct csi_driver_options *opts)
 #define CSI_RPC_STREAM CSI_RPC
 #include "csi/rpc.def"
 #undef CSI_RPC
+	if (!opts->nodes)
+		ops.controller_publish_volume = NULL;
+	if (!opts->nodes)
+		ops.controller_unpublish_volume = NULL;
 	return ops;
 }
 
@@ -376,6 +440,8 @@ int csi_driver_new(const struct csi_driver_options *opts, struct csi_driver **re
 	d->serve_node = opts->serve_node;
 	d->max_volumes = opts->max_volumes;
 	d->pools = opts->pools;
+	if (opts->nodes)
+		d->nodes = *opts->nodes;
 	d->path_root = xstrdup(str_or(opts->path_root, ""));
 	d->path_root_fd = root_fd;
 	d->inflight = inflight_new();

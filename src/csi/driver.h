@@ -25,6 +25,10 @@ struct csi_driver_options {
 		*cluster_id; /* whose volumes they are, for their records; NULL or "": not told */
 	const char *cgroup_root; /* where the pods' limits of I/O are kept; NULL or "": nowhere */
 	struct registry *pools;  /* borrowed; must outlive the driver */
+	/* Who knows the CO's nodes, for storage that shuts lost ones out; copied, what it points to
+	 * must outlive the driver. NULL: nobody does, and ControllerPublishVolume is not offered.
+	 */
+	const struct backend_nodes *nodes;
 };
 
 /* INVALID_ARGUMENT for a driver name or node id that CSI does not allow. Strings are copied. */

@@ -35,6 +35,7 @@ int driver_controller_get_volume_health(void *impl, struct ctx *ctx,
 	struct node_exam what = { .staging_path = "" };
 
 	if (fields_check(&csi_controller_get_volume_health_request_type, req, err) < 0 ||
+	    driver_check_listed(d, err) < 0 ||
 	    driver_find_pool(d, req->volume_id, &what.ref, err) < 0)
 		return -1;
 	if (node_examine(d, ctx, &what, &health, err) < 0)
@@ -254,6 +255,7 @@ int driver_controller_list_volume_health(
 	int r;
 
 	if (fields_check(&csi_controller_list_volume_health_request_type, req, err) < 0 ||
+	    driver_check_listed(d, err) < 0 ||
 	    driver_list_begin(&pools, VOL_KIND_VOLUME, req->starting_token, &list, err) < 0)
 		return -1;
 	if (req->max_entries > 0 && req->max_entries < page.max)

@@ -43,11 +43,15 @@ static const void *find_value(const struct csi_rpc *rpc, const char *name, enum 
 	return (const char *)request + field->offset;
 }
 
-static enum backend_lane choose(const struct registry *pools, const struct csi_rpc *rpc,
+static enum backend_lane choose(const struct csi_driver *d, const struct csi_rpc *rpc,
 				const void *request)
 {
 	const struct strmap *parameters = find_value(rpc, "parameters", MSG_MAP, request);
 	const char *pool = parameters ? strmap_find(parameters, POOL_PARAMETER) : NULL;
+	const struct registry *pools = d->pools;
+
+	if (driver_elsewhere(d))
+		pool = NULL; /* of another kind */
 
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
 		const void *id = find_value(rpc, ids[i].field, MSG_STRING, request);
@@ -71,5 +75,5 @@ enum csi_rpc_lane csi_driver_lane_of(void *driver, const struct csi_rpc *rpc, st
 	request = arena_alloc(a, rpc->request->size);
 	if (message_decode(rpc->request, a, bytes, MSG_FIELDS_REQUEST, request, &err) < 0)
 		return rpc->lane; /* which refuses it at once */
-	return choose(d->pools, rpc, request) == BACKEND_LANE_REMOTE ? CSI_RPC_REMOTE : rpc->lane;
+	return choose(d, rpc, request) == BACKEND_LANE_REMOTE ? CSI_RPC_REMOTE : rpc->lane;
 }

@@ -30,8 +30,9 @@ int driver_node_get_capabilities(void *impl, struct ctx *ctx,
 			  CSI_CAP_BIT(CSI_NODE_GET_VOLUME_HEALTH) |
 			  CSI_CAP_BIT(CSI_NODE_GET_STORAGE_HEALTH) |
 			  CSI_CAP_BIT(CSI_NODE_SINGLE_NODE_MULTI_WRITER),
-		  0 },
-		{ CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME), BACKEND_GROW },
+		  0, 0 },
+		/* what is no device here has its new size by itself */
+		{ CSI_CAP_BIT(CSI_NODE_EXPAND_VOLUME), BACKEND_GROW, BACKEND_MOUNT },
 	};
 
 	ret->capabilities = driver_capabilities(impl, ctx->arena, table, ARRAY_LEN(table),
@@ -52,7 +53,8 @@ int driver_node_get_info(void *impl, struct ctx *ctx, const struct csi_node_get_
 		struct err why;
 
 		/* a pool that does not answer is not where new volumes can be made */
-		if (backend_info(pools.v[i], ctx, &info, &why) < 0)
+		if ((pools.v[i]->caps & BACKEND_ELSEWHERE) ||
+		    backend_info(pools.v[i], ctx, &info, &why) < 0)
 			continue;
 		pairs[n++] = driver_pool_topology(d, ctx->arena, pools.v[i]).segments.v[0];
 	}
@@ -109,7 +111,7 @@ struct stats {
 
 static int look_in_pool(struct stats *s, struct err *err)
 {
-	if (driver_find_volume(s->d, s->ctx, s->req->volume_id, &s->ref, &s->vol, err) < 0)
+	if (driver_find_volume(s->d, s->ctx, s->req->volume_id, NULL, &s->ref, &s->vol, err) < 0)
 		return -1;
 	return node_state_load(s->d, s->ctx, &s->ref, &s->state, err);
 }
@@ -134,7 +136,11 @@ static int look_at_path(struct stats *s, struct err *err)
 	const char *path = s->req->volume_path;
 	struct node_at is;
 
+	if (s->state.way->check_answers && s->state.is_attached &&
+	    s->state.way->check_answers(s->ctx, path, err) < 0)
+		return -1;
 	if (driver_resolve_path(s->d, s->ctx, "volume_path", path, &path, err) < 0 ||
+	    node_place_look(&s->ref, s->ctx->arena, s->req->volume_id, &path, err) < 0 ||
 	    node_look(&s->state, path, &is, err) < 0)
 		return -1;
 	if (!is.is_on_volume || is.at.is_symlink)

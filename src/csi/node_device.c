@@ -2,7 +2,8 @@
 /*
  * The way by block devices: the backend gives a device, we mount it. Staging is
  *
- *   attach → (note) → condition → mount → condition → settle
+ *   attach → (note) → mkfs, of a blank volume that is elsewhere → condition → mount → condition →
+ * settle
  *
  * A filesystem whose superblock says that errors were found is not mounted: ext4 would take more
  * writes, and lose more. It is looked at again after the mount, since ext4 learns only from its
@@ -19,6 +20,7 @@
 #include "csi/driver-internal.h"
 #include "host/condition.h"
 #include "host/grow.h"
+#include "host/mkfs.h"
 
 /* Of raw volumes, or when the note does not say. */
 static int find_reader(struct ctx *ctx, struct node_state *state, struct err *err)
@@ -135,7 +137,10 @@ static int attach(struct ctx *ctx, struct node_state *state, const struct node_s
 		.secrets = &what->req->secrets,
 		.volume_context = &what->req->volume_context,
 		.publish_context = &what->req->publish_context,
+		.node_id = what->node_id,
+		.boot_id = what->boot_id,
 		.hold = is_block,
+		.staging = what->place.dir,
 		.read_only = is_block && vol_mode_is_reader_only(what->cap->mode),
 	};
 	struct backend *pool = state->ref.pool;
@@ -214,6 +219,17 @@ static struct host_mount_options device_options(struct arena *a, const struct no
 	return opts;
 }
 
+/* The first time that a volume of other machines is staged anywhere. */
+static int make_fs(struct ctx *ctx, const struct node_state *state, const struct node_staging *what,
+		   struct err *err)
+{
+	if (!(state->ref.pool->caps & BACKEND_ELSEWHERE))
+		return 0;
+	return host_mkfs_device(ctx, state->device.path, what->cap->fs_type,
+				str_or(strmap_find(&what->req->volume_context, "mkfsOptions"), ""),
+				err);
+}
+
 static int mount_device(struct ctx *ctx, const struct node_state *state,
 			const struct node_staging *what, bool *ret_mounted, struct err *err)
 {
@@ -222,7 +238,8 @@ static int mount_device(struct ctx *ctx, const struct node_state *state,
 	const char *fs = what->cap->fs_type;
 	bool is_small = false;
 
-	if (ctx_check(ctx, err) < 0 || ready_fs(ctx, state, fs, &is_small, err) < 0)
+	if (ctx_check(ctx, err) < 0 || make_fs(ctx, state, what, err) < 0 ||
+	    ready_fs(ctx, state, fs, &is_small, err) < 0)
 		return -1;
 	if (host_mount_device(ctx, state->device.path, path, &opts, err) < 0)
 		return err->code == ERR_DATA_LOSS ? refuse_damaged(state, fs, err) : -1;

@@ -3,7 +3,7 @@
  * NodeUnpublishVolume and NodeUnstageVolume.
  *
  *   unpublish  look → umount → remove target → note
- *   unstage    look → umount → detach → note
+ *   unstage    look → umount → detach → note → (node_place.c: remove the place)
  *
  * What goes down needs nothing: not the pool (its disk may be dead, or not here any more), not the
  * volume's file (a person may have removed it), not the note and no free byte to write one. As long
@@ -93,8 +93,11 @@ static void save_note(struct csi_driver *d, struct ctx *ctx, const struct down *
  * the note does, by which it was made in this boot. */
 static bool is_left_over(const struct node_state *state, const char *path, const struct node_at *is)
 {
-	return !state->is_attached && state->note.is_block && is->at.is_block_device &&
-	       note_find(&state->note, note_hash_path(path));
+	const struct note *note = &state->note;
+	uint64_t hash = note_hash_path(path);
+
+	return !state->is_attached && note->is_block && is->at.is_block_device &&
+	       (note_find(note, hash) || note->staging == hash);
 }
 
 /* Mounts of this volume at the path, as many as lie on each other. ret_exists: the path is there.
@@ -227,33 +230,54 @@ static int let_go(struct ctx *ctx, const struct down *down, struct err *err)
 	return state->way->detach_blind ? state->way->detach_blind(state, &down->blind, err) : 0;
 }
 
-static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id, const char *path,
-		   struct err *err)
+static int loosen(struct ctx *ctx, const struct down *down, const char *path,
+		  const struct node_at *is, struct err *err)
+{
+	const struct node_way *way = down->state.way;
+
+	return way->loosen ? way->loosen(ctx, path, is, err) : 0;
+}
+
+/* Once it is unmounted. */
+static int detach(struct csi_driver *d, struct ctx *ctx, const char *path, struct down *down,
+		  struct err *err)
 {
 	const char *staged_at = NULL;
+
+	if (!down->state.is_attached)
+		return 0;
+	if (node_find_staging(&down->state, ctx, &staged_at, err) < 0)
+		return -1;
+	if (staged_at && down->state.note.staging != note_hash_path(path))
+		return 0; /* staged at another path, which this call does not name */
+	if (check_unpublished(ctx, down, NULL, err) < 0 || ctx_check(ctx, err) < 0)
+		return -1;
+	node_limits_apply(d, &down->state, NULL, false); /* before the number is another's */
+	if (let_go(ctx, down, err) < 0)
+		return -1;
+	note_unstage(&down->state.note);
+	save_note(d, ctx, down);
+	return 0;
+}
+
+static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
+		   const struct csi_ref *ref, const struct node_place *place, struct err *err)
+{
+	const char *path = place->path;
 	struct node_at is;
 	struct down down;
 	bool exists;
 
+	if (place->dir && backend_staging_take(ref->pool, ctx, ref->token, place->dir, err) < 0)
+		return -1;
 	if (down_load(d, ctx, volume_id, path, &down, err) < 0 ||
 	    down.state.way->look_down(&down.state, path, &is, err) < 0 ||
-	    (is.is_mount && check_unpublished(ctx, &down, path, err) < 0) ||
-	    umount_all(ctx, &down, "staging_target_path", path, &exists, err) < 0)
+	    (is.is_mount && (check_unpublished(ctx, &down, path, err) < 0 ||
+			     loosen(ctx, &down, path, &is, err) < 0)) ||
+	    umount_all(ctx, &down, "staging_target_path", path, &exists, err) < 0 ||
+	    detach(d, ctx, path, &down, err) < 0)
 		return -1;
-	if (!down.state.is_attached)
-		return 0;
-	if (node_find_staging(&down.state, ctx, &staged_at, err) < 0)
-		return -1;
-	if (staged_at && down.state.note.staging != note_hash_path(path))
-		return 0; /* staged at another path, which this call does not name */
-	if (check_unpublished(ctx, &down, NULL, err) < 0 || ctx_check(ctx, err) < 0)
-		return -1;
-	node_limits_apply(d, &down.state, NULL, false); /* before the number is another's */
-	if (let_go(ctx, &down, err) < 0)
-		return -1;
-	note_unstage(&down.state.note);
-	save_note(d, ctx, &down);
-	return 0;
+	return node_place_clear(ref, ctx, place, err);
 }
 
 int driver_node_unstage_volume(void *impl, struct ctx *ctx,
@@ -261,6 +285,7 @@ int driver_node_unstage_volume(void *impl, struct ctx *ctx,
 			       struct csi_node_unstage_volume_response *ret, struct err *err)
 {
 	struct csi_driver *d = impl;
+	struct node_place place;
 	struct host_mount_at at;
 	const char *path;
 	struct csi_ref ref;
@@ -272,9 +297,10 @@ int driver_node_unstage_volume(void *impl, struct ctx *ctx,
 		return -1;
 	if (driver_resolve(d, req->volume_id, &ref, err) < 0)
 		return refuse_unknown(req->volume_id, path, &at, err);
-	if (inflight_begin(d->inflight, ref.token, "NodeUnstageVolume", err) < 0)
+	if (node_place_of(&ref, ctx->arena, req->volume_id, path, &place, err) < 0 ||
+	    inflight_begin(d->inflight, ref.token, "NodeUnstageVolume", err) < 0)
 		return -1;
-	r = unstage(d, ctx, req->volume_id, path, err);
+	r = unstage(d, ctx, req->volume_id, &ref, &place, err);
 	inflight_end(d->inflight, ref.token);
 	return r;
 }

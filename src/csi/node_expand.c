@@ -16,7 +16,10 @@
  * read-only. Before, the device is given its size once more: whoever was killed in
  * ControllerExpandVolume may have left it behind.
  */
+#include <stdio.h>
+
 #include <linux/capability.h>
+#include <linux/magic.h>
 
 #define LOG_ROOM "csi"
 #include "base/log.h"
@@ -25,6 +28,7 @@
 #include "base/str.h"
 #include "csi/driver-internal.h"
 #include "csi/validate.h"
+#include "host/blockdev.h"
 #include "host/caps.h"
 #include "host/condition.h"
 #include "host/grow.h"
@@ -131,7 +135,8 @@ static int check_volume(const struct csi_ref *ref, const struct backend_volume *
 		err->code = ERR_INVALID_ARGUMENT;
 		return -1;
 	}
-	if (vol_size_is_within(vol->bytes, &req->capacity_range))
+	if ((ref->pool->caps & BACKEND_ELSEWHERE) ||
+	    vol_size_is_within(vol->bytes, &req->capacity_range))
 		return 0;
 	num_format_quantity(vol->bytes, has);
 	return err_set(err, ERR_OUT_OF_RANGE,
@@ -156,12 +161,47 @@ static int grow_fs(struct ctx *ctx, const struct node_state *state,
 	return state->way->grow(ctx, state, path, vol->fs, err);
 }
 
+/*
+ * The device as large as the volume. What is elsewhere was grown there by the controller, with
+ * secrets that a node has no need of; its device got its size when it was looked for, unless word
+ * of it has not come to this node yet.
+ */
+static int grow_device(struct ctx *ctx, const struct node_state *state, struct backend_volume *vol,
+		       const struct csi_node_expand_volume_request *req, struct err *err)
+{
+	const struct csi_ref *ref = &state->ref;
+	struct backend_volume grown;
+	char has[NUM_QUANTITY_MAX];
+
+	if (!(ref->pool->caps & BACKEND_ELSEWHERE))
+		return backend_grow(ref->pool, ctx, ref->token, vol->bytes, &req->secrets, &grown,
+				    err);
+	if (ref->pool->caps & BACKEND_MOUNT)
+		return 0;
+	if (!state->is_attached)
+		return refuse_path(req, err);
+	if (host_block_size(state->device.path, &vol->bytes, err) < 0)
+		return -1;
+	if (vol->bytes >= (uint64_t)req->capacity_range.required_bytes)
+		return 0;
+	num_format_quantity(vol->bytes, has);
+	return err_set(err, ERR_UNAVAILABLE,
+		       "volume '%s': its device '%s' has %s as yet, and gets the rest when its "
+		       "image has been grown by ControllerExpandVolume",
+		       ref->token, state->device.path, has);
+}
+
+/* Of what is elsewhere nobody has kept what filesystem it got. */
+static const char *name_fs(unsigned long magic)
+{
+	return magic == EXT4_SUPER_MAGIC ? "ext4" : magic == XFS_SUPER_MAGIC ? "xfs" : "";
+}
+
 static int expand_at(struct csi_driver *d, struct ctx *ctx, const struct csi_ref *ref,
-		     const struct backend_volume *vol,
-		     const struct csi_node_expand_volume_request *req, struct err *err)
+		     struct backend_volume *vol, const struct csi_node_expand_volume_request *req,
+		     struct err *err)
 {
 	enum vol_access access = req->volume_capability.access;
-	struct backend_volume grown;
 	struct node_state state;
 	struct node_at is;
 
@@ -175,8 +215,10 @@ static int expand_at(struct csi_driver *d, struct ctx *ctx, const struct csi_ref
 			       "volume_capability: volume '%s' is at '%.200s' as a %s",
 			       req->volume_id, req->volume_path,
 			       is.at.is_block_device ? "block device" : "mount");
-	if (backend_grow(ref->pool, ctx, ref->token, vol->bytes, &req->secrets, &grown, err) < 0)
+	if (grow_device(ctx, &state, vol, req, err) < 0)
 		return -1;
+	if (ref->pool->caps & BACKEND_ELSEWHERE)
+		(void)snprintf(vol->fs, sizeof(vol->fs), "%s", name_fs(is.at.fs_magic));
 	return is.at.is_block_device ? 0 : grow_fs(ctx, &state, vol, req, err);
 }
 
@@ -188,13 +230,14 @@ static int expand(struct csi_driver *d, struct ctx *ctx,
 	struct backend_volume vol;
 	struct csi_ref ref;
 
-	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0)
+	if (driver_find_volume(d, ctx, req->volume_id, NULL, &ref, &vol, err) < 0)
 		return -1;
 	if (!path_is_clean(req->volume_path))
 		return refuse_path(req, err);
 	if (check_volume(&ref, &vol, req, err) < 0 ||
 	    driver_resolve_path(d, ctx, "volume_path", req->volume_path, &real.volume_path, err) <
 		    0 ||
+	    node_place_look(&ref, ctx->arena, req->volume_id, &real.volume_path, err) < 0 ||
 	    expand_at(d, ctx, &ref, &vol, &real, err) < 0)
 		return -1;
 	ret->capacity_bytes = vol.bytes;

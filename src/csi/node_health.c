@@ -199,7 +199,10 @@ static int look_in_pool(struct exam *e, struct err *err)
 	const struct csi_ref *ref = &e->what->ref;
 	int r;
 
-	if (!e->is_known && backend_stat(ref->pool, e->ctx, ref->token, &e->vol, err) < 0) {
+	/* elsewhere nothing is told without secrets: what is said is of the device and its mounts
+	 */
+	if (!e->is_known && !(ref->pool->caps & BACKEND_ELSEWHERE) &&
+	    backend_stat(ref->pool, e->ctx, ref->token, NULL, &e->vol, err) < 0) {
 		struct err why = *err;
 
 		if (err->code != ERR_NOT_FOUND)

@@ -10,11 +10,20 @@
  *
  * On the way up the path is looked at as the kernel resolves it, and so the storage must answer. On
  * the way down nothing but the table is asked as long as something of the volume is mounted there:
- * a look at a mount whose server is silent would hang, and the target with it.
+ * a look at a mount whose server is silent would hang, and the target with it. Statistics ask a
+ * child process first, and so does the last unmount: where that is silent it goes by force, since
+ * umount(2) would wait for what never comes.
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "csi/driver-internal.h"
+#include "host/fuse.h"
+#include "host/probe.h"
+
+#define ANSWER_NS (5 * NS_PER_S)
+#define FORCE_NS (20 * NS_PER_S)
 
 static bool is_line_of(const struct node_state *state, const struct host_mountinfo *info)
 {
@@ -102,6 +111,32 @@ static int look_down(const struct node_state *state, const char *path, struct no
 	};
 	free(line);
 	return 0;
+}
+
+static int check_answers(struct ctx *ctx, const char *path, struct err *err)
+{
+	int r = host_mount_answers(ctx, path, ANSWER_NS, err);
+
+	return r == 0 ? err_set(err, ERR_UNAVAILABLE,
+				"what is mounted at '%.200s' does not answer: its storage is away, "
+				"or does not know this node any more",
+				path)
+		      : r;
+}
+
+/* Of FUSE: all that is asked of the server is an error from now on, so that nobody waits for it. */
+static int loosen(struct ctx *ctx, const char *path, const struct node_at *is, struct err *err)
+{
+	int r = host_mount_answers(ctx, path, ANSWER_NS, err);
+	struct err ignored;
+
+	if (r != 0)
+		return r < 0 ? -1 : 0;
+	log_warn("what is mounted does not answer, and is taken down by force",
+		 log_str("path", path));
+	if (host_fuse_abort(is->at.device, &ignored) == 0)
+		return 0;
+	return host_mount_force(ctx, path, FORCE_NS, err);
 }
 
 static int attach(struct ctx *ctx, struct node_state *state, const struct node_staging *what,
@@ -193,6 +228,8 @@ const struct node_way node_way_mount = {
 	.look = look,
 	.look_down = look_down,
 	.each_mount = each_mount,
+	.check_answers = check_answers,
+	.loosen = loosen,
 	.attach = attach,
 	.mount = mount_volume,
 	.check_staged = check_staged,

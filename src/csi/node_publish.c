@@ -54,22 +54,32 @@ static bool has_flag(const struct vol_capability *cap, const char *flag)
 	return false;
 }
 
+/* A bind of the device where the place is one for it; elsewhere the note alone tells. */
+static bool is_block_staged(const struct node_state *state, const char *path,
+			    const struct node_at *is)
+{
+	const struct note *note = &state->note;
+
+	if (state->ref.pool->ops->staging_take)
+		return is->is_mount && is->at.is_block_device;
+	return state->is_attached && note->is_staged && note->is_block &&
+	       note->staging == note_hash_path(path);
+}
+
 static int prove_staging(const struct publish *p, const struct node_state *state, struct err *err)
 {
 	const char *path = p->req->staging_target_path;
-	const struct note *note = &state->note;
 	struct node_at is;
 
 	if (node_look(state, path, &is, err) < 0)
 		return -1;
 	if (p->is_block) {
-		if (!state->is_attached || !note->is_staged || !note->is_block ||
-		    note->staging != note_hash_path(path))
+		if (!is_block_staged(state, path, &is))
 			return err_set(err, ERR_FAILED_PRECONDITION,
 				       "volume '%s' is not staged as a block device at "
 				       "staging_target_path '%.200s'",
 				       p->req->volume_id, path);
-	} else if (!is.is_mount) {
+	} else if (!is.is_mount || is.at.is_block_device) {
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "staging_target_path '%.200s' is not a mount of volume '%s'; stage "
 			       "it first",
@@ -360,7 +370,7 @@ static int publish(struct csi_driver *d, struct ctx *ctx,
 	struct csi_ref ref;
 	int r;
 
-	if (driver_find_volume(d, ctx, req->volume_id, &ref, &vol, err) < 0 ||
+	if (driver_find_volume(d, ctx, req->volume_id, NULL, &ref, &vol, err) < 0 ||
 	    driver_check_capability(ref.pool, &vol, &p.cap, err) < 0 ||
 	    node_state_load(d, ctx, &ref, &state, err) < 0)
 		return -1;
@@ -386,6 +396,7 @@ int driver_node_publish_volume(void *impl, struct ctx *ctx,
 {
 	struct csi_driver *d = impl;
 	struct csi_node_publish_volume_request real = *req;
+	struct node_place place;
 	struct csi_ref ref;
 	int r;
 
@@ -396,7 +407,11 @@ int driver_node_publish_volume(void *impl, struct ctx *ctx,
 	    driver_resolve_path(d, ctx, "target_path", req->target_path, &real.target_path, err) <
 		    0 ||
 	    validate_publish(&real, err) < 0 || driver_resolve(d, req->volume_id, &ref, err) < 0 ||
-	    inflight_begin(d->inflight, ref.token, "NodePublishVolume", err) < 0)
+	    node_place_of(&ref, ctx->arena, req->volume_id, real.staging_target_path, &place, err) <
+		    0)
+		return -1;
+	real.staging_target_path = place.path;
+	if (inflight_begin(d->inflight, ref.token, "NodePublishVolume", err) < 0)
 		return -1;
 	r = publish(d, ctx, &real, err);
 	inflight_end(d->inflight, ref.token);

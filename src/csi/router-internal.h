@@ -30,10 +30,19 @@ struct csi_router_member {
 	struct router_facts facts;
 	uint64_t link; /* csi_link_changes() when it was asked */
 	bool is_known, is_reachable, is_looked_at, is_leaving;
+	bool is_doubted;
+	int64_t asked_ns; /* of the last look */
+	int64_t told_ns;  /* asked_ns of the one that facts are of */
 	int64_t since_ns;
 	char why[ERR_MSG_MAX];
 	struct router_visit *visits; /* the oldest first */
 	unsigned n_visits;
+};
+
+/* A pool that a member shows. */
+struct router_pool {
+	struct uuid pool;
+	struct csi_router_member *member;
 };
 
 struct csi_router {
@@ -44,6 +53,11 @@ struct csi_router {
 	pthread_cond_t left;
 	char *driver_name;                       /* "" until a member told it */
 	VEC(struct csi_router_member *) members; /* by name */
+	/* By pool, then by member; made anew by the next who looks for one after members or their
+	 * pools changed: a call must not cost more the more nodes there are. */
+	VEC(struct router_pool) index;
+	bool is_index_stale;
+	VEC(struct uuid) forgotten;
 	uint64_t changes;
 };
 
@@ -52,7 +66,9 @@ struct csi_router {
 /* Whether what is said of this is true only until another member comes or goes. */
 int router_name(struct csi_router *r, struct arena *a, const char **ret_name, struct err *err);
 
-/* The member that serves the pool; the visit ends by router_leave. UNAVAILABLE says why not. */
+bool router_has_forgotten(struct csi_router *r, const struct uuid *pool);
+/* The member that serves the pool; the visit ends by router_leave. UNAVAILABLE says why not,
+ * NOT_FOUND that the pool was forgotten. */
 int router_enter_pool(struct csi_router *r, const struct uuid *pool, struct router_visit *v,
 		      struct err *err);
 /* The first member, by name, that stands at or behind name: 1, or 0. UNAVAILABLE: one that is known
@@ -63,7 +79,8 @@ void router_leave(struct csi_router *r, struct router_visit *v);
 /* err, that of the member's call, names it from now on. Returns -1. */
 int router_blame(const struct csi_router_member *m, struct err *err);
 
-/* All pools that exactly one member shows, in the order of members; in the arena. */
+/* All pools that exactly one member shows and that were not forgotten, in the order of members; in
+ * the arena. */
 const struct uuid *router_pools(struct csi_router *r, struct arena *a, size_t *ret_n);
 /* What at least one member that has answered can. UNAVAILABLE: none has. */
 int router_facts(struct csi_router *r, struct router_facts *ret_all, struct err *err);

@@ -40,6 +40,8 @@ void csi_router_free(struct csi_router *r)
 	if (!r)
 		return;
 	vec_done(&r->members);
+	vec_done(&r->index);
+	vec_done(&r->forgotten);
 	free(r->driver_name);
 	pthread_cond_destroy(&r->left);
 	pthread_mutex_destroy(&r->lock);
@@ -79,6 +81,7 @@ void csi_router_remove(struct csi_router *r, struct csi_router_member *m)
 			r->members.n--;
 			break;
 		}
+		r->is_index_stale = true;
 		r->changes++;
 	}
 	vec_done(&m->facts.pools);
@@ -135,28 +138,93 @@ int router_blame(const struct csi_router_member *m, struct err *err)
 
 /* ---- who has it ---- */
 
-static bool has_pool(const struct csi_router_member *m, const struct uuid *pool)
+static bool is_among(const struct uuid *pools, size_t n, const struct uuid *pool)
 {
-	for (size_t i = 0; i < m->facts.pools.n; i++) {
-		if (memcmp(&m->facts.pools.v[i], pool, sizeof(*pool)) == 0)
+	for (size_t i = 0; i < n; i++) {
+		if (memcmp(&pools[i], pool, sizeof(*pool)) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* How many show it; the first two. With the lock. */
-static size_t find(const struct csi_router *r, const struct uuid *pool,
-		   struct csi_router_member *ret[2])
+/* With the lock. */
+static bool is_forgotten(const struct csi_router *r, const struct uuid *pool)
 {
-	size_t n = 0;
+	return is_among(r->forgotten.v, r->forgotten.n, pool);
+}
 
+bool router_has_forgotten(struct csi_router *r, const struct uuid *pool)
+{
+	LOCK_SCOPE(&r->lock);
+
+	return is_forgotten(r, pool);
+}
+
+bool csi_router_forget(struct csi_router *r, const struct uuid *pools, size_t n)
+{
+	LOCK_SCOPE(&r->lock);
+	bool is_news = r->forgotten.n != n;
+
+	for (size_t i = 0; i < n; i++)
+		is_news = is_news || !is_forgotten(r, &pools[i]);
+	if (!is_news)
+		return false;
+	r->forgotten.n = 0;
+	for (size_t i = 0; i < n; i++)
+		vec_push(&r->forgotten, pools[i]);
+	r->changes++;
+	return true;
+}
+
+static int by_pool(const void *a, const void *b)
+{
+	const struct router_pool *x = a, *y = b;
+	int order = memcmp(&x->pool, &y->pool, sizeof(x->pool));
+
+	return order ? order : strcmp(x->member->name, y->member->name);
+}
+
+/* With the lock. */
+static void make_index(struct csi_router *r)
+{
+	r->index.n = 0;
 	for (size_t i = 0; i < r->members.n; i++) {
 		struct csi_router_member *m = r->members.v[i];
 
-		if (m->is_leaving || !has_pool(m, pool))
+		for (size_t k = 0; k < m->facts.pools.n; k++) {
+			const struct router_pool one = { m->facts.pools.v[k], m };
+
+			/* whatever it says, it is one member */
+			if (!is_among(m->facts.pools.v, k, &one.pool))
+				vec_push(&r->index, one);
+		}
+	}
+	if (r->index.n > 0)
+		qsort(r->index.v, r->index.n, sizeof(*r->index.v), by_pool);
+	r->is_index_stale = false;
+}
+
+/* How many show it; the first two. With the lock. */
+static size_t find(struct csi_router *r, const struct uuid *pool, struct csi_router_member *ret[2])
+{
+	size_t low = 0, high, n = 0;
+
+	if (r->is_index_stale)
+		make_index(r);
+	high = r->index.n;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (memcmp(&r->index.v[middle].pool, pool, sizeof(*pool)) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < r->index.n && memcmp(&r->index.v[low].pool, pool, sizeof(*pool)) == 0; low++) {
+		if (r->index.v[low].member->is_leaving)
 			continue;
 		if (n < 2)
-			ret[n] = m;
+			ret[n] = r->index.v[low].member;
 		n++;
 	}
 	return n;
@@ -193,6 +261,13 @@ int router_enter_pool(struct csi_router *r, const struct uuid *pool, struct rout
 	size_t n = find(r, pool, who);
 	char text[UUID_TEXT_MAX];
 
+	if (is_forgotten(r, pool)) {
+		uuid_format(pool, text);
+		return err_set(err, ERR_NOT_FOUND,
+			       "pool %s was forgotten, with all that was in it (cleat ctl pool "
+			       "forget)",
+			       text);
+	}
 	if (n == 0)
 		return refuse_unknown(r, pool, err);
 	if (n > 1) {
@@ -207,6 +282,16 @@ int router_enter_pool(struct csi_router *r, const struct uuid *pool, struct rout
 	return enter(r, who[0], v, err);
 }
 
+/* Nobody waits for what it could tell. With the lock. */
+static bool is_all_forgotten(const struct csi_router *r, const struct csi_router_member *m)
+{
+	for (size_t i = 0; i < m->facts.pools.n; i++) {
+		if (!is_forgotten(r, &m->facts.pools.v[i]))
+			return false;
+	}
+	return m->facts.pools.n > 0;
+}
+
 int router_enter_next(struct csi_router *r, const char *name, bool is_behind,
 		      struct router_visit *v, struct err *err)
 {
@@ -217,6 +302,8 @@ int router_enter_next(struct csi_router *r, const char *name, bool is_behind,
 		int order = strcmp(m->name, name);
 
 		if (order < 0 || (order == 0 && is_behind) || m->is_leaving)
+			continue;
+		if (!m->is_reachable && is_all_forgotten(r, m))
 			continue;
 		if (!m->is_reachable)
 			return refuse_away(m, err);
@@ -240,7 +327,8 @@ const struct uuid *router_pools(struct csi_router *r, struct arena *a, size_t *r
 		const struct csi_router_member *m = r->members.v[i];
 
 		for (size_t k = 0; k < m->facts.pools.n; k++) {
-			if (find(r, &m->facts.pools.v[k], who) == 1)
+			if (find(r, &m->facts.pools.v[k], who) == 1 &&
+			    !is_forgotten(r, &m->facts.pools.v[k]))
 				pools[n++] = m->facts.pools.v[k];
 		}
 	}
@@ -295,7 +383,16 @@ bool csi_router_is_stale(struct csi_router *r, struct csi_router_member *m)
 	uint64_t link = csi_link_changes(&m->service);
 	LOCK_SCOPE(&r->lock);
 
-	return !m->is_looked_at && (!m->is_reachable || m->link != link);
+	return !m->is_looked_at && (!m->is_reachable || m->is_doubted || m->link != link);
+}
+
+void csi_router_doubt(struct csi_router *r, const char *name)
+{
+	LOCK_SCOPE(&r->lock);
+
+	for (size_t i = 0; i < r->members.n; i++)
+		if (str_is_equal(r->members.v[i]->name, name))
+			r->members.v[i]->is_doubted = true;
 }
 
 static int learn_pools(const char *driver, const struct csi_node_get_info_response *info,
@@ -366,15 +463,20 @@ static bool is_same(const struct router_facts *a, const struct router_facts *b)
 static void keep(struct csi_router *r, struct csi_router_member *m, struct router_facts *facts,
 		 uint64_t link, const struct err *err)
 {
+	bool is_news;
+
 	if (m->is_reachable != !err || !m->is_known)
 		m->since_ns = clock_now_ns();
 	m->is_reachable = !err;
 	(void)snprintf(m->why, sizeof(m->why), "%s", err ? err->msg : "");
 	if (err)
 		return;
-	r->changes += !m->is_known || !is_same(&m->facts, facts);
+	is_news = !m->is_known || !is_same(&m->facts, facts);
+	r->changes += is_news;
+	r->is_index_stale |= is_news;
 	vec_done(&m->facts.pools);
 	m->facts = *facts;
+	m->told_ns = m->asked_ns;
 	m->is_known = true;
 	m->link = link;
 }
@@ -389,6 +491,8 @@ int csi_router_look(struct csi_router *r, struct csi_router_member *m, struct ct
 	{
 		LOCK_SCOPE(&r->lock);
 		m->is_looked_at = true;
+		m->is_doubted = false;
+		m->asked_ns = clock_now_ns();
 	}
 	rc = ask(r, &m->service, ctx, &facts, err);
 	/* the first call of a link makes it */
@@ -421,10 +525,16 @@ void csi_router_each(struct csi_router *r,
 						  .is_reachable = m->is_reachable,
 						  .since_ns = m->since_ns,
 						  .why = m->why,
-						  .n_pools = m->facts.pools.n };
+						  .told_ns = m->told_ns,
+						  .n_pools = m->facts.pools.n,
+						  .pools = m->facts.pools.v,
+						  .version = m->facts.version,
+						  .service = m->service };
 
-		for (size_t k = 0; k < m->facts.pools.n; k++)
+		for (size_t k = 0; k < m->facts.pools.n; k++) {
 			state.n_shared_pools += find(r, &m->facts.pools.v[k], who) > 1;
+			state.n_forgotten_pools += is_forgotten(r, &m->facts.pools.v[k]);
+		}
 		if (fn(arg, &state) != 0)
 			break;
 	}

@@ -3,6 +3,7 @@
 #define CSI_ROUTER_H
 
 #include "base/str.h"
+#include "base/uuid.h"
 #include "csi/service.h"
 
 #include <stdbool.h>
@@ -52,13 +53,25 @@ struct csi_router_member *csi_router_add(struct csi_router *r, const char *name,
 /* Waits for the calls that it has. */
 void csi_router_remove(struct csi_router *r, struct csi_router_member *m);
 
-/* Whether there is anything to ask: nobody has asked since its link changed, or it did not answer.
- */
+/* Whether there is anything to ask: nobody has asked since its link changed, or since it was
+ * doubted, or it did not answer. */
 bool csi_router_is_stale(struct csi_router *r, struct csi_router_member *m);
 /* Asks it what it is; one look at a member at a time. FAILED_PRECONDITION: it is another driver;
  * INTERNAL: it answers what no driver of ours would; and the codes of a call. */
 int csi_router_look(struct csi_router *r, struct csi_router_member *m, struct ctx *ctx,
 		    struct err *err);
+
+/* What this one said is to be asked again, for somebody wants to act upon it (told_ns). An unknown
+ * name is nobody. */
+void csi_router_doubt(struct csi_router *r, const char *name);
+
+/*
+ * These pools are gone for good, somebody who must know has said, and no others are: theirs are
+ * NOT_FOUND from now on, deleting them succeeds, they are in no list, and nothing is made there. A
+ * member that shows one after all is asked about its other pools alone, and told of
+ * (n_forgotten_pools). The array is copied. true: it is news.
+ */
+bool csi_router_forget(struct csi_router *r, const struct uuid *pools, size_t n);
 
 /* How a member is, for people and metrics. */
 struct csi_router_state {
@@ -67,8 +80,13 @@ struct csi_router_state {
 	bool is_reachable; /* at the last look */
 	int64_t since_ns;  /* CLOCK_MONOTONIC: when that changed last */
 	const char *why;   /* not reachable; "" */
+	int64_t told_ns;   /* clock_now_ns(): what follows was true then, or later */
 	size_t n_pools;
 	size_t n_shared_pools; /* of these, that another member shows too */
+	size_t n_forgotten_pools;
+	const struct uuid *pools;
+	const char *version;        /* of its driver, as it said; "" */
+	struct csi_service service; /* its own; lasts until csi_router_remove */
 };
 /* ≠0 from fn stops. Nothing of the router may be called from fn. */
 void csi_router_each(struct csi_router *r,

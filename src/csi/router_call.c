@@ -2,8 +2,9 @@
 /*
  * The ways of a router's calls, one row each:
  *
- *   by_id       to the member with the pool of an id of the request. What is no id of ours is
- *               NOT_FOUND, or done where the call is a removal; so a driver of ours has it
+ *   by_id       to the member with the pool of an id of the request. What is no id of ours, or of a
+ *               pool that was forgotten, is NOT_FOUND, or done where the call is a removal; so a
+ *               driver of ours has it
  *   by_group    the same of several ids, which have to be of one pool (INVALID_ARGUMENT)
  *   by_filter   a list that an id narrows to one pool; else of all
  *   router_…    to a place that is chosen (router_place.c), or to all (router_list.c)
@@ -68,6 +69,8 @@ static int by_id(struct csi_router *r, const struct csi_rpc *rpc, struct ctx *ct
 
 	if (vol_id_parse(way->kind, string_of(rpc, way->field, req), &id, err) < 0)
 		return way->is_removal && err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (way->is_removal && router_has_forgotten(r, &id.pool))
+		return 0;
 	return router_forward(r, rpc, ctx, &id.pool, req, ret, err);
 }
 
@@ -124,6 +127,8 @@ static int by_filter(struct csi_router *r, const struct csi_rpc *rpc, struct ctx
 		return router_list(r, rpc, ctx, req, ret, err);
 	if (vol_id_parse(is_one ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME, text, &id, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (router_has_forgotten(r, &id.pool))
+		return 0;
 	return router_forward(r, rpc, ctx, &id.pool, req, ret, err);
 }
 

@@ -6,7 +6,9 @@
  * member is gone meanwhile, the list goes on with the one that would come after it. Without
  * max_entries everything is one page, as CSI wants it.
  *
- * The three lists are alike, so one function fills them by the description of their messages.
+ * The three lists are alike, so one function fills them by the description of their messages. What
+ * lies in a pool that was forgotten is in none of them: it would be taken for something to use or
+ * to clean up.
  */
 #include "csi/router-internal.h"
 
@@ -41,16 +43,47 @@ static void set_string(const struct msg_field *field, void *msg, const char *tex
 	memcpy((char *)msg + field->offset, &text, sizeof(text));
 }
 
-static void add(struct list *l, const void *reply)
+/* The id of what an entry tells of, which is in the entry or in a message in it; "". */
+static const char *id_in(const struct msg_type *type, const char *name, const void *entry)
+{
+	const struct msg_field *field = message_find(type, name);
+
+	for (size_t i = 0; !field && i < type->n_fields; i++) {
+		const struct msg_field *inner = &type->fields[i];
+
+		if (inner->kind == MSG_MESSAGE && inner->label != MSG_MANY &&
+		    message_find(inner->type, name) && message_count(inner, entry))
+			return id_in(inner->type, name, message_value(inner, entry, 0));
+	}
+	return field && message_count(field, entry) ? message_string(message_value(field, entry, 0))
+						    : "";
+}
+
+static bool is_forgotten(struct csi_router *r, const struct list *l, const void *entry)
+{
+	bool is_snapshot = l->rpc == &csi_rpcs[CSI_RPC_ListSnapshots];
+	const char *text =
+		id_in(l->entries->type, is_snapshot ? "snapshot_id" : "volume_id", entry);
+	struct vol_id id;
+	struct err ignored;
+
+	return vol_id_parse(is_snapshot ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME, text, &id,
+			    &ignored) == 0 &&
+	       router_has_forgotten(r, &id.pool);
+}
+
+static void add(struct csi_router *r, struct list *l, const void *reply)
 {
 	size_t n = message_count(l->entries, reply);
 
-	if (n == 0)
-		return;
-	l->all = xrealloc(l->all, (l->n + n) * l->entry_bytes);
-	memcpy(l->all + l->n * l->entry_bytes, message_value(l->entries, reply, 0),
-	       n * l->entry_bytes);
-	l->n += n;
+	if (n > 0)
+		l->all = xrealloc(l->all, (l->n + n) * l->entry_bytes);
+	for (size_t i = 0; i < n; i++) {
+		const void *entry = message_value(l->entries, reply, i);
+
+		if (!is_forgotten(r, l, entry))
+			memcpy(l->all + l->n++ * l->entry_bytes, entry, l->entry_bytes);
+	}
 }
 
 static const char *token_of(struct arena *a, const char *name, const char *inner)
@@ -91,11 +124,10 @@ static int ask(struct csi_router *r, struct list *l, struct ctx *ctx, struct rou
 	rc = l->rpc->call(&v->member->service, ctx, req, reply, err);
 	if (rc < 0)
 		return router_blame(v->member, err);
-	add(l, reply);
+	add(r, l, reply);
 	*ret_inner = message_count(l->token, reply)
 			     ? message_string(message_value(l->token, reply, 0))
 			     : "";
-	(void)r;
 	return 0;
 }
 

@@ -49,14 +49,16 @@ static size_t count_segments(const struct vol_topologies *terms)
 	return n;
 }
 
-static void add_terms(struct places *places, const struct vol_topologies *terms, const char *driver)
+static void add_terms(struct csi_router *r, struct places *places,
+		      const struct vol_topologies *terms, const char *driver)
 {
 	for (size_t i = 0; i < terms->n; i++) {
 		const struct strmap *segments = &terms->v[i].segments;
 		struct uuid pool;
 
 		for (size_t k = 0; k < segments->n; k++) {
-			if (vol_segment_parse(segments->v[k].key, driver, &pool) == 0)
+			if (vol_segment_parse(segments->v[k].key, driver, &pool) == 0 &&
+			    !router_has_forgotten(r, &pool))
 				add_place(places, &pool);
 		}
 	}
@@ -67,19 +69,18 @@ static int collect(struct csi_router *r, struct arena *a, const char *driver,
 		   const struct csi_topology_requirement *wanted, struct places *ret,
 		   struct err *err)
 {
-	size_t n_pools,
-		n_said = count_segments(&wanted->preferred) + count_segments(&wanted->requisite);
-	const struct uuid *pools = router_pools(r, a, &n_pools);
+	size_t n_pools = 0,
+	       n_said = count_segments(&wanted->preferred) + count_segments(&wanted->requisite);
+	bool is_anywhere = wanted->preferred.n == 0 && wanted->requisite.n == 0;
+	const struct uuid *pools = is_anywhere ? router_pools(r, a, &n_pools) : NULL;
 
 	ret->v = arena_array(a, n_said + n_pools, sizeof(*ret->v));
 	ret->n = 0;
 	ret->is_ordered = wanted->preferred.n > 0;
-	add_terms(ret, &wanted->preferred, driver);
-	add_terms(ret, &wanted->requisite, driver);
-	if (wanted->preferred.n == 0 && wanted->requisite.n == 0) {
-		for (size_t i = 0; i < n_pools; i++)
-			add_place(ret, &pools[i]);
-	}
+	add_terms(r, ret, &wanted->preferred, driver);
+	add_terms(r, ret, &wanted->requisite, driver);
+	for (size_t i = 0; i < n_pools; i++)
+		add_place(ret, &pools[i]);
 	return ret->n > 0 ? 0
 			  : err_set(err, ERR_RESOURCE_EXHAUSTED,
 				    "no node has a pool that is within the wanted topology");

@@ -23,6 +23,7 @@
 struct told {
 	const char *field;
 	const char *id;
+	const struct secrets *secrets;
 	struct csi_ref ref;
 	struct backend_snapshot snap; /* as it was in the beginning */
 };
@@ -79,7 +80,8 @@ static int check_still_there(struct ctx *ctx, const struct told *told, struct er
 
 	if (!told)
 		return 0;
-	if (backend_snapshot_stat(told->ref.pool, ctx, told->ref.token, &now, err) < 0)
+	if (backend_snapshot_stat(told->ref.pool, ctx, told->ref.token, told->secrets, &now, err) <
+	    0)
 		return err_wrap(err, "%s", told->field);
 	if (now.created_ns == told->snap.created_ns)
 		return 0;
@@ -95,10 +97,11 @@ static int fetch(struct telling *t, struct ctx *ctx, uint64_t from, struct err *
 
 	t->n = 0;
 	if (t->base)
-		rc = backend_changed(target->pool, ctx, t->base->ref.token, target->token, from,
-				     collect, t, err);
+		rc = backend_changed(target->pool, ctx, t->base->ref.token, target->token,
+				     t->target->secrets, from, collect, t, err);
 	else
-		rc = backend_allocated(target->pool, ctx, target->token, from, collect, t, err);
+		rc = backend_allocated(target->pool, ctx, target->token, t->target->secrets, from,
+				       collect, t, err);
 	if (rc < 0 || check_still_there(ctx, t->base, err) < 0)
 		return -1;
 	return check_still_there(ctx, t->target, err);
@@ -170,7 +173,7 @@ static int find(struct csi_driver *d, struct ctx *ctx, struct told *told, struct
 {
 	const struct csi_ref *ref = &told->ref;
 
-	if (driver_find_snapshot(d, ctx, told->id, &told->ref, &told->snap, err) < 0)
+	if (driver_find_snapshot(d, ctx, told->id, told->secrets, &told->ref, &told->snap, err) < 0)
 		return err_wrap(err, "%s", told->field);
 	if (!(ref->pool->caps & BACKEND_CHANGED_BLOCKS))
 		return err_set(err, ERR_FAILED_PRECONDITION,
@@ -192,7 +195,9 @@ int driver_get_metadata_allocated(void *impl, struct ctx *ctx,
 				  const struct csi_get_metadata_allocated_request *req,
 				  struct csi_stream *out, struct err *err)
 {
-	struct told target = { .field = "snapshot_id", .id = req->snapshot_id };
+	struct told target = { .field = "snapshot_id",
+			       .id = req->snapshot_id,
+			       .secrets = &req->secrets };
 	const struct telling what = { .target = &target, .out = out, .send = send_allocated };
 
 	if (fields_check(&csi_get_metadata_allocated_request_type, req, err) < 0 ||
@@ -229,8 +234,12 @@ int driver_get_metadata_delta(void *impl, struct ctx *ctx,
 			      const struct csi_get_metadata_delta_request *req,
 			      struct csi_stream *out, struct err *err)
 {
-	struct told base = { .field = "base_snapshot_id", .id = req->base_snapshot_id };
-	struct told target = { .field = "target_snapshot_id", .id = req->target_snapshot_id };
+	struct told base = { .field = "base_snapshot_id",
+			     .id = req->base_snapshot_id,
+			     .secrets = &req->secrets };
+	struct told target = { .field = "target_snapshot_id",
+			       .id = req->target_snapshot_id,
+			       .secrets = &req->secrets };
 	const struct telling what = {
 		.base = &base, .target = &target, .out = out, .send = send_delta
 	};

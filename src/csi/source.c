@@ -43,7 +43,7 @@ static int look_at_snapshot(struct csi_driver *d, struct ctx *ctx, const struct 
 	struct backend_snapshot snap;
 	struct csi_ref ref;
 
-	if (driver_find_snapshot(d, ctx, source->id, &ref, &snap, err) < 0)
+	if (driver_find_snapshot(d, ctx, source->id, NULL, &ref, &snap, err) < 0)
 		return -1;
 	if (snap.is_damaged)
 		return err_set(err, ERR_FAILED_PRECONDITION, "snapshot '%s' is damaged: %s",
@@ -64,7 +64,7 @@ static int look_at_volume(struct csi_driver *d, struct ctx *ctx, const struct so
 	struct backend_volume vol;
 	struct csi_ref ref;
 
-	if (driver_find_volume(d, ctx, source->id, &ref, &vol, err) < 0) {
+	if (driver_find_volume(d, ctx, source->id, NULL, &ref, &vol, err) < 0) {
 		if (err->code == ERR_DATA_LOSS)
 			err->code = ERR_FAILED_PRECONDITION; /* nothing of this volume is lost */
 		return -1;

@@ -129,6 +129,14 @@ static int validate_capability_if_said(const struct vol_capability *cap, struct 
 	return validate_is_capability_said(cap) ? validate_capability(cap, err) : 0;
 }
 
+int validate_controller_publish(const struct csi_controller_publish_volume_request *req,
+				struct err *err)
+{
+	if (fields_check(&csi_controller_publish_volume_request_type, req, err) < 0)
+		return -1;
+	return validate_capability(&req->volume_capability, err);
+}
+
 int validate_controller_expand(const struct csi_controller_expand_volume_request *req,
 			       struct err *err)
 {

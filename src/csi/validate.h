@@ -19,6 +19,8 @@ int validate_capability(const struct vol_capability *cap, struct err *err);
 bool validate_is_capability_said(const struct vol_capability *cap);
 
 int validate_create_volume(const struct csi_create_volume_request *req, struct err *err);
+int validate_controller_publish(const struct csi_controller_publish_volume_request *req,
+				struct err *err);
 int validate_controller_expand(const struct csi_controller_expand_volume_request *req,
 			       struct err *err);
 int validate_node_expand(const struct csi_node_expand_volume_request *req, struct err *err);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fake/kube.h"
+#include "volume/owner.h"
 
 #include <stdio.h>
 
@@ -98,6 +99,9 @@ static int get_plugin_capabilities(void *impl, struct ctx *ctx,
 		CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) |
 			(fake_service.has_topology
 				 ? CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS)
+				 : 0) |
+			(fake_service.tells_changes
+				 ? CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE)
 				 : 0),
 		&ret->n_capabilities);
 	return 0;
@@ -169,18 +173,25 @@ static void write_request(const struct csi_create_volume_request *req)
 	NOTE(last_request, &out);
 }
 
+/* As it is called in its driver; in the arena. */
+static const char *own_name(struct arena *arena, const char *node, const char *name)
+{
+	return node ? arena_printf(arena, "%s.%s", node, name) : name;
+}
+
 static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_volume_request *req,
 			 struct csi_create_volume_response *ret, struct err *err)
 {
-	bool is_lost;
+	const char *name = own_name(ctx->arena, impl, req->name);
+	bool is_lost, is_full = impl && str_is_equal(impl, fake_service.full_node);
 
 	write_request(req);
 	if (begin_change(ctx, fake_service.create_error, &is_lost, err) < 0)
 		return -1;
-	if (!fake_service_has(req->name)) {
-		if (req->capacity_range.required_bytes > fake_service.free_bytes)
-			return err_set(err, ERR_RESOURCE_EXHAUSTED, "no room for %s", req->name);
-		map_put(volumes, req->name, &fake_service);
+	if (!fake_service_has(name)) {
+		if (is_full || req->capacity_range.required_bytes > fake_service.free_bytes)
+			return err_set(err, ERR_RESOURCE_EXHAUSTED, "no room for %s", name);
+		map_put(volumes, name, &fake_service);
 		fake_service.n_volumes++;
 		fake_service.n_created++;
 	}
@@ -188,7 +199,7 @@ static int create_volume(void *impl, struct ctx *ctx, const struct csi_create_vo
 		return -1;
 	ret->has_volume = true;
 	ret->volume = (struct csi_volume){
-		.volume_id = arena_printf(ctx->arena, "id-%s", req->name),
+		.volume_id = arena_printf(ctx->arena, "id-%s", name),
 		.capacity_bytes = fake_service.answer_bytes ? fake_service.answer_bytes
 							    : req->capacity_range.required_bytes,
 		.volume_context = strmap_with(ctx->arena, &STRMAP_EMPTY, "hint", "on"),
@@ -287,10 +298,52 @@ static void fill_entry(struct arena *arena, const char *key,
 	entry->status.n_published_node_ids = 1;
 }
 
+/* A volume that was made, with whom it is for. */
+static void fill_made(struct arena *arena, const char *name,
+		      struct csi_controller_get_volume_response *entry)
+{
+	const char **nodes = arena_array(arena, 1, sizeof(*nodes));
+
+	entry->has_volume = true;
+	entry->volume.volume_id = arena_printf(arena, "id-%s", name);
+	entry->volume.capacity_bytes = 1 << 30;
+	entry->volume.volume_context = strmap_with(arena, &STRMAP_EMPTY, "filesystem", "xfs");
+	if (fake_service.cluster)
+		entry->volume.volume_context = strmap_with(arena, &entry->volume.volume_context,
+							   VOL_OWNER_CLUSTER, fake_service.cluster);
+	if (!fake_service.in_use)
+		return;
+	nodes[0] = fake_service.in_use;
+	entry->has_status = true;
+	entry->status.published_node_ids = nodes;
+	entry->status.n_published_node_ids = 1;
+}
+
+static int get_volume(void *impl, struct ctx *ctx,
+		      const struct csi_controller_get_volume_request *req,
+		      struct csi_controller_get_volume_response *ret, struct err *err)
+{
+	if (begin_question(ctx, err) < 0)
+		return -1;
+	fake_service.n_got++;
+	if (fake_service.on_get)
+		fake_service.on_get();
+	if (fake_service.get_error)
+		return err_set(err, fake_service.get_error, "the volume cannot be looked at");
+	if (!fake_service.source_cluster)
+		return err_set(err, ERR_NOT_FOUND, "no volume %s", req->volume_id);
+	ret->has_volume = true;
+	ret->volume.volume_id = req->volume_id;
+	ret->volume.volume_context = strmap_with(ctx->arena, &STRMAP_EMPTY, VOL_OWNER_CLUSTER,
+						 fake_service.source_cluster);
+	return 0;
+}
+
 static int list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volumes_request *req,
 			struct csi_list_volumes_response *ret, struct err *err)
 {
-	size_t page = fake_service.list_page ? fake_service.list_page : map_count(attached) + 1;
+	size_t n = map_count(attached) + map_count(volumes);
+	size_t page = fake_service.list_page ? fake_service.list_page : n + 1;
 	struct csi_controller_get_volume_response *entries =
 		arena_array(ctx->arena, page, sizeof(*entries));
 	size_t at = strlen(req->starting_token), i = 0;
@@ -305,6 +358,9 @@ static int list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 	for (size_t it = 0; map_next(attached, &it, &key, &none); i++)
 		if (i >= at * page && i < (at + 1) * page)
 			fill_entry(ctx->arena, key, &entries[ret->n_entries++]);
+	for (size_t it = 0; map_next(volumes, &it, &key, &none); i++)
+		if (i >= at * page && i < (at + 1) * page)
+			fill_made(ctx->arena, key, &entries[ret->n_entries++]);
 	ret->entries = entries;
 	/* A token is as long as the number of its page. */
 	ret->next_token =
@@ -317,11 +373,26 @@ static int list_volumes(void *impl, struct ctx *ctx, const struct csi_list_volum
 static int get_capacity(void *impl, struct ctx *ctx, const struct csi_get_capacity_request *req,
 			struct csi_get_capacity_response *ret, struct err *err)
 {
+	autostr struct str out = STR_INIT;
 	bool is_lost, is_roomy;
 
+	put_map(&out, &req->accessible_topology.segments);
+	put_map(&out, &req->parameters);
+	NOTE(last_capacity, &out);
 	if (begin(ctx, &is_lost, err) < 0)
 		return -1;
 	fake_service.n_asked_room++;
+	if (fake_service.capacity_error)
+		return err_set(err, fake_service.capacity_error, "the pool does not answer");
+	if (!is_lost && impl && str_is_equal(impl, fake_service.full_node))
+		return 0;
+	if (!is_lost && fake_service.room_bytes) {
+		ret->available_capacity = fake_service.room_bytes;
+		ret->has_maximum_volume_size = !fake_service.tells_no_maximum;
+		ret->maximum_volume_size =
+			ret->has_maximum_volume_size ? fake_service.room_bytes / 2 : 0;
+		return 0;
+	}
 	if (is_lost || !fake_service.roomy_key)
 		return err_set(err, ERR_UNAVAILABLE, "the agent of the node is away");
 	is_roomy = strmap_find(&req->accessible_topology.segments, fake_service.roomy_key);
@@ -344,6 +415,8 @@ static int delete_volume(void *impl, struct ctx *ctx, const struct csi_delete_vo
 
 	put_map(&keys, &req->secrets.map);
 	NOTE(last_delete_secrets, &keys);
+	if (fake_service.on_delete)
+		fake_service.on_delete();
 	if (begin_change(ctx, fake_service.delete_error, &is_lost, err) < 0)
 		return -1;
 	if (map_take(volumes, req->volume_id + strlen("id-"))) {
@@ -362,6 +435,36 @@ void fake_service_put_snapshot(const char *name)
 {
 	map_put(snapshots, name, &fake_service);
 	fake_service.n_snapshots++;
+}
+
+void fake_service_put_volume(const char *name)
+{
+	map_put(volumes, name, &fake_service);
+	fake_service.n_volumes++;
+}
+
+void fake_service_put_group(const char *name)
+{
+	autofree char *group = xasprintf("group %s", name);
+	autofree char *member = xasprintf("%s-a", name);
+
+	map_put(snapshots, group, &fake_service);
+	fake_service.n_groups++;
+	fake_service_put_snapshot(member);
+}
+
+/* The group that a snapshot is a member of, NULL: none. */
+static const char *group_of(const char *snapshot)
+{
+	const char *name;
+	void *none;
+
+	for (size_t it = 0; map_next(snapshots, &it, &name, &none);)
+		if (str_has_prefix(name, "group ") &&
+		    str_has_prefix(snapshot, name + strlen("group ")) &&
+		    !str_is_equal(snapshot, name + strlen("group ")))
+			return name + strlen("group ");
+	return NULL;
 }
 
 static void write_snapshot_request(const struct csi_create_snapshot_request *req)
@@ -443,9 +546,12 @@ static int list_snapshots(void *impl, struct ctx *ctx, const struct csi_list_sna
 	for (size_t it = 0; map_next(snapshots, &it, &name, &value);) {
 		struct csi_snapshot s = describe_snapshot(ctx, name, fake_service.ready_after == 0);
 
-		if (!fake_service.ignores_list_filter &&
-		    !str_is_equal(s.snapshot_id, req->snapshot_id))
+		if (str_has_prefix(name, "group ") ||
+		    (!fake_service.ignores_list_filter && *req->snapshot_id &&
+		     !str_is_equal(s.snapshot_id, req->snapshot_id)))
 			continue;
+		if (group_of(name))
+			s.group_snapshot_id = arena_printf(ctx->arena, "group-%s", group_of(name));
 		entries[ret->n_entries++] = (struct csi_list_snapshots_response_entry){ true, s };
 	}
 	ret->entries = entries;
@@ -585,7 +691,65 @@ static int get_group(void *impl, struct ctx *ctx,
 	return 0;
 }
 
-struct csi_service fake_service_get(void)
+static int end_told(struct err *err)
+{
+	return fake_service.told_error ? err_set(err, fake_service.told_error, "the driver says no")
+				       : 0;
+}
+
+/* Messages of one range each, the n-th at n KiB. */
+static int get_metadata_allocated(void *impl, struct ctx *ctx,
+				  const struct csi_get_metadata_allocated_request *req,
+				  struct csi_stream *out, struct err *err)
+{
+	autostr struct str text = STR_INIT;
+
+	str_appendf(&text, "of=%s from=%lld max=%u left=%llds secrets=", req->snapshot_id,
+		    (long long)req->starting_offset, req->max_results,
+		    (long long)(ctx_remaining_ns(ctx) / 1000000000));
+	put_map(&text, &req->secrets.map);
+	NOTE(last_told, &text);
+	if (begin_question(ctx, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < fake_service.n_told; i++) {
+		const struct csi_block_metadata range = { i * UINT64_C(1024), 512 };
+		const struct csi_get_metadata_allocated_response message = {
+			.block_metadata_type = CSI_BLOCK_METADATA_TYPE_VARIABLE_LENGTH,
+			.volume_capacity_bytes = 1 << 20,
+			.block_metadata = &range,
+			.n_block_metadata = 1,
+		};
+
+		if (csi_get_metadata_allocated_send(out, &message, err) < 0)
+			return -1;
+	}
+	return end_told(err);
+}
+
+static int get_metadata_delta(void *impl, struct ctx *ctx,
+			      const struct csi_get_metadata_delta_request *req,
+			      struct csi_stream *out, struct err *err)
+{
+	autostr struct str text = STR_INIT;
+
+	str_appendf(&text, "base=%s target=%s from=%lld max=%u secrets=", req->base_snapshot_id,
+		    req->target_snapshot_id, (long long)req->starting_offset, req->max_results);
+	put_map(&text, &req->secrets.map);
+	NOTE(last_told, &text);
+	if (begin_question(ctx, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < fake_service.n_told; i++) {
+		const struct csi_get_metadata_delta_response message = {
+			.block_metadata_type = CSI_BLOCK_METADATA_TYPE_FIXED_LENGTH,
+		};
+
+		if (csi_get_metadata_delta_send(out, &message, err) < 0)
+			return -1;
+	}
+	return end_told(err);
+}
+
+static struct csi_service get(void *impl)
 {
 	static const struct csi_service_ops ops = {
 		.link_changes = link_changes,
@@ -606,7 +770,25 @@ struct csi_service fake_service_get(void)
 		.controller_publish_volume = publish,
 		.controller_unpublish_volume = unpublish,
 		.list_volumes = list_volumes,
+		.controller_get_volume = get_volume,
+		.get_metadata_allocated = get_metadata_allocated,
+		.get_metadata_delta = get_metadata_delta,
 	};
 
-	return (struct csi_service){ &ops, NULL };
+	return (struct csi_service){ &ops, impl };
+}
+
+struct csi_service fake_service_get(void)
+{
+	return get(NULL);
+}
+
+struct csi_service fake_service_at(const char *node)
+{
+	union {
+		const char *in;
+		void *out;
+	} u = { .in = node };
+
+	return get(u.out);
 }

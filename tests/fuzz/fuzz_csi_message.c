@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A message of csi.proto as it comes from the wire: the first byte chooses which, the rest are its
- * bytes. It is decoded, checked, dumped and encoded; what was decoded must come back the same from
- * its own bytes, and requests go through the driver's checks.
+ * A message of the .proto files as it comes from the wire: the first byte chooses which, the rest
+ * are its bytes. It is decoded, checked, dumped and encoded; what was decoded must come back the
+ * same from its own bytes, and requests go through the driver's checks.
  */
 #include "base/mem.h"
 #include "base/str.h"

@@ -109,28 +109,30 @@ static int walk(struct mem *m, struct ctx *ctx, const struct backend_snapshot *b
 	return rc < 0 ? -1 : 0;
 }
 
-int mem_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		  backend_range_fn fn, void *arg, struct err *err)
+int mem_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		  const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		  struct err *err)
 {
 	struct changes c = { .fn = fn, .arg = arg };
 	struct backend_snapshot target;
 
-	if (mem_snapshot_stat(b, ctx, token, &target, err) < 0)
+	if (mem_snapshot_stat(b, ctx, token, NULL, &target, err) < 0)
 		return -1;
 	c.end = target.bytes;
 	return walk(mem_from(b), ctx, NULL, &target, from, &c, err);
 }
 
 int mem_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		uint64_t from, backend_range_fn fn, void *arg, struct err *err)
+		const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		struct err *err)
 {
 	struct changes c = { .fn = fn, .arg = arg };
 	struct backend_snapshot before;
 	struct backend_snapshot after;
 
-	if (mem_snapshot_stat(b, ctx, base, &before, err) < 0)
+	if (mem_snapshot_stat(b, ctx, base, NULL, &before, err) < 0)
 		return err_wrap(err, "snapshot '%s'", base);
-	if (mem_snapshot_stat(b, ctx, target, &after, err) < 0)
+	if (mem_snapshot_stat(b, ctx, target, NULL, &after, err) < 0)
 		return err_wrap(err, "snapshot '%s'", target);
 	if (changes_check_source(&before, &after, err) < 0)
 		return -1;

@@ -60,15 +60,18 @@ int mem_snapshot_create(struct backend *b, struct ctx *ctx,
 int mem_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 			const struct secrets *secrets, struct err *err);
 int mem_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-		      struct backend_snapshot *ret_snap, struct err *err);
+		      const struct secrets *secrets, struct backend_snapshot *ret_snap,
+		      struct err *err);
 int mem_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 		      backend_each_snapshot_fn fn, void *arg, struct err *err);
 
 /* changed.c */
-int mem_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		  backend_range_fn fn, void *arg, struct err *err);
+int mem_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		  const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		  struct err *err);
 int mem_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+		const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		struct err *err);
 
 /* group.c */
 void mem_groups_free(struct mem *m);

@@ -179,6 +179,19 @@ static int fill(struct mem *m, struct ctx *ctx, int fd, const struct backend_spe
 	return host_mkfs_ext4(ctx, fd, spec->bytes, err) < 0 ? -1 : host_ext4_stamp(fd, &uuid, err);
 }
 
+static void keep_word(char ret[BACKEND_OWNER_MAX], const char *word)
+{
+	if (word && strlen(word) < BACKEND_OWNER_MAX)
+		(void)snprintf(ret, BACKEND_OWNER_MAX, "%s", word);
+}
+
+static void set_owner(struct backend_volume *vol, const struct backend_owner *owner)
+{
+	keep_word(vol->cluster, owner->cluster);
+	keep_word(vol->claim_namespace, owner->claim_namespace);
+	keep_word(vol->claim_name, owner->claim_name);
+}
+
 static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 {
 	struct mem_volume *v = xcalloc(1, sizeof(*v));
@@ -197,6 +210,7 @@ static struct mem_volume *new_volume(const struct backend_spec *spec, int fd)
 	(void)snprintf(v->vol.fs, sizeof(v->vol.fs), "%s", spec->fs);
 	if (spec->source_kind != BACKEND_SOURCE_NONE)
 		(void)snprintf(v->vol.source, sizeof(v->vol.source), "%s", spec->source);
+	set_owner(&v->vol, &spec->owner);
 	return v;
 }
 
@@ -320,7 +334,7 @@ static int mem_grow(struct backend *b, struct ctx *ctx, const char *token, uint6
 }
 
 static int mem_stat(struct backend *b, struct ctx *ctx, const char *token,
-		    struct backend_volume *ret_vol, struct err *err)
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
 {
 	struct mem_volume *v = need_volume(mem_from(b), ctx, token, err);
 

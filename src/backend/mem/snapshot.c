@@ -278,7 +278,8 @@ int mem_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 }
 
 int mem_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-		      struct backend_snapshot *ret_snap, struct err *err)
+		      const struct secrets *secrets, struct backend_snapshot *ret_snap,
+		      struct err *err)
 {
 	struct mem *m = mem_from(b);
 	const struct mem_snapshot *s;

@@ -37,8 +37,9 @@ static int walk(struct ctx *ctx, const struct pool_snapshot *base,
 	return changes_walk(ctx, base ? &files[1] : NULL, &files[0], from, &c, err);
 }
 
-int pool_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		   backend_range_fn fn, void *arg, struct err *err)
+int pool_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		   struct err *err)
 {
 	struct pool_snapshot found;
 	int rc;
@@ -51,7 +52,8 @@ int pool_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64
 }
 
 int pool_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		 uint64_t from, backend_range_fn fn, void *arg, struct err *err)
+		 const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		 struct err *err)
 {
 	struct pool_snapshot before;
 	struct pool_snapshot after;

@@ -5,9 +5,9 @@
  * A pod never waits for a copy. Who wants to change the volume first has the rest of it shared: no
  * writer is there who would wait, it costs some 10 us an extent, and the room that was promised to
  * the copy becomes the room to overwrite what is shared. Where that fails twice, or the filesystem
- * cannot share and a pod would wait for more than half a minute, the copy is given up: the
- * snapshot, which nobody was ever told to be ready, is removed, and who asks for it again is told
- * what a new one would be.
+ * cannot share and a pod would wait for more than half a minute, or for a copy that stands still,
+ * it is given up: the snapshot, which nobody was ever told to be ready, is removed, and who asks
+ * for it again is told what a new one would be.
  */
 #include "backend/pool/copying-internal.h"
 #include "base/num.h"
@@ -84,13 +84,19 @@ static int give_up(struct pool *p, const struct pool_copying *c, const char *why
 	return pool_unlink(p, POOL_SNAPSHOTS, c->snapshot, c->fd, err);
 }
 
-/* 1 if it is not worth a pod's waiting. */
-static int is_too_long(const struct pool_copying *c, enum pool_wanted wanted, struct err *err)
+/* 1 if it is not worth a pod's waiting. How much there is to go is not known before it is promised,
+ * after a restart; if that fails for good, there is no room for it, and it may never end. */
+static int is_too_long(struct pool *p, struct ctx *ctx, struct pool_copying *c,
+		       enum pool_wanted wanted, struct err *err)
 {
+	bool is_for_pod = wanted == POOL_WANTED_ATTACHED;
 	char text[NUM_QUANTITY_MAX];
-	uint64_t seconds = c->promised / POOL_COPY_BYTES_PER_S + 1;
+	uint64_t seconds;
 
-	if (wanted == POOL_WANTED_ATTACHED && (!c->is_promised || seconds > POD_WAITS_S))
+	if (pool_copying_promise(p, ctx, c, err) < 0 && (is_for_pod || is_passing(err)))
+		return is_passing(err) ? -1 : 1;
+	seconds = c->promised / POOL_COPY_BYTES_PER_S + 1;
+	if (is_for_pod && (c->has_failed || seconds > POD_WAITS_S))
 		return 1;
 	num_format_quantity(c->promised, text);
 	return err_set(err, ERR_ABORTED,
@@ -115,9 +121,12 @@ static int settle_one(struct pool *p, struct ctx *ctx, struct pool_copying *c,
 			rc = give_up(p, c, why.msg, &why);
 		c->has_failed_to_share = rc < 0;
 	} else {
-		rc = is_too_long(c, wanted, &why);
+		rc = is_too_long(p, ctx, c, wanted, &why);
 		if (rc > 0)
-			rc = give_up(p, c, "the rest would take too long", &why);
+			rc = give_up(p, c,
+				     c->has_failed ? "it stands still"
+						   : "the rest would take too long",
+				     &why);
 	}
 	if (rc < 0)
 		*err = why;

@@ -385,7 +385,7 @@ static void look_at_identity(struct doctor *d)
 
 	d->has_identity = pool_beside_identify(&d->pool, d->what->dir, &recorded, &err) == 0;
 	d->is_in_place = d->has_identity && pool_see(d->pool.dir_fd, "", &seen, &err) == 0 &&
-			 pool_identity_compare(&recorded, &seen, d->what->dir, &err) == 0;
+			 pool_identity_compare(&recorded, &seen, false, d->what->dir, &err) == 0;
 	if (!d->is_in_place)
 		doctor_report(d, POOL_TROUBLE_IDENTITY, d->what->dir, err.msg);
 }

@@ -24,7 +24,7 @@ struct over {
 	const char *path;
 	struct host_loop loop;
 	struct host_loop_file file;
-	char detail[128];
+	char detail[VOL_TOKEN_MAX + 64];
 };
 
 typedef int (*find_fn)(const struct host_loop_file *file, struct host_loop *ret_loop,

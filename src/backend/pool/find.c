@@ -189,6 +189,9 @@ static void fill_volume(const struct found *found, const char *token, struct bac
 	memcpy(vol->fs, r->fs, sizeof(vol->fs));
 	memcpy(vol->source, r->source, sizeof(vol->source));
 	memcpy(vol->damage, found->damage, sizeof(vol->damage));
+	memcpy(vol->cluster, r->cluster, sizeof(vol->cluster));
+	memcpy(vol->claim_namespace, r->claim_namespace, sizeof(vol->claim_namespace));
+	memcpy(vol->claim_name, r->claim_name, sizeof(vol->claim_name));
 }
 
 static void fill_snapshot(const struct found *found, const char *token,

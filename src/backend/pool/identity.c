@@ -142,7 +142,7 @@ int pool_identity_write(int meta_fd, const struct pool_identity *id, bool replac
 }
 
 int pool_identity_compare(const struct pool_identity *recorded, const struct pool_identity *seen,
-			  const char *dir, struct err *err)
+			  bool any_node, const char *dir, struct err *err)
 {
 	char what[160] = "";
 
@@ -156,7 +156,7 @@ int pool_identity_compare(const struct pool_identity *recorded, const struct poo
 		(void)snprintf(what, sizeof(what), "directory %llu of its filesystem, now %llu",
 			       (unsigned long long)recorded->inode,
 			       (unsigned long long)seen->inode);
-	} else if (recorded->node[0] && seen->node[0] &&
+	} else if (!any_node && recorded->node[0] && seen->node[0] &&
 		   !str_is_equal(recorded->node, seen->node)) {
 		(void)snprintf(what, sizeof(what), "served by node '%.60s', now by '%.60s'",
 			       recorded->node, seen->node);

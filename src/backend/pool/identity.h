@@ -35,8 +35,8 @@ int pool_identity_read(int meta_fd, struct pool_identity *ret_id, struct err *er
 int pool_identity_write(int meta_fd, const struct pool_identity *id, bool replace, struct err *err);
 
 /* FAILED_PRECONDITION says what differs between what is recorded and what is seen now, and both
- * ways out. An empty node on either side is no difference. */
+ * ways out. An empty node on either side is no difference, nor is another if any node will do. */
 int pool_identity_compare(const struct pool_identity *recorded, const struct pool_identity *seen,
-			  const char *dir, struct err *err);
+			  bool any_node, const char *dir, struct err *err);
 
 #endif

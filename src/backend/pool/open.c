@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "backend/pool/pool-internal.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -148,7 +149,7 @@ static int find_identity(const struct pool *p, int meta_fd, const struct pool_id
 			return 0;
 		return err_wrap(err, "the pool at '%s'", p->dir);
 	}
-	if (pool_identity_compare(&id, seen, p->dir, err) < 0)
+	if (pool_identity_compare(&id, seen, p->follows, p->dir, err) < 0)
 		return -1;
 	*ret_id = id;
 	return 1;
@@ -175,6 +176,7 @@ static int take_identity(struct pool *p, const struct pool_identity *seen, struc
 	struct pool_identity id = *seen;
 	int rc = find_identity(p, p->meta_fd, seen, &id, err);
 	bool is_recorded = rc > 0 && (str_is_equal(id.node, seen->node) || !seen->node[0]);
+	bool is_followed = rc > 0 && !is_recorded && id.node[0];
 
 	if (rc < 0)
 		return -1;
@@ -183,6 +185,10 @@ static int take_identity(struct pool *p, const struct pool_identity *seen, struc
 			return -1;
 		uuid_make(&id.identity);
 	}
+	if (is_followed)
+		log_warn("a pool that another node served is taken to be moved here",
+			 log_str("pool", p->base.pool_name), log_str("dir", p->dir),
+			 log_str("before", id.node), log_str("node", seen->node));
 	(void)snprintf(id.node, sizeof(id.node), "%s", str_or(seen->node, id.node));
 	if (!is_recorded && pool_identity_write(p->meta_fd, &id, rc > 0, err) < 0)
 		return err_wrap(err, "write the identity of '%s'", p->dir);
@@ -266,6 +272,7 @@ static int pool_open(struct ctx *ctx, const struct backend_config *config,
 	p->dir_fd = p->meta_fd = p->template_fd = p->snapshot_fd = -1;
 	p->group_fd = p->frozen_fd = p->lock_fd = -1;
 	p->reserve_bytes = config->reserve_bytes;
+	p->follows = config->follows_moved;
 	p->overcommit = config->overcommit ? config->overcommit : VOL_OVERCOMMIT_DEFAULT;
 	pthread_mutex_init(&p->lock, NULL);
 	for (int shelf = 0; shelf < POOL_SHELVES; shelf++)

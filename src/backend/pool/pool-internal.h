@@ -72,6 +72,7 @@ struct pool {
 	int lock_fd;            /* .cleat/lock */
 	uint64_t reserve_bytes; /* as configured; 0: by rule */
 	unsigned overcommit;    /* percent */
+	bool follows;           /* another node's is ours now, if it differs in nothing else */
 	bool is_image;          /* we mounted it: unmount at close if nobody uses it */
 	enum host_fs_kind fs_kind;
 	bool can_clone; /* its filesystem has files share blocks */
@@ -203,8 +204,8 @@ int pool_remove(struct backend *b, struct ctx *ctx, const char *token,
 		const struct secrets *secrets, struct err *err);
 int pool_modify(struct backend *b, struct ctx *ctx, const char *token,
 		const struct vol_limits *limits, const struct secrets *secrets, struct err *err);
-int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
-	      struct err *err);
+int pool_stat(struct backend *b, struct ctx *ctx, const char *token, const struct secrets *secrets,
+	      struct backend_volume *ret_vol, struct err *err);
 int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg,
 	      struct err *err);
 int pool_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
@@ -410,7 +411,8 @@ int pool_snapshot_create(struct backend *b, struct ctx *ctx,
 int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 			 const struct secrets *secrets, struct err *err);
 int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-		       struct backend_snapshot *ret_snap, struct err *err);
+		       const struct secrets *secrets, struct backend_snapshot *ret_snap,
+		       struct err *err);
 int pool_snapshot_each(struct backend *b, struct ctx *ctx, const char *after,
 		       backend_each_snapshot_fn fn, void *arg, struct err *err);
 
@@ -455,10 +457,12 @@ int pool_writer_begin(struct pool *p, struct err *err);
 void pool_writer_end(struct pool *p);
 
 /* changed.c */
-int pool_allocated(struct backend *b, struct ctx *ctx, const char *token, uint64_t from,
-		   backend_range_fn fn, void *arg, struct err *err);
+int pool_allocated(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		   struct err *err);
 int pool_changed(struct backend *b, struct ctx *ctx, const char *base, const char *target,
-		 uint64_t from, backend_range_fn fn, void *arg, struct err *err);
+		 const struct secrets *secrets, uint64_t from, backend_range_fn fn, void *arg,
+		 struct err *err);
 
 /* template.c: puts an ext4 with this UUID into the nameless, allocated file. */
 int pool_fill_ext4(struct pool *p, struct ctx *ctx, int fd, uint64_t bytes, const struct uuid *uuid,

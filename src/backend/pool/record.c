@@ -17,7 +17,7 @@
 #include "volume/size.h"
 
 #define NAME_KEY "name="
-#define VALUE_MAX 128
+#define VALUE_MAX (VOL_TOKEN_MAX + 16)
 
 static const struct {
 	const char *attr;

@@ -15,7 +15,7 @@ enum record_kind { RECORD_VOLUME, RECORD_SNAPSHOT };
 #define SNAPSHOT_ATTR "user.cleat.snapshot"
 #define RECORD_MAX 2048
 
-#define RECORD_OWNER_MAX 254
+#define RECORD_OWNER_MAX BACKEND_OWNER_MAX
 
 struct record {
 	uint64_t bytes; /* at its birth */

@@ -176,7 +176,8 @@ int pool_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
 }
 
 int pool_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-		       struct backend_snapshot *ret_snap, struct err *err)
+		       const struct secrets *secrets, struct backend_snapshot *ret_snap,
+		       struct err *err)
 {
 	struct pool_snapshot found;
 

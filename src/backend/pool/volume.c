@@ -49,8 +49,8 @@ int pool_each(struct backend *b, struct ctx *ctx, const char *after, backend_eac
 	return rc;
 }
 
-int pool_stat(struct backend *b, struct ctx *ctx, const char *token, struct backend_volume *ret_vol,
-	      struct err *err)
+int pool_stat(struct backend *b, struct ctx *ctx, const char *token, const struct secrets *secrets,
+	      struct backend_volume *ret_vol, struct err *err)
 {
 	struct pool *p = pool_from(b);
 	struct pool_volume found;

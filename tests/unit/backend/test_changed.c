@@ -123,13 +123,13 @@ static void forget(struct env *e)
 static int changed(struct env *e, const char *base, const char *target, uint64_t from)
 {
 	forget(e);
-	return backend_changed(e->b, &e->ctx, base, target, from, note, e, &e->err);
+	return backend_changed(e->b, &e->ctx, base, target, NULL, from, note, e, &e->err);
 }
 
 static int allocated(struct env *e, const char *token, uint64_t from)
 {
 	forget(e);
-	return backend_allocated(e->b, &e->ctx, token, from, note, e, &e->err);
+	return backend_allocated(e->b, &e->ctx, token, NULL, from, note, e, &e->err);
 }
 
 static int open_snapshot(const char *token)
@@ -410,11 +410,11 @@ TEST(ends_as_its_reader_says)
 	ASSERT_OK(changed(&e, "a", "c", 0), &e.err);
 	ASSERT_EQ(e.n_ranges, 1);
 	forget(&e);
-	ASSERT_ERR(backend_changed(e.b, &e.ctx, "a", "c", 0, refuse, &e, &e.err), &e.err,
+	ASSERT_ERR(backend_changed(e.b, &e.ctx, "a", "c", NULL, 0, refuse, &e, &e.err), &e.err,
 		   ERR_CANCELLED, "nobody listens");
 	ASSERT_EQ(e.n_ranges, 1);
 	/* also the last one, which is told at the end */
-	ASSERT_ERR(backend_changed(e.b, &e.ctx, "b", "c", 0, refuse, &e, &e.err), &e.err,
+	ASSERT_ERR(backend_changed(e.b, &e.ctx, "b", "c", NULL, 0, refuse, &e, &e.err), &e.err,
 		   ERR_CANCELLED, "nobody listens");
 	ctx_cancel(&e.ctx);
 	ASSERT_ERR(changed(&e, "a", "c", 0), &e.err, ERR_CANCELLED, "");

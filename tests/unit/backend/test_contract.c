@@ -57,7 +57,7 @@ static uint64_t available(struct run *run)
 CONTRACT(makes_a_volume_and_finds_it)
 {
 	ASSERT_OK(create(run, "pvc-1", 64 * MIB, "ext4"), &run->err);
-	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
 	ASSERT_STR(run->vol.token, "pvc-1");
 	ASSERT_STR(run->vol.name, "pvc-1");
 	ASSERT_STR(run->vol.fs, "ext4");
@@ -67,6 +67,46 @@ CONTRACT(makes_a_volume_and_finds_it)
 	ASSERT_TRUE(run->vol.created_ns > 0);
 }
 
+CONTRACT(tells_whom_a_volume_was_made_for)
+{
+	const struct backend_spec spec = {
+		.name = "pvc-1",
+		.token = "pvc-1",
+		.bytes = 4 * MIB,
+		.fs = "",
+		.allow_buffered = true,
+		.owner = { .cluster = "c-1", .claim_namespace = "ns", .claim_name = "data" },
+	};
+
+	ASSERT_OK(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
+	ASSERT_STR(run->vol.cluster, "c-1");
+	ASSERT_STR(run->vol.claim_namespace, "ns");
+	ASSERT_STR(run->vol.claim_name, "data");
+}
+
+/* The beginning of a name would be somebody else's. */
+CONTRACT(tells_no_part_of_a_name_that_is_too_long)
+{
+	char longest[BACKEND_OWNER_MAX] = "", longer[BACKEND_OWNER_MAX + 1] = "";
+	struct backend_spec spec = {
+		.name = "pvc-1",
+		.token = "pvc-1",
+		.bytes = 4 * MIB,
+		.fs = "",
+		.allow_buffered = true,
+		.owner = { .cluster = "c-1", .claim_namespace = longest, .claim_name = longer },
+	};
+
+	memset(longest, 'n', sizeof(longest) - 1);
+	memset(longer, 'n', sizeof(longer) - 1);
+	ASSERT_OK(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
+	ASSERT_STR(run->vol.cluster, "c-1");
+	ASSERT_STR(run->vol.claim_namespace, longest);
+	ASSERT_STR(run->vol.claim_name, "");
+}
+
 CONTRACT(keeps_a_name_that_is_no_token)
 {
 	const char *name = "Ein Name mit Ümlaut/und ../Pfad";
@@ -74,7 +114,7 @@ CONTRACT(keeps_a_name_that_is_no_token)
 
 	vol_token_from_name(name, token);
 	ASSERT_OK(create(run, name, 4 * MIB, ""), &run->err);
-	ASSERT_OK(backend_stat(run->b, run->ctx, token, &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, token, NULL, &run->vol, &run->err), &run->err);
 	ASSERT_STR(run->vol.name, name);
 }
 
@@ -109,7 +149,7 @@ CONTRACT(refuses_what_does_not_fit_and_takes_nothing)
 
 	ASSERT_ERR(create(run, "big", before + 4096, ""), &run->err, ERR_RESOURCE_EXHAUSTED, "fit");
 	ASSERT_EQ(available(run), before);
-	ASSERT_ERR(backend_stat(run->b, run->ctx, "big", &run->vol, &run->err), &run->err,
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "big", NULL, &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "big");
 	ASSERT_OK(create(run, "one", 512 * MIB, ""), &run->err);
 	ASSERT_TRUE(available(run) <= before - 512 * MIB);
@@ -239,7 +279,7 @@ CONTRACT(does_not_remove_what_is_attached)
 	ASSERT_OK(create(run, "pvc-1", 4 * MIB, ""), &run->err);
 	ASSERT_OK(attach(run, "pvc-1", false, true), &run->err);
 	ASSERT_ERR(remove_volume(run, "pvc-1"), &run->err, ERR_FAILED_PRECONDITION, run->dev.path);
-	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
 	ASSERT_OK(detach(run, "pvc-1"), &run->err);
 	ASSERT_OK(remove_volume(run, "pvc-1"), &run->err);
 }
@@ -311,7 +351,7 @@ CONTRACT(grows_and_is_as_large_from_then_on)
 		ASSERT_TRUE(available(run) <= before - 128 * MIB);
 		ASSERT_TRUE(available(run) > before - 160 * MIB);
 	}
-	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
 	ASSERT_EQ(run->vol.bytes, 192 * MIB);
 	ASSERT_OK(create(run, "pvc-1", 64 * MIB, ""), &run->err);
 	ASSERT_EQ(run->vol.bytes, 192 * MIB);
@@ -358,7 +398,7 @@ CONTRACT(refuses_growth_that_does_not_fit_and_takes_nothing)
 	ASSERT_ERR(grow(run, "pvc-1", 64 * MIB + before + 4096), &run->err, ERR_OUT_OF_RANGE,
 		   "are free");
 	ASSERT_EQ(available(run), before);
-	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
 	ASSERT_EQ(run->vol.bytes, 64 * MIB);
 	ASSERT_ERR(grow(run, "pvc-1", 64 * MIB + 1), &run->err, ERR_OUT_OF_RANGE, "multiple");
 	ASSERT_OK(grow(run, "pvc-1", 128 * MIB), &run->err);
@@ -435,7 +475,8 @@ CONTRACT(keeps_limits_from_the_birth_on_and_new_ones)
 	ASSERT_OK(attach(run, "pvc-1", false, true), &run->err);
 	for (int i = 0; i < 2; i++) {
 		ASSERT_OK(modify(run, "pvc-1", &other), &run->err);
-		ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+		ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err),
+			  &run->err);
 		ASSERT_TRUE(vol_limits_are_equal(&run->vol.limits, &other));
 		ASSERT_EQ(run->vol.bytes, 64 * MIB);
 	}
@@ -443,7 +484,7 @@ CONTRACT(keeps_limits_from_the_birth_on_and_new_ones)
 	ASSERT_OK(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err);
 	ASSERT_TRUE(vol_limits_are_equal(&run->vol.limits, &other));
 	ASSERT_OK(modify(run, "pvc-1", &(struct vol_limits){ 0 }), &run->err);
-	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err);
+	ASSERT_OK(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err);
 	ASSERT_FALSE(vol_limits_are_set(&run->vol.limits));
 	ASSERT_OK(detach(run, "pvc-1"), &run->err);
 	ASSERT_ERR(modify(run, "never", &other), &run->err, ERR_NOT_FOUND, "never");
@@ -468,7 +509,7 @@ CONTRACT(knows_nothing_of_what_never_was)
 {
 	char note[BACKEND_NOTE_MAX + 1];
 
-	ASSERT_ERR(backend_stat(run->b, run->ctx, "none", &run->vol, &run->err), &run->err,
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "none", NULL, &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "none");
 	ASSERT_ERR(attach(run, "none", false, false), &run->err, ERR_NOT_FOUND, "none");
 	ASSERT_ERR(grow(run, "none", 4 * MIB), &run->err, ERR_NOT_FOUND, "none");
@@ -492,8 +533,8 @@ CONTRACT(takes_no_name_that_leads_out_of_the_pool)
 
 		ASSERT_ERR(backend_create(run->b, run->ctx, &spec, &run->vol, &run->err), &run->err,
 			   ERR_INVALID_ARGUMENT, "token");
-		ASSERT_ERR(backend_stat(run->b, run->ctx, bad[i], &run->vol, &run->err), &run->err,
-			   ERR_NOT_FOUND, "name");
+		ASSERT_ERR(backend_stat(run->b, run->ctx, bad[i], NULL, &run->vol, &run->err),
+			   &run->err, ERR_NOT_FOUND, "name");
 		ASSERT_OK(remove_volume(run, bad[i]), &run->err);
 		ASSERT_OK(detach(run, bad[i]), &run->err);
 	}
@@ -529,7 +570,7 @@ CONTRACT(does_nothing_once_cancelled)
 	run->ctx = whole;
 	ctx_done(&cancelled);
 	ASSERT_EQ(available(run), before);
-	ASSERT_ERR(backend_stat(run->b, run->ctx, "pvc-1", &run->vol, &run->err), &run->err,
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "pvc-1", NULL, &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "pvc-1");
 }
 
@@ -537,6 +578,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(makes_a_volume_and_finds_it),
+		BOTH(tells_whom_a_volume_was_made_for),
+		BOTH(tells_no_part_of_a_name_that_is_too_long),
 		BOTH(keeps_a_name_that_is_no_token),
 		BOTH(gives_the_same_volume_again_whatever_its_size),
 		BOTH(refuses_a_name_that_is_taken_by_another_kind),

@@ -69,14 +69,14 @@ static int note(void *arg, const struct backend_range *range)
 static int allocated(struct run *run, const char *token, uint64_t from, struct told *ret)
 {
 	*ret = (struct told){ .run = run };
-	return backend_allocated(run->b, run->ctx, token, from, note, ret, &run->err);
+	return backend_allocated(run->b, run->ctx, token, NULL, from, note, ret, &run->err);
 }
 
 static int changed(struct run *run, const char *base, const char *target, uint64_t from,
 		   struct told *ret)
 {
 	*ret = (struct told){ .run = run };
-	return backend_changed(run->b, run->ctx, base, target, from, note, ret, &run->err);
+	return backend_changed(run->b, run->ctx, base, target, NULL, from, note, ret, &run->err);
 }
 
 static void assert_block(const struct told *told)
@@ -178,7 +178,7 @@ CONTRACT(a_snapshot_can_be_removed_while_it_is_told)
 
 		make_two(run);
 		told = (struct told){ .run = run, .to_remove = i ? "a" : "b" };
-		rc = backend_changed(run->b, run->ctx, "a", "b", 0, note, &told, &run->err);
+		rc = backend_changed(run->b, run->ctx, "a", "b", NULL, 0, note, &told, &run->err);
 		if (rc < 0)
 			ASSERT_EQ(run->err.code, ERR_NOT_FOUND);
 		assert_block(&told);
@@ -194,11 +194,11 @@ CONTRACT(fails_as_its_reader_does)
 	struct told told = { .run = run, .is_refused = true };
 
 	make_two(run);
-	ASSERT_ERR(backend_changed(run->b, run->ctx, "a", "b", 0, note, &told, &run->err),
+	ASSERT_ERR(backend_changed(run->b, run->ctx, "a", "b", NULL, 0, note, &told, &run->err),
 		   &run->err, ERR_CANCELLED, "nobody listens");
 	told.n = 0;
-	ASSERT_ERR(backend_allocated(run->b, run->ctx, "b", 0, note, &told, &run->err), &run->err,
-		   ERR_CANCELLED, "nobody listens");
+	ASSERT_ERR(backend_allocated(run->b, run->ctx, "b", NULL, 0, note, &told, &run->err),
+		   &run->err, ERR_CANCELLED, "nobody listens");
 }
 
 int main(void)

@@ -143,7 +143,8 @@ CONTRACT(takes_a_group_and_finds_it)
 	assert_member(&group.members[1], "w", 8 * MIB);
 	ASSERT_TRUE(strcmp(group.members[0].token, group.members[1].token) != 0);
 	ASSERT_EQ(n_snapshots(run), 2);
-	ASSERT_OK(backend_snapshot_stat(run->b, run->ctx, group.members[1].token, &one, &run->err),
+	ASSERT_OK(backend_snapshot_stat(run->b, run->ctx, group.members[1].token, NULL, &one,
+					&run->err),
 		  &run->err);
 	assert_member(&one, "w", 8 * MIB);
 	ASSERT_OK(remove_group(run, "g"), &run->err);

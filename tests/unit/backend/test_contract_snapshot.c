@@ -59,7 +59,7 @@ static int remove_snapshot(struct run *run, const char *token)
 
 static int find(struct run *run, const char *token)
 {
-	return backend_snapshot_stat(run->b, run->ctx, token, &snap, &run->err);
+	return backend_snapshot_stat(run->b, run->ctx, token, NULL, &snap, &run->err);
 }
 
 static struct backend_info info(struct run *run)
@@ -212,7 +212,7 @@ CONTRACT(refuses_a_source_that_does_not_do)
 		spec.source_kind = BACKEND_SOURCE_VOLUME;
 	}
 	ASSERT_EQ(info(run).available_bytes, before);
-	ASSERT_ERR(backend_stat(run->b, run->ctx, "c", &run->vol, &run->err), &run->err,
+	ASSERT_ERR(backend_stat(run->b, run->ctx, "c", NULL, &run->vol, &run->err), &run->err,
 		   ERR_NOT_FOUND, "c");
 }
 

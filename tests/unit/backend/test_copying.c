@@ -95,7 +95,7 @@ static int take(struct env *e, const char *name)
 
 static int find(struct env *e, const char *name)
 {
-	return backend_snapshot_stat(e->b, &e->ctx, name, &e->snap, &e->err);
+	return backend_snapshot_stat(e->b, &e->ctx, name, NULL, &e->snap, &e->err);
 }
 
 static int drop(struct env *e, const char *name)
@@ -191,7 +191,7 @@ TEST(tells_that_it_is_not_ready_until_it_is)
 	ASSERT_EQ(n, 1);
 	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_SNAPSHOT, "s"), &e.err,
 		   ERR_FAILED_PRECONDITION, "not ready");
-	ASSERT_ERR(backend_allocated(e.b, &e.ctx, "s", 0, pass_range, NULL, &e.err), &e.err,
+	ASSERT_ERR(backend_allocated(e.b, &e.ctx, "s", NULL, 0, pass_range, NULL, &e.err), &e.err,
 		   ERR_FAILED_PRECONDITION, "not ready");
 	/* room for all of it is kept from the first moment on, and nothing is shared */
 	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
@@ -532,6 +532,42 @@ TEST(without_reflink_a_pod_waits_half_a_minute_at_most)
 	teardown(&e);
 }
 
+/* Nobody has copied anything yet since: how much there is to copy is looked at, not doubted. */
+TEST(without_reflink_a_restart_gives_up_no_copy_that_is_short)
+{
+	struct env e;
+
+	setup_ext4(&e);
+	begin(&e);
+	tend_some(&e, 1);
+	ASSERT_ERR(attach(&e), &e.err, ERR_ABORTED, "1536Mi to go, about 8 s");
+	ASSERT_EQ(info(&e).available_bytes, begun_available - 1536 * MIB);
+	tend(&e);
+	ASSERT_OK(attach(&e), &e.err);
+	assert_ready(&e);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
+/* What cannot be read or written is tried again for as long as it takes, and no pod waits for that.
+ */
+TEST(without_reflink_a_copy_that_stands_still_is_given_up_for_a_pod)
+{
+	struct env e;
+
+	setup_ext4(&e);
+	begin(&e);
+	fake_host_fail_at(2);
+	tend(&e);
+	fake_host_fail_at(0);
+	ASSERT_ERR(grow(&e), &e.err, ERR_ABORTED, "for snapshot 's'");
+	ASSERT_OK(attach(&e), &e.err);
+	ASSERT_ERR(find(&e, "s"), &e.err, ERR_NOT_FOUND, "no such snapshot");
+	ASSERT_EQ(info(&e).available_bytes, begun_available);
+	ASSERT_OK(backend_detach(e.b, &e.ctx, "v", &e.err), &e.err);
+	teardown(&e);
+}
+
 TEST(without_reflink_a_copy_that_takes_longer_is_given_up_for_a_pod)
 {
 	const struct backend_spec spec = { .name = "v", .token = "v", .bytes = 8 * GIB, .fs = "" };
@@ -813,6 +849,8 @@ RUN_TESTS(UNIT(tells_that_it_is_not_ready_until_it_is), UNIT(what_a_call_can_cop
 	  UNIT(a_volume_of_one_that_is_in_use_is_made_while_that_stops_its_writers_briefly),
 	  UNIT(without_reflink_each_snapshot_is_a_copy),
 	  UNIT(without_reflink_a_pod_waits_half_a_minute_at_most),
+	  UNIT(without_reflink_a_restart_gives_up_no_copy_that_is_short),
+	  UNIT(without_reflink_a_copy_that_stands_still_is_given_up_for_a_pod),
 	  UNIT(without_reflink_a_copy_that_takes_longer_is_given_up_for_a_pod),
 	  UNIT(without_reflink_a_volume_is_made_of_another_in_as_many_calls_as_it_takes),
 	  UNIT(without_reflink_what_was_copied_of_something_else_is_copied_again),

@@ -561,8 +561,9 @@ TEST(repair_is_whole_the_next_time_whatever_stopped_it)
 			expect_nothing(&e, false);
 			ASSERT_EQ(fake_host_n_loops(), 0);
 			open_pool(&e);
-			ASSERT_OK(backend_stat(registry_at(e.r, 0), &e.ctx, "v", &vol, &e.err),
-				  &e.err);
+			ASSERT_OK(
+				backend_stat(registry_at(e.r, 0), &e.ctx, "v", NULL, &vol, &e.err),
+				&e.err);
 			teardown(&e);
 		}
 	}

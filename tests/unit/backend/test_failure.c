@@ -318,7 +318,7 @@ static void assert_thin(struct process *p, const char *token, uint64_t bytes)
 {
 	struct backend_volume vol;
 
-	ASSERT_OK(backend_stat(p->b, &p->ctx, token, &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, token, NULL, &vol, &p->err), &p->err);
 	ASSERT_TRUE(vol.is_thin && !vol.is_damaged);
 	ASSERT_EQ(vol.bytes, bytes);
 	ASSERT_STR(fake_host_fs_of(token, &(struct uuid){ 0 }), "xfs");
@@ -351,7 +351,7 @@ static void assert_cloned_thick(struct process *p)
 {
 	struct backend_volume vol;
 
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", NULL, &vol, &p->err), &p->err);
 	ASSERT_FALSE(vol.is_thin || vol.is_damaged);
 	ASSERT_TRUE(fake_host_reads_same("v", "c"));
 	ASSERT_TRUE(fake_host_used_bytes() >= 320 * MIB);
@@ -364,7 +364,7 @@ static void assert_whole(struct process *p)
 	struct uuid uuid, template = { 0 };
 	const char *fs;
 
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", NULL, &vol, &p->err), &p->err);
 	ASSERT_FALSE(vol.is_damaged);
 	ASSERT_EQ(fake_host_n_files(), fake_host_has("foreign.img") ? 2 : 1);
 	fs = fake_host_fs_of("v", &uuid);
@@ -402,7 +402,7 @@ static void assert_old_or_new(struct process *p)
 	struct backend_volume vol;
 
 	assert_whole(p);
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", NULL, &vol, &p->err), &p->err);
 	ASSERT_TRUE(vol.bytes == 64 * MIB || vol.bytes == 128 * MIB);
 }
 
@@ -413,7 +413,7 @@ static void assert_grown(struct process *p)
 	uint64_t bytes = 0;
 
 	assert_whole(p);
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", NULL, &vol, &p->err), &p->err);
 	ASSERT_EQ(vol.bytes, 128 * MIB);
 	ASSERT_TRUE(fake_host_used_bytes() < 129 * MIB);
 	if (backend_find_device(p->b, &p->ctx, "v", &dev, &p->err) < 0)
@@ -449,7 +449,7 @@ static void assert_limited(struct process *p)
 	struct backend_volume vol;
 
 	assert_whole(p);
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "v", NULL, &vol, &p->err), &p->err);
 	ASSERT_TRUE(vol_limits_are_equal(&vol.limits, &limits));
 }
 
@@ -458,7 +458,7 @@ static void assert_cloned(struct process *p)
 {
 	struct backend_volume vol;
 
-	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", &vol, &p->err), &p->err);
+	ASSERT_OK(backend_stat(p->b, &p->ctx, "c", NULL, &vol, &p->err), &p->err);
 	ASSERT_FALSE(vol.is_damaged);
 	ASSERT_TRUE(fake_host_reads_same("v", "c"));
 	ASSERT_EQ(fake_host_n_files(), 3);
@@ -473,7 +473,7 @@ static void assert_snapped(struct process *p)
 	ASSERT_OK(backend_info(p->b, &p->ctx, &info, &p->err), &p->err);
 	ASSERT_EQ(info.n_snapshots, 1);
 	ASSERT_EQ(info.n_damaged_snapshots, 0);
-	ASSERT_OK(backend_snapshot_stat(p->b, &p->ctx, "s", &snap, &p->err), &p->err);
+	ASSERT_OK(backend_snapshot_stat(p->b, &p->ctx, "s", NULL, &snap, &p->err), &p->err);
 	ASSERT_TRUE(snap.is_ready && !snap.is_damaged);
 	ASSERT_OK(create_of_snapshot(p), &p->err);
 	assert_cloned(p);
@@ -491,7 +491,7 @@ static void assert_unsnapped(struct process *p)
 {
 	struct backend_snapshot snap;
 
-	ASSERT_ERR(backend_snapshot_stat(p->b, &p->ctx, "s", &snap, &p->err), &p->err,
+	ASSERT_ERR(backend_snapshot_stat(p->b, &p->ctx, "s", NULL, &snap, &p->err), &p->err,
 		   ERR_NOT_FOUND, "snapshot");
 	assert_whole(p);
 }

@@ -104,7 +104,8 @@ static int remove_group(struct env *e)
 
 static int find_member(struct env *e, size_t i)
 {
-	return backend_snapshot_stat(e->b, &e->ctx, e->group.members[i].token, &e->snap, &e->err);
+	return backend_snapshot_stat(e->b, &e->ctx, e->group.members[i].token, NULL, &e->snap,
+				     &e->err);
 }
 
 static int remove_member(struct env *e, size_t i)

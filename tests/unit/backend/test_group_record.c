@@ -42,7 +42,7 @@ TEST(the_largest_group_fits)
 {
 	autostr struct str text = STR_INIT;
 	struct group_record r;
-	char longest[VOL_TOKEN_MAX];
+	char longest[VOL_TOKEN_OWN_MAX];
 	struct err err;
 
 	memset(longest, 'x', sizeof(longest) - 1);

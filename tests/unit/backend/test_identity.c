@@ -22,21 +22,30 @@ struct env {
 	struct backend_volume vol;
 };
 
-static int open_as(struct env *e, const char *node, bool may_init)
+static int open_as_told(struct env *e, const struct backend_config *told)
 {
-	const struct backend_config config = {
-		.kind = "pool",
-		.name = "p",
-		.dir = "/pool",
-		.node_id = node,
-		.may_init = may_init,
-		.reserve_bytes = 100 * MIB,
-	};
+	struct backend_config config = *told;
 
+	config.kind = "pool";
+	config.name = "p";
+	config.dir = "/pool";
+	config.reserve_bytes = 100 * MIB;
 	if (registry_open(e->r, &e->ctx, &config, &e->err) < 0)
 		return -1;
 	e->b = registry_at(e->r, 0);
 	return 0;
+}
+
+static int open_as(struct env *e, const char *node, bool may_init)
+{
+	return open_as_told(
+		e, &(const struct backend_config){ .node_id = node, .may_init = may_init });
+}
+
+static int follow_as(struct env *e, const char *node)
+{
+	return open_as_told(
+		e, &(const struct backend_config){ .node_id = node, .follows_moved = true });
 }
 
 static void begin(struct env *e)
@@ -177,10 +186,52 @@ TEST(a_pool_that_was_moved_keeps_its_identity_and_volumes)
 	begin(&e);
 	ASSERT_OK(open_as(&e, "n2", false), &e.err);
 	ASSERT_TRUE(is_same(&identity, &e.b->identity));
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
 	ASSERT_FALSE(e.vol.is_damaged);
 	again(&e);
 	ASSERT_ERR(open_as(&e, "n1", false), &e.err, ERR_FAILED_PRECONDITION, "by node 'n2'");
+	teardown(&e);
+}
+
+TEST(a_pool_of_another_node_is_followed_where_that_is_said)
+{
+	struct uuid identity;
+	struct env e;
+
+	setup(&e);
+	ASSERT_OK(follow_as(&e, "n1"), &e.err);
+	identity = e.b->identity;
+	ASSERT_OK(create(&e, "v"), &e.err);
+	again(&e);
+	ASSERT_OK(follow_as(&e, "n2"), &e.err);
+	ASSERT_TRUE(is_same(&identity, &e.b->identity));
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
+	ASSERT_FALSE(e.vol.is_damaged);
+	again(&e);
+	/* n2 is written down, so whoever does not follow goes by that */
+	ASSERT_ERR(open_as(&e, "n1", false), &e.err, ERR_FAILED_PRECONDITION, "by node 'n2'");
+	again(&e);
+	ASSERT_OK(open_as(&e, "n2", false), &e.err);
+	again(&e);
+	/* who does not know its own name takes nothing over */
+	ASSERT_OK(follow_as(&e, NULL), &e.err);
+	again(&e);
+	ASSERT_ERR(open_as(&e, "n1", false), &e.err, ERR_FAILED_PRECONDITION, "by node 'n2'");
+	teardown(&e);
+}
+
+TEST(what_differs_in_more_than_the_node_is_not_followed)
+{
+	struct env e;
+
+	setup(&e);
+	ASSERT_OK(follow_as(&e, "n1"), &e.err);
+	end(&e);
+	fake_host_copy_to_another_disk();
+	begin(&e);
+	ASSERT_ERR(follow_as(&e, "n2"), &e.err, ERR_FAILED_PRECONDITION, "on filesystem ");
+	again(&e);
+	ASSERT_ERR(follow_as(&e, "n1"), &e.err, ERR_FAILED_PRECONDITION, "on filesystem ");
 	teardown(&e);
 }
 
@@ -203,7 +254,7 @@ TEST(a_copy_gets_an_identity_of_its_own_and_serves_no_old_volume)
 	begin(&e);
 	ASSERT_OK(open_as(&e, "n2", false), &e.err);
 	ASSERT_TRUE(is_same(&done.identity, &e.b->identity));
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
 	ASSERT_TRUE(e.vol.is_damaged);
 	ASSERT_TRUE(strstr(e.vol.damage, "made for pool ") != NULL);
 	ASSERT_ERR(backend_attach(e.b, &e.ctx, "v", &opts, &dev, &e.err), &e.err, ERR_DATA_LOSS,
@@ -333,6 +384,41 @@ static void adopt_in_trouble(bool is_copy, enum trouble trouble)
 	}
 }
 
+TEST(following_survives_trouble_at_every_call)
+{
+	for (int trouble = 0; trouble < TROUBLES; trouble++) {
+		bool is_reached = true;
+
+		for (unsigned n = 1; is_reached; n++) {
+			struct uuid identity;
+			struct env e;
+
+			ASSERT_TRUE(n < N_CALLS_MAX);
+			setup(&e);
+			ASSERT_OK(open_as(&e, "n1", false), &e.err);
+			identity = e.b->identity;
+			ASSERT_OK(create(&e, "v"), &e.err);
+			end(&e);
+			begin(&e);
+			bring_trouble((enum trouble)trouble, n);
+			(void)follow_as(&e, "n2");
+			end(&e);
+			is_reached = end_trouble((enum trouble)trouble);
+			begin(&e);
+			ASSERT_OK(follow_as(&e, "n2"), &e.err);
+			ASSERT_TRUE(is_same(&identity, &e.b->identity));
+			ASSERT_EQ(fake_host_n_nameless(), 0);
+			end(&e);
+			fake_host_power_cut();
+			begin(&e);
+			ASSERT_OK(open_as(&e, "n2", false), &e.err);
+			ASSERT_TRUE(is_same(&identity, &e.b->identity));
+			ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
+			teardown(&e);
+		}
+	}
+}
+
 TEST(adopting_survives_trouble_at_every_call)
 {
 	for (int trouble = 0; trouble < TROUBLES; trouble++) {
@@ -344,7 +430,10 @@ TEST(adopting_survives_trouble_at_every_call)
 RUN_TESTS(UNIT(reads_what_it_writes), UNIT(refuses_what_it_cannot_read),
 	  UNIT(stays_the_same_over_restarts_and_names_what_differs),
 	  UNIT(a_pool_that_was_moved_keeps_its_identity_and_volumes),
+	  UNIT(a_pool_of_another_node_is_followed_where_that_is_said),
+	  UNIT(what_differs_in_more_than_the_node_is_not_followed),
 	  UNIT(a_copy_gets_an_identity_of_its_own_and_serves_no_old_volume),
 	  UNIT(adopts_pools_only), UNIT(a_disk_that_is_not_mounted_is_no_pool_on_the_disk_below),
 	  UNIT(opening_survives_trouble_at_every_call),
+	  UNIT(following_survives_trouble_at_every_call),
 	  UNIT(adopting_survives_trouble_at_every_call))

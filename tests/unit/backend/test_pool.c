@@ -71,7 +71,7 @@ static int create(struct env *e, const char *name, uint64_t bytes, const char *f
 
 static int stat_volume(struct env *e, const char *token)
 {
-	return backend_stat(e->b, &e->ctx, token, &e->vol, &e->err);
+	return backend_stat(e->b, &e->ctx, token, NULL, &e->vol, &e->err);
 }
 
 static struct backend_info info(struct env *e)

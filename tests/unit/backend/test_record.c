@@ -170,8 +170,8 @@ TEST(fits_the_longest_name)
 	memset(r.claim_namespace, 's', sizeof(r.claim_namespace) - 1);
 	memset(r.claim_name, 'd', sizeof(r.claim_name) - 1);
 	memset(r.claim_uid, 'u', sizeof(r.claim_uid) - 1);
-	memset(r.source, 't', sizeof(r.source) - 1);
-	memset(r.group, 'g', sizeof(r.group) - 1);
+	memset(r.source, 't', VOL_TOKEN_OWN_MAX - 1);
+	memset(r.group, 'g', VOL_TOKEN_OWN_MAX - 1);
 	r.source_kind = BACKEND_SOURCE_SNAPSHOT;
 	r.no_reserve = r.is_thin = true;
 	record_format(RECORD_VOLUME, &r, text);

@@ -50,7 +50,7 @@ static int retire_in_call(void *arg, const struct backend_volume *vol)
 
 	registry_retire(e->r, e->b, "its disk died");
 	ASSERT_TRUE(fake_host_n_fds() > 0); /* this very call still uses them */
-	ASSERT_TRUE(backend_stat(e->b, &e->ctx, vol->token, &again, &e->err) < 0);
+	ASSERT_TRUE(backend_stat(e->b, &e->ctx, vol->token, NULL, &again, &e->err) < 0);
 	ASSERT_EQ(e->err.code, ERR_UNAVAILABLE);
 	ASSERT_TRUE(fake_host_n_fds() > 0);
 	ASSERT_EQ(e->b->life, BACKEND_RETIRED);
@@ -125,7 +125,7 @@ TEST(it_is_missing_until_it_is_opened_again)
 	ASSERT_OK(registry_open(e.r, &e.ctx, &config, &e.err), &e.err);
 	ASSERT_EQ(registry_missing(e.r, a, &missing), 0);
 	ASSERT_TRUE(registry_find_identity(e.r, &identity) == registry_at(e.r, 0));
-	ASSERT_OK(backend_stat(registry_at(e.r, 0), &e.ctx, "v", &vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(registry_at(e.r, 0), &e.ctx, "v", NULL, &vol, &e.err), &e.err);
 	ASSERT_STR(e.b->pool_name, "disk"); /* who still has it may still name it */
 	teardown(&e);
 }
@@ -141,7 +141,7 @@ TEST(its_life_goes_one_way)
 	ASSERT_EQ(e.b->life, BACKEND_SERVED);
 	ASSERT_OK(backend_each(e.b, &e.ctx, "", retire_in_call, &e, &e.err), &e.err);
 	ASSERT_EQ(e.b->life, BACKEND_LET_GO);
-	ASSERT_TRUE(backend_stat(e.b, &e.ctx, "v", &vol, &e.err) < 0);
+	ASSERT_TRUE(backend_stat(e.b, &e.ctx, "v", NULL, &vol, &e.err) < 0);
 	ASSERT_EQ(e.b->life, BACKEND_LET_GO);
 	backend_retire(e.b);
 	ASSERT_EQ(e.b->life, BACKEND_LET_GO);

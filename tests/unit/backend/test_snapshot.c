@@ -92,7 +92,7 @@ static int take(struct env *e, const char *name, uint64_t max_extents)
 
 static int find(struct env *e, const char *token)
 {
-	return backend_snapshot_stat(e->b, &e->ctx, token, &e->snap, &e->err);
+	return backend_snapshot_stat(e->b, &e->ctx, token, NULL, &e->snap, &e->err);
 }
 
 static int remove_snapshot(struct env *e, const char *token)
@@ -344,7 +344,7 @@ TEST(a_clone_of_one_that_a_killed_growth_left_larger_is_so_too)
 	fake_host_write("v", 79 * MIB, MIB);
 	before = fake_host_used_bytes();
 	ASSERT_OK(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v"), &e.err);
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "c", &vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "c", NULL, &vol, &e.err), &e.err);
 	ASSERT_EQ(vol.bytes, 64 * MIB);
 	ASSERT_TRUE(fake_host_reads_same("v", "c"));
 	ASSERT_EQ(fake_host_used_bytes(), before + 79 * MIB);

@@ -138,7 +138,7 @@ TEST(a_thin_volume_has_its_size_and_no_blocks)
 				.name = "v", .token = "v", .bytes = THIN_BYTES, .fs = "xfs" }),
 		   &e.err, ERR_ALREADY_EXISTS, "it exists and is thin");
 	restart(&e, 0);
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
 	ASSERT_TRUE(e.vol.is_thin && !e.vol.is_damaged);
 	ASSERT_EQ(info(&e).thin.bytes, THIN_BYTES);
 	remove_volume(&e, "v");
@@ -261,7 +261,7 @@ TEST(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume)
 	ASSERT_ERR(create_of(&e, "c", BACKEND_SOURCE_VOLUME, "v", true), &e.err,
 		   ERR_RESOURCE_EXHAUSTED, "90 % full");
 	ASSERT_ERR(grow(&e, "v", THIN_BYTES + MIB), &e.err, ERR_RESOURCE_EXHAUSTED, "90 % full");
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
 	ASSERT_EQ(e.vol.bytes, THIN_BYTES);
 	/* those that are there are as they were, and room helps at once */
 	ASSERT_OK(create_thin(&e, "w", THIN_BYTES), &e.err);

@@ -88,7 +88,7 @@ static void check_work_is_gone(struct env *e)
 	ASSERT_ERR(host_file_open(work, "copy-1", true, &fd, &e->err), &e->err, ERR_NOT_FOUND, "");
 	ASSERT_ERR(host_file_open(work, "copy-2", true, &fd, &e->err), &e->err, ERR_NOT_FOUND, "");
 	host_fd_close(work);
-	ASSERT_OK(backend_stat(registry_at(e->r, 0), &e->ctx, "v", &vol, &e->err), &e->err);
+	ASSERT_OK(backend_stat(registry_at(e->r, 0), &e->ctx, "v", NULL, &vol, &e->err), &e->err);
 }
 
 TEST(unfinished_work_of_a_killed_process_goes_when_the_pool_is_opened)

@@ -111,12 +111,12 @@ TEST(many_calls_make_it_when_one_is_too_short)
 	ASSERT_ERR(create(&e, "v"), &e.err, ERR_ABORTED, "the next goes on");
 	ASSERT_EQ(fake_host_used_bytes(), used); /* it is the same one */
 	ASSERT_EQ(fake_host_n_nameless(), 1);
-	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err, ERR_ABORTED,
+	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err, ERR_ABORTED,
 		   "being made");
 	ASSERT_OK(create(&e, "v"), &e.err);
 	ASSERT_TRUE(fake_host_is_written("v"));
 	ASSERT_EQ(fake_host_n_nameless(), 0);
-	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", &e.vol, &e.err), &e.err);
+	ASSERT_OK(backend_stat(e.b, &e.ctx, "v", NULL, &e.vol, &e.err), &e.err);
 	ASSERT_FALSE(e.vol.is_damaged);
 	teardown(&e);
 }
@@ -186,8 +186,9 @@ TEST(the_oldest_of_too_many_is_given_up)
 		clock_fake_advance(NS_PER_S);
 	}
 	ASSERT_EQ(fake_host_n_nameless(), N_HALVES);
-	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v0", &e.vol, &e.err), &e.err, ERR_NOT_FOUND, "");
-	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v1", &e.vol, &e.err), &e.err, ERR_ABORTED, "");
+	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v0", NULL, &e.vol, &e.err), &e.err, ERR_NOT_FOUND,
+		   "");
+	ASSERT_ERR(backend_stat(e.b, &e.ctx, "v1", NULL, &e.vol, &e.err), &e.err, ERR_ABORTED, "");
 	teardown(&e);
 }
 

@@ -126,7 +126,8 @@ static int share_remove(struct backend *b, struct ctx *ctx, const char *token,
 }
 
 static int share_stat(struct backend *b, struct ctx *ctx, const char *token,
-		      struct backend_volume *ret_vol, struct err *err)
+		      const struct secrets *secrets, struct backend_volume *ret_vol,
+		      struct err *err)
 {
 	const struct export *e = need_export(b, ctx, token, err);
 

@@ -129,9 +129,11 @@ static int spy_snapshot_create(struct backend *b, struct ctx *ctx,
 }
 
 static int spy_snapshot_stat(struct backend *b, struct ctx *ctx, const char *token,
-			     struct backend_snapshot *ret_snap, struct err *err)
+			     const struct secrets *secrets, struct backend_snapshot *ret_snap,
+			     struct err *err)
 {
-	int r = spy_return(spied_ops->snapshot_stat(spy_step_aside(), ctx, token, ret_snap, err));
+	int r = spy_return(
+		spied_ops->snapshot_stat(spy_step_aside(), ctx, token, secrets, ret_snap, err));
 
 	if (r == 0)
 		spy_change(ret_snap);
@@ -175,9 +177,9 @@ static int spy_remove(struct backend *b, struct ctx *ctx, const char *token,
 }
 
 static int spy_stat(struct backend *b, struct ctx *ctx, const char *token,
-		    struct backend_volume *ret_vol, struct err *err)
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
 {
-	return spy_return(spied_ops->stat(spy_step_aside(), ctx, token, ret_vol, err));
+	return spy_return(spied_ops->stat(spy_step_aside(), ctx, token, secrets, ret_vol, err));
 }
 
 static int spy_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,

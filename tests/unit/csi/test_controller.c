@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fixture.h"
+#include "volume/owner.h"
 #include "volume/topology.h"
 
 static struct csi_create_volume_request request(const char *name, const struct vol_capability *cap)
@@ -392,6 +393,32 @@ TEST(what_may_be_in_a_missing_pool_is_for_another_time)
 	fixture_end(f);
 }
 
+TEST(lists_tell_whom_a_volume_was_made_for_and_its_making_does_not)
+{
+	struct fixture *f = fixture_begin();
+	struct csi_create_volume_request req = request("v", &cap_mount);
+	struct strpair of[] = { { "csi.storage.k8s.io/pvc/name", "data" },
+				{ "csi.storage.k8s.io/pvc/namespace", "ns" } };
+	struct csi_list_volumes_response list;
+	const struct strmap *context;
+	struct csi_volume vol;
+
+	req.parameters = strmap_from(f->ctx.arena, of, ARRAY_LEN(of));
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	ASSERT_EQ(vol.volume_context.n, 1);
+	ASSERT_OK(csi_list_volumes(&f->csi, &f->ctx,
+				   &(const struct csi_list_volumes_request){ .max_entries = 0,
+									     .starting_token = "" },
+				   &list, &f->err),
+		  &f->err);
+	ASSERT_EQ(list.n_entries, 1);
+	context = &list.entries[0].volume.volume_context;
+	ASSERT_STR(strmap_find(context, VOL_OWNER_CLAIM), "ns/data");
+	assert_non_null(strmap_find(context, VOL_OWNER_CREATED));
+	assert_null(strmap_find(context, VOL_OWNER_CLUSTER)); /* the driver was not told */
+	fixture_end(f);
+}
+
 TEST(a_dead_pool_takes_nothing_else_along)
 {
 	struct fixture *f = fixture_begin();
@@ -640,6 +667,7 @@ RUN_TESTS(UNIT(identity_tells_what_is_there), UNIT(a_driver_serves_what_it_was_t
 	  UNIT(pools_are_chosen_by_parameter_topology_and_room),
 	  UNIT(a_term_with_several_pools_reaches_each),
 	  UNIT(what_may_be_in_a_missing_pool_is_for_another_time),
+	  UNIT(lists_tell_whom_a_volume_was_made_for_and_its_making_does_not),
 	  UNIT(a_dead_pool_takes_nothing_else_along), UNIT(several_pools_may_have_one_name),
 	  UNIT(what_does_not_fit_is_resource_exhausted),
 	  UNIT(what_is_not_supported_is_refused_by_field),

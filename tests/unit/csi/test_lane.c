@@ -104,7 +104,7 @@ static int far_remove(struct backend *b, struct ctx *ctx, const char *token,
 }
 
 static int far_stat(struct backend *b, struct ctx *ctx, const char *token,
-		    struct backend_volume *ret_vol, struct err *err)
+		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
 {
 	(void)hang();
 	return err_set(err, ERR_NOT_FOUND, "no such volume");

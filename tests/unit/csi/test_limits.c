@@ -358,7 +358,8 @@ TEST(mutable_parameters_win_over_a_classs)
 	struct backend_volume vol;
 
 	ASSERT_OK(create_with(f, "v", &parameters, &mutable), &f->err);
-	ASSERT_OK(backend_stat(registry_at(f->pools, 0), &f->ctx, "v", &vol, &f->err), &f->err);
+	ASSERT_OK(backend_stat(registry_at(f->pools, 0), &f->ctx, "v", NULL, &vol, &f->err),
+		  &f->err);
 	ASSERT_EQ(vol.limits.read_iops, 500);
 	ASSERT_OK(create_with(f, "v", NULL, &mutable), &f->err);
 	ASSERT_ERR(create_with(f, "v", NULL, &other), &f->err, ERR_ALREADY_EXISTS,
@@ -391,7 +392,8 @@ TEST(bad_limits_change_nothing)
 						&(struct csi_controller_modify_volume_response){},
 						&f->err),
 		   &f->err, ERR_INVALID_ARGUMENT, "writeIOPS: '5000000000'");
-	ASSERT_OK(backend_stat(registry_at(f->pools, 0), &f->ctx, "v", &vol, &f->err), &f->err);
+	ASSERT_OK(backend_stat(registry_at(f->pools, 0), &f->ctx, "v", NULL, &vol, &f->err),
+		  &f->err);
 	ASSERT_TRUE(vol_limits_are_equal(&vol.limits, &(struct vol_limits){ .read_iops = 500 }));
 	f->id = "";
 	ASSERT_ERR(modify(f, "readIOPS", "9"), &f->err, ERR_INVALID_ARGUMENT, "volume_id");

@@ -206,6 +206,21 @@ TEST(what_goes_down_does_not_need_the_server)
 	fixture_end(f);
 }
 
+/* Whoever asks hears in time that nobody answers; the mount is not looked at by this process. */
+TEST(statistics_of_one_that_is_silent_do_not_hang)
+{
+	struct csi_node_get_volume_stats_response stats;
+	struct fixture *f = begin();
+
+	make_and_publish(f);
+	fake_host_silence_server(true);
+	ASSERT_ERR(do_stats(f, "/pods/t1", &stats), &f->err, ERR_UNAVAILABLE, "does not answer");
+	ASSERT_EQ(fake_host_n_hangs(), 0);
+	fake_host_silence_server(false);
+	take_down(f);
+	fixture_end(f);
+}
+
 /* The pool "disk" is not open, and "far", another instance with a volume of the same name, is. */
 static void lose_pool(struct fixture *f)
 {
@@ -385,6 +400,7 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(every_call_may_come_twice
 	  UNIT(stats_are_of_the_volume_at_the_path),
 	  UNIT(raw_block_and_a_filesystem_by_name_are_refused),
 	  UNIT(what_goes_down_does_not_need_the_server),
+	  UNIT(statistics_of_one_that_is_silent_do_not_hang),
 	  UNIT(what_goes_down_does_not_need_its_pool),
 	  UNIT(what_goes_down_does_not_need_a_living_pool),
 	  UNIT(a_mount_that_its_kind_does_not_know_is_taken_back),

@@ -842,6 +842,97 @@ TEST(tells_how_each_member_is)
 	teardown(&e);
 }
 
+static int note_told(void *arg, const struct csi_router_state *state)
+{
+	int64_t *told_ns = arg;
+
+	if (str_is_equal(state->name, "b"))
+		*told_ns = state->told_ns;
+	return 0;
+}
+
+TEST(what_is_doubted_is_asked_again_and_has_a_time)
+{
+	int64_t before_ns, told_ns = 0;
+	struct env e;
+
+	setup(&e);
+	before_ns = clock_now_ns();
+	csi_router_doubt(e.r, "b");
+	csi_router_doubt(e.r, "nobody");
+	ASSERT_FALSE(csi_router_is_stale(e.r, e.in[0]));
+	ASSERT_TRUE(csi_router_is_stale(e.r, e.in[1]));
+	csi_router_each(e.r, note_told, &told_ns);
+	ASSERT_TRUE(told_ns > 0 && told_ns <= before_ns);
+	e.m[1].is_away = true;
+	ASSERT_TRUE(look(&e, 1) < 0);
+	csi_router_each(e.r, note_told, &told_ns);
+	ASSERT_TRUE(told_ns <= before_ns); /* it told nothing new */
+	e.m[1].is_away = false;
+	ASSERT_OK(look(&e, 1), &e.err);
+	csi_router_each(e.r, note_told, &told_ns);
+	ASSERT_TRUE(told_ns >= before_ns);
+	ASSERT_FALSE(csi_router_is_stale(e.r, e.in[1]));
+	teardown(&e);
+}
+
+/* ---- forgotten pools ---- */
+
+TEST(a_forgotten_pool_has_nothing_any_more)
+{
+	struct env e;
+
+	setup(&e);
+	csi_router_forget(e.r, &e.m[1].pools[0], 1);
+	for (int away = 0; away < 2; away++) {
+		for (size_t row = 0; row < ARRAY_LEN(by_id); row++) {
+			bool is_done =
+				by_id[row].is_removal || by_id[row].rpc == CSI_RPC_ListSnapshots;
+			const char *id = id_of(&e, by_id[row].kind, 1, "data");
+
+			if (is_done)
+				ASSERT_OK(call(&e, row, id), &e.err);
+			else
+				ASSERT_ERR(call(&e, row, id), &e.err, ERR_NOT_FOUND, "forgotten");
+			ASSERT_EQ(e.m[1].n_calls[by_id[row].rpc], 0);
+			ASSERT_OK(call(&e, row, id_of(&e, by_id[row].kind, 0, "data")), &e.err);
+		}
+		e.m[1].is_away = true;
+		ASSERT_TRUE(look(&e, 1) < 0);
+	}
+	csi_router_forget(e.r, NULL, 0);
+	e.m[1].is_away = false;
+	ASSERT_OK(look(&e, 1), &e.err);
+	ASSERT_OK(call(&e, 0, id_of(&e, VOL_KIND_VOLUME, 1, "data")), &e.err);
+	ASSERT_EQ(e.m[1].n_calls[CSI_RPC_DeleteVolume], 1);
+	teardown(&e);
+}
+
+TEST(in_a_forgotten_pool_nothing_is_made_or_listed)
+{
+	struct vol_topology term;
+	struct env e;
+
+	setup(&e);
+	for (size_t i = 0; i < N_MEMBERS; i++)
+		put_volumes(&e.m[i], 3);
+	csi_router_forget(e.r, &e.m[2].pools[0], 1); /* the roomiest */
+	for (int away = 0; away < 2; away++) {
+		autostr struct str all = STR_INIT;
+
+		ASSERT_OK(list_all(&e, 2, &all, NULL), &e.err);
+		ASSERT_STR(str_get(&all), "a0 a1 a2 b0 b1 b2 ");
+		e.m[2].is_away = true;
+		ASSERT_TRUE(look(&e, 2) < 0);
+	}
+	ASSERT_OK(create_in(&e, "new", NULL, 0, false), &e.err);
+	ASSERT_TRUE(has_volume(&e.m[1], "new"));
+	term = term_of(&e, &e.m[2]);
+	ASSERT_ERR(create_in(&e, "there", &term, 1, false), &e.err, ERR_RESOURCE_EXHAUSTED,
+		   "no node has a pool");
+	teardown(&e);
+}
+
 RUN_TESTS(UNIT(a_call_goes_where_the_pool_of_its_id_is), UNIT(what_cannot_be_reached_is_named),
 	  UNIT(a_pool_that_two_have_is_served_by_neither),
 	  UNIT(a_member_comes_goes_and_is_another_driver), UNIT(a_group_lies_in_one_pool),
@@ -855,4 +946,7 @@ RUN_TESTS(UNIT(a_call_goes_where_the_pool_of_its_id_is), UNIT(what_cannot_be_rea
 	  UNIT(a_full_pool_is_no_answer_as_long_as_there_is_another),
 	  UNIT(a_copy_is_made_where_its_source_is),
 	  UNIT(capacity_is_of_the_pools_that_are_asked_for),
-	  UNIT(a_member_that_hangs_costs_nobody_else), UNIT(tells_how_each_member_is))
+	  UNIT(a_member_that_hangs_costs_nobody_else), UNIT(tells_how_each_member_is),
+	  UNIT(what_is_doubted_is_asked_again_and_has_a_time),
+	  UNIT(a_forgotten_pool_has_nothing_any_more),
+	  UNIT(in_a_forgotten_pool_nothing_is_made_or_listed))
