@@ -13,8 +13,10 @@
 #include <assert.h>
 #include <pthread.h>
 
+#include "backend/cephfs/cephfs.h"
 #include "backend/mem/mem.h"
 #include "backend/pool/pool.h"
+#include "backend/rbd/rbd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/vec.h"
@@ -37,7 +39,8 @@ struct registry {
 	unsigned caps; /* of all that were open, and of the kinds of those that are missing */
 };
 
-static const struct backend_kind *const all_kinds[] = { &pool_kind, &mem_kind };
+static const struct backend_kind *const all_kinds[] = { &pool_kind, &mem_kind, &rbd_kind,
+							&cephfs_kind };
 
 struct registry *registry_new_of(const struct backend_kind *const *kinds, size_t n_kinds)
 {

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BACKEND_CEPH_JOURNAL_INTERNAL_H
+#define BACKEND_CEPH_JOURNAL_INTERNAL_H
+
+#include "base/uuid.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Texts of the journal, as ceph-csi writes them and no other way: a text that is another spelling
+ * of the same would name an object that is called otherwise. */
+bool journal_parse_pool(const char *text, int64_t *ret_id); /* hex64, what follows is not read */
+bool journal_parse_uuid(const char *text, char ret_uuid[UUID_TEXT_MAX]);
+/* What a directory's key holds: "UUID", or "<hex64 pool>/UUID"; without a pool, -1. */
+bool journal_parse_holding(const char *text, char ret_uuid[UUID_TEXT_MAX], int64_t *ret_pool_id);
+
+#endif

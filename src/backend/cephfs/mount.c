@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes as mounts of this node: by the kernel's client, or, where there is none or the class asks
+ * for it, by a server of our own (serve.h).
+ *
+ * Where a volume is its context says, as ceph-csi's has it: so a node needs neither the library nor
+ * the rights of an administrator. config.json says which monitors; it is read where they are asked,
+ * and may have changed since the volume was made.
+ *
+ * A mount is known by what the mount table says it is of. A server's has the token for its source.
+ * A kernel's has the path, which ends with "…<UUID>/<another UUID>", and no word of ours; for a
+ * volume that a person has made, whose path says nothing, source and device number are kept in the
+ * node's state.
+ *
+ * A client that was evicted, or that the cluster has put on its blocklist, comes back by itself
+ * with recover_session=clean; without it the mount answers with errors until it is taken down.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_ROOM "backend.cephfs"
+#include "backend/ceph/server.h"
+#include "backend/ceph/state.h"
+#include "backend/cephfs/mounted.h"
+#include "backend/cephfs/serve.h"
+#include "backend/cephfs/subvolume.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "host/fs.h"
+#include "host/mount.h"
+#include "host/resolve.h"
+#include "volume/capability.h"
+
+#define KERNEL_FS "ceph"
+#define MOUNTED "mounted" /* of a static volume: source and device of the kernel's mount */
+#define MOUNTED_MAX 2048
+#define RECOVER "recover_session=clean"
+#define TIMEOUT "mount_timeout=30"
+#define FLAGS_MAX 64
+
+/* What is to be mounted, and how. */
+struct coming {
+	struct subvolumes *s;
+	struct ctx *ctx;
+	const char *token;
+	const struct backend_mount_options *opts;
+	struct ceph_cluster cluster;
+	struct ceph_login login;
+	const char *fs_name, *path;
+	enum ceph_mounter mounter;
+	const char *kernel_options, *fuse_options;
+};
+
+static const char *say(const struct strmap *context, const char *key)
+{
+	return str_or(context ? strmap_find(context, key) : NULL, "");
+}
+
+static int check_path(const char *key, const char *path, struct err *err)
+{
+	if (path[0] != '/')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_context: %s: '%.200s' is no absolute path in the filesystem",
+			       key, path);
+	for (const char *p = path; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "volume_context: %s has a control character", key);
+	}
+	return strlen(path) < PATH_MAX
+		       ? 0
+		       : err_set(err, ERR_INVALID_ARGUMENT, "volume_context: %s is too long", key);
+}
+
+/* A volume of older releases of ceph-csi has no path in its context: the manager knows it. */
+static int ask_path(struct coming *c, struct err *err)
+{
+	struct subvolume_look look;
+	struct subvolume_entry f;
+	int found;
+
+	if (subvolume_entry_open(&c->s->ceph.base, c->ctx, c->token, CEPH_JOURNAL_VOLUMES,
+				 c->opts->secrets, &f, err) < 0)
+		return -1;
+	found = *f.entry.image ? subvolume_look(&f.place, f.entry.image, &look, err) : 0;
+	if (found == 0 || (found > 0 && look.state != SUBVOLUME_WHOLE))
+		found = err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
+				f.place.fs_name, f.entry.image);
+	if (found > 0) {
+		c->fs_name = f.place.fs_name;
+		c->path = look.path;
+	}
+	subvolume_place_close(&f.place);
+	return found < 0 ? -1 : 0;
+}
+
+static int find_dynamic(struct coming *c, const char **ret_cluster, struct err *err)
+{
+	const struct strmap *context = c->opts->volume_context;
+	struct ceph_handle handle;
+
+	if (ceph_handle_parse(c->token, &handle, err) < 0)
+		return -1;
+	if (*say(context, "backingSnapshotID") || *say(context, "backingSnapshotRoot"))
+		return err_set(err, ERR_UNIMPLEMENTED,
+			       "it is a view of a snapshot (backingSnapshot), which is ceph-csi's "
+			       "alone; keep it with ceph-csi");
+	*ret_cluster = arena_strdup(c->ctx->arena, handle.cluster);
+	c->fs_name = say(context, "fsName");
+	c->path = say(context, "subvolumePath");
+	if (*c->fs_name && *c->path)
+		return check_path("subvolumePath", c->path, err);
+	return ask_path(c, err);
+}
+
+static int find_static(struct coming *c, const char **ret_cluster, struct err *err)
+{
+	const struct strmap *context = c->opts->volume_context;
+
+	if (!str_is_equal(say(context, "staticVolume"), "true"))
+		return err_set(err, ERR_NOT_FOUND,
+			       "its id is no handle of Ceph's, and its PV does not say "
+			       "staticVolume: \"true\"");
+	*ret_cluster = say(context, "clusterID");
+	c->fs_name = say(context, "fsName");
+	c->path = say(context, "rootPath");
+	if (!**ret_cluster || !*c->fs_name)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "volume_context: %s is missing; a static volume has clusterID, "
+			       "fsName and rootPath",
+			       **ret_cluster ? "fsName" : "clusterID");
+	return check_path("rootPath", c->path, err);
+}
+
+static const char *join(const struct coming *c, const char *options, const char *more)
+{
+	return *options && *more ? arena_printf(c->ctx->arena, "%s,%s", options, more)
+	       : *options        ? options
+				 : more;
+}
+
+/* The class's, and with them config.json's, or the process's. */
+static int read_options(struct coming *c, struct err *err)
+{
+	const struct strmap *context = c->opts->volume_context;
+
+	c->kernel_options = join(c, say(context, "kernelMountOptions"),
+				 str_or(c->cluster.kernel_mount_options, c->s->kernel_options));
+	c->fuse_options = join(c, say(context, "fuseMountOptions"),
+			       str_or(c->cluster.fuse_mount_options, c->s->fuse_options));
+	return ceph_fs_mounter_parse("mounter", say(context, "mounter"), &c->mounter, err) < 0 ||
+			       ceph_fs_options_check("kernelMountOptions", c->kernel_options, false,
+						     err) < 0 ||
+			       ceph_fs_options_check("fuseMountOptions", c->fuse_options, true,
+						     err) < 0
+		       ? -1
+		       : 0;
+}
+
+static int read_wish(struct coming *c, struct err *err)
+{
+	static const struct secrets none;
+	const struct secrets *secrets = c->opts->secrets ? c->opts->secrets : &none;
+	const char *cluster;
+
+	if ((subvolume_is_static(c->token) ? find_static : find_dynamic)(c, &cluster, err) < 0 ||
+	    ceph_config_find(c->s->ceph.config, c->ctx->arena, cluster, &c->cluster, err) < 0) {
+		if (err->code == ERR_NOT_FOUND && str_has_prefix(err->msg, "no cluster"))
+			err->code = ERR_FAILED_PRECONDITION; /* the volume may well be there */
+		return -1;
+	}
+	if (ceph_login_read(secrets, CEPH_LOGIN_USER, &c->login, err) < 0)
+		return -1;
+	c->login.monitors = c->cluster.monitors;
+	return read_options(c, err);
+}
+
+/* ---- by the kernel ---- */
+
+struct flags {
+	const char *v[FLAGS_MAX];
+	size_t n;
+};
+
+static int add_flag(struct flags *flags, const char *flag, struct err *err)
+{
+	if (flags->n == FLAGS_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT, "more than %d mount options", FLAGS_MAX);
+	flags->v[flags->n++] = flag;
+	return 0;
+}
+
+static bool has_flag(const struct flags *flags, const char *name)
+{
+	for (size_t i = 0; i < flags->n; i++) {
+		size_t n = strcspn(flags->v[i], "=");
+
+		if (n == strlen(name) && memcmp(flags->v[i], name, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of words with commas between; _netdev is for those who write fstab. */
+static int add_words(const struct coming *c, const char *words, struct flags *flags,
+		     struct err *err)
+{
+	for (const char *at = words; *at; at += strcspn(at, ","), at += *at == ',') {
+		const char *word = arena_strndup(c->ctx->arena, at, strcspn(at, ","));
+
+		if (!str_is_equal(word, "_netdev") && add_flag(flags, word, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int collect_flags(const struct coming *c, struct flags *flags, struct err *err)
+{
+	struct arena *a = c->ctx->arena;
+
+	if (add_flag(flags, arena_printf(a, "name=%s", c->login.user), err) < 0 ||
+	    add_flag(flags, arena_printf(a, "mds_namespace=%s", c->fs_name), err) < 0 ||
+	    add_words(c, c->kernel_options, flags, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->opts->n_flags; i++) {
+		if (add_words(c, c->opts->flags[i], flags, err) < 0)
+			return -1;
+	}
+	if (!has_flag(flags, "recover_session") && add_flag(flags, RECOVER, err) < 0)
+		return -1;
+	return has_flag(flags, "mount_timeout") ? 0 : add_flag(flags, TIMEOUT, err);
+}
+
+/* What the kernel's errors mean of this filesystem. */
+static int explain(const struct coming *c, struct err *err)
+{
+	switch (err->os) {
+	case ENOENT:
+		err->code = ERR_NOT_FOUND;
+		return err_wrap(err, "path '%s' of filesystem '%s'", c->path, c->fs_name);
+	case EACCES:
+	case EPERM:
+		err->code = ERR_PERMISSION_DENIED;
+		return err_wrap(err, "user '%s' with this key", c->login.user);
+	case EHOSTUNREACH:
+		err->code = ERR_UNAVAILABLE;
+		return err_wrap(err,
+				"no metadata server takes user '%s' (no such filesystem '%s', none "
+				"is active, or it lacks caps mds)",
+				c->login.user, c->fs_name);
+	case ETIMEDOUT:
+	case EIO:
+		err->code = ERR_UNAVAILABLE;
+		return err_wrap(err, "monitors '%s'", c->cluster.monitors);
+	default:
+		if (err->code == ERR_DATA_LOSS) /* EINVAL of an option: nobody has seen any data */
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "the kernel's client for CephFS refuses the mount options "
+				       "(kernelMountOptions), or monitors '%.200s' without a port",
+				       c->cluster.monitors);
+		return -1;
+	}
+}
+
+static int keep_mounted(const struct coming *c, const char *source, struct err *err)
+{
+	unsigned long long device = 0;
+	struct host_mountinfo info;
+	autofree char *line = NULL;
+	int rc = host_mountinfo_find_top(c->opts->path, &line, &info, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc > 0 && str_is_equal(info.fs, KERNEL_FS) && str_is_equal(info.source, source))
+		device = info.device;
+	return ceph_state_set(c->s->ceph.state_dir, c->token, MOUNTED,
+			      arena_printf(c->ctx->arena, "%s\n%llu\n", source, device), err);
+}
+
+static int by_kernel(const struct coming *c, struct err *err)
+{
+	struct arena *a = c->ctx->arena;
+	const char *source = arena_printf(a, "%s:%s", c->cluster.monitors, c->path);
+	struct flags flags = { .n = 0 };
+	struct host_mount_options how = { .fs = KERNEL_FS };
+	bool is_static = subvolume_is_static(c->token);
+
+	if (collect_flags(c, &flags, err) < 0 || (is_static && keep_mounted(c, source, err) < 0))
+		return -1;
+	how.flags = flags.v;
+	how.n_flags = flags.n;
+	how.secret = arena_printf(a, "secret=%s", c->login.key);
+	if (host_mount_device(c->ctx, source, c->opts->path, &how, err) < 0)
+		return explain(c, err);
+	return is_static ? keep_mounted(c, source, err) : 0;
+}
+
+/* ---- by a server ---- */
+
+static int collect_fuse(const struct coming *c, const char **ret_options, struct err *err)
+{
+	const char *options = c->fuse_options;
+
+	for (size_t i = 0; i < c->opts->n_flags; i++) {
+		const char *flag = c->opts->flags[i];
+
+		/* what each mount has for itself, targets get */
+		if (vol_flag_is_of_mount(flag) || str_is_equal(flag, "_netdev"))
+			continue;
+		if (!str_is_equal(flag, "sync") && !str_is_equal(flag, "dirsync"))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				       "mount flag '%.80s' is for the kernel's client, and here "
+				       "ceph-fuse mounts",
+				       flag);
+		options = arena_printf(c->ctx->arena, "%s%s%s", options, *options ? "," : "", flag);
+	}
+	*ret_options = options;
+	return 0;
+}
+
+static int make_dir(const struct coming *c, char ret_dir[PATH_MAX], struct err *err)
+{
+	char real[PATH_MAX];
+	autohostfd int state_fd = -1;
+	autohostfd int dir_fd = -1;
+
+	if (!c->s->ceph.state_dir[0])
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "this process stages nothing: it has no directory for what it "
+			       "stages");
+	if (host_path_resolve(-1, "", c->s->ceph.state_dir, real, err) < 0 ||
+	    host_dir_open(real, &state_fd, err) < 0 ||
+	    host_dir_make(state_fd, c->token, &dir_fd, err) < 0)
+		return -1;
+	if (snprintf(ret_dir, PATH_MAX, "%s/%s", real, c->token) >= PATH_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT, "the path '%s' is too long",
+			       c->s->ceph.state_dir);
+	return 0;
+}
+
+static int by_server(const struct coming *c, struct err *err)
+{
+	struct cephfs_order order = { .target = c->opts->path,
+				      .token = c->token,
+				      .monitors = c->login.monitors,
+				      .user = c->login.user,
+				      .key = c->login.key,
+				      .fs_name = c->fs_name,
+				      .path = c->path };
+	autowipe struct str text = STR_INIT;
+	char dir[PATH_MAX];
+	pid_t pid;
+
+	if (collect_fuse(c, &order.options, err) < 0 || make_dir(c, dir, err) < 0)
+		return -1;
+	order.dir = dir;
+	cephfs_order_encode(&order, &text);
+	if (ceph_server_start(c->ctx, CEPHFS_SERVE, c->token, &text, &pid, err) < 0)
+		return err_wrap(err, "the volume's server");
+	mounted_add(&c->s->servers, pid);
+	atomic_store(&c->s->ceph.base.n_background, 1);
+	return 0;
+}
+
+/* The manager makes a root that only root may write to, and ceph-csi's nodes open it up when they
+ * stage it first; ours are made so. Whoever has given it another mode since keeps that. */
+static void open_up(const struct coming *c)
+{
+	autohostfd int fd = -1;
+	struct err ignored;
+	struct stat st;
+
+	if (subvolume_is_static(c->token) || host_dir_open(c->opts->path, &fd, &ignored) < 0 ||
+	    fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0755)
+		return;
+	if (fchmod(fd, 0777) < 0)
+		log_warn("the volume's root stays root's alone to write to",
+			 log_str("token", c->token), log_i64("errno", errno));
+}
+
+int subvolume_mount(struct backend *b, struct ctx *ctx, const char *token,
+		    const struct backend_mount_options *opts, struct err *err)
+{
+	struct coming c = { .s = subvolumes_of(b), .ctx = ctx, .token = token, .opts = opts };
+	bool has_client;
+	int rc;
+
+	if (read_wish(&c, err) < 0)
+		return -1;
+	has_client = c.mounter != CEPH_MOUNTER_FUSE && host_mount_knows(KERNEL_FS);
+	if (c.mounter == CEPH_MOUNTER_KERNEL && !has_client)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "mounter kernel: this node's kernel has no client for CephFS "
+			       "(modprobe ceph); leave mounter out, or have it");
+	rc = has_client ? by_kernel(&c, err) : by_server(&c, err);
+	if (rc == 0)
+		open_up(&c);
+	return rc;
+}
+
+/* ---- which mounts are whose ---- */
+
+/* "…/<prefix><UUID>/<another>" */
+static bool has_component(const char *path, const char *uuid)
+{
+	while (*path) {
+		size_t n = strcspn(path, "/");
+		size_t n_uuid = strlen(uuid);
+
+		if (n >= n_uuid && memcmp(path + n - n_uuid, uuid, n_uuid) == 0 && path[n] == '/')
+			return true;
+		path += n + (path[n] == '/');
+	}
+	return false;
+}
+
+static bool is_kept(const struct backend *b, const char *token, const struct host_mountinfo *mount)
+{
+	const struct subvolumes *s = (const struct subvolumes *)b;
+	char text[MOUNTED_MAX];
+	struct err ignored;
+	uint64_t device;
+	char *end;
+
+	if (!b ||
+	    ceph_state_get(s->ceph.state_dir, token, MOUNTED, text, sizeof(text), &ignored) < 0)
+		return false;
+	end = strchr(text, '\n');
+	if (!end)
+		return false;
+	*end++ = '\0';
+	end[strcspn(end, "\n")] = '\0';
+	/* 0: killed before it was known; then the source is all that there is */
+	return str_parse_u64(end, &device) == 0 && str_is_equal(mount->source, text) &&
+	       (device == 0 || device == mount->device);
+}
+
+bool subvolume_is_mount_of(const struct backend *b, const char *token,
+			   const struct host_mountinfo *mount)
+{
+	struct ceph_handle handle;
+	const char *path;
+	struct err ignored;
+
+	if (str_is_equal(mount->fs, "fuse." CEPHFS_SUBTYPE))
+		return str_is_equal(mount->source, token);
+	if (!str_is_equal(mount->fs, KERNEL_FS))
+		return false;
+	if (subvolume_is_static(token))
+		return is_kept(b, token, mount);
+	path = strchr(mount->source, '/');
+	return path && ceph_handle_parse(token, &handle, &ignored) == 0 &&
+	       has_component(path + 1, handle.uuid);
+}

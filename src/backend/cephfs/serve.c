@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server of a volume: ceph-fuse, and over it this process, which has what that has not: it
+ * holds the lock, knows whether somebody still waits for the mount, and ends when ceph-fuse has.
+ *
+ * The key goes to ceph-fuse as a file in memory that is its standard input. It stays in the mount
+ * namespace that it was started in: it remounts its own mount from time to time, to have the kernel
+ * let go of names, and does that by the path. With client_die_on_failed_dentry_invalidate it would
+ * kill itself, and with it the pods' volume, if that fails; it does without.
+ *
+ * Its cache is bounded: 200 MiB a volume, as is its default, is more than a node has for many.
+ *
+ * While ceph-fuse runs the mount table and whoever waits for the mount are watched. If the latter's
+ * end comes first, ceph-fuse is killed, so that no volume is mounted at a place that was given up
+ * meanwhile.
+ */
+#include "backend/cephfs/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/ceph/server.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "host/fs.h"
+#include "host/mount.h"
+#include "host/self.h"
+#include "host/spawn.h"
+
+#define LOG_ROOM "backend.cephfs"
+#include "base/log.h"
+
+#define MONITORS_S "20" /* for monitors and metadata servers to answer */
+#define MONITORS_NS (20 * NS_PER_S)
+#define EARLIER_NS (10 * NS_PER_S) /* that one which was unmounted may take to write out */
+#define MOUNT_TABLE "/proc/self/mountinfo"
+
+struct server {
+	struct cephfs_order order;
+	int dir_fd, lock_fd;
+	struct ctx ctx;
+	struct host_spawn_watch watch;
+	bool is_answered;
+};
+
+/* 1, or 0. */
+static int is_mounted(const struct cephfs_order *order, struct err *err)
+{
+	struct host_mountinfo info;
+	autofree char *line = NULL;
+	int rc = host_mountinfo_find_top(order->target, &line, &info, err);
+
+	return rc <= 0 ? rc
+		       : str_is_equal(info.fs, "fuse." CEPHFS_SUBTYPE) &&
+				 str_is_equal(info.source, order->token);
+}
+
+/* The first of watch.fds is the mount table, the second whoever waits for the mount. */
+static int look(void *arg, struct err *err)
+{
+	struct server *s = arg;
+	struct err ignored; /* looked at again when the table changes */
+
+	if (s->is_answered)
+		return 0;
+	if (is_mounted(&s->order, &ignored) <= 0)
+		return ceph_server_is_alone()
+			       ? err_set(err, ERR_CANCELLED, "whoever wanted it is gone")
+			       : 0;
+	if (ceph_server_answer(NULL) < 0)
+		return err_set(err, ERR_CANCELLED, "whoever wanted it is gone");
+	s->is_answered = true;
+	s->watch.fds[0].fd = s->watch.fds[1].fd = -1;
+	(void)close(HOST_SELF_FD);
+	log_info("the volume is served", log_str("token", s->order.token));
+	return 0;
+}
+
+static int run(struct server *s, struct str *output, struct err *err)
+{
+	struct arena *a = s->ctx.arena;
+	const struct cephfs_order *o = &s->order;
+	const char *const argv[] = {
+		"ceph-fuse",
+		"-f",
+		o->target,
+		"-m",
+		o->monitors,
+		"-c",
+		"/dev/null",
+		"-n",
+		arena_printf(a, "client.%s", o->user),
+		"--keyfile=" HOST_SPAWN_INPUT_PATH,
+		"-r",
+		o->path,
+		arena_printf(a, "--client_mds_namespace=%s", o->fs_name),
+		"--client_mount_timeout=" MONITORS_S,
+		"--client_die_on_failed_dentry_invalidate=false",
+		"--client_oc_size=67108864",
+		"--client_oc_max_dirty=33554432",
+		"--client_cache_size=8192",
+		"--log-file=",
+		"--admin-socket=",
+		"-o",
+		arena_printf(a, "fsname=%s,subtype=" CEPHFS_SUBTYPE "%s%s", o->token,
+			     *o->options ? "," : "", o->options),
+		NULL,
+	};
+	const struct host_spawn spawn = { .tool = argv[0],
+					  .package = "ceph-fuse, or take the image that has it",
+					  .argv = argv,
+					  .input = o->key,
+					  .pass_fd = -1,
+					  .timeout_ns = HOST_SPAWN_FOR_EVER,
+					  .output = output,
+					  .watch = &s->watch };
+
+	return host_spawn(&s->ctx, &spawn, err);
+}
+
+/* What it said that tells most, and what that means. That it cannot fetch its configuration it says
+ * of both a wrong key, at once, and of monitors that are away. */
+static const struct {
+	const char *said;
+	enum err_code code;
+	const char *meaning;
+} meanings[] = {
+	{ "handle_auth_bad_method", ERR_UNAUTHENTICATED, "the cluster does not take this key" },
+	{ "ceph mount failed with (1)", ERR_PERMISSION_DENIED, "its caps do not allow it" },
+	{ "ceph mount failed with (13)", ERR_PERMISSION_DENIED, "its caps do not allow it" },
+	{ "ceph mount failed with (2)", ERR_NOT_FOUND, "there is no such path or filesystem" },
+	{ "ceph mount failed with (110)", ERR_UNAVAILABLE, "no metadata server answers" },
+	{ "failed to fetch mon config", ERR_UNAUTHENTICATED,
+	  "the cluster does not take this user and key" },
+};
+
+/* In place of how it ended. */
+static int explain(const struct server *s, const struct str *output, int64_t took_ns,
+		   struct err *err)
+{
+	const struct cephfs_order *o = &s->order;
+
+	if (err->code == ERR_INTERNAL && took_ns >= MONITORS_NS)
+		return err_set(err, ERR_UNAVAILABLE,
+			       "ceph-fuse of user '%.80s': monitors '%.200s' do not answer",
+			       o->user, o->monitors);
+	for (size_t i = 0; err->code == ERR_INTERNAL && i < ARRAY_LEN(meanings); i++) {
+		if (strstr(str_get(output), meanings[i].said))
+			return err_set(err, meanings[i].code,
+				       "ceph-fuse of user '%.80s', filesystem '%.80s', path "
+				       "'%.160s', monitors '%.80s': %s",
+				       o->user, o->fs_name, o->path, o->monitors,
+				       meanings[i].meaning);
+	}
+	return -1;
+}
+
+static int serve(struct server *s, struct err *err)
+{
+	autofd int table_fd = open(MOUNT_TABLE, O_RDONLY | O_CLOEXEC);
+	autostr struct str output = STR_INIT;
+	int64_t began_ns = clock_now_ns();
+	int rc;
+
+	if (table_fd < 0)
+		return err_os(err, ERR_INTERNAL, errno, "open '" MOUNT_TABLE "'");
+	s->watch =
+		(struct host_spawn_watch){ .fds = { { .fd = table_fd, .events = POLLPRI },
+						    { .fd = HOST_SELF_FD, .events = POLLRDHUP } },
+					   .look = look,
+					   .arg = s };
+	rc = run(s, &output, err);
+	if (s->is_answered)
+		log_info("the volume is served no more", log_str("token", s->order.token));
+	if (rc == 0 && !s->is_answered)
+		return err_set(err, ERR_UNAVAILABLE, "ceph-fuse ended before it had mounted '%s'",
+			       s->order.target);
+	return rc < 0 ? explain(s, &output, clock_now_ns() - began_ns, err) : 0;
+}
+
+/* One that was unmounted writes out before it ends. */
+static int take_lock(struct server *s, struct err *err)
+{
+	autofd int earlier_fd = -1;
+	struct err ignored;
+	int holder = 0;
+
+	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0)
+		return -1;
+	if (host_lock_look(s->dir_fd, CEPHFS_LOCK, &holder, &ignored) > 0 &&
+	    host_process_open(holder, &earlier_fd, &ignored) == 0)
+		(void)host_process_wait(&s->ctx, holder, earlier_fd, EARLIER_NS);
+	if (host_lock_take(s->dir_fd, CEPHFS_LOCK, &s->lock_fd, &holder, err) == 0)
+		return 0;
+	err->code = ERR_ABORTED;
+	return err_wrap(err, "an earlier server (process %d) of the volume has not ended", holder);
+}
+
+static void begin(struct server *s)
+{
+	struct err err;
+
+	if (take_lock(s, &err) == 0 && serve(s, &err) == 0)
+		return;
+	log_warn("the volume is not served", log_str("token", s->order.token), log_err(&err));
+	if (!s->is_answered)
+		(void)ceph_server_answer(&err);
+}
+
+int cephfs_serve(void)
+{
+	struct server s = { .dir_fd = -1, .lock_fd = -1 };
+	char *bytes = xmalloc(CEPH_SERVER_ORDER_MAX);
+	size_t n;
+
+	if (ceph_server_read(bytes, &n) < 0) {
+		free(bytes);
+		return 1;
+	}
+	(void)host_self_settle(CEPHFS_SUBTYPE);
+	ctx_init(&s.ctx, 0);
+	if (cephfs_order_decode(bytes, n, &s.order) == 0)
+		begin(&s);
+	ctx_done(&s.ctx);
+	explicit_bzero(bytes, CEPH_SERVER_ORDER_MAX);
+	free(bytes);
+	host_fd_close(s.lock_fd);
+	host_fd_close(s.dir_fd);
+	return 0;
+}

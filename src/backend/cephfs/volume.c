@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes: an entry of ceph-csi's journal, which is in the metadata pool, and a subvolume.
+ *
+ *   create:         entry ──► subvolume ──► metadata
+ *   copy of S:      entry ──► clone of S's snapshot (the manager copies, minutes long) ──► size ──►
+ *                   metadata, of which cleat/source is the last
+ *   copy of V:      entry ──► snapshot of V of the new one's name ──► clone … ──► without that
+ *                   snapshot ──► metadata
+ *   remove:         subvolume ──► entry
+ *
+ * The entry comes first and goes last, so whatever a killed call has made can be found by it again.
+ * While the manager copies, each call answers ABORTED and how far it is; the same call again goes
+ * on from there. A copy that failed is removed, and begun anew by the next call.
+ *
+ * A subvolume with snapshots stays without its data's name until the last of them goes: such a one
+ * under an entry is what a removal was killed behind, and its name is free.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cephfs/subvolume.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+/* A copy may become complete between one look and the next. */
+#define LOOKS 2
+#define LOOK_AGAIN_MS 200
+
+struct making {
+	const struct backend_spec *spec;
+	struct ceph_fs_params params;
+	struct subvolume_place place;
+	struct ceph_journal journal;
+	struct ceph_entry entry;
+	struct subvolume_look look; /* once it is whole */
+	bool has_failed;            /* the copy, which is removed */
+	bool is_retry;              /* a call that was killed, failed or went on may have begun */
+	/* What it is made of: */
+	struct ceph_entry source; /* volume or snapshot */
+	const char *from, *snap;  /* a snapshot of this subvolume */
+};
+
+static struct strmap make_context(const struct making *m)
+{
+	struct arena *a = m->place.ctx->arena;
+	struct strmap context = STRMAP_EMPTY;
+
+	for (size_t i = 0; i < m->spec->parameters->n; i++) {
+		const struct strpair *pair = &m->spec->parameters->v[i];
+
+		if (!str_has_prefix(pair->key, SUBVOLUME_KUBERNETES))
+			context = strmap_with(a, &context, pair->key, pair->value);
+	}
+	context = strmap_with(a, &context, "subvolumeName", m->entry.image);
+	return strmap_with(a, &context, "subvolumePath", m->look.path);
+}
+
+static void fill_volume(const struct subvolume_place *p, const struct ceph_entry *entry,
+			const struct subvolume_look *look, struct backend_volume *ret_vol)
+{
+	*ret_vol = (struct backend_volume){
+		.bytes = look->bytes,
+		.fs = SUBVOLUMES_FS,
+		.created_ns = look->created_ns,
+	};
+	subvolume_token(p, entry->uuid, ret_vol->token);
+	(void)snprintf(ret_vol->name, sizeof(ret_vol->name), "%s", entry->name);
+	if (strlen(entry->owner) < sizeof(ret_vol->claim_namespace))
+		(void)snprintf(ret_vol->claim_namespace, sizeof(ret_vol->claim_namespace), "%s",
+			       entry->owner);
+}
+
+static void fill_made(struct making *m, struct backend_volume *ret_vol)
+{
+	fill_volume(&m->place, &m->entry, &m->look, ret_vol);
+	ret_vol->source_kind = m->spec->source_kind;
+	if (m->spec->source_kind != BACKEND_SOURCE_NONE)
+		(void)snprintf(ret_vol->source, sizeof(ret_vol->source), "%s", m->spec->source);
+	ret_vol->context = make_context(m);
+}
+
+static bool is_copy(const struct making *m)
+{
+	return m->spec->source_kind != BACKEND_SOURCE_NONE;
+}
+
+static int reserve(struct making *m, struct err *err)
+{
+	const struct ceph_reservation what = { .name = m->spec->name,
+					       .prefix = m->params.prefix,
+					       .source = "",
+					       .owner = m->params.owner,
+					       .pool_id = -1 };
+
+	if (ceph_journal_reserve(&m->journal, m->place.ctx, &what, &m->entry, err) < 0)
+		return -1;
+	return subvolume_entry_check(&m->entry, m->spec->name, err);
+}
+
+/* ---- what it is made of ---- */
+
+static int open_source(struct making *m, struct err *err)
+{
+	bool is_snapshot = m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
+	struct ceph_journal journal = subvolume_place_journal(
+		&m->place, is_snapshot ? CEPH_JOURNAL_SNAPSHOTS : CEPH_JOURNAL_VOLUMES);
+	struct ceph_handle handle;
+
+	if (ceph_handle_parse(m->spec->source, &handle, err) < 0)
+		return -1;
+	if (!str_is_equal(handle.cluster, m->place.cluster.id) || handle.pool_id != m->place.fscid)
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"it is in another cluster or filesystem than the class says (cluster "
+			"'%s', filesystem '%s'); use a class of the same",
+			m->place.cluster.id, m->place.fs_name);
+	if (ceph_journal_read(&journal, m->place.ctx, handle.uuid, &m->source, err) < 0)
+		return -1;
+	m->from = is_snapshot ? m->source.source : m->source.image;
+	m->snap = is_snapshot ? m->source.image : m->entry.image;
+	if (!*m->from || !*m->snap)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the journal's entry '%s' is torn: another program has changed it",
+			       handle.uuid);
+	return 0;
+}
+
+/* 0: not told any more. */
+static int source_bytes(const struct making *m, uint64_t *ret_bytes, struct err *err)
+{
+	struct subvolume_look look;
+	const char *kept = "";
+	int found;
+
+	*ret_bytes = 0;
+	if (m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT &&
+	    subvolume_get_word(&m->place, m->from, m->snap, SUBVOLUME_BYTES_WORD, &kept, err) < 0)
+		return -1;
+	if (*kept && str_parse_u64(kept, ret_bytes) == 0)
+		return 0;
+	found = subvolume_look(&m->place, m->from, &look, err);
+	if (found < 0)
+		return -1;
+	if (m->spec->source_kind == BACKEND_SOURCE_VOLUME && found > 0 &&
+	    look.state == SUBVOLUME_COPYING)
+		return err_set(err, ERR_ABORTED, "it is itself being copied");
+	if (m->spec->source_kind == BACKEND_SOURCE_VOLUME &&
+	    (!found || look.state == SUBVOLUME_RETAINED))
+		return err_set(err, ERR_NOT_FOUND, "its subvolume '%s' is not there", m->from);
+	*ret_bytes = found > 0 ? look.bytes : 0;
+	return 0;
+}
+
+static int check_source(const struct making *m, struct err *err)
+{
+	struct subvolume_snap_look snap;
+	uint64_t bytes;
+	int found;
+
+	if (m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT) {
+		found = subvolume_look_snap(&m->place, m->from, m->snap, &snap, err);
+		if (found <= 0)
+			return found < 0 ? -1
+					 : err_set(err, ERR_NOT_FOUND,
+						   "subvolume '%s' has no snapshot '%s'", m->from,
+						   m->snap);
+	}
+	if (source_bytes(m, &bytes, err) < 0)
+		return -1;
+	if (m->spec->bytes && m->spec->bytes < bytes)
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "it has %llu bytes, and the volume is to have %llu; ask for at "
+			       "least as many",
+			       (unsigned long long)bytes, (unsigned long long)m->spec->bytes);
+	return 0;
+}
+
+static int begin_copy(struct making *m, struct err *err)
+{
+	bool is_volume = m->spec->source_kind == BACKEND_SOURCE_VOLUME;
+
+	if (check_source(m, err) < 0)
+		return -1;
+	/* what a killed call has cut is not how the volume is now */
+	if (is_volume && m->is_retry && subvolume_drop_snap(&m->place, m->from, m->snap, err) < 0)
+		return -1;
+	if (is_volume && subvolume_snap(&m->place, m->from, m->snap, err) < 0)
+		return -1;
+	return subvolume_clone(&m->place, m->from, m->snap, m->entry.image, m->params.pool, err);
+}
+
+static int drop_failed(struct making *m, const char *why, struct err *err)
+{
+	if (subvolume_discard(&m->place, m->entry.image, err) < 0)
+		return -1;
+	m->has_failed = true;
+	return err_set(err, ERR_ABORTED,
+		       "the cluster's manager could not copy it: %s; it is begun anew when asked "
+		       "again",
+		       str_or(why, "it was stopped"));
+}
+
+/* 0: it is done. */
+static int await_copy(struct making *m, struct err *err)
+{
+	struct subvolume_copying copying;
+
+	if (subvolume_copying(&m->place, m->entry.image, &copying, err) < 0)
+		return -1;
+	if (copying.state != COPYING_DONE && is_copy(m) &&
+	    (!str_is_equal(copying.source, m->from) || !str_is_equal(copying.snap, m->snap)))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "subvolume '%s' exists and is being made of snapshot '%s' of '%s'",
+			       m->entry.image, copying.snap, copying.source);
+	if (copying.state == COPYING_DONE)
+		return 0;
+	if (!is_copy(m))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "subvolume '%s' exists and is being made of snapshot '%s' of '%s'; "
+			       "now none is asked",
+			       m->entry.image, copying.snap, copying.source);
+	if (copying.state == COPYING_FAILED)
+		return drop_failed(m, copying.why, err);
+	return err_set(err, ERR_ABORTED,
+		       "the cluster's manager is copying it%s%s; the same call again tells when it "
+		       "is done",
+		       *copying.progress ? ", " : "", copying.progress);
+}
+
+static int look_whole(struct making *m, struct err *err)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		int found = subvolume_look(&m->place, m->entry.image, &m->look, err);
+
+		if (found < 0)
+			return -1;
+		if (!found || m->look.state == SUBVOLUME_RETAINED)
+			return err_set(err, ERR_ABORTED, "subvolume '%s' was removed meanwhile",
+				       m->entry.image);
+		if (m->look.state == SUBVOLUME_WHOLE)
+			return 0;
+		if (await_copy(m, err) < 0)
+			return -1;
+	}
+	return err_set(err, ERR_ABORTED, "subvolume '%s' is complete and is not ready yet",
+		       m->entry.image);
+}
+
+/* Of a copy that this call has begun. */
+static int look_for_some_time(struct making *m, struct err *err)
+{
+	struct ctx *ctx = m->place.ctx;
+	int64_t left_ns = ctx_remaining_ns(ctx) / 2;
+	int64_t wait_ns = m->place.subvolumes->copy_wait_ns;
+	int64_t until_ns = clock_now_ns() + (left_ns < wait_ns ? left_ns : wait_ns);
+
+	while (look_whole(m, err) < 0) {
+		struct pollfd fd = { .fd = ctx_cancel_fd(ctx), .events = POLLIN };
+
+		if (err->code != ERR_ABORTED || m->has_failed || clock_now_ns() >= until_ns)
+			return -1;
+		(void)poll(&fd, 1, LOOK_AGAIN_MS);
+		if (ctx_check(ctx, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- and what is done when it is there ---- */
+
+static int set_words(const struct making *m, struct err *err)
+{
+	const struct subvolume_word words[] = {
+		{ SUBVOLUME_CLUSTER_WORD, m->place.subvolumes->ceph.cluster_name },
+		{ SUBVOLUME_KUBERNETES "pv/name", m->params.volume },
+		{ SUBVOLUME_KUBERNETES "pvc/name", m->params.claim },
+		{ SUBVOLUME_KUBERNETES "pvc/namespace", m->params.owner },
+	};
+
+	return m->place.subvolumes->ceph.keeps_names
+		       ? subvolume_set_words(&m->place, m->entry.image, NULL, words,
+					     ARRAY_LEN(words), err)
+		       : 0;
+}
+
+static int finish_copy(struct making *m, struct err *err)
+{
+	const struct subvolume_word made_of = { SUBVOLUME_SOURCE_WORD, m->spec->source };
+
+	if (m->look.bytes < m->spec->bytes) {
+		if (subvolume_resize(&m->place, m->entry.image, m->spec->bytes, err) < 0)
+			return -1;
+		m->look.bytes = m->spec->bytes;
+	}
+	if (m->spec->source_kind == BACKEND_SOURCE_VOLUME &&
+	    subvolume_drop_snap(&m->place, m->from, m->snap, err) < 0)
+		return -1;
+	if (set_words(m, err) < 0)
+		return -1;
+	return subvolume_set_words(&m->place, m->entry.image, NULL, &made_of, 1, err);
+}
+
+/* Of one that is whole. 1: it is as asked; 0: a copy that is not finished. */
+static int take_whole(struct making *m, struct err *err)
+{
+	const char *source = is_copy(m) ? m->spec->source : "";
+	const char *made_of;
+
+	if (subvolume_get_word(&m->place, m->entry.image, NULL, SUBVOLUME_SOURCE_WORD, &made_of,
+			       err) < 0)
+		return -1;
+	if (*made_of && !str_is_equal(made_of, source))
+		return err_set(err, ERR_ALREADY_EXISTS,
+			       "subvolume '%s' exists and was made of '%s'; now '%s' is asked",
+			       m->entry.image, made_of, str_or(source, "none"));
+	if (is_copy(m))
+		return *made_of ? 1 : 0;
+	return set_words(m, err) < 0 ? -1 : 1;
+}
+
+static int make_empty(struct making *m, bool is_begun, struct err *err)
+{
+	if ((!is_begun &&
+	     subvolume_make(&m->place, m->entry.image, m->spec->bytes, m->params.pool, err) < 0) ||
+	    look_whole(m, err) < 0)
+		return -1;
+	return set_words(m, err);
+}
+
+static int make_copy(struct making *m, bool is_begun, struct err *err)
+{
+	if (open_source(m, err) < 0 || (!is_begun && begin_copy(m, err) < 0) ||
+	    (is_begun ? look_whole : look_for_some_time)(m, err) < 0 || finish_copy(m, err) < 0)
+		return err_wrap(err, "source '%s'", m->spec->source);
+	return 0;
+}
+
+/* The entry that this very call has made for a copy that cannot be: nobody would ever come for it.
+ * Where it is in doubt it stays, for the next call. */
+static void give_back(const struct making *m, const struct err *why)
+{
+	struct subvolume_look look;
+	struct err ignored;
+
+	if (!is_copy(m) || m->is_retry ||
+	    (why->code != ERR_NOT_FOUND && why->code != ERR_INVALID_ARGUMENT &&
+	     why->code != ERR_OUT_OF_RANGE) ||
+	    subvolume_look(&m->place, m->entry.image, &look, &ignored) != 0)
+		return;
+	(void)ceph_journal_forget(&m->journal, m->place.ctx, m->entry.uuid, m->spec->name,
+				  &ignored);
+}
+
+/* Whether a call was here before: then what it has left is looked for. */
+static int look_for_entry(struct making *m, struct err *err)
+{
+	if (ceph_journal_find(&m->journal, m->place.ctx, m->spec->name, &m->entry, err) == 0)
+		m->is_retry = true;
+	else if (err->code != ERR_NOT_FOUND)
+		return -1;
+	return 0;
+}
+
+/* 1: it is there, perhaps not whole. 0: it is to be made under the entry. */
+static int look_for_subvolume(struct making *m, struct err *err)
+{
+	int found = m->is_retry ? subvolume_look(&m->place, m->entry.image, &m->look, err) : 0;
+
+	if (found <= 0 || m->look.state != SUBVOLUME_RETAINED)
+		return found;
+	if (ceph_journal_forget(&m->journal, m->place.ctx, m->entry.uuid, m->spec->name, err) < 0)
+		return -1;
+	m->is_retry = false;
+	return reserve(m, err);
+}
+
+static int make(struct making *m, bool is_begun, struct err *err)
+{
+	int rc = is_begun && m->look.state == SUBVOLUME_WHOLE ? take_whole(m, err) : 0;
+
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	return is_copy(m) ? make_copy(m, is_begun, err) : make_empty(m, is_begun, err);
+}
+
+static int create(struct making *m, struct err *err)
+{
+	int found;
+
+	m->journal = subvolume_place_journal(&m->place, CEPH_JOURNAL_VOLUMES);
+	if (look_for_entry(m, err) < 0 || reserve(m, err) < 0)
+		return -1;
+	found = look_for_subvolume(m, err);
+	if (found < 0)
+		return -1;
+	if (make(m, found > 0, err) == 0)
+		return 0;
+	give_back(m, err);
+	return -1;
+}
+
+int subvolume_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
+		     struct backend_volume *ret_vol, struct err *err)
+{
+	struct making m = { .spec = spec };
+	int rc;
+
+	if (ceph_fs_params_parse(spec->parameters, &m.params, err) < 0 ||
+	    subvolume_place_open(subvolumes_of(b), ctx, m.params.cluster, m.params.fs_name,
+				 spec->secrets, &m.place, err) < 0)
+		return -1;
+	rc = create(&m, err);
+	if (rc == 0)
+		fill_made(&m, ret_vol);
+	subvolume_place_close(&m.place);
+	return rc;
+}
+
+static int remove_found(const struct subvolume_entry *f, struct err *err)
+{
+	if (*f->entry.image && subvolume_discard(&f->place, f->entry.image, err) < 0)
+		return -1;
+	return ceph_journal_forget(&f->journal, f->place.ctx, f->entry.uuid, f->entry.name, err);
+}
+
+int subvolume_remove(struct backend *b, struct ctx *ctx, const char *token,
+		     const struct secrets *secrets, struct err *err)
+{
+	struct subvolume_entry f;
+	int rc;
+
+	if (subvolume_is_static(token))
+		return 0; /* whoever made it removes it */
+	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	rc = remove_found(&f, err);
+	subvolume_place_close(&f.place);
+	return rc;
+}
+
+/* NOT_FOUND: an entry without a subvolume is one of a volume that is being removed, or that nobody
+ * was given yet. */
+static int look_at(const struct subvolume_entry *f, struct subvolume_look *ret_look,
+		   struct err *err)
+{
+	int found = *f->entry.image ? subvolume_look(&f->place, f->entry.image, ret_look, err) : 0;
+
+	if (found < 0)
+		return -1;
+	if (!found || ret_look->state == SUBVOLUME_RETAINED)
+		return err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
+			       f->place.fs_name, f->entry.image);
+	if (ret_look->state == SUBVOLUME_COPYING)
+		return err_set(err, ERR_ABORTED, "it is being copied and not made yet");
+	return 0;
+}
+
+static int grow(const struct subvolume_entry *f, uint64_t bytes, struct subvolume_look *ret_look,
+		struct err *err)
+{
+	if (look_at(f, ret_look, err) < 0)
+		return -1;
+	if (ret_look->bytes >= bytes)
+		return 0;
+	if (subvolume_resize(&f->place, f->entry.image, bytes, err) < 0)
+		return -1;
+	ret_look->bytes = bytes;
+	return 0;
+}
+
+int subvolume_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
+		   const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
+{
+	struct subvolume_look look;
+	struct subvolume_entry f;
+	int rc;
+
+	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
+		return -1;
+	rc = grow(&f, bytes, &look, err);
+	if (rc == 0)
+		fill_volume(&f.place, &f.entry, &look, ret_vol);
+	subvolume_place_close(&f.place);
+	return rc;
+}
+
+int subvolume_stat(struct backend *b, struct ctx *ctx, const char *token,
+		   const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
+{
+	struct subvolume_look look;
+	struct subvolume_entry f;
+	int rc;
+
+	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
+		return -1;
+	rc = look_at(&f, &look, err);
+	if (rc == 0)
+		fill_volume(&f.place, &f.entry, &look, ret_vol);
+	subvolume_place_close(&f.place);
+	return rc;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How images that are attached here are found and go. This asks the machine alone: a cluster that
+ * is away, has left config.json or refuses the key keeps no mount and no device, and no call here
+ * has a secret to ask with.
+ *
+ * A mapped image is known by cluster, pool and name, and where the record of that was lost
+ * (state.h), by pool and the UUID at the end of the name, which nobody else gives an image.
+ */
+#include "backend/rbd/here.h"
+
+#include <string.h>
+
+#include "backend/rbd/served.h"
+
+static int read_attached(const struct images *images, const char *token,
+			 struct image_attached *ret_how, struct err *err)
+{
+	char text[IMAGE_ATTACHED_MAX];
+
+	*ret_how = (struct image_attached){ .image = "" };
+	if (image_state_get(images, token, IMAGE_ATTACHED, text, sizeof(text), err) < 0)
+		return -1;
+	if (image_attached_parse(text, ret_how) < 0)
+		*ret_how = (struct image_attached){ .image = "" };
+	return 0;
+}
+
+/* 1 and ret_dev, or 0. */
+static int find_mapped(const struct ceph_handle *handle, const struct image_attached *how,
+		       struct host_krbd *ret_dev, struct err *err)
+{
+	int rc = how->image[0]
+			 ? host_krbd_find(how->fsid, handle->pool_id, how->image, ret_dev, err)
+			 : 0;
+
+	return rc ? rc : host_krbd_find_ending(handle->pool_id, handle->uuid, ret_dev, err);
+}
+
+void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev)
+{
+	/* direct I/O is the kernel's own there */
+	*ret_dev = (struct backend_device){ .devno = dev->devno,
+					    .is_direct = true,
+					    .is_read_only = dev->is_read_only };
+	memcpy(ret_dev->path, dev->path, sizeof(ret_dev->path));
+}
+
+int image_here_look(struct images *images, struct ctx *ctx, const char *token,
+		    struct image_here *ret_here, struct err *err)
+{
+	struct image_here here = { .is_mapped = false };
+	int rc;
+
+	if (ctx_check(ctx, err) < 0 || ceph_handle_parse(token, &here.handle, err) < 0 ||
+	    read_attached(images, token, &here.how, err) < 0)
+		return -1;
+	rc = find_mapped(&here.handle, &here.how, &here.mapped, err);
+	if (rc < 0)
+		return -1;
+	here.is_mapped = rc > 0;
+	*ret_here = here;
+	return 0;
+}
+
+int image_find_device(struct backend *b, struct ctx *ctx, const char *token,
+		      struct backend_device *ret_dev, struct err *err)
+{
+	struct image_here here;
+	int rc;
+
+	if (image_here_look(images_of(b), ctx, token, &here, err) < 0)
+		return -1;
+	if (here.is_mapped) {
+		image_here_fill(&here.mapped, ret_dev);
+		return 0;
+	}
+	rc = served_find(images_of(b)->ceph.state_dir, token, ret_dev, err);
+	if (rc == 0)
+		return err_set(err, ERR_NOT_FOUND, "it is not attached");
+	return rc < 0 ? -1 : 0;
+}
+
+int image_detach(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	struct images *images = images_of(b);
+	struct image_here here;
+
+	if (image_here_look(images, ctx, token, &here, err) < 0)
+		return -1;
+	if (here.is_mapped && host_krbd_unmap(ctx, &here.mapped, here.how.unmap_options, err) < 0)
+		return -1;
+	if (served_detach(ctx, images->ceph.state_dir, token, err) < 0)
+		return -1;
+	return image_state_set(images, token, IMAGE_ATTACHED, "", err);
+}
+
+/* Nothing of ours keeps the device, so nothing has to be let go of. */
+int image_settle(struct backend *b, struct ctx *ctx, const char *token, const char *mount_path,
+		 struct err *err)
+{
+	(void)b;
+	(void)token;
+	(void)mount_path;
+	return ctx_check(ctx, err);
+}
+
+int image_find_reader(struct backend *b, struct ctx *ctx, const char *token,
+		      struct backend_device *ret_dev, struct err *err)
+{
+	(void)b;
+	(void)ctx;
+	(void)token;
+	(void)ret_dev;
+	return err_set(err, ERR_NOT_FOUND, "images have no second device for readers");
+}
+
+int image_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err)
+{
+	(void)b;
+	(void)token;
+	return ctx_check(ctx, err);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BACKEND_RBD_HERE_H
+#define BACKEND_RBD_HERE_H
+
+#include "backend/rbd/state.h"
+#include "host/krbd.h"
+
+/* What this node has of a volume: its record, and what the kernel's client has mapped. */
+struct image_here {
+	struct ceph_handle handle;
+	struct image_attached how; /* image "": there is no record */
+	bool is_mapped;
+	struct host_krbd mapped;
+};
+int image_here_look(struct images *images, struct ctx *ctx, const char *token,
+		    struct image_here *ret_here, struct err *err);
+void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev);
+
+#endif

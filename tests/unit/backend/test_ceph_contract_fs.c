@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The contract of the manager's subvolumes: which errno says what. The secret of a real cluster has
+ * to be one that may ask for them (fs-secret.json in its place). */
+#include "ceph_contract.h"
+
+#include "backend/ceph/command.h"
+
+#include <poll.h>
+
+#define COPY_S 60
+
+static struct ceph_answer answer;
+
+static int ask(enum ceph_command_to to, const char *json)
+{
+	ASSERT_OK(ceph_command_send(conn, &ctx, to, json, &answer, &err), &err);
+	return answer.rc;
+}
+
+/* more: ",\"key\":value…" */
+static int manager(const char *prefix, const char *name, const char *more)
+{
+	return ask(CEPH_COMMAND_MANAGER,
+		   arena_printf(ctx.arena,
+				"{\"prefix\":\"%s\",\"format\":\"json\",\"vol_name\":\"cephfs\","
+				"\"group_name\":\"csi\",\"%s\":\"%s\"%s}",
+				prefix,
+				str_has_prefix(prefix, "fs clone") ? "clone_name" : "sub_name",
+				name, more));
+}
+
+static const char *field(const char *path)
+{
+	autojson struct json_doc *doc = NULL;
+
+	ASSERT_OK(json_parse(answer.text, strlen(answer.text), &doc, &err), &err);
+	return arena_strdup(ctx.arena, str_or(json_path_string(json_root(doc), path), ""));
+}
+
+static int64_t number(const char *path)
+{
+	autojson struct json_doc *doc = NULL;
+	int64_t value = -1;
+
+	ASSERT_OK(json_parse(answer.text, strlen(answer.text), &doc, &err), &err);
+	(void)json_int(json_path(json_root(doc), path), &value);
+	return value;
+}
+
+static void begin_fs(void)
+{
+	begin();
+	if (!is_real)
+		(void)fake_ceph_add_fs(FAKE_CEPH_MONITORS, "cephfs");
+	ASSERT_EQ(ask(CEPH_COMMAND_MANAGER,
+		      "{\"prefix\":\"fs subvolumegroup create\",\"vol_name\":\"cephfs\","
+		      "\"group_name\":\"csi\"}"),
+		  0);
+}
+
+static const char *snap(const char *name)
+{
+	return arena_printf(ctx.arena, ",\"snap_name\":\"%s\"", name);
+}
+
+static const char *copy_of(const char *to)
+{
+	return arena_printf(ctx.arena,
+			    ",\"snap_name\":\"s\",\"target_sub_name\":\"%s\","
+			    "\"target_group_name\":\"csi\"",
+			    to);
+}
+
+/* It is pending or under way for some time, and says of what. */
+static void await_copy(const char *name, const char *source)
+{
+	for (int i = 0; i < COPY_S * 10; i++) {
+		ASSERT_EQ(manager("fs clone status", name, ""), 0);
+		if (str_is_equal(field("status.state"), "complete"))
+			return;
+		ASSERT_STR(field("status.source.subvolume"), source);
+		ASSERT_STR(field("status.source.snapshot"), "s");
+		if (is_real)
+			(void)poll(NULL, 0, 100);
+	}
+	ASSERT_TRUE(!"complete");
+}
+
+TEST(filesystems_are_told_with_numbers_and_pools)
+{
+	const struct json *all;
+	autojson struct json_doc *doc = NULL;
+
+	begin_fs();
+	ASSERT_EQ(ask(CEPH_COMMAND_MONITOR, "{\"prefix\":\"fs dump\",\"format\":\"json\"}"), 0);
+	ASSERT_OK(json_parse(answer.text, strlen(answer.text), &doc, &err), &err);
+	all = json_get(json_root(doc), "filesystems");
+	ASSERT_EQ(json_count(all), 1);
+	ASSERT_STR(json_path_string(json_at(all, 0), "mdsmap.fs_name"), "cephfs");
+	ASSERT_TRUE(!json_is_null(json_path(json_at(all, 0), "mdsmap.metadata_pool")));
+	ASSERT_TRUE(!json_is_null(json_get(json_at(all, 0), "id")));
+	ASSERT_EQ(ask(CEPH_COMMAND_MANAGER, "{\"prefix\":\"fs no such thing\"}"), -EINVAL);
+	end();
+}
+
+TEST(a_subvolume_comes_grows_and_goes)
+{
+	const char *a, *path;
+
+	begin_fs();
+	a = own("a");
+	path = arena_printf(ctx.arena, "/volumes/csi/%s/", a);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume resize", a, ",\"new_size\":\"1\""), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume create", a, ",\"size\":1048576,\"mode\":\"777\""), 0);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), 0);
+	ASSERT_EQ(number("bytes_quota"), 1048576);
+	ASSERT_STR(field("state"), "complete");
+	ASSERT_TRUE(str_has_prefix(field("path"), path));
+	/* what is there is given the size: whoever asks again has to look first */
+	ASSERT_EQ(manager("fs subvolume create", a, ",\"size\":2097152,\"mode\":\"777\""), 0);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), 0);
+	ASSERT_EQ(number("bytes_quota"), 2097152);
+	ASSERT_EQ(manager("fs subvolume resize", a, ",\"new_size\":\"4194304\",\"no_shrink\":true"),
+		  0);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), 0);
+	ASSERT_EQ(number("bytes_quota"), 4194304);
+	ASSERT_EQ(manager("fs subvolume metadata get", a, ",\"key_name\":\"k\""), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume metadata set", a, ",\"key_name\":\"k\",\"value\":\"v\""),
+		  0);
+	ASSERT_EQ(manager("fs subvolume metadata get", a, ",\"key_name\":\"k\""), 0);
+	ASSERT_STR(answer.text, "v\n");
+	ASSERT_EQ(manager("fs clone status", a, ""), -ENOTSUP);
+	ASSERT_EQ(manager("fs subvolume create", own("b"),
+			  ",\"size\":1048576,\"pool_layout\":\"nowhere\""),
+		  -EINVAL);
+	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), 0);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), -ENOENT);
+	end();
+}
+
+TEST(a_copy_takes_its_time_and_its_snapshot_waits)
+{
+	const char *a, *b;
+
+	begin_fs();
+	a = own("a");
+	b = own("b");
+	ASSERT_EQ(manager("fs subvolume create", a, ",\"size\":1048576,\"mode\":\"777\""), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot info", a, snap("s")), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume snapshot clone", a, copy_of(b)), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume snapshot create", a, snap("s")), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot create", a, snap("s")), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot info", a, snap("s")), 0);
+	ASSERT_TRUE(strlen(field("created_at")) > strlen("2026-11-29 23:27:24"));
+	ASSERT_EQ(manager("fs subvolume rm", a, ""), -ENOTEMPTY);
+	ASSERT_EQ(manager("fs subvolume snapshot clone", a, copy_of(b)), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot clone", a, copy_of(b)), -EEXIST);
+	await_copy(b, a);
+	ASSERT_EQ(manager("fs subvolume info", b, ""), 0);
+	ASSERT_EQ(number("bytes_quota"), 1048576);
+	ASSERT_EQ(manager("fs clone cancel", b, ""), -EINVAL);
+	/* it stays for its snapshot, of which more can be made, and goes with it */
+	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), 0);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), 0);
+	ASSERT_STR(field("state"), "snapshot-retained");
+	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot rm", a, snap("s")), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot rm", a, snap("s")), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume info", a, ""), -ENOENT);
+	ASSERT_EQ(manager("fs subvolume rm", b, ",\"retain_snapshots\":true"), 0);
+	end();
+}
+
+RUN_TESTS(UNIT(filesystems_are_told_with_numbers_and_pools), UNIT(a_subvolume_comes_grows_and_goes),
+	  UNIT(a_copy_takes_its_time_and_its_snapshot_waits))

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operations of subvolumes, each troubled at every call. */
+#include "cephfs_world.h"
+
+#include "ceph_failure.h"
+
+static void set_scene(struct scene *s, const struct operation *op)
+{
+	struct backend_volume copy;
+
+	world_begin(&s->w, "");
+	if (op->has_volume)
+		ASSERT_OK(make(&s->w, "source", BACKEND_SOURCE_NONE, NULL, &s->volume), &s->w.err);
+	if (op->has_snapshot)
+		ASSERT_OK(cut(&s->w, "snap", s->volume.token, &s->snapshot), &s->w.err);
+	if (op->has_copies) {
+		ASSERT_OK(
+			make(&s->w, "restored", BACKEND_SOURCE_SNAPSHOT, s->snapshot.token, &copy),
+			&s->w.err);
+		ASSERT_OK(make(&s->w, "clone", BACKEND_SOURCE_VOLUME, s->volume.token, &copy),
+			  &s->w.err);
+	}
+}
+
+static void delete_all(struct scene *s)
+{
+	delete_named(s, s->w.pool, "csi");
+	assert_nothing_left(&s->w);
+}
+
+static int run_create(struct scene *s)
+{
+	return make(&s->w, "made", BACKEND_SOURCE_NONE, NULL, &s->made);
+}
+
+static void check_create(struct scene *s)
+{
+	const char *name = name_of(&s->w, "csi-vol-", s->made.token);
+
+	assert_has(&s->w, 1, 1, 0);
+	ASSERT_EQ(s->made.bytes, 1 * GIB);
+	ASSERT_EQ(fake_ceph_subvolume_bytes(name), 1 * GIB);
+	ASSERT_STR(strmap_find(&s->made.context, "subvolumeName"), name);
+}
+
+TEST(a_volume_is_made_once)
+{
+	run_all(&(struct operation){ .run = run_create, .check = check_create });
+}
+
+static int run_restore(struct scene *s)
+{
+	struct backend_spec spec = spec_of("made", BACKEND_SOURCE_SNAPSHOT, s->snapshot.token);
+
+	spec.bytes = 2 * GIB;
+	return make_spec(&s->w, &spec, &s->made);
+}
+
+static void check_restore(struct scene *s)
+{
+	assert_has(&s->w, 2, 2, 1);
+	ASSERT_EQ(s->made.bytes, 2 * GIB);
+	ASSERT_EQ(fake_ceph_subvolume_bytes(name_of(&s->w, "csi-vol-", s->made.token)), 2 * GIB);
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 1);
+	ASSERT_ERR(make(&s->w, "made", BACKEND_SOURCE_NONE, NULL, &s->made), &s->w.err,
+		   ERR_ALREADY_EXISTS, "now 'none' is asked");
+}
+
+TEST(a_volume_is_made_once_of_a_snapshot)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .run = run_restore,
+				     .check = check_restore });
+}
+
+static int run_clone(struct scene *s)
+{
+	return make(&s->w, "made", BACKEND_SOURCE_VOLUME, s->volume.token, &s->made);
+}
+
+static void check_clone(struct scene *s)
+{
+	assert_has(&s->w, 2, 2, 0);
+	ASSERT_EQ(s->made.bytes, 1 * GIB);
+	/* what it was made of is no more */
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 0);
+	ASSERT_OK(run_clone(s), &s->w.err);
+}
+
+TEST(a_volume_is_made_once_of_a_volume)
+{
+	run_all(&(struct operation){ .has_volume = true, .run = run_clone, .check = check_clone });
+}
+
+static int run_cut(struct scene *s)
+{
+	return cut(&s->w, "cut", s->volume.token, &s->cut);
+}
+
+static void check_cut(struct scene *s)
+{
+	struct backend_volume of;
+
+	assert_has(&s->w, 1, 1, 1);
+	ASSERT_TRUE(s->cut.is_ready);
+	ASSERT_EQ(s->cut.bytes, 1 * GIB);
+	ASSERT_STR(s->cut.source, s->volume.token);
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 1);
+	ASSERT_OK(make(&s->w, "made", BACKEND_SOURCE_SNAPSHOT, s->cut.token, &of), &s->w.err);
+	ASSERT_EQ(of.bytes, 1 * GIB);
+}
+
+TEST(a_snapshot_is_cut_once)
+{
+	run_all(&(struct operation){ .has_volume = true, .run = run_cut, .check = check_cut });
+}
+
+static int run_grow(struct scene *s)
+{
+	return backend_grow(s->w.b, &s->w.ctx, s->volume.token, 3 * GIB, &secrets, &s->made,
+			    &s->w.err);
+}
+
+static void check_grow(struct scene *s)
+{
+	ASSERT_EQ(s->made.bytes, 3 * GIB);
+	assert_has(&s->w, 1, 1, 0);
+}
+
+TEST(a_volume_grows_once)
+{
+	run_all(&(struct operation){ .has_volume = true, .run = run_grow, .check = check_grow });
+}
+
+static int run_remove(struct scene *s)
+{
+	return drop_volume(&s->w, s->volume.token);
+}
+
+static void check_remove(struct scene *s)
+{
+	assert_has(&s->w, 3, 2, 1); /* it is there for its snapshot */
+	ASSERT_EQ(fake_ceph_subvolume_bytes(name_of(&s->w, "csi-vol-", s->volume.token)), 0);
+	ASSERT_OK(run_remove(s), &s->w.err);
+	/* a volume of the same name is another one */
+	ASSERT_OK(make(&s->w, "source", BACKEND_SOURCE_NONE, NULL, &s->made), &s->w.err);
+	ASSERT_TRUE(!str_is_equal(s->made.token, s->volume.token));
+}
+
+TEST(a_volume_with_snapshots_and_copies_goes_once)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .has_copies = true,
+				     .run = run_remove,
+				     .check = check_remove });
+}
+
+static int run_drop(struct scene *s)
+{
+	return drop_snapshot(&s->w, s->snapshot.token);
+}
+
+static void check_drop(struct scene *s)
+{
+	assert_has(&s->w, 3, 3, 0);
+	ASSERT_OK(run_drop(s), &s->w.err);
+}
+
+TEST(a_snapshot_with_volumes_of_it_goes_once)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .has_copies = true,
+				     .run = run_drop,
+				     .check = check_drop });
+}
+
+/* Nobody waits for it any more; the copy is under way in the manager. */
+static int run_remove_half(struct scene *s)
+{
+	const struct backend_spec spec =
+		spec_of("made", BACKEND_SOURCE_SNAPSHOT, s->snapshot.token);
+	const char *token;
+
+	if (!s->made.token[0]) {
+		if (backend_create(s->w.b, &s->w.ctx, &spec, &s->made, &s->w.err) < 0 &&
+		    s->w.err.code != ERR_ABORTED)
+			return -1;
+		token = token_of(s, s->w.pool, "csi", "volume", "made");
+		ASSERT_TRUE(token != NULL);
+		(void)snprintf(s->made.token, sizeof(s->made.token), "%s", token);
+	}
+	return drop_volume(&s->w, s->made.token);
+}
+
+static void check_remove_half(struct scene *s)
+{
+	assert_has(&s->w, 1, 1, 1);
+}
+
+TEST(a_copy_that_is_under_way_goes_once)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .run = run_remove_half,
+				     .check = check_remove_half });
+}
+
+RUN_TESTS(UNIT(a_volume_is_made_once), UNIT(a_volume_is_made_once_of_a_snapshot),
+	  UNIT(a_volume_is_made_once_of_a_volume), UNIT(a_snapshot_is_cut_once),
+	  UNIT(a_volume_grows_once), UNIT(a_volume_with_snapshots_and_copies_goes_once),
+	  UNIT(a_snapshot_with_volumes_of_it_goes_once), UNIT(a_copy_that_is_under_way_goes_once))
