@@ -28,6 +28,7 @@ struct attacher {
 	struct driver csi;
 	char *finalizer; /* of attachments and PVs */
 	char *default_fs;
+	bool lends_expand_secret;
 	uint32_t max_entries;
 	int64_t list_interval_ns;
 	struct queue *attaches, *detaches; /* keys: names of attachments */
@@ -120,8 +121,9 @@ int attach_refresh(struct attach_job *job, struct err *err);
 /*
  * attach_spec.c. spec: a PersistentVolumeSpec. INVALID_ARGUMENT or FAILED_PRECONDITION name what is
  * missing or of the wrong kind. _read leaves the capability out, which only attaching needs.
+ * lends_expand_secret: as of attach_options.
  */
 int attach_spec_read(struct arena *arena, const struct json *spec, const char *driver,
-		     struct attach_spec *ret_spec, struct err *err);
+		     bool lends_expand_secret, struct attach_spec *ret_spec, struct err *err);
 
 #endif

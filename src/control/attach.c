@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/vec.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "kube/informer.h"
@@ -76,30 +75,15 @@ static void on_attachment(void *arg, const struct kube_object *old_obj,
 		queue_add(a->volumes, pv->name);
 }
 
-struct attachment_list {
-	VEC(const struct kube_object *) v;
-};
-
-static int collect(void *arg, const struct kube_object *o)
-{
-	struct attachment_list *list = arg;
-
-	vec_push(&list->v, kube_object_ref(o));
-	return 0;
-}
-
 /* Those of the index's key, and of these what is to be done, at once and not at the end of a
  * backoff. */
 static void wake(struct attacher *a, const char *index, const char *key)
 {
-	struct attachment_list list = { .v = VEC_INIT };
+	autokobjs struct kube_objects list = { 0 };
 
-	informer_each_in(a->attachments, index, key, collect, &list);
-	for (size_t i = 0; i < list.v.n; i++) {
-		add_attachment(a, list.v.v[i]);
-		kube_object_unref(list.v.v[i]);
-	}
-	vec_done(&list.v);
+	informer_each_in(a->attachments, index, key, kube_objects_add, &list);
+	for (size_t i = 0; i < list.n; i++)
+		add_attachment(a, list.v[i]);
 }
 
 static void on_pv(void *arg, const struct kube_object *old_obj, const struct kube_object *new_obj)
@@ -245,6 +229,7 @@ struct attacher *attacher_new(const struct attach_options *opts)
 		.attachments = opts->attachments,
 		.finalizer = make_finalizer(opts->driver_name),
 		.default_fs = xstrdup(str_or(opts->default_fs, "")),
+		.lends_expand_secret = opts->lends_expand_secret,
 		.max_entries = opts->max_entries,
 		.list_interval_ns = opts->list_interval_ns,
 		.lock = PTHREAD_MUTEX_INITIALIZER,

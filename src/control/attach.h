@@ -38,10 +38,13 @@ struct attach_options {
 	struct csi_service service; /* copied; what it points to must outlive the attacher */
 	const char *driver_name;    /* copied */
 	const char *default_fs;     /* of PVs that name none; "" = none */
-	uint32_t max_entries;       /* of a page of ListVolumes; 0: as many as the driver likes */
-	int64_t list_interval_ns;   /* between two ListVolumes; 0: never */
-	unsigned workers;           /* of each queue; 0: 10 */
-	int64_t timeout_ns;         /* of one CSI call; 0: 15 s */
+	/* Volumes that name no controllerPublishSecretRef, which nobody can give them later, are
+	 * attached with their controllerExpandSecretRef. */
+	bool lends_expand_secret;
+	uint32_t max_entries;     /* of a page of ListVolumes; 0: as many as the driver likes */
+	int64_t list_interval_ns; /* between two ListVolumes; 0: never */
+	unsigned workers;         /* of each queue; 0: 10 */
+	int64_t timeout_ns;       /* of one CSI call; 0: 15 s */
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */
 };
 

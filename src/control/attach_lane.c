@@ -148,7 +148,8 @@ static int read_volume(struct attach_job *job, struct err *err)
 	r = va->has_inline ? read_inline(job, &spec, err) : read_pv(job, &pv, &spec, err);
 	if (r < 0)
 		return -1;
-	if (attach_spec_read(arena, spec, job->a->csi.name, &job->spec, err) < 0 ||
+	if (attach_spec_read(arena, spec, job->a->csi.name, job->a->lends_expand_secret, &job->spec,
+			     err) < 0 ||
 	    (!job->va.obj->is_deleting &&
 	     capability_of_pv(arena, spec, job->a->default_fs, has_multi_writer,
 			      &job->spec.capability, err) < 0))

@@ -11,23 +11,24 @@
 
 #include "base/str.h"
 
-static int read_secret(struct arena *arena, const struct json *ref, struct secret_ref *ret_ref,
-		       struct err *err)
+static int read_secret(struct arena *arena, const struct json *csi, const char *key,
+		       struct secret_ref *ret_ref, struct err *err)
 {
+	const struct json *ref = json_get(csi, key);
 	struct secret_ref found = {
 		.ns = arena_strdup(arena, str_or(json_get_string(ref, "namespace"), "")),
 		.name = arena_strdup(arena, str_or(json_get_string(ref, "name"), "")),
 	};
 
 	if (!*found.ns != !*found.name)
-		return err_set(err, ERR_INVALID_ARGUMENT, "controllerPublishSecretRef has no %s",
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s has no %s", key,
 			       *found.ns ? "name" : "namespace");
 	*ret_ref = found;
 	return 0;
 }
 
 int attach_spec_read(struct arena *arena, const struct json *spec, const char *driver,
-		     struct attach_spec *ret_spec, struct err *err)
+		     bool lends_expand_secret, struct attach_spec *ret_spec, struct err *err)
 {
 	const struct json *csi = json_get(spec, "csi");
 	const char *named = str_or(json_get_string(csi, "driver"), "");
@@ -46,7 +47,10 @@ int attach_spec_read(struct arena *arena, const struct json *spec, const char *d
 			       "it is a volume of driver '%s', not of %s", named, driver);
 	if (!*found.handle)
 		return err_set(err, ERR_INVALID_ARGUMENT, "its csi.volumeHandle is empty");
-	if (read_secret(arena, json_get(csi, "controllerPublishSecretRef"), &found.secret, err) < 0)
+	if (read_secret(arena, csi, "controllerPublishSecretRef", &found.secret, err) < 0)
+		return -1;
+	if (!*found.secret.name && lends_expand_secret &&
+	    read_secret(arena, csi, "controllerExpandSecretRef", &found.secret, err) < 0)
 		return -1;
 	*ret_spec = found;
 	return 0;

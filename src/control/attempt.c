@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An attempt and its record: what goes into the journal, what comes out of it, and the one write
- * to a claim that a provisioner has to make, giving it back to the scheduler. That one is made as
- * external-provisioner makes it: the whole claim as read, with the version read.
+ * An attempt and its record: what goes into the journal, what comes out of it, and the writes
+ * to a claim that a provisioner has to make, giving it back to the scheduler or taking it for its
+ * node. They are made as external-provisioner makes them: the whole claim as read, with the version
+ * read.
  */
 #include "control/provision-internal.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
+#include "kube/fence.h"
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
@@ -29,8 +32,9 @@ int attempt_read_claim(struct attempt *a, struct err *err)
 				 err);
 }
 
-/* The claim as read, without the selected node. status is left out: it is another endpoint's. */
-static void write_claim(struct json_writer *w, const struct json *root)
+/* The claim as read, with this node as the selected one; NULL: with none. status is left out: it is
+ * another endpoint's. */
+static void write_claim(struct json_writer *w, const struct json *root, const char *node)
 {
 	const struct json *meta = json_get(root, "metadata"), *value;
 	const char *key;
@@ -59,12 +63,14 @@ static void write_claim(struct json_writer *w, const struct json *root)
 		json_key(w, key);
 		json_put_value(w, value);
 	}
+	if (node)
+		json_field_string(w, ANN_SELECTED_NODE, node);
 	json_end_object(w);
 	json_end_object(w);
 	json_end_object(w);
 }
 
-static int update_claim(struct attempt *a, struct err *err)
+static int update_claim(struct attempt *a, const char *node, struct err *err)
 {
 	const struct object_store store = claim_store(a);
 	autofree char *path = NULL;
@@ -74,7 +80,7 @@ static int update_claim(struct attempt *a, struct err *err)
 
 	if (kube_object_path(store.type, a->claim.obj->ns, a->claim.obj->name, &path, err) < 0)
 		return -1;
-	write_claim(&w, json_root(a->claim.doc));
+	write_claim(&w, json_root(a->claim.doc), node);
 	if (kube_update(a->p->client, a->ctx, path, str_get(&body), &doc, err) < 0)
 		return -1;
 	return object_take_whole(&store, doc, &a->claim, err);
@@ -88,12 +94,24 @@ int attempt_unselect_node(struct attempt *a, struct err *err)
 		if (!str_is_equal(a->uid, a->claim.obj->uid) ||
 		    !strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE))
 			return 0;
-		if (update_claim(a, err) == 0 || err->code == ERR_NOT_FOUND)
+		if (update_claim(a, NULL, err) == 0 || err->code == ERR_NOT_FOUND)
 			return 0;
 		if (err->code != ERR_ABORTED)
 			break;
 	}
 	return err_wrap(err, "give the claim back to the scheduler");
+}
+
+int attempt_select_node(struct attempt *a, const char *node, struct err *err)
+{
+	if (attempt_read_claim(a, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (!str_is_equal(a->uid, a->claim.obj->uid) || a->claim.obj->is_deleting ||
+	    *attempt_claim(a)->volume_name)
+		return 0;
+	if (strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE))
+		return 0;
+	return update_claim(a, node, err) < 0 ? -1 : 1;
 }
 
 void attempt_fill_intent(struct attempt *a)
@@ -134,4 +152,28 @@ void attempt_drop_intent(struct attempt *a)
 {
 	journal_drop(a->p->journal, a->uid);
 	queue_add_after(a->p->claims, JOURNAL_KEY, FLUSH_NS);
+}
+
+enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx)
+{
+	bool is_open = journal_is_open(p->journal);
+	struct intent_strings uids;
+	struct err err;
+
+	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
+	    0) {
+		if (fence_is_cut_off(p->fence, ctx))
+			return QUEUE_RETRY;
+		log_warn("journal not written", log_err(&err));
+		memo_set_trouble(p, is_open ? "" : err.msg);
+		return QUEUE_RETRY;
+	}
+	memo_set_trouble(p, "");
+	if (is_open)
+		return QUEUE_DONE;
+	uids = journal_uids(p->journal, ctx->arena, NULL);
+	log_info("journal is open", log_u64("intents", uids.n));
+	for (size_t i = 0; i < uids.n; i++)
+		queue_add(p->claims, journal_key(p->journal, ctx->arena, uids.v[i]));
+	return QUEUE_DONE;
 }

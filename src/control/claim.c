@@ -15,13 +15,6 @@
  * way of all such. Only before a volume in doubt is deleted for want of its claim is the API server
  * asked. Every step may be the last one of this process: the next one begins at the top, and each
  * step finds what it did before (journal.c says why nothing is lost).
- *
- * What a driver's error means is external-provisioner's table, with more doubts, since forgetting
- * the intent is what leaks: ALREADY_EXISTS says that a volume with our name and other properties
- * does exist; and after an earlier call whose end is unknown, an error that a driver may give
- * without having looked for the name (a parameter refused, a size out of range, INTERNAL and the
- * like) says nothing about that earlier call. Of all errors only RESOURCE_EXHAUSTED speaks of it:
- * who looks for room has looked for the name.
  */
 #include "control/provision-internal.h"
 
@@ -35,15 +28,16 @@
 #include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/path.h"
-#include "kube/quantity.h"
 #include "kube/recorder.h"
 
-#define UNDO_TRIES 5
 #define JOURNAL_WAIT_NS (50 * NS_PER_MS)
+/* While it cannot be opened, each claim that waits for it is told so. */
+#define JOURNAL_TROUBLE_NS (15 * NS_PER_S)
 
 enum claim_need {
 	NEED_NOTHING,
 	NEED_VOLUME,
+	NEED_NODE, /* of several that could make it */
 	NEED_SETTLE,
 	NEED_CLEANUP,
 };
@@ -79,8 +73,11 @@ static bool is_class_ready(const struct provisioner *p, const struct kube_object
 {
 	const char *node = strmap_find(&claim->annotations, ANN_SELECTED_NODE);
 
-	return class && str_is_equal(class->provisioner, p->driver) &&
-	       !(class->is_wait_for_first_consumer && str_is_empty(node));
+	if (!class || !str_is_equal(class->provisioner, p->driver))
+		return false;
+	if (p->node_name)
+		return own_node_is_for(p, claim, class);
+	return !(class->is_wait_for_first_consumer && str_is_empty(node));
 }
 
 static bool may_start(const struct attempt *a)
@@ -89,128 +86,40 @@ static bool may_start(const struct attempt *a)
 	       (is_class_ready(a->p, a->claim.obj, attempt_class(a)) && !is_pv_cached(a));
 }
 
+/*
+ * Each node has a driver and a journal of its own, so that there is a PV of the name does not say
+ * that it is of the volume that stands in this one; nor is it this node's to make any more when
+ * another one is chosen.
+ */
+static enum claim_need look_at_doubt(const struct attempt *a)
+{
+	bool is_saved = str_is_equal(attempt_claim(a)->volume_name, a->pv_name) || is_pv_cached(a);
+
+	if (!a->p->node_name)
+		return is_saved ? NEED_SETTLE : NEED_VOLUME;
+	return is_saved || !own_node_is_selected(a->p, a->claim.obj) ? NEED_CLEANUP : NEED_VOLUME;
+}
+
 static enum claim_need look(struct attempt *a)
 {
+	enum claim_need doubt;
+
 	const struct core_pvc *claim = attempt_claim(a);
 	bool is_over = a->claim.obj->is_deleting || *claim->volume_name;
 
 	if (!a->was_in_doubt && (is_over || !is_ours(a->p, a->claim.obj)))
 		return NEED_NOTHING;
-	a->pv_name = arena_printf(a->ctx->arena, "%s-%s", a->p->prefix, a->uid);
+	a->pv_name = object_asked_name(a->ctx->arena, a->p->prefix, a->uid, a->p->name_digits);
 	find_class(a);
-	if (a->was_in_doubt && (str_is_equal(claim->volume_name, a->pv_name) || is_pv_cached(a)))
-		return NEED_SETTLE;
+	doubt = a->was_in_doubt ? look_at_doubt(a) : NEED_VOLUME;
+	if (doubt != NEED_VOLUME)
+		return doubt;
 	if (is_over || !is_ours(a->p, a->claim.obj))
 		return NEED_CLEANUP;
-	return may_start(a) ? NEED_VOLUME : NEED_NOTHING;
-}
-
-static enum attempt_state classify(const struct attempt *a, enum err_code code)
-{
-	bool has_node = a->claim.obj &&
-			!str_is_empty(strmap_find(&a->claim.obj->annotations, ANN_SELECTED_NODE));
-
-	switch (code) {
-	case ERR_CANCELLED:
-	case ERR_DEADLINE_EXCEEDED:
-	case ERR_UNAVAILABLE:
-	case ERR_ABORTED:
-	case ERR_ALREADY_EXISTS:
-		return ATTEMPT_IN_BACKGROUND;
-	case ERR_INVALID_ARGUMENT:
-		return ATTEMPT_INFEASIBLE;
-	case ERR_RESOURCE_EXHAUSTED:
-		return attempt_has_topology(a) && has_node ? ATTEMPT_RESCHEDULE : ATTEMPT_FINISHED;
-	case ERR_OK:
-	case ERR_OUT_OF_RANGE:
-	case ERR_UNIMPLEMENTED:
-	case ERR_UNKNOWN:
-	case ERR_NOT_FOUND:
-	case ERR_PERMISSION_DENIED:
-	case ERR_FAILED_PRECONDITION:
-	case ERR_INTERNAL:
-	case ERR_DATA_LOSS:
-	case ERR_UNAUTHENTICATED:
-		break;
-	}
-	return a->was_in_doubt ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
-}
-
-/* A volume that must not be handed out, for what err says: deleted at once; what remains in doubt
- * stays on record. */
-static int undo_volume(struct attempt *a, const struct csi_volume *volume, struct err *err)
-{
-	struct err why;
-	int r = -1;
-
-	for (int i = 0; i < UNDO_TRIES && r < 0; i++)
-		r = provision_delete_volume(a->p, a->ctx, volume->volume_id, &a->it.request.secrets,
-					    &why);
-	a->state = r < 0 ? ATTEMPT_IN_BACKGROUND : ATTEMPT_FINISHED;
-	if (r < 0)
-		return err_set(err, err->code, "%s; it is still there: %s",
-			       arena_strdup(a->ctx->arena, err->msg), why.msg);
-	return -1;
-}
-
-static int refuse_size(struct attempt *a, const struct csi_volume *volume, struct err *err)
-{
-	char got[NUM_QUANTITY_MAX], wanted[NUM_QUANTITY_MAX];
-
-	num_format_quantity(volume->capacity_bytes, got);
-	num_format_quantity(a->it.request.capacity_range.required_bytes, wanted);
-	(void)err_set(err, ERR_OUT_OF_RANGE,
-		      "created volume capacity %s less than requested capacity %s", got, wanted);
-	return undo_volume(a, volume, err);
-}
-
-/* A driver that knows nothing of sources makes an empty volume. */
-static int refuse_empty(struct attempt *a, const struct csi_volume *volume, struct err *err)
-{
-	(void)err_set(err, ERR_INTERNAL,
-		      "the driver made a volume and does not say that it is made of the data "
-		      "source (no content_source in its answer)");
-	return undo_volume(a, volume, err);
-}
-
-static int check_volume(struct attempt *a, struct csi_volume *volume, struct err *err)
-{
-	if (str_is_empty(volume->volume_id)) {
-		a->state = ATTEMPT_IN_BACKGROUND;
-		return err_set(err, ERR_INTERNAL,
-			       "the driver answered CreateVolume without a volume_id");
-	}
-	if (volume->capacity_bytes == 0)
-		volume->capacity_bytes = a->it.request.capacity_range.required_bytes;
-	if (a->is_cleanup)
-		return 0;
-	if (volume->capacity_bytes < a->it.request.capacity_range.required_bytes)
-		return refuse_size(a, volume, err);
-	return a->it.request.has_volume_content_source && !volume->has_content_source
-		       ? refuse_empty(a, volume, err)
-		       : 0;
-}
-
-static int create_volume(struct attempt *a, struct csi_volume *ret_volume, struct err *err)
-{
-	struct csi_create_volume_response reply;
-	int64_t deadline_ns;
-	int r;
-
-	if (fence_check(a->p->fence, a->ctx, err) < 0)
-		return -1;
-	deadline_ns = driver_limit(&a->p->csi, a->ctx);
-	r = csi_create_volume(&a->p->csi.service, a->ctx, &a->it.request, &reply, err);
-	a->ctx->deadline_ns = deadline_ns;
-	if (r < 0) {
-		a->state = classify(a, err->code);
-		return err_set(err, err->code, "rpc error: code = %s desc = %s",
-			       err_code_camel(err->code), arena_strdup(a->ctx->arena, err->msg));
-	}
-	if (check_volume(a, &reply.volume, err) < 0)
-		return -1;
-	*ret_volume = reply.volume;
-	return 0;
+	if (!may_start(a))
+		return NEED_NOTHING;
+	return a->p->node_name && !own_node_is_selected(a->p, a->claim.obj) ? NEED_NODE
+									    : NEED_VOLUME;
 }
 
 static int build(struct attempt *a, struct err *err)
@@ -252,16 +161,17 @@ static const char *source_label(const struct attempt *a)
 
 static void report_failure(const struct attempt *a, const struct err *err)
 {
-	const char *what =
-		a->state == ATTEMPT_INFEASIBLE ? "infeasible, tried again in 5 minutes: " : "";
+	const char *what = a->state == ATTEMPT_INFEASIBLE
+				   ? "Volume provisioning failed with infeasible error. "
+				     "Retries will be delayed. "
+				   : ""; /* as external-provisioner */
 
 	metric_add(METRIC_PROVISION_FAILED, 1, METRIC_ARGS(class_name(a), source_label(a)));
 	log_warn("volume not provisioned", log_str("claim", a->key), log_str("volume", a->pv_name),
 		 log_err(err));
 	if (a->claim.obj)
 		recorder_event(a->p->recorder, a->claim.obj, RECORDER_WARNING, "ProvisioningFailed",
-			       "failed to provision volume with StorageClass \"%s\": %s%s",
-			       class_name(a), what, err->msg);
+			       "%s%s", what, err->msg);
 }
 
 static enum queue_verdict give_back(struct attempt *a)
@@ -369,7 +279,7 @@ static enum queue_verdict provision(struct attempt *a, int64_t *ret_after_ns)
 		       "External provisioner is provisioning volume for claim \"%s\"", a->key);
 	if (prepare(a, ret_after_ns, &verdict) < 0)
 		return verdict;
-	if (create_volume(a, &volume, &err) < 0)
+	if (claim_create_volume(a, &volume, &err) < 0)
 		return fail_attempt(a, &err, ret_after_ns);
 	if (pv_save(a, &volume, &err) < 0) {
 		a->state = ATTEMPT_IN_BACKGROUND;
@@ -403,14 +313,21 @@ static enum queue_verdict clean_up(struct attempt *a)
 	if (driver_ask(&a->p->csi, a->ctx, &a->caps, &err) < 0 || attempt_load_intent(a, &err) < 0)
 		return fail_cleanup(a, &err);
 	saved = pv_is_saved(a, NULL, &err);
+	if (saved > 0 && a->p->node_name)
+		saved = own_node_has_saved(a, &err);
+	if (saved == 0 && claim_create_volume(a, &volume, &err) < 0)
+		return fail_cleanup(a, &err);
+	/* No volume is deleted that a PV tells of, whatever that says of where it is. */
+	if (saved == 0 && a->p->node_name) {
+		saved = pv_is_saved(a, volume.volume_id, &err);
+		saved = saved < 0 && err.code == ERR_ALREADY_EXISTS ? 0 : saved;
+	}
 	if (saved < 0)
 		return retry_later(a, &err);
-	if (saved) {
+	if (saved > 0) {
 		attempt_drop_intent(a);
 		return QUEUE_DONE;
 	}
-	if (create_volume(a, &volume, &err) < 0)
-		return fail_cleanup(a, &err);
 	if (provision_delete_volume(a->p, a->ctx, volume.volume_id, &a->it.request.secrets, &err) <
 	    0) {
 		a->state = ATTEMPT_IN_BACKGROUND;
@@ -482,6 +399,8 @@ static enum queue_verdict reconcile(struct attempt *a, int64_t *ret_after_ns)
 	case NEED_VOLUME:
 		*ret_after_ns = memo_rest_ns(a->p, a->uid, a->class_obj ? a->class_obj->uid : "");
 		return *ret_after_ns > 0 ? QUEUE_RETRY_AFTER : provision(a, ret_after_ns);
+	case NEED_NODE:
+		return own_node_race(a, ret_after_ns);
 	case NEED_SETTLE:
 		attempt_drop_intent(a);
 		break;
@@ -524,31 +443,10 @@ static enum queue_verdict reconcile_orphan(struct provisioner *p, struct ctx *ct
 	struct err err;
 	int gone = is_gone(p, ctx, key, uid, &err);
 
-	a.pv_name = arena_printf(ctx->arena, "%s-%s", p->prefix, uid);
+	a.pv_name = object_asked_name(ctx->arena, p->prefix, uid, p->name_digits);
 	if (gone == 0)
 		(void)err_set(&err, ERR_ABORTED, "the cache does not have the claim yet");
 	return gone > 0 ? clean_up(&a) : retry_later(&a, &err);
-}
-
-static enum queue_verdict reconcile_journal(struct provisioner *p, struct ctx *ctx)
-{
-	bool is_open = journal_is_open(p->journal);
-	struct intent_strings uids;
-	struct err err;
-
-	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
-	    0) {
-		if (!fence_is_cut_off(p->fence, ctx))
-			log_warn("journal not written", log_err(&err));
-		return QUEUE_RETRY;
-	}
-	if (is_open)
-		return QUEUE_DONE;
-	uids = journal_uids(p->journal, ctx->arena, NULL);
-	log_info("journal is open", log_u64("intents", uids.n));
-	for (size_t i = 0; i < uids.n; i++)
-		queue_add(p->claims, journal_key(p->journal, ctx->arena, uids.v[i]));
-	return QUEUE_DONE;
 }
 
 static enum queue_verdict reconcile_cached(struct provisioner *p, struct ctx *ctx, const char *key,
@@ -565,6 +463,26 @@ static enum queue_verdict reconcile_cached(struct provisioner *p, struct ctx *ct
 	return verdict;
 }
 
+/* Nothing is made before there is a record of it. */
+static enum queue_verdict wait_for_journal(struct provisioner *p, struct ctx *ctx, const char *key,
+					   int64_t *ret_after_ns)
+{
+	const char *trouble = memo_trouble(p, ctx->arena);
+	autokobj const struct kube_object *obj = NULL;
+
+	*ret_after_ns = JOURNAL_WAIT_NS;
+	queue_add(p->claims, JOURNAL_KEY);
+	if (!*trouble)
+		return QUEUE_RETRY_AFTER;
+	*ret_after_ns = JOURNAL_TROUBLE_NS;
+	obj = find_cached(p, ctx, key);
+	if (obj)
+		recorder_event(p->recorder, obj, RECORDER_WARNING, "ProvisioningFailed",
+			       "waiting until what is being made can be put on record: %s",
+			       trouble);
+	return QUEUE_RETRY_AFTER;
+}
+
 enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 				   int64_t *ret_after_ns)
 {
@@ -574,12 +492,9 @@ enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 	struct intent_strings uids;
 
 	if (str_is_equal(key, JOURNAL_KEY))
-		return reconcile_journal(p, ctx);
-	if (!journal_is_open(p->journal)) {
-		queue_add(p->claims, JOURNAL_KEY);
-		*ret_after_ns = JOURNAL_WAIT_NS;
-		return QUEUE_RETRY_AFTER;
-	}
+		return attempt_reconcile_journal(p, ctx);
+	if (!journal_is_open(p->journal))
+		return wait_for_journal(p, ctx, key, ret_after_ns);
 	obj = find_cached(p, ctx, key);
 	if (obj)
 		verdict = reconcile_cached(p, ctx, key, obj, ret_after_ns);

@@ -94,8 +94,7 @@ static void write_condition(struct json_writer *w, const struct claim_condition 
 	json_begin_object(w);
 	json_field_string(w, "type", c->type);
 	json_field_string(w, "status", "True");
-	json_key(w, "lastProbeTime");
-	json_put_null(w);
+	json_field_string(w, "lastProbeTime", c->is_probed ? now : NULL);
 	json_field_string(w, "lastTransitionTime", now);
 	json_field_string(w, "reason", str_is_empty(c->reason) ? NULL : c->reason);
 	json_field_string(w, "message", str_is_empty(c->message) ? NULL : c->message);
@@ -105,16 +104,19 @@ static void write_condition(struct json_writer *w, const struct claim_condition 
 static bool write_conditions(const struct claim_work *w, struct json_writer *json,
 			     const struct claim_status *s)
 {
-	bool is_new = s->condition.type && !is_set(w, &s->condition), is_any = is_new;
+	bool is_any = false;
 
+	for (size_t i = 0; i < CLAIM_CONDITIONS_MAX && s->conditions[i].type; i++)
+		is_any |= !is_set(w, &s->conditions[i]);
 	for (size_t i = 0; i < CLAIM_DROPS_MAX && s->drops[i]; i++)
 		is_any |= find_condition(w, s->drops[i]) != NULL;
 	if (!is_any)
 		return false;
 	json_key(json, "conditions");
 	json_begin_array(json);
-	if (is_new)
-		write_condition(json, &s->condition);
+	for (size_t i = 0; i < CLAIM_CONDITIONS_MAX && s->conditions[i].type; i++)
+		if (!is_set(w, &s->conditions[i]))
+			write_condition(json, &s->conditions[i]);
 	for (size_t i = 0; i < CLAIM_DROPS_MAX && s->drops[i]; i++) {
 		if (!find_condition(w, s->drops[i]))
 			continue;
@@ -157,13 +159,12 @@ static bool write_modify(const struct claim_work *w, struct json_writer *json,
 			 const struct claim_status *s)
 {
 	const struct json *now = json_get(work_status(w), "modifyVolumeStatus");
-	const char *target = str_or(s->modify_target, "");
+	const char *then = str_or(json_get_string(now, "targetVolumeAttributesClassName"), "");
+	const char *target = str_or(s->modify_target, then);
 
 	if (!s->modify_status ||
 	    (str_is_equal(str_or(json_get_string(now, "status"), ""), s->modify_status) &&
-	     (!*s->modify_status ||
-	      str_is_equal(str_or(json_get_string(now, "targetVolumeAttributesClassName"), ""),
-			   target))))
+	     (!*s->modify_status || str_is_equal(then, target))))
 		return false;
 	json_key(json, "modifyVolumeStatus");
 	if (!*s->modify_status) {
@@ -172,7 +173,7 @@ static bool write_modify(const struct claim_work *w, struct json_writer *json,
 	}
 	json_begin_object(json);
 	json_field_string(json, "status", s->modify_status);
-	json_field_string(json, "targetVolumeAttributesClassName", target);
+	json_field_string(json, "targetVolumeAttributesClassName", *target ? target : NULL);
 	json_end_object(json);
 	return true;
 }

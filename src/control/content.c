@@ -227,8 +227,8 @@ static int build_request(struct cut *c, struct cut_request *req, struct err *err
 	if (find_class(c, err) < 0 || build_parameters(c, &req->parameters, err) < 0 ||
 	    fetch_noted_secrets(c, &req->secrets, err) < 0)
 		return -1;
-	req->name = arena_printf(c->ctx->arena, "%s-%s", c->cutter->prefix,
-				 content_view(c->obj).ref_uid);
+	req->name = object_asked_name(c->ctx->arena, c->cutter->prefix,
+				      content_view(c->obj).ref_uid, c->cutter->name_digits);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /* Which fields of claims, volumes and nodes are kept; how that is done is kube/pack.h's. */
 #include "control/core.h"
 
+#include "base/hash.h"
 #include "base/str.h"
 #include "kube/pack.h"
 
@@ -51,6 +52,28 @@ static uint8_t find_state(const char *word, const char *const *words, uint8_t n)
 	return n;
 }
 
+uint64_t core_health_hash(const char *status, const char *reason, const char *message)
+{
+	uint64_t h = hash_fnv1a_64(HASH_FNV1A_64_START, status, strlen(status) + 1);
+
+	h = hash_fnv1a_64(h, reason, strlen(reason) + 1);
+	return hash_fnv1a_64(h, message, strlen(message));
+}
+
+/* Whatever their order is. */
+static uint64_t decode_health(const struct json *conditions)
+{
+	const struct json *c;
+	uint64_t sum = 0;
+	const char *none;
+
+	for (struct json_it it = json_each(conditions); json_next(&it, &none, &c);)
+		sum += core_health_hash(str_or(json_get_string(c, "status"), ""),
+					str_or(json_get_string(c, "reason"), ""),
+					str_or(json_get_string(c, "message"), ""));
+	return sum;
+}
+
 static void decode_pvc_status(struct packer *p, const struct json *status, struct core_pvc *c)
 {
 	const struct json *resize = json_get(status, "allocatedResourceStatuses");
@@ -61,6 +84,7 @@ static void decode_pvc_status(struct packer *p, const struct json *status, struc
 	c->resize = find_state(json_get_string(resize, "storage"), resize_words, CORE_RESIZE_OTHER);
 	c->modify = find_state(json_path_string(status, "modifyVolumeStatus.status"), modify_words,
 			       CORE_MODIFY_OTHER);
+	c->health = decode_health(json_path(status, "healthStatus.healthConditions"));
 }
 
 static void decode_pvc(struct packer *p, const struct json *item, struct kube_object *o)
@@ -87,6 +111,64 @@ static void decode_pvc(struct packer *p, const struct json *item, struct kube_ob
 	decode_pvc_status(p, json_get(item, "status"), c);
 }
 
+uint64_t core_label_hash(const char *key, const char *value)
+{
+	uint64_t h = hash_fnv1a_64(HASH_FNV1A_64_START, key, strlen(key) + 1);
+
+	return hash_fnv1a_64(h, value, strlen(value));
+}
+
+static bool has_label(const struct strmap *labels, uint64_t hash)
+{
+	for (size_t i = 0; i < labels->n; i++)
+		if (core_label_hash(labels->v[i].key, labels->v[i].value) == hash)
+			return true;
+	return false;
+}
+
+bool core_pv_is_at(const struct core_pv *v, const struct strmap *labels)
+{
+	for (size_t i = 0; i < v->n_place; i++)
+		if (!has_label(labels, v->place[i]))
+			return false;
+	return true;
+}
+
+/* The one value of a "key In [value]"; NULL of anything else. */
+static const char *only_value(const struct json *expression)
+{
+	const struct json *values = json_get(expression, "values"), *value;
+	struct json_it it = json_each(values);
+
+	if (!str_is_equal(json_get_string(expression, "operator"), "In") ||
+	    !json_get_string(expression, "key") || !json_is_array(values) ||
+	    json_count(values) != 1 || !json_next(&it, NULL, &value))
+		return NULL;
+	return json_string(value);
+}
+
+static void decode_place(struct packer *p, const struct json *spec, struct core_pv *v)
+{
+	const struct json *terms = json_path(spec, "nodeAffinity.required.nodeSelectorTerms");
+	struct json_it it = json_each(terms);
+	const struct json *term = NULL, *all, *one;
+	uint64_t *place;
+	size_t n;
+
+	if (!json_is_array(terms) || json_count(terms) != 1 || !json_next(&it, NULL, &term))
+		return;
+	all = json_get(term, "matchExpressions");
+	n = json_is_array(all) ? json_count(all) : 0;
+	for (it = json_each(all); n && json_next(&it, NULL, &one);)
+		n = only_value(one) ? n : 0;
+	place = pack_array(p, n, sizeof(*place));
+	if (!place || n == 0)
+		return;
+	for (it = json_each(all); json_next(&it, NULL, &one);)
+		place[v->n_place++] = core_label_hash(json_get_string(one, "key"), only_value(one));
+	v->place = place;
+}
+
 static void decode_pv(struct packer *p, const struct json *item, struct kube_object *o)
 {
 	struct core_pv *v = (struct core_pv *)o;
@@ -104,6 +186,7 @@ static void decode_pv(struct packer *p, const struct json *item, struct kube_obj
 	v->phase = pack_path(p, item, "status.phase");
 	(void)pack_quantity(json_path(spec, "capacity.storage"),
 			    &v->capacity_bytes); /* 0: unknown */
+	decode_place(p, spec, v);
 }
 
 const struct core_pvc *core_pvc_of(const struct kube_object *o)
@@ -114,6 +197,19 @@ const struct core_pvc *core_pvc_of(const struct kube_object *o)
 const struct core_pv *core_pv_of(const struct kube_object *o)
 {
 	return kube_object_as(o, &core_pv_type);
+}
+
+const char *core_bound_driver(const struct kube_object *pv, size_t i)
+{
+	const struct core_pv *v = core_pv_of(pv);
+
+	return i == 0 && *v->driver && *v->claim_name && str_is_equal(v->phase, "Bound") ? v->driver
+											 : NULL;
+}
+
+const char *core_node_any(const struct kube_object *node, size_t i)
+{
+	return i == 0 ? node->type->kind : NULL;
 }
 
 const char *core_waiting_class(const struct kube_object *claim, size_t i)
@@ -198,4 +294,10 @@ const struct kube_type core_secret_type = {
 	.resource = "secrets",
 	.group_version = "v1",
 	.is_namespaced = true,
+};
+
+const struct kube_type core_namespace_type = {
+	.kind = "Namespace",
+	.resource = "namespaces",
+	.group_version = "v1",
 };

@@ -65,7 +65,9 @@ struct core_pvc {
 	const char *phase;
 	const char *current_attributes_class;
 	uint64_t capacity_bytes; /* 0: none yet */
+	uint64_t health;         /* of healthStatus: core_health_hash() of each, added; 0: none */
 };
+uint64_t core_health_hash(const char *status, const char *reason, const char *message);
 
 struct core_pv {
 	struct kube_object meta;
@@ -76,7 +78,14 @@ struct core_pv {
 	const char *claim_ns, *claim_name, *claim_uid;
 	const char *phase;
 	uint64_t capacity_bytes;
+	/* Of its node affinity, where that is one list of labels, core_label_hash() of each: enough
+	 * to tell whether it may be on a node. n_place 0: anywhere, or it is not so simple. */
+	const uint64_t *place;
+	size_t n_place;
 };
+uint64_t core_label_hash(const char *key, const char *value);
+/* Whether a node with these labels is where it has to be; as of one that may be anywhere. */
+bool core_pv_is_at(const struct core_pv *v, const struct strmap *labels);
 
 /* Its labels are kept; all that is used of it is in its metadata. */
 extern const struct kube_type core_node_type;
@@ -85,6 +94,11 @@ extern const struct kube_type core_pv_type;
 /* Never cached; for their paths. */
 extern const struct kube_type core_pod_type;
 extern const struct kube_type core_secret_type;
+extern const struct kube_type core_namespace_type;
+
+/* An index of nodes whose only key all of them have. */
+#define CORE_ALL_NODES "all nodes"
+const char *core_node_any(const struct kube_object *node, size_t i);
 
 /* Checked downcasts; the type is asserted. NULL gives NULL. */
 const struct core_pvc *core_pvc_of(const struct kube_object *o);
@@ -99,6 +113,10 @@ const char *core_wanted_attributes(const struct kube_object *claim, size_t i);
 /* Of the same claims by the name of their data source, whatever kind that is of. */
 #define CORE_WAITING_BY_SOURCE "waiting by source"
 const char *core_waiting_source(const struct kube_object *claim, size_t i);
+
+/* An index of the claimed PVs of each CSI driver, by its name. */
+#define CORE_BOUND_BY_DRIVER "bound by driver"
+const char *core_bound_driver(const struct kube_object *pv, size_t i);
 
 /* What the claim's data source is: a snapshot, another claim; of any other kind a populator's
  * affair. */

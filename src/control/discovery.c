@@ -104,8 +104,11 @@ struct candidate {
 	uint64_t port;
 };
 
+/* 0: nothing can be reached by this slice. */
 static uint64_t find_port(const struct discovery_slice *s, const char *name)
 {
+	if (!str_is_equal(s->address_type, "IPv4") && !str_is_equal(s->address_type, "IPv6"))
+		return 0;
 	for (size_t i = 0; i < s->n_ports; i++) {
 		if (str_is_equal(s->ports[i].name, name) && s->ports[i].port <= 65535)
 			return s->ports[i].port;

@@ -40,8 +40,8 @@ const char *discovery_slice_service(const struct kube_object *slice, size_t i);
 /*
  * Where each node's pod is reached, by node, each once. Of several on one node: one that is not
  * terminating before one that is, one that serves before one that does not, IPv4 before IPv6, the
- * least address. Those without a node's name are passed over, and slices that have no port of that
- * name.
+ * least address. Those without a node's name are passed over, and slices of names (FQDN) or without
+ * a port of that name.
  */
 struct discovery_place {
 	const char *node_name;

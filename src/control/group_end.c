@@ -92,8 +92,7 @@ static enum queue_verdict take_content_along(struct grouping *g)
 	struct err err;
 
 	if (delete_members(g, &err) < 0 ||
-	    object_annotate(&g->s->group_contents, g->ctx, &g->content, ANN_GROUP_BEING_DELETED,
-			    "yes", &err) < 0)
+	    content_let_go(&g->s->group_contents, g->ctx, &g->content, &group_let_go, &err) < 0)
 		return grouping_retry_later(g, &err);
 	if (!goes_along)
 		return release(g);
@@ -136,8 +135,7 @@ static bool is_stuck(struct snapshot_controller *s, const struct kube_object *co
 	const struct group_content *c = group_content_of(content);
 	autokobj const struct kube_object *group = NULL;
 
-	if (!content->is_deleting || !*c->ref_uid ||
-	    strmap_find(&content->annotations, ANN_GROUP_BEING_DELETED))
+	if (!*c->ref_uid || !content_is_not_let_go(content, &group_let_go))
 		return false;
 	group = informer_get(s->caches.groups, c->ref_ns, c->ref_name);
 	return !group || !str_is_equal(group->uid, c->ref_uid);
@@ -172,8 +170,7 @@ static int reconcile_content(struct snapshot_controller *s, struct ctx *ctx,
 	gone = is_group_gone(s, ctx, group_content_of(*content), err);
 	if (gone <= 0)
 		return gone;
-	return object_annotate(&s->group_contents, ctx, content, ANN_GROUP_BEING_DELETED, "yes",
-			       err);
+	return content_let_go(&s->group_contents, ctx, content, &group_let_go, err);
 }
 
 enum queue_verdict snapshot_group_content_reconcile(void *arg, struct ctx *ctx, const char *key,

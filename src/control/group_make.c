@@ -25,6 +25,7 @@ struct selection {
 	const char *handles[MEMBERS_MAX];
 	size_t n;
 	const char *driver;
+	const char *node; /* whose snapshotter cuts them; NULL: any */
 };
 
 static void append_escaped(struct str *s, const char *text)
@@ -62,6 +63,21 @@ static int list_claims(const struct grouping *g, struct json_doc **ret, struct e
 	return kube_get(g->s->client, g->ctx, str_get(&query), ret, err);
 }
 
+/* One snapshotter cuts all of them. */
+static int find_node(const struct grouping *g, const struct kube_object *pv, struct selection *sel,
+		     struct err *err)
+{
+	const char *node = snapshot_node_of(g->s, g->ctx->arena, pv);
+
+	if (sel->n && !str_is_equal(str_or(node, ""), str_or(sel->node, "")))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "the PV %s is on node '%s', and others of the group are on '%s': a "
+			       "group is cut by the snapshotter of one node",
+			       pv->name, str_or(node, ""), str_or(sel->node, ""));
+	sel->node = node;
+	return 0;
+}
+
 static int add_claim(const struct grouping *g, const struct kube_object *o, struct selection *sel,
 		     struct err *err)
 {
@@ -85,6 +101,8 @@ static int add_claim(const struct grouping *g, const struct kube_object *o, stru
 	if (sel->n == MEMBERS_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT, "more than %d PVCs are selected",
 			       MEMBERS_MAX);
+	if (find_node(g, volume, sel, err) < 0)
+		return -1;
 	sel->driver = arena_strdup(g->ctx->arena, pv->driver);
 	sel->handles[sel->n++] = arena_strdup(g->ctx->arena, pv->handle);
 	return 0;
@@ -182,11 +200,13 @@ int group_choose_class(struct grouping *g, enum queue_verdict *ret_verdict)
 
 /* ---- the content ---- */
 
-static void write_meta(struct json_writer *w, const char *name, const struct secret_ref *ref)
+static void write_meta(struct json_writer *w, const char *name, const char *node,
+		       const struct secret_ref *ref)
 {
 	json_key(w, "metadata");
 	json_begin_object(w);
 	json_field_string(w, "name", name);
+	snapshot_write_node(w, node);
 	if (secret_ref_is_set(ref)) {
 		json_key(w, "annotations");
 		json_begin_object(w);
@@ -223,7 +243,7 @@ static void write_content(const struct grouping *g, const struct snapshot_class 
 	json_begin_object(&w);
 	json_field_string(&w, "apiVersion", group_content_type.group_version);
 	json_field_string(&w, "kind", group_content_type.kind);
-	write_meta(&w, name, ref);
+	write_meta(&w, name, sel->node, ref);
 	json_key(&w, "spec");
 	json_begin_object(&w);
 	json_field_string(&w, "driver", class->driver);
@@ -255,8 +275,7 @@ static int look_back(struct grouping *g, struct err *err)
 	kube_object_unref(fresh);
 	if (is_same)
 		return 0;
-	if (object_annotate(&g->s->group_contents, g->ctx, &g->content, ANN_GROUP_BEING_DELETED,
-			    "yes", err) < 0 ||
+	if (content_let_go(&g->s->group_contents, g->ctx, &g->content, &group_let_go, err) < 0 ||
 	    object_delete(&g->s->group_contents, g->ctx, g->content, err) < 0)
 		return -1;
 	return err_set(err, ERR_ABORTED, "the volumegroupsnapshot went while its content was made");

@@ -40,7 +40,8 @@ const char *group_volume_handle(const struct kube_object *pv, size_t i)
 struct volume_search {
 	struct arena *arena;
 	const char *driver;
-	const char *claim; /* "" if not found */
+	const char *claim, *claim_ns; /* "" if not found */
+	const char *name;             /* of its PV; the same */
 };
 
 static int see_volume(void *arg, const struct kube_object *o)
@@ -50,19 +51,44 @@ static int see_volume(void *arg, const struct kube_object *o)
 	if (!str_is_equal(core_pv_of(o)->driver, search->driver))
 		return 0;
 	search->claim = arena_strdup(search->arena, core_pv_of(o)->claim_name);
+	search->claim_ns = arena_strdup(search->arena, core_pv_of(o)->claim_ns);
+	search->name = arena_strdup(search->arena, o->name);
 	return 1;
 }
 
-static const char *find_claim(const struct grouping *g, const char *handle)
+static struct volume_search find_volume(const struct grouping *g, const char *handle)
 {
 	struct volume_search search = {
 		.arena = g->ctx->arena,
 		.driver = grouping_content(g)->driver,
 		.claim = "",
+		.claim_ns = "",
+		.name = "",
 	};
 
 	informer_each_in(g->s->caches.pvs, GROUP_VOLUMES_BY_HANDLE, handle, see_volume, &search);
-	return search.claim;
+	return search;
+}
+
+/* Filesystem or Block, as the volume's claim has it, which is as the volume has it; NULL if that is
+ * gone, or nobody wants to know. Without it a claim of another mode could be made of the member. */
+static const char *find_mode(const struct grouping *g, const struct volume_search *volume)
+{
+	autokobj const struct kube_object *claim = NULL;
+
+	if (g->s->no_source_mode || !*volume->claim)
+		return NULL;
+	claim = informer_get(g->s->caches.pvcs, volume->claim_ns, volume->claim);
+	return claim ? arena_strdup(g->ctx->arena, core_pvc_of(claim)->volume_mode) : NULL;
+}
+
+/* Whose snapshotter takes the member's content down; NULL: any. */
+static const char *find_node(const struct grouping *g, const struct volume_search *volume)
+{
+	autokobj const struct kube_object *pv =
+		*volume->name ? informer_get(g->s->caches.pvs, "", volume->name) : NULL;
+
+	return pv ? snapshot_node_of(g->s, g->ctx->arena, pv) : NULL;
 }
 
 /* ---- the snapshot ---- */
@@ -135,8 +161,10 @@ static void copy_secret(struct json_writer *w, const struct kube_object *from)
 }
 
 static void write_content(const struct grouping *g, const char *name, const char *volume_handle,
-			  const struct kube_object *snapshot, struct str *out)
+			  const struct volume_search *volume, const struct kube_object *snapshot,
+			  struct str *out)
 {
+	const char *mode = find_mode(g, volume);
 	const struct group_content *group = grouping_content(g);
 	struct json_writer w = JSON_WRITER(out);
 
@@ -146,6 +174,7 @@ static void write_content(const struct grouping *g, const char *name, const char
 	json_key(&w, "metadata");
 	json_begin_object(&w);
 	json_field_string(&w, "name", name);
+	snapshot_write_node(&w, find_node(g, volume));
 	json_key(&w, "annotations");
 	json_begin_object(&w);
 	json_field_string(&w, ANN_GROUP_HANDLE, group->handle);
@@ -160,6 +189,8 @@ static void write_content(const struct grouping *g, const char *name, const char
 	json_begin_object(&w);
 	json_field_string(&w, "driver", group->driver);
 	json_field_string(&w, "deletionPolicy", group->deletion_policy);
+	if (mode)
+		json_field_string(&w, "sourceVolumeMode", mode);
 	json_key(&w, "source");
 	json_begin_object(&w);
 	json_field_string(&w, "volumeHandle", volume_handle);
@@ -177,8 +208,8 @@ static void write_content(const struct grouping *g, const char *name, const char
 }
 
 static int make_content(const struct grouping *g, const char *hash, const char *volume_handle,
-			const struct kube_object *snapshot, const struct kube_object **ret,
-			struct err *err)
+			const struct volume_search *volume, const struct kube_object *snapshot,
+			const struct kube_object **ret, struct err *err)
 {
 	const char *name = arena_printf(g->ctx->arena, "snapcontent-%s", hash);
 	autostr struct str body = STR_INIT;
@@ -186,7 +217,7 @@ static int make_content(const struct grouping *g, const char *hash, const char *
 	*ret = informer_get(g->s->caches.contents, "", name);
 	if (*ret)
 		return 0;
-	write_content(g, name, volume_handle, snapshot, &body);
+	write_content(g, name, volume_handle, volume, snapshot, &body);
 	if (object_create(&g->s->contents, g->ctx, NULL, str_get(&body), ret, err) == 0)
 		return 0;
 	if (err->code != ERR_ALREADY_EXISTS)
@@ -244,13 +275,14 @@ static int tell_snapshot(const struct grouping *g, const char *content,
 static int make_member(const struct grouping *g, const struct group_member *m, struct err *err)
 {
 	const char *hash = group_member_hash(g->ctx->arena, g->obj->uid, m->volume_handle);
+	const struct volume_search volume = find_volume(g, m->volume_handle);
 	autokobj const struct kube_object *snapshot = NULL, *content = NULL;
 
-	if (make_snapshot(g, hash, find_claim(g, m->volume_handle), &snapshot, err) < 0)
+	if (make_snapshot(g, hash, volume.claim, &snapshot, err) < 0)
 		return -1;
 	if (snapshot->is_deleting)
 		return 0; /* somebody wants it gone; the group keeps it until it goes itself */
-	if (make_content(g, hash, m->volume_handle, snapshot, &content, err) < 0 ||
+	if (make_content(g, hash, m->volume_handle, &volume, snapshot, &content, err) < 0 ||
 	    tell_content(g, m, &content, err) < 0)
 		return -1;
 	return tell_snapshot(g, content->name, &snapshot, err);

@@ -25,7 +25,8 @@ struct journal_entry {
 struct journal_object {
 	char *name;
 	struct json_doc *doc; /* as last seen; NULL: there is none yet */
-	size_t bytes;         /* of entries that are not dropped */
+	bool is_removed; /* it was there, and is no more: doc is what the next one begins with */
+	size_t bytes;    /* of entries that are not dropped */
 	bool is_dirty;
 };
 

@@ -64,6 +64,15 @@ bool journal_has(struct journal *j, const char *uid); /* durable, and not droppe
 /* 1 and *ret_it, in the arena; 0: none. -1: one that this version cannot read, and so leaves. */
 int journal_find(struct journal *j, struct arena *arena, const char *uid, struct intent *ret_it,
 		 struct err *err);
+/*
+ * For those who only look, beside any leader: adds the UIDs of all intents that stand in the API to
+ * a set. name NULL: of any Lease of the namespace, or of all namespaces if ns is NULL, for those
+ * who may list them.
+ */
+struct map;
+int journal_look(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,
+		 struct map *uids, struct err *err);
+
 /* The UIDs of intents for claims of this "namespace/name", all if key is NULL; in the arena. */
 struct intent_strings journal_uids(struct journal *j, struct arena *arena, const char *key);
 /* "namespace/name" of an intent's claim, in the arena; NULL: no such intent, or it cannot be read.

@@ -15,13 +15,17 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "control/list.h"
 #include "kube/client.h"
 #include "kube/path.h"
+
+#include <inttypes.h>
 
 #define PREFIX JOURNAL_PREFIX
 #define TERM_KEY PREFIX "term"
 #define COUNT_KEY PREFIX "leases"
 #define WRITE_TRIES 5
+#define LOOK_MAX 1000 /* leases */
 
 struct journal_object *journal_object_add(struct journal *j)
 {
@@ -29,6 +33,19 @@ struct journal_object *journal_object_add(struct journal *j)
 
 	o->name = j->n_objects == 1 ? xstrdup(j->name) : xasprintf("%s-%u", j->name, j->n_objects);
 	return o;
+}
+
+static bool is_there(const struct journal_object *o)
+{
+	return o->doc && !o->is_removed;
+}
+
+/* Takes doc. */
+static void see_object(struct journal_object *o, struct json_doc *doc)
+{
+	json_free(o->doc);
+	o->doc = doc;
+	o->is_removed = false;
 }
 
 /* ---- the object's text; under the lock ---- */
@@ -78,6 +95,14 @@ static void put_annotations(const struct journal *j, unsigned object, struct jso
 	json_end_object(w);
 }
 
+/* Of one that is made anew what people wrote; the rest was the API server's, about the old one. */
+static bool is_kept_field(const struct journal_object *o, const char *key)
+{
+	if (o->is_removed)
+		return str_is_equal(key, "labels");
+	return !str_is_equal(key, "annotations") && !str_is_equal(key, "managedFields");
+}
+
 static void put_metadata(const struct journal *j, unsigned object, struct json_writer *w)
 {
 	const struct journal_object *o = &j->objects[object];
@@ -87,12 +112,12 @@ static void put_metadata(const struct journal *j, unsigned object, struct json_w
 	json_begin_object(w);
 	for (struct json_it it = json_each(json_get(json_root(o->doc), "metadata"));
 	     json_next(&it, &key, &value);) {
-		if (str_is_equal(key, "annotations") || str_is_equal(key, "managedFields"))
+		if (!is_kept_field(o, key))
 			continue;
 		json_key(w, key);
 		json_put_value(w, value);
 	}
-	if (!o->doc) {
+	if (!is_there(o)) {
 		json_field_string(w, "name", o->name);
 		json_field_string(w, "namespace", j->ns);
 	}
@@ -149,12 +174,12 @@ static int send_object(struct journal *j, struct ctx *ctx, unsigned object, cons
 	const struct journal_object *o = &j->objects[object];
 	autofree char *path = NULL;
 	struct kube_verdict verdict = { 0 };
-	struct kube_write write = { .verb = o->doc ? KUBE_UPDATE : KUBE_CREATE,
+	struct kube_write write = { .verb = is_there(o) ? KUBE_UPDATE : KUBE_CREATE,
 				    .body = body,
 				    .verdict = &verdict };
 
-	if ((o->doc ? kube_object_path(&kube_lease_type, j->ns, o->name, &path, err)
-		    : kube_collection_path(&kube_lease_type, j->ns, &path, err)) < 0)
+	if ((is_there(o) ? kube_object_path(&kube_lease_type, j->ns, o->name, &path, err)
+			 : kube_collection_path(&kube_lease_type, j->ns, &path, err)) < 0)
 		return -1;
 	write.path = path;
 	if (kube_write(j->client, ctx, &write, ret_doc, err) == 0)
@@ -182,8 +207,7 @@ static int read_again(struct journal *j, struct ctx *ctx, struct journal_object 
 		return err_set(err, ERR_ABORTED, "another process leads now: %s is in its term",
 			       o->name);
 	}
-	json_free(o->doc);
-	o->doc = doc;
+	see_object(o, doc);
 	return 0;
 }
 
@@ -198,7 +222,8 @@ static bool is_conflict(const struct err *err)
 }
 
 /* Until it is written, or cannot be. Only the one thread that writes touches doc meanwhile. One
- * that was removed by hand is made anew, with all that is known to have been in it. */
+ * that was removed by hand is made anew, with all that is known to have been in it, by whomever:
+ * which pools are forgotten stands there too (forgotten.h). */
 static int write_until(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
 {
 	struct journal_object *o = &j->objects[object];
@@ -211,14 +236,13 @@ static int write_until(struct journal *j, struct ctx *ctx, unsigned object, stru
 		put_object(j, object, &body);
 		pthread_mutex_unlock(&j->lock);
 		if (send_object(j, ctx, object, str_get(&body), &doc, err) == 0) {
-			json_free(o->doc);
-			o->doc = doc;
+			see_object(o, doc);
 			return 0;
 		}
-		if (o->doc && err->code == ERR_NOT_FOUND && tries < WRITE_TRIES) {
+		if (is_there(o) && err->code == ERR_NOT_FOUND && tries < WRITE_TRIES) {
 			log_warn("a lease of the journal was removed, made anew",
 				 log_str("lease", o->name));
-			json_free(TAKE_PTR(o->doc));
+			o->is_removed = true;
 			continue;
 		}
 		if (!is_conflict(err) || tries == WRITE_TRIES || read_again(j, ctx, o, err) < 0)
@@ -228,7 +252,7 @@ static int write_until(struct journal *j, struct ctx *ctx, unsigned object, stru
 
 int journal_object_write(struct journal *j, struct ctx *ctx, unsigned object, struct err *err)
 {
-	if (object > 0 && !j->objects[object].doc && write_until(j, ctx, 0, err) < 0)
+	if (object > 0 && !is_there(&j->objects[object]) && write_until(j, ctx, 0, err) < 0)
 		return -1;
 	return write_until(j, ctx, object, err);
 }
@@ -275,16 +299,18 @@ static int claim_object(struct journal *j, struct ctx *ctx, unsigned object, str
 		autostr struct str body = STR_INIT;
 		struct json_doc *doc = NULL;
 
-		json_free(TAKE_PTR(o->doc));
-		if (read_object(j, ctx, o, &o->doc, err) < 0) {
-			if (err->code != ERR_NOT_FOUND || object >= n_told)
-				return err->code == ERR_NOT_FOUND ? 0 : -1;
-		}
+		if (read_object(j, ctx, o, &doc, err) == 0)
+			see_object(o, TAKE_PTR(doc));
+		else if (err->code != ERR_NOT_FOUND)
+			return -1;
+		else if (object >= n_told)
+			return 0;
+		else
+			o->is_removed = o->doc;
 		take_over(j, object);
 		put_object(j, object, &body);
 		if (send_object(j, ctx, object, str_get(&body), &doc, err) == 0) {
-			json_free(o->doc);
-			o->doc = doc;
+			see_object(o, doc);
 			return 1;
 		}
 		if (!is_conflict(err) || tries == WRITE_TRIES)
@@ -307,9 +333,63 @@ int journal_object_claim_all(struct journal *j, struct ctx *ctx, struct err *err
 			struct journal_object *o = &j->objects[--j->n_objects];
 
 			free(o->name);
+			json_free(o->doc);
 			*o = (struct journal_object){ 0 };
 			break;
 		}
 	}
 	return 0;
+}
+
+/* ---- looking on ---- */
+
+static int note_uids(void *arg, const struct json *lease)
+{
+	struct map *uids = arg;
+	const struct json *value;
+	const char *key;
+
+	for (struct json_it it = json_each(json_path(lease, "metadata.annotations"));
+	     json_next(&it, &key, &value);)
+		if (str_has_prefix(key, PREFIX) && !is_about_journal(key))
+			map_put(uids, key + strlen(PREFIX), uids);
+	return 0;
+}
+
+/* 1: it is there; 0: it is not. ret_n: how many it says there are. */
+static int look_at(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,
+		   struct map *uids, uint64_t *ret_n, struct err *err)
+{
+	autojson struct json_doc *doc = NULL;
+	autofree char *path = NULL;
+	const char *count;
+
+	if (kube_object_path(&kube_lease_type, ns, name, &path, err) < 0)
+		return -1;
+	if (kube_get(client, ctx, path, &doc, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	(void)note_uids(uids, json_root(doc));
+	count = json_get_string(json_path(json_root(doc), "metadata.annotations"), COUNT_KEY);
+	if (!count || str_parse_u64(count, ret_n) < 0)
+		*ret_n = 1;
+	return 1;
+}
+
+int journal_look(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,
+		 struct map *uids, struct err *err)
+{
+	uint64_t n = 1, none;
+	int r = 0;
+
+	if (!name)
+		r = list_each(client, ctx, &kube_lease_type, ns, note_uids, uids, err);
+	else
+		r = look_at(client, ctx, ns, name, uids, &n, err);
+	for (uint64_t i = 2; name && r > 0 && i <= n && i <= LOOK_MAX; i++) {
+		autofree char *next = xasprintf("%s-%" PRIu64, name, i);
+
+		if (look_at(client, ctx, ns, next, uids, &none, err) < 0)
+			r = -1;
+	}
+	return r < 0 ? err_wrap(err, "the journal of what is being made") : 0;
 }

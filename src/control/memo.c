@@ -10,8 +10,11 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/str.h"
 #include "event/sync.h"
+
+#include <stdio.h>
 
 static struct memo *get_memo(struct provisioner *p, const char *uid)
 {
@@ -60,6 +63,32 @@ int64_t memo_rest_ns(struct provisioner *p, const char *uid, const char *class_u
 	return rest_ns > 0 ? rest_ns : 0;
 }
 
+int64_t memo_race_ns(struct provisioner *p, const char *uid)
+{
+	LOCK_SCOPE(&p->lock);
+	struct memo *memo = get_memo(p, uid);
+	int64_t now_ns = clock_now_ns(), delay_ns = p->own_base_ns;
+
+	if (!memo->race_ns) {
+		for (unsigned i = 0; i < memo->n_races && delay_ns < p->own_max_ns; i++)
+			delay_ns *= 2;
+		if (delay_ns > p->own_max_ns)
+			delay_ns = p->own_max_ns;
+		delay_ns -= (int64_t)random_below((uint64_t)p->own_base_ns + 1);
+		memo->race_ns = now_ns + (delay_ns > 0 ? delay_ns : 0);
+	}
+	return memo->race_ns > now_ns ? memo->race_ns - now_ns : 0;
+}
+
+void memo_lost_race(struct provisioner *p, const char *uid)
+{
+	LOCK_SCOPE(&p->lock);
+	struct memo *memo = get_memo(p, uid);
+
+	memo->race_ns = 0;
+	memo->n_races++;
+}
+
 void memo_forget(struct provisioner *p, const char *uid)
 {
 	LOCK_SCOPE(&p->lock);
@@ -74,4 +103,16 @@ void memo_free_all(struct provisioner *p)
 	for (size_t it = 0; map_next(p->memos, &it, &uid, &memo);)
 		free_memo(memo);
 	map_free(p->memos);
+}
+
+void memo_set_trouble(struct provisioner *p, const char *text)
+{
+	LOCK_SCOPE(&p->lock);
+	(void)snprintf(p->trouble, sizeof(p->trouble), "%s", text);
+}
+
+const char *memo_trouble(struct provisioner *p, struct arena *arena)
+{
+	LOCK_SCOPE(&p->lock);
+	return arena_strdup(arena, p->trouble);
 }

@@ -86,30 +86,44 @@ static enum queue_verdict roll_back(struct claim_work *w)
 }
 
 static enum queue_verdict wait_for_class(struct claim_work *w, const struct resize_memo *memo,
-					 const char *class, const struct err *why)
+					 const char *class)
 {
-	const struct claim_status status = { .modify_status = core_modify_text(CORE_MODIFY_PENDING),
-					     .modify_target = class };
+	const struct claim_status status = { .modify_status =
+						     core_modify_text(CORE_MODIFY_PENDING) };
 	bool is_begun = work_claim(w)->modify == CORE_MODIFY_IN_PROGRESS && !memo->is_modify_final;
 	struct err err;
 
 	/* what may be under way stays so: its class being gone says nothing about that */
 	if (!is_begun && claim_status_write(w, &status, &err) < 0)
 		return err.code == ERR_ABORTED ? QUEUE_RETRY : fail(w, class, &err);
-	return fail(w, class, why);
+	err_set(&err, ERR_NOT_FOUND, "VAC \"%s\" does not exist.", class);
+	return fail(w, class, &err);
+}
+
+static struct claim_condition modifying(const struct claim_work *w, const char *class,
+					const char *state)
+{
+	return (struct claim_condition){
+		.type = COND_MODIFYING,
+		.message =
+			arena_printf(w->ctx->arena, "Modifying volume to \"%s\" %s", class, state),
+		.is_probed = true,
+	};
 }
 
 /* The failure as a condition, and whether more of the same is pointless. */
 static void record_failure(struct claim_work *w, const char *class, const struct err *why)
 {
 	struct claim_status status = {
-		.condition = {
-			.type = COND_MODIFY_ERROR,
-			.reason = err_code_camel(why->code),
-			.message = arena_printf(w->ctx->arena,
-						"ModifyVolume failed with error: %s. Waiting for "
-						"retry.",
-						why->msg),
+		.conditions = {
+			modifying(w, class, driver_is_in_doubt(why->code) ? "is still in progress."
+						: "failed. Waiting for retry."),
+			{
+				.type = COND_MODIFY_ERROR,
+				.reason = err_code_camel(why->code),
+				.message = arena_strdup(w->ctx->arena, why->msg),
+				.is_probed = true,
+			},
 		},
 	};
 	struct err err;
@@ -215,8 +229,7 @@ static int mark(struct claim_work *w, const char *class, struct err *err)
 	const struct claim_status status = {
 		.modify_status = core_modify_text(CORE_MODIFY_IN_PROGRESS),
 		.modify_target = class,
-		.condition = { .type = COND_MODIFYING,
-			       .message = "ModifyVolume operation in progress." },
+		.conditions = { modifying(w, class, "is in progress.") },
 	};
 	bool is_news = work_claim(w)->modify != CORE_MODIFY_IN_PROGRESS ||
 		       !str_is_equal(recorded_target(w), class);
@@ -296,7 +309,7 @@ enum queue_verdict modify_reconcile(struct claim_work *w, int64_t *ret_after_ns)
 	if (is_resting(w, &memo, class, ret_after_ns))
 		return QUEUE_RETRY_AFTER;
 	if (read_class(w, class, &doc, &err) < 0)
-		return err.code == ERR_NOT_FOUND ? wait_for_class(w, &memo, class, &err)
+		return err.code == ERR_NOT_FOUND ? wait_for_class(w, &memo, class)
 						 : fail(w, class, &err);
 	return modify(w, &memo, class, json_root(doc), ret_after_ns);
 }

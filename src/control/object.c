@@ -6,12 +6,26 @@
  */
 #include "control/object.h"
 
+#include "base/arena.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/client.h"
 #include "kube/informer.h"
 #include "kube/path.h"
+
+const char *object_asked_name(struct arena *a, const char *prefix, const char *uid,
+			      unsigned n_digits)
+{
+	autostr struct str digits = STR_INIT;
+
+	if (n_digits == 0)
+		return arena_printf(a, "%s-%s", prefix, uid);
+	for (const char *p = uid; *p && digits.len < n_digits; p++)
+		if (*p != '-')
+			str_append_char(&digits, *p);
+	return arena_printf(a, "%s-%s", prefix, str_get(&digits));
+}
 
 #define WRITE_TRIES 4
 

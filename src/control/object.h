@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+struct arena;
 struct informer;
 struct json_doc;
 struct kube_client;
@@ -23,6 +24,11 @@ struct object_store {
 	struct informer *cache; /* of that kind; NULL: none */
 	const struct kube_type *type;
 };
+
+/* "PREFIX-UID", what a driver is asked to call a thing; of the UID so many digits, 0: all of it,
+ * dashes too. In the arena. */
+const char *object_asked_name(struct arena *a, const char *prefix, const char *uid,
+			      unsigned n_digits);
 
 /* From the API server. The caller owns *ret. */
 int object_read(const struct object_store *s, struct ctx *ctx, const char *ns, const char *name,

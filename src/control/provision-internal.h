@@ -37,6 +37,10 @@ struct memo {
 	int64_t first_ns;            /* first attempt */
 	int64_t infeasible_until_ns; /* 0: is feasible as far as known */
 	char *class_uid;             /* of the class that was infeasible */
+	/* With a node of its own: when to try to have the claim for it, and how often it was tried.
+	 */
+	int64_t race_ns; /* 0: not said yet */
+	unsigned n_races;
 };
 
 struct fence;
@@ -50,18 +54,23 @@ struct provisioner {
 	struct driver csi;
 	const char *driver; /* its name */
 	char *prefix;
+	unsigned name_digits; /* of the UID, behind the prefix; 0: all */
 	char *default_fs;
 	char *identity; /* csiProvisionerIdentity of this process */
 	bool grows_on_node, extra_create_metadata, strict_topology, no_immediate_topology,
-		allow_mode_conversion;
+		allow_mode_conversion, publish_readonly;
+	char *node_name; /* whose volumes alone; NULL: all */
+	bool owns_immediate;
+	int64_t own_base_ns, own_max_ns;
 	struct journal *journal;
 	struct queue *claims;  /* keys "ns/name", and JOURNAL_KEY */
 	struct queue *pvs;     /* keys: names of PVs */
 	struct queue *sources; /* keys "kind/ns/name" of what volumes are made of */
 	struct sync_gate gate;
 
-	pthread_mutex_t lock; /* guards what follows; nothing is called while it is held */
-	struct map *memos;    /* UID → struct memo */
+	pthread_mutex_t lock;      /* guards what follows; nothing is called while it is held */
+	struct map *memos;         /* UID → struct memo */
+	char trouble[ERR_MSG_MAX]; /* why the journal is not open; "" if nothing is wrong */
 };
 
 /* What a failed attempt means for the claim (contract of external-provisioner). */
@@ -112,10 +121,17 @@ int provision_delete_volume(struct provisioner *p, struct ctx *ctx, const char *
 
 /* memo.c */
 int64_t memo_began_ns(struct provisioner *p, const char *uid); /* the first attempt: now, if none */
+/* Why the journal cannot be opened, which claims that wait for it are told; "" is nothing. The
+ * second is a copy. */
+void memo_set_trouble(struct provisioner *p, const char *text);
+const char *memo_trouble(struct provisioner *p, struct arena *arena);
 void memo_set_infeasible(struct provisioner *p, const char *uid, const char *class_uid);
 int64_t memo_rest_ns(struct provisioner *p, const char *uid, const char *class_uid); /* 0: try */
 void memo_forget(struct provisioner *p, const char *uid);
 void memo_free_all(struct provisioner *p);
+/* How long to wait before the next try to have the claim for the node; 0: now. */
+int64_t memo_race_ns(struct provisioner *p, const char *uid);
+void memo_lost_race(struct provisioner *p, const char *uid); /* the next one is later */
 
 /*
  * claim.c, release.c: the two reconciles, and whether they could find anything to do for an object
@@ -128,6 +144,10 @@ enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 				   int64_t *ret_after_ns);
 enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int64_t *ret_after_ns);
 
+/* claim_create.c: the volume that a->it asks for; a volume that must not be handed out is deleted
+ * at once. On failure a->state says what the error means for the claim. */
+int claim_create_volume(struct attempt *a, struct csi_volume *ret_volume, struct err *err);
+
 /*
  * attempt.c. _read_claim: from the API server into a->claim; NOT_FOUND if it is gone.
  * _fill_intent: all of a->it but what request_build() does. _load_intent: a->it from the journal,
@@ -138,6 +158,11 @@ int attempt_read_claim(struct attempt *a, struct err *err);
 void attempt_fill_intent(struct attempt *a);
 int attempt_load_intent(struct attempt *a, struct err *err);
 int attempt_unselect_node(struct attempt *a, struct err *err);
+/* Where none is selected: 1 once this one is, 0 if another one is by now or nobody needs it.
+ * ABORTED: somebody else wrote meanwhile. */
+int attempt_select_node(struct attempt *a, const char *node, struct err *err);
+/* JOURNAL_KEY: opens it or writes it out. */
+enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx);
 /* It is settled; the journal is written out soon. */
 void attempt_drop_intent(struct attempt *a);
 
@@ -164,6 +189,20 @@ int request_fs_type(const struct strmap *params, const char *fallback, const cha
 int request_access_mode(const char *mode, bool has_multi_writer, enum vol_mode *ret_mode,
 			struct err *err);
 
+/*
+ * own_node.c: a provisioner beside the driver of one node (p->node_name), of which each node has
+ * one. _is_for: the claim is for this node, or for any and may become so. _race: tries that.
+ * _has_volume: 1 if the PV is of this node, 0 if not, -1 if the node's labels do not tell yet.
+ */
+bool own_node_is_for(const struct provisioner *p, const struct kube_object *claim,
+		     const struct storage_class *class);
+bool own_node_is_selected(const struct provisioner *p, const struct kube_object *claim);
+/* The same of the PV that is saved for the claim. It is not asked for by its volume: where that was
+ * deleted meanwhile, asking would make another one. */
+int own_node_has_saved(struct attempt *a, struct err *err);
+enum queue_verdict own_node_race(struct attempt *a, int64_t *ret_after_ns);
+int own_node_has_volume(const struct provisioner *p, const struct kube_object *pv);
+
 /* topology.c: the request's requisite and preferred. RESCHEDULE if the selected node is not there.
  */
 int topology_require(struct attempt *a, struct err *err);
@@ -180,5 +219,8 @@ int pv_save(struct attempt *a, const struct csi_volume *volume, struct err *err)
 /* 1 if a PV of this name says that it is this claim's, 0 if there is none. ALREADY_EXISTS if it is
  * another's. */
 int pv_is_saved(struct attempt *a, const char *handle, struct err *err);
+/* The member nodeAffinity, if there are places. */
+struct json_writer;
+void pv_write_affinity(struct json_writer *w, const struct vol_topologies *places);
 
 #endif

@@ -17,13 +17,14 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
-#include "base/vec.h"
 #include "control/snapshots.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
 
 #define DEFAULT_WORKERS 16
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
+#define DEFAULT_OWN_BASE_NS (20 * NS_PER_S)
+#define DEFAULT_OWN_MAX_NS (60 * NS_PER_S)
 /* A reconcile makes at most one CreateVolume, five DeleteVolumes and a dozen API calls. */
 #define RECONCILE_API_NS (60 * NS_PER_S)
 #define RECONCILE_CALLS 6
@@ -80,6 +81,8 @@ static void add_if_wanted(struct provisioner *p, const struct kube_object *claim
 {
 	if (claim_is_wanted(p, claim))
 		add_claim(p, claim->ns, claim->name);
+	else if (p->node_name)
+		memo_forget(p, claim->uid); /* of the race for it, which another node has won */
 }
 
 static void add_source(struct provisioner *p, const char *kind, const char *ns, const char *name)
@@ -94,35 +97,20 @@ static bool is_waiting(const struct kube_object *claim)
 	return claim && !*core_pvc_of(claim)->volume_name;
 }
 
-struct claim_list {
-	VEC(const struct kube_object *) claims;
-};
-
-static int collect_claim(void *arg, const struct kube_object *o)
+/* Of those in the index's key that are wanted. */
+static void add_all_in(struct provisioner *p, const char *index, const char *key)
 {
-	struct claim_list *list = arg;
+	autokobjs struct kube_objects claims = { 0 };
 
-	vec_push(&list->claims, kube_object_ref(o));
-	return 0;
-}
-
-static void add_collected(struct provisioner *p, struct claim_list *list)
-{
-	for (size_t i = 0; i < list->claims.n; i++) {
-		add_if_wanted(p, list->claims.v[i]);
-		kube_object_unref(list->claims.v[i]);
-	}
-	vec_done(&list->claims);
+	informer_each_in(p->caches.pvcs, index, key, kube_objects_add, &claims);
+	for (size_t i = 0; i < claims.n; i++)
+		add_if_wanted(p, claims.v[i]);
 }
 
 /* The source has come so far that volumes can be made of it. */
 static void add_waiting_for(struct provisioner *p, const struct kube_object *source)
 {
-	struct claim_list list = { .claims = VEC_INIT };
-
-	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_SOURCE, source->name, collect_claim,
-			 &list);
-	add_collected(p, &list);
+	add_all_in(p, CORE_WAITING_BY_SOURCE, source->name);
 }
 
 /* A claim as a source, and as one that has no more need of its own. */
@@ -192,15 +180,12 @@ static void on_pv(void *arg, const struct kube_object *old_obj, const struct kub
 static void on_class(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
 {
-	struct claim_list list = { .claims = VEC_INIT };
 	struct provisioner *p = arg;
 
 	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)) ||
 	    !str_is_equal(storage_class_of(new_obj)->provisioner, p->driver))
 		return;
-	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_CLASS, new_obj->name, collect_claim,
-			 &list);
-	add_collected(p, &list);
+	add_all_in(p, CORE_WAITING_BY_CLASS, new_obj->name);
 }
 
 static void on_attachment(void *arg, const struct kube_object *old_obj,
@@ -260,10 +245,11 @@ static void unwatch_caches(struct provisioner *p)
 		informer_off_change(p->caches.snapshots, on_snapshot, p);
 }
 
-static char *make_identity(const char *driver)
+static char *make_identity(const char *driver, const char *node)
 {
-	return xasprintf("%lld-%llu-%s", (long long)(clock_wall_ns() / NS_PER_MS),
-			 (unsigned long long)random_below(10000), driver);
+	return xasprintf("%lld-%llu-%s%s%s", (long long)(clock_wall_ns() / NS_PER_MS),
+			 (unsigned long long)random_below(10000), driver, node ? "-" : "",
+			 str_or(node, ""));
 }
 
 static struct queue *make_queue(struct provisioner *p, const struct provision_options *opts,
@@ -292,13 +278,19 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.caches = opts->caches,
 		.recorder = opts->recorder,
 		.prefix = xstrdup(str_or(opts->volume_name_prefix, "pvc")),
+		.name_digits = opts->name_digits,
 		.default_fs = xstrdup(str_or(opts->default_fs, "")),
-		.identity = make_identity(opts->driver_name),
+		.identity = make_identity(opts->driver_name, opts->node_name),
 		.grows_on_node = opts->grows_on_node,
 		.extra_create_metadata = opts->extra_create_metadata,
 		.strict_topology = opts->strict_topology,
 		.no_immediate_topology = opts->no_immediate_topology,
 		.allow_mode_conversion = opts->allow_mode_conversion,
+		.publish_readonly = opts->publish_readonly,
+		.node_name = str_is_empty(opts->node_name) ? NULL : xstrdup(opts->node_name),
+		.owns_immediate = opts->owns_immediate,
+		.own_base_ns = opts->own_base_ns ? opts->own_base_ns : DEFAULT_OWN_BASE_NS,
+		.own_max_ns = opts->own_max_ns ? opts->own_max_ns : DEFAULT_OWN_MAX_NS,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.memos = map_new(),
 	};
@@ -347,5 +339,6 @@ void provisioner_free(struct provisioner *p)
 	free(p->prefix);
 	free(p->default_fs);
 	free(p->identity);
+	free(p->node_name);
 	free(p);
 }

@@ -47,14 +47,22 @@ struct provision_options {
 	const char *journal_name;   /* NULL: "cleat-intents" */
 	const char *holder;         /* this process, for people; NULL: "cleat" */
 	const char *volume_name_prefix; /* "" = "pvc" */
+	unsigned name_digits;           /* so many of the UID behind it; 0: all */
 	const char *default_fs;         /* "" = none */
 	bool grows_on_node; /* though the driver's controller service has no call for it */
 	bool extra_create_metadata;
 	bool strict_topology;
 	bool no_immediate_topology;
+	bool publish_readonly;      /* PVs of ReadOnlyMany alone are readOnly */
 	bool allow_mode_conversion; /* volumes of snapshots of the other volumeMode, unasked */
-	unsigned workers;           /* 0: 16 */
-	int64_t timeout_ns;         /* of one CSI call; 0: 10 s */
+	/* The node whose driver the service is, where each node has a driver and a provisioner of
+	 * its own, without a leader; NULL: there is one for all. Its caches of nodes and CSINodes
+	 * hold that node alone. */
+	const char *node_name;
+	bool owns_immediate; /* with it: competes for claims that no node is chosen for */
+	int64_t own_base_ns, own_max_ns;     /* how long it holds back in that; 0: 20 s, 60 s */
+	unsigned workers;                    /* 0: 16 */
+	int64_t timeout_ns;                  /* of one CSI call; 0: 10 s */
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */
 };
 

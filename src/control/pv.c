@@ -91,6 +91,9 @@ static void write_csi(struct json_writer *w, const struct attempt *a,
 	json_field_string(w, "volumeHandle", volume->volume_id);
 	if (!str_is_equal(a->it.volume_mode, "Block") && !str_is_empty(a->it.fs_type))
 		json_field_string(w, "fsType", a->it.fs_type);
+	if (a->p->publish_readonly && a->it.access_modes.n == 1 &&
+	    str_is_equal(a->it.access_modes.v[0], "ReadOnlyMany"))
+		json_field_bool(w, "readOnly", true);
 	json_key(w, "volumeAttributes");
 	json_put_strmap(w, &attributes);
 	write_secret_ref(w, "controllerPublishSecretRef", &a->it.refs[SECRET_CONTROLLER_PUBLISH]);
@@ -120,7 +123,7 @@ static void write_term(struct json_writer *w, const struct strmap *segments)
 	json_end_object(w);
 }
 
-static void write_affinity(struct json_writer *w, const struct vol_topologies *places)
+void pv_write_affinity(struct json_writer *w, const struct vol_topologies *places)
 {
 	if (places->n == 0)
 		return;
@@ -159,7 +162,7 @@ static void write_spec(struct json_writer *w, const struct attempt *a,
 	if (*it->attributes_class)
 		json_field_string(w, "volumeAttributesClassName", it->attributes_class);
 	write_claim_ref(w, a);
-	write_affinity(w, &volume->accessible_topology);
+	pv_write_affinity(w, &volume->accessible_topology);
 	write_csi(w, a, volume);
 	json_end_object(w);
 }

@@ -32,6 +32,8 @@
 /* How long a volume may be in use without anybody being told, and how soon it is tried again. */
 #define IN_USE_GRACE_NS (30 * NS_PER_S)
 #define IN_USE_RETRY_NS (NS_PER_S / 2)
+/* How soon it is looked again whether a node is registered. */
+#define NODE_RETRY_NS (5 * NS_PER_S)
 
 /* ABORTED: the cache is behind. 0 also when it is gone. */
 static int write_finalizer(struct provisioner *p, struct ctx *ctx, const struct kube_object *o,
@@ -238,6 +240,9 @@ static enum queue_verdict release(struct provisioner *p, struct ctx *ctx, const 
 			      core_pv_of(f->obj)->claim_ns, core_pv_of(f->obj)->claim_name);
 	if (gone <= 0) {
 		log_warn("released persistentvolume kept", log_str("pv", name), log_err(&err));
+		if (gone == 0)
+			recorder_event(p->recorder, f->obj, RECORDER_WARNING, "VolumeFailedDelete",
+				       "%s", err.msg);
 		return QUEUE_RETRY;
 	}
 	metric_expect(METRIC_DELETE_TOTAL, METRIC_ARGS(class));
@@ -306,9 +311,16 @@ enum queue_verdict pv_reconcile(void *arg, struct ctx *ctx, const char *key, int
 	autokobj const struct kube_object *o = informer_get(p->caches.pvs, "", key);
 	bool is_wanted;
 	struct err err;
+	int has = 1;
 
 	if (!o)
 		return QUEUE_DONE;
+	if (p->node_name)
+		has = own_node_has_volume(p, o);
+	if (has <= 0) {
+		*ret_after_ns = NODE_RETRY_NS;
+		return has < 0 ? QUEUE_RETRY_AFTER : QUEUE_DONE;
+	}
 	if (is_to_be_deleted(p, o))
 		return look_again(p, ctx, key, ret_after_ns);
 	if (!is_finalizer_due(p, o, &is_wanted))

@@ -91,7 +91,7 @@ static int mark(struct claim_work *w, uint64_t target, struct err *err)
 	enum core_resize now = work_claim(w)->resize;
 	struct claim_status status = {
 		.node_not_required = "",
-		.condition = { .type = COND_RESIZING },
+		.conditions = { { .type = COND_RESIZING } },
 	};
 
 	if (is_other) {
@@ -118,12 +118,12 @@ static int record_pv(struct claim_work *w, const struct resize_answer *answer, s
 
 static int record_claim(struct claim_work *w, const struct resize_answer *answer, struct err *err)
 {
-	struct claim_status status = { .drops = { COND_RESIZING, COND_RESIZE_ERROR,
-						  COND_NODE_ERROR } };
+	struct claim_status status = { .drops = { COND_RESIZE_ERROR, COND_NODE_ERROR } };
 
 	if (answer->needs_node) {
 		status.resize_status = core_resize_text(CORE_RESIZE_NODE_PENDING);
-		status.condition = (struct claim_condition){
+		/* it is being resized until kubelet is done, who takes off both */
+		status.conditions[0] = (struct claim_condition){
 			.type = COND_FS_PENDING,
 			.message = "Waiting for user to (re-)start a pod to finish file system "
 				   "resize of volume on node.",
@@ -132,6 +132,7 @@ static int record_claim(struct claim_work *w, const struct resize_answer *answer
 		status.resize_status = "";
 		status.capacity = quantity(w, answer->capacity_bytes);
 		status.node_not_required = "true";
+		status.drops[2] = COND_RESIZING;
 		status.drops[3] = COND_FS_PENDING;
 	}
 	return claim_status_settle(w, &status, err);
@@ -175,8 +176,10 @@ static enum queue_verdict fail(struct claim_work *w, const struct err *err)
 static void record_failure(struct claim_work *w, const struct err *why)
 {
 	struct claim_status status = {
-		.condition = { .type = COND_RESIZE_ERROR,
-			       .message = arena_strdup(w->ctx->arena, why->msg) },
+		.conditions = { { .type = COND_RESIZE_ERROR,
+				  .message = arena_printf(w->ctx->arena,
+							  "failed to expand pvc with %s",
+							  why->msg) } },
 	};
 	struct err err;
 

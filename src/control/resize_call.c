@@ -10,11 +10,9 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "control/capability.h"
+#include "control/list.h"
 #include "kube/client.h"
 #include "kube/fence.h"
-#include "kube/path.h"
-
-#define POD_PAGE 200
 
 static int fill_request(struct claim_work *w, uint64_t bytes,
 			struct csi_controller_expand_volume_request *req, struct err *err)
@@ -122,48 +120,16 @@ static bool uses_claim(const struct json *pod, const char *claim)
 	return false;
 }
 
-static bool is_used_in(const struct json *list, const char *claim)
+static int see_pod(void *arg, const struct json *pod)
 {
-	const struct json *pod;
-	const char *none;
-
-	for (struct json_it it = json_each(json_get(list, "items")); json_next(&it, &none, &pod);)
-		if (uses_claim(pod, claim))
-			return true;
-	return false;
-}
-
-/* A token of the server's own, which is no more than what a URL may hold. */
-static bool is_plain(const char *token)
-{
-	for (const char *p = token; *p; p++)
-		if (*p <= ' ' || *p >= 0x7f || strchr("&#%+?/", *p))
-			return false;
-	return true;
+	return uses_claim(pod, arg);
 }
 
 int resize_look_for_pods(struct claim_work *w, struct err *err)
 {
-	autofree char *path = NULL;
-	const char *token = "";
+	autofree char *name = xstrdup(w->claim.obj->name);
+	int r = list_each(w->r->client, w->ctx, &core_pod_type, w->claim.obj->ns, see_pod, name,
+			  err);
 
-	if (kube_collection_path(&core_pod_type, w->claim.obj->ns, &path, err) < 0)
-		return -1;
-	do {
-		autofree char *page = xasprintf("%s?limit=%d%s%s", path, POD_PAGE,
-						*token ? "&continue=" : "", token);
-		autojson struct json_doc *doc = NULL;
-
-		if (kube_get(w->r->client, w->ctx, page, &doc, err) < 0)
-			return err_wrap(err, "look for pods that use the claim");
-		if (is_used_in(json_root(doc), w->claim.obj->name))
-			return 1;
-		token = arena_strdup(
-			w->ctx->arena,
-			str_or(json_path_string(json_root(doc), "metadata.continue"), ""));
-		if (!is_plain(token))
-			return err_set(err, ERR_INTERNAL,
-				       "the API server's list of pods goes on with '%.40s'", token);
-	} while (*token);
-	return 0;
+	return r < 0 ? err_wrap(err, "look for pods that use the claim") : r;
 }

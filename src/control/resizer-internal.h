@@ -138,8 +138,10 @@ void claim_work_done(struct claim_work *w);
 struct claim_condition {
 	const char *type;             /* NULL: none */
 	const char *reason, *message; /* "" or NULL: without */
+	bool is_probed;               /* with the time that it was found */
 };
 #define CLAIM_DROPS_MAX 4
+#define CLAIM_CONDITIONS_MAX 2
 /* What is to be in a claim's status. NULL: as it is; of texts "" takes the field off. */
 struct claim_status {
 	const char *capacity;  /* a quantity */
@@ -148,9 +150,10 @@ struct claim_status {
 	const char *node_not_required; /* the annotation */
 	const char *current_class;
 	const char *modify_status;
-	const char *modify_target;          /* with a modify_status that is not "" */
-	struct claim_condition condition;   /* set to True */
-	const char *drops[CLAIM_DROPS_MAX]; /* conditions */
+	const char *modify_target; /* with a modify_status that is not "" */
+	struct claim_condition conditions[CLAIM_CONDITIONS_MAX]; /* set to True; up to the first
+								    without type */
+	const char *drops[CLAIM_DROPS_MAX];                      /* conditions */
 };
 int claim_status_write(struct claim_work *w, const struct claim_status *status, struct err *err);
 /* The same though somebody wrote meanwhile: reads anew and writes as long as the claim is the same

@@ -15,7 +15,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/vec.h"
 #include "kube/fence.h"
 #include "kube/informer.h"
 
@@ -114,33 +113,18 @@ static void on_pv(void *arg, const struct kube_object *old_obj, const struct kub
 		add_if_wanted(r, claim, 0);
 }
 
-struct claim_list {
-	VEC(const struct kube_object *) claims;
-};
-
-static int collect_claim(void *arg, const struct kube_object *o)
-{
-	struct claim_list *list = arg;
-
-	vec_push(&list->claims, kube_object_ref(o));
-	return 0;
-}
-
 /* A class that comes, or is made anew, is news for the claims that wait for it. */
 static void on_class(void *arg, const struct kube_object *old_obj,
 		     const struct kube_object *new_obj)
 {
-	struct claim_list list = { .claims = VEC_INIT };
+	autokobjs struct kube_objects claims = { 0 };
 	struct resizer *r = arg;
 
 	if (!new_obj || (old_obj && str_is_equal(old_obj->uid, new_obj->uid)))
 		return;
-	informer_each_in(r->pvcs, CORE_MODIFIED_BY_CLASS, new_obj->name, collect_claim, &list);
-	for (size_t i = 0; i < list.claims.n; i++) {
-		add_if_wanted(r, list.claims.v[i], 0);
-		kube_object_unref(list.claims.v[i]);
-	}
-	vec_done(&list.claims);
+	informer_each_in(r->pvcs, CORE_MODIFIED_BY_CLASS, new_obj->name, kube_objects_add, &claims);
+	for (size_t i = 0; i < claims.n; i++)
+		add_if_wanted(r, claims.v[i], 0);
 }
 
 /* ---- the reconcile ---- */
@@ -219,8 +203,9 @@ static void unwatch_caches(struct resizer *r)
 
 static struct queue *make_queue(struct resizer *r, const struct resizer_options *opts)
 {
+	autofree char *name = xasprintf("%s-pvc", opts->driver_name);
 	const struct queue_options options = {
-		.name = "resizes",
+		.name = name,
 		.workers = opts->workers ? opts->workers : DEFAULT_WORKERS,
 		.lane = opts->lane,
 		.backoff_base_ns = opts->retry_base_ns,

@@ -56,15 +56,21 @@ static int look(struct cut *c, const struct secrets *secrets, struct err *err)
 	struct csi_list_snapshots_response reply;
 
 	if (csi_list_snapshots(&c->cutter->s->csi.service, c->ctx, &ask, &reply, err) < 0)
-		return cut_fail_call(
-			c, arena_printf(c->ctx->arena, "failed to list snapshot %s", handle), err);
+		return cut_fail_call(c,
+				     arena_printf(c->ctx->arena,
+						  "failed to list snapshot for content %s",
+						  c->obj->name),
+				     err);
 	for (size_t i = 0; i < reply.n_entries; i++) {
 		if (!str_is_equal(reply.entries[i].snapshot.snapshot_id, handle))
 			continue; /* a driver that does not filter */
 		take(c, &reply.entries[i].snapshot);
 		return 0;
 	}
-	return err_set(err, ERR_NOT_FOUND, "can not find snapshot for snapshotID %s", handle);
+	return err_set(err, ERR_NOT_FOUND,
+		       "failed to list snapshot for content %s: \"can not find snapshot for "
+		       "snapshotID %s\"",
+		       c->obj->name, handle);
 }
 
 static int remove_snapshot(struct cut *c, const struct cut_ids *ids, const struct secrets *secrets,
@@ -143,7 +149,7 @@ const struct content_kind content_kind_single = {
 	.noun = "snapshot",
 	.log_key = "snapshot",
 	.resource = "volumesnapshot",
-	.queue_name = "contents",
+	.queue_name = "csi-snapshotter-content",
 	.default_prefix = "snapshot",
 	.being_created = ANN_BEING_CREATED,
 	.being_deleted = ANN_BEING_DELETED,

@@ -78,6 +78,12 @@ int snapshot_copy_status(struct binding *b, struct err *err);
 int snapshot_choose_class(struct binding *b, enum queue_verdict *ret_verdict);
 int snapshot_make_content(struct binding *b, enum queue_verdict *ret_verdict);
 
+/* snapshot_node.c: whose snapshotter cuts of the volume, in the arena; NULL: any, or none is found.
+ * And that as a content's label, a member of its metadata. */
+const char *snapshot_node_of(const struct snapshot_controller *s, struct arena *arena,
+			     const struct kube_object *pv);
+void snapshot_write_node(struct json_writer *w, const char *node);
+
 /* snapshot_end.c: a VolumeSnapshot that is being deleted; contents; claims that were cut of. */
 enum queue_verdict snapshot_take_down(struct binding *b);
 bool snapshot_content_is_wanted(struct snapshot_controller *s, const struct kube_object *content);
@@ -85,6 +91,18 @@ enum queue_verdict snapshot_content_reconcile(void *arg, struct ctx *ctx, const 
 					      int64_t *ret_after_ns);
 enum queue_verdict snapshot_claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 					    int64_t *ret_after_ns);
+
+/* snapshot_let_go.c: the annotation by which the snapshotter may take a deleted content down, and
+ * that by which it says that it may be making what is behind one. */
+struct let_go {
+	const char *mark, *attempt;
+};
+extern const struct let_go snapshot_let_go, group_let_go;
+/* The mark is put on, or taken off while there is an attempt. */
+int content_let_go(const struct object_store *s, struct ctx *ctx,
+		   const struct kube_object **content, const struct let_go *kind, struct err *err);
+/* A deleted content whose mark is not as that leaves it. */
+bool content_is_not_let_go(const struct kube_object *content, const struct let_go *kind);
 
 /* One reconcile of one VolumeGroupSnapshot. */
 struct grouping {

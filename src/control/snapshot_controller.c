@@ -115,26 +115,28 @@ struct snapshot_controller *snapshot_controller_new(const struct snapshot_contro
 		.recorder = opts->recorder,
 		.no_source_mode = opts->no_source_mode,
 	};
-	s->snapshot_queue = make_queue(s, opts, "snapshots", snapshot_reconcile);
-	s->content_queue = make_queue(s, opts, "snapshot-contents", snapshot_content_reconcile);
-	s->claim_queue = make_queue(s, opts, "snapshot-claims", snapshot_claim_reconcile);
-	s->group_queue = make_queue(s, opts, "groups", group_reconcile);
-	s->group_content_queue =
-		make_queue(s, opts, "snapshot-group-contents", snapshot_group_content_reconcile);
+	s->snapshot_queue = make_queue(s, opts, "snapshot-controller-snapshot", snapshot_reconcile);
+	s->content_queue =
+		make_queue(s, opts, "snapshot-controller-content", snapshot_content_reconcile);
+	s->claim_queue = make_queue(s, opts, "snapshot-controller-claim", snapshot_claim_reconcile);
+	s->group_queue = make_queue(s, opts, "snapshot-controller-group-snapshot", group_reconcile);
+	s->group_content_queue = make_queue(s, opts, "snapshot-controller-group-content",
+					    snapshot_group_content_reconcile);
 	sync_gate_init(&s->gate, opts->loop);
 	sync_gate_init(&s->group_gate, opts->loop);
 	memcpy(s->gate.caches,
 	       (struct informer *[]){ s->caches.snapshots, s->caches.contents, s->caches.classes,
-				      s->caches.pvcs, s->caches.pvs },
-	       5 * sizeof(s->gate.caches[0]));
+				      s->caches.pvcs, s->caches.pvs, s->caches.nodes },
+	       6 * sizeof(s->gate.caches[0]));
 	memcpy(s->gate.queues,
 	       (struct queue *[]){ s->snapshot_queue, s->content_queue, s->claim_queue },
 	       3 * sizeof(s->gate.queues[0]));
 	memcpy(s->group_gate.caches,
 	       (struct informer *[]){ s->caches.groups, s->caches.group_contents,
 				      s->caches.group_classes, s->caches.snapshots,
-				      s->caches.contents, s->caches.pvcs, s->caches.pvs },
-	       7 * sizeof(s->group_gate.caches[0]));
+				      s->caches.contents, s->caches.pvcs, s->caches.pvs,
+				      s->caches.nodes },
+	       8 * sizeof(s->group_gate.caches[0]));
 	memcpy(s->group_gate.queues, (struct queue *[]){ s->group_queue, s->group_content_queue },
 	       2 * sizeof(s->group_gate.queues[0]));
 	snapshot_controller_watch(s);

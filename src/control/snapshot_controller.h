@@ -27,6 +27,8 @@ struct snapshot_caches {
 	struct informer *snapshots, *contents, *classes, *pvcs, *pvs;
 	struct informer *groups, *group_contents,
 		*group_classes; /* may never sync: few have them */
+	struct informer *nodes; /* each has a snapshotter, whose name contents bear; NULL: none of
+				   them has one of its own */
 };
 
 struct snapshot_controller_options {

@@ -6,8 +6,9 @@
  *      └─ its content: annotation ("being deleted") ─► policy Delete: the content is deleted too,
  *         and the finalizers go when it is gone;  Retain: they go at once
  *
- * The annotation is what lets the snapshotter take a content down. The finalizers go only when the
- * API server says that there is no content, since a cache may not have it yet.
+ * The annotation is what lets the snapshotter take a content down (snapshot_let_go.c). The
+ * finalizers go only when the API server says that there is no content, since a cache may not have
+ * it yet.
  */
 #include "control/snapshot_controller-internal.h"
 
@@ -75,8 +76,7 @@ static enum queue_verdict take_content_along(struct binding *b)
 	bool goes_along = str_is_equal(binding_content(b)->deletion_policy, "Delete");
 	struct err err;
 
-	if (object_annotate(&b->s->contents, b->ctx, &b->content, ANN_BEING_DELETED, "yes", &err) <
-	    0)
+	if (content_let_go(&b->s->contents, b->ctx, &b->content, &snapshot_let_go, &err) < 0)
 		return err.code == ERR_NOT_FOUND ? QUEUE_RETRY : fail_content(b, &err);
 	if (!goes_along)
 		return release(b);
@@ -143,8 +143,7 @@ static bool is_stuck(struct snapshot_controller *s, const struct kube_object *co
 	const struct snapshot_content *c = snapshot_content_of(content);
 	autokobj const struct kube_object *snapshot = NULL;
 
-	if (!content->is_deleting || !*c->ref_uid ||
-	    strmap_find(&content->annotations, ANN_BEING_DELETED))
+	if (!*c->ref_uid || !content_is_not_let_go(content, &snapshot_let_go))
 		return false;
 	snapshot = informer_get(s->caches.snapshots, c->ref_ns, c->ref_name);
 	return !snapshot || !str_is_equal(snapshot->uid, c->ref_uid);
@@ -179,7 +178,7 @@ static int reconcile_content(struct snapshot_controller *s, struct ctx *ctx,
 	gone = is_snapshot_gone(s, ctx, snapshot_content_of(*content), err);
 	if (gone <= 0)
 		return gone;
-	return object_annotate(&s->contents, ctx, content, ANN_BEING_DELETED, "yes", err);
+	return content_let_go(&s->contents, ctx, content, &snapshot_let_go, err);
 }
 
 enum queue_verdict snapshot_content_reconcile(void *arg, struct ctx *ctx, const char *key,

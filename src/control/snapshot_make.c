@@ -99,6 +99,26 @@ static int find_default(struct binding *b, const char **ret_name, struct err *er
 	return 0;
 }
 
+/* Before anything is made for it: the one that it names is there. */
+static int check_class(struct binding *b, enum queue_verdict *ret_verdict)
+{
+	const char *name = binding_snapshot(b)->class_name;
+	autokobj const struct kube_object *class = NULL;
+
+	if (*binding_snapshot(b)->bound_content)
+		return 0;
+	class = informer_get(b->s->caches.classes, "", name);
+	if (class)
+		return 0;
+	*ret_verdict = binding_fail(
+		b, "GetSnapshotClassFailed",
+		arena_printf(b->ctx->arena,
+			     "Failed to get snapshot class with error "
+			     "volumesnapshotclass.snapshot.storage.k8s.io \"%s\" not found",
+			     name));
+	return -1;
+}
+
 int snapshot_choose_class(struct binding *b, enum queue_verdict *ret_verdict)
 {
 	autostr struct str part = STR_INIT;
@@ -106,8 +126,10 @@ int snapshot_choose_class(struct binding *b, enum queue_verdict *ret_verdict)
 	const char *name;
 	struct err err;
 
-	if (*binding_snapshot(b)->class_name || b->content || snapshot_is_member(b->obj))
+	if (b->content || snapshot_is_member(b->obj))
 		return 0;
+	if (*binding_snapshot(b)->class_name)
+		return check_class(b, ret_verdict);
 	if (find_default(b, &name, &err) < 0) {
 		*ret_verdict = binding_fail(
 			b, "SetDefaultSnapshotClassFailed",
@@ -165,11 +187,13 @@ static int resolve_secret(const struct binding *b, const struct origin *o, const
 					   SNAPSHOT_SECRET, &vars, ret_ref, err);
 }
 
-static void write_meta(struct json_writer *w, const char *name, const struct secret_ref *ref)
+static void write_meta(struct json_writer *w, const char *name, const char *node,
+		       const struct secret_ref *ref)
 {
 	json_key(w, "metadata");
 	json_begin_object(w);
 	json_field_string(w, "name", name);
+	snapshot_write_node(w, node);
 	if (secret_ref_is_set(ref)) {
 		json_key(w, "annotations");
 		json_begin_object(w);
@@ -206,7 +230,7 @@ static void write_content(const struct binding *b, const struct origin *o, const
 	json_begin_object(&w);
 	json_field_string(&w, "apiVersion", snapshot_content_type.group_version);
 	json_field_string(&w, "kind", snapshot_content_type.kind);
-	write_meta(&w, name, ref);
+	write_meta(&w, name, snapshot_node_of(b->s, b->ctx->arena, o->pv), ref);
 	json_key(&w, "spec");
 	json_begin_object(&w);
 	json_field_string(&w, "driver", class->driver);
@@ -237,8 +261,7 @@ static int look_back(struct binding *b, struct err *err)
 	kube_object_unref(fresh);
 	if (is_same)
 		return 0;
-	if (object_annotate(&b->s->contents, b->ctx, &b->content, ANN_BEING_DELETED, "yes", err) <
-		    0 ||
+	if (content_let_go(&b->s->contents, b->ctx, &b->content, &snapshot_let_go, err) < 0 ||
 	    object_delete(&b->s->contents, b->ctx, b->content, err) < 0)
 		return -1;
 	return err_set(err, ERR_ABORTED, "the volumesnapshot went while its content was made");

@@ -117,8 +117,9 @@ static void on_content(void *arg, const struct kube_object *old_obj,
 
 	if (new_obj && snapshot_content_is_wanted(s, new_obj))
 		queue_add(s->content_queue, new_obj->name);
-	if ((!new_obj || !old_obj || is_content_changed(old_obj, new_obj)) && *is->ref_name &&
-	    *is->ref_ns)
+	if ((!new_obj || !old_obj || is_content_changed(old_obj, new_obj) ||
+	     content_is_not_let_go(new_obj, &snapshot_let_go)) &&
+	    *is->ref_name && *is->ref_ns)
 		add_key(s->snapshot_queue, is->ref_ns, is->ref_name);
 }
 
@@ -215,8 +216,9 @@ static void on_group_content(void *arg, const struct kube_object *old_obj,
 
 	if (new_obj && snapshot_group_content_is_wanted(s, new_obj))
 		queue_add(s->group_content_queue, new_obj->name);
-	if ((!new_obj || !old_obj || is_group_content_changed(old_obj, new_obj)) && *is->ref_name &&
-	    *is->ref_ns)
+	if ((!new_obj || !old_obj || is_group_content_changed(old_obj, new_obj) ||
+	     content_is_not_let_go(new_obj, &group_let_go)) &&
+	    *is->ref_name && *is->ref_ns)
 		add_key(s->group_queue, is->ref_ns, is->ref_name);
 }
 
@@ -251,6 +253,8 @@ void snapshot_controller_watch(struct snapshot_controller *s)
 	informer_on_change(s->caches.classes, on_class, s);
 	informer_on_change(s->caches.pvcs, on_claim, s);
 	informer_add_index(s->caches.pvs, GROUP_VOLUMES_BY_HANDLE, group_volume_handle);
+	if (s->caches.nodes)
+		informer_add_index(s->caches.nodes, CORE_ALL_NODES, core_node_any);
 	informer_add_index(s->caches.groups, GROUPS_BY_CLASS, waiting_group_class);
 	informer_add_index(s->caches.group_classes, SNAPSHOT_DEFAULT_CLASSES, default_group_mark);
 	informer_on_change(s->caches.groups, on_group, s);

@@ -24,6 +24,8 @@
 
 /* On a claim while a snapshot is cut of it; on a snapshot always, and while it is bound to a
  * content that goes with it; on a content always; on a snapshot while it is a member of a group. */
+/* On a content: the node whose snapshotter it is for, where each has one. */
+#define SNAPSHOT_LABEL_NODE "snapshot.storage.kubernetes.io/managed-by"
 #define CLAIM_SOURCE_FINALIZER "snapshot.storage.kubernetes.io/pvc-as-source-protection"
 #define SNAPSHOT_SOURCE_FINALIZER \
 	"snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection"

@@ -19,6 +19,7 @@ struct cutter {
 	struct object_store contents; /* its cache NULL: the driver cuts none */
 	struct informer *classes;
 	char *prefix;          /* of the names that are asked for */
+	unsigned name_digits;  /* of the UID, behind it; 0: all */
 	struct queue *queue;   /* keys: names of contents */
 	struct sync_gate gate; /* each its own: a cluster may have the kinds of single ones alone */
 };

@@ -136,7 +136,7 @@ static void cutter_done(struct cutter *k)
 
 static struct cutter make_cutter(struct snapshotter *s, const struct content_kind *kind,
 				 struct informer *contents, struct informer *classes,
-				 const char *prefix)
+				 const char *prefix, unsigned name_digits)
 {
 	return (struct cutter){
 		.kind = kind,
@@ -144,6 +144,7 @@ static struct cutter make_cutter(struct snapshotter *s, const struct content_kin
 		.contents = { s->client, contents, kind->type },
 		.classes = classes,
 		.prefix = xstrdup(str_or(prefix, kind->default_prefix)),
+		.name_digits = name_digits,
 	};
 }
 
@@ -160,9 +161,9 @@ struct snapshotter *snapshotter_new(const struct snapshotter_options *opts)
 	driver_init(&s->csi, &opts->service, opts->driver_name,
 		    opts->timeout_ns ? opts->timeout_ns : DEFAULT_TIMEOUT_NS);
 	s->single = make_cutter(s, &content_kind_single, opts->contents, opts->classes,
-				opts->name_prefix);
+				opts->name_prefix, opts->name_digits);
 	s->groups = make_cutter(s, &content_kind_group, opts->group_contents, opts->group_classes,
-				opts->group_name_prefix);
+				opts->group_name_prefix, opts->group_name_digits);
 	cutter_begin(&s->single, opts);
 	cutter_begin(&s->groups, opts);
 	return s;

@@ -39,6 +39,7 @@ struct snapshotter_options {
 	const char *driver_name;       /* copied */
 	const char *name_prefix;       /* "" = "snapshot"; copied */
 	const char *group_name_prefix; /* "" = "groupsnapshot"; copied */
+	unsigned name_digits, group_name_digits; /* of UIDs behind these; 0: all */
 	bool extra_create_metadata;
 	unsigned workers;                    /* 0: 16 */
 	int64_t timeout_ns;                  /* of one CSI call; 0: 1 min */

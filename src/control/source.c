@@ -24,6 +24,7 @@
 #include "kube/fence.h"
 #include "kube/informer.h"
 #include "kube/path.h"
+#include "kube/recorder.h"
 
 #define CLONE_FINALIZER "provisioner.storage.kubernetes.io/cloning-protection"
 #define RESTORE_FINALIZER "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection"
@@ -373,6 +374,14 @@ static const struct kube_object *find_source(struct provisioner *p, struct ctx *
 	return p->caches.snapshots ? informer_get(p->caches.snapshots, space, name) : NULL;
 }
 
+/* As the snapshot-controller tells it of snapshots. */
+static void tell_wait(struct provisioner *p, const struct kube_object *source)
+{
+	if (source->is_deleting && source->type == &core_pvc_type)
+		recorder_event(p->recorder, source, RECORDER_WARNING, "ClaimDeletePending",
+			       "Claim is being used to make another claim's volume");
+}
+
 enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
 				    int64_t *ret_after_ns)
 {
@@ -381,8 +390,12 @@ enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
 	struct err err;
 	int r;
 
-	if (!o || !source_is_wanted(o) || is_waited_for(p, o))
+	if (!o || !source_is_wanted(o))
 		return QUEUE_DONE;
+	if (is_waited_for(p, o)) {
+		tell_wait(p, o);
+		return QUEUE_DONE; /* the last one that waits wakes it */
+	}
 	*ret_after_ns = JOURNAL_RETRY_NS;
 	if (!journal_is_open(p->journal))
 		return QUEUE_RETRY_AFTER;

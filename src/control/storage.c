@@ -2,6 +2,9 @@
 /* Which fields of the kinds of storage.k8s.io are kept; how that is done is kube/pack.h's. */
 #include "control/storage.h"
 
+#include <stdio.h>
+
+#include "base/sha256.h"
 #include "base/str.h"
 #include "kube/pack.h"
 
@@ -71,6 +74,7 @@ static void decode_csi_node(struct packer *p, const struct json *item, struct ku
 		e.name = pack_get(p, driver, "name");
 		e.node_id = pack_get(p, driver, "nodeID");
 		e.topology_keys = pack_strings(p, json_get(driver, "topologyKeys"));
+		e.has_topology_keys = json_is_array(json_get(driver, "topologyKeys"));
 		if (v)
 			v[i++] = e;
 	}
@@ -91,6 +95,100 @@ static void decode_attachment(struct packer *p, const struct json *item, struct 
 	a->has_inline = json_is_object(own);
 	a->is_attached = json_bool(json_get(status, "attached"), false);
 	a->has_metadata = json_count(json_get(status, "attachmentMetadata")) > 0;
+}
+
+/* ---- capacities ---- */
+
+static void append_word(struct str *s, const char *word)
+{
+	str_append_n(s, word, strlen(word) + 1); /* its end stays in, so no two lists are one */
+}
+
+void storage_slot(const char *class_name, const struct strmap *segment,
+		  char ret_slot[STORAGE_SLOT_BYTES])
+{
+	autostr struct str words = STR_INIT;
+	uint8_t hash[SHA256_BYTES];
+
+	append_word(&words, class_name);
+	for (size_t i = 0; i < segment->n; i++) {
+		append_word(&words, segment->v[i].key);
+		append_word(&words, segment->v[i].value);
+	}
+	sha256(words.buf, words.len, hash);
+	for (size_t i = 0; i < (STORAGE_SLOT_BYTES - 1) / 2; i++)
+		(void)snprintf(ret_slot + 2 * i, 3, "%02x", hash[i]);
+}
+
+/* The labels of a nodeTopology that asks for these and nothing else; false of any other. */
+static bool read_segment(struct arena *arena, const struct json *topology,
+			 struct strmap *ret_segment)
+{
+	const struct json *labels = json_get(topology, "matchLabels"), *value;
+	struct strpair *pairs = arena_array(arena, json_count(labels), sizeof(*pairs));
+	const char *key;
+	size_t n = 0;
+
+	if (!json_is_object(topology) || (labels && !json_is_object(labels)) ||
+	    json_count(json_get(topology, "matchExpressions")) > 0)
+		return false;
+	for (struct json_it it = json_each(labels); json_next(&it, &key, &value);) {
+		if (!json_string(value))
+			return false;
+		pairs[n++] = (struct strpair){ key, json_string(value) };
+	}
+	*ret_segment = strmap_from(arena, pairs, n);
+	return true;
+}
+
+static const char *pack_slot(struct packer *p, const struct json *item)
+{
+	autoarena struct arena *arena = arena_new();
+	const char *name = str_or(json_path_string(item, "metadata.name"), "");
+	char slot[STORAGE_SLOT_BYTES];
+	struct strmap segment;
+
+	if (!read_segment(arena, json_get(item, "nodeTopology"), &segment))
+		return pack_string(p, arena_printf(arena, "?%s", name));
+	storage_slot(str_or(json_get_string(item, "storageClassName"), ""), &segment, slot);
+	return pack_string(p, slot);
+}
+
+static void decode_capacity(struct packer *p, const struct json *item, struct kube_object *o)
+{
+	struct storage_capacity *c = (struct storage_capacity *)o;
+	const struct json *owner;
+
+	c->slot = pack_slot(p, item);
+	if (*c->slot != '?')
+		c->segment = pack_map(p, json_path(item, "nodeTopology.matchLabels"));
+	c->owner_uid = "";
+	for (struct json_it it = json_each(json_path(item, "metadata.ownerReferences"));
+	     json_next(&it, NULL, &owner);)
+		if (json_bool(json_get(owner, "controller"), false))
+			c->owner_uid = pack_get(p, owner, "uid");
+	c->has_capacity = pack_quantity(json_get(item, "capacity"), &c->capacity_bytes);
+	c->has_maximum = pack_quantity(json_get(item, "maximumVolumeSize"), &c->maximum_bytes);
+}
+
+const struct storage_capacity *storage_capacity_of(const struct kube_object *o)
+{
+	return kube_object_as(o, &storage_capacity_type);
+}
+
+const char *storage_capacity_slot(const struct kube_object *capacity, size_t i)
+{
+	return i == 0 ? storage_capacity_of(capacity)->slot : NULL;
+}
+
+const char *storage_capacity_driver(const struct kube_object *capacity, size_t i)
+{
+	return i == 0 ? strmap_find(&capacity->labels, STORAGE_LABEL_DRIVER) : NULL;
+}
+
+const char *storage_class_driver(const struct kube_object *class_obj, size_t i)
+{
+	return i == 0 ? storage_class_of(class_obj)->provisioner : NULL;
 }
 
 const struct storage_class *storage_class_of(const struct kube_object *o)
@@ -175,4 +273,20 @@ const struct kube_type storage_attributes_class_type = {
 	.resource = "volumeattributesclasses",
 	.group_version = "storage.k8s.io/v1", /* since Kubernetes 1.34 */
 	.is_custom = true,
+};
+
+const struct kube_type storage_capacity_type = {
+	.kind = "CSIStorageCapacity",
+	.resource = "csistoragecapacities",
+	.group_version = "storage.k8s.io/v1",
+	.is_namespaced = true,
+	.size = sizeof(struct storage_capacity),
+	.decode = decode_capacity,
+	.keeps_labels = true,
+};
+
+const struct kube_type storage_driver_type = {
+	.kind = "CSIDriver",
+	.resource = "csidrivers",
+	.group_version = "storage.k8s.io/v1",
 };

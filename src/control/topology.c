@@ -36,25 +36,6 @@ struct terms {
 	VEC(struct vol_topology) list;
 };
 
-struct csi_node_list {
-	VEC(const struct kube_object *) objects;
-};
-
-static int collect_csi_node(void *arg, const struct kube_object *o)
-{
-	struct csi_node_list *nodes = arg;
-
-	vec_push(&nodes->objects, kube_object_ref(o));
-	return 0;
-}
-
-static void csi_node_list_done(struct csi_node_list *nodes)
-{
-	for (size_t i = 0; i < nodes->objects.n; i++)
-		kube_object_unref(nodes->objects.v[i]);
-	vec_done(&nodes->objects);
-}
-
 static void add_term(struct terms *terms, struct strmap segments)
 {
 	for (size_t i = 0; i < terms->list.n; i++)
@@ -144,12 +125,12 @@ static int read_selected(struct attempt *a, const char *node_name,
 static void add_nodes(struct attempt *a, const struct kube_string_list *only_keys,
 		      struct terms *terms)
 {
-	struct csi_node_list nodes = { .objects = VEC_INIT };
+	autokobjs struct kube_objects nodes = { 0 };
 
 	informer_each_in(a->p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER, a->p->driver,
-			 collect_csi_node, &nodes);
-	for (size_t i = 0; i < nodes.objects.n; i++) {
-		const struct kube_object *o = nodes.objects.v[i];
+			 kube_objects_add, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct kube_object *o = nodes.v[i];
 		const struct kube_string_list *keys =
 			find_keys(storage_csi_node_of(o), a->p->driver);
 		autokobj const struct kube_object *node =
@@ -161,7 +142,6 @@ static void add_nodes(struct attempt *a, const struct kube_string_list *only_key
 		if (!read_term(a->ctx->arena, node, keys, &segments))
 			add_term(terms, segments);
 	}
-	csi_node_list_done(&nodes);
 }
 
 static bool has_duplicate_key(const struct storage_terms *allowed)
@@ -276,16 +256,16 @@ static int refuse_allowed(const struct attempt *a, bool *const *known, struct er
 static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct err *err)
 {
 	const struct storage_class *class = attempt_class(a);
-	struct csi_node_list nodes = { .objects = VEC_INIT };
+	autokobjs struct kube_objects nodes = { 0 };
 	bool **known = arena_array(a->ctx->arena, class->n_allowed, sizeof(*known));
 	bool is_pools = false;
 
 	for (size_t i = 0; i < class->n_allowed; i++)
 		known[i] = arena_array(a->ctx->arena, class->allowed[i].n, sizeof(**known));
 	informer_each_in(a->p->caches.csi_nodes, STORAGE_NODES_BY_DRIVER, a->p->driver,
-			 collect_csi_node, &nodes);
-	for (size_t i = 0; i < nodes.objects.n; i++) {
-		const struct kube_object *o = nodes.objects.v[i];
+			 kube_objects_add, &nodes);
+	for (size_t i = 0; i < nodes.n; i++) {
+		const struct kube_object *o = nodes.v[i];
 		const struct kube_string_list *keys =
 			find_keys(storage_csi_node_of(o), a->p->driver);
 		autokobj const struct kube_object *node =
@@ -296,7 +276,6 @@ static int add_pools_of_allowed(struct attempt *a, struct terms *terms, struct e
 		is_pools = true;
 		add_bearer(a, node, keys, known, terms);
 	}
-	csi_node_list_done(&nodes);
 	if (is_pools && terms->list.n == 0)
 		return refuse_allowed(a, known, err);
 	return is_pools;

@@ -56,6 +56,21 @@ void fake_set_fence(const struct fence *fence);
  * borrowed. */
 void fake_refuse(const char *path_part, int status, const char *body);
 
+/* One kind more than those that all tests link, until a reset. */
+void fake_add_type(const struct kube_type *type);
+
+/* The server has no kind of a path that holds this part. NULL: it has all. Borrowed. */
+void fake_absent(const char *path_part);
+/* Creates at paths that hold this part make nothing and get this answer: they are questions, such
+ * as reviews. Both borrowed; four at most. */
+void fake_answer(const char *path_part, const char *answer);
+/* The body of the last of them; "" without one. */
+const char *fake_asked(const char *path_part);
+
+/* The server keeps no such member of a status, as with a gate that is off. NULL: it keeps all.
+ * Borrowed. */
+void fake_drop(const char *member);
+
 void fake_set_plan(struct fake_plan plan); /* counts steps from 1 again */
 unsigned fake_steps(void);                 /* since the plan was set */
 /* For the fake services: 0, or what the step's caller must answer. *ret_lost: do the work, then

@@ -25,6 +25,13 @@ static struct {
 	const char *refused_part; /* of paths; NULL: none */
 	int refused_status;
 	const char *refused_body;
+	const char *absent_part; /* of paths; NULL: none */
+	const char *dropped;     /* member of a status; NULL: none */
+	const struct kube_type *more_type;
+	struct {
+		const char *part, *answer;
+		char *asked; /* owned */
+	} questions[4];
 } api;
 
 void fake_api_reset(void)
@@ -36,6 +43,8 @@ void fake_api_reset(void)
 		for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
 			free(text);
 	map_free(api.objects);
+	for (size_t i = 0; i < ARRAY_LEN(api.questions); i++)
+		free(api.questions[i].asked);
 	memset(&api, 0, sizeof(api));
 	api.objects = map_new();
 }
@@ -216,14 +225,22 @@ const struct kube_type *fake_type(const char *text)
 		&snapshot_type,         &snapshot_content_type,
 		&snapshot_class_type,   &storage_attributes_class_type,
 		&group_snapshot_type,   &group_content_type,
-		&group_class_type,
+		&group_class_type,      &storage_capacity_type,
 	};
 	autojson struct json_doc *doc = parse(text);
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (str_is_equal(json_get_string(json_root(doc), "kind"), types[i]->kind))
 			return types[i];
+	if (api.more_type &&
+	    str_is_equal(json_get_string(json_root(doc), "kind"), api.more_type->kind))
+		return api.more_type;
 	return NULL;
+}
+
+void fake_add_type(const struct kube_type *type)
+{
+	api.more_type = type;
 }
 
 static int reply(const char *path, bool is_lost, struct json_doc **ret, struct err *err)
@@ -237,11 +254,28 @@ static int reply(const char *path, bool is_lost, struct json_doc **ret, struct e
 	return 0;
 }
 
-/* All below the path, in pieces of one, whatever the limit: the token is how many have been told.
- */
+/* Whether the object is in the collection; of one that is namespaced also in that of all
+ * namespaces. */
+static bool is_in(const char *object, const char *collection, size_t n)
+{
+	const char *what = memrchr(collection, '/', n);
+	size_t n_head = (size_t)(what - collection);
+	const char *spaces = "/namespaces/", *rest;
+
+	if (strncmp(object, collection, n) == 0 && object[n] == '/')
+		return true;
+	if (strncmp(object, collection, n_head) != 0 || !str_has_prefix(object + n_head, spaces))
+		return false;
+	rest = strchr(object + n_head + strlen(spaces), '/');
+	return rest && strncmp(rest, what, n - n_head) == 0 && rest[n - n_head] == '/';
+}
+
+/* All of the collection, in pieces of one, whatever the limit: the token is how many have been
+ * told. */
 static struct json_doc *list(const char *path)
 {
-	size_t n = strcspn(path, "?"), skip = 0;
+	size_t n = strcspn(path, "?");
+	uint64_t skip = 0;
 	const char *token = strstr(path, "&continue=t");
 	autostr struct str out = STR_INIT;
 	const char *found = NULL, *other;
@@ -249,13 +283,13 @@ static struct json_doc *list(const char *path)
 	void *text;
 
 	if (token)
-		skip = (size_t)(token[strlen("&continue=t")] - '0');
+		(void)str_parse_u64(token + strlen("&continue=t"), &skip);
 	for (size_t it = 0; map_next(api.objects, &it, &other, &text);)
-		if (strncmp(other, path, n) == 0 && other[n] == '/' && n_found++ == skip)
+		if (is_in(other, path, n) && n_found++ == skip)
 			found = text;
 	str_appendf(&out, "{\"items\":[%s],\"metadata\":{", found ? found : "");
 	if (skip + 1 < n_found)
-		str_appendf(&out, "\"continue\":\"t%zu\"", skip + 1);
+		str_appendf(&out, "\"continue\":\"t%zu\"", (size_t)skip + 1);
 	str_append(&out, "}}");
 	return parse(str_get(&out));
 }
@@ -311,6 +345,8 @@ int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct js
 
 	if (fence_check(NULL, ctx, err) < 0 || fake_step(&is_lost, err) < 0)
 		return -1;
+	if (api.absent_part && strstr(path, api.absent_part))
+		return err_set(err, ERR_NOT_FOUND, "the server has no such kind: %s", path);
 	if (strstr(path, "?labelSelector="))
 		return list_selected(path, is_lost, ret, err);
 	if (strchr(path, '?')) {
@@ -343,13 +379,55 @@ static void admit_pv(const char *path, const struct json *body)
 	fake_merge(path, str_get(&patch));
 }
 
+void fake_answer(const char *path_part, const char *answer)
+{
+	size_t i = 0;
+
+	while (api.questions[i].part && strcmp(api.questions[i].part, path_part) != 0)
+		i++;
+	assert(i < ARRAY_LEN(api.questions));
+	api.questions[i].part = path_part;
+	api.questions[i].answer = answer;
+}
+
+const char *fake_asked(const char *path_part)
+{
+	for (size_t i = 0; i < ARRAY_LEN(api.questions); i++)
+		if (api.questions[i].asked && str_is_equal(api.questions[i].part, path_part))
+			return api.questions[i].asked;
+	return "";
+}
+
+/* 1: it is one that is only answered. */
+static int answer(const char *path, const char *body, struct json_doc **ret, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(api.questions) && api.questions[i].part; i++) {
+		bool is_lost;
+
+		if (!strstr(path, api.questions[i].part))
+			continue;
+		if (fake_step(&is_lost, err) < 0)
+			return -1;
+		free(api.questions[i].asked);
+		api.questions[i].asked = xstrdup(body);
+		if (is_lost)
+			return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+		*ret = parse(api.questions[i].answer);
+		return 1;
+	}
+	return 0;
+}
+
 static int create(const char *path, const char *body, struct json_doc **ret, struct err *err)
 {
 	autojson struct json_doc *doc = parse(body);
-	autofree char *full =
-		xasprintf("%s/%s", path, json_path_string(json_root(doc), "metadata.name"));
+	autofree char *full = xasprintf(
+		"%s/%s", path, str_or(json_path_string(json_root(doc), "metadata.name"), ""));
+	int answered = answer(path, body, ret, err);
 	bool is_lost;
 
+	if (answered != 0)
+		return answered < 0 ? -1 : 0;
 	if (fake_step(&is_lost, err) < 0)
 		return -1;
 	if (fake_has(full))
@@ -543,6 +621,21 @@ static int strategic(const struct kube_write *write, const struct json *body, bo
 	return reply(path, is_lost, ret, err);
 }
 
+void fake_drop(const char *member)
+{
+	api.dropped = member;
+}
+
+static void drop(const char *path)
+{
+	autofree char *text = NULL;
+
+	if (!api.dropped)
+		return;
+	text = xasprintf("{\"status\":{\"%s\":null}}", api.dropped);
+	fake_merge(path, text);
+}
+
 static int patch(const struct kube_write *write, struct json_doc **ret, struct err *err)
 {
 	autojson struct json_doc *doc = parse(write->body);
@@ -558,6 +651,7 @@ static int patch(const struct kube_write *write, struct json_doc **ret, struct e
 		return strategic(write, json_root(doc), is_lost, ret, err);
 	text = write->subresource ? part_of(json_root(doc), "status") : xstrdup(write->body);
 	fake_merge(path, text);
+	drop(path);
 	return reply(path, is_lost, ret, err);
 }
 
@@ -573,6 +667,11 @@ static int apply(const struct kube_write *write, struct json_doc **ret, struct e
 		return -1;
 	fake_put(write->path, write->body);
 	return reply(write->path, is_lost, ret, err);
+}
+
+void fake_absent(const char *path_part)
+{
+	api.absent_part = path_part;
 }
 
 void fake_refuse(const char *path_part, int status, const char *body)
@@ -601,7 +700,8 @@ int kube_write(struct kube_client *c, struct ctx *ctx, const struct kube_write *
 		return -1;
 	if (api.refused_part && strstr(write->path, api.refused_part))
 		return refuse(ctx, write, err);
-	assert(!write->subresource || str_is_equal(write->subresource, "status"));
+	assert(!write->subresource || str_is_equal(write->subresource, "status") ||
+	       str_is_equal(write->subresource, "approval"));
 	switch (write->verb) {
 	case KUBE_CREATE:
 		return create(write->path, write->body, ret, err);

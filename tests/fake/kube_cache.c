@@ -32,6 +32,7 @@ struct informer {
 	VEC(struct handler) handlers;
 	VEC(struct named_key) indexes;
 	bool has_synced, is_frozen, is_started;
+	char *only; /* by a field selector "metadata.name=…"; NULL: all */
 	struct informer *next;
 };
 
@@ -56,6 +57,8 @@ struct informer *informer_new(struct kube_client *client, const struct kube_type
 	struct informer *i = xcalloc(1, sizeof(*i));
 
 	i->type = type;
+	if (opts && !str_is_empty(opts->field_selector))
+		i->only = xstrdup(strchr(opts->field_selector, '=') + 1);
 	i->objects = map_new();
 	i->untold = map_new();
 	i->next = cache.all;
@@ -69,6 +72,8 @@ void informer_free(struct informer *i)
 	const char *key;
 	void *o;
 
+	if (!i)
+		return;
 	while (*at != i)
 		at = &(*at)->next;
 	*at = i->next;
@@ -81,6 +86,7 @@ void informer_free(struct informer *i)
 	map_free(i->untold);
 	vec_done(&i->handlers);
 	vec_done(&i->indexes);
+	free(i->only);
 	free(i);
 }
 
@@ -246,6 +252,10 @@ static void sync_one(struct informer *i)
 		if (fake_type(text) != i->type || json_parse(text, strlen(text), &doc, &err) < 0)
 			continue;
 		o = kube_object_decode(i->type, json_root(doc));
+		if (i->only && !str_is_equal(i->only, o->name)) {
+			kube_object_unref(o);
+			continue;
+		}
 		key = object_key(o);
 		map_put(seen, key, i);
 		take(i, o);

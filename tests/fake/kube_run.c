@@ -29,7 +29,8 @@ struct item {
 };
 
 struct queue {
-	struct queue_options opts;
+	struct queue_options opts; /* name is the copy below */
+	char *name;
 	queue_reconcile_fn fn;
 	void *arg;
 	struct map *items;   /* key → struct item */
@@ -115,6 +116,7 @@ struct queue *queue_new(struct ev_loop *loop, struct work *work, const struct qu
 	*q = (struct queue){
 		.opts = *opts, .fn = fn, .arg = arg, .items = map_new(), .next = run.queues
 	};
+	q->opts.name = q->name = xstrdup(opts->name);
 	run.queues = q;
 	return q;
 }
@@ -131,6 +133,7 @@ void queue_free(struct queue *q)
 	for (size_t it = 0; map_next(q->items, &it, &key, &item);)
 		free(item);
 	map_free(q->items);
+	free(q->name);
 	free(q);
 }
 

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (json_parse((const char *)data, size, &doc, &err) < 0)
 		return 0;
-	if (attach_spec_read(arena, json_root(doc), "d", &spec, &err) == 0 &&
+	if (attach_spec_read(arena, json_root(doc), "d", size & 2, &spec, &err) == 0 &&
 	    (!*spec.handle || !*spec.secret.ns != !*spec.secret.name))
 		abort();
 	if (capability_of_pv(arena, json_root(doc), "ext4", size & 1, &spec.capability, &err) < 0)

@@ -48,7 +48,11 @@ static size_t read_pvc(const struct core_pvc *c)
 
 static size_t read_pv(const struct core_pv *v)
 {
-	return strlen(v->driver) + strlen(v->handle) + strlen(v->class_name) +
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n_place; i++)
+		n += (size_t)v->place[i];
+	return n + strlen(v->driver) + strlen(v->handle) + strlen(v->class_name) +
 	       strlen(v->reclaim_policy) + strlen(v->claim_ns) + strlen(v->claim_name) +
 	       strlen(v->claim_uid) + strlen(v->phase);
 }
@@ -78,6 +82,12 @@ static size_t read_attachment(const struct storage_attachment *a)
 {
 	return strlen(a->attacher) + strlen(a->node_name) + strlen(a->pv_name) +
 	       strlen(a->inline_handle);
+}
+
+static size_t read_capacity(const struct storage_capacity *c)
+{
+	assert(*c->slot == '?' || strlen(c->slot) == STORAGE_SLOT_BYTES - 1);
+	return strlen(c->slot) + strlen(c->owner_uid) + c->capacity_bytes + c->maximum_bytes;
 }
 
 static size_t read_snapshot(const struct snapshot *s)
@@ -159,6 +169,8 @@ static size_t read_all(const struct kube_object *o)
 		n += read_csi_node(storage_csi_node_of(o));
 	else if (o->type == &storage_attachment_type)
 		n += read_attachment(storage_attachment_of(o));
+	else if (o->type == &storage_capacity_type)
+		n += read_capacity(storage_capacity_of(o));
 	else if (o->type == &discovery_slice_type)
 		n += read_slice(discovery_slice_of(o));
 	return n + read_snapshot_kind(o);
@@ -174,7 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		&core_node_type,       &storage_csi_node_type, &storage_attachment_type,
 		&snapshot_type,        &snapshot_content_type, &snapshot_class_type,
 		&group_snapshot_type,  &group_content_type,    &group_class_type,
-		&discovery_slice_type,
+		&discovery_slice_type, &storage_capacity_type,
 	};
 	const struct kube_type *type;
 	struct err err;

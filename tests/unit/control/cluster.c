@@ -4,6 +4,7 @@
 #include "cluster.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "kube/informer.h"
 
 #include <stdio.h>
@@ -82,17 +83,20 @@ void cluster_use_wait_for_consumer(void)
 
 void process_start(struct process *p, struct provision_options opts)
 {
+	autofree char *only = opts.node_name ? xasprintf("metadata.name=%s", opts.node_name) : NULL;
+	const struct informer_options own = { .field_selector = only };
+
 	p->caches = (struct control_caches){
 		.pvcs = informer_new(NULL, &core_pvc_type, NULL),
 		.pvs = informer_new(NULL, &core_pv_type, NULL),
 		.classes = informer_new(NULL, &storage_class_type, NULL),
-		.nodes = informer_new(NULL, &core_node_type, NULL),
-		.csi_nodes = informer_new(NULL, &storage_csi_node_type, NULL),
+		.nodes = informer_new(NULL, &core_node_type, &own),
+		.csi_nodes = informer_new(NULL, &storage_csi_node_type, &own),
 		.attachments = informer_new(NULL, &storage_attachment_type, NULL),
 		.snapshots = informer_new(NULL, &snapshot_type, NULL),
 	};
 	opts.caches = p->caches;
-	opts.service = fake_service_get();
+	opts.service = opts.node_name ? fake_service_at(opts.node_name) : fake_service_get();
 	opts.driver_name = DRIVER;
 	p->provisioner = provisioner_new(&opts);
 	provisioner_start(p->provisioner);

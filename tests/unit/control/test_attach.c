@@ -191,6 +191,25 @@ TEST(secrets_go_with_both_calls)
 	ASSERT_FALSE(fake_has(VA));
 }
 
+TEST(the_secret_for_growing_goes_with_them_where_it_is_lent)
+{
+	for (int lends = 0; lends < 2; lends++) {
+		struct attaching p;
+
+		attaching_begin();
+		fake_put(SECRET, "{\"kind\":\"Secret\",\"data\":{\"user\":\"eHl6\"}}");
+		fake_merge(VOLUME, "{\"spec\":{\"csi\":{\"controllerExpandSecretRef\":"
+				   "{\"name\":\"key\",\"namespace\":\"ops\"}}}}");
+		attaching_start(&p, (struct attach_options){ .lends_expand_secret = lends });
+		fake_run(MINUTE);
+		ASSERT_EQ(contains(fake_service.last_publish, "secrets={user=xyz}"), lends);
+		fake_delete(VA);
+		fake_run(MINUTE);
+		ASSERT_EQ(contains(fake_service.last_unpublish, "secrets={user=xyz}"), lends);
+		attaching_stop(&p);
+	}
+}
+
 TEST(a_secret_that_is_gone_keeps_nothing_attached)
 {
 	attaching_begin();
@@ -511,6 +530,7 @@ RUN_TESTS(UNIT(an_attachment_is_attached_and_says_so), UNIT(it_takes_three_write
 	  UNIT(a_failure_stands_in_the_status_until_it_is_over),
 	  UNIT(no_answer_of_the_driver_means_detached_but_a_good_one),
 	  UNIT(what_is_no_answer_of_the_driver_has_no_code), UNIT(secrets_go_with_both_calls),
+	  UNIT(the_secret_for_growing_goes_with_them_where_it_is_lent),
 	  UNIT(a_secret_that_is_gone_keeps_nothing_attached),
 	  UNIT(read_only_is_said_to_drivers_that_know_it),
 	  UNIT(a_node_that_is_gone_is_known_by_the_attachments_note),

@@ -5,13 +5,15 @@
 
 #include "base/mem.h"
 
+static bool lends_expand_secret;
+
 static int read_spec(struct arena *arena, const char *text, struct attach_spec *spec,
 		     struct err *err)
 {
 	autojson struct json_doc *doc = NULL;
 
 	ASSERT_OK(json_parse(text, strlen(text), &doc, err), err);
-	return attach_spec_read(arena, json_root(doc), "d", spec, err);
+	return attach_spec_read(arena, json_root(doc), "d", lends_expand_secret, spec, err);
 }
 
 TEST(what_is_no_volume_of_ours_is_named)
@@ -61,4 +63,37 @@ TEST(a_volume_of_ours_is_read)
 	ASSERT_STR(spec.secret.ns, "s");
 }
 
-RUN_TESTS(UNIT(what_is_no_volume_of_ours_is_named), UNIT(a_volume_of_ours_is_read))
+TEST(the_secret_for_growing_is_lent_where_there_is_no_other)
+{
+#define GROWS "\"controllerExpandSecretRef\":{\"name\":\"e\",\"namespace\":\"s\"}"
+#define VOLUME "{\"csi\":{\"driver\":\"d\",\"volumeHandle\":\"v\""
+	static const struct {
+		const char *text;
+		bool lends;
+		const char *name;
+	} cases[] = {
+		{ VOLUME "," GROWS "}}", true, "e" },
+		{ VOLUME "," GROWS "}}", false, "" },
+		{ VOLUME "}}", true, "" },
+		{ VOLUME "," GROWS ",\"controllerPublishSecretRef\":"
+			 "{\"name\":\"p\",\"namespace\":\"s\"}}}",
+		  true, "p" },
+	};
+	autoarena struct arena *arena = arena_new();
+	struct attach_spec spec;
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		lends_expand_secret = cases[i].lends;
+		ASSERT_OK(read_spec(arena, cases[i].text, &spec, &err), &err);
+		ASSERT_STR(spec.secret.name, cases[i].name);
+	}
+	lends_expand_secret = true;
+	ASSERT_ERR(read_spec(arena, VOLUME ",\"controllerExpandSecretRef\":{\"name\":\"e\"}}}",
+			     &spec, &err),
+		   &err, ERR_INVALID_ARGUMENT, "controllerExpandSecretRef has no namespace");
+	lends_expand_secret = false;
+}
+
+RUN_TESTS(UNIT(what_is_no_volume_of_ours_is_named), UNIT(a_volume_of_ours_is_read),
+	  UNIT(the_secret_for_growing_is_lent_where_there_is_no_other))

@@ -108,6 +108,10 @@ TEST(each_node_has_one_place_and_the_best)
 		SLICE("IPv6", AT("fd00::1", "n1", "") "," AT("fd00::2", "n2", "")),
 		SLICE("IPv4", AT("10.0.0.1", "n1", "")),
 	};
+	static const char *const named[] = {
+		SLICE("FQDN", AT("agent.example", "n1", "") "," AT("agent.example", "n2", "")),
+		SLICE("IPv6", AT("fd00::1", "n1", "")),
+	};
 	static const char *const started[] = {
 		SLICE("IPv4", AT("10.0.0.1", "n1", "\"ready\":false") "," AT("10.0.0.2", "n1",
 									     "\"ready\":true")),
@@ -118,6 +122,7 @@ TEST(each_node_has_one_place_and_the_best)
 		      "n3=tcp://[10.0.0.3]:10000 ");
 	assert_places(replaced, 2, "n1=tcp://[10.0.0.2]:10000 ");
 	assert_places(dual, 2, "n1=tcp://[10.0.0.1]:10000 n2=tcp://[fd00::2]:10000 ");
+	assert_places(named, 2, "n1=tcp://[fd00::1]:10000 ");
 	assert_places(started, 1, "n1=tcp://[10.0.0.2]:10000 ");
 }
 

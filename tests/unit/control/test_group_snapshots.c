@@ -109,10 +109,10 @@ struct process {
 	struct snapshot_caches caches;
 	struct snapshot_controller *controller;
 	struct snapshotter *snapshotter;
-	struct informer *all[8];
+	struct informer *all[8], *nodes;
 };
 
-static void start(struct process *p)
+static void start_as(struct process *p, bool has_nodes)
 {
 	static const struct kube_type *const types[] = {
 		&snapshot_type, &snapshot_content_type, &snapshot_class_type, &core_pvc_type,
@@ -123,6 +123,8 @@ static void start(struct process *p)
 		p->all[i] = informer_new(NULL, types[i], NULL);
 	p->caches = (struct snapshot_caches){ p->all[0], p->all[1], p->all[2], p->all[3],
 					      p->all[4], p->all[5], p->all[6], p->all[7] };
+	p->nodes = has_nodes ? informer_new(NULL, &core_node_type, NULL) : NULL;
+	p->caches.nodes = p->nodes;
 	p->controller = snapshot_controller_new(
 		&(struct snapshot_controller_options){ .caches = p->caches });
 	p->snapshotter = snapshotter_new(&(struct snapshotter_options){
@@ -137,6 +139,11 @@ static void start(struct process *p)
 	snapshotter_start(p->snapshotter);
 }
 
+static void start(struct process *p)
+{
+	start_as(p, false);
+}
+
 static void stop(struct process *p)
 {
 	snapshot_controller_pause(p->controller);
@@ -145,6 +152,7 @@ static void stop(struct process *p)
 	snapshotter_free(p->snapshotter);
 	for (size_t i = 0; i < ARRAY_LEN(p->all); i++)
 		informer_free(p->all[i]);
+	informer_free(p->nodes);
 }
 
 static void run(int64_t limit_ns)
@@ -192,6 +200,8 @@ static void assert_member(const char *volume, const char *claim)
 	assert_true(contains(text, "\"volumeGroupSnapshotHandle\":\"group-groupsnapshot-g1\""));
 	assert_true(contains(text, "\"" ANN_GROUP_HANDLE "\":\"group-groupsnapshot-g1\""));
 	assert_true(contains(text, "\"" ANN_SNAPSHOT_SECRET_NAME "\":\"key-both\""));
+	assert_true(contains(fake_text(member_path(volume, true)),
+			     "\"sourceVolumeMode\":\"Filesystem\""));
 }
 
 static void assert_ready(void)
@@ -235,6 +245,56 @@ TEST(a_group_is_cut_and_told_member_by_member)
 	assert_true(contains(fake_events(), "Normal GroupSnapshotCreated"));
 	assert_true(contains(fake_events(), "Normal GroupSnapshotReady"));
 	assert_null(strstr(fake_events(), "Warning"));
+}
+
+static void put_place(const char *claim, const char *disk)
+{
+	autofree char *pv = xasprintf("/api/v1/persistentvolumes/pv-%s", claim);
+	autofree char *node = xasprintf("/api/v1/nodes/n-%s", disk);
+	autofree char *affinity = xasprintf(
+		"{\"spec\":{\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{"
+		"\"matchExpressions\":[{\"key\":\"disk\",\"operator\":\"In\",\"values\":[\"%s\"]}"
+		"]}]}}}}",
+		disk);
+	autofree char *json = xasprintf("{\"kind\":\"Node\",\"metadata\":{\"name\":\"n-%s\","
+					"\"labels\":{\"disk\":\"%s\"}}}",
+					disk, disk);
+
+	fake_merge(pv, affinity);
+	fake_put(node, json);
+}
+
+/* Where each node has a snapshotter. */
+TEST(contents_are_marked_for_the_node_of_their_volumes)
+{
+	struct process p;
+
+	begin();
+	put_place("a", "x");
+	put_place("b", "x");
+	start_as(&p, true);
+	fake_run(MINUTE);
+	stop(&p);
+	assert_ready();
+	assert_true(contains(fake_text(CONTENT), "\"" SNAPSHOT_LABEL_NODE "\":\"n-x\""));
+	assert_true(contains(fake_text(member_path("vol-a", true)),
+			     "\"" SNAPSHOT_LABEL_NODE "\":\"n-x\""));
+	assert_true(contains(fake_text(member_path("vol-b", true)),
+			     "\"" SNAPSHOT_LABEL_NODE "\":\"n-x\""));
+}
+
+TEST(a_group_of_several_nodes_is_told_whose)
+{
+	struct process p;
+
+	begin();
+	put_place("a", "x");
+	put_place("b", "y");
+	start_as(&p, true);
+	fake_run(MINUTE);
+	stop(&p);
+	assert_true(contains(fake_events(), "on node 'n-"));
+	ASSERT_FALSE(fake_has(CONTENT));
 }
 
 TEST(a_group_that_is_deleted_takes_all_along)
@@ -393,6 +453,32 @@ TEST(a_doubt_keeps_the_content_until_it_is_settled)
 	assert_nothing_left();
 }
 
+/* As external-snapshotter leaves it for a moment: ready, and its own annotation not yet off. A mark
+ * from then is one that it passes over. */
+TEST(the_mark_comes_when_no_attempt_is_under_way)
+{
+	struct process p;
+
+	begin();
+	start(&p);
+	fake_run(MINUTE);
+	snapshotter_pause(p.snapshotter);
+	fake_merge(CONTENT,
+		   "{\"metadata\":{\"annotations\":{\"" ANN_GROUP_BEING_CREATED "\":\"yes\"}}}");
+	fake_delete(GROUP);
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(CONTENT), "deletionTimestamp"));
+	assert_null(strstr(fake_text(CONTENT), ANN_GROUP_BEING_DELETED));
+	fake_merge(CONTENT,
+		   "{\"metadata\":{\"annotations\":{\"" ANN_GROUP_BEING_CREATED "\":null}}}");
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(CONTENT), ANN_GROUP_BEING_DELETED));
+	snapshotter_start(p.snapshotter);
+	fake_run(MINUTE);
+	stop(&p);
+	assert_nothing_left();
+}
+
 /* A cluster that has snapshots, and no groups: their caches never sync. */
 TEST(without_groups_the_rest_goes_on)
 {
@@ -506,6 +592,7 @@ RUN_TESTS(UNIT(a_group_is_cut_and_told_member_by_member),
 	  UNIT(a_group_that_was_brought_is_bound), UNIT(what_cannot_be_cut_is_told_by_name),
 	  UNIT(a_failure_of_the_driver_is_told_to_the_user),
 	  UNIT(a_doubt_keeps_the_content_until_it_is_settled),
-	  UNIT(without_groups_the_rest_goes_on), UNIT(a_group_is_ready_after_any_trouble),
+	  UNIT(the_mark_comes_when_no_attempt_is_under_way), UNIT(without_groups_the_rest_goes_on),
+	  UNIT(a_group_is_ready_after_any_trouble),
 	  UNIT(a_group_deleted_during_any_trouble_leaves_nothing),
 	  UNIT(a_deletion_comes_to_its_end_after_any_trouble))

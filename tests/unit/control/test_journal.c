@@ -467,6 +467,28 @@ TEST(an_object_removed_by_hand_is_made_anew)
 	journal_free(j);
 }
 
+/* Which pools are forgotten, above all. */
+TEST(one_made_anew_has_what_others_wrote_into_it)
+{
+	struct journal *j;
+
+	(void)map_put(
+		api.objects, FIRST,
+		xstrdup("{\"metadata\":{\"name\":\"j\",\"resourceVersion\":\"1\",\"uid\":\"old\","
+			"\"labels\":{\"team\":\"blue\"},\"annotations\":{\"forgotten.cleat.csi/p\":"
+			"\"then\"}}}"));
+	j = open_journal(0, 0);
+	free(map_take(api.objects, FIRST));
+	ASSERT_OK(put(j, "u1", ""), &err);
+	ASSERT_TRUE(is_stored(FIRST, "u1"));
+	ASSERT_TRUE(is_stored(FIRST, "\"forgotten.cleat.csi/p\":\"then\""));
+	ASSERT_TRUE(is_stored(FIRST, "\"labels\":{\"team\":\"blue\"}"));
+	ASSERT_FALSE(is_stored(FIRST, "\"uid\":\"old\""));
+	ASSERT_OK(put(j, "u2", ""), &err);
+	ASSERT_TRUE(is_stored(FIRST, "u2") && is_stored(FIRST, "forgotten.cleat.csi/p"));
+	journal_free(j);
+}
+
 TEST(dead_places_leave_room_for_the_others)
 {
 	struct journal *j = open_journal(8000, 4);
@@ -539,6 +561,7 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(nothing_is_taken_while_it_is_closed), J(an_open_that_was_cancelled_opens_nothing),
 	  J(past_one_object_there_are_more_and_an_end), J(the_deposed_one_makes_no_further_object),
 	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
-	  J(an_object_removed_by_hand_is_made_anew), J(dead_places_leave_room_for_the_others),
+	  J(an_object_removed_by_hand_is_made_anew), J(one_made_anew_has_what_others_wrote_into_it),
+	  J(dead_places_leave_room_for_the_others),
 	  J(where_leases_are_forbidden_it_is_memory_and_says_so),
 	  J(what_a_later_version_wrote_is_left_alone))

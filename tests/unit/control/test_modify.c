@@ -93,10 +93,10 @@ TEST(a_class_that_is_not_there_is_waited_for)
 	grown_start(&p, (struct resizer_options){ 0 });
 	fake_run(20 * MINUTE);
 	ASSERT_STR(grown_at(CLAIM, MODIFY_STATUS), "Pending");
-	ASSERT_STR(grown_at(CLAIM, MODIFY_TARGET), "late");
+	ASSERT_STR(grown_at(CLAIM, MODIFY_TARGET), "");
 	ASSERT_STR(grown_conditions(), "Unused");
-	assert_true(
-		contains(fake_events(), "Warning VolumeModifyFailed: volumeAttributesClass late"));
+	assert_true(contains(fake_events(),
+			     "Warning VolumeModifyFailed: VAC \"late\" does not exist."));
 	grown_put_class("late", DRIVER, "7");
 	fake_settle();
 	grown_stop(&p);
@@ -132,6 +132,9 @@ TEST(what_the_driver_refuses_for_good_rests_until_it_is_another_class)
 	ASSERT_STR(grown_at(CLAIM, MODIFY_TARGET), "gold");
 	ASSERT_STR(grown_conditions(), "Unused,ModifyingVolume,ModifyVolumeError");
 	assert_true(contains(fake_text(CLAIM), "\"reason\":\"InvalidArgument\""));
+	assert_true(contains(fake_text(CLAIM), "\"message\":\"the driver says no\""));
+	assert_true(contains(fake_text(CLAIM),
+			     "Modifying volume to \\\"gold\\\" failed. Waiting for retry."));
 	fake_service.last_modify[0] = '\0';
 	fake_run(4 * MINUTE);
 	ASSERT_STR(fake_service.last_modify, "");
@@ -265,7 +268,7 @@ TEST(a_claim_both_larger_and_of_another_class_becomes_both)
 	grown_run(MINUTE);
 	ASSERT_STR(grown_at(CLAIM, CURRENT), "gold");
 	ASSERT_STR(grown_at(PV, "spec.capacity.storage"), "2Gi");
-	ASSERT_STR(grown_conditions(), "Unused,FileSystemResizePending");
+	ASSERT_STR(grown_conditions(), "Unused,Resizing,FileSystemResizePending");
 }
 
 /* One half that fails keeps nothing from the other. */

@@ -277,6 +277,8 @@ TEST(a_claim_that_is_there_keeps_the_volume)
 	fake_run(MINUTE);
 	ASSERT_TRUE(fake_has(HAND_MADE));
 	ASSERT_STR(fake_service.last_delete_secrets, "");
+	assert_true(contains(fake_events(), "Warning VolumeFailedDelete: its claim default/data-0 "
+					    "is there"));
 	fake_merge(CLAIM, "{\"metadata\":{\"uid\":\"another\"}}");
 	fake_run(2 * MINUTE);
 	process_stop(&p);

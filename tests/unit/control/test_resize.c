@@ -51,7 +51,7 @@ TEST(a_volume_grows_and_then_waits_for_its_node)
 	ASSERT_STR(grown_at(CLAIM, CAPACITY), "1Gi");
 	ASSERT_STR(grown_at(PV, PV_CAPACITY), "1536Mi");
 	ASSERT_STR(note(), "1Gi");
-	ASSERT_STR(grown_conditions(), "Unused,FileSystemResizePending");
+	ASSERT_STR(grown_conditions(), "Unused,Resizing,FileSystemResizePending");
 	ASSERT_STR(fake_events(),
 		   "Normal Resizing: External resizer is resizing volume " PV_NAME "\n"
 		   "Normal FileSystemResizeRequired: Require file system resize of volume on "
@@ -190,6 +190,7 @@ TEST(a_final_failure_is_a_condition_and_a_smaller_request_is_another)
 	start_growing(&p, "8Gi", ERR_INTERNAL, 10 * NS_PER_S);
 	ASSERT_STR(grown_conditions(), "Unused,Resizing,ControllerResizeError");
 	ASSERT_STR(grown_at(CLAIM, RESIZE_STATUS), "ControllerResizeInProgress");
+	assert_true(contains(fake_text(CLAIM), "\"failed to expand pvc with the driver says no\""));
 	assert_true(contains(fake_events(),
 			     "Warning VolumeResizeFailed: resize volume \"" PV_NAME
 			     "\" by resizer \"" DRIVER "\" failed: the driver says no"));
@@ -198,7 +199,7 @@ TEST(a_final_failure_is_a_condition_and_a_smaller_request_is_another)
 	fake_run(MINUTE);
 	grown_stop(&p);
 	ASSERT_STR(grown_at(CLAIM, ALLOCATED), "2Gi");
-	ASSERT_STR(grown_conditions(), "Unused,FileSystemResizePending");
+	ASSERT_STR(grown_conditions(), "Unused,Resizing,FileSystemResizePending");
 	ASSERT_EQ(fake_service.n_expanded, 1);
 }
 
@@ -278,7 +279,7 @@ TEST(what_is_infeasible_rests_until_it_is_another_request)
 		fake_run(NS_PER_S);
 		grown_stop(&p);
 		ASSERT_STR(grown_at(CLAIM, ALLOCATED), "2Gi");
-		ASSERT_STR(grown_conditions(), "Unused,FileSystemResizePending");
+		ASSERT_STR(grown_conditions(), "Unused,Resizing,FileSystemResizePending");
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "kube/informer.h"
 
 #include <stdio.h>
@@ -92,7 +93,30 @@ static void begin(void)
 	put_snapshot("\"persistentVolumeClaimName\":\"data\"");
 }
 
+/* Two nodes, n1 with disk a and n2 with b, and where the volume is. */
+static void put_places(const char *disks)
+{
+	static const char *const of[] = { "a", "b" };
+	autofree char *affinity = xasprintf(
+		"{\"spec\":{\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{"
+		"\"matchExpressions\":[{\"key\":\"disk\",\"operator\":\"In\",\"values\":[%s]}"
+		"]}]}}}}",
+		disks);
+
+	for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+		autofree char *path = xasprintf("/api/v1/nodes/n%zu", i + 1);
+		autofree char *json =
+			xasprintf("{\"kind\":\"Node\",\"metadata\":{\"name\":\"n%zu\","
+				  "\"labels\":{\"disk\":\"%s\",\"zone\":\"z\"}}}",
+				  i + 1, of[i]);
+
+		fake_put(path, json);
+	}
+	fake_merge(VOLUME, affinity);
+}
+
 struct process {
+	bool has_nodes; /* each with a snapshotter; set before start() */
 	struct snapshot_caches caches;
 	struct snapshot_controller *controller;
 	struct snapshotter *snapshotter;
@@ -109,6 +133,7 @@ static void start(struct process *p, struct snapshot_controller_options opts)
 		.groups = informer_new(NULL, &group_snapshot_type, NULL),
 		.group_contents = informer_new(NULL, &group_content_type, NULL),
 		.group_classes = informer_new(NULL, &group_class_type, NULL),
+		.nodes = p->has_nodes ? informer_new(NULL, &core_node_type, NULL) : NULL,
 	};
 	opts.caches = p->caches;
 	p->controller = snapshot_controller_new(&opts);
@@ -136,11 +161,12 @@ static void stop(struct process *p)
 	informer_free(p->caches.groups);
 	informer_free(p->caches.group_contents);
 	informer_free(p->caches.group_classes);
+	informer_free(p->caches.nodes);
 }
 
 static void run(int64_t limit_ns)
 {
-	struct process p;
+	struct process p = { 0 };
 
 	start(&p, (struct snapshot_controller_options){ 0 });
 	fake_run(limit_ns);
@@ -244,6 +270,36 @@ TEST(a_retained_content_stays)
 	ASSERT_EQ(fake_service.n_snapshots, 1);
 }
 
+/* The label of its content, where each node has a snapshotter. NULL: it has none. */
+TEST(a_content_is_marked_for_the_node_of_its_volume)
+{
+	static const struct {
+		const char *disks, *node;
+		bool has_nodes;
+	} cases[] = {
+		{ "\"b\"", "n2", true },       { "\"a\"", "n1", true }, { "\"gone\"", NULL, true },
+		{ "\"a\",\"b\"", NULL, true }, { NULL, NULL, true },    { "\"b\"", NULL, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct process p = { .has_nodes = cases[i].has_nodes };
+		autofree char *label = xasprintf("\"labels\":{\"" SNAPSHOT_LABEL_NODE "\":\"%s\"}",
+						 str_or(cases[i].node, ""));
+
+		begin();
+		if (cases[i].disks)
+			put_places(cases[i].disks);
+		start(&p, (struct snapshot_controller_options){ 0 });
+		fake_run(MINUTE);
+		stop(&p);
+		assert_ready();
+		if (cases[i].node)
+			assert_true(contains(fake_text(CONTENT), label));
+		else
+			assert_null(strstr(fake_text(CONTENT), SNAPSHOT_LABEL_NODE));
+	}
+}
+
 /* What an administrator, or a backup, brings along. */
 static void put_static(const char *uid)
 {
@@ -276,7 +332,7 @@ TEST(a_content_that_was_brought_is_bound)
 
 TEST(one_that_comes_later_is_waited_for)
 {
-	struct process p;
+	struct process p = { 0 };
 
 	begin();
 	put_snapshot("\"volumeSnapshotContentName\":\"brought\"");
@@ -325,8 +381,8 @@ TEST(what_cannot_be_cut_is_told_by_name)
 		  "the PV pv-1 is not bound to the PVC data" },
 		{ VOLUME, "{\"spec\":{\"csi\":null}}", "the PV pv-1 is no volume of a CSI driver" },
 		{ SNAPSHOT, "{\"spec\":{\"volumeSnapshotClassName\":\"none\"}}",
-		  "SnapshotContentCreationFailed: Failed to create snapshot content with error "
-		  "volumesnapshotclass none is not there" },
+		  "GetSnapshotClassFailed: Failed to get snapshot class with error "
+		  "volumesnapshotclass.snapshot.storage.k8s.io \"none\" not found" },
 		{ CLASS, "{\"driver\":\"other.csi\"}",
 		  "SetDefaultSnapshotClassFailed: Failed to set default snapshot class with error "
 		  "cannot find default snapshot class" },
@@ -335,7 +391,7 @@ TEST(what_cannot_be_cut_is_told_by_name)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct process p;
+		struct process p = { 0 };
 
 		begin();
 		fake_merge(cases[i].path, cases[i].patch);
@@ -364,7 +420,7 @@ TEST(two_default_classes_are_none)
 
 TEST(a_class_wakes_what_waits_for_it)
 {
-	struct process p;
+	struct process p = { 0 };
 
 	begin();
 	fake_delete(CLASS);
@@ -379,7 +435,7 @@ TEST(a_class_wakes_what_waits_for_it)
 /* The claim stays until it is cut, and no longer. */
 TEST(a_claim_that_is_cut_is_kept)
 {
-	struct process p;
+	struct process p = { 0 };
 
 	begin();
 	fake_service.ready_after = 4;
@@ -404,7 +460,7 @@ static void put_restore(void)
 
 TEST(a_snapshot_stays_while_a_claim_waits_for_it)
 {
-	struct process p;
+	struct process p = { 0 };
 
 	begin();
 	run(MINUTE);
@@ -464,6 +520,82 @@ TEST(one_deleted_by_hand_stays_while_its_snapshot_does)
 	fake_delete(SNAPSHOT);
 	run(MINUTE);
 	assert_nothing_left();
+}
+
+/* As external-snapshotter does, whose patch of annotations has all of them as it read them before.
+ */
+TEST(a_mark_that_a_snapshotter_took_off_is_put_on_again)
+{
+	struct process p = { 0 };
+
+	begin();
+	start(&p, (struct snapshot_controller_options){ 0 });
+	fake_run(MINUTE);
+	snapshotter_pause(p.snapshotter);
+	fake_delete(SNAPSHOT);
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(CONTENT), ANN_BEING_DELETED));
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":null}}");
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(CONTENT), ANN_BEING_DELETED));
+	snapshotter_start(p.snapshotter);
+	fake_run(MINUTE);
+	stop(&p);
+	assert_nothing_left();
+}
+
+static bool is_marked(void)
+{
+	return strstr(fake_text(CONTENT), ANN_BEING_DELETED);
+}
+
+/* external-snapshotter writes its status, which makes it ready, before it takes its own annotation
+ * off, and takes that for the last there is to see. */
+TEST(the_mark_comes_when_no_attempt_is_under_way)
+{
+	struct process p = { 0 };
+
+	begin();
+	start(&p, (struct snapshot_controller_options){ 0 });
+	fake_run(MINUTE);
+	snapshotter_pause(p.snapshotter);
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":{\"" ANN_BEING_CREATED "\":\"yes\"}}}");
+	fake_delete(SNAPSHOT);
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(CONTENT), "deletionTimestamp"));
+	ASSERT_FALSE(is_marked());
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":{\"" ANN_BEING_CREATED "\":null}}}");
+	fake_run(MINUTE);
+	ASSERT_TRUE(is_marked());
+	/* One that began meanwhile. */
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":{\"" ANN_BEING_CREATED "\":\"yes\"}}}");
+	fake_run(MINUTE);
+	ASSERT_FALSE(is_marked());
+	snapshotter_start(p.snapshotter);
+	fake_run(MINUTE);
+	stop(&p);
+	assert_nothing_left();
+}
+
+/* The same where nobody else waits for it: its snapshot was taken away by hand. */
+TEST(a_content_without_its_snapshot_is_marked_when_no_attempt_is_under_way)
+{
+	struct process p = { 0 };
+
+	begin();
+	start(&p, (struct snapshot_controller_options){ 0 });
+	fake_run(MINUTE);
+	snapshotter_pause(p.snapshotter);
+	fake_merge(SNAPSHOT, "{\"metadata\":{\"finalizers\":[]}}");
+	fake_delete(SNAPSHOT);
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":{\"" ANN_BEING_CREATED "\":\"yes\"}}}");
+	fake_delete(CONTENT);
+	fake_run(MINUTE);
+	ASSERT_FALSE(is_marked());
+	fake_merge(CONTENT, "{\"metadata\":{\"annotations\":{\"" ANN_BEING_CREATED "\":null}}}");
+	fake_run(MINUTE);
+	ASSERT_TRUE(is_marked());
+	stop(&p);
 }
 
 /* Remade under its old name, of another UID: the new one gets a content of its own. */
@@ -526,7 +658,7 @@ static void delete_snapshot(void *arg)
 
 static bool live_through(struct fake_plan plan)
 {
-	struct process p;
+	struct process p = { 0 };
 	bool is_reached;
 
 	fake_set_plan(plan);
@@ -620,7 +752,7 @@ TEST(caches_staler_than_the_api_at_every_step_do_no_harm)
 	n_steps = fake_steps();
 	ASSERT_TRUE(n_steps > 8);
 	for (unsigned i = 0; i < 2 * n_steps; i++) {
-		struct process p;
+		struct process p = { 0 };
 
 		begin();
 		fake_set_plan((struct fake_plan){
@@ -647,6 +779,9 @@ RUN_TESTS(UNIT(a_snapshot_of_a_claim_becomes_ready),
 	  UNIT(a_content_that_went_missing_is_told),
 	  UNIT(a_content_without_its_snapshot_can_be_deleted),
 	  UNIT(one_deleted_by_hand_stays_while_its_snapshot_does), UNIT(a_namesake_is_another),
+	  UNIT(a_mark_that_a_snapshotter_took_off_is_put_on_again),
+	  UNIT(the_mark_comes_when_no_attempt_is_under_way),
+	  UNIT(a_content_without_its_snapshot_is_marked_when_no_attempt_is_under_way),
 	  UNIT(a_failure_of_the_driver_is_told_to_the_user),
 	  UNIT(members_of_groups_are_left_to_their_group),
 	  UNIT(a_snapshot_is_ready_after_any_trouble),

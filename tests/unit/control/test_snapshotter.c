@@ -200,12 +200,12 @@ TEST(options_reach_the_request)
 	struct process p;
 
 	begin();
-	start(&p,
-	      (struct snapshotter_options){ .name_prefix = "s", .extra_create_metadata = true });
+	start(&p, (struct snapshotter_options){
+			  .name_prefix = "s", .name_digits = 1, .extra_create_metadata = true });
 	fake_run(MINUTE);
 	stop(&p);
 	assert_true(contains(fake_service.last_snapshot_request,
-			     "name=s-s1 source=vol-1 params={"
+			     "name=s-s source=vol-1 params={"
 			     "csi.storage.k8s.io/volumesnapshot/name=snap,"
 			     "csi.storage.k8s.io/volumesnapshot/namespace=default,"
 			     "csi.storage.k8s.io/volumesnapshotcontent/name=snapcontent-s1,"
@@ -375,8 +375,9 @@ TEST(one_that_there_is_not_is_an_error)
 	run(MINUTE);
 	assert_true(contains(fake_events(),
 			     "Warning SnapshotContentCheckandUpdateFailed: Failed to "
-			     "check and update snapshot content: can not find "
-			     "snapshot for snapshotID snap-none"));
+			     "check and update snapshot content: failed to list "
+			     "snapshot for content snapcontent-s1: \"can not find "
+			     "snapshot for snapshotID snap-none\""));
 }
 
 TEST(a_driver_without_a_list_is_believed)

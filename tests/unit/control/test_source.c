@@ -319,6 +319,36 @@ TEST(what_is_on_record_keeps_its_source)
 	process_stop(&p);
 }
 
+TEST(a_claim_that_is_kept_as_a_source_is_told_why_it_does_not_go)
+{
+	struct process p;
+
+	begin();
+	want_clone();
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	assert_bound();
+	fake_put(
+		"/api/v1/namespaces/default/persistentvolumeclaims/late",
+		"{\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"late\",\"namespace\":"
+		"\"default\",\"uid\":\"l8\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],"
+		"\"storageClassName\":\"none\",\"dataSource\":{\"kind\":\"PersistentVolumeClaim\","
+		"\"name\":\"source\"},\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}},"
+		"\"status\":{"
+		"\"phase\":\"Pending\"}}");
+	fake_run(MINUTE);
+	assert_null(strstr(fake_events(), "ClaimDeletePending"));
+	fake_delete(SOURCE);
+	fake_run(MINUTE);
+	assert_true(contains(fake_text(SOURCE), CLONE_FINALIZER));
+	assert_true(contains(fake_events(), "Warning ClaimDeletePending: Claim is being used to "
+					    "make another claim's volume"));
+	fake_delete("/api/v1/namespaces/default/persistentvolumeclaims/late");
+	fake_run(MINUTE);
+	assert_unprotected();
+	process_stop(&p);
+}
+
 TEST(a_source_is_kept_while_another_claim_waits)
 {
 	struct process p;
@@ -436,6 +466,7 @@ RUN_TESTS(UNIT(a_claim_is_made_of_a_snapshot), UNIT(a_larger_one_too),
 	  UNIT(a_driver_that_cannot_is_named), UNIT(an_empty_volume_is_not_handed_out),
 	  UNIT(sources_of_other_kinds_are_left_alone), UNIT(a_snapshot_may_go_unprotected),
 	  UNIT(what_is_on_record_keeps_its_source),
+	  UNIT(a_claim_that_is_kept_as_a_source_is_told_why_it_does_not_go),
 	  UNIT(a_source_is_kept_while_another_claim_waits),
 	  UNIT(a_restore_comes_to_its_end_after_any_trouble),
 	  UNIT(a_clone_comes_to_its_end_after_any_trouble),

@@ -2,6 +2,8 @@
 /* The kinds: which fields of an item of the API become what. */
 #include "check.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "control/core.h"
 #include "control/discovery.h"
@@ -18,6 +20,7 @@ static const struct kube_type *const cached[] = {
 	&snapshot_type,           &snapshot_content_type,
 	&snapshot_class_type,     &group_snapshot_type,
 	&group_content_type,      &group_class_type,
+	&storage_capacity_type,
 };
 
 static const struct kube_object *decode(const struct kube_type *type, const char *text)
@@ -316,6 +319,103 @@ TEST(an_attachment_names_its_volume_and_says_whether_it_is_attached)
 	assert_null(storage_attachment_waiting(own, 1));
 }
 
+static const char *slot_of(const char *name, const char *more)
+{
+	static char slot[64];
+	autofree char *text = xasprintf(
+		"{\"metadata\":{\"name\":\"%s\"},\"storageClassName\":\"c\"%s}", name, more);
+	autokobj const struct kube_object *o = decode(&storage_capacity_type, text);
+
+	(void)snprintf(slot, sizeof(slot), "%s", storage_capacity_slot(o, 0));
+	return slot;
+}
+
+TEST(a_capacity_is_of_a_class_and_labels_whatever_it_is_called)
+{
+	static const char *const odd[] = {
+		"",
+		",\"nodeTopology\":null",
+		",\"nodeTopology\":{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"Exists\"}]"
+		"}",
+		",\"nodeTopology\":{\"matchLabels\":{\"k\":1}}",
+		",\"nodeTopology\":{\"matchLabels\":[\"k\"]}",
+	};
+	struct strpair pairs[] = { { "k", "v" }, { "l", "w" } };
+	char want[STORAGE_SLOT_BYTES], other[STORAGE_SLOT_BYTES];
+
+	storage_slot("c", &(struct strmap){ pairs, 2 }, want);
+	ASSERT_STR(slot_of("x", ",\"nodeTopology\":{\"matchLabels\":{\"l\":\"w\",\"k\":\"v\"}}"),
+		   want);
+	storage_slot("d", &(struct strmap){ pairs, 2 }, other);
+	ASSERT_FALSE(strcmp(want, other) == 0);
+	storage_slot("c", &STRMAP_EMPTY, want);
+	ASSERT_STR(slot_of("x", ",\"nodeTopology\":{}"), want);
+	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+		ASSERT_STR(slot_of("x", odd[i]), "?x");
+}
+
+TEST(a_capacity_keeps_what_is_used)
+{
+	autokobj const struct kube_object *o = decode(
+		&storage_capacity_type,
+		"{\"metadata\":{\"name\":\"x\",\"namespace\":\"n\",\"labels\":{"
+		"\"" STORAGE_LABEL_DRIVER
+		"\":\"d\"},\"ownerReferences\":[{\"uid\":\"u-1\"},{\"uid\":\"u-2\",\"controller\":"
+		"true}]},\"capacity\":\"1500Mi\",\"maximumVolumeSize\":\"1Gi\"}");
+	autokobj const struct kube_object *none =
+		decode(&storage_capacity_type, "{\"metadata\":{\"name\":\"x\"}}");
+	const struct storage_capacity *c = storage_capacity_of(o);
+
+	ASSERT_STR(c->owner_uid, "u-2");
+	ASSERT_TRUE(c->has_capacity && c->has_maximum);
+	ASSERT_EQ(c->capacity_bytes, 1500ULL << 20);
+	ASSERT_EQ(c->maximum_bytes, 1ULL << 30);
+	ASSERT_STR(storage_capacity_driver(o, 0), "d");
+	c = storage_capacity_of(none);
+	ASSERT_STR(c->owner_uid, "");
+	ASSERT_FALSE(c->has_capacity || c->has_maximum);
+}
+
+/* key In [value] of one term, and nothing of what is not so simple. */
+static size_t places(const char *terms, uint64_t *ret_first)
+{
+	autofree char *text =
+		xasprintf("{\"metadata\":{\"name\":\"v\"},\"spec\":{\"nodeAffinity\":{"
+			  "\"required\":{\"nodeSelectorTerms\":%s}}}}",
+			  terms);
+	autokobj const struct kube_object *o = decode(&core_pv_type, text);
+	const struct core_pv *pv = core_pv_of(o);
+
+	*ret_first = pv->n_place ? pv->place[0] : 0;
+	return pv->n_place;
+}
+
+TEST(a_volume_keeps_where_it_is)
+{
+	static const char *const odd[] = {
+		"[]",
+		"[{}]",
+		"[{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"In\",\"values\":[\"a\","
+		"\"b\"]}]}]",
+		"[{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"Exists\"}]}]",
+		"[{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"In\",\"values\":[\"a\"]}]},{"
+		"}]",
+		"[{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"In\",\"values\":[\"a\"]},7]}"
+		"]",
+	};
+	uint64_t first;
+
+	ASSERT_EQ(places("[{\"matchExpressions\":[{\"key\":\"k\",\"operator\":\"In\",\"values\":["
+			 "\"a\"]},"
+			 "{\"key\":\"l\",\"operator\":\"In\",\"values\":[\"b\"]}]}]",
+			 &first),
+		  2);
+	ASSERT_TRUE(first == core_label_hash("k", "a"));
+	ASSERT_FALSE(first == core_label_hash("ka", ""));
+	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+		ASSERT_EQ(places(odd[i], &first), 0);
+}
+
 TEST(fields_of_the_wrong_type_are_as_if_absent)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
@@ -364,6 +464,7 @@ TEST(kinds_are_where_the_api_has_them)
 		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshots",
 		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshotcontents",
 		"/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshotclasses",
+		"/apis/storage.k8s.io/v1/csistoragecapacities",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
@@ -384,6 +485,8 @@ RUN_TESTS(UNIT(a_claim_keeps_what_is_used),
 	  UNIT(the_beta_annotation_of_a_class_goes_before_the_field),
 	  UNIT(a_class_keeps_parameters_and_topologies), UNIT(nodes_keep_labels_drivers_and_keys),
 	  UNIT(an_attachment_names_its_volume_and_says_whether_it_is_attached),
+	  UNIT(a_capacity_is_of_a_class_and_labels_whatever_it_is_called),
+	  UNIT(a_capacity_keeps_what_is_used), UNIT(a_volume_keeps_where_it_is),
 	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
 	  UNIT(kept_annotations_and_shared_words_are_sorted),
 	  UNIT(kinds_are_where_the_api_has_them))
