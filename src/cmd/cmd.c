@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/num.h"
 
 static void print_help(const struct cmd *cmd)
@@ -107,9 +108,34 @@ int cmd_usage(const struct cmd *cmd, const char *fmt, ...)
 	return CMD_USAGE;
 }
 
+/* C0, DEL, and C1 in UTF-8, which a terminal takes for ESC and a letter: how many bytes it has. */
+static size_t control_length(const char *s)
+{
+	unsigned char c = (unsigned char)s[0], next = c ? (unsigned char)s[1] : 0;
+
+	if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f)
+		return 1;
+	return c == 0xc2 && next >= 0x80 && next < 0xa0 ? 2 : 0;
+}
+
+char *cmd_printable(const char *text)
+{
+	struct str out = STR_INIT;
+
+	while (*text) {
+		size_t n = control_length(text);
+
+		str_append_char(&out, n ? '?' : *text);
+		text += n ? n : 1;
+	}
+	return str_take(&out);
+}
+
 int cmd_failed(const struct cmd *cmd, const struct err *err)
 {
-	fprintf(stderr, "cleat %s: %s\n", cmd->name, err->msg);
+	autofree char *text = cmd_printable(err->msg);
+
+	fprintf(stderr, "cleat %s: %s\n", cmd->name, text);
 	return CMD_FAILED;
 }
 

@@ -67,6 +67,10 @@ int cmd_usage(const struct cmd *cmd, const char *fmt, ...) __attribute__((format
 /* The same for what was tried and failed: the words of err on stderr. Returns CMD_FAILED. */
 int cmd_failed(const struct cmd *cmd, const struct err *err);
 
+/* What others wrote (API objects, Events, ids), for a terminal: its control characters but line
+ * feed and tab are '?'. malloc'ed. */
+char *cmd_printable(const char *text);
+
 /* "1.0 GiB", for people. */
 #define CMD_BYTES_MAX 32
 void cmd_format_bytes(uint64_t bytes, char ret_text[CMD_BYTES_MAX]);

@@ -23,9 +23,10 @@ static const struct opt options[] = {
 	{ .type = OPT_END },
 };
 
-static const struct cmd *const programs[] = { &cmd_node,       &cmd_controller,    &cmd_driver,
-					      &cmd_ctl,        &cmd_livenessprobe, &cmd_registrar,
-					      &cmd_completion, &cmd_version };
+static const struct cmd *const programs[] = {
+	&cmd_node,      &cmd_controller,        &cmd_driver,  &cmd_ctl,        &cmd_livenessprobe,
+	&cmd_registrar, &cmd_snapshot_metadata, &cmd_cephcsi, &cmd_completion, &cmd_version
+};
 static const char *const shells[] = { "bash", "zsh", "fish" };
 
 static const char *dashes(const struct opt *o)

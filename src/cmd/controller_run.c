@@ -10,16 +10,20 @@
 #include "cmd/controller_run.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/controller_early.h"
+#include "cmd/controller_link.h"
 #include "cmd/controllers.h"
-#include "cmd/fleet.h"
-#include "cmd/fleet_slices.h"
 #include "cmd/lanes.h"
+#include "cmd/metadata_server.h"
 #include "cmd/process.h"
+#include "control/core.h"
 #include "event/loop.h"
 #include "event/sync.h"
 #include "event/work.h"
@@ -31,38 +35,37 @@
 
 #define PROBE_INTERVAL_NS NS_PER_S
 #define SPARE_THREADS 4
-#define LEASE_NAME_MAX 280
+#define LEASE_NAME_MAX CONTROLLER_LEASE_MAX
+/* Of snapshot metadata: for what comes before a stream; and to end streams in, of the 30 s that a
+ * pod has. */
+#define METADATA_TIMEOUT_NS (60 * NS_PER_S)
+#define METADATA_GRACE_NS (15 * NS_PER_S)
 
 struct controller {
 	const struct controller_options *opts;
 	struct ev_loop *loop;
 	struct work *work;
 	struct process_http *http;
-	struct remote *remote; /* one of these two */
-	struct fleet *fleet;
-	struct fleet_slices *slices; /* of --agents-service */
-	struct csi_service service;
+	struct controller_link *link; /* to the driver; NULL: none */
 	struct kube_config config;
 	struct fence *fence;
 	struct kube_client *client;
+	struct kube_client *reviewer; /* without the fence; of --snapshot-metadata-port */
+	struct metadata_server *metadata;
 	struct lease *lease;
+	struct controller_early *early; /* those that do not wait for the driver; NULL: none */
 	struct controller_driver driver;
 	char *names; /* of those that run; NULL until the driver has said what it can */
 	char driver_name[256];
 	char host[256];
 	bool has_driver; /* one of those that run needs it */
 	bool is_running; /* the loop has its thread */
+	atomic_bool is_deposed;
 
 	pthread_mutex_t lock;
 	char waiting[ERR_MSG_MAX];      /* lock: what the start waits for, "" once it is over */
 	struct controllers controllers; /* fixed from then on, and may be read */
 };
-
-/* For people: where the driver is. */
-static const char *driver_address(const struct controller *c)
-{
-	return str_or(str_or(c->opts->agents, c->opts->agents_service), c->opts->csi_address);
-}
 
 static void set_waiting(struct controller *c, const char *text)
 {
@@ -106,70 +109,70 @@ static bool is_ready(void *arg, struct str *why)
 			return false;
 		}
 	}
-	if (c->fleet) /* one dead node is no reason to be started anew */
-		fleet_report(c->fleet, why);
+	controller_early_report(c->early, why);
+	controller_link_report(c->link, why);
 	return true;
 }
 
-/* Whether nodes grow what the controller service has no call for. Of the others nobody asks: a
- * driver need not serve its node service at this address. */
-static int ask_node(struct controller *c, struct ctx *ctx, const struct csi_offers *offers,
-		    uint64_t *ret_node, struct err *err)
+static void note_driver(struct controller *c, const struct csi_offers *facts, uint64_t node_caps)
 {
-	const struct csi_node_get_capabilities_request ask = {};
-	struct csi_node_get_capabilities_response node;
-
-	*ret_node = 0;
-	if (offers->controller & CSI_CAP_BIT(CSI_CTRL_EXPAND_VOLUME))
-		return 0;
-	if (csi_node_get_capabilities(&c->service, ctx, &ask, &node, err) < 0)
-		return err->code == ERR_UNIMPLEMENTED || err->code == ERR_PERMISSION_DENIED ? 0
-											    : -1;
-	*ret_node = csi_capability_bits(node.capabilities, node.n_capabilities);
-	return 0;
+	c->driver.has_topology =
+		c->opts->topology &&
+		facts->plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
+	c->driver.caps = facts->controller;
+	if (!c->opts->attributes)
+		c->driver.caps &= ~CSI_CAP_BIT(CSI_CTRL_MODIFY_VOLUME);
+	c->driver.group_caps = c->opts->groups ? facts->group : 0;
+	c->driver.node_caps = node_caps;
 }
 
-static int ask_driver(struct controller *c, struct ctx *ctx, struct csi_offers *ret_offers,
-		      uint64_t *ret_node, struct err *err)
+/* Whether it is one for what we were told. */
+static int check_driver(const struct controller *c, const struct csi_offers *facts, struct err *err)
 {
-	const struct csi_probe_request ask_probe = {};
-	struct csi_probe_response probe;
+	const struct controller_options *o = c->opts;
+	const char *address = controller_link_address(o);
 
-	if (csi_probe(&c->service, ctx, &ask_probe, &probe, err) < 0)
-		return -1;
-	if (!csi_probe_is_ready(&probe))
-		return err_set(err, ERR_UNAVAILABLE, "the driver says that it is not ready yet");
-	return csi_ask_offers(&c->service, ctx, ret_offers, err) < 0
-		       ? -1
-		       : ask_node(c, ctx, ret_offers, ret_node, err);
+	/* Contents of snapshots say whose they are; what claims are for, only topology can. */
+	if (o->node_deployment && !c->driver.has_topology &&
+	    !str_is_equal(o->controllers, "snapshotter"))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver at %s does not say where its volumes are, which "
+			       "--node-deployment needs (no VOLUME_ACCESSIBILITY_CONSTRAINTS)",
+			       address);
+	if (!str_is_empty(o->driver_name) && !str_is_equal(o->driver_name, facts->name))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver at %s is '%s', --driver-name says '%s'", address,
+			       facts->name, o->driver_name);
+	if (o->metadata_port &&
+	    !(facts->plugin & CSI_CAP_BIT(CSI_PLUGIN_SNAPSHOT_METADATA_SERVICE)))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the driver at %s does not tell what is in snapshots (no "
+			       "SNAPSHOT_METADATA_SERVICE), as --snapshot-metadata-port wants",
+			       address);
+	return 0;
 }
 
 /* One look at the driver: 1 ready, 0 not yet (said in waiting), -1 it is no driver for us. */
 static int look_at_driver(struct controller *c, struct ctx *ctx, struct err *err)
 {
 	struct csi_offers facts = { 0 };
-	uint64_t node;
+	uint64_t node_caps;
 	struct err lack;
 
-	if (ask_driver(c, ctx, &facts, &node, err) < 0) {
+	if (controller_link_ask(c->link, ctx, &facts, &node_caps, err) < 0) {
 		if (err->code == ERR_UNIMPLEMENTED)
-			return err_wrap(err, "the driver at %s", driver_address(c));
+			return err_wrap(err, "the driver at %s", controller_link_address(c->opts));
 		set_waiting(c, err->msg);
 		return 0;
 	}
-	c->driver.has_topology =
-		facts.plugin & CSI_CAP_BIT(CSI_PLUGIN_VOLUME_ACCESSIBILITY_CONSTRAINTS);
-	c->driver.caps = facts.controller;
-	c->driver.group_caps = facts.group;
-	c->driver.node_caps = node;
+	note_driver(c, &facts, node_caps);
 	free(TAKE_PTR(c->names));
 	if (controllers_choose(controller_rows, n_controller_rows, c->opts->controllers, &c->driver,
 			       &c->names, &lack) < 0)
-		return err_set(err, lack.code, "the driver at %s %s", driver_address(c), lack.msg);
-	if (!str_is_empty(c->opts->driver_name) && !str_is_equal(c->opts->driver_name, facts.name))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "the driver at %s is '%s', --driver-name says '%s'",
-			       driver_address(c), facts.name, c->opts->driver_name);
+		return err_set(err, lack.code, "the driver at %s %s",
+			       controller_link_address(c->opts), lack.msg);
+	if (check_driver(c, &facts, err) < 0)
+		return -1;
 	snprintf(c->driver_name, sizeof(c->driver_name), "%s", facts.name);
 	log_info("driver is ready", log_str("driver", facts.name),
 		 log_str("version", facts.version), log_bool("topology", c->driver.has_topology),
@@ -192,7 +195,8 @@ static int wait_for_driver(struct controller *c, struct err *err)
 		if (r != 0)
 			return r;
 		if (!str_is_equal(logged, err->msg)) {
-			log_warn("waiting for the driver", log_str("address", driver_address(c)),
+			log_warn("waiting for the driver",
+				 log_str("address", controller_link_address(c->opts)),
 				 log_err(err));
 			snprintf(logged, sizeof(logged), "%s", err->msg);
 		}
@@ -219,24 +223,20 @@ static const char *identity(struct controller *c)
 	return c->host;
 }
 
-/* "cleat-pool-cleat-csi": a Lease's name allows letters, digits and dashes. Without a driver
- * upstream's name, since there is to be one in a cluster, whosever it is. */
+/* Without a driver upstream's name, since there is to be one in a cluster, whosever it is. */
 static void format_lease_name(const struct controller *c, char name[static LEASE_NAME_MAX])
 {
 	if (c->has_driver)
-		snprintf(name, LEASE_NAME_MAX, "cleat-%s", c->driver_name);
+		controller_own_lease_name(c->driver_name, name);
 	else
 		snprintf(name, LEASE_NAME_MAX, "%s-leader", c->names);
-	for (char *p = name; *p; p++) {
-		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-		      (*p >= '0' && *p <= '9')))
-			*p = '-';
-	}
 }
 
-/* Of the election's Lease and the journal's. */
+/* Of the election's Lease and the journal's. A kubeconfig's namespace is none of upstream's. */
 static const char *lease_namespace(const struct controller *c)
 {
+	if (c->opts->as && !c->config.is_in_cluster)
+		return str_or(c->opts->election_ns, "default");
 	return str_or(str_or(c->opts->election_ns, c->config.namespace_name), "default");
 }
 
@@ -248,7 +248,7 @@ static void make_controllers(struct controller *c, const char *lease_name)
 		.work = c->work,
 		.client = c->client,
 		.fence = c->fence,
-		.service = c->service,
+		.service = c->link ? controller_link_service(c->link) : (struct csi_service){ 0 },
 		.driver = c->driver,
 		.driver_name = c->driver_name,
 		.lease_ns = lease_namespace(c),
@@ -271,8 +271,14 @@ static void on_lost(void *arg)
 {
 	struct controller *c = arg;
 
-	log_warn("lease lost, nothing more is written until it is won again");
 	controllers_pause(&c->controllers);
+	if (!c->opts->as) {
+		log_warn("lease lost, nothing more is written until it is won again");
+		return;
+	}
+	log_error("lease lost, ending as upstream's program does");
+	atomic_store(&c->is_deposed, true);
+	(void)kill(getpid(), SIGTERM);
 }
 
 static int start_work(struct controller *c, const char *lease_name, struct err *err)
@@ -289,6 +295,7 @@ static int start_work(struct controller *c, const char *lease_name, struct err *
 			      .ns = lease_namespace(c),
 			      .name = lease_name,
 			      .identity = identity(c),
+			      .labels = o->election_labels,
 			      .duration_ns = o->lease_ns,
 			      .renew_deadline_ns = o->renew_ns,
 			      .retry_ns = o->retry_ns,
@@ -303,47 +310,22 @@ static int start_work(struct controller *c, const char *lease_name, struct err *
 	return 0;
 }
 
-static void watch_agents(struct controller *c)
+static int open_link(struct controller *c, struct err *err)
 {
-	const char *text = c->opts->agents_service;
-	const char *slash = strchr(text, '/');
-	autofree char *ns =
-		slash ? xstrndup(text, (size_t)(slash - text)) : xstrdup(lease_namespace(c));
-
-	c->slices = fleet_slices_new(&(const struct fleet_slices_options){
+	const struct controller_link_options options = {
+		.opts = c->opts,
 		.loop = c->loop,
 		.work = c->work,
 		.client = c->client,
-		.fleet = c->fleet,
-		.ns = ns,
-		.service = slash ? slash + 1 : text,
-		.port = c->opts->agents_port,
-	});
-}
-
-static int open_driver(struct controller *c, struct err *err)
-{
-	const struct controller_options *o = c->opts;
-	const struct fleet_options fleet = {
-		.loop = c->loop,
-		.work = c->work,
-		.agents = o->agents,
-		.driver_name = o->driver_name,
-		.tls = &o->tls,
-		.workers = o->workers,
+		.fence = c->fence,
+		.ns = lease_namespace(c),
 	};
+	struct controller_link *link;
 
-	if (!str_is_empty(o->agents) || !str_is_empty(o->agents_service)) {
-		if (fleet_open(&fleet, &c->fleet, err) < 0)
-			return -1;
-		c->service = fleet_service(c->fleet);
-		if (!str_is_empty(o->agents_service))
-			watch_agents(c);
-		return 0;
-	}
-	if (remote_open(c->loop, o->csi_address, &o->tls, &c->remote, err) < 0)
+	if (controller_link_open(&options, &link, err) < 0)
 		return -1;
-	c->service = remote_service(c->remote);
+	LOCK_SCOPE(&c->lock);
+	c->link = link;
 	return 0;
 }
 
@@ -362,6 +344,8 @@ static int open_outside(struct controller *c, struct err *err)
 	if (kube_config_load(str_or(o->kubeconfig, ""), str_or(o->context, ""), &c->config, err) <
 	    0)
 		return -1;
+	if (!str_is_empty(o->master) && kube_config_use_server(&c->config, o->master, err) < 0)
+		return err_wrap(err, "--master");
 	/* Each of the queues may have all its workers at calls that hang; the recorder and what
 	 * else asks the API server still gets a thread. */
 	n_api = controllers_queues(controller_rows, n_controller_rows, o->controllers) *
@@ -381,10 +365,57 @@ static int open_outside(struct controller *c, struct err *err)
 	c->is_running = true;
 	if (kube_client_new(c->loop, &c->config, &client, &c->client, err) < 0)
 		return -1;
-	c->has_driver = controllers_need_driver(controller_rows, n_controller_rows, o->controllers);
+	c->has_driver = o->metadata_port ||
+			controllers_need_driver(controller_rows, n_controller_rows, o->controllers);
 	if (!c->has_driver)
 		return 0;
-	return open_driver(c, err);
+	return open_link(c, err);
+}
+
+/* Whoever leads: it writes nothing. */
+static int open_metadata(struct controller *c, struct err *err)
+{
+	const struct controller_options *o = c->opts;
+	const struct kube_client_options client = { .user_agent = "cleat/" CMD_VERSION_TEXT };
+
+	if (o->metadata_port == 0)
+		return 0;
+	if (kube_client_new(c->loop, &c->config, &client, &c->reviewer, err) < 0)
+		return -1;
+	return metadata_server_open(
+		&(const struct metadata_server_options){
+			.loop = c->loop,
+			.work = c->work,
+			.client = c->reviewer,
+			.service = controller_link_service(c->link),
+			.driver_name = c->driver_name,
+			.port = o->metadata_port,
+			.cert_file = o->metadata_cert,
+			.key_file = o->metadata_key,
+			.audience = o->metadata_audience,
+			.timeout_ns = METADATA_TIMEOUT_NS,
+			.stream_ns = o->metadata_minutes * 60 * NS_PER_S,
+		},
+		&c->metadata, err);
+}
+
+static int open_early(struct controller *c, struct err *err)
+{
+	const struct controller_early_options options = {
+		.opts = c->opts,
+		.loop = c->loop,
+		.work = c->work,
+		.config = &c->config,
+		.lease_ns = lease_namespace(c),
+		.identity = identity(c),
+	};
+	struct controller_early *early;
+
+	if (controller_early_open(&options, &early, err) < 0)
+		return -1;
+	LOCK_SCOPE(&c->lock);
+	c->early = early;
+	return 0;
 }
 
 static int serve(struct controller *c, struct err *err)
@@ -393,23 +424,41 @@ static int serve(struct controller *c, struct err *err)
 	int r;
 
 	set_waiting(c, "starting");
-	if (open_outside(c, err) < 0)
+	if (open_outside(c, err) < 0 || open_early(c, err) < 0)
 		return -1;
 	log_info("controller starting", log_str("version", CMD_VERSION_TEXT),
 		 log_str("controllers", c->opts->controllers),
-		 log_str("csiAddress", c->has_driver ? driver_address(c) : ""),
+		 log_str("csiAddress", c->has_driver ? controller_link_address(c->opts) : ""),
 		 log_str("apiServer", c->config.host),
 		 log_bool("leaderElection", c->opts->election));
 	r = c->has_driver ? wait_for_driver(c, err) : choose_without(c, err);
 	if (r <= 0)
 		return r;
+	if (*c->names == '\0') { /* all of them are early */
+		set_waiting(c, "");
+		(void)process_wait(INT64_MAX);
+		return 0;
+	}
 	format_lease_name(c, lease_name);
+	if (c->link)
+		controller_link_heed(c->link, lease_name);
 	make_controllers(c, lease_name);
+	if (c->link) /* where nodes are watched anyway: what places volumes there needs their labels
+		      */
+		controller_link_watch_nodes(c->link,
+					    controllers_cache(&c->controllers, &core_node_type),
+					    c->driver_name);
+	if (c->opts->as && c->opts->as->lease)
+		controller_lease_name(c->opts->as, c->driver_name, lease_name);
+	if (open_metadata(c, err) < 0)
+		return -1;
 	if (start_work(c, lease_name, err) < 0)
 		return -1;
 	set_waiting(c, "");
 	(void)process_wait(INT64_MAX);
-	return 0;
+	return atomic_load(&c->is_deposed)
+		       ? err_set(err, ERR_ABORTED, "the lease '%s' was lost", lease_name)
+		       : 0;
 }
 
 /* By the order of process.h; each part may be missing. */
@@ -421,23 +470,25 @@ static void take_down(struct controller *c)
 	if (c->lease)
 		lease_stop(c->lease);
 	fence_close(c->fence);
+	controller_link_leave_nodes(c->link);
 	controllers_free(&c->controllers);
 	/* give back */
 	lease_free(c->lease);
+	metadata_server_close(c->metadata, METADATA_GRACE_NS); /* streams of minutes, cut off */
 	/* nobody looks any more */
 	if (c->is_running)
 		(void)process_http_close(c->http, INT64_MAX);
+	controller_early_close(c->early);
 	/* free */
 	controllers_free_caches(&c->controllers);
-	remote_close(c->remote);
-	fleet_slices_free(c->slices);
-	if (c->is_running)
-		fleet_close(c->fleet);
+	controller_link_close(c->link);
+	kube_client_free(c->reviewer);
 	kube_client_free(c->client);
 	if (c->is_running)
 		ev_loop_join(c->loop);
 	if (c->work)
 		work_free(c->work);
+	metadata_server_free(c->metadata);
 	process_http_free(c->http);
 	if (c->loop)
 		ev_loop_free(c->loop);

@@ -21,7 +21,7 @@ struct work;
 
 /*
  * Which controllers there are, one row each, and those of a process: made together over shared
- * caches, started and paused together. Adding one is a row in controllers.c.
+ * caches, started and paused together. Adding one is a row in controllers_table.c.
  */
 
 /* What the driver says that it can. */
@@ -44,14 +44,23 @@ struct controller_env {
 	struct csi_service service;
 	struct controller_driver driver;
 	const char *driver_name;
-	const char *lease_ns, *lease_name; /* of the election; a row's own Leases take them up */
+	const char *lease_ns, *lease_name; /* of our own election, whatever name the process was
+					    called by: a row's own Leases take them up */
 	const char *identity;
+};
+
+/* Which objects of a kind are read, where that is not all. */
+struct controller_scope {
+	const char *ns; /* NULL: of all */
+	char label_selector[512], field_selector[1024];
 };
 
 /* A cache that a row reads. */
 struct controller_need {
 	const struct kube_type *type;
-	bool (*is_needed)(const struct controller_driver *driver); /* NULL: always */
+	bool (*is_needed)(const struct controller_env *env); /* NULL: always */
+	/* NULL: all of them. Rows that read the same kind have the same here. */
+	void (*select)(const struct controller_env *env, struct controller_scope *ret_scope);
 };
 #define CONTROLLER_NEEDS_MAX 12
 
@@ -66,12 +75,15 @@ struct controller_row {
 	const char
 		*program; /* upstream's, or NULL: called by its name, cleat runs this row alone */
 	const struct controller_flag *flags; /* to the first without a name; NULL: none */
+	const char *lease; /* by that name: its Lease, the driver's name behind it. NULL: as ours */
 	const char *component; /* of its Events; the driver's name stands behind it. NULL: that
 				  name alone */
 	bool only_by_name;     /* not among those of --controllers=auto */
 	bool needs_no_driver;  /* the API is all it works with; alone, none is looked for */
-	unsigned n_queues;     /* each has --worker-threads */
-	uint64_t caps;         /* that the driver must have */
+	bool is_early;     /* of these: works before the driver is there, which may need it to come
+			      (controller_early.h) */
+	unsigned n_queues; /* of LANE_API; each has --worker-threads */
+	uint64_t caps;     /* that the driver must have */
 	bool (*is_able)(const struct controller_driver *driver); /* in place of caps, if those do
 								    not say it; may be NULL */
 	bool does_without;   /* by name it also runs against a driver that lacks them */
@@ -97,23 +109,30 @@ bool controller_is_named(const struct controller_row *row, const char *names);
 int controllers_check_names(const struct controller_row *rows, size_t n_rows, const char *names,
 			    struct err *err);
 /* The names (malloc'ed) of those that run: the given ones, or of CONTROLLERS_AUTO each that the
- * driver has enough for. FAILED_PRECONDITION: one of those named needs what the driver lacks, or
- * none is left. */
+ * driver has enough for; without early ones. FAILED_PRECONDITION: one of those named needs what the
+ * driver lacks, or none is left for want of it. */
 int controllers_choose(const struct controller_row *rows, size_t n_rows, const char *names,
 		       const struct controller_driver *driver, char **ret_names, struct err *err);
+/* Of those named the early ones, as another such list (malloc'ed); "": none. */
+char *controllers_early(const struct controller_row *rows, size_t n_rows, const char *names);
 /* Whether one of those named works with a driver. */
 bool controllers_need_driver(const struct controller_row *rows, size_t n_rows, const char *names);
-/*
- * The row of the program that argv[0] names, with or without directories: 1 and the row, or 0 if it
- * is none of upstream's. UNIMPLEMENTED: one of upstream's that has no row.
- */
-int controllers_find_program(const struct controller_row *rows, size_t n_rows, const char *argv0,
-			     const struct controller_row **ret_row, struct err *err);
+/* The row of the program that argv[0] names, with or without directories; NULL: of none. */
+const struct controller_row *controllers_find_program(const struct controller_row *rows,
+						      size_t n_rows, const char *argv0);
 /* The command line of the program that the row stands for, as one of ours: --controllers=NAME
  * behind argv[0], and options by what they are called here. NULL-terminated; all of it malloc'ed.
  */
 char **controller_args(const struct controller_row *row, const char *const *argv);
 void controller_args_free(char **args);
+#define CONTROLLER_LEASE_MAX 320
+/* The name of the Lease of cleat's own election for this driver: "cleat-pool-cleat-csi". */
+void controller_own_lease_name(const char *driver, char ret_name[static CONTROLLER_LEASE_MAX]);
+/* Of that among early ones: "cleat-pool-cleat-csi-early". */
+void controller_early_lease_name(const char *driver, char ret_name[static CONTROLLER_LEASE_MAX]);
+/* That by upstream's name, as upstream spells it. */
+void controller_lease_name(const struct controller_row *row, const char *driver,
+			   char ret_name[static CONTROLLER_LEASE_MAX]);
 /* How many queues those named have. */
 unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names);
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "cmd/controller_run.h"
 
 bool controller_is_named(const struct controller_row *row, const char *names)
 {
@@ -72,7 +73,7 @@ int controllers_choose(const struct controller_row *rows, size_t n_rows, const c
 	const char *lack = "";
 
 	for (size_t i = 0; i < n_rows; i++) {
-		if (!controller_is_named(&rows[i], names))
+		if (rows[i].is_early || !controller_is_named(&rows[i], names))
 			continue;
 		if (is_able(&rows[i], driver) || (!is_auto && rows[i].does_without)) {
 			str_appendf(&chosen, "%s%s", chosen.len ? "," : "", rows[i].name);
@@ -82,11 +83,36 @@ int controllers_choose(const struct controller_row *rows, size_t n_rows, const c
 		if (!is_auto)
 			return err_set(err, ERR_FAILED_PRECONDITION, "%s", lack);
 	}
-	if (chosen.len == 0)
+	if (chosen.len == 0 && lack[0])
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "%s, and can nothing else that a controller is needed for", lack);
 	*ret_names = str_take(&chosen);
 	return 0;
+}
+
+char *controllers_early(const struct controller_row *rows, size_t n_rows, const char *names)
+{
+	struct str early = STR_INIT;
+
+	for (size_t i = 0; i < n_rows; i++)
+		if (rows[i].is_early && controller_is_named(&rows[i], names))
+			str_appendf(&early, "%s%s", early.len ? "," : "", rows[i].name);
+	return str_take(&early);
+}
+
+char *controller_signer(const struct controller_options *o)
+{
+	return str_is_empty(o->agents_signer) ? xasprintf("%s/agent", o->driver_name)
+					      : xstrdup(o->agents_signer);
+}
+
+char *controller_agents_account(const struct controller_options *o, const char *own_ns)
+{
+	const char *slash = strchr(o->agents_account, '/');
+
+	return slash ? xasprintf("system:serviceaccount:%.*s:%s", (int)(slash - o->agents_account),
+				 o->agents_account, slash + 1)
+		     : xasprintf("system:serviceaccount:%s:%s", own_ns, o->agents_account);
 }
 
 bool controllers_need_driver(const struct controller_row *rows, size_t n_rows, const char *names)
@@ -97,37 +123,15 @@ bool controllers_need_driver(const struct controller_row *rows, size_t n_rows, c
 	return false;
 }
 
-/* Upstream's programs that stand beside a driver or in its cluster. */
-static const char *const upstream_programs[] = {
-	"csi-attacher", "csi-provisioner", "csi-resizer", "csi-snapshotter", "snapshot-controller",
-};
-
-static bool is_upstream(const char *program)
+const struct controller_row *controllers_find_program(const struct controller_row *rows,
+						      size_t n_rows, const char *argv0)
 {
-	for (size_t i = 0; i < ARRAY_LEN(upstream_programs); i++)
-		if (str_is_equal(upstream_programs[i], program))
-			return true;
-	return false;
-}
-
-int controllers_find_program(const struct controller_row *rows, size_t n_rows, const char *argv0,
-			     const struct controller_row **ret_row, struct err *err)
-{
-	autofree char *known = list_names(rows, n_rows);
 	const char *program = path_last(argv0);
 
-	for (size_t i = 0; i < n_rows; i++) {
-		if (!str_is_equal(rows[i].program, program))
-			continue;
-		*ret_row = &rows[i];
-		return 1;
-	}
-	if (!is_upstream(program))
-		return 0;
-	return err_set(err, ERR_UNIMPLEMENTED,
-		       "cleat was called by this name and does not do yet what that program does; "
-		       "the controllers that it has are: %s",
-		       known);
+	for (size_t i = 0; i < n_rows; i++)
+		if (str_is_equal(rows[i].program, program))
+			return &rows[i];
+	return NULL;
 }
 
 static const char *find_flag(const struct controller_flag *flags, const char *name, size_t n)
@@ -169,6 +173,42 @@ void controller_args_free(char **args)
 	for (size_t i = 0; args[i]; i++)
 		free(args[i]);
 	free(args);
+}
+
+/* What a Lease's name may not have becomes a dash. */
+static void put_dashes(char *name)
+{
+	for (char *p = name; *p; p++) {
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		      (*p >= '0' && *p <= '9')))
+			*p = '-';
+	}
+}
+
+void controller_own_lease_name(const char *driver, char ret_name[static CONTROLLER_LEASE_MAX])
+{
+	(void)snprintf(ret_name, CONTROLLER_LEASE_MAX, "cleat-%s", driver);
+	put_dashes(ret_name);
+}
+
+void controller_early_lease_name(const char *driver, char ret_name[static CONTROLLER_LEASE_MAX])
+{
+	(void)snprintf(ret_name, CONTROLLER_LEASE_MAX, "cleat-%s-early", driver);
+	put_dashes(ret_name);
+}
+
+void controller_lease_name(const struct controller_row *row, const char *driver,
+			   char ret_name[static CONTROLLER_LEASE_MAX])
+{
+	size_t n;
+
+	/* One is left for the X. */
+	(void)snprintf(ret_name, CONTROLLER_LEASE_MAX - 1, "%s%s", row->lease,
+		       row->needs_no_driver ? "" : driver);
+	n = strlen(ret_name);
+	put_dashes(ret_name);
+	if (n > 0 && ret_name[n - 1] == '-')
+		memcpy(ret_name + n, "X", 2);
 }
 
 unsigned controllers_queues(const struct controller_row *rows, size_t n_rows, const char *names)

@@ -28,10 +28,19 @@ static const struct opt options[] = {
 	  .help = "unix:///path.sock or tcp://host:port (mutual TLS)." },
 	{ .name = "agents", .type = OPT_STRING, .offset = offsetof(struct ctl_options, agents), .arg = "ADDRESS,...",
 	  .help = "In place of --endpoint: agents of cleat on several nodes, which are one driver then." },
+	{ .name = "agents-service", .type = OPT_STRING, .offset = offsetof(struct ctl_options, agents_service),
+	  .arg = "[NAMESPACE/]NAME", .help = "The same with the agents that are behind a Service, each known by its node." },
+	{ .name = "agents-port", .type = OPT_STRING, .offset = offsetof(struct ctl_options, agents_port), .arg = "NAME",
+	  .fallback = "agent", .help = "Its port's name." },
 	TLS_OPTIONS(struct ctl_options, tls),
 	TLS_SERVER_NAME_OPTION(struct ctl_options, tls),
 	{ .name = "insecure", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, insecure),
 	  .help = "Allow tcp:// beyond loopback without TLS." },
+	{ .name = "kubeconfig", .type = OPT_STRING, .offset = offsetof(struct ctl_options, kubeconfig), .arg = "FILE",
+	  .help = "For what is asked of the cluster. Unless given: $KUBECONFIG, else the pod's service account, else "
+		  "~/.kube/config." },
+	{ .name = "context", .type = OPT_STRING, .offset = offsetof(struct ctl_options, context), .arg = "NAME",
+	  .help = "Context in it; the current one unless given." },
 	{ .name = "timeout", .type = OPT_DURATION, .offset = offsetof(struct ctl_options, timeout_ns),
 	  .arg = "TIME", .fallback = "1m", .help = "How long one command may take." },
 	{ .name = "output", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, output), .arg = "FORMAT",
@@ -81,6 +90,42 @@ static const struct opt options[] = {
 	  .help = "The pool's directory, as the driver on this node sees it." },
 	{ .name = "repair", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, repair),
 	  .help = "Mend what can be: check by the filesystem's tool, doctor what is cleat's own and of no use. Without it nothing is changed." },
+	{ .name = "explain", .type = OPT_GROUP },
+	{ .name = "namespace", .type = OPT_STRING, .offset = offsetof(struct ctl_options, ns), .arg = "NAMESPACE",
+	  .help = "Of the object; the kubeconfig's unless given." },
+	{ .name = "n", .type = OPT_STRING, .offset = offsetof(struct ctl_options, ns_short), .arg = "NAMESPACE",
+	  .help = "Short for --namespace." },
+	{ .name = "orphans adopt", .type = OPT_GROUP },
+	{ .name = "for", .type = OPT_STRING, .offset = offsetof(struct ctl_options, adopt_for), .arg = "NAMESPACE/NAME",
+	  .help = "The claim that the volume is for, any that fits unless given; the VolumeSnapshot or VolumeGroupSnapshot." },
+	{ .name = "class", .type = OPT_STRING, .offset = offsetof(struct ctl_options, class_name), .arg = "NAME",
+	  .help = "The class that the object names; none unless given." },
+	{ .name = "access-mode", .type = OPT_CHOICE, .offset = offsetof(struct ctl_options, access_mode), .arg = "MODE",
+	  .fallback = "ReadWriteOnce", .choices = "ReadWriteOnce|ReadOnlyMany|ReadWriteMany|ReadWriteOncePod",
+	  .help = "Of the volume." },
+	{ .name = "orphans delete, pool forget, handover finish, ceph audit", .type = OPT_GROUP },
+	{ .name = "yes", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, yes),
+	  .help = "Do it; without it nothing is changed." },
+	{ .name = "any-owner", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, any_owner),
+	  .help = "Also what the driver does not say was made for this cluster." },
+	{ .name = "pool forget, remember", .type = OPT_GROUP },
+	{ .name = "driver-name", .type = OPT_STRING, .offset = offsetof(struct ctl_options, driver_name), .arg = "NAME",
+	  .fallback = "pool.cleat.csi", .help = "Whose pool it is." },
+	{ .name = "orphans, pool forget, pool remember, handover", .type = OPT_GROUP },
+	{ .name = "volume-name-prefix", .type = OPT_STRING, .offset = offsetof(struct ctl_options, name_prefix), .arg = "PREFIX",
+	  .fallback = "pvc", .help = "As the provisioner's: volumes that are called so were made for claims." },
+	{ .name = "journal-namespace", .type = OPT_STRING, .offset = offsetof(struct ctl_options, journal_ns), .arg = "NAMESPACE", .env = "POD_NAMESPACE",
+	  .help = "Where the controller has its Leases, as in its own pod. Unless given, orphans look into all namespaces, which one must "
+		  "be allowed to list, and handover into default." },
+	{ .name = "ceph audit", .type = OPT_GROUP },
+	{ .name = "ceph-cluster", .type = OPT_STRING, .offset = offsetof(struct ctl_options, ceph_cluster), .arg = "ID",
+	  .help = "The clusterID of the classes; --pool is Ceph's, by its name." },
+	{ .name = "secret", .type = OPT_STRING, .offset = offsetof(struct ctl_options, secret), .arg = "[NAMESPACE/]NAME",
+	  .help = "The Secret that the classes name, with userID and userKey." },
+	{ .name = "config-dir", .type = OPT_STRING, .offset = offsetof(struct ctl_options, config_dir), .arg = "DIR",
+	  .fallback = "/etc/ceph-csi-config", .help = "Where config.json is." },
+	{ .name = "journal-instance", .type = OPT_STRING, .offset = offsetof(struct ctl_options, journal_instance), .arg = "ID",
+	  .fallback = "default", .help = "Whose journal in the pool." },
 	{ .name = "pool adopt", .type = OPT_GROUP },
 	{ .name = "moved", .type = OPT_BOOL, .offset = offsetof(struct ctl_options, moved),
 	  .help = "It was moved here (other directory, disk or node): its volumes go on being served." },
@@ -108,12 +153,18 @@ const struct ctl_verb ctl_lone_verbs[] = {
 };
 /* clang-format on */
 
-const struct ctl_group ctl_groups[CTL_N_GROUPS] = {
+const struct ctl_group ctl_groups[] = {
 	{ "volume", ctl_volume_verbs, VOL_KIND_VOLUME },
 	{ "snapshot", ctl_snapshot_verbs, VOL_KIND_SNAPSHOT },
 	{ "group", ctl_group_verbs, VOL_KIND_GROUP },
+	{ "node", ctl_node_verbs, VOL_KIND_VOLUME },
 	{ "pool", ctl_pool_verbs, VOL_KIND_VOLUME },
+	{ "orphans", ctl_orphans_verbs, VOL_KIND_VOLUME },
+	{ "handover", ctl_handover_verbs, VOL_KIND_VOLUME },
+	{ "ceph", ctl_ceph_verbs, VOL_KIND_VOLUME },
+	{ "explain", ctl_explain_verbs, VOL_KIND_VOLUME },
 };
+static_assert(ARRAY_LEN(ctl_groups) == CTL_N_GROUPS, "each group is counted");
 
 static const struct ctl_group *find_group(const char *name)
 {
@@ -200,6 +251,12 @@ static int count_arguments(const struct ctl_verb *verb)
 
 static int check_where(const struct ctl_options *opts, struct err *err)
 {
+	if (!str_is_empty(opts->agents) && !str_is_empty(opts->agents_service))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--agents and --agents-service exclude each other");
+	if (!str_is_empty(opts->agents_service))
+		return fleet_check_service("agents-service", opts->agents_service, &opts->tls,
+					   opts->insecure, err);
 	if (!str_is_empty(opts->agents))
 		return fleet_check("agents", opts->agents, &opts->tls, opts->insecure, err);
 	return address_check("endpoint", opts->endpoint, &opts->tls, opts->insecure, err);
@@ -230,7 +287,8 @@ static int check_words(const struct cmd *cmd, const struct ctl_options *opts,
 				 opts->flags.n > 0 ? "mount-flag" : "fs");
 	if (opts->limit && opts->limit < opts->size)
 		return cmd_usage(cmd, "--limit is below --size");
-	if (cmd_tls_check(&opts->tls, &err) < 0 || check_where(opts, &err) < 0 ||
+	if (cmd_tls_check(&opts->tls, &err) < 0 ||
+	    (!verb->asks_no_driver && check_where(opts, &err) < 0) ||
 	    ctl_volume_check(opts, &err) < 0 || (verb->check && verb->check(opts, &err) < 0))
 		return cmd_usage(cmd, "%s", err.msg);
 	return CMD_OK;
@@ -273,33 +331,6 @@ static int run_local(struct ctl *ctl, const struct ctl_verb *verb, struct err *e
 	return r;
 }
 
-/* One driver, or those of several nodes as one. */
-struct driver {
-	struct remote *remote;
-	struct fleet *fleet;
-	struct csi_service service;
-};
-
-static int open_driver(const struct ctl_options *opts, struct ev_loop *loop, struct ctx *ctx,
-		       struct driver *ret, struct err *err)
-{
-	const struct fleet_options fleet = { .loop = loop,
-					     .agents = opts->agents,
-					     .tls = &opts->tls };
-
-	if (!str_is_empty(opts->agents)) {
-		if (fleet_open(&fleet, &ret->fleet, err) < 0)
-			return -1;
-		fleet_look(ret->fleet, ctx);
-		ret->service = fleet_service(ret->fleet);
-		return 0;
-	}
-	if (remote_open(loop, opts->endpoint, &opts->tls, &ret->remote, err) < 0)
-		return -1;
-	ret->service = remote_service(ret->remote);
-	return 0;
-}
-
 /* words: the verb's arguments. */
 static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		    const char *const *words, struct ev_loop *loop, struct str *out,
@@ -314,7 +345,7 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		.other = count_arguments(verb) > 1 ? words[1] : "",
 		.out = out,
 	};
-	struct driver driver = { 0 };
+	struct ctl_peers peers = { 0 };
 	struct ctx ctx;
 	int r;
 
@@ -322,23 +353,26 @@ static int run_verb(const struct ctl_options *opts, const struct ctl_verb *verb,
 		return run_local(&ctl, verb, err);
 	ctx_init(&ctx, opts->timeout_ns);
 	ctl.ctx = &ctx;
-	r = open_driver(opts, loop, &ctx, &driver, err);
-	ctl.service = &driver.service;
+	r = ctl_connect(&ctl, verb, loop, &peers, err);
 	if (r == 0)
 		r = call_verb(&ctl, verb, err);
 	if (r < 0 && err->code == ERR_DEADLINE_EXCEEDED)
 		(void)err_wrap(err, "'%s' at %s was not answered within %" PRId64 " ms (--timeout)",
-			       verb->name, str_or(opts->agents, opts->endpoint),
+			       verb->name,
+			       verb->asks_no_driver
+				       ? "the API server"
+				       : str_or(str_or(opts->agents, opts->agents_service),
+						opts->endpoint),
 			       opts->timeout_ns / NS_PER_MS);
 	ctx_done(&ctx);
-	remote_close(driver.remote);
-	fleet_close(driver.fleet);
+	ctl_disconnect(&peers);
 	return r;
 }
 
 static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 		       const struct ctl_verb *verb, const char *const *words)
 {
+	autofree char *text = NULL, *why = NULL;
 	autostr struct str out = STR_INIT;
 	struct ev_loop *loop;
 	struct err err;
@@ -352,10 +386,12 @@ static int run_on_loop(const struct cmd *cmd, const struct ctl_options *opts,
 	r = run_verb(opts, verb, words, loop, &out, &err);
 	ev_loop_join(loop);
 	ev_loop_free(loop);
-	fputs(str_get(&out), stdout);
+	text = cmd_printable(str_get(&out));
+	fputs(text, stdout);
 	if (r < 0) {
 		fflush(stdout);
-		fprintf(stderr, "cleat ctl: %s: %s\n", err_code_name(err.code), err.msg);
+		why = cmd_printable(err.msg);
+		fprintf(stderr, "cleat ctl: %s: %s\n", err_code_name(err.code), why);
 		return CMD_FAILED;
 	}
 	return CMD_OK;
@@ -472,12 +508,14 @@ static int run_words(const struct cmd *cmd, const struct ctl_options *opts, char
 	int status, n;
 
 	if (n_rest == 0)
-		return cmd_usage(
-			cmd, "what to do is missing: volume "
-			     "create|list|show|expand|modify|delete|stage|publish|"
-			     "unpublish|unstage|check, snapshot "
-			     "create|list|show|delete|map|diff, group "
-			     "create|list|show|delete, pool adopt|status, info, health, or doctor");
+		return cmd_usage(cmd, "what to do is missing: volume "
+				      "create|list|show|expand|modify|delete|stage|publish|"
+				      "unpublish|unstage|check, snapshot "
+				      "create|list|show|delete|map|diff, group "
+				      "create|list|show|delete, pool adopt|status, orphans "
+				      "list|adopt|delete, handover show|finish, explain "
+				      "pvc|pod|snapshot|attachment, info, "
+				      "health, or doctor");
 	if (strcmp(rest[0], "help") == 0)
 		return cmd->run(cmd, 2,
 				(char *[]){ (char[]){ "ctl" }, (char[]){ "--help" }, NULL });
@@ -509,8 +547,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 const struct cmd cmd_ctl = {
 	.name = "ctl",
 	.summary = "Make, stage, publish, snapshot and delete volumes by hand.",
-	.synopsis = "cleat ctl [option...] volume|snapshot|group|pool VERB [NAME|ID|DIR] | info | "
-		    "health | doctor",
+	.synopsis = "cleat ctl [option...] GROUP VERB [NAME|ID|DIR] | info | health | doctor",
 	.about = "  volume create NAME --size=1Gi [--fs=xfs | --block] [--parameter pool=fast]\n"
 		 "  volume create NAME --from-snapshot=ID | --from-volume=ID [--size=2Gi]\n"
 		 "  volume list\n"
@@ -528,6 +565,12 @@ const struct cmd cmd_ctl = {
 		 "  snapshot delete ID\n"
 		 "  pool adopt DIR --moved | --copy\n"
 		 "  pool status DIR\n"
+		 "  explain pvc|pod|snapshot|attachment NAME [-n NAMESPACE]\n"
+		 "  orphans list\n"
+		 "  orphans adopt ORPHAN [--for=NAMESPACE/NAME]\n"
+		 "  orphans delete ORPHAN [--yes]\n"
+		 "  handover show DRIVER\n"
+		 "  handover finish DRIVER [--yes]\n"
 		 "  doctor --pool=DIR [--repair]\n"
 		 "  info\n"
 		 "  health\n"

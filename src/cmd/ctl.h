@@ -7,13 +7,19 @@
 #include "cmd/cmd.h"
 #include "cmd/remote.h"
 #include "csi/service.h"
+#include "kube/config.h"
 #include "volume/id.h"
+
+struct ev_loop;
+struct fleet;
+struct kube_client;
 
 /* What `cleat ctl` was told; one struct for all verbs, since they share most of it. */
 struct ctl_options {
 	struct cmd_common common;
 	const char *endpoint;
 	const char *agents; /* in its place; "" or NULL */
+	const char *agents_service, *agents_port;
 	struct cmd_tls tls;
 	bool insecure;
 	const char *output;
@@ -40,6 +46,17 @@ struct ctl_options {
 	const char *pool_overcommit;
 	bool moved;
 	bool copy;
+	const char *kubeconfig;
+	const char *context;
+	const char *ns, *ns_short;
+	const char *name_prefix;
+	const char *journal_ns;
+	const char *driver_name;
+	const char *adopt_for;
+	const char *class_name;
+	const char *access_mode;
+	bool yes, any_owner;
+	const char *ceph_cluster, *secret, *config_dir, *journal_instance;
 };
 
 enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
@@ -47,7 +64,10 @@ enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };
 /* One run: the service, the arena of its ctx, and where the answer is written. */
 struct ctl {
 	const struct ctl_options *opts;
-	const struct csi_service *service; /* NULL if the verb is local */
+	const struct csi_service *service; /* NULL if the verb is local, or asks no driver */
+	struct fleet *fleet;               /* NULL unless it is the agents of many nodes */
+	struct kube_client *kube;          /* NULL unless the verb reads the cluster */
+	const char *ns;                    /* the namespace that is meant */
 	struct ctx *ctx;
 	enum ctl_output output;
 	const char *other;  /* TARGET argument, as it was typed; "" */
@@ -58,7 +78,8 @@ struct ctl {
 
 /* A verb does its call and appends the answer to ctl->out. */
 struct ctl_verb {
-	const char *group; /* "volume", "snapshot", "group", "pool", "" for none */
+	const char *group; /* "volume", "snapshot", "group", "pool", "orphans", "explain", "" for
+			      none */
 	const char *name;
 	const char *argument; /* "NAME", "DIR", or "ID", for which a name does too; two
 			       with a blank between; NULL for none */
@@ -66,6 +87,8 @@ struct ctl_verb {
 	const char *takes;    /* further options of this verb, for its help */
 	const char *summary;
 	bool is_local; /* asks no driver; ctl->id is as it was given, and nothing ends it but it */
+	bool reads_cluster;  /* has a client of the API server */
+	bool asks_no_driver; /* the API server alone */
 	/* what only this verb can judge of the options; INVALID_ARGUMENT; may be NULL */
 	int (*check)(const struct ctl_options *opts, struct err *err);
 	int (*run)(struct ctl *ctl, struct err *err);
@@ -75,7 +98,12 @@ struct ctl_verb {
 extern const struct ctl_verb ctl_volume_verbs[];
 extern const struct ctl_verb ctl_snapshot_verbs[];
 extern const struct ctl_verb ctl_group_verbs[];
+extern const struct ctl_verb ctl_node_verbs[];
 extern const struct ctl_verb ctl_pool_verbs[];
+extern const struct ctl_verb ctl_orphans_verbs[];
+extern const struct ctl_verb ctl_handover_verbs[];
+extern const struct ctl_verb ctl_ceph_verbs[];
+extern const struct ctl_verb ctl_explain_verbs[];
 extern const struct ctl_verb ctl_lone_verbs[];
 
 struct ctl_group {
@@ -83,8 +111,22 @@ struct ctl_group {
 	const struct ctl_verb *verbs;
 	enum vol_kind kind; /* of what an ID names */
 };
-#define CTL_N_GROUPS 4
-extern const struct ctl_group ctl_groups[CTL_N_GROUPS];
+#define CTL_N_GROUPS 9
+extern const struct ctl_group ctl_groups[]; /* CTL_N_GROUPS of them */
+
+/* What a verb speaks to; {0} is nobody. */
+struct ctl_peers {
+	struct remote *remote; /* one of these two, or none */
+	struct fleet *fleet;
+	struct csi_service service;
+	struct kube_config config;
+	struct kube_client *kube;
+};
+/* ctl_connect.c: opens what the verb needs and sets it in ctl. What was opened before a failure is
+ * in *peers too. */
+int ctl_connect(struct ctl *ctl, const struct ctl_verb *verb, struct ev_loop *loop,
+		struct ctl_peers *peers, struct err *err);
+void ctl_disconnect(struct ctl_peers *peers);
 
 /* Whether the values that only a verb can judge are good: INVALID_ARGUMENT names the option. */
 int ctl_volume_check(const struct ctl_options *opts, struct err *err);
@@ -104,6 +146,14 @@ int ctl_snapshot_diff(struct ctl *ctl, struct err *err);
 
 /* ctl_check.c: the verb "volume check". */
 int ctl_check(struct ctl *ctl, struct err *err);
+
+/* ctl_node.c: the verb "pool list", and what it needs of the options. */
+int ctl_pool_list(struct ctl *ctl, struct err *err);
+int ctl_check_agents(const struct ctl_options *opts, struct err *err);
+
+/* ctl_forget.c: the verbs "pool forget" and "pool remember". */
+int ctl_pool_forget(struct ctl *ctl, struct err *err);
+int ctl_pool_remember(struct ctl *ctl, struct err *err);
 
 /* ctl_doctor.c: the verb "doctor". */
 int ctl_doctor(struct ctl *ctl, struct err *err);

@@ -2,9 +2,9 @@
 /*
  * cleat ctl pool - a pool's directory, on the node where it is
  *
- * Asks no driver: a pool that has to be adopted is one that the driver refuses, and CSI has no word
- * for most of what status tells. The pool's lock keeps a living driver and adopt apart; status only
- * reads.
+ * Adopt and status ask no driver: a pool that has to be adopted is one
+ * that the driver refuses, and CSI has no word for most of what status tells. The pool's lock keeps
+ * a living driver and adopt apart; status only reads.
  */
 #include "backend/pool/pool.h"
 #include "base/json.h"
@@ -207,6 +207,13 @@ const struct ctl_verb ctl_pool_verbs[] = {
 	  .takes = "moved,copy", .summary = "Say that a pool was moved here, or is a copy, so that it is served again." },
 	{ .group = "pool", .name = "status", .argument = "DIR", .is_local = true, .run = status, .takes = "pool-reserve,pool-overcommit",
 	  .summary = "How much room a pool on this node has, and what is in it; a driver that serves it is not disturbed." },
+	{ .group = "pool", .name = "list", .check = ctl_check_agents, .run = ctl_pool_list, .takes = "agents,agents-service",
+	  .summary = "The pools of all nodes: how much room they have, and what is in them." },
+	{ .group = "pool", .name = "forget", .argument = "IDENTITY", .reads_cluster = true, .asks_no_driver = true, .run = ctl_pool_forget,
+	  .takes = "yes,driver-name,journal-namespace",
+	  .summary = "Say what is lost with a pool that is gone for good; with --yes give it up, so that what was in it can be deleted." },
+	{ .group = "pool", .name = "remember", .argument = "IDENTITY", .reads_cluster = true, .asks_no_driver = true, .run = ctl_pool_remember,
+	  .takes = "driver-name,journal-namespace", .summary = "Serve a pool again that was forgotten, and is there after all." },
 	{ .name = NULL },
 };
 /* clang-format on */

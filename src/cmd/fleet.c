@@ -5,12 +5,24 @@
  * five seconds when it does not answer (or sooner, when something was told of it), and each minute
  * besides, as a pool may come to a node while its agent runs.
  *
- * Looks have the lane of things that may hang, so that a node that answers nothing keeps no claim
- * waiting; one look takes no longer than LOOK_TIMEOUT_NS.
+ * Looks have lanes of things that may hang, so that a node that answers nothing keeps no claim
+ * waiting; one look takes no longer than LOOK_TIMEOUT_NS. Nor does it keep other nodes waiting,
+ * however many there are of its kind:
+ *
+ *   news     never asked yet, or a connection was made      LANE_LOOK, which has nothing else; the
+ *            or lost since                                  look is a short one unless it is made
+ *   routine  it has been away, a minute is over, it was     LANE_REMOTE, as many at a time as this
+ *            doubted                                        has threads; the others wait here,
+ * where news of them overtakes that
+ *
+ * A member without a connection is sought: one is made, which takes no worker, and is news. So a
+ * hundred machines without power hold up nobody who comes back. Pauses are jittered, since hundreds
+ * may have come or gone at once.
  */
 #include "cmd/fleet.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +31,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/random.h"
 #include "base/vec.h"
 #include "cmd/lanes.h"
 #include "cmd/periodic.h"
+#include "control/signing_request.h"
 #include "csi/router.h"
 #include "event/loop.h"
 #include "event/sync.h"
@@ -30,9 +44,11 @@
 #define TICK_NS (NS_PER_S / 2)
 #define FIRST_NS NS_PER_MS
 #define LOOK_TIMEOUT_NS (5 * NS_PER_S)
+#define SHORT_LOOK_NS (NS_PER_S / 2)
 #define PAUSE_FIRST_NS NS_PER_S
 #define PAUSE_MAX_NS (5 * NS_PER_S)
 #define AGAIN_NS (60 * NS_PER_S)
+#define SPREAD 0.2
 
 struct agent {
 	struct fleet *fleet;
@@ -42,10 +58,14 @@ struct agent {
 	struct remote *remote;
 	struct csi_router_member *member;
 	struct periodic *looks;
+	unsigned lane;   /* loop: of the look that is due */
+	bool is_waiting; /* loop: for a slot */
 
 	pthread_mutex_t lock; /* guards what follows */
 	int64_t next_ns;      /* when it is looked at although nothing changed */
 	int64_t pause_ns;
+	uint64_t link; /* csi_link_changes() after the last look */
+	bool has_slot; /* of n_slots: until its next look is over */
 	bool is_away;
 	bool is_told;
 };
@@ -55,33 +75,125 @@ struct fleet {
 	struct work *work;
 	struct tls *tls; /* that all share */
 	struct csi_router *router;
-	VEC(struct agent *) agents; /* fleet_set's, and nobody else's while it may be called */
+	VEC(struct agent *) agents;  /* fleet_set's, and nobody else's while it may be called */
+	atomic_uint n_slots;         /* that routine looks have */
+	VEC(struct agent *) waiting; /* loop: for one of them, who came first before the others */
 };
 
 /* ---- looks ---- */
 
+static uint64_t link_of(const struct agent *a)
+{
+	const struct csi_service service = remote_service(a->remote);
+
+	return csi_link_changes(&service);
+}
+
+/* With the lock, as the next. */
+static bool take_slot(struct agent *a)
+{
+	if (a->has_slot)
+		return true;
+	a->has_slot = atomic_fetch_add(&a->fleet->n_slots, 1) < LANE_REMOTE_THREADS;
+	if (!a->has_slot)
+		atomic_fetch_sub(&a->fleet->n_slots, 1);
+	return a->has_slot;
+}
+
+static void leave_slot(struct agent *a)
+{
+	if (a->has_slot)
+		atomic_fetch_sub(&a->fleet->n_slots, 1);
+	a->has_slot = false;
+}
+
+static bool is_news(const struct agent *a, bool is_connected)
+{
+	return !a->is_told || (link_of(a) != a->link && (is_connected || !a->is_away));
+}
+
+/* On the loop, where connections are made. */
 static bool is_due(void *arg)
 {
 	struct agent *a = arg;
 	bool is_stale = csi_router_is_stale(a->fleet->router, a->member);
+	bool is_connected = remote_is_connected(a->remote);
 	LOCK_SCOPE(&a->lock);
 
-	return (is_stale && !a->is_away) || clock_now_ns() >= a->next_ns;
+	a->lane = LANE_LOOK;
+	if (is_news(a, is_connected))
+		return true;
+	if (clock_now_ns() < a->next_ns && (a->is_away || !is_stale))
+		return false;
+	if (!is_connected)
+		remote_connect(a->remote);
+	a->lane = LANE_REMOTE;
+	if (take_slot(a))
+		return true;
+	if (!a->is_waiting)
+		vec_push(&a->fleet->waiting, a);
+	a->is_waiting = true;
+	return false;
+}
+
+static void stop_waiting(void *arg)
+{
+	struct agent *a = arg;
+	struct fleet *f = a->fleet;
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->waiting.n; i++)
+		if (f->waiting.v[i] != a)
+			f->waiting.v[n++] = f->waiting.v[i];
+	f->waiting.n = n;
+	a->is_waiting = false;
+}
+
+/* On the loop, when a look is over. */
+static void hand_slots_on(void *arg)
+{
+	const struct agent *a = arg;
+	struct fleet *f = a->fleet;
+
+	for (size_t n = f->waiting.n; n > 0; n--) {
+		struct agent *next = f->waiting.v[0];
+
+		if (atomic_load(&f->n_slots) >= LANE_REMOTE_THREADS)
+			return;
+		stop_waiting(next);
+		periodic_look_now(next->looks);
+	}
+}
+
+static unsigned lane_of(void *arg)
+{
+	const struct agent *a = arg;
+
+	return a->lane;
+}
+
+static bool is_short(struct agent *a)
+{
+	LOCK_SCOPE(&a->lock);
+
+	return !a->is_told || (!a->is_away && !remote_is_connected(a->remote));
 }
 
 /* Whether that is news. */
 static bool note(struct agent *a, bool is_away)
 {
 	LOCK_SCOPE(&a->lock);
-	bool is_news = !a->is_told || a->is_away != is_away;
+	bool is_change = !a->is_told || a->is_away != is_away;
 
+	leave_slot(a);
+	a->link = link_of(a);
 	a->is_told = true;
 	a->is_away = is_away;
 	a->pause_ns = !is_away                         ? PAUSE_FIRST_NS
 		      : a->pause_ns * 2 > PAUSE_MAX_NS ? PAUSE_MAX_NS
 						       : a->pause_ns * 2;
-	a->next_ns = clock_now_ns() + (is_away ? a->pause_ns : AGAIN_NS);
-	return is_news;
+	a->next_ns = clock_now_ns() + random_jitter_ns(is_away ? a->pause_ns : AGAIN_NS, SPREAD);
+	return is_change;
 }
 
 /* What changed is logged, once. */
@@ -126,10 +238,13 @@ static void look(void *arg, struct ctx *ctx)
 {
 	struct agent *a = arg;
 	struct err err;
-	int rc = csi_router_look(a->fleet->router, a->member, ctx, &err);
+	int rc;
 
+	if (is_short(a))
+		ctx->deadline_ns = clock_now_ns() + SHORT_LOOK_NS;
+	rc = csi_router_look(a->fleet->router, a->member, ctx, &err);
 	if (ctx_is_cancelled(ctx))
-		return;
+		return; /* it is dropped, with its slot */
 	tell(a, rc, &err);
 	set_gauges(a->fleet);
 }
@@ -175,6 +290,22 @@ int fleet_check(const char *option, const char *agents, const struct cmd_tls *tl
 	return 0;
 }
 
+int fleet_check_service(const char *option, const char *service, const struct cmd_tls *tls,
+			bool insecure, struct err *err)
+{
+	const char *slash = strchr(service, '/');
+
+	if (slash && (slash == service || !slash[1] || strchr(slash + 1, '/')))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--%s=%.200s: a Service's name, or NAMESPACE/NAME", option, service);
+	if (!cmd_tls_is_set(tls) && !insecure)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--%s needs --tls-cert, --tls-key and --tls-ca (or --insecure): "
+			       "agents are reached over the network",
+			       option);
+	return 0;
+}
+
 /* On the loop, where timers are made. */
 static void start_looks(void *arg)
 {
@@ -183,12 +314,14 @@ static void start_looks(void *arg)
 	a->looks = periodic_new(&(struct periodic_options){
 		.loop = a->fleet->loop,
 		.work = a->fleet->work,
-		.lane = LANE_LOOK,
+		.lane_of = lane_of,
 		.first_ns = FIRST_NS,
-		.every_ns = TICK_NS,
+		/* hundreds that came together do not stay so */
+		.every_ns = random_jitter_ns(TICK_NS, SPREAD),
 		.timeout_ns = LOOK_TIMEOUT_NS,
 		.is_due = is_due,
 		.run = look,
+		.ended = hand_slots_on,
 		.arg = a,
 	});
 }
@@ -196,9 +329,11 @@ static void start_looks(void *arg)
 static int add(struct fleet *f, const struct fleet_member *member, struct err *err)
 {
 	struct agent *a = xcalloc(1, sizeof(*a));
+	autofree char *expected =
+		member->is_node ? xasprintf(SIGNING_NODE_URI "%s", member->name) : NULL;
 	struct csi_service service;
 
-	if (remote_open_with(f->loop, member->address, f->tls, &a->remote, err) < 0) {
+	if (remote_open_with(f->loop, member->address, f->tls, expected, &a->remote, err) < 0) {
 		free(a);
 		return -1;
 	}
@@ -219,7 +354,10 @@ static int add(struct fleet *f, const struct fleet_member *member, struct err *e
 static void drop(struct fleet *f, struct agent *a)
 {
 	(void)periodic_stop(a->looks, INT64_MAX);
+	if (a->looks)
+		ev_call(f->loop, stop_waiting, a);
 	periodic_free(a->looks);
+	leave_slot(a);
 	csi_router_remove(f->router, a->member);
 	remote_close(a->remote);
 	pthread_mutex_destroy(&a->lock);
@@ -296,7 +434,7 @@ int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struc
 	for (const char *list = opts->agents ? opts->agents : ""; *list;) {
 		autofree char *address = next_address(&list);
 
-		if (add(f, &(const struct fleet_member){ address, address }, err) < 0) {
+		if (add(f, &(const struct fleet_member){ address, address, false }, err) < 0) {
 			fleet_close(f);
 			return -1;
 		}
@@ -333,6 +471,7 @@ void fleet_close(struct fleet *f)
 	for (size_t i = 0; i < f->agents.n; i++)
 		drop(f, f->agents.v[i]);
 	vec_done(&f->agents);
+	vec_done(&f->waiting);
 	csi_router_free(f->router);
 	tls_unref(f->tls);
 	free(f);
@@ -347,7 +486,28 @@ static int report_one(void *arg, const struct csi_router_state *state)
 	if (state->n_shared_pools > 0)
 		str_appendf(report, "node %s: another node has %zu of its pools, too\n",
 			    state->name, state->n_shared_pools);
+	if (state->n_forgotten_pools > 0)
+		str_appendf(report,
+			    "node %s: %zu of its pools were forgotten and are not served; if that "
+			    "was wrong: cleat ctl pool remember\n",
+			    state->name, state->n_forgotten_pools);
 	return 0;
+}
+
+bool fleet_forget(struct fleet *f, const struct uuid *pools, size_t n)
+{
+	return csi_router_forget(f->router, pools, n);
+}
+
+void fleet_each(struct fleet *f, int (*fn)(void *arg, const struct csi_router_state *state),
+		void *arg)
+{
+	csi_router_each(f->router, fn, arg);
+}
+
+void fleet_doubt(struct fleet *f, const char *name)
+{
+	csi_router_doubt(f->router, name);
 }
 
 void fleet_report(struct fleet *f, struct str *report)

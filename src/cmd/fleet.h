@@ -18,12 +18,19 @@ struct work;
  * The agents of many nodes as one CSI service: a connection to each, a look at each that came, came
  * back or did not answer, and the router over them (csi/router.h). Which they are is a fixed list,
  * or told by fleet_set (cmd/fleet_slices.h).
+ *
+ * With TLS an agent that is known by its node is only believed to be that node's if its certificate
+ * says so; and, where --tls-server-name is given, if it has that name and no URI (one certificate
+ * for all agents). Of a fixed list no node is known: certificates must name --tls-server-name or,
+ * without it, the host of the address.
  */
 struct fleet;
 
 struct fleet_member {
 	const char *name;    /* of the node; of a fixed list: the address */
 	const char *address; /* "tcp://[10.0.0.1]:10000", "unix:///path" */
+	bool is_node;        /* the name is a node's, and the certificate has to say so:
+				URI cleat://node/NAME */
 };
 
 struct fleet_options {
@@ -40,6 +47,10 @@ struct fleet_options {
 int fleet_check(const char *option, const char *agents, const struct cmd_tls *tls, bool insecure,
 		struct err *err);
 
+/* The same of a Service: "[NAMESPACE/]NAME". */
+int fleet_check_service(const char *option, const char *service, const struct cmd_tls *tls,
+			bool insecure, struct err *err);
+
 int fleet_open(const struct fleet_options *opts, struct fleet **ret_fleet, struct err *err);
 /* These are its members from now on, no two of one name. Who stays at his address is not disturbed;
  * who goes has his calls ended first. On a worker, one at a time. */
@@ -48,8 +59,17 @@ struct csi_service fleet_service(struct fleet *f);
 /* Looks at all of them, one after the other, each within its part of ctx's time. Those that do not
  * answer are missing then. Not on the loop. */
 void fleet_look(struct fleet *f, struct ctx *ctx);
-/* A line for each agent that is not served, with the reason, and for each pool that two show. Any
- * thread. */
+/* csi_router_forget, of its router. Any thread. */
+struct uuid;
+bool fleet_forget(struct fleet *f, const struct uuid *pools, size_t n);
+/* csi_router_each, of its router. Any thread. */
+struct csi_router_state;
+void fleet_each(struct fleet *f, int (*fn)(void *arg, const struct csi_router_state *state),
+		void *arg);
+/* csi_router_doubt, of its router: the agent is asked within a second. Any thread. */
+void fleet_doubt(struct fleet *f, const char *name);
+/* A line for each agent that is not served, with the reason, for each pool that two show, and for
+ * each that was forgotten and is there. Any thread. */
 void fleet_report(struct fleet *f, struct str *report);
 /* When no call is under way any more; the loop and the workers run. Not on the loop. NULL is fine.
  */

@@ -12,10 +12,10 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
-#include "base/vec.h"
 #include "cmd/fleet.h"
 #include "cmd/lanes.h"
 #include "control/discovery.h"
+#include "control/list.h"
 #include "event/sync.h"
 #include "event/work.h"
 #include "kube/informer.h"
@@ -32,39 +32,60 @@ struct fleet_slices {
 	bool is_stopping;
 };
 
-struct found {
-	VEC(const struct kube_object *) v; /* references */
-};
-
-static int collect(void *arg, const struct kube_object *o)
-{
-	struct found *found = arg;
-
-	vec_push(&found->v, kube_object_ref(o));
-	return 0;
-}
-
-static void tell(struct fleet_slices *s)
+/* found: the slices of the Service. */
+static void set_members(struct fleet *fleet, const struct kube_objects *found, const char *port)
 {
 	autoarena struct arena *a = arena_new();
-	struct found found = { .v = VEC_INIT };
-	const struct discovery_slice **slices;
+	const struct discovery_slice **slices = arena_array(a, found->n, sizeof(*slices));
 	const struct discovery_place *places;
 	struct fleet_member *members;
 	size_t n;
 
-	informer_each_in(s->cache, DISCOVERY_SLICES_BY_SERVICE, s->service, collect, &found);
-	slices = arena_array(a, found.v.n, sizeof(*slices));
-	for (size_t i = 0; i < found.v.n; i++)
-		slices[i] = discovery_slice_of(found.v.v[i]);
-	places = discovery_places(a, slices, found.v.n, s->port, &n);
+	for (size_t i = 0; i < found->n; i++)
+		slices[i] = discovery_slice_of(found->v[i]);
+	places = discovery_places(a, slices, found->n, port, &n);
 	members = arena_array(a, n, sizeof(*members));
 	for (size_t i = 0; i < n; i++)
-		members[i] = (struct fleet_member){ places[i].node_name, places[i].address };
-	fleet_set(s->opts.fleet, members, n);
-	for (size_t i = 0; i < found.v.n; i++)
-		kube_object_unref(found.v.v[i]);
-	vec_done(&found.v);
+		members[i] = (struct fleet_member){ places[i].node_name, places[i].address, true };
+	fleet_set(fleet, members, n);
+}
+
+static void tell(struct fleet_slices *s)
+{
+	autokobjs struct kube_objects found = { 0 };
+
+	informer_each_in(s->cache, DISCOVERY_SLICES_BY_SERVICE, s->service, kube_objects_add,
+			 &found);
+	set_members(s->opts.fleet, &found, s->port);
+}
+
+struct reading {
+	const char *service;
+	struct kube_objects found;
+};
+
+static int see(void *arg, const struct json *item)
+{
+	struct reading *r = arg;
+	autokobj const struct kube_object *o = kube_object_decode(&discovery_slice_type, item);
+
+	if (o && str_is_equal(str_or(discovery_slice_service(o, 0), ""), r->service))
+		(void)kube_objects_add(&r->found, o);
+	return 0;
+}
+
+int fleet_slices_read(const struct fleet_slices_options *opts, struct ctx *ctx, struct err *err)
+{
+	struct reading r = { .service = opts->service };
+	int rc = list_each(opts->client, ctx, &discovery_slice_type, opts->ns, see, &r, err);
+
+	if (rc == 0 && r.found.n == 0)
+		rc = err_set(err, ERR_NOT_FOUND, "there is no EndpointSlice of Service %s/%s",
+			     opts->ns, opts->service);
+	if (rc == 0)
+		set_members(opts->fleet, &r.found, opts->port);
+	kube_objects_done(&r.found);
+	return rc;
 }
 
 /* Whether there is (still) anything to do; if not, the worker is done. */

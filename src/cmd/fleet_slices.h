@@ -2,8 +2,11 @@
 #ifndef CMD_FLEET_SLICES_H
 #define CMD_FLEET_SLICES_H
 
+#include "base/err.h"
+
 #include <stdbool.h>
 
+struct ctx;
 struct ev_loop;
 struct fleet;
 struct informer;
@@ -25,6 +28,10 @@ struct fleet_slices_options {
 	const char *ns, *service; /* copied */
 	const char *port;         /* its name in the Service; copied */
 };
+
+/* Once, for those who only look: the API server is asked, and work is not used. NOT_FOUND: there is
+ * no slice of that Service. Not on the loop. */
+int fleet_slices_read(const struct fleet_slices_options *opts, struct ctx *ctx, struct err *err);
 
 struct fleet_slices *fleet_slices_new(const struct fleet_slices_options *opts);
 /* For readiness: whether the first list is there, and what is wrong with the watch. */

@@ -8,6 +8,7 @@
  */
 enum lane {
 	LANE_API,    /* reconciles; talks to the API server or another CSI endpoint */
+	LANE_MINOR,  /* of reconciles what may wait for all the others: figures for the scheduler */
 	LANE_HOST,   /* mount, mkfs, loop devices */
 	LANE_LOOK,   /* stats and health of volumes, which may hang one by one */
 	LANE_STORE,  /* backend calls that only touch the pool */
@@ -18,6 +19,9 @@ enum lane {
 	LANE_HEALTH, /* pages for probes and metrics: nothing that waits for more than a second */
 	N_LANES
 };
+
+#define LANE_STREAM_THREADS 16
+#define LANE_REMOTE_THREADS 8
 
 struct ev_loop;
 struct work;

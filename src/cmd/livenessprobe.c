@@ -29,6 +29,7 @@ struct probe_options {
 	const char *http_endpoint;
 	const char *metrics_address;
 	const char *metrics_path;
+	bool tells_liveness;
 };
 
 /* clang-format off */
@@ -48,6 +49,8 @@ static const struct opt options[] = {
 	  .help = "Deprecated: the port of /healthz. Not with --http-endpoint." },
 	{ .name = "metrics-address", .type = OPT_STRING, .offset = offsetof(struct probe_options, metrics_address),
 	  .arg = "HOST:PORT", .help = "Deprecated: where metrics alone are served. Not with --http-endpoint." },
+	{ .name = "liveness-metric", .type = OPT_BOOL, .offset = offsetof(struct probe_options, tells_liveness),
+	  .help = "csi_liveness is among the metrics: whether the driver answers, asked at each scrape." },
 	CMD_COMMON_OPTIONS(struct probe_options),
 	{ .type = OPT_END },
 };
@@ -102,7 +105,11 @@ static unsigned answer_health(void *arg, struct str *body)
 
 static unsigned answer_metrics(void *arg, struct str *body)
 {
-	(void)arg;
+	struct probe *p = arg;
+	struct err err;
+
+	if (p->opts->tells_liveness)
+		metric_set(METRIC_CSI_LIVENESS, probe_driver(p, &err) == 0, NULL);
 	metric_render(body);
 	return 200;
 }

@@ -66,10 +66,11 @@ static void tick(void *arg)
 {
 	struct periodic *p = arg;
 	bool is_due = !p->opts.is_due || p->opts.is_due(p->opts.arg);
+	unsigned lane = p->opts.lane_of ? p->opts.lane_of(p->opts.arg) : p->opts.lane;
 	LOCK_SCOPE(&p->lock);
 
 	if (is_due && !p->is_running && !p->is_stopping)
-		p->is_running = work_submit(p->opts.work, p->opts.lane, run, p) == 0;
+		p->is_running = work_submit(p->opts.work, lane, run, p) == 0;
 }
 
 struct periodic *periodic_new(const struct periodic_options *opts)
@@ -82,6 +83,11 @@ struct periodic *periodic_new(const struct periodic_options *opts)
 	p->timer = ev_timer_new(opts->loop, tick, p);
 	ev_timer_start(p->timer, opts->first_ns, opts->every_ns);
 	return p;
+}
+
+void periodic_look_now(struct periodic *p)
+{
+	tick(p);
 }
 
 static void free_timer(void *arg)

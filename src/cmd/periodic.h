@@ -21,6 +21,7 @@ struct periodic_options {
 	struct ev_loop *loop; /* as all below, outlives it */
 	struct work *work;
 	unsigned lane;
+	unsigned (*lane_of)(void *arg); /* of this run; on the loop. NULL: lane */
 	int64_t first_ns, every_ns;
 	int64_t timeout_ns; /* of run's ctx, which is cancelled when it is stopped */
 	/* On the loop, at each tick, also while a run goes on. NULL: it always is. */
@@ -32,6 +33,8 @@ struct periodic_options {
 
 /* Before the loop runs, or on its thread. */
 struct periodic *periodic_new(const struct periodic_options *opts);
+/* On the loop: as at a tick. */
+void periodic_look_now(struct periodic *p);
 /* Any thread but the loop's, which runs: no run is begun any more, and one that goes on is
  * cancelled and waited for, at most timeout_ns (-ETIMEDOUT: it hangs). NULL is fine. */
 int periodic_stop(struct periodic *p, int64_t timeout_ns);

@@ -91,6 +91,9 @@ static int check_together(const struct pools_options *opts, struct err *err)
 			"--pool is missing: --pool=DIR on XFS with reflink (or btrfs, ext4), or "
 			"--pool-image=FILE --pool-size=8Gi to "
 			"try it out");
+	if (!str_is_empty(opts->state_dir) && !path_is_clean(opts->state_dir))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--state-dir=%s is not an absolute, clean path", opts->state_dir);
 	if (opts->image_size && opts->image.n == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "--pool-size needs --pool-image");
 	return 0;
@@ -144,7 +147,10 @@ int pools_configure(struct arena *a, const struct pools_options *opts, const cha
 	}
 	for (size_t i = 0; i < n; i++) {
 		configs[i].node_id = node_id;
+		configs[i].follows_moved = opts->follow_moved;
 		configs[i].overcommit = overcommit;
+		configs[i].state_dir = opts->state_dir;
+		configs[i].ceph = opts->ceph;
 	}
 	*ret_configs = configs;
 	*ret_n = n;

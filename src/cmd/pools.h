@@ -16,15 +16,18 @@ struct pools_options {
 	uint64_t reserve;
 	const char *overcommit; /* NULL, "": the default */
 	bool init;
+	bool follow_moved;
 	const char *backend;
 	uint64_t mem_size;
+	const char *state_dir;
+	struct backend_ceph_config ceph;
 };
 
 /* clang-format off */
 #define POOLS_OPTIONS(T, member)                                                                           \
 	{ .name = "Pools", .type = OPT_GROUP },                                                               \
 	{ .name = "pool", .type = OPT_LIST, .offset = offsetof(T, member.pool), .arg = "[NAME=][KIND:]SPEC",       \
-	  .help = "A pool. A bare DIR (or pool:DIR) is a directory on XFS with reflink (or btrfs, ext4) that holds the volumes, mem:8Gi keeps them in memory. " \
+	  .help = "A pool. A bare DIR (or pool:DIR) is a directory on XFS with reflink (or btrfs, ext4) that holds the volumes, mem:8Gi keeps them in memory, rbd:DIR are images and cephfs:DIR are subvolumes of the Ceph clusters in DIR/config.json. " \
 		  "Without NAME it is called default; several may have one name." },                                                                        \
 	{ .name = "pool-image", .type = OPT_LIST, .offset = offsetof(T, member.image),                     \
 	  .arg = "[NAME=]FILE", .help = "For trying out: an image file that cleat makes (--pool-size), "      \
@@ -41,11 +44,20 @@ struct pools_options {
 	{ .name = "pool-init", .type = OPT_BOOL, .offset = offsetof(T, member.init),                       \
 	  .help = "Make a pool also in a directory that is not the root of its filesystem; without it, one "  \
 		  "whose disk is not mounted is refused." },                                          \
+	{ .name = "pool-follow-moved", .type = OPT_BOOL, .offset = offsetof(T, member.follow_moved),       \
+	  .help = "Serve a pool that another node served before, on this same filesystem and in this "        \
+		  "directory, as `cleat ctl pool adopt --moved` would. Not where two nodes may see one disk, " \
+		  "or a copy of it, at a time." },                                                           \
 	{ .name = "backend", .type = OPT_CHOICE, .offset = offsetof(T, member.backend), .arg = "KIND",     \
 	  .fallback = "pool", .choices = "pool|mem",                                                          \
 	  .help = "mem keeps volumes in memory, for tests of a cluster's wiring: its volumes cannot be staged." },\
 	{ .name = "mem-size", .type = OPT_BYTES, .offset = offsetof(T, member.mem_size), .arg = "BYTES",   \
-	  .fallback = "0", .help = "Capacity that --backend=mem claims to have; 8Gi unless given." }
+	  .fallback = "0", .help = "Capacity that --backend=mem claims to have; 8Gi unless given." },         \
+	{ .name = "state-dir", .type = OPT_STRING, .offset = offsetof(T, member.state_dir), .arg = "DIR",  \
+	  .help = "rbd, cephfs: where this node keeps what has to outlive the process, on the host; without it nothing "\
+		  "is staged." },                                                                            \
+	{ .name = "journal-instance", .type = OPT_STRING, .offset = offsetof(T, member.ceph.instance),     \
+	  .arg = "ID", .help = "rbd, cephfs: whose journal in the pool; default unless given." }
 /* clang-format on */
 
 /*

@@ -14,7 +14,7 @@
 #include "cmd/process.h"
 #include "net/httpd.h"
 
-enum { ROUTE_HEALTH, ROUTE_READY, ROUTE_METRICS, N_ROUTES };
+enum { ROUTE_HEALTH, ROUTE_ELECTION, ROUTE_READY, ROUTE_METRICS, N_ROUTES };
 
 struct process_http {
 	struct httpd *httpd;
@@ -64,6 +64,10 @@ int process_http_start(struct ev_loop *loop, struct work *work, const char *endp
 	h->is_ready = is_ready;
 	h->arg = arg;
 	h->routes[ROUTE_HEALTH] = (struct httpd_route){ .path = "/healthz", .fn = answer_health };
+	/* Where upstream's sidecars say that they renew their lease. Here the loop does that, and
+	 * sees to it that who does not is no leader any more. */
+	h->routes[ROUTE_ELECTION] =
+		(struct httpd_route){ .path = "/healthz/leader-election", .fn = answer_health };
 	h->routes[ROUTE_READY] = (struct httpd_route){
 		.path = "/readyz", .fn = answer_ready, .is_blocking = true, .lane = LANE_HEALTH
 	};

@@ -33,7 +33,7 @@ int cmd_tls_load(const struct cmd_tls *tls, struct tls **ret_tls, struct err *er
 }
 
 int remote_open_with(struct ev_loop *loop, const char *address, struct tls *tls,
-		     struct remote **ret_remote, struct err *err)
+		     const char *expected, struct remote **ret_remote, struct err *err)
 {
 	struct net_addr addr;
 	struct remote *r;
@@ -43,6 +43,8 @@ int remote_open_with(struct ev_loop *loop, const char *address, struct tls *tls,
 	r = xcalloc(1, sizeof(*r));
 	r->tls = tls ? tls_ref(tls) : NULL;
 	r->channel = grpc_channel_new(loop, &addr, r->tls);
+	if (tls && expected)
+		grpc_channel_expect(r->channel, expected);
 	r->client = csi_client_new(r->channel);
 	*ret_remote = r;
 	return 0;
@@ -56,7 +58,7 @@ int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls 
 
 	if (cmd_tls_load(tls, &loaded, err) < 0)
 		return -1;
-	rc = remote_open_with(loop, address, loaded, ret_remote, err);
+	rc = remote_open_with(loop, address, loaded, NULL, ret_remote, err);
 	tls_unref(loaded);
 	return rc;
 }
@@ -69,6 +71,16 @@ void remote_close(struct remote *r)
 	grpc_channel_free(r->channel);
 	tls_unref(r->tls);
 	free(r);
+}
+
+void remote_connect(struct remote *r)
+{
+	grpc_channel_connect(r->channel);
+}
+
+bool remote_is_connected(const struct remote *r)
+{
+	return grpc_channel_is_connected(r->channel);
 }
 
 struct csi_service remote_service(struct remote *r)

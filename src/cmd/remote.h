@@ -57,12 +57,16 @@ struct remote;
 int remote_open(struct ev_loop *loop, const char *address, const struct cmd_tls *tls,
 		struct remote **ret_remote, struct err *err);
 struct tls;
-/* The same with certificates that several share; NULL: none. A reference is taken. */
+/* The same with certificates that several share; NULL: none. A reference is taken. expected: whom
+ * the other side's must name, as in grpc_channel_expect; NULL: as tls says. */
 int remote_open_with(struct ev_loop *loop, const char *address, struct tls *tls,
-		     struct remote **ret_remote, struct err *err);
+		     const char *expected, struct remote **ret_remote, struct err *err);
 /* NULL without certificates. */
 int cmd_tls_load(const struct cmd_tls *tls, struct tls **ret_tls, struct err *err);
 void remote_close(struct remote *r); /* NULL is fine */
 struct csi_service remote_service(struct remote *r);
+/* Connects as a call would, and nobody waits for it. On the loop. */
+void remote_connect(struct remote *r);
+bool remote_is_connected(const struct remote *r); /* any thread */
 
 #endif

@@ -30,8 +30,10 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/path.h"
+#include "cmd/agent_certificate.h"
 #include "cmd/endpoint.h"
 #include "cmd/lanes.h"
+#include "cmd/nodes.h"
 #include "cmd/pools_watch.h"
 #include "cmd/process.h"
 #include "cmd/tend_watch.h"
@@ -60,12 +62,14 @@ struct serve {
 	struct backend_config *configs;
 	size_t n_configs;
 	struct registry *registry;
+	struct nodes *nodes; /* NULL without --fence-nodes */
 	struct pools_gauges gauges;
 	struct csi_driver *driver;
 	struct csi_service service; /* of driver */
 	struct work *work;
 	struct ev_loop *loop;
 	struct tls *tls;
+	struct agent_certificate *certificate; /* NULL without --certificate-signer */
 	struct csi_server *csi;
 	struct csi_server *fleet;               /* NULL without --fleet-endpoint */
 	struct csi_registration *registration;  /* NULL unless is_node */
@@ -90,7 +94,7 @@ static int check_machine(const struct serve_options *o, struct err *err)
 		{ CAP_CHOWN, "to give a volume to a pod's group" },
 	};
 
-	if (str_is_equal(o->pools.backend, "mem"))
+	if (o->no_node || str_is_equal(o->pools.backend, "mem"))
 		return 0;
 	return host_caps_check(needs, ARRAY_LEN(needs), err);
 }
@@ -106,7 +110,7 @@ static int open_pools(struct serve *s, struct err *err)
 	return r;
 }
 
-static int make_services(struct serve *s, struct err *err)
+static int make_driver(struct serve *s, struct err *err)
 {
 	const struct serve_options *o = s->opts;
 	const struct csi_driver_options options = {
@@ -115,21 +119,35 @@ static int make_services(struct serve *s, struct err *err)
 		.version = CMD_VERSION_TEXT,
 		.node_id = o->node_id,
 		.cluster_id = o->cluster_id,
-		.serve_controller = true,
-		.serve_node = true,
+		.serve_controller = !o->no_controller,
+		.serve_node = !o->no_node,
 		.max_volumes = o->max_volumes,
 		.cgroup_root = o->cgroup_root,
 		.pools = s->registry = registry_new(),
+		.nodes = s->nodes ? nodes_door(s->nodes) : NULL,
 	};
-	int r;
 
-	if ((o->is_node && csi_registration_check_dir(o->kubelet_dir, err) < 0) ||
-	    csi_driver_new(&options, &s->driver, err) < 0)
+	if (csi_driver_new(&options, &s->driver, err) < 0)
 		return -1;
 	s->service = csi_driver_service(s->driver);
+	return 0;
+}
+
+static int make_services(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	int r;
+
+	if (o->is_node && csi_registration_check_dir(o->kubelet_dir, err) < 0)
+		return -1;
 	r = ev_loop_new(&s->loop);
-	if (r == 0)
-		r = lanes_start(s->loop, 0, &s->work);
+	if (r < 0)
+		return err_os(err, ERR_INTERNAL, r, "make an event loop");
+	if ((o->fence_nodes &&
+	     nodes_new(s->loop, o->kubeconfig, o->driver_name, &s->nodes, err) < 0) ||
+	    make_driver(s, err) < 0)
+		return -1;
+	r = lanes_start(s->loop, 0, &s->work);
 	return r < 0 ? err_os(err, ERR_INTERNAL, r, "start threads") : 0;
 }
 
@@ -147,17 +165,38 @@ static int listen_at(struct serve *s, struct endpoint *e, const char *address, s
 	return endpoint_listen(e, address, s->tls, s->opts->insecure, err);
 }
 
+static int ask_for_certificate(struct serve *s, struct err *err)
+{
+	const struct serve_options *o = s->opts;
+	const struct agent_certificate_options options = {
+		.loop = s->loop,
+		.work = s->work,
+		.tls = s->tls,
+		.node = o->node_id,
+		.signer = o->certificate_signer,
+		.kubeconfig = o->kubeconfig,
+		.lifetime_ns = o->certificate_lifetime_ns,
+	};
+
+	return str_is_empty(o->certificate_signer)
+		       ? 0
+		       : agent_certificate_new(&options, &s->certificate, err);
+}
+
 static int load_tls(struct serve *s, struct err *err)
 {
 	const struct cmd_tls *t = &s->opts->tls;
 	const struct tls_options options = {
 		.is_server = true,
+		.cert_later = !str_is_empty(s->opts->certificate_signer),
 		.cert_file = t->cert,
 		.key_file = t->key,
 		.ca_file = t->ca,
 	};
 
-	return cmd_tls_is_set(t) ? tls_new(&options, &s->tls, err) : 0;
+	if (!cmd_tls_is_set(t))
+		return 0;
+	return tls_new(&options, &s->tls, err) < 0 ? -1 : ask_for_certificate(s, err);
 }
 
 static struct csi_server *bind_service(struct serve *s, struct endpoint *e,
@@ -314,6 +353,8 @@ static bool is_ready(void *arg, struct str *why)
 
 	if (!pools_watch_report(s->pools_watch, why))
 		return false;
+	if (s->certificate) /* kubelet is served without */
+		agent_certificate_report(s->certificate, why);
 
 	ctx_init(&ctx, NS_PER_S);
 	if (csi_probe(&s->service, &ctx, &req, &reply, &err) < 0)
@@ -418,8 +459,10 @@ static void take_down(struct serve *s)
 	csi_server_free(s->fleet);
 	csi_server_free(s->csi);
 	pools_watch_free(s->pools_watch);
+	agent_certificate_free(s->certificate);
 	upkeep_free(s->upkeep);
 	tend_watch_free(s->tend_watch);
+	nodes_free(s->nodes);
 	if (s->loop)
 		ev_loop_free(s->loop);
 	tls_unref(s->tls);
@@ -440,6 +483,7 @@ static int stop(struct serve *s)
 	log_info("stopping, calls that run may end",
 		 log_duration("atMost", s->opts->shutdown_timeout_ns));
 	drain(s);
+	agent_certificate_stop(s->certificate);
 	/* Only a page that reads a dead disk hangs so long. */
 	(void)process_http_close(s->http, HTTP_CLOSE_NS);
 	(void)pools_watch_stop(s->pools_watch, POOLS_STOP_NS);
@@ -458,7 +502,7 @@ static int stop(struct serve *s)
 	return CMD_OK;
 }
 
-static int run(const struct cmd *cmd, const struct serve_options *opts)
+int serve_run(const struct cmd *cmd, const struct serve_options *opts)
 {
 	struct serve s = { .opts = opts,
 			   .endpoint = opts->endpoint,
@@ -494,7 +538,7 @@ int serve_main(const struct cmd *cmd, bool is_node, int argc, char **argv)
 	if (!cmd_parse(cmd, &opts, argc, argv, NULL, NULL, &status))
 		return status;
 	opts.is_node = is_node;
-	status = run(cmd, &opts);
+	status = serve_run(cmd, &opts);
 	opt_done(cmd->options, &opts);
 	return status;
 }

@@ -24,11 +24,16 @@ struct serve_options {
 	const char *http_endpoint;
 	const char *metrics_path;
 	int64_t shutdown_timeout_ns;
+	bool no_controller, no_node; /* of these services nothing is served */
+	bool fence_nodes;            /* the controller asks the API server about lost nodes */
 	/* node alone */
 	bool is_node;
 	const char *kubelet_dir;
 	const char *registration_path;
 	const char *fleet_endpoint;
+	const char *certificate_signer; /* in place of tls.cert and tls.key */
+	const char *kubeconfig;         /* for it, and for fence_nodes */
+	int64_t certificate_lifetime_ns;
 };
 
 /* clang-format off */
@@ -69,5 +74,7 @@ int serve_check(const struct serve_options *opts, struct arena *a,
 /* Reads the command line, whose options are of struct serve_options, and serves until SIGTERM or
  * SIGINT. Returns an exit code. */
 int serve_main(const struct cmd *cmd, bool is_node, int argc, char **argv);
+/* The same with options that were read by somebody else. */
+int serve_run(const struct cmd *cmd, const struct serve_options *opts);
 
 #endif

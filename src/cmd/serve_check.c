@@ -5,8 +5,12 @@
  * Looks at words only, never at the machine, so every refusal here is a usage error (exit 2) and a
  * table of cases tests it. What the machine must have is looked at in serve.c (exit 1).
  */
+#include "base/clock.h"
 #include "base/path.h"
 #include "cmd/serve.h"
+
+/* What Kubernetes lets a request ask for. */
+#define LIFETIME_MIN_NS (600 * NS_PER_S)
 
 static int require(const char *value, const char *option, const char *what, struct err *err)
 {
@@ -30,6 +34,26 @@ static int check_cgroup_root(const struct serve_options *opts, struct err *err)
 		return 0;
 	return err_set(err, ERR_INVALID_ARGUMENT, "--cgroup-root=%s is not an absolute, clean path",
 		       opts->cgroup_root);
+}
+
+/* Files are then those of the other side's authority alone. */
+static int check_certificates(const struct serve_options *opts, struct err *err)
+{
+	if (str_is_empty(opts->certificate_signer))
+		return cmd_tls_check(&opts->tls, err);
+	if (!str_is_empty(opts->tls.cert) || !str_is_empty(opts->tls.key))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--certificate-signer and --tls-cert, --tls-key exclude each other");
+	if (str_is_empty(opts->tls.ca))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--certificate-signer needs --tls-ca: TLS is mutual");
+	if (str_is_empty(opts->fleet_endpoint))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--certificate-signer needs --fleet-endpoint");
+	if (opts->certificate_lifetime_ns < LIFETIME_MIN_NS)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "--certificate-lifetime must be at least 10m");
+	return 0;
 }
 
 static int check_node(const struct serve_options *opts, struct err *err)
@@ -63,7 +87,7 @@ int serve_check(const struct serve_options *opts, struct arena *a,
 	const struct cmd_tls none = { 0 };
 
 	if (require(opts->node_id, "node-id", "the name of this node", err) < 0 ||
-	    cmd_tls_check(&opts->tls, err) < 0 || check_kubelet_dir(opts, err) < 0 ||
+	    check_certificates(opts, err) < 0 || check_kubelet_dir(opts, err) < 0 ||
 	    check_cgroup_root(opts, err) < 0 ||
 	    http_check(opts->http_endpoint, opts->metrics_path, err) < 0 ||
 	    pools_configure(a, &opts->pools, opts->node_id, ret_configs, ret_n, err) < 0)

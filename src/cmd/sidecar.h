@@ -39,7 +39,9 @@ int sidecar_wait_for_driver(struct sidecar *s, const char *csi_address, int64_t 
 void sidecar_stop(struct sidecar *s);
 void sidecar_free(struct sidecar *s);
 
+extern const struct cmd cmd_cephcsi;
 extern const struct cmd cmd_livenessprobe;
 extern const struct cmd cmd_registrar;
+extern const struct cmd cmd_snapshot_metadata;
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which command lines can work, and how the others are refused: the option is named, nothing is
  * opened. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "check.h"
@@ -246,22 +247,111 @@ TEST(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp)
 	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--kubelet-dir");
 }
 
-TEST(the_controllers_times_must_fit_each_other)
+static struct controller_options good_controller(void)
 {
-	struct controller_options o = {
+	return (struct controller_options){
 		.controllers = "provisioner",
 		.csi_address = "/run/csi/socket",
 		.metrics_path = "/metrics",
 		.timeout_ns = 10,
 		.snapshotter_timeout_ns = 60,
 		.attacher_timeout_ns = 15,
+		.health_interval_ns = 300,
+		.health_timeout_ns = 15,
+		.orphans_interval_ns = 600,
 		.lease_ns = 15,
 		.renew_ns = 10,
 		.retry_ns = 5,
 		.workers = 16,
 		.backoff_ns = 1,
 		.backoff_max_ns = 300,
+		.capacity_owner_level = "1",
+		.capacity_poll_ns = 60 * NS_PER_S,
+		.capacity_workers = 4,
 	};
+}
+
+TEST(a_certificate_comes_from_files_or_from_a_signer)
+{
+	struct serve_options o = good();
+	struct err err;
+
+	o.is_node = true;
+	o.fleet_endpoint = "tcp://:10000";
+	o.certificate_signer = "pool.cleat.csi/agent";
+	o.certificate_lifetime_ns = 600 * NS_PER_S;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--tls-ca");
+	o.tls.ca = "a";
+	ASSERT_OK(check(&o, &err), &err);
+	o.tls.cert = "c";
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "exclude each other");
+	o.tls.cert = NULL;
+	o.certificate_lifetime_ns = 599 * NS_PER_S;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--certificate-lifetime");
+	o.certificate_lifetime_ns = 600 * NS_PER_S;
+	o.fleet_endpoint = NULL;
+	ASSERT_ERR(check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--fleet-endpoint");
+}
+
+TEST(a_signer_has_an_authority_and_knows_whom_it_signs_for)
+{
+	struct controller_options o = {
+		.controllers = "provisioner,certificates",
+		.csi_address = "/run/csi.sock",
+		.agents = "",
+		.agents_service = "",
+		.timeout_ns = 1,
+		.snapshotter_timeout_ns = 1,
+		.attacher_timeout_ns = 1,
+		.orphans_interval_ns = 1,
+		.lease_ns = 3,
+		.renew_ns = 2,
+		.retry_ns = 1,
+		.health_interval_ns = 1,
+		.health_timeout_ns = 1,
+		.workers = 1,
+		.capacity_owner_level = "1",
+		.capacity_poll_ns = NS_PER_S,
+		.capacity_workers = 1,
+		.metrics_path = "/metrics",
+		.agents_account = "agents",
+		.agents_ca_cert = "c",
+		.agents_ca_key = "k",
+		.agents_lifetime_ns = 10 * NS_PER_S,
+		.driver_name = "pool.cleat.csi",
+	};
+	autofree char *own = NULL, *other = NULL, *signer = NULL, *named = NULL;
+	struct err err;
+
+	ASSERT_OK(controller_check(&o, &err), &err);
+	o.agents_ca_key = "";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--agents-ca-key");
+	o.agents_ca_key = "k";
+	o.agents_account = NULL;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--agents-account");
+	o.agents_account = "other/agents";
+	other = controller_agents_account(&o, "ns");
+	ASSERT_STR(other, "system:serviceaccount:other:agents");
+	o.agents_account = "agents";
+	own = controller_agents_account(&o, "ns");
+	ASSERT_STR(own, "system:serviceaccount:ns:agents");
+	signer = controller_signer(&o);
+	ASSERT_STR(signer, "pool.cleat.csi/agent");
+	o.agents_signer = "a.b/c";
+	named = controller_signer(&o);
+	ASSERT_STR(named, "a.b/c");
+	o.agents_lifetime_ns = 9 * NS_PER_S;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "certificate-lifetime");
+	o.agents_lifetime_ns = 10 * NS_PER_S;
+	o.driver_name = "";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--driver-name");
+	o.controllers = "provisioner";
+	ASSERT_OK(controller_check(&o, &err), &err);
+}
+
+TEST(the_controllers_times_must_fit_each_other)
+{
+	struct controller_options o = good_controller();
 	struct err err;
 
 	ASSERT_OK(controller_check(&o, &err), &err);
@@ -272,10 +362,82 @@ TEST(the_controllers_times_must_fit_each_other)
 	o.attacher_timeout_ns = 0;
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--attacher-timeout");
 	o.attacher_timeout_ns = 15;
+	o.orphans_interval_ns = 0;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--orphans-interval");
+	o.orphans_interval_ns = 600;
+	o.health_interval_ns = 0;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--health-interval");
+	o.health_interval_ns = 300;
+	o.metadata_port = 50051;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
+		   "--snapshot-metadata-tls-cert");
+	o.metadata_cert = "/tls/tls.crt";
+	o.metadata_key = "/tls/tls.key";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
+		   "--snapshot-metadata-max-streaming-duration-min=0");
+	o.metadata_minutes = 10;
+	ASSERT_OK(controller_check(&o, &err), &err);
+	o.metadata_port = 65536;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "=65536");
+	o.metadata_port = 1;
+	o.controllers = "snapshot-controller";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "needs a driver");
+	o.metadata_port = 0;
 	o.controllers = "provisioner,healer";
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "healer");
 	o.controllers = "";
 	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
+}
+
+TEST(a_provisioner_of_one_node_has_a_name_and_no_leader)
+{
+	struct controller_options o = good_controller();
+	struct err err;
+
+	o.node_deployment = true;
+	o.node_base_ns = o.node_max_ns = 1;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "NODE_NAME");
+	o.node_name = "../n1";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--node-name");
+	o.node_name = "n1";
+	o.controllers = "provisioner,capacity";
+	ASSERT_OK(controller_check(&o, &err), &err);
+	o.controllers = "snapshotter";
+	ASSERT_OK(controller_check(&o, &err), &err);
+	o.controllers = "provisioner,resizer";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
+	o.controllers = "auto";
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--controllers");
+	o.controllers = "provisioner";
+	o.election = true;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--leader-election");
+	o.election = false;
+	o.node_base_ns = 0;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "-base-delay");
+}
+
+TEST(what_is_told_of_capacity_has_bounds)
+{
+	static const char *const levels[] = { "", "x", "-2", "9", "1.5" };
+	struct controller_options o = good_controller();
+	struct err err;
+
+	o.capacity_owner_level = "-1";
+	o.capacity_poll_ns = NS_PER_S;
+	o.capacity_workers = 256;
+	ASSERT_OK(controller_check(&o, &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+		o.capacity_owner_level = levels[i];
+		ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
+			   "--capacity-ownerref-level");
+	}
+	o.capacity_owner_level = "8";
+	o.capacity_workers = 257;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT, "--capacity-threads");
+	o.capacity_workers = 1;
+	o.capacity_poll_ns = NS_PER_S - 1;
+	ASSERT_ERR(controller_check(&o, &err), &err, ERR_INVALID_ARGUMENT,
+		   "--capacity-poll-interval");
 }
 
 RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(a_driver_may_be_told_of_kubelet),
@@ -284,4 +446,8 @@ RUN_TESTS(UNIT(the_documented_command_line_is_fine), UNIT(a_driver_may_be_told_o
 	  UNIT(pools_become_configurations), UNIT(pools_of_several_kinds_may_be_in_one_process),
 	  UNIT(contradicting_pools_are_refused),
 	  UNIT(a_node_speaks_to_kubelet_by_socket_and_to_the_fleet_by_tcp),
-	  UNIT(the_controllers_times_must_fit_each_other))
+	  UNIT(a_certificate_comes_from_files_or_from_a_signer),
+	  UNIT(a_signer_has_an_authority_and_knows_whom_it_signs_for),
+	  UNIT(the_controllers_times_must_fit_each_other),
+	  UNIT(a_provisioner_of_one_node_has_a_name_and_no_leader),
+	  UNIT(what_is_told_of_capacity_has_bounds))

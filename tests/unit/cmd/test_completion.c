@@ -7,9 +7,10 @@
 #include "cmd/ctl.h"
 #include "cmd/sidecar.h"
 
-static const struct cmd *const programs[] = { &cmd_node,       &cmd_controller,    &cmd_driver,
-					      &cmd_ctl,        &cmd_livenessprobe, &cmd_registrar,
-					      &cmd_completion, &cmd_version };
+static const struct cmd *const programs[] = {
+	&cmd_node,      &cmd_controller,        &cmd_driver,     &cmd_ctl,    &cmd_livenessprobe,
+	&cmd_registrar, &cmd_snapshot_metadata, &cmd_completion, &cmd_version
+};
 
 static void assert_in(const struct str *script, const char *text)
 {

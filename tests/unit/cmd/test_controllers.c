@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "cmd/controller_run.h"
 #include "cmd/controllers.h"
 #include "control/core.h"
 #include "control/storage.h"
@@ -51,9 +52,9 @@ static void free_it(void *controller)
 	free(controller);
 }
 
-static bool has_topology(const struct controller_driver *driver)
+static bool has_topology(const struct controller_env *env)
 {
-	return driver->has_topology;
+	return env->driver.has_topology;
 }
 
 static bool has_a_node(const struct controller_driver *driver)
@@ -261,32 +262,13 @@ TEST(options_of_a_program_of_upstream_have_names_of_ours)
 
 TEST(a_program_of_upstream_is_its_row)
 {
-	static const char *const others[] = {
-		"cleat", "/usr/bin/cleat", "one", "csi-one-x", "", "/"
-	};
-	static const char *const missing[] = {
-		"csi-attacher",
-		"/csi-resizer",
-		"/a/csi-snapshotter",
-		"snapshot-controller",
-	};
-	const struct controller_row *row = NULL;
-	struct err err;
+	static const char *const others[] = { "cleat", "/usr/bin/cleat", "one", "csi-one-x", "",
+					      "/",     "csi-attacher" };
 
-	ASSERT_EQ(controllers_find_program(rows, 2, "csi-one", &row, &err), 1);
-	ASSERT_TRUE(row == &rows[0]);
-	row = NULL;
-	ASSERT_EQ(controllers_find_program(rows, 2, "/usr/bin/csi-one", &row, &err), 1);
-	ASSERT_TRUE(row == &rows[0]);
+	ASSERT_TRUE(controllers_find_program(rows, 2, "csi-one") == &rows[0]);
+	ASSERT_TRUE(controllers_find_program(rows, 2, "/usr/bin/csi-one") == &rows[0]);
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
-		ASSERT_EQ(controllers_find_program(rows, 2, others[i], &row, &err), 0);
-	for (size_t i = 0; i < ARRAY_LEN(missing); i++)
-		ASSERT_ERR(controllers_find_program(rows, 2, missing[i], &row, &err), &err,
-			   ERR_UNIMPLEMENTED, "one, two");
-	ASSERT_EQ(controllers_find_program(controller_rows, n_controller_rows, "csi-provisioner",
-					   &row, &err),
-		  1);
-	ASSERT_STR(row->name, "provisioner");
+		assert_null(controllers_find_program(rows, 2, others[i]));
 }
 
 TEST(the_controller_of_the_cluster_needs_no_driver_and_is_never_chosen)
@@ -307,21 +289,66 @@ TEST(the_controller_of_the_cluster_needs_no_driver_and_is_never_chosen)
 	assert_null(strstr(names, "snapshot-controller"));
 }
 
+TEST(a_nodes_snapshotter_reads_what_is_marked_for_it)
+{
+	struct controller_options opts = { .node_name = "n1" };
+	const struct controller_env env = { .opts = &opts };
+	const struct controller_row *row = NULL;
+
+	for (size_t i = 0; i < n_controller_rows; i++)
+		if (str_is_equal(controller_rows[i].name, "snapshotter"))
+			row = &controller_rows[i];
+	ASSERT_TRUE(row);
+	for (int of_node = 0; of_node < 2; of_node++) {
+		opts.node_deployment = of_node;
+		for (const struct controller_need *need = row->needs; need->type; need++) {
+			struct controller_scope scope = { 0 };
+
+			if (!need->select)
+				continue;
+			need->select(&env, &scope);
+			ASSERT_STR(scope.label_selector,
+				   of_node ? "snapshot.storage.kubernetes.io/managed-by=n1" : "");
+		}
+	}
+	ASSERT_TRUE(row->needs[0].select && row->needs[2].select && !row->needs[1].select);
+}
+
+TEST(early_ones_run_apart_from_those_of_the_driver)
+{
+	const struct controller_driver able = { .caps = UINT64_MAX };
+	autofree char *early = NULL, *none = NULL, *names = NULL, *alone = NULL;
+	struct err err;
+
+	early = controllers_early(controller_rows, n_controller_rows, "certificates,provisioner");
+	ASSERT_STR(early, "certificates");
+	none = controllers_early(controller_rows, n_controller_rows, CONTROLLERS_AUTO);
+	ASSERT_STR(none, "");
+	ASSERT_FALSE(controllers_need_driver(controller_rows, n_controller_rows, "certificates"));
+	ASSERT_OK(controllers_choose(controller_rows, n_controller_rows, "certificates,provisioner",
+				     &able, &names, &err),
+		  &err);
+	ASSERT_STR(names, "provisioner");
+	ASSERT_OK(controllers_choose(controller_rows, n_controller_rows, "certificates", &able,
+				     &alone, &err),
+		  &err);
+	ASSERT_STR(alone, "");
+}
+
 TEST(the_rows_that_there_are_are_whole)
 {
 	for (size_t i = 0; i < n_controller_rows; i++) {
 		const struct controller_row *row = &controller_rows[i];
-		const struct controller_row *found = NULL;
-		struct err err;
 
 		ASSERT_TRUE(row->name && row->new && row->start && row->pause && row->free);
-		ASSERT_TRUE(row->n_queues > 0 && row->without && row->needs[0].type);
+		ASSERT_TRUE(row->without && row->needs[0].type);
 		assert_null(row->needs[CONTROLLER_NEEDS_MAX - 1].type);
-		if (row->program)
-			ASSERT_EQ(controllers_find_program(controller_rows, n_controller_rows,
-							   row->program, &found, &err),
-				  1);
-		ASSERT_TRUE(!row->program || found == row);
+		ASSERT_TRUE(!row->program ||
+			    controllers_find_program(controller_rows, n_controller_rows,
+						     row->program) == row);
+		/* for people: of names in it only capabilities, which are capitals */
+		for (const char *at = row->without; (at = strchr(at, '_')); at++)
+			ASSERT_TRUE(at > row->without && at[-1] >= 'A' && at[-1] <= 'Z');
 		for (size_t k = 0; k < i; k++)
 			ASSERT_FALSE(str_is_equal(row->name, controller_rows[k].name));
 	}
@@ -336,4 +363,6 @@ RUN_TESTS(UNIT(the_named_ones_live_together_on_one_cache_a_kind), UNIT(the_other
 	  UNIT(options_of_a_program_of_upstream_have_names_of_ours),
 	  UNIT(a_program_of_upstream_is_its_row),
 	  UNIT(the_controller_of_the_cluster_needs_no_driver_and_is_never_chosen),
+	  UNIT(a_nodes_snapshotter_reads_what_is_marked_for_it),
+	  UNIT(early_ones_run_apart_from_those_of_the_driver),
 	  UNIT(the_rows_that_there_are_are_whole))

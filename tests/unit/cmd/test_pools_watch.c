@@ -22,6 +22,7 @@
 /* Those up to the one that is used, which has one thread. */
 static const struct work_lane_def lanes[] = {
 	[LANE_API] = { .name = "api", .threads = 1 },
+	[LANE_MINOR] = { .name = "minor", .threads = 1 },
 	[LANE_HOST] = { .name = "host", .threads = 1 },
 	[LANE_LOOK] = { .name = "look", .threads = 1 },
 	[LANE_STORE] = { .name = "store", .threads = 1 },

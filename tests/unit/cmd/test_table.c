@@ -5,6 +5,28 @@
 #include "cmd/cmd.h"
 #include "cmd/table.h"
 
+TEST(what_others_wrote_moves_no_terminal)
+{
+	static const struct {
+		const char *text, *shown;
+	} cases[] = {
+		{ "plain, größe\n\tand more", "plain, größe\n\tand more" },
+		{ "\x1b[2Jgone\x1b]0;title\a", "?[2Jgone?]0;title?" },
+		{ "over\rwritten\b\x7f", "over?written??" },
+		{ "c1 \xc2\x9b"
+		  "31m, no-break\xc2\xa0space",
+		  "c1 ?31m, no-break\xc2\xa0space" },
+		{ "cut \xc2", "cut \xc2" },
+		{ "", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *shown = cmd_printable(cases[i].text);
+
+		ASSERT_STR(shown, cases[i].shown);
+	}
+}
+
 static const char *const headings[] = { "NAME", "SIZE", "WHERE" };
 
 TEST(columns_are_as_wide_as_their_widest_cell)
@@ -71,5 +93,6 @@ TEST(bytes_are_told_in_the_largest_unit_that_fits)
 	}
 }
 
-RUN_TESTS(UNIT(columns_are_as_wide_as_their_widest_cell), UNIT(width_counts_characters_not_bytes),
-	  UNIT(an_absent_cell_is_a_dash), UNIT(bytes_are_told_in_the_largest_unit_that_fits))
+RUN_TESTS(UNIT(what_others_wrote_moves_no_terminal), UNIT(columns_are_as_wide_as_their_widest_cell),
+	  UNIT(width_counts_characters_not_bytes), UNIT(an_absent_cell_is_a_dash),
+	  UNIT(bytes_are_told_in_the_largest_unit_that_fits))
