@@ -45,19 +45,49 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-controller" (include "cleat.fullname" .)) .Values.controller.serviceAccountName -}}
 {{- end -}}
 
-{{- define "cleat.nodeSecret" -}}
-{{- default (printf "%s-node-tls" (include "cleat.fullname" .)) .Values.tls.nodeSecret -}}
-{{- end -}}
-
 {{- define "cleat.controllerSecret" -}}
 {{- default (printf "%s-controller-tls" (include "cleat.fullname" .)) .Values.tls.controllerSecret -}}
+{{- end -}}
+
+{{/* "true" where agents ask for their certificates, and the controller signs them. */}}
+{{- define "cleat.signs" -}}
+{{- if not (or .Values.tls.nodeSecret .Values.tls.nodeVolume) }}true{{ end -}}
+{{- end -}}
+
+{{- define "cleat.signer" -}}
+{{- if not (contains "." .Values.driver.name) -}}
+{{- fail "driver.name: agents' certificates are signed under it, which takes a name with a dot (or tls.nodeSecret)" -}}
+{{- end -}}
+{{ .Values.driver.name }}/agent
+{{- end -}}
+
+{{/* Of the agents' certificates, with its key. */}}
+{{- define "cleat.authoritySecret" -}}
+{{ include "cleat.fullname" . }}-agents-ca
+{{- end -}}
+
+{{/* Whom agents let in: the authority of the controller's certificate. */}}
+{{- define "cleat.controllersCA" -}}
+{{ include "cleat.fullname" . }}-controllers-ca
+{{- end -}}
+
+{{/* The Secret that agents of a release before this kind had in common: it goes with this upgrade, so it is there once. */}}
+{{- define "cleat.sharedSecret" -}}
+{{- $old := lookup "v1" "Secret" .Release.Namespace (printf "%s-node-tls" (include "cleat.fullname" .)) -}}
+{{- if and $old (include "cleat.signs" .) }}{{ toJson $old.data }}{{ end -}}
+{{- end -}}
+
+{{- define "cleat.controllers" -}}
+{{ join "," (ternary (append .Values.controller.controllers "certificates") .Values.controller.controllers (eq (include "cleat.signs" .) "true")) }}
+{{- end -}}
+
+{{- define "cleat.metadataSecret" -}}
+{{- default (printf "%s-snapshot-metadata-tls" (include "cleat.fullname" .)) .Values.snapshotMetadata.tlsSecret -}}
 {{- end -}}
 
 {{/* Command line options that both programs have; call with a dict of root and of. */}}
 {{- define "cleat.commonArgs" -}}
 - --driver-name={{ .root.Values.driver.name }}
-- --tls-cert=/tls/tls.crt
-- --tls-key=/tls/tls.key
 - --tls-ca=/tls/ca.crt
 - --http-endpoint=:{{ .of.httpPort }}
 - --logging-format={{ .of.logFormat }}
