@@ -97,11 +97,11 @@ class Cluster:
         daemon.send_signal(how)
         daemon.wait()
 
-    def kubeconfig(self, name, port, user):
+    def kubeconfig(self, name, port, user, host=HOST):
         path = self.dir / f'{name}.kubeconfig'
         path.write_text(json.dumps({
             'current-context': 'x', 'contexts': [{'name': 'x', 'context': {'cluster': 'c', 'user': 'u'}}],
-            'clusters': [{'name': 'c', 'cluster': {'server': f'https://{HOST}:{port}', 'certificate-authority': str(self.ca.cert)}}],
+            'clusters': [{'name': 'c', 'cluster': {'server': f'https://{host}:{port}', 'certificate-authority': str(self.ca.cert)}}],
             'users': [{'name': 'u', 'user': user}]}))
         return path
 

@@ -15,7 +15,7 @@ class Authority:
         """(certificate, key) for server and client use."""
         key, request, cert = (self.dir / f'{self.name}-{name}.{x}' for x in ('key', 'csr', 'crt'))
         extensions = self.dir / f'{self.name}-{name}.ext'
-        extensions.write_text(f'subjectAltName=DNS:{host},IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n'
+        extensions.write_text(f'subjectAltName=DNS:{host},IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth,clientAuth\n'
                               'subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n')
         sh('openssl', 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', f'/CN={name}',
            '-keyout', key, '-out', request)

@@ -11,10 +11,12 @@ import uuid
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.append(str(pathlib.Path(__file__).parent.parent / 'ceph'))
 
 if os.geteuid() != 0:
     pytest.skip('integration: SKIPPED: mounts and loop devices need root', allow_module_level=True)
 
+import cluster  # noqa: E402
 import harness  # noqa: E402
 
 
@@ -152,3 +154,61 @@ def volume(driver, work):
     for v in made:
         if v.id:
             v.unpublish().unstage().delete()
+
+
+@pytest.fixture(scope='session')
+def ceph():
+    """A cluster whose data is in memory, for all tests of a run that do it no harm."""
+    lacking = cluster.missing()
+    if lacking:
+        pytest.skip(f'Ceph: SKIPPED: {lacking}')
+    with cluster.opened() as found:
+        yield found
+
+
+@pytest.fixture
+def rbd(work, ceph):
+    """A driver of its images; after the test nothing of it is left in the pool."""
+    import ceph_driver
+    import journal
+    d = ceph_driver.Driver(work, ceph).start()
+    try:
+        yield d
+        d.stop()
+        ceph_driver.wait_nothing_left(ceph, journal)
+    except BaseException:
+        d.end()
+        ceph_driver.wipe(ceph, journal)
+        raise
+    finally:
+        d.end()
+
+
+@pytest.fixture(scope='session')
+def fs_ceph():
+    """One that has a filesystem, too; brought up when the first test of it runs."""
+    lacking = cluster.missing(filesystem=True)
+    if lacking:
+        pytest.skip(f'Ceph: SKIPPED: {lacking}')
+    with cluster.opened(filesystem=True) as found:
+        yield found
+
+
+@pytest.fixture
+def cephfs(work, fs_ceph):
+    """A driver of its subvolumes; after the test nothing of it is left in the filesystem or the journal."""
+    import cephfs_driver
+    import fs_journal
+    d = cephfs_driver.Driver(work, fs_ceph).start()
+    try:
+        yield d
+        d.stop()
+        left = fs_journal.left(fs_ceph)
+        assert not left, f'left in the filesystem: {left}'
+    except BaseException:
+        d.end()
+        clean_mounts(work)
+        fs_journal.wipe(fs_ceph)
+        raise
+    finally:
+        d.end()

@@ -28,13 +28,18 @@ PATIENCE = 120 if 'san' in CLEAT else 40
 
 _stubs = pathlib.Path(tempfile.mkdtemp(prefix='cleat-stubs-'))
 subprocess.run([sys.executable, '-m', 'grpc_tools.protoc', f'-I{ROOT}/proto', '-I/usr/include', f'--python_out={_stubs}',
-                f'--grpc_python_out={_stubs}', 'csi.proto', 'pluginregistration.proto'], check=True)
+                f'--grpc_python_out={_stubs}', 'csi.proto', 'pluginregistration.proto',
+                'snapshotmetadata.proto', 'health.proto'], check=True)
 sys.path.insert(0, str(_stubs))
 import csi_pb2 as csi                                   # noqa: E402
 import csi_pb2_grpc as csi_grpc                         # noqa: E402
 import grpc                                             # noqa: E402
+import health_pb2 as health                             # noqa: E402
+import health_pb2_grpc as health_grpc                   # noqa: E402
 import pluginregistration_pb2 as registration           # noqa: E402
 import pluginregistration_pb2_grpc as registration_grpc  # noqa: E402
+import snapshotmetadata_pb2 as snapmeta                 # noqa: E402
+import snapshotmetadata_pb2_grpc as snapmeta_grpc       # noqa: E402
 shutil.rmtree(_stubs)
 
 Mode = csi.VolumeCapability.AccessMode
@@ -272,8 +277,8 @@ def fails(code, *texts):
 class Process:
     """A running cleat whose log goes to a file."""
 
-    def __init__(self, log, *words, env=None):
-        self.log, self.words = log, [CLEAT, *map(str, words)]
+    def __init__(self, log, *words, env=None, program=CLEAT):
+        self.log, self.words = log, [program, *map(str, words)]
         with starting, open(log, 'ab') as f:
             self.child = subprocess.Popen(self.words, stdout=f, stderr=f, stdin=subprocess.DEVNULL,
                                           env={**os.environ, **(env or {})})
@@ -297,9 +302,10 @@ class Process:
 
 class Driver:
     """`cleat driver` on a socket, with calls to it; killed and started again at will."""
+    name = DRIVER
 
-    def __init__(self, directory, pool, *more, node='n1', command='driver', endpoint=None, env=None):
-        self.dir, self.pool = directory, pool
+    def __init__(self, directory, pool, *more, node='n1', command='driver', endpoint=None, env=None, program=CLEAT):
+        self.dir, self.pool, self.program = directory, pool, program
         self.socket = directory / 'csi.sock'
         self.words = [command, f'--endpoint={endpoint or "unix://" + str(self.socket)}', f'--node-id={node}',
                       *([f'--pool={pool.dir}'] if pool else []), *more]
@@ -308,12 +314,17 @@ class Driver:
 
     def spawn(self):
         self.n_starts += 1
-        self.process = Process(self.dir / f'cleat-{self.n_starts}.log', *self.words, env=self.env)
+        self.process = Process(self.dir / f'cleat-{self.n_starts}.log', *self.words, env=self.env, program=self.program)
         self.connect()
 
     def start(self):
+        """One that does not answer is not left behind."""
         self.spawn()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def connect(self):
@@ -349,6 +360,7 @@ class Driver:
         """At the end of a test, whatever its state."""
         if self.calls:
             self.calls.close()
+            self.calls = None
         if self.process:
             self.process.kill()
 

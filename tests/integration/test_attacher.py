@@ -116,11 +116,11 @@ class Lab:
 
     # --- controllers
 
-    def start(self, *more, user='limited', wait=True):
+    def start(self, *more, user='limited', wait=True, env=()):
         self.n_started += 1
         log = self.dir / f'controller-{self.n_started}.log'
         config = self.cluster.kubeconfig(f'attacher-{self.id}', PORT, {'token': f'{user}-token'})
-        words = [self.program, *([] if self.program != CLEAT else ['controller', '--controllers=attacher']),
+        words = [*(['env', *env] if env else []), self.program, *([] if self.program != CLEAT else ['controller', '--controllers=attacher']),
                  f'--csi-address=unix://{self.driver.socket}', f'--kubeconfig={config}', *more]
         with starting, open(log, 'ab') as f:
             process = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL)
@@ -131,12 +131,16 @@ class Lab:
             assert process.poll() is None, log.read_text()
         return process
 
+    def call_by_upstreams_name(self):
+        self.program = str(self.dir / 'csi-attacher')
+        pathlib.Path(self.program).symlink_to(CLEAT)
+
     def start_upstream(self, *more):
-        self.program = UPSTREAM
+        ours, self.program = self.program, UPSTREAM
         try:
             return self.start('--v=3', *more, wait=False, user='admin')
         finally:
-            self.program = CLEAT
+            self.program = ours
 
     def kill(self, process):
         process.send_signal(signal.SIGKILL)
@@ -228,8 +232,7 @@ def test_attach_and_detach_with_no_more_than_the_rights_that_are_documented(lab)
 
 
 def test_by_upstreams_name_it_takes_upstreams_options(lab):
-    lab.program = str(lab.dir / 'csi-attacher')
-    pathlib.Path(lab.program).symlink_to(CLEAT)
+    lab.call_by_upstreams_name()
     lab.add_volume('vol')
     lab.attach('vol')
     controller = lab.start('--timeout=5s', '--reconcile-sync=30s', '--max-entries=10', '--worker-threads=10',
@@ -238,6 +241,83 @@ def test_by_upstreams_name_it_takes_upstreams_options(lab):
     lab.detach('vol')
     lab.wait_gone('vol')
     lab.stop(controller)
+
+
+LEASE = '/apis/coordination.k8s.io/v1/namespaces/default/leases/external-attacher-leader-attach-cleat-test'
+
+
+@pytest.fixture
+def lease(lab):
+    """Upstream's, gone before and after."""
+    lab.probe.ask(f'delete {LEASE}')
+    yield lambda: apiserver.json.loads(lab.probe.ask(f'get {LEASE}')[3:])
+    lab.probe.ask(f'delete {LEASE}')
+
+
+# What the manifests of vendors have behind the address: ceph-csi's, hostpath's, aws-ebs's.
+VENDORS = {
+    'ceph-csi': ['--v=1', '--leader-election=true', '--retry-interval-start=500ms', '--default-fstype=ext4'],
+    'hostpath': ['-v=5', '--logtostderr'],
+    'aws-ebs': ['--timeout=6m', '--v=2', '--leader-election=true', '--http-endpoint=0.0.0.0:3303', '--kube-api-burst=20',
+                '--kube-api-qps=10.0', '--worker-threads=100', '--retry-interval-max=5m', '--automaxprocs=true',
+                '--feature-gates=MutableCSINodeAllocatableCount=true', '--leader-election-labels=team:storage'],
+}
+
+
+@pytest.mark.parametrize('vendor', VENDORS)
+def test_a_vendors_command_line_works_as_it_is(lab, lease, vendor):
+    lab.call_by_upstreams_name()
+    lab.add_volume('vol')
+    lab.attach('vol')
+    controller = lab.start(*VENDORS[vendor])
+    lab.wait_attached('vol')
+    if vendor == 'aws-ebs':
+        assert lease()['metadata']['labels'] == {'team': 'storage'}
+        pages = [subprocess.run(lab.cluster.inside(['curl', '-s', f'http://127.0.0.1:3303/{page}']), capture_output=True, text=True,
+                                check=True).stdout for page in ('healthz/leader-election', 'metrics')]
+        assert pages[0].strip() == 'ok'
+        assert 'leader_election_master_status{name="external-attacher-leader-attach-cleat-test"} 1' in pages[1]
+        assert 'MutableCSINodeAllocatableCount is GA' in controller.log.read_text()
+    lab.detach('vol')
+    lab.wait_gone('vol')
+    lab.stop(controller)
+
+
+def test_by_upstreams_name_who_loses_the_lease_ends(lab, lease):
+    lab.call_by_upstreams_name()
+    controller = lab.start('--leader-election', '--leader-election-retry-period=1s', '--leader-election-renew-deadline=5s')
+    wait_until('it leads', lambda: 'lease won' in controller.log.read_text())
+    lab.probe.call(f'patch merge {LEASE} {{"spec":{{"holderIdentity":"another"}}}}')
+    assert controller.wait(PATIENCE) == 1
+    assert 'ending as upstream' in controller.log.read_text()
+    assert lease()['spec']['holderIdentity'] == 'another'
+
+
+@needs_upstream
+def test_upstreams_program_and_ours_exclude_each_other(lab, lease):
+    """As in a rolling swap of the image: the one waits until the other has gone, both ways."""
+    lab.call_by_upstreams_name()
+    options = ['--leader-election', '--leader-election-lease-duration=4s', '--leader-election-renew-deadline=3s',
+               '--leader-election-retry-period=1s']
+    theirs = lab.start_upstream(*options)
+    wait_until('upstream leads', lambda: lab.probe.ask(f'get {LEASE}').startswith('ok'))
+    ours = lab.start(*options, env=('POD_NAME=ours',))
+    lab.add_volume('vol')
+    lab.attach('vol')
+    lab.wait_attached('vol')
+    time.sleep(2)   # it would have had the time to take it
+    assert 'lease won' not in ours.log.read_text() and lease()['spec']['holderIdentity'] != 'ours'
+    lab.kill(theirs)
+    wait_until('ours leads', lambda: 'lease won' in ours.log.read_text())
+    theirs = lab.start_upstream(*options)
+    lab.detach('vol')
+    lab.wait_gone('vol')
+    assert 'became leader' not in theirs.log.read_text() and lease()['spec']['holderIdentity'] == 'ours'
+    lab.stop(ours)
+    lab.attach('vol')
+    lab.wait_attached('vol')
+    assert lease()['spec']['holderIdentity'] != 'ours'
+    lab.kill(theirs)
 
 
 def test_what_the_driver_says_stands_in_the_status(lab):

@@ -2,7 +2,10 @@
 """`cleat controller --agents` against a real API server and three real drivers, each a node's. The test is the scheduler and the
 controller-manager. Needs kube-apiserver and etcd; without them it is skipped, and says so."""
 import json
+import os
 import pathlib
+import signal
+import socket
 import subprocess
 import tempfile
 
@@ -24,6 +27,16 @@ CLAIMS = f'{CORE}/namespaces/default/persistentvolumeclaims'
 
 
 class Fleet:
+    more = ()   # options of the controller
+    nodes = 'n1', 'n2', 'n3'
+    program = CLEAT   # the controller's
+    server, server_flags = apiserver.HOST, ()   # as its clients reach the API server
+
+    @staticmethod
+    def program_of(name):
+        """The agent's on that node."""
+        return CLEAT
+
     def __init__(self, cluster, probe, directory):
         self.cluster, self.probe, self.dir = cluster, probe, directory
         self.drivers, self.controller = {}, None
@@ -32,7 +45,8 @@ class Fleet:
         """Its segments."""
         directory = self.dir / name
         directory.mkdir()
-        self.drivers[name] = driver = Driver(directory, None, '--backend=mem', '--mem-size=4Gi', node=name).start()
+        self.drivers[name] = driver = Driver(directory, None, '--backend=mem', '--mem-size=4Gi', node=name,
+                                             program=self.program_of(name)).start()
         return dict(driver.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments)
 
     def add_node(self, name):
@@ -73,13 +87,18 @@ class Fleet:
     def agents(self):
         return ['--agents=' + ','.join(f'unix://{d.socket}' for d in self.drivers.values())]
 
-    def start(self):
-        config = self.cluster.kubeconfig('fleet', PORT, {'token': 'admin-token'})
+    def token(self):
+        """Of the controller."""
+        return 'admin-token'
+
+    def start(self, controllers='provisioner', **environment):
+        config = self.cluster.kubeconfig('fleet', PORT, {'token': self.token()}, self.server)
         self.log = self.dir / 'controller.log'
-        words = [CLEAT, 'controller', *self.agents(), '--controllers=provisioner', f'--kubeconfig={config}',
+        words = [self.program, 'controller', *self.agents(), f'--controllers={controllers}', *self.more, f'--kubeconfig={config}',
                  f'--http-endpoint=127.0.0.1:{HTTP}', '--retry-interval-max=1s']
         with starting, open(self.log, 'ab') as f:
-            self.controller = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL)
+            self.controller = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL,
+                                               env={**os.environ, **environment})
         wait_until('it works', lambda: 'driver is ready' in self.log.read_text())
 
     def page(self, path):
@@ -95,8 +114,35 @@ class Fleet:
             d.end()
 
 
+class Hasty(Fleet):
+    more = ('--timeout=5s',)
+
+
+class Crowd(Fleet):
+    """Beside it many that take a connection and never say a word."""
+    n_silent = 60
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.silent = []
+        for i in range(self.n_silent):
+            self.silent.append(socket.socket(socket.AF_UNIX))
+            self.silent[-1].bind(str(self.dir / f's{i}'))
+            self.silent[-1].listen(16)
+
+    def agents(self):
+        return [super().agents()[0] + ''.join(f',unix://{s.getsockname()}' for s in self.silent)]
+
+    def end(self):
+        super().end()
+        for s in self.silent:
+            s.close()
+
+
 class Behind(Fleet):
     """The agents are behind a Service: each a slice of its own, as they differ in their ports here, all in the cluster's namespace."""
+
+    families = {'IPv4': apiserver.SELF}
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -106,7 +152,7 @@ class Behind(Fleet):
         return f'tcp://{apiserver.SELF}:{self.ports[name]}'
 
     def run(self, name):
-        words = [CLEAT, 'driver', f'--endpoint={self.address(name)}', '--insecure', f'--node-id={name}', '--backend=mem', '--mem-size=4Gi']
+        words = [self.program_of(name), 'driver', f'--endpoint={self.address(name)}', '--insecure', f'--node-id={name}', '--backend=mem', '--mem-size=4Gi']
         with starting, open(self.dir / f'{name}.log', 'ab') as f:
             self.processes[name] = subprocess.Popen(self.cluster.inside(words), stdout=f, stderr=f, stdin=subprocess.DEVNULL)
 
@@ -123,12 +169,17 @@ class Behind(Fleet):
         return facts['accessible_topology']
 
     def slice(self, name, verb='create', **conditions):
-        body = {
-            'apiVersion': 'discovery.k8s.io/v1', 'kind': 'EndpointSlice', 'addressType': 'IPv4',
-            'metadata': {'name': f'agents-{name}', 'labels': {'kubernetes.io/service-name': 'agents'}},
-            'endpoints': [{'addresses': [apiserver.SELF], 'nodeName': name, 'conditions': conditions}],
-            'ports': [{'name': 'other', 'port': 1}, {'name': 'agent', 'port': self.ports[name], 'protocol': 'TCP'}]}
-        self.probe.call(f'{verb} {SLICES}', body)
+        for family, address in self.families.items():
+            body = {
+                'apiVersion': 'discovery.k8s.io/v1', 'kind': 'EndpointSlice', 'addressType': family,
+                'metadata': {'name': self.slice_name(name, family), 'labels': {'kubernetes.io/service-name': 'agents'}},
+                'endpoints': [{'addresses': [address], 'nodeName': name, 'conditions': conditions}],
+                'ports': [{'name': 'other', 'port': 1}, {'name': 'agent', 'port': self.ports[name], 'protocol': 'TCP'}]}
+            self.probe.call(f'{verb} {SLICES}', body)
+
+    @staticmethod
+    def slice_name(name, family='IPv4'):
+        return f'agents-{name}' + ('-6' if family == 'IPv6' else '')
 
     def agents(self):
         return ['--agents-service=default/agents', '--insecure']
@@ -143,18 +194,18 @@ class Behind(Fleet):
             p.wait()
 
 
-def brought_up(kind, work, top):
+def brought_up(kind, work, top, *controllers, **environment):
     cluster = apiserver.Cluster(pathlib.Path(tempfile.mkdtemp(prefix='fleet-', dir=top)), SERVER, ETCD)
     try:
-        cluster.start(PORT)
+        cluster.start(PORT, *kind.server_flags)
         probe = apiserver.Probe(cluster, cluster.kubeconfig('test', PORT, {'token': 'admin-token'}), work / 'probe.log')
         f = kind(cluster, probe, work)
         try:
-            for name in 'n1', 'n2', 'n3':
+            for name in f.nodes:
                 f.add_node(name)
             f.add_class('now', 'Immediate')
             f.add_class('later', 'WaitForFirstConsumer')
-            f.start()
+            f.start(*controllers, **environment)
             yield f
         finally:
             f.end()
@@ -166,6 +217,16 @@ def brought_up(kind, work, top):
 @pytest.fixture
 def fleet(work, top):
     yield from brought_up(Fleet, work, top)
+
+
+@pytest.fixture
+def hasty(work, top):
+    yield from brought_up(Hasty, work, top)
+
+
+@pytest.fixture
+def crowd(work, top):
+    yield from brought_up(Crowd, work, top)
 
 
 @pytest.fixture
@@ -203,12 +264,33 @@ def test_claims_land_on_the_nodes_that_they_are_for_and_one_that_is_away_holds_u
     wait_until('the claim is told which node it waits for', said)
 
 
+def test_who_comes_back_does_not_wait_for_those_that_never_answer(crowd):
+    """Looks at these take five seconds each: one after the other they would take half a minute."""
+    def count(state):
+        lines = crowd.page('/metrics').splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(f'cleat_nodes{{state="{state}"}}')), None)
+    wait_until('all are known', lambda: count('reachable') == 3 and crowd.log.read_text().count('is not served') >= crowd.n_silent, 90)
+    for d in crowd.drivers.values():
+        d.kill()
+    wait_until('they are away', lambda: count('reachable') == 0, 90)
+    for d in crowd.drivers.values():
+        d.start()
+    wait_until('they are served again', lambda: count('reachable') == 3, 12)
+
+
 def test_agents_behind_a_service_come_and_go(behind):
     for node in behind.ports:
         behind.claim(f'on-{node}', 'later', **{'volume.kubernetes.io/selected-node': node})
     wait_until('all have volumes', lambda: len(behind.volumes()) == 3)
     for claim, (handle, _) in behind.volumes().items():
         assert behind.node_of(handle) == [claim.removeprefix('on-')]
+
+    config = behind.cluster.kubeconfig('ctl', PORT, {'token': 'admin-token'})
+    words = [CLEAT, 'ctl', 'volume', 'list', '-ojson', '--insecure', f'--kubeconfig={config}']
+    listed = subprocess.run(behind.cluster.inside([*words, '--agents-service=default/agents']), capture_output=True, text=True, check=True)
+    assert {v['volume_id'] for v in json.loads(listed.stdout)['items']} == {handle for handle, _ in behind.volumes().values()}
+    missing = subprocess.run(behind.cluster.inside([*words, '--agents-service=nobody']), capture_output=True, text=True, check=False)
+    assert missing.returncode == 1 and 'no EndpointSlice of Service default/nobody' in missing.stderr
 
     behind.add_node('n4')   # a machine more
     behind.claim('on-n4', 'later', **{'volume.kubernetes.io/selected-node': 'n4'})
@@ -225,3 +307,70 @@ def test_agents_behind_a_service_come_and_go(behind):
     wait_until('it is back', lambda: 'again-n1' in behind.volumes())
     assert behind.node_of(behind.volumes()['again-n1'][0]) == ['n1']
     assert "a node's driver is a member no more" in behind.log.read_text()
+
+    # what people see of it, beside the controller
+    config = behind.cluster.kubeconfig('ctl', PORT, {'token': 'admin-token'})
+
+    def items(*words):
+        done = subprocess.run(behind.cluster.inside([CLEAT, 'ctl', *words, '-ojson', '--insecure', '--agents-service=default/agents',
+                                                     f'--kubeconfig={config}']), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)['items']
+    assert [(n['node'], n['reachable'], n['pools']) for n in items('node', 'list')] == [(f'n{i}', True, 1) for i in range(1, 5)]
+    made = [handle for handle, _ in behind.volumes().values()]
+    pools = items('pool', 'list')
+    assert [p['node'] for p in pools] == ['n1', 'n2', 'n3', 'n4'] and all(p['available_bytes'] > 1 << 30 for p in pools)
+    for p in pools:
+        assert p['volumes'] == sum(p['identity'].replace('-', '') in handle for handle in made)
+    behind.processes['n3'].kill()
+    behind.processes['n3'].wait()
+    nodes = {n['node']: n for n in items('node', 'list')}
+    assert not nodes['n3']['reachable'] and 'refused' in nodes['n3']['why'] and nodes['n4']['reachable']
+    assert [p['node'] for p in items('pool', 'list')] == ['n1', 'n2', 'n4']
+
+
+def test_a_pool_that_is_gone_for_good_is_forgotten_and_one_that_came_back_is_remembered(hasty):
+    for node in hasty.drivers:
+        hasty.claim(f'on-{node}', 'later', **{'volume.kubernetes.io/selected-node': node})
+    wait_until('all have volumes', lambda: len(hasty.volumes()) == 3)
+    handle, (label,) = hasty.volumes()['on-n2']
+    identity = label.split('/')[1]
+    names = {pv['spec']['claimRef']['name']: pv['metadata']['name'] for pv in hasty.probe.call(f'get {CORE}/persistentvolumes')['items']}
+    config = hasty.cluster.kubeconfig('ctl', PORT, {'token': 'admin-token'})
+
+    def ctl(*words):
+        done = subprocess.run(hasty.cluster.inside([CLEAT, 'ctl', *words, f'--kubeconfig={config}']), capture_output=True, text=True,
+                              check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    victim = hasty.drivers['n2'].process.child
+    victim.send_signal(signal.SIGSTOP)   # nobody knows that its disk is well
+    try:
+        hasty.probe.call(f'delete {CLAIMS}/on-n2')
+        hasty.probe.call(f'write merge status - {CORE}/persistentvolumes/{names["on-n2"]}', {'status': {'phase': 'Released'}})
+        assert ctl('pool', 'forget', 'x')[0] == 1
+        code, said = ctl('pool', 'forget', '0' * 32)
+        assert code == 0 and 'would be forgotten' in said and 'pvc-' not in said
+        code, said = ctl('pool', 'forget', identity)
+        assert code == 0 and 'would be forgotten' in said and names['on-n2'] in said and 'default/on-n2' in said
+        assert names['on-n1'] not in said
+        code, said = ctl('pool', 'forget', identity, '--driver-name=other.csi')
+        assert code == 1 and 'cleat-other-csi-intents' in said
+        code, said = ctl('pool', 'forget', identity, '--yes', '-o', 'json')
+        assert code == 0 and json.loads(said)['lost'] == [
+            {'kind': 'PersistentVolume', 'name': names['on-n2'], 'of': 'default/on-n2'}]
+        wait_until('its volume is gone', lambda: 'on-n2' not in hasty.volumes(), 90)
+        hasty.claim('now', 'now')
+        hasty.claim('again-n2', 'later', **{'volume.kubernetes.io/selected-node': 'n2'})
+        wait_until('others are served', lambda: 'now' in hasty.volumes())
+    finally:
+        victim.send_signal(signal.SIGCONT)
+    wait_until('it is told', lambda: '1 of its pools were forgotten' in hasty.page('/readyz'))
+    assert hasty.node_of(hasty.volumes()['now'][0]) != ['n2']
+    assert hasty.node_of(handle) == ['n2'] and 'again-n2' not in hasty.volumes()
+
+    assert ctl('pool', 'remember', identity)[0] == 0
+    wait_until('it is told', lambda: 'forgotten' not in hasty.page('/readyz'))
+    hasty.claim('back-n2', 'later', **{'volume.kubernetes.io/selected-node': 'n2'})
+    wait_until('it is served', lambda: 'back-n2' in hasty.volumes())
+    assert hasty.node_of(hasty.volumes()['back-n2'][0]) == ['n2']

@@ -354,6 +354,45 @@ def test_pool_moved_to_another_path_and_node(own_pool, work):
         d.end()
 
 
+def test_a_disk_that_is_put_into_another_node_is_followed_where_that_is_said(own_pool, work):
+    """At another path, while the agent there runs; and what is no move is still refused."""
+    there = work / 'there'
+    there.mkdir()
+    d = Driver(work, own_pool).start()
+    (work / 'n2').mkdir()
+    second = Pool(work / 'n2', name='second')
+    other = Driver(work / 'n2', second, f'--pool=moved={there}', '--pool-follow-moved', node='n2')
+    try:
+        v = Volume(d, work).up()
+        (v.target / 'x').write_text('moved')
+        (segment,) = d.calls.node.NodeGetInfo(csi.NodeGetInfoRequest()).accessible_topology.segments
+        v.unpublish().unstage()
+        d.stop()
+        own_pool.unmount()
+        other.start()
+        sh('mount', '-o', 'loop', own_pool.image, there)
+        wait_until('it is served', lambda: segment in other.calls.node.NodeGetInfo(
+            csi.NodeGetInfoRequest()).accessible_topology.segments, 90)
+        told = other.process.text()
+        assert 'taken to be moved here' in told and 'before=n1' in told.replace('"', '')
+        v.driver = other
+        v.stage().publish()
+        assert (v.target / 'x').read_text() == 'moved'
+        v.down()
+        other.stop()
+        assert "served by node 'n2', now by 'n1'" in refused(work, f'--pool={there}')   # without the option
+        (there / 'copy').mkdir()
+        shutil.copytree(there / '.cleat', there / 'copy/.cleat')
+        assert 'directory' in refused(work, f'--pool={there}/copy', '--pool-follow-moved')
+    finally:
+        other.end()
+        d.end()
+        with contextlib.suppress(AssertionError):   # if it never was mounted
+            sh('umount', there)
+        second.unmount()
+        own_pool.mount()
+
+
 def test_pool_moved_to_another_directory_of_its_filesystem(own_pool, work):
     """With the filesystem's UUID as identity, DeleteVolume of what is now elsewhere answered OK."""
     first, second = own_pool.dir / 'first', own_pool.dir / 'second'
@@ -598,6 +637,8 @@ def test_a_volume_keeps_whose_it_is(own_pool, work):
                                         'csi.storage.k8s.io/pv/name': 'v'})
         record = os.getxattr(own_pool.dir / 'v', 'user.cleat.volume').decode()
         assert {'cluster=c-1', 'claim-namespace=shop', 'claim-name=data'} <= set(record.splitlines())
+        (listed,) = d.calls.volumes()
+        assert listed.volume_context['cleat.csi/cluster'] == 'c-1' and listed.volume_context['cleat.csi/claim'] == 'shop/data'
         os.setxattr(own_pool.dir / 'v', 'user.cleat.volume', record.replace('cleat 1\n', 'cleat 1\nneeds=wings\n').encode())
         with fails(Code.FAILED_PRECONDITION, "'wings'"):
             d.calls.delete(volume_id_of(d, 'v'))

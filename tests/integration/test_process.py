@@ -12,7 +12,7 @@ import urllib.request
 
 import grpc
 import pytest
-from harness import (CLEAT, MIB, PATIENCE, Code, Driver, Process, Volume, block_cap, csi, mount_cap, wait_until)
+from harness import (CLEAT, MIB, PATIENCE, ROOT, Code, Driver, Process, Volume, block_cap, csi, mount_cap, wait_until)
 from test_endpoint import free_port
 
 
@@ -30,23 +30,49 @@ def called(tmp_path, name, *words):
 
 def test_called_by_the_name_of_an_upstream_program_it_does_what_that_does(tmp_path):
     done = called(tmp_path, 'csi-provisioner', '--help')
-    assert done.returncode == 0 and 'usage: cleat controller' in done.stdout
-    (tmp_path / 'csi-provisioner').unlink()
-    done = called(tmp_path, 'csi-provisioner', '--controllers=provisioner')
-    assert done.returncode == 2 and "'--controllers' is given twice" in done.stderr, done.stderr
-    (tmp_path / 'csi-provisioner').unlink()
-    done = called(tmp_path, 'csi-provisioner', '--worker-threads=many')
-    assert done.returncode == 2 and '--worker-threads' in done.stderr, done.stderr
-    done = called(tmp_path, 'csi-attacher', '--reconcile-sync=1m', '--max-entries=7', '--timeout=0s')
-    assert done.returncode == 2 and '--attacher-timeout' in done.stderr, done.stderr
-    (tmp_path / 'csi-attacher').unlink()
-    done = called(tmp_path, 'csi-attacher', '--resync=10m')
-    assert done.returncode == 2 and '--resync' in done.stderr, done.stderr
+    assert done.returncode == 0 and 'usage: csi-provisioner' in done.stdout
 
 
-def test_an_option_that_upstream_calls_otherwise_is_named_as_ours(tmp_path):
-    done = called(tmp_path, 'csi-resizer', '--workers=4', '--handle-volume-inuse-error=false', '--modify-timeout=soon')
-    assert done.returncode == 2 and '--resizer-modify-timeout' in done.stderr, done.stderr
+# (program, words, exit code, what the complaint names): as upstream's newest ends.
+CALLED = [
+    ('csi-provisioner', ['--controllers=provisioner'], 2, '--controllers'),
+    ('csi-provisioner', ['--worker-threads=many'], 2, '--worker-threads'),
+    ('csi-provisioner', ['--feature-gates=Nope=true'], 255, 'Nope'),
+    ('csi-attacher', ['--reconcile-sync=1m', '--max-entries=7', '--timeout=0s'], 1, '--attacher-timeout'),
+    ('csi-attacher', ['--workers=1'], 2, '--workers'),
+    ('csi-attacher', ['--feature-gates=Nope=true'], 1, 'Nope'),
+    ('csi-attacher', ['--worker-threads=0'], 1, '--worker-threads'),
+    ('csi-attacher', ['--http-endpoint=:1', '--metrics-address=:2'], 1, '--metrics-address'),
+    ('csi-resizer', ['--workers=4', '--handle-volume-inuse-error=false', '--modify-timeout=soon'], 2, '--modify-timeout'),
+    ('csi-resizer', ['--log-text-split-stream'], 1, '--log-text-split-stream'),
+    ('csi-snapshotter', ['--leader-election-labels=a'], 2, '--leader-election-labels'),
+    ('snapshot-controller', ['--csi-address=/x'], 2, '--csi-address'),
+    ('livenessprobe', ['--http-endpoint=:1', '--health-port=2'], 1, '--health-port'),
+    ('csi-node-driver-registrar', ['--nope'], 2, '--nope'),
+    ('csi-snapshot-metadata', ['--tls-cert=x', '--tls-key=y', '--tls-cipher-suites=TLS_AES_128_GCM_SHA256'], 1, '--tls-cipher-suites'),
+    ('csi-external-health-monitor-controller', ['--timeout=0s'], 1, '--health-timeout'),
+]
+
+
+@pytest.mark.parametrize('name,words,code,named', CALLED, ids=[' '.join([n, w[-1]]) for n, w, _, _ in CALLED])
+def test_a_wrong_line_ends_as_upstreams_program_ends(tmp_path, name, words, code, named):
+    done = called(tmp_path, name, *words)
+    assert (done.returncode, named in done.stderr, done.stdout) == (code, True, ''), done.stderr
+
+
+PROGRAMS = sorted({name for name, *_ in CALLED})
+
+
+@pytest.mark.parametrize('name', PROGRAMS)
+def test_the_table_of_options_in_docs_is_the_programs(tmp_path, name):
+    told = re.findall(r'^  --(\S+) ', called(tmp_path, name, '--help').stdout, re.M)
+    text = (ROOT / 'docs/flags.md').read_text()
+    rows = text.split(f'\n## {name}\n')[1].split('\n## ')[0]
+    listed = re.findall(r'^\| `--(\S+)` \|', rows, re.M)
+    for common in re.findall(r'\(#(\w+)\)', rows.split('\n|')[0]):
+        part = re.split(rf'\n## {common}\n', text, flags=re.I)[1].split('\n## ')[0]
+        listed += re.findall(r'^\| `--(\S+)` \|', part, re.M)
+    assert sorted(listed) == sorted(told)
 
 
 GOOD = ['driver', '--endpoint=unix:///run/x.sock', '--node-id=n', '--pool=/p']
