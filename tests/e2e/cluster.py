@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the end-to-end tests say to a cluster: objects, waiting, killing, and looking for what is left behind."""
+import base64
 import hashlib
 import json
 import os
@@ -41,6 +42,14 @@ def wait(what, probe, seconds=PATIENCE, each=0.1):
         time.sleep(each)
 
 
+def in_bytes(quantity):
+    """Of a whole number, as objects have it."""
+    for suffix, factor in (("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)):
+        if quantity.endswith(suffix):
+            return int(quantity.removesuffix(suffix)) * factor
+    return int(quantity)
+
+
 # --- objects
 
 def claim(name, storage_class="cleat", size="32Mi", mode="Filesystem", access="ReadWriteOnce"):
@@ -75,7 +84,7 @@ def storage_class(name, binding="WaitForFirstConsumer", fs="ext4", parameters=No
 class Cluster:
     def __init__(self, bed, image_tag):
         self.bed = bed
-        self.image_tag = image_tag
+        self.version = TOP, image_tag   # whose chart and which image are installed: another's at will
         self.helm_program = str(tool("helm") / "helm")
 
     # --- Kubernetes
@@ -101,8 +110,25 @@ class Cluster:
 
     def upgrade(self, *options):
         """Installs or changes the release and waits until all pods are of the new kind and ready."""
-        self.helm("upgrade", "--install", "cleat", str(TOP / "charts/cleat"), "--namespace", SYSTEM,
-                  "--set", f"image.tag={self.image_tag},image.pullPolicy=Never", *options)
+        self.begin_upgrade(*options)
+        self.wait_rolled_out()
+
+    def begin_upgrade(self, *options):
+        # Where nodes die one must be left.
+        replicas = min(2, len(self.bed.nodes))
+        top, tag = self.version
+        self.helm("upgrade", "--install", "cleat", str(top / "charts/cleat"), "--namespace", SYSTEM, "--set",
+                  f"image.tag={tag},image.pullPolicy=Never,controller.replicas={replicas}", *options)
+
+    def roll_back(self):
+        """To what the release was before the last upgrade."""
+        self.begin_roll_back()
+        self.wait_rolled_out()
+
+    def begin_roll_back(self):
+        self.helm("rollback", "cleat", "--namespace", SYSTEM)
+
+    def wait_rolled_out(self):
         for workload in ("daemonset/cleat-node", "deployment/cleat-controller"):
             self.kubectl("--namespace", SYSTEM, "rollout", "status", workload, f"--timeout={PATIENCE}s")
 
@@ -154,15 +180,30 @@ class Cluster:
         """Runs a shell script in the pod and returns what it prints."""
         return self.kubectl("--namespace", space, "exec", name, "--", "sh", "-ec", script)
 
+    def ctl(self, folder, *words):
+        """`cleat ctl` as the administrator runs it: with the kubeconfig, against the node's agent, by the controller's certificate.
+        Its JSON."""
+        secret = self.get(SYSTEM, "secret", "cleat-controller-tls")["data"]
+        for name, value in secret.items():
+            (folder / name).write_bytes(base64.b64decode(value))
+        done = subprocess.run(
+            self.bed.enter("net") + [os.environ["CLEAT"], "ctl", *words, "-o", "json", f"--kubeconfig={self.bed.kubeconfig}",
+                                     f"--agents=tcp://{NODE_IP}:10000", f"--tls-server-name=cleat://node/{NODE}",
+                                     f"--tls-cert={folder}/tls.crt", f"--tls-key={folder}/tls.key", f"--tls-ca={folder}/ca.crt"],
+            text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     # --- our own processes
 
     def pods_of(self, component):
         return [item for item in self.list("pods", SYSTEM, f"app.kubernetes.io/component={component}")
                 if "deletionTimestamp" not in item["metadata"]]
 
-    def process_of(self, component):
-        """The program of that role inside the cluster: `cleat node` or `cleat controller`, or None while there is none."""
-        holder = self.bed.process("init").pid
+    def process_of(self, component, node=None):
+        """The program of that role on the node (by default the first): `cleat node` or `cleat controller`, or None while
+        there is none."""
+        holder = (node or self.bed).process("init").pid
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -175,8 +216,8 @@ class Cluster:
                 return Process(int(entry.name))
         return None
 
-    def kill(self, component, number=signal.SIGKILL):
-        process = wait(f"a running {component}", lambda: self.process_of(component))
+    def kill(self, component, number=signal.SIGKILL, node=None):
+        process = wait(f"a running {component}", lambda: self.process_of(component, node))
         process.send(number)
         return process
 
@@ -188,10 +229,11 @@ class Cluster:
         return wait(f"{component} ready", probe, seconds)
 
     def wait_registered(self, seconds=PATIENCE):
-        def probe():
-            found = self.get("default", "csinode", NODE)
+        def probe(name):
+            found = self.get("default", "csinode", name)
             return found and any(driver["name"] == DRIVER for driver in found["spec"].get("drivers") or [])
-        wait(f"{DRIVER} in the CSINode", probe, seconds)
+        for node in self.bed.nodes:
+            wait(f"{DRIVER} in the CSINode of {node.name}", lambda: probe(node.name), seconds)
 
     def http(self, port, path, address=NODE_IP):
         """GET from inside the cluster's network."""
@@ -204,8 +246,9 @@ class Cluster:
     # --- what is on the node
 
     def volume_files(self):
-        """Files of volumes in the pool: all but the driver's own, templates of fresh filesystems among them."""
-        listed = self.bed.inside("find", POOL, "-type", "f", stdout=subprocess.PIPE).stdout.split()
+        """Files of volumes in the nodes' pools: all but the driver's own, templates of fresh filesystems among them."""
+        listed = [path for node in self.bed.nodes
+                  for path in node.inside("find", POOL, "-type", "f", stdout=subprocess.PIPE).stdout.split()]
         return sorted(path for path in listed if "/.cleat/" not in path)
 
     def record_of(self, path):
@@ -215,15 +258,16 @@ class Cluster:
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def mounts(self):
-        """Mount points of our volumes in the node's namespace."""
-        table = Path(f"/proc/{self.bed.process('init').pid}/mountinfo").read_text().splitlines()
-        points = [line.split()[4] for line in table]
+        """Mount points of our volumes in the nodes' namespaces."""
+        tables = [Path(f"/proc/{node.process('init').pid}/mountinfo").read_text() for node in self.bed.nodes]
+        points = [line.split()[4] for table in tables for line in table.splitlines()]
         return sorted(point for point in points if point.startswith(KUBELET_ROOT) and (
             f"/csi/{DRIVER}/" in point or "/kubernetes.io~csi/" in point or "/volumeDevices/" in point))
 
     def loops(self):
         """Loop devices of volumes, and those by which kubelet locks raw block volumes."""
-        return sorted(loop.device for loop in self.bed.loops() if loop.device != self.bed.state["pool_device"])
+        return sorted(loop.device for node in self.bed.nodes for loop in node.loops()
+                      if loop.path not in node.disks)
 
     def leftovers(self):
         persistent = [item["metadata"]["name"] for item in self.list("pv")
@@ -266,7 +310,8 @@ class Cluster:
                 yield f"log of {component}, previous={previous}", attempt(
                     "--namespace", SYSTEM, "logs", f"--selector=app.kubernetes.io/component={component}",
                     "--tail=80", f"--previous={previous}")
-        yield "kubelet", self.bed.tail("kubelet", 40)
+        for node in self.bed.nodes:
+            yield f"kubelet of {node.name}", node.tail("kubelet", 40)
         yield "left", json.dumps({"mounts": self.mounts(), "loops": self.loops(), "files": self.volume_files()}, indent=1)
 
 
@@ -281,11 +326,11 @@ def descends_from(pid, ancestor):
     return False
 
 
-def build_image(program, folder):
-    """The image of the program, with a tag that tells it from every other build's."""
+def build_image(program, folder, top=TOP):
+    """The image of the program, as the tree at top makes it, with a tag that tells it from every other build's."""
     tag = "e2e-" + hashlib.sha256(Path(program).read_bytes()).hexdigest()[:12]
-    archive = Path(folder) / "cleat-image.tar"
-    subprocess.run([TOP / "tools/image", Path(program).parent, tag, archive], check=True)
+    archive = Path(folder) / f"{tag}.tar"
+    subprocess.run([top / "tools/image", Path(program).parent, tag, archive], check=True)
     return archive, tag
 
 
@@ -298,15 +343,20 @@ def sweep_abandoned(where):
             bed.down()
 
 
-def open_cluster(program, **options):
-    """A cluster with the chart installed from an image of the program; the caller takes it down by bed.down()."""
+def open_cluster(program, before=None, **options):
+    """A cluster with the chart installed from an image of the program; the caller takes it down by bed.down(). before: the tree of
+    another version, which is installed in its place; `now` of the cluster is this one then."""
     sweep_abandoned("/var/tmp")
     bed = Bed(tempfile.mkdtemp(prefix="cleat-e2e-", dir="/var/tmp"), owner=Process(os.getpid()), **options)
     bed.up()
     try:
         archive, tag = build_image(program, bed.run)
-        bed.import_image(archive)
+        bed.add_image(archive)
         cluster = Cluster(bed, tag)
+        if before:
+            archive, tag = build_image(before / "build/cleat", bed.run, before)
+            bed.add_image(archive)
+            cluster.now, cluster.version = cluster.version, (before, tag)
         try:
             cluster.install()
             cluster.wait_registered()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cluster for all tests, a namespace for each, and what one would look at when one fails."""
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cluster as clusters
+from machine import Failure
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +35,9 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     found = getattr(item, "cleat_cluster", None)
     if report.failed and found:
-        for title, text in found.diagnose():
-            report.sections.append((title, text))
+        try:
+            for title, text in found.diagnose():
+                report.sections.append((title, text))
+        except (Failure, OSError, subprocess.SubprocessError) as failure:
+            # the cluster may be gone, as when the end of it is what failed
+            report.sections.append(("no more could be seen", str(failure)))

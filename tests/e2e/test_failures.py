@@ -189,15 +189,50 @@ def test_upgraded_under_a_running_pod(cluster, space):
     cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
     before = cluster.wait_running(space, "writer")
     agents = [item["metadata"]["uid"] for item in cluster.pods_of("node")]
-    secret = cluster.get("cleat-system", "secret", "cleat-node-tls")["data"]
+    secrets = [cluster.get("cleat-system", "secret", name)["data"] for name in ("cleat-agents-ca", "cleat-controller-tls")]
     cluster.upgrade("--set", "node.logLevel=4,controller.logLevel=4")
     assert [item["metadata"]["uid"] for item in cluster.pods_of("node")] != agents
-    assert cluster.get("cleat-system", "secret", "cleat-node-tls")["data"] == secret
+    assert [cluster.get("cleat-system", "secret", name)["data"] for name in ("cleat-agents-ca", "cleat-controller-tls")] == secrets
     cluster.wait_registered()
     wait_writes(cluster, space, "writer")
     after = cluster.get(space, "pod", "writer")
     assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
     cluster.upgrade()
+
+
+def test_rolled_back_under_a_running_pod(cluster, space):
+    """Up to two controllers and all that the chart can make, over the one that leads when its pod goes, and back again; the
+    pod writes all the while, and claims are worked on between."""
+    def leader():
+        return cluster.get(SYSTEM, "lease", "cleat-pool-cleat-csi")["spec"]["holderIdentity"]
+
+    def names():
+        return sorted(item["metadata"]["name"] for item in cluster.pods_of("controller"))
+
+    cluster.apply(space, claim("data"), pod("writer", "data", WRITER))
+    before = cluster.wait_running(space, "writer")
+    (alone,) = names()
+    try:
+        cluster.upgrade("--set", "controller.replicas=2,node.logLevel=4,metrics.dashboard=true,networkPolicy.enabled=true",
+                        "--set-string", "attributesClasses[0].name=gentle,attributesClasses[0].parameters.readIOPS=500")
+        wait_writes(cluster, space, "writer")
+        first = wait("one of two leads", lambda: len(names()) == 2 and leader() in names() and leader())
+        assert cluster.get("default", "volumeattributesclass", "gentle")["driverName"] == "pool.cleat.csi"
+        cluster.apply(space, claim("between", "now"))
+        cluster.delete(SYSTEM, "pod", first)
+        cluster.wait_bound(space, "between")
+        wait("the other leads", lambda: leader() in names() and leader() != first)
+    finally:
+        cluster.roll_back()
+    wait("one is left", lambda: len(names()) == 1 and names() != [alone])
+    assert cluster.get("default", "volumeattributesclass", "gentle") is None
+    assert cluster.get(SYSTEM, "networkpolicy", "cleat-controller") is None
+    cluster.wait_registered()
+    wait_writes(cluster, space, "writer")
+    after = cluster.get(space, "pod", "writer")
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+    cluster.delete(space, "pvc", "between")
+    cluster.wait_gone(space, "pvc", "between")
 
 
 def test_node_keeps_its_label_when_the_agent_restarts(cluster):

@@ -108,6 +108,41 @@ def test_the_whole_way(cluster, shots):
     assert cluster.run_in(shots, "reader", "cat /data/file") == "one\n"
 
 
+def test_one_that_nobody_has_any_more_comes_back(cluster, shots, tmp_path):
+    """Retain leaves a snapshot behind; it is found, gets a content by hand, is restored from, and is deleted as it was found."""
+    def orphans(*words):
+        return cluster.ctl(tmp_path, "orphans", *words)
+
+    cluster.apply(shots, claim("data", "now"), pod("writer", "data", "echo one > /data/file; sync"))
+    cluster.wait_running(shots, "writer")
+    cluster.apply(shots, snapshot("snap", "data", snapshot_class="kept"))
+    content = wait_ready(cluster, shots, "snap")["status"]["boundVolumeSnapshotContentName"]
+    assert orphans("list")["items"] == []
+    cluster.delete(shots, SNAPSHOTS, "snap")
+    cluster.wait_gone(shots, SNAPSHOTS, "snap")
+    assert orphans("list")["items"] == []
+    cluster.delete(shots, CONTENTS, content)
+    cluster.wait_gone(shots, CONTENTS, content)
+    (one,) = orphans("list")["items"]
+    assert one["kind"] == "snapshot" and one["made_for_this_cluster"] and len(snapshot_files(cluster)) == 1
+
+    assert orphans("adopt", one["name"], f"--for={shots}/back", "--class=kept")["object"] == content
+    cluster.apply(shots, snapshot("back", content=content, snapshot_class="kept"))
+    wait_ready(cluster, shots, "back")
+    cluster.apply(shots, made_of("VolumeSnapshot", "back", name="restored"), pod("reader", "restored"))
+    cluster.wait_running(shots, "reader")
+    assert cluster.run_in(shots, "reader", "cat /data/file") == "one\n"
+
+    cluster.delete(shots, SNAPSHOTS, "back")
+    cluster.wait_gone(shots, SNAPSHOTS, "back")
+    cluster.delete(shots, CONTENTS, content)
+    cluster.wait_gone(shots, CONTENTS, content)
+    orphans("delete", one["id"])
+    assert len(snapshot_files(cluster)) == 1
+    assert orphans("delete", one["id"], "--yes")["done"] == "deleted"
+    assert snapshot_files(cluster) == []
+
+
 def test_restored_when_all_else_is_gone(cluster, shots):
     """The claim goes before its snapshot is used; the snapshot is deleted while a claim still waits to be made of it."""
     cluster.apply(shots, claim("data", "now"), pod("writer", "data", "echo kept > /data/file; sync"))

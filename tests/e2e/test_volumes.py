@@ -200,21 +200,30 @@ def test_metrics_and_health(cluster, space):
     cluster.http(9809, "/readyz", address)
 
 
+def test_the_image_has_upstreams_names(cluster):
+    """So `command: [csi-attacher]` is all that a manifest of another vendor needs beside the image."""
+    (controller,) = cluster.pods_of("controller")
+    for name in ("csi-provisioner", "csi-attacher", "csi-resizer", "csi-snapshotter", "snapshot-controller", "livenessprobe",
+                 "csi-node-driver-registrar", "csi-snapshot-metadata", "csi-external-health-monitor-controller"):
+        text = cluster.kubectl("--namespace", SYSTEM, "exec", controller["metadata"]["name"], "--", name, "--help")
+        assert "usage: " in text, name
+
+
 def test_rights_are_the_least(cluster):
-    """The controller may do what it does; the agent may do nothing."""
+    """The controller may do what it does; the agent may ask for a certificate."""
     def may(account, verb, resource):
         done = cluster.bed.kubectl("auth", "can-i", verb, resource, "--all-namespaces",
                                    f"--as=system:serviceaccount:{SYSTEM}:{account}", check=False, stdout=-1, stderr=-1)
         return done.stdout.strip() == "yes"
     assert may("cleat-controller", "create", "persistentvolumes")
     for verb, resource in (("get", "secrets"), ("list", "secrets"), ("get", "pods"), ("create", "pods"),
-                           ("patch", "nodes"), ("update", "nodes"), ("delete", "persistentvolumeclaims")):
+                           ("update", "nodes"), ("delete", "nodes"), ("delete", "persistentvolumeclaims")):
         assert not may("cleat-controller", verb, resource), f"{verb} {resource}"
-    for verb, resource in (("get", "nodes"), ("get", "persistentvolumes"), ("get", "secrets")):
+    requests = "certificatesigningrequests"
+    assert may("cleat-node", "create", requests)   # for its own certificate (docs/certificates.md), and no more
+    for verb, resource in (("get", "nodes"), ("get", "persistentvolumes"), ("get", "secrets"), ("list", requests), ("patch", requests),
+                           ("update", requests + "/approval"), ("update", requests + "/status")):
         assert not may("cleat-node", verb, resource), f"{verb} {resource}"
-    (agent,) = cluster.pods_of("node")
-    mounts = [mount["mountPath"] for mount in agent["spec"]["containers"][0]["volumeMounts"]]
-    assert not any("serviceaccount" in path for path in mounts)
 
 
 def test_controller_is_restricted(cluster):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures. Needs no root: all that is mounted is in the guest."""
+"""Fixtures. Needs no root, but for a network with a cluster of Ceph in it: all that is mounted is in the guest."""
 import os
 import pathlib
 import random
@@ -13,6 +13,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'integration'))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 GIB = 1 << 30
+
+
+def pytest_configure(config):
+    import krbd  # noqa: PLC0415  needs the paths above
+    krbd.enter_own_network()
 
 
 @pytest.fixture

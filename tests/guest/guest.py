@@ -45,7 +45,9 @@ class Machine:
     """One boot of it, from start to cut. Requests from any number of threads, each over a connection of its own. What a load
     does to files has the names of here.Here."""
 
-    def __init__(self, directory, disk, seed, *lies):
+    def __init__(self, directory, disk, seed, *lies, initrd='initrd', tap=None):
+        """tap: an interface of this process's network namespace, the guest's eth1."""
+        self.initrd, self.tap = initrd, tap
         self.dir, self.is_cut, self.local, self.disk_said = directory, False, threading.local(), None
         self.calls, self.driver_pid, self.driver_words = None, None, []
         self.dir.mkdir()
@@ -64,10 +66,12 @@ class Machine:
         wait_for('the disk listens', lambda: (self.dir / 'disk.sock').exists(), 20)
         forwards = ''.join(f',hostfwd=tcp:127.0.0.1:{here}-:{there}'
                            for here, there in zip(self.ports, (AGENT_PORT, DRIVER_PORT)))
+        net = ['-netdev', f'tap,id=tap,ifname={self.tap},script=no,downscript=no',
+               '-device', 'virtio-net-pci,netdev=tap,romfile='] if self.tap else []
         words = ['nice', 'qemu-system-x86_64', '-M', 'pc', '-accel', 'tcg,thread=multi', '-cpu', CPU, '-smp', '1', '-m', '1024',
                  '-nodefaults', '-display', 'none', '-no-reboot', '-serial', f'file:{self.log}',
-                 '-kernel', BUILD / 'guest/vmlinux', '-initrd', BUILD / 'guest/initrd', '-append', APPEND,
-                 '-netdev', f'user,id=net,restrict=on{forwards}', '-device', 'virtio-net-pci,netdev=net,romfile=',
+                 '-kernel', BUILD / 'guest/vmlinux', '-initrd', BUILD / 'guest' / self.initrd, '-append', APPEND,
+                 '-netdev', f'user,id=net,restrict=on{forwards}', '-device', 'virtio-net-pci,netdev=net,romfile=', *net,
                  '-blockdev', f'driver=nbd,node-name=disk,server.type=unix,server.path={self.dir}/disk.sock,cache.direct=on',
                  '-device', 'virtio-blk-pci,drive=disk,write-cache=on,logical_block_size=4096,physical_block_size=4096']
         with open(self.dir / 'qemu.log', 'wb') as log:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the guest's kernel and initramfs.
 
-usage: tests/guest/image.py BUILD     BUILD/guest/vmlinux and BUILD/guest/initrd of BUILD/cleat and what `tools/deps guest` got
+usage: tests/guest/image.py BUILD     BUILD/guest/vmlinux and BUILD/guest/initrd of BUILD/cleat and what `tools/deps guest` got;
+                                      BUILD/guest/initrd-ceph with the kernel's client for Ceph, and librados and librbd if they are here
 
 Both are uncompressed: an emulated processor unpacks thirty times slower than this one. In the initramfs are the agent, cleat,
 the tools that cleat runs, a few for the tests, and the libraries that all these are linked with, as this machine has them.
@@ -19,6 +20,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KERNEL = ROOT / 'build/deps/guest/root'
 MODULES = ['virtio_blk', 'virtio_net', 'loop', 'xfs']
+# A kernel of its own loads these when they are asked for; here nobody is asked.
+CEPH_MODULES = ['rbd', 'gcm', 'ghash_generic', 'seqiv']
+CEPH_LIBRARIES = ['librados.so.2', 'librbd.so.1']
 TOOLS = ['mkfs.ext4', 'mkfs.xfs', 'e2fsck', 'resize2fs', 'xfs_repair', 'dd']
 DIRS = ['bin', 'dev', 'etc', 'lib', 'modules', 'pool', 'proc', 'run', 'sys', 'tmp', 'v']
 
@@ -42,13 +46,14 @@ def module_text(path):
     return lzma.decompress(data) if path.suffix == '.xz' else data
 
 
-def modules(names):
-    """Their bytes, each after those that it needs; what the kernel has built in is nobody's file."""
+def modules(names, there=()):
+    """{name: bytes} of them, each after those that it needs, but for those that are there; what the kernel has built in is
+    nobody's file."""
     files = {p.name.split('.')[0].replace('-', '_'): p for p in KERNEL.rglob('*.ko*')}
     found = {}
 
     def add(name):
-        if name in found or name not in files:
+        if name in found or name in there or name not in files:
             return
         text = module_text(files[name])
         for needed in re.search(rb'\0depends=([^\0]*)\0', text)[1].decode().split(','):
@@ -58,7 +63,7 @@ def modules(names):
     for name in names:
         assert name in files, f'{KERNEL} has no module {name}'
         add(name)
-    return list(found.values())
+    return found
 
 
 def libraries(program):
@@ -104,7 +109,14 @@ def bare(module, scratch):
     return scratch.read_bytes()
 
 
+def add_modules(archive, texts, first, scratch):
+    """Those of a higher number are loaded later."""
+    for i, text in enumerate(texts, first):
+        archive.add(f'modules/{i:02}.ko', stat.S_IFREG | 0o644, bare(text, scratch))
+
+
 def make_initrd(build, out):
+    """Names of its modules."""
     tools = {'bin/cleat': build / 'cleat', **{f'bin/{t}': shutil.which(t, path='/usr/sbin:/usr/bin:/sbin:/bin') for t in TOOLS}}
     files = {}
     for path in tools.values():
@@ -119,10 +131,33 @@ def make_initrd(build, out):
             a.add(f'bin/{name}', stat.S_IFLNK | 0o777, b'busybox')
         for name, path in {**tools, **files}.items():
             a.program(name, stripped(path, out.with_suffix('.strip')))
-        for i, data in enumerate(modules(MODULES)):
-            a.add(f'modules/{i:02}.ko', stat.S_IFREG | 0o644, bare(data, out.with_suffix('.strip')))
+        found = modules(MODULES)
+        add_modules(a, found.values(), 0, out.with_suffix('.strip'))
         a.add('TRAILER!!!', 0)
     out.with_suffix('.strip').unlink()
+    return found
+
+
+def ceph_libraries():
+    """{path in the guest: file here}, or nothing where Ceph is not installed (tools/deps ceph)."""
+    known = dict(re.findall(r'\t(\S+) .* => (\S+)', output('ldconfig', '-p').decode()))
+    files = {f'lib/{name}': known[name] for name in CEPH_LIBRARIES if name in known}
+    for path in list(files.values()):
+        files.update(libraries(path))
+    return files
+
+
+def make_initrd_of_ceph(base, loaded, out):
+    """The other one, and behind it an archive of its own, which the kernel unpacks over the first."""
+    scratch = out.with_suffix('.strip')
+    shutil.copy(base, out)
+    with open(out, 'ab') as f:
+        a = Archive(f)
+        for name, path in ceph_libraries().items():
+            a.program(name, stripped(path, scratch))
+        add_modules(a, modules(CEPH_MODULES, loaded).values(), len(loaded), scratch)
+        a.add('TRAILER!!!', 0)
+    scratch.unlink()
 
 
 def main():
@@ -131,7 +166,8 @@ def main():
     out.mkdir(exist_ok=True)
     vmlinuz, = (KERNEL / 'boot').glob('vmlinuz-*')
     (out / 'vmlinux').write_bytes(kernel_image(vmlinuz))
-    make_initrd(build, out / 'initrd')
+    loaded = make_initrd(build, out / 'initrd')
+    make_initrd_of_ceph(out / 'initrd', loaded, out / 'initrd-ceph')
 
 
 if __name__ == '__main__':

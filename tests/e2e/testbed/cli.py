@@ -22,7 +22,7 @@ def main(command, arguments):
     if command == "up":
         run = os.environ.get("CLEAT_TESTBED") or tempfile.mkdtemp(prefix="cleat-", dir="/var/tmp")
         try:
-            Bed(run).up()
+            Bed(run, nodes=int(arguments[0]) if arguments else 1).up()
         except Failure:
             if Path(run).exists() and not os.listdir(run):
                 os.rmdir(run)

@@ -10,6 +10,11 @@ import time
 from pathlib import Path
 
 
+# Of the end of a node: its mounts go with its last process, and the kernel writes back what they hold first; on a slow disk that
+# takes its time. What is there still after so many seconds stays for ever.
+LONG = 120
+
+
 class Failure(Exception):
     """What a person is told when the cluster cannot be had."""
 
@@ -70,7 +75,7 @@ class Process:
             wait_for(f"end of process {self.pid}", seconds, lambda: not self.alive())
         except Failure:
             self.send(signal.SIGKILL)
-            wait_for(f"end of process {self.pid} after SIGKILL", 10, lambda: not self.alive())
+            wait_for(f"end of process {self.pid} after SIGKILL", LONG, lambda: not self.alive())
 
 
 class Loop:
@@ -101,6 +106,19 @@ def device_number(path):
 
 def detach_loop(loop):
     subprocess.run(["losetup", "--detach", loop.device], stderr=subprocess.DEVNULL, check=False)
+
+
+def who_has(device):
+    """The processes in whose mount namespaces the device is mounted, or that have it open: as text, for a Failure."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (f" {device} " in (entry / "mountinfo").read_text() or any(
+                    os.readlink(fd) == device for fd in (entry / "fd").iterdir())):
+                found.append(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
+        except OSError:
+            pass  # it has ended
+    return ", ".join(found) or "no process"
 
 
 def remove_idle_loops():
@@ -149,7 +167,7 @@ def remove_cgroup(name):
         return left
 
     try:
-        wait_for("empty cgroups", 10, lambda: not sweep())
+        wait_for("empty cgroups", LONG, lambda: not sweep())
     except Failure:
         return sweep()
     return []
