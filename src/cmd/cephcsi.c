@@ -63,7 +63,7 @@ static const struct opt options[] = {
 	{ .name = "maxsnapshotsonimage", .type = OPT_UINT, .offset = AT(serve.pools.ceph.max_snapshots), .arg = "N",
 	  .fallback = "450", .help = "How many snapshots an image may have." },
 	{ .name = "fence-nodes", .type = OPT_BOOL, .offset = AT(serve.fence_nodes),
-	  .help = "Controller: put nodes that are gone or out of service (the taint node.kubernetes.io/out-of-service) on "
+	  .help = "rbd, controller: put nodes that are gone or out of service (the taint node.kubernetes.io/out-of-service) on "
 		  "the cluster's blocklist before their volumes may be used elsewhere. Needs get of nodes." },
 	{ .name = "kubeconfig", .type = OPT_STRING, .offset = AT(serve.kubeconfig), .arg = "FILE",
 	  .help = "For --fence-nodes; without it the pod's service account is used." },
@@ -141,6 +141,11 @@ static int serve(const struct cmd *cmd, struct cephcsi_options *o)
 	if (s->fence_nodes && s->no_controller)
 		return cmd_usage(
 			cmd, "--fence-nodes is the controller's, which --nodeserver alone is not");
+	if (s->fence_nodes && !str_is_equal(type, "rbd"))
+		return cmd_usage(cmd,
+				 "--fence-nodes is for --type=rbd: of --type=%s no lost node's "
+				 "clients are known",
+				 type);
 	s->pools.backend = "pool";
 	s->pools.pool = (struct opt_list){ &pool, 1 };
 	s->cgroup_root = "";

@@ -112,6 +112,20 @@ static bool is_news(const struct agent *a, bool is_connected)
 	return !a->is_told || (link_of(a) != a->link && (is_connected || !a->is_away));
 }
 
+/* On the loop, as all that touches those that wait. */
+static void stop_waiting(void *arg)
+{
+	struct agent *a = arg;
+	struct fleet *f = a->fleet;
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->waiting.n; i++)
+		if (f->waiting.v[i] != a)
+			f->waiting.v[n++] = f->waiting.v[i];
+	f->waiting.n = n;
+	a->is_waiting = false;
+}
+
 /* On the loop, where connections are made. */
 static bool is_due(void *arg)
 {
@@ -128,25 +142,14 @@ static bool is_due(void *arg)
 	if (!is_connected)
 		remote_connect(a->remote);
 	a->lane = LANE_REMOTE;
-	if (take_slot(a))
+	if (take_slot(a)) {
+		stop_waiting(a);
 		return true;
+	}
 	if (!a->is_waiting)
 		vec_push(&a->fleet->waiting, a);
 	a->is_waiting = true;
 	return false;
-}
-
-static void stop_waiting(void *arg)
-{
-	struct agent *a = arg;
-	struct fleet *f = a->fleet;
-	size_t n = 0;
-
-	for (size_t i = 0; i < f->waiting.n; i++)
-		if (f->waiting.v[i] != a)
-			f->waiting.v[n++] = f->waiting.v[i];
-	f->waiting.n = n;
-	a->is_waiting = false;
 }
 
 /* On the loop, when a look is over. */

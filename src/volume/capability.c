@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a workload may ask of a volume that lives on one node's disk.
+ * What a workload may ask of a volume that one node uses at a time.
  *
  * Mount flags are an allow list, not a deny list: they come from whoever may write a StorageClass
  * or a PV, end in the kernel with full rights, and a few of them are harmful (errors=panic takes
@@ -203,7 +203,7 @@ int vol_capability_check(const struct vol_capability *cap, struct err *err)
 		return err_set(
 			err, ERR_INVALID_ARGUMENT,
 			"access mode %s is not supported (volume_capability.access_mode %s): "
-			"a volume lives on the disk of one node; use ReadWriteOnce or "
+			"a volume is used by one node at a time; use ReadWriteOnce or "
 			"ReadWriteOncePod",
 			kubernetes_mode(cap->mode), vol_mode_name(cap->mode));
 	if (cap->access == VOL_ACCESS_BLOCK)
