@@ -98,7 +98,8 @@ void fake_ceph_set_locked(int64_t pool, const char *ns, const char *image, const
 /* Filesystems, of the first cluster; their subvolumes are those of group "csi". */
 int64_t fake_ceph_add_fs(const char *monitors, const char *name); /* its metadata pool */
 void fake_ceph_fail_copies(unsigned n);                           /* the next n, half-way */
-size_t fake_ceph_n_subvolumes(void); /* also those that are there for their snapshots */
+void fake_ceph_hide_filesystems(bool hide); /* the client's caps name none of them */
+size_t fake_ceph_n_subvolumes(void);        /* also those that are there for their snapshots */
 uint64_t fake_ceph_subvolume_bytes(const char *name); /* 0: there is none */
 size_t fake_ceph_n_subvolume_snaps(const char *name);
 const char *fake_ceph_subvolume_meta(const char *name, const char *key); /* NULL: none */

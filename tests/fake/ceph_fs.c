@@ -45,6 +45,7 @@ struct fake_filesystem {
 };
 
 static unsigned copy_failures; /* of the next copies */
+static bool are_hidden;        /* the filesystems, from the client */
 
 static void free_pairs(struct fake_pair *pairs, size_t n)
 {
@@ -186,6 +187,14 @@ static int make_group(struct asked *a)
 {
 	if (!has_group(a->fs, a->group))
 		vec_push(&a->fs->groups, xstrdup(a->group));
+	return 0;
+}
+
+static int group_path(struct asked *a)
+{
+	if (!has_group(a->fs, a->group))
+		return refuse(a, ENOENT, "group '%s' does not exist", a->group);
+	str_appendf(a->out, "/volumes/%s", a->group);
 	return 0;
 }
 
@@ -464,6 +473,7 @@ static const struct {
 	int (*run)(struct asked *a);
 } commands[] = {
 	{ "fs subvolumegroup create", NULL, make_group },
+	{ "fs subvolumegroup getpath", NULL, group_path },
 	{ "fs subvolume create", "sub_name", create },
 	{ "fs subvolume info", "sub_name", info },
 	{ "fs subvolume resize", "sub_name", resize },
@@ -516,7 +526,7 @@ int fake_fs_command(struct fake_cluster *cluster, const struct json *command, st
 void fake_fs_dump(const struct fake_cluster *cluster, struct str *out)
 {
 	str_append(out, "{\"epoch\":5,\"filesystems\":[");
-	for (size_t i = 0; i < cluster->filesystems.n; i++) {
+	for (size_t i = 0; i < cluster->filesystems.n && !are_hidden; i++) {
 		const struct fake_filesystem *fs = cluster->filesystems.v[i];
 
 		str_appendf(out,
@@ -545,6 +555,7 @@ int64_t fake_ceph_add_fs(const char *monitors, const char *name)
 	fs->id = (int64_t)cluster->filesystems.n + 1;
 	vec_push(&cluster->filesystems, fs);
 	copy_failures = 0;
+	are_hidden = false;
 	fake_ceph_unlock();
 	return fs->metadata_pool;
 }
@@ -552,6 +563,11 @@ int64_t fake_ceph_add_fs(const char *monitors, const char *name)
 void fake_ceph_fail_copies(unsigned n)
 {
 	copy_failures = n;
+}
+
+void fake_ceph_hide_filesystems(bool hide)
+{
+	are_hidden = hide;
 }
 
 static const struct fake_filesystem *own_fs(void)

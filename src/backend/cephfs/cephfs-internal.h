@@ -42,7 +42,8 @@ struct subvolume_place {
 };
 
 /* place.c. A place that was opened is closed by subvolume_place_close; one that was not is empty.
- */
+ * Of a cluster or filesystem that is not there, or may not be seen: INVALID_ARGUMENT by a class's
+ * names, FAILED_PRECONDITION by a handle; never NOT_FOUND. */
 int subvolume_place_open(struct subvolumes *s, struct ctx *ctx, const char *cluster,
 			 const char *fs_name, const struct secrets *secrets,
 			 struct subvolume_place *ret_place, struct err *err);

@@ -169,9 +169,10 @@ static int read_wish(struct coming *c, struct err *err)
 	const struct secrets *secrets = c->opts->secrets ? c->opts->secrets : &none;
 	const char *cluster;
 
-	if ((subvolume_is_static(c->token) ? find_static : find_dynamic)(c, &cluster, err) < 0 ||
-	    ceph_config_find(c->s->ceph.config, c->ctx->arena, cluster, &c->cluster, err) < 0) {
-		if (err->code == ERR_NOT_FOUND && str_has_prefix(err->msg, "no cluster"))
+	if ((subvolume_is_static(c->token) ? find_static : find_dynamic)(c, &cluster, err) < 0)
+		return -1;
+	if (ceph_config_find(c->s->ceph.config, c->ctx->arena, cluster, &c->cluster, err) < 0) {
+		if (err->code == ERR_NOT_FOUND)
 			err->code = ERR_FAILED_PRECONDITION; /* the volume may well be there */
 		return -1;
 	}

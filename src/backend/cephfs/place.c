@@ -4,8 +4,8 @@
  * whose metadata pool has the journal. The monitors know the filesystems; one call asks them once.
  *
  * A cluster that a handle names and config.json does not is no reason to say that its volume is
- * gone; a filesystem that a living cluster does not have is one, since numbers of filesystems are
- * never given again.
+ * gone, nor is a filesystem that the monitors do not tell of: they tell each user of those alone
+ * that its caps name. Only what is not in a filesystem that was found is not there.
  */
 #include <stdio.h>
 
@@ -69,8 +69,10 @@ static int not_found(const struct subvolume_place *place, const char *name, int6
 			       "cluster '%s' has no filesystem '%.128s', or its user may not see "
 			       "it; it has %s",
 			       place->cluster.id, name, str_or(there.buf, "none"));
-	return err_set(err, ERR_NOT_FOUND, "cluster '%s' has no filesystem number %lld",
-		       place->cluster.id, (long long)fscid);
+	return err_set(err, ERR_NOT_FOUND,
+		       "cluster '%s' has no filesystem number %lld, or its user may not see it; it "
+		       "has %s",
+		       place->cluster.id, (long long)fscid, str_or(there.buf, "none"));
 }
 
 static int find_fs(struct subvolume_place *place, const char *name, int64_t fscid,
@@ -143,6 +145,9 @@ int subvolume_place_open_handle(struct subvolumes *s, struct ctx *ctx,
 		return -1;
 	}
 	if (open_fs(&place, NULL, handle->pool_id, err) < 0) {
+		if (err->code ==
+		    ERR_NOT_FOUND) /* it, or its pool: that of the volume is not known */
+			err->code = ERR_FAILED_PRECONDITION;
 		subvolume_place_close(&place);
 		return -1;
 	}

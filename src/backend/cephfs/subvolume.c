@@ -3,8 +3,9 @@
  * Subvolumes by commands to the manager's module "volumes", as `ceph fs subvolume …` sends them.
  * They are one step each from here: what the module is killed in it mends itself.
  *
- * What a command means is told by its errno; its text is for a person. EAGAIN is a clone that is
- * not complete, or a snapshot that is being cloned. "fs subvolume create" gives one that is there
+ * What a command means is told by its errno; its text is for a person. ENOENT is whatever it named
+ * first that is not there, so the group is asked for then. EAGAIN is a clone that is not complete,
+ * or a snapshot that is being cloned. "fs subvolume create" gives one that is there
  * the size that is asked, whatever it had.
  */
 #include "backend/cephfs/subvolume.h"
@@ -58,8 +59,8 @@ static int end(struct command *c, const struct subvolume_place *p, struct ceph_a
 	return rc;
 }
 
-static int failed(const struct command *c, const struct subvolume_place *p, const char *name,
-		  const struct ceph_answer *answer, struct err *err)
+static int explain(const struct command *c, const struct subvolume_place *p, const char *name,
+		   const struct ceph_answer *answer, struct err *err)
 {
 	const char *status = *answer->status ? answer->status : "no reason is told";
 
@@ -85,6 +86,41 @@ static int failed(const struct command *c, const struct subvolume_place *p, cons
 		break;
 	}
 	return -1;
+}
+
+/* 1, or 0: there is none, or no filesystem of that name any more. */
+static int has_group(const struct subvolume_place *p, struct err *err)
+{
+	struct ceph_answer answer;
+	struct command c;
+
+	begin_plain(&c, p, "fs subvolumegroup getpath");
+	if (end(&c, p, &answer, err) < 0)
+		return -1;
+	if (answer.rc == -ENOENT)
+		return 0;
+	return answer.rc < 0 ? explain(&c, p, p->cluster.subvolume_group, &answer, err) : 1;
+}
+
+/* After ENOENT: 0 if it is the subvolume, or its snapshot, that is not there. */
+static int check_group(const struct subvolume_place *p, struct err *err)
+{
+	int rc = has_group(p, err);
+
+	return rc != 0 ? (rc < 0 ? -1 : 0)
+		       : err_set(err, ERR_FAILED_PRECONDITION,
+				 "cluster '%s': filesystem '%s' has no subvolume group '%s', so "
+				 "nobody knows what is in it; config.json (cephFS.subvolumeGroup) "
+				 "names it",
+				 p->cluster.id, p->fs_name, p->cluster.subvolume_group);
+}
+
+static int failed(const struct command *c, const struct subvolume_place *p, const char *name,
+		  const struct ceph_answer *answer, struct err *err)
+{
+	if (answer->rc == -ENOENT && check_group(p, err) < 0)
+		return -1;
+	return explain(c, p, name, answer, err);
 }
 
 /* Sends, and fails unless it was done, or answered this errno: 0 and 1. */
@@ -141,8 +177,8 @@ static int read_look(const struct subvolume_place *p, const struct json *info, c
 	return 1;
 }
 
-int subvolume_look(const struct subvolume_place *p, const char *name,
-		   struct subvolume_look *ret_look, struct err *err)
+int subvolume_look_to_make(const struct subvolume_place *p, const char *name,
+			   struct subvolume_look *ret_look, struct err *err)
 {
 	autojson struct json_doc *doc = NULL;
 	struct ceph_answer answer;
@@ -162,6 +198,14 @@ int subvolume_look(const struct subvolume_place *p, const char *name,
 	return parse(p, &c, &answer, &doc, err) < 0
 		       ? -1
 		       : read_look(p, json_root(doc), name, ret_look, err);
+}
+
+int subvolume_look(const struct subvolume_place *p, const char *name,
+		   struct subvolume_look *ret_look, struct err *err)
+{
+	int found = subvolume_look_to_make(p, name, ret_look, err);
+
+	return found != 0 ? found : check_group(p, err);
 }
 
 static int make_group(const struct subvolume_place *p, struct err *err)
@@ -225,9 +269,11 @@ static int discard_whole(const struct subvolume_place *p, const char *name, stru
 	json_field_bool(&c.w, "retain_snapshots", true);
 	if (end(&c, p, &answer, err) < 0)
 		return -1;
-	if (answer.rc == 0 || answer.rc == -ENOENT)
-		return 0;
-	return answer.rc == -EAGAIN ? 1 : failed(&c, p, name, &answer, err);
+	if (answer.rc == -ENOENT)
+		return check_group(p, err);
+	if (answer.rc == -EAGAIN)
+		return 1;
+	return answer.rc < 0 ? failed(&c, p, name, &answer, err) : 0;
 }
 
 /* EINVAL: it is complete by now, or was stopped before. */
@@ -256,7 +302,8 @@ int subvolume_discard(const struct subvolume_place *p, const char *name, struct 
 		return -1;
 	begin(&c, p, "fs subvolume rm", name);
 	json_field_bool(&c.w, "force", true); /* or an incomplete one stays */
-	return end_or(&c, p, name, ENOENT, err) < 0 ? -1 : 0;
+	rc = end_or(&c, p, name, ENOENT, err);
+	return rc > 0 ? check_group(p, err) : rc;
 }
 
 int subvolume_snap(const struct subvolume_place *p, const char *name, const char *snap,
@@ -282,7 +329,7 @@ int subvolume_look_snap(const struct subvolume_place *p, const char *name, const
 	if (end(&c, p, &answer, err) < 0)
 		return -1;
 	if (answer.rc == -ENOENT)
-		return 0;
+		return check_group(p, err);
 	if (answer.rc < 0)
 		return failed(&c, p, name, &answer, err);
 	if (parse(p, &c, &answer, &doc, err) < 0)
@@ -306,7 +353,7 @@ int subvolume_drop_snap(const struct subvolume_place *p, const char *name, const
 	rc = end_or(&c, p, name, ENOENT, err);
 	if (rc < 0 && err->os == EAGAIN)
 		return err_wrap(err, "volumes are being made of it");
-	return rc < 0 ? -1 : 0;
+	return rc > 0 ? check_group(p, err) : rc;
 }
 
 int subvolume_clone(const struct subvolume_place *p, const char *name, const char *snap,

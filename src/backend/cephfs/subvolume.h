@@ -6,7 +6,8 @@
 
 /*
  * One subvolume by the manager's commands, in the group of config.json. Whoever is killed finds
- * each of them done or not; all may be given again.
+ * each of them done or not; all may be given again. That something is not there is said of a group
+ * that is: else FAILED_PRECONDITION, since config.json may have named another when it was made.
  */
 enum subvolume_state {
 	SUBVOLUME_WHOLE,
@@ -23,6 +24,9 @@ struct subvolume_look {
 /* 1, or 0 if there is none. */
 int subvolume_look(const struct subvolume_place *p, const char *name,
 		   struct subvolume_look *ret_look, struct err *err);
+/* The same for whoever is going to make it: 0 also when there is no group. */
+int subvolume_look_to_make(const struct subvolume_place *p, const char *name,
+			   struct subvolume_look *ret_look, struct err *err);
 
 /* pool: of its data; "": the filesystem's choice. The group is made if it is not there. One that is
  * there already is given the size: look first. */

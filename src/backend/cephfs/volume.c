@@ -367,7 +367,8 @@ static int look_for_entry(struct making *m, struct err *err)
 /* 1: it is there, perhaps not whole. 0: it is to be made under the entry. */
 static int look_for_subvolume(struct making *m, struct err *err)
 {
-	int found = m->is_retry ? subvolume_look(&m->place, m->entry.image, &m->look, err) : 0;
+	int found =
+		m->is_retry ? subvolume_look_to_make(&m->place, m->entry.image, &m->look, err) : 0;
 
 	if (found <= 0 || m->look.state != SUBVOLUME_RETAINED)
 		return found;

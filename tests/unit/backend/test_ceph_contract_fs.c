@@ -110,6 +110,18 @@ TEST(a_subvolume_comes_grows_and_goes)
 	begin_fs();
 	a = own("a");
 	path = arena_printf(ctx.arena, "/volumes/csi/%s/", a);
+	ASSERT_EQ(ask(CEPH_COMMAND_MANAGER,
+		      "{\"prefix\":\"fs subvolumegroup getpath\",\"vol_name\":\"cephfs\","
+		      "\"group_name\":\"csi\"}"),
+		  0);
+	ASSERT_EQ(ask(CEPH_COMMAND_MANAGER,
+		      "{\"prefix\":\"fs subvolumegroup getpath\",\"vol_name\":\"cephfs\","
+		      "\"group_name\":\"nowhere\"}"),
+		  -ENOENT);
+	ASSERT_EQ(ask(CEPH_COMMAND_MANAGER,
+		      "{\"prefix\":\"fs subvolumegroup getpath\",\"vol_name\":\"nowhere\","
+		      "\"group_name\":\"csi\"}"),
+		  -ENOENT);
 	ASSERT_EQ(manager("fs subvolume info", a, ""), -ENOENT);
 	ASSERT_EQ(manager("fs subvolume resize", a, ",\"new_size\":\"1\""), -ENOENT);
 	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), -ENOENT);

@@ -144,6 +144,43 @@ TEST(a_silent_cluster_ends_each_call)
 	world_end(&w);
 }
 
+static void assert_kept(struct world *w, const char *volume, const char *snapshot, const char *says)
+{
+	struct backend_volume v;
+
+	ASSERT_ERR(drop_snapshot(w, snapshot), &w->err, ERR_FAILED_PRECONDITION, says);
+	ASSERT_ERR(drop_volume(w, volume), &w->err, ERR_FAILED_PRECONDITION, says);
+	ASSERT_ERR(backend_stat(w->b, &w->ctx, volume, &secrets, &v, &w->err), &w->err,
+		   ERR_FAILED_PRECONDITION, says);
+	assert_has(w, 1, 1, 1);
+}
+
+/* What nobody has looked for is not gone: caps may hide a filesystem, and config.json may name
+ * another group than it did. */
+TEST(nothing_is_gone_of_what_is_not_seen)
+{
+	struct backend_snapshot snap;
+	struct backend_volume v;
+	struct world w;
+
+	begin(&w);
+	ASSERT_OK(make(&w, "pv-1", BACKEND_SOURCE_NONE, NULL, &v), &w.err);
+	ASSERT_OK(cut(&w, "snapshot-1", v.token, &snap), &w.err);
+	fake_ceph_hide_filesystems(true);
+	assert_kept(&w, v.token, snap.token, "no filesystem number 1, or its user may not see it");
+	ASSERT_ERR(cut(&w, "snapshot-2", v.token, &snap), &w.err, ERR_FAILED_PRECONDITION,
+		   "no filesystem number 1");
+	fake_ceph_hide_filesystems(false);
+	world_write(&w, "[{\"clusterID\":\"c1\",\"monitors\":[\"" FAKE_CEPH_MONITORS
+			"\"],\"cephFS\":{\"subvolumeGroup\":\"other\"}}]");
+	assert_kept(&w, v.token, snap.token, "filesystem 'cephfs' has no subvolume group 'other'");
+	world_write(&w, "[{\"clusterID\":\"c1\",\"monitors\":[\"" FAKE_CEPH_MONITORS "\"]}]");
+	ASSERT_OK(drop_snapshot(&w, snap.token), &w.err);
+	ASSERT_OK(drop_volume(&w, v.token), &w.err);
+	assert_nothing_left(&w);
+	world_end(&w);
+}
+
 /* ---- as mounts ---- */
 
 static int mount_at(struct world *w, const char *token, const struct strmap *context)
@@ -262,6 +299,9 @@ TEST(what_a_node_is_told_wrong_is_named)
 		ASSERT_EQ(look(&w, v.token).n, 0);
 	}
 	fake_host_set_client(NULL);
+	world_write(&w, "[{\"clusterID\":\"c2\",\"monitors\":[\"" FAKE_CEPH_MONITORS "\"]}]");
+	ASSERT_ERR(mount_at(&w, v.token, &v.context), &w.err, ERR_FAILED_PRECONDITION, "'c1'");
+	world_write(&w, "[{\"clusterID\":\"c1\",\"monitors\":[\"" FAKE_CEPH_MONITORS "\"]}]");
 	v.context = strmap_with(w.ctx.arena, &v.context, "mounter", "kernel");
 	ASSERT_ERR(mount_at(&w, v.token, &v.context), &w.err, ERR_FAILED_PRECONDITION,
 		   "modprobe ceph");
@@ -271,5 +311,6 @@ TEST(what_a_node_is_told_wrong_is_named)
 RUN_TESTS(UNIT(what_is_written_is_what_ceph_csi_writes), UNIT(a_copy_says_how_far_it_is),
 	  UNIT(a_copy_that_failed_is_begun_anew),
 	  UNIT(what_cannot_be_is_refused_and_leaves_nothing), UNIT(a_silent_cluster_ends_each_call),
-	  UNIT(a_mount_is_known_by_its_path), UNIT(an_old_volume_without_a_path_is_asked_for),
+	  UNIT(nothing_is_gone_of_what_is_not_seen), UNIT(a_mount_is_known_by_its_path),
+	  UNIT(an_old_volume_without_a_path_is_asked_for),
 	  UNIT(a_static_volume_is_known_by_what_was_kept), UNIT(what_a_node_is_told_wrong_is_named))
