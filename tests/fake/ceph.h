@@ -103,6 +103,8 @@ size_t fake_ceph_n_subvolumes(void);        /* also those that are there for the
 uint64_t fake_ceph_subvolume_bytes(const char *name); /* 0: there is none */
 size_t fake_ceph_n_subvolume_snaps(const char *name);
 const char *fake_ceph_subvolume_meta(const char *name, const char *key); /* NULL: none */
+const char *fake_ceph_copied_from(const char *name);                     /* NULL: nothing */
+void fake_ceph_forget_words(void); /* all metadata of all subvolumes */
 
 /* The manager's list of tasks has one that flattens it; NULL: none. */
 void fake_ceph_set_flattening(const char *image);

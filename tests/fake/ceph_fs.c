@@ -14,38 +14,12 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "fake/ceph-internal.h"
+#include "fake/ceph-fs-internal.h"
 
 #define CREATED "2026-11-29 23:27:24"
 #define LOOKS_OF_A_COPY 2
 
-struct fake_snap {
-	char *name;
-	VEC(struct fake_pair) meta;
-};
-
-enum state { STATE_WHOLE, STATE_COPYING, STATE_CANCELED, STATE_FAILED, STATE_RETAINED };
-
-struct fake_subvolume {
-	char *group, *name;
-	enum state state;
-	bool is_clone;
-	uint64_t bytes;
-	unsigned looks_left; /* of a copy, until it is complete */
-	char *source, *snap; /* of one that is being copied */
-	VEC(struct fake_pair) meta;
-	VEC(struct fake_snap *) snaps;
-};
-
-struct fake_filesystem {
-	char *name;
-	int64_t id, metadata_pool;
-	VEC(char *) groups;
-	VEC(struct fake_subvolume *) subvolumes;
-};
-
-static unsigned copy_failures; /* of the next copies */
-static bool are_hidden;        /* the filesystems, from the client */
+struct fake_fs_trouble fake_fs_trouble;
 
 static void free_pairs(struct fake_pair *pairs, size_t n)
 {
@@ -109,8 +83,8 @@ static bool has_group(const struct fake_filesystem *fs, const char *group)
 	return false;
 }
 
-static struct fake_subvolume *find(const struct fake_filesystem *fs, const char *group,
-				   const char *name)
+struct fake_subvolume *fake_fs_find(const struct fake_filesystem *fs, const char *group,
+				    const char *name)
 {
 	for (size_t i = 0; i < fs->subvolumes.n; i++)
 		if (str_is_equal(fs->subvolumes.v[i]->group, group) &&
@@ -208,14 +182,22 @@ static struct fake_subvolume *add(struct asked *a, const char *name)
 	return s;
 }
 
+static int check_pool(const struct asked *a)
+{
+	const char *pool = word(a->command, "pool_layout");
+
+	return !*pool || str_is_equal(pool, "data")
+		       ? 0
+		       : refuse(a, EINVAL, "invalid pool layout '%s' -- need a valid data pool",
+				pool);
+}
+
 static int create(struct asked *a)
 {
 	int64_t bytes = 0;
 
-	if (*word(a->command, "pool_layout") &&
-	    !str_is_equal(word(a->command, "pool_layout"), "data"))
-		return refuse(a, EINVAL, "invalid pool layout '%s' -- need a valid data pool",
-			      word(a->command, "pool_layout"));
+	if (check_pool(a) < 0)
+		return -EINVAL;
 	if (json_int(json_get(a->command, "size"), &bytes) < 0)
 		return refuse(a, EINVAL, "%s: bad size", a->name);
 	if (!a->subvolume)
@@ -353,9 +335,9 @@ static int clone(struct asked *a)
 	struct fake_snap *snap = need_snap(a, &rc);
 	struct fake_subvolume *made;
 
-	if (!snap)
+	if (!snap || (rc = check_pool(a)) < 0)
 		return rc;
-	if (find(a->fs, word(a->command, "target_group_name"), to))
+	if (fake_fs_find(a->fs, word(a->command, "target_group_name"), to))
 		return refuse(a, EEXIST, "subvolume '%s' exists", to);
 	made = add(a, to);
 	made->is_clone = true;
@@ -371,8 +353,8 @@ static void go_on(struct fake_subvolume *s)
 {
 	if (s->state != STATE_COPYING || s->looks_left-- > 0)
 		return;
-	s->state = copy_failures ? STATE_FAILED : STATE_WHOLE;
-	copy_failures -= copy_failures > 0;
+	s->state = fake_fs_trouble.copy_failures ? STATE_FAILED : STATE_WHOLE;
+	fake_fs_trouble.copy_failures -= fake_fs_trouble.copy_failures > 0;
 }
 
 static int clone_status(struct asked *a)
@@ -405,6 +387,9 @@ static int clone_cancel(struct asked *a)
 {
 	if (!a->subvolume)
 		return no_subvolume(a);
+	if (!a->subvolume->is_clone)
+		return refuse(a, ENOTSUP,
+			      "operation 'clone-cancel' is not allowed on subvolume '%s'", a->name);
 	if (a->subvolume->state != STATE_COPYING)
 		return refuse(a, EINVAL, "cannot cancel -- clone '%s' finished", a->name);
 	a->subvolume->state = STATE_CANCELED;
@@ -517,7 +502,7 @@ int fake_fs_command(struct fake_cluster *cluster, const struct json *command, st
 		if (!has_group(a.fs, a.group))
 			return refuse(&a, ENOENT, "subvolume group '%s' does not exist", a.group);
 		a.name = word(command, commands[i].name_key);
-		a.subvolume = find(a.fs, a.group, a.name);
+		a.subvolume = fake_fs_find(a.fs, a.group, a.name);
 		return commands[i].run(&a);
 	}
 	return refuse(&a, EINVAL, "No handler found for '%s'", word(command, "prefix"));
@@ -526,7 +511,7 @@ int fake_fs_command(struct fake_cluster *cluster, const struct json *command, st
 void fake_fs_dump(const struct fake_cluster *cluster, struct str *out)
 {
 	str_append(out, "{\"epoch\":5,\"filesystems\":[");
-	for (size_t i = 0; i < cluster->filesystems.n && !are_hidden; i++) {
+	for (size_t i = 0; i < cluster->filesystems.n && !fake_fs_trouble.are_hidden; i++) {
 		const struct fake_filesystem *fs = cluster->filesystems.v[i];
 
 		str_appendf(out,
@@ -536,100 +521,4 @@ void fake_fs_dump(const struct fake_cluster *cluster, struct str *out)
 			    (long long)fs->metadata_pool + 1, (long long)fs->id);
 	}
 	str_append(out, "]}");
-}
-
-/* ---- what tests do and look at ---- */
-
-int64_t fake_ceph_add_fs(const char *monitors, const char *name)
-{
-	struct fake_filesystem *fs = xcalloc(1, sizeof(*fs));
-	autofree char *meta = xasprintf("%s_meta", name);
-	autofree char *data = xasprintf("%s_data", name);
-	struct fake_cluster *cluster;
-
-	fs->name = xstrdup(name);
-	fs->metadata_pool = fake_ceph_add_pool(monitors, meta);
-	(void)fake_ceph_add_pool(monitors, data);
-	fake_ceph_lock();
-	cluster = fake_ceph_cluster(monitors);
-	fs->id = (int64_t)cluster->filesystems.n + 1;
-	vec_push(&cluster->filesystems, fs);
-	copy_failures = 0;
-	are_hidden = false;
-	fake_ceph_unlock();
-	return fs->metadata_pool;
-}
-
-void fake_ceph_fail_copies(unsigned n)
-{
-	copy_failures = n;
-}
-
-void fake_ceph_hide_filesystems(bool hide)
-{
-	are_hidden = hide;
-}
-
-static const struct fake_filesystem *own_fs(void)
-{
-	const struct fake_cluster *cluster = fake_ceph_cluster(FAKE_CEPH_MONITORS);
-
-	assert(cluster->filesystems.n > 0);
-	return cluster->filesystems.v[0];
-}
-
-size_t fake_ceph_n_subvolumes(void)
-{
-	size_t n;
-
-	fake_ceph_lock();
-	n = own_fs()->subvolumes.n;
-	fake_ceph_unlock();
-	return n;
-}
-
-/* NULL: there is no such subvolume, or it is there for its snapshots alone. */
-static const struct fake_subvolume *own_subvolume(const char *name)
-{
-	const struct fake_subvolume *s = find(own_fs(), "csi", name);
-
-	return s && s->state == STATE_WHOLE ? s : NULL;
-}
-
-uint64_t fake_ceph_subvolume_bytes(const char *name)
-{
-	const struct fake_subvolume *s;
-	uint64_t bytes;
-
-	fake_ceph_lock();
-	s = own_subvolume(name);
-	bytes = s ? s->bytes : 0;
-	fake_ceph_unlock();
-	return bytes;
-}
-
-size_t fake_ceph_n_subvolume_snaps(const char *name)
-{
-	const struct fake_subvolume *s;
-	size_t n;
-
-	fake_ceph_lock();
-	s = find(own_fs(), "csi", name);
-	n = s ? s->snaps.n : 0;
-	fake_ceph_unlock();
-	return n;
-}
-
-const char *fake_ceph_subvolume_meta(const char *name, const char *key)
-{
-	const struct fake_subvolume *s;
-	const char *value = NULL;
-
-	fake_ceph_lock();
-	s = own_subvolume(name);
-	for (size_t i = 0; s && i < s->meta.n; i++)
-		if (str_is_equal(s->meta.v[i].key, key))
-			value = s->meta.v[i].value;
-	fake_ceph_unlock();
-	return value;
 }

@@ -26,23 +26,20 @@
 struct words {
 	const char *directory; /* with the instance behind it */
 	const char *prefix;    /* of keys in it, and of the objects */
-	const char *name_key;
+	const char *name_key, *source_key;
 };
 
 static const struct words words[] = {
-	[CEPH_JOURNAL_VOLUMES] = { "csi.volumes.", "csi.volume.", "csi.volname" },
-	[CEPH_JOURNAL_SNAPSHOTS] = { "csi.snaps.", "csi.snap.", "csi.snapname" },
+	[CEPH_JOURNAL_VOLUMES] = { "csi.volumes.", "csi.volume.", "csi.volname", "cleat.source" },
+	[CEPH_JOURNAL_SNAPSHOTS] = { "csi.snaps.", "csi.snap.", "csi.snapname", "csi.source" },
 };
 
-/* An object's keys; NAME_AT is called as words say. */
+/* An object's keys; NAME_AT and SOURCE_AT are called as words say. */
 enum key { NAME_AT, IMAGE_AT, IMAGE_ID_AT, SOURCE_AT, OWNER_AT, JOURNAL_POOL_AT, LAYOUT_AT, KEYS };
 
 static const char *const keys_of_object[KEYS] = {
-	[IMAGE_AT] = "csi.imagename",
-	[IMAGE_ID_AT] = "csi.imageid",
-	[SOURCE_AT] = "csi.source",
-	[OWNER_AT] = "csi.volume.owner",
-	[JOURNAL_POOL_AT] = "csi.journalpool",
+	[IMAGE_AT] = "csi.imagename",    [IMAGE_ID_AT] = "csi.imageid",
+	[OWNER_AT] = "csi.volume.owner", [JOURNAL_POOL_AT] = "csi.journalpool",
 	[LAYOUT_AT] = "cleat.layout",
 };
 
@@ -72,7 +69,9 @@ static struct work work_of(const struct ceph_journal *j, struct ctx *ctx)
 
 static const char *key_name(const struct work *w, enum key key)
 {
-	return key == NAME_AT ? w->words->name_key : keys_of_object[key];
+	return key == NAME_AT     ? w->words->name_key
+	       : key == SOURCE_AT ? w->words->source_key
+				  : keys_of_object[key];
 }
 
 static const char *key_of(const struct work *w, const char *name)

@@ -12,7 +12,9 @@
  *   csi.volumes.<instance>  csi.volume.<name> → UUID, or "<hex64 pool id>/UUID" if the image is in
  *                           another pool than this directory
  *   csi.volume.<UUID>       csi.volname, csi.imagename, csi.imageid, csi.volume.owner;
- * csi.journalpool (hex64) if the directory is in another pool than it, which is the image's
+ *                           csi.journalpool (hex64) if the directory is in another pool than it,
+ *                           which is the image's; cleat.source, of which ceph-csi does not know, of
+ *                           copies in CephFS
  *   csi.snaps.<instance>    csi.snap.<name> → the same
  *   csi.snap.<UUID>         csi.snapname, csi.imagename, csi.imageid, csi.source, csi.volume.owner,
  *                           csi.journalpool; cleat.layout, of which ceph-csi does not know, if the
@@ -40,7 +42,7 @@ struct ceph_entry {
 	const char *name;  /* the CO's; these are in the ctx's arena, "" if not there */
 	const char *image; /* csi.imagename */
 	const char *image_id;
-	const char *source; /* snapshots: the image that they were taken of */
+	const char *source; /* snapshots: the image that they were taken of; cleat.source */
 	const char *owner;
 	const char *layout; /* "": ceph-csi's */
 	bool is_new;        /* ceph_journal_reserve has given the name this UUID just now */

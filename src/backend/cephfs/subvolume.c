@@ -168,6 +168,7 @@ static int read_look(const struct subvolume_place *p, const struct json *info, c
 	(void)json_int(json_get(info, "bytes_quota"), &bytes);
 	look.bytes = bytes > 0 ? (uint64_t)bytes : 0;
 	look.path = arena_strdup(p->ctx->arena, str_or(json_get_string(info, "path"), ""));
+	look.is_clone = str_is_equal(json_get_string(info, "type"), "clone");
 	look.created_ns = read_time(json_get_string(info, "created_at"));
 	if (look.path[0] != '/')
 		return err_set(err, ERR_INTERNAL,
@@ -257,53 +258,6 @@ int subvolume_resize(const struct subvolume_place *p, const char *name, uint64_t
 			  arena_printf(p->ctx->arena, "%llu", (unsigned long long)bytes));
 	json_field_bool(&c.w, "no_shrink", true);
 	return end_or(&c, p, name, 0, err);
-}
-
-/* 1: it is a clone that is not complete. */
-static int discard_whole(const struct subvolume_place *p, const char *name, struct err *err)
-{
-	struct ceph_answer answer;
-	struct command c;
-
-	begin(&c, p, "fs subvolume rm", name);
-	json_field_bool(&c.w, "retain_snapshots", true);
-	if (end(&c, p, &answer, err) < 0)
-		return -1;
-	if (answer.rc == -ENOENT)
-		return check_group(p, err);
-	if (answer.rc == -EAGAIN)
-		return 1;
-	return answer.rc < 0 ? failed(&c, p, name, &answer, err) : 0;
-}
-
-/* EINVAL: it is complete by now, or was stopped before. */
-static int stop_copying(const struct subvolume_place *p, const char *name, struct err *err)
-{
-	struct ceph_answer answer;
-	struct command c;
-
-	begin_plain(&c, p, "fs clone cancel");
-	json_field_string(&c.w, "clone_name", name);
-	if (end(&c, p, &answer, err) < 0)
-		return -1;
-	if (answer.rc == 0 || answer.rc == -EINVAL || answer.rc == -ENOENT)
-		return 0;
-	return failed(&c, p, name, &answer, err);
-}
-
-int subvolume_discard(const struct subvolume_place *p, const char *name, struct err *err)
-{
-	int rc = discard_whole(p, name, err);
-	struct command c;
-
-	if (rc <= 0)
-		return rc;
-	if (stop_copying(p, name, err) < 0)
-		return -1;
-	begin(&c, p, "fs subvolume rm", name);
-	json_field_bool(&c.w, "force", true); /* or an incomplete one stays */
-	rc = end_or(&c, p, name, ENOENT, err);
-	return rc > 0 ? check_group(p, err) : rc;
 }
 
 int subvolume_snap(const struct subvolume_place *p, const char *name, const char *snap,
@@ -403,6 +357,65 @@ int subvolume_copying(const struct subvolume_place *p, const char *name,
 	copying.why = word(p, json_root(doc), "status.failure.error_msg");
 	*ret_copying = copying;
 	return 0;
+}
+
+/* 1: it is a clone that is not complete. */
+static int discard_whole(const struct subvolume_place *p, const char *name, struct err *err)
+{
+	struct ceph_answer answer;
+	struct command c;
+
+	begin(&c, p, "fs subvolume rm", name);
+	json_field_bool(&c.w, "retain_snapshots", true);
+	if (end(&c, p, &answer, err) < 0)
+		return -1;
+	if (answer.rc == -ENOENT)
+		return check_group(p, err);
+	if (answer.rc == -EAGAIN)
+		return 1;
+	return answer.rc < 0 ? failed(&c, p, name, &answer, err) : 0;
+}
+
+/* EINVAL: it is complete by now, or was stopped before. */
+static int stop_copying(const struct subvolume_place *p, const char *name, struct err *err)
+{
+	struct ceph_answer answer;
+	struct command c;
+
+	begin_plain(&c, p, "fs clone cancel");
+	json_field_string(&c.w, "clone_name", name);
+	if (end(&c, p, &answer, err) < 0)
+		return -1;
+	if (answer.rc == 0 || answer.rc == -EINVAL || answer.rc == -ENOENT)
+		return 0;
+	return failed(&c, p, name, &answer, err);
+}
+
+/* The clone last, since it tells of what it was to be made. */
+static int discard_copy(const struct subvolume_place *p, const char *name, struct err *err)
+{
+	struct subvolume_copying copying;
+	struct command c;
+	int rc;
+
+	if (stop_copying(p, name, err) < 0)
+		return -1;
+	if (subvolume_copying(p, name, &copying, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (str_is_equal(copying.snap, name) &&
+	    subvolume_drop_snap(p, copying.source, name, err) < 0)
+		return -1;
+	begin(&c, p, "fs subvolume rm", name);
+	json_field_bool(&c.w, "force", true); /* or an incomplete one stays */
+	rc = end_or(&c, p, name, ENOENT, err);
+	return rc > 0 ? check_group(p, err) : rc;
+}
+
+int subvolume_discard(const struct subvolume_place *p, const char *name, struct err *err)
+{
+	int rc = discard_whole(p, name, err);
+
+	return rc <= 0 ? rc : discard_copy(p, name, err);
 }
 
 /* Also EINVAL, of a manager that does not know it. */

@@ -17,6 +17,7 @@ enum subvolume_state {
 
 struct subvolume_look {
 	enum subvolume_state state;
+	bool is_clone;      /* it was made by subvolume_clone; not of one that is not whole */
 	uint64_t bytes;     /* its quota; 0: none, or it is not whole */
 	const char *path;   /* from the filesystem's root; "" if not whole */
 	int64_t created_ns; /* wall clock; 0: not known */
@@ -36,7 +37,8 @@ int subvolume_make(const struct subvolume_place *p, const char *name, uint64_t b
 int subvolume_resize(const struct subvolume_place *p, const char *name, uint64_t bytes,
 		     struct err *err);
 /* 0 also when there is none. Its snapshots stay, and with them what of it they need. One that is
- * still being copied is stopped first; ABORTED: it has not stopped yet. */
+ * still being copied is stopped first, and a snapshot of its own name that it was being made of
+ * goes with it; ABORTED: it has not stopped yet. */
 int subvolume_discard(const struct subvolume_place *p, const char *name, struct err *err);
 
 int subvolume_snap(const struct subvolume_place *p, const char *name, const char *snap,

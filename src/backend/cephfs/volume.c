@@ -10,6 +10,9 @@
  *   remove:         subvolume ──► entry
  *
  * The entry comes first and goes last, so whatever a killed call has made can be found by it again.
+ * It says of what a copy is made ("SUBVOLUME/SNAPSHOT", or "SUBVOLUME" whose snapshot is named as
+ * the copy is), so a snapshot that was cut for a copy which nobody waits for goes with the entry,
+ * and no subvolume is taken for a copy that was begun as something else.
  * While the manager copies, each call answers ABORTED and how far it is; the same call again goes
  * on from there. A copy that failed is removed, and begun anew by the next call.
  *
@@ -40,7 +43,9 @@ struct making {
 	bool is_retry;              /* a call that was killed, failed or went on may have begun */
 	/* What it is made of: */
 	struct ceph_entry source; /* volume or snapshot */
-	const char *from, *snap;  /* a snapshot of this subvolume */
+	const char *from;         /* a snapshot of this subvolume; NULL: it is not there any more */
+	const char *made_of;      /* as the entry has it; "" */
+	struct err why_not;       /* from is NULL */
 };
 
 static struct strmap make_context(const struct making *m)
@@ -91,18 +96,37 @@ static int reserve(struct making *m, struct err *err)
 {
 	const struct ceph_reservation what = { .name = m->spec->name,
 					       .prefix = m->params.prefix,
-					       .source = "",
+					       .source = m->made_of,
 					       .owner = m->params.owner,
 					       .pool_id = -1 };
 
 	if (ceph_journal_reserve(&m->journal, m->place.ctx, &what, &m->entry, err) < 0)
 		return -1;
+	m->is_retry = !m->entry.is_new;
 	return subvolume_entry_check(&m->entry, m->spec->name, err);
+}
+
+/* An entry whose subvolume is gone, and before it the snapshot that was cut for its copy: only
+ * where that has ended in the middle there is one. */
+static int forget(const struct ceph_journal *j, const struct subvolume_place *p,
+		  const struct ceph_entry *entry, struct err *err)
+{
+	bool has_own_snapshot = *entry->source && !strchr(entry->source, '/');
+
+	if (has_own_snapshot && *entry->image &&
+	    subvolume_drop_snap(p, entry->source, entry->image, err) < 0)
+		return -1;
+	return ceph_journal_forget(j, p->ctx, entry->uuid, entry->name, err);
 }
 
 /* ---- what it is made of ---- */
 
-static int open_source(struct making *m, struct err *err)
+static const char *snap_of(const struct making *m)
+{
+	return m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT ? m->source.image : m->entry.image;
+}
+
+static int find_source(struct making *m, struct err *err)
 {
 	bool is_snapshot = m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
 	struct ceph_journal journal = subvolume_place_journal(
@@ -119,12 +143,14 @@ static int open_source(struct making *m, struct err *err)
 			m->place.cluster.id, m->place.fs_name);
 	if (ceph_journal_read(&journal, m->place.ctx, handle.uuid, &m->source, err) < 0)
 		return -1;
-	m->from = is_snapshot ? m->source.source : m->source.image;
-	m->snap = is_snapshot ? m->source.image : m->entry.image;
-	if (!*m->from || !*m->snap)
+	if (!*m->source.image || (is_snapshot && !*m->source.source))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the journal's entry '%s' is torn: another program has changed it",
 			       handle.uuid);
+	m->from = is_snapshot ? m->source.source : m->source.image;
+	m->made_of = is_snapshot
+			     ? arena_printf(m->place.ctx->arena, "%s/%s", m->from, m->source.image)
+			     : m->from;
 	return 0;
 }
 
@@ -137,7 +163,8 @@ static int source_bytes(const struct making *m, uint64_t *ret_bytes, struct err 
 
 	*ret_bytes = 0;
 	if (m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT &&
-	    subvolume_get_word(&m->place, m->from, m->snap, SUBVOLUME_BYTES_WORD, &kept, err) < 0)
+	    subvolume_get_word(&m->place, m->from, snap_of(m), SUBVOLUME_BYTES_WORD, &kept, err) <
+		    0)
 		return -1;
 	if (*kept && str_parse_u64(kept, ret_bytes) == 0)
 		return 0;
@@ -161,12 +188,12 @@ static int check_source(const struct making *m, struct err *err)
 	int found;
 
 	if (m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT) {
-		found = subvolume_look_snap(&m->place, m->from, m->snap, &snap, err);
+		found = subvolume_look_snap(&m->place, m->from, snap_of(m), &snap, err);
 		if (found <= 0)
 			return found < 0 ? -1
 					 : err_set(err, ERR_NOT_FOUND,
 						   "subvolume '%s' has no snapshot '%s'", m->from,
-						   m->snap);
+						   snap_of(m));
 	}
 	if (source_bytes(m, &bytes, err) < 0)
 		return -1;
@@ -185,11 +212,12 @@ static int begin_copy(struct making *m, struct err *err)
 	if (check_source(m, err) < 0)
 		return -1;
 	/* what a killed call has cut is not how the volume is now */
-	if (is_volume && m->is_retry && subvolume_drop_snap(&m->place, m->from, m->snap, err) < 0)
+	if (is_volume && m->is_retry &&
+	    subvolume_drop_snap(&m->place, m->from, snap_of(m), err) < 0)
 		return -1;
-	if (is_volume && subvolume_snap(&m->place, m->from, m->snap, err) < 0)
+	if (is_volume && subvolume_snap(&m->place, m->from, snap_of(m), err) < 0)
 		return -1;
-	return subvolume_clone(&m->place, m->from, m->snap, m->entry.image, m->params.pool, err);
+	return subvolume_clone(&m->place, m->from, snap_of(m), m->entry.image, m->params.pool, err);
 }
 
 static int drop_failed(struct making *m, const char *why, struct err *err)
@@ -211,7 +239,7 @@ static int await_copy(struct making *m, struct err *err)
 	if (subvolume_copying(&m->place, m->entry.image, &copying, err) < 0)
 		return -1;
 	if (copying.state != COPYING_DONE && is_copy(m) &&
-	    (!str_is_equal(copying.source, m->from) || !str_is_equal(copying.snap, m->snap)))
+	    (!str_is_equal(copying.source, m->from) || !str_is_equal(copying.snap, snap_of(m))))
 		return err_set(err, ERR_ALREADY_EXISTS,
 			       "subvolume '%s' exists and is being made of snapshot '%s' of '%s'",
 			       m->entry.image, copying.snap, copying.source);
@@ -296,11 +324,21 @@ static int finish_copy(struct making *m, struct err *err)
 		m->look.bytes = m->spec->bytes;
 	}
 	if (m->spec->source_kind == BACKEND_SOURCE_VOLUME &&
-	    subvolume_drop_snap(&m->place, m->from, m->snap, err) < 0)
+	    subvolume_drop_snap(&m->place, m->from, snap_of(m), err) < 0)
 		return -1;
 	if (set_words(m, err) < 0)
 		return -1;
 	return subvolume_set_words(&m->place, m->entry.image, NULL, &made_of, 1, err);
+}
+
+/* Of one that is whole: that it was made in the way that is asked. */
+static int check_way(const struct making *m, struct err *err)
+{
+	if (m->look.is_clone == is_copy(m))
+		return 0;
+	return err_set(err, ERR_ALREADY_EXISTS, "subvolume '%s' exists and is %s; now %s is asked",
+		       m->entry.image, is_copy(m) ? "no copy" : "a copy",
+		       is_copy(m) ? "one" : "none");
 }
 
 /* Of one that is whole. 1: it is as asked; 0: a copy that is not finished. */
@@ -316,6 +354,8 @@ static int take_whole(struct making *m, struct err *err)
 		return err_set(err, ERR_ALREADY_EXISTS,
 			       "subvolume '%s' exists and was made of '%s'; now '%s' is asked",
 			       m->entry.image, made_of, str_or(source, "none"));
+	if (check_way(m, err) < 0)
+		return -1;
 	if (is_copy(m))
 		return *made_of ? 1 : 0;
 	return set_words(m, err) < 0 ? -1 : 1;
@@ -325,15 +365,20 @@ static int make_empty(struct making *m, bool is_begun, struct err *err)
 {
 	if ((!is_begun &&
 	     subvolume_make(&m->place, m->entry.image, m->spec->bytes, m->params.pool, err) < 0) ||
-	    look_whole(m, err) < 0)
+	    look_whole(m, err) < 0 || check_way(m, err) < 0)
 		return -1;
 	return set_words(m, err);
 }
 
 static int make_copy(struct making *m, bool is_begun, struct err *err)
 {
-	if (open_source(m, err) < 0 || (!is_begun && begin_copy(m, err) < 0) ||
-	    (is_begun ? look_whole : look_for_some_time)(m, err) < 0 || finish_copy(m, err) < 0)
+	if (!m->from) {
+		*err = m->why_not;
+		return -1;
+	}
+	if ((!is_begun && begin_copy(m, err) < 0) ||
+	    (is_begun ? look_whole : look_for_some_time)(m, err) < 0 || check_way(m, err) < 0 ||
+	    finish_copy(m, err) < 0)
 		return err_wrap(err, "source '%s'", m->spec->source);
 	return 0;
 }
@@ -350,18 +395,41 @@ static void give_back(const struct making *m, const struct err *why)
 	     why->code != ERR_OUT_OF_RANGE) ||
 	    subvolume_look(&m->place, m->entry.image, &look, &ignored) != 0)
 		return;
-	(void)ceph_journal_forget(&m->journal, m->place.ctx, m->entry.uuid, m->spec->name,
-				  &ignored);
+	(void)forget(&m->journal, &m->place, &m->entry, &ignored);
 }
 
-/* Whether a call was here before: then what it has left is looked for. */
-static int look_for_entry(struct making *m, struct err *err)
+/* Of a copy whose source is gone: one that was finished before is there all the same. */
+static int find_entry(struct making *m, struct err *err)
 {
-	if (ceph_journal_find(&m->journal, m->place.ctx, m->spec->name, &m->entry, err) == 0)
-		m->is_retry = true;
-	else if (err->code != ERR_NOT_FOUND)
+	if (ceph_journal_find(&m->journal, m->place.ctx, m->spec->name, &m->entry, err) < 0) {
+		if (err->code == ERR_NOT_FOUND)
+			*err = m->why_not;
 		return -1;
-	return 0;
+	}
+	m->is_retry = true;
+	return subvolume_entry_check(&m->entry, m->spec->name, err);
+}
+
+static int open_entry(struct making *m, struct err *err)
+{
+	m->made_of = "";
+	if (!is_copy(m) || find_source(m, err) == 0)
+		return reserve(m, err);
+	(void)err_wrap(err, "source '%s'", m->spec->source);
+	if (err->code != ERR_NOT_FOUND)
+		return -1;
+	m->why_not = *err;
+	return find_entry(m, err);
+}
+
+/* ceph-csi, and an entry of no copy, do not say. */
+static int check_entry(const struct making *m, struct err *err)
+{
+	if (!*m->entry.source || (is_copy(m) && !m->from) ||
+	    str_is_equal(m->entry.source, m->made_of))
+		return 0;
+	return err_set(err, ERR_ALREADY_EXISTS, "it exists and is made of '%s'; now '%s' is asked",
+		       m->entry.source, str_or(m->made_of, "none"));
 }
 
 /* 1: it is there, perhaps not whole. 0: it is to be made under the entry. */
@@ -372,10 +440,11 @@ static int look_for_subvolume(struct making *m, struct err *err)
 
 	if (found <= 0 || m->look.state != SUBVOLUME_RETAINED)
 		return found;
-	if (ceph_journal_forget(&m->journal, m->place.ctx, m->entry.uuid, m->spec->name, err) < 0)
+	if (is_copy(m) && !m->from) {
+		*err = m->why_not;
 		return -1;
-	m->is_retry = false;
-	return reserve(m, err);
+	}
+	return forget(&m->journal, &m->place, &m->entry, err) < 0 ? -1 : reserve(m, err);
 }
 
 static int make(struct making *m, bool is_begun, struct err *err)
@@ -392,10 +461,10 @@ static int create(struct making *m, struct err *err)
 	int found;
 
 	m->journal = subvolume_place_journal(&m->place, CEPH_JOURNAL_VOLUMES);
-	if (look_for_entry(m, err) < 0 || reserve(m, err) < 0)
+	if (open_entry(m, err) < 0)
 		return -1;
 	found = look_for_subvolume(m, err);
-	if (found < 0)
+	if (found < 0 || check_entry(m, err) < 0)
 		return -1;
 	if (make(m, found > 0, err) == 0)
 		return 0;
@@ -424,7 +493,7 @@ static int remove_found(const struct subvolume_entry *f, struct err *err)
 {
 	if (*f->entry.image && subvolume_discard(&f->place, f->entry.image, err) < 0)
 		return -1;
-	return ceph_journal_forget(&f->journal, f->place.ctx, f->entry.uuid, f->entry.name, err);
+	return forget(&f->journal, &f->place, &f->entry, err);
 }
 
 int subvolume_remove(struct backend *b, struct ctx *ctx, const char *token,

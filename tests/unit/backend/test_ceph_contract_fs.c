@@ -129,6 +129,7 @@ TEST(a_subvolume_comes_grows_and_goes)
 	ASSERT_EQ(manager("fs subvolume info", a, ""), 0);
 	ASSERT_EQ(number("bytes_quota"), 1048576);
 	ASSERT_STR(field("state"), "complete");
+	ASSERT_STR(field("type"), "subvolume");
 	ASSERT_TRUE(str_has_prefix(field("path"), path));
 	/* what is there is given the size: whoever asks again has to look first */
 	ASSERT_EQ(manager("fs subvolume create", a, ",\"size\":2097152,\"mode\":\"777\""), 0);
@@ -171,6 +172,7 @@ TEST(a_copy_takes_its_time_and_its_snapshot_waits)
 	ASSERT_EQ(manager("fs subvolume snapshot clone", a, copy_of(b)), -EEXIST);
 	await_copy(b, a);
 	ASSERT_EQ(manager("fs subvolume info", b, ""), 0);
+	ASSERT_STR(field("type"), "clone");
 	ASSERT_EQ(number("bytes_quota"), 1048576);
 	ASSERT_EQ(manager("fs clone cancel", b, ""), -EINVAL);
 	/* it stays for its snapshot, of which more can be made, and goes with it */
@@ -185,5 +187,38 @@ TEST(a_copy_takes_its_time_and_its_snapshot_waits)
 	end();
 }
 
+/* Its snapshot is free soon after; a real one may be complete before it is stopped. */
+TEST(a_copy_is_stopped_and_says_of_what_it_was)
+{
+	const char *a, *b;
+	int rc;
+
+	begin_fs();
+	a = own("a");
+	b = own("b");
+	ASSERT_EQ(manager("fs subvolume create", a, ",\"size\":1048576,\"mode\":\"777\""), 0);
+	ASSERT_EQ(manager("fs clone cancel", a, ""), -ENOTSUP);
+	ASSERT_EQ(manager("fs subvolume snapshot create", a, snap("s")), 0);
+	ASSERT_EQ(manager("fs subvolume snapshot clone", a, copy_of(b)), 0);
+	rc = manager("fs clone cancel", b, "");
+	if (rc == 0) {
+		ASSERT_EQ(manager("fs clone cancel", b, ""), -EINVAL);
+		ASSERT_EQ(manager("fs clone status", b, ""), 0);
+		ASSERT_STR(field("status.state"), "canceled");
+		ASSERT_STR(field("status.source.subvolume"), a);
+		ASSERT_STR(field("status.source.snapshot"), "s");
+		ASSERT_EQ(manager("fs subvolume rm", b, ",\"retain_snapshots\":true"), -EAGAIN);
+	} else {
+		ASSERT_TRUE(is_real && rc == -EINVAL);
+	}
+	for (int i = 0; i < COPY_S * 10 && manager("fs subvolume snapshot rm", a, snap("s")); i++)
+		(void)poll(NULL, 0, 100);
+	ASSERT_EQ(answer.rc, 0);
+	ASSERT_EQ(manager("fs subvolume rm", b, ",\"force\":true"), 0);
+	ASSERT_EQ(manager("fs subvolume rm", a, ",\"retain_snapshots\":true"), 0);
+	end();
+}
+
 RUN_TESTS(UNIT(filesystems_are_told_with_numbers_and_pools), UNIT(a_subvolume_comes_grows_and_goes),
-	  UNIT(a_copy_takes_its_time_and_its_snapshot_waits))
+	  UNIT(a_copy_takes_its_time_and_its_snapshot_waits),
+	  UNIT(a_copy_is_stopped_and_says_of_what_it_was))

@@ -67,7 +67,7 @@ TEST(a_copy_says_how_far_it_is)
 	/* and is no volume yet, and no source of another one's */
 	ASSERT_EQ(fake_ceph_n_subvolumes(), 2);
 	ASSERT_ERR(make(&w, "pv-2", BACKEND_SOURCE_NONE, NULL, &copy), &w.err, ERR_ALREADY_EXISTS,
-		   "now none is asked");
+		   "now 'none' is asked");
 	ASSERT_OK(make_spec(&w, &spec, &copy), &w.err);
 	ASSERT_STR(copy.source, source.token);
 	ASSERT_OK(drop_volume(&w, source.token), &w.err);
@@ -104,10 +104,50 @@ TEST(a_copy_that_failed_is_begun_anew)
 	world_end(&w);
 }
 
+/* As one of an earlier try for another source may be. */
+TEST(an_empty_volume_is_no_copy)
+{
+	struct backend_volume source, made;
+	struct backend_snapshot snap;
+	struct world w;
+
+	begin(&w);
+	ASSERT_OK(make(&w, "pv-1", BACKEND_SOURCE_NONE, NULL, &source), &w.err);
+	ASSERT_OK(cut(&w, "snapshot-1", source.token, &snap), &w.err);
+	ASSERT_OK(make(&w, "pv-2", BACKEND_SOURCE_NONE, NULL, &made), &w.err);
+	ASSERT_ERR(make(&w, "pv-2", BACKEND_SOURCE_VOLUME, source.token, &made), &w.err,
+		   ERR_ALREADY_EXISTS, "exists and is no copy; now one is asked");
+	ASSERT_ERR(make(&w, "pv-2", BACKEND_SOURCE_SNAPSHOT, snap.token, &made), &w.err,
+		   ERR_ALREADY_EXISTS, "exists and is no copy; now one is asked");
+	ASSERT_TRUE(!fake_ceph_subvolume_meta(name_of(&w, "csi-vol-", made.token), "cleat/source"));
+	world_end(&w);
+}
+
+/* And one that another program has begun under an entry that does not say so. */
+TEST(a_copy_without_a_word_is_no_empty_volume)
+{
+	struct backend_volume source, made;
+	struct world w;
+	const char *object;
+
+	begin(&w);
+	ASSERT_OK(make(&w, "pv-1", BACKEND_SOURCE_NONE, NULL, &source), &w.err);
+	ASSERT_OK(make(&w, "pv-2", BACKEND_SOURCE_VOLUME, source.token, &made), &w.err);
+	object = name_of(&w, "csi.volume.", made.token);
+	ASSERT_STR(omap(&w, object, "cleat.source"), name_of(&w, "csi-vol-", source.token));
+	fake_ceph_omap_rm(w.pool, "csi", object, "cleat.source");
+	fake_ceph_forget_words();
+	ASSERT_ERR(make(&w, "pv-2", BACKEND_SOURCE_NONE, NULL, &made), &w.err, ERR_ALREADY_EXISTS,
+		   "exists and is a copy; now none is asked");
+	ASSERT_OK(make(&w, "pv-2", BACKEND_SOURCE_VOLUME, source.token, &made), &w.err);
+	world_end(&w);
+}
+
 TEST(what_cannot_be_is_refused_and_leaves_nothing)
 {
 	struct backend_volume v, other;
 	struct backend_snapshot snap;
+	struct strmap context;
 	struct world w;
 	struct backend_spec spec;
 
@@ -119,6 +159,11 @@ TEST(what_cannot_be_is_refused_and_leaves_nothing)
 	ASSERT_ERR(make_spec(&w, &spec, &other), &w.err, ERR_OUT_OF_RANGE, "ask for at least");
 	spec = spec_of("pv-2", BACKEND_SOURCE_SNAPSHOT, v.token); /* no snapshot */
 	ASSERT_ERR(make_spec(&w, &spec, &other), &w.err, ERR_NOT_FOUND, "csi.snap.");
+	spec = spec_of("pv-2", BACKEND_SOURCE_VOLUME, v.token);
+	context = strmap_with(w.ctx.arena, &class, "pool", "nowhere");
+	spec.parameters = &context;
+	ASSERT_ERR(make_spec(&w, &spec, &other), &w.err, ERR_INVALID_ARGUMENT, "nowhere");
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&w, "csi-vol-", v.token)), 1);
 	assert_has(&w, 1, 1, 1);
 	ASSERT_OK(make(&w, "pv-3", BACKEND_SOURCE_NONE, NULL, &other), &w.err);
 	ASSERT_ERR(cut(&w, "snapshot-1", other.token, &snap), &w.err, ERR_ALREADY_EXISTS,
@@ -309,7 +354,8 @@ TEST(what_a_node_is_told_wrong_is_named)
 }
 
 RUN_TESTS(UNIT(what_is_written_is_what_ceph_csi_writes), UNIT(a_copy_says_how_far_it_is),
-	  UNIT(a_copy_that_failed_is_begun_anew),
+	  UNIT(a_copy_that_failed_is_begun_anew), UNIT(an_empty_volume_is_no_copy),
+	  UNIT(a_copy_without_a_word_is_no_empty_volume),
 	  UNIT(what_cannot_be_is_refused_and_leaves_nothing), UNIT(a_silent_cluster_ends_each_call),
 	  UNIT(nothing_is_gone_of_what_is_not_seen), UNIT(a_mount_is_known_by_its_path),
 	  UNIT(an_old_volume_without_a_path_is_asked_for),

@@ -208,7 +208,107 @@ TEST(a_copy_that_is_under_way_goes_once)
 				     .check = check_remove_half });
 }
 
+static int run_remove_half_clone(struct scene *s)
+{
+	const struct backend_spec spec = spec_of("made", BACKEND_SOURCE_VOLUME, s->volume.token);
+	const char *token;
+
+	if (!s->made.token[0]) {
+		if (backend_create(s->w.b, &s->w.ctx, &spec, &s->made, &s->w.err) < 0 &&
+		    s->w.err.code != ERR_ABORTED)
+			return -1;
+		token = token_of(s, s->w.pool, "csi", "volume", "made");
+		ASSERT_TRUE(token != NULL);
+		(void)snprintf(s->made.token, sizeof(s->made.token), "%s", token);
+	}
+	return drop_volume(&s->w, s->made.token);
+}
+
+static void check_remove_half_clone(struct scene *s)
+{
+	assert_has(&s->w, 1, 1, 0);
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 0);
+}
+
+TEST(a_clone_that_is_under_way_goes_once_with_its_snapshot)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .run = run_remove_half_clone,
+				     .check = check_remove_half_clone });
+}
+
+/* Nobody asks for it again, whatever came of it. */
+static bool give_up(enum trouble trouble, unsigned n)
+{
+	struct scene s = { 0 };
+	bool came;
+
+	set_scene(&s, &(struct operation){ .has_volume = true });
+	begin_trouble(trouble, n);
+	(void)run_clone(&s);
+	came = fake_ceph_trouble_came();
+	fake_ceph_fail_at(0, 0);
+	if (trouble == TROUBLE_KILL)
+		world_kill(&s.w);
+	delete_named(&s, s.w.pool, "csi");
+	/* the source as well, which would be there for a snapshot that is left; a name may be left
+	 * whose entry was never written, and is free for the same name */
+	ASSERT_EQ(fake_ceph_n_subvolumes(), 0);
+	ASSERT_EQ(fake_ceph_n_objects(s.w.pool), 1);
+	world_end(&s.w);
+	return came;
+}
+
+TEST(a_clone_that_is_given_up_goes_with_its_entry)
+{
+	for (enum trouble trouble = 0; trouble < TROUBLES; trouble++) {
+		for (unsigned n = 1; give_up(trouble, n); n++)
+			ASSERT_TRUE(n < 1000);
+	}
+}
+
+/* Under its name something else is asked: it is made as asked, or refused. */
+static bool ask_otherwise(unsigned n, enum backend_source kind, bool is_other_first)
+{
+	struct backend_volume other, made;
+	struct scene s = { 0 };
+	const char *from, *source;
+	bool came;
+
+	set_scene(&s, &(struct operation){ .has_volume = true });
+	ASSERT_OK(make(&s.w, "clone", BACKEND_SOURCE_NONE, NULL, &other), &s.w.err);
+	begin_trouble(TROUBLE_KILL, n);
+	(void)make(&s.w, "made", is_other_first ? BACKEND_SOURCE_VOLUME : BACKEND_SOURCE_NONE,
+		   other.token, &made);
+	came = fake_ceph_trouble_came();
+	world_kill(&s.w);
+	if (make(&s.w, "made", kind, s.volume.token, &made) == 0) {
+		from = fake_ceph_copied_from(name_of(&s.w, "csi-vol-", made.token));
+		source = kind == BACKEND_SOURCE_NONE ? "nothing"
+						     : name_of(&s.w, "csi-vol-", s.volume.token);
+		ASSERT_STR(str_or(from, "nothing"), source);
+	} else {
+		ASSERT_EQ(s.w.err.code, ERR_ALREADY_EXISTS);
+	}
+	delete_all(&s);
+	world_end(&s.w);
+	return came;
+}
+
+TEST(what_was_cut_off_is_not_taken_for_something_else)
+{
+	for (unsigned n = 1; ask_otherwise(n, BACKEND_SOURCE_VOLUME, true); n++)
+		;
+	for (unsigned n = 1; ask_otherwise(n, BACKEND_SOURCE_VOLUME, false); n++)
+		;
+	for (unsigned n = 1; ask_otherwise(n, BACKEND_SOURCE_NONE, true); n++)
+		;
+}
+
 RUN_TESTS(UNIT(a_volume_is_made_once), UNIT(a_volume_is_made_once_of_a_snapshot),
 	  UNIT(a_volume_is_made_once_of_a_volume), UNIT(a_snapshot_is_cut_once),
 	  UNIT(a_volume_grows_once), UNIT(a_volume_with_snapshots_and_copies_goes_once),
-	  UNIT(a_snapshot_with_volumes_of_it_goes_once), UNIT(a_copy_that_is_under_way_goes_once))
+	  UNIT(a_snapshot_with_volumes_of_it_goes_once), UNIT(a_copy_that_is_under_way_goes_once),
+	  UNIT(a_clone_that_is_under_way_goes_once_with_its_snapshot),
+	  UNIT(a_clone_that_is_given_up_goes_with_its_entry),
+	  UNIT(what_was_cut_off_is_not_taken_for_something_else))
