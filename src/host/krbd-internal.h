@@ -16,14 +16,8 @@ struct krbd_at {
 	long (*add_key)(void *arg, const char *name, const void *bytes, size_t n);
 };
 
-/* krbd_line.c: the monitors as the kernel takes them, "ip:port,…": those that speak the second
- * protocol (is_v2) or the first. INVALID_ARGUMENT. */
-int krbd_monitors(const char *monitors, bool is_v2, struct str *ret_list, struct err *err);
-/* Whether all of them are of the second protocol by what the text says. */
-bool krbd_monitors_are_v2(const char *monitors);
-/* Whether the comma-separated options have this one, with or without a value. */
-bool krbd_has_option(const char *options, const char *name);
-/* What is written to map it. secret: the user's key itself, or NULL if it is in the keyring. */
+/* krbd_line.c: what is written to map it. secret: the user's key itself, or NULL if it is in the
+ * keyring. */
 int krbd_line(const struct host_krbd_spec *spec, const char *secret, unsigned timeout_s,
 	      struct str *ret_line, struct err *err);
 /* Names of feature bits, comma-separated. */

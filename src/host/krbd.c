@@ -32,6 +32,7 @@
 #include "base/fd.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "host/ceph_monitors.h"
 #include "host/err-internal.h"
 #include "host/krbd-internal.h"
 #include "host/users.h"
@@ -191,7 +192,7 @@ static int check_options(const struct host_krbd_spec *spec, struct err *err)
 	if (spec->features & EXCLUSIVE_LOCK)
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(with_lock); i++) {
-		if (krbd_has_option(spec->options, with_lock[i]))
+		if (host_ceph_has_option(spec->options, with_lock[i]))
 			return err_set(err, ERR_FAILED_PRECONDITION,
 				       "the map option '%s' is for images with the feature "
 				       "exclusive-lock, which this one lacks (imageFeatures of the "

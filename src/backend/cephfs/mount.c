@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "host/ceph_monitors.h"
 #include "host/fs.h"
 #include "host/mount.h"
 #include "host/resolve.h"
@@ -221,6 +222,22 @@ static int add_words(const struct coming *c, const char *words, struct flags *fl
 	return 0;
 }
 
+/* ret_monitors: as the kernel takes them; which protocol they speak the options say. */
+static int find_monitors(const struct coming *c, struct flags *flags, const char **ret_monitors,
+			 struct err *err)
+{
+	const char *options = c->kernel_options;
+	autostr struct str list = STR_INIT;
+	const char *mode;
+
+	for (size_t i = 0; i < c->opts->n_flags; i++)
+		options = join(c, options, c->opts->flags[i]);
+	if (host_ceph_monitors(c->cluster.monitors, options, &list, &mode, err) < 0)
+		return -1;
+	*ret_monitors = arena_strdup(c->ctx->arena, list.buf);
+	return *mode ? add_flag(flags, mode, err) : 0;
+}
+
 static int collect_flags(const struct coming *c, struct flags *flags, struct err *err)
 {
 	struct arena *a = c->ctx->arena;
@@ -249,12 +266,14 @@ static int explain(const struct coming *c, struct err *err)
 	case EPERM:
 		err->code = ERR_PERMISSION_DENIED;
 		return err_wrap(err, "user '%s' with this key", c->login.user);
-	case EHOSTUNREACH:
+	case EHOSTUNREACH: /* whatever keeps the map of metadata servers from coming */
 		err->code = ERR_UNAVAILABLE;
 		return err_wrap(err,
-				"no metadata server takes user '%s' (no such filesystem '%s', none "
-				"is active, or it lacks caps mds)",
-				c->login.user, c->fs_name);
+				"no metadata server of filesystem '%s' is known: monitors '%.200s' "
+				"are silent or refuse user '%s' with this key, or there is no such "
+				"filesystem, or no server of it is active or takes this user (the "
+				"kernel's log says more)",
+				c->fs_name, c->cluster.monitors, c->login.user);
 	case ETIMEDOUT:
 	case EIO:
 		err->code = ERR_UNAVAILABLE;
@@ -263,7 +282,7 @@ static int explain(const struct coming *c, struct err *err)
 		if (err->code == ERR_DATA_LOSS) /* EINVAL of an option: nobody has seen any data */
 			return err_set(err, ERR_INVALID_ARGUMENT,
 				       "the kernel's client for CephFS refuses the mount options "
-				       "(kernelMountOptions), or monitors '%.200s' without a port",
+				       "(kernelMountOptions) for monitors '%.200s'",
 				       c->cluster.monitors);
 		return -1;
 	}
@@ -287,12 +306,15 @@ static int keep_mounted(const struct coming *c, const char *source, struct err *
 static int by_kernel(const struct coming *c, struct err *err)
 {
 	struct arena *a = c->ctx->arena;
-	const char *source = arena_printf(a, "%s:%s", c->cluster.monitors, c->path);
+	const char *monitors, *source;
 	struct flags flags = { .n = 0 };
 	struct host_mount_options how = { .fs = KERNEL_FS };
 	bool is_static = subvolume_is_static(c->token);
 
-	if (collect_flags(c, &flags, err) < 0 || (is_static && keep_mounted(c, source, err) < 0))
+	if (find_monitors(c, &flags, &monitors, err) < 0 || collect_flags(c, &flags, err) < 0)
+		return -1;
+	source = arena_printf(a, "%s:%s", monitors, c->path);
+	if (is_static && keep_mounted(c, source, err) < 0)
 		return -1;
 	how.flags = flags.v;
 	how.n_flags = flags.n;

@@ -280,6 +280,23 @@ TEST(a_mount_is_known_by_its_path)
 	world_end(&w);
 }
 
+TEST(monitors_are_asked_as_the_options_say)
+{
+	struct strmap context;
+	struct backend_volume v;
+	struct world w;
+
+	begin(&w);
+	ASSERT_OK(make(&w, "pv-1", BACKEND_SOURCE_NONE, NULL, &v), &w.err);
+	context = strmap_with(w.ctx.arena, &v.context, "kernelMountOptions", "ms_mode=crc");
+	ASSERT_OK(mount_at(&w, v.token, &context), &w.err);
+	ASSERT_STR(look(&w, v.token).source,
+		   arena_printf(w.ctx.arena, "10.0.0.1:3300:%s",
+				strmap_find(&v.context, "subvolumePath")));
+	ASSERT_OK(host_mount_umount(&w.ctx, STAGING, &w.err), &w.err);
+	world_end(&w);
+}
+
 TEST(an_old_volume_without_a_path_is_asked_for)
 {
 	const struct strpair pair = { "clusterID", "c1" };
@@ -358,5 +375,6 @@ RUN_TESTS(UNIT(what_is_written_is_what_ceph_csi_writes), UNIT(a_copy_says_how_fa
 	  UNIT(a_copy_without_a_word_is_no_empty_volume),
 	  UNIT(what_cannot_be_is_refused_and_leaves_nothing), UNIT(a_silent_cluster_ends_each_call),
 	  UNIT(nothing_is_gone_of_what_is_not_seen), UNIT(a_mount_is_known_by_its_path),
+	  UNIT(monitors_are_asked_as_the_options_say),
 	  UNIT(an_old_volume_without_a_path_is_asked_for),
 	  UNIT(a_static_volume_is_known_by_what_was_kept), UNIT(what_a_node_is_told_wrong_is_named))

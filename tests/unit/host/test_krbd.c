@@ -247,48 +247,6 @@ TEST(what_the_class_says_is_in_the_line)
 	end(&k);
 }
 
-TEST(monitors_are_of_the_protocol_that_is_spoken)
-{
-	static const struct {
-		const char *monitors;
-		const char *v1, *v2; /* NULL: none */
-	} cases[] = {
-		{ "10.0.0.1", "10.0.0.1:6789", "10.0.0.1:3300" },
-		{ "10.0.0.1:6789,10.0.0.2:6789", "10.0.0.1:6789,10.0.0.2:6789",
-		  "10.0.0.1:3300,10.0.0.2:3300" },
-		{ "10.0.0.1:3300", "10.0.0.1:6789", "10.0.0.1:3300" },
-		{ "10.0.0.1:43300", "10.0.0.1:43300", "10.0.0.1:43300" },
-		{ "v2:10.0.0.1:3300/0", NULL, "10.0.0.1:3300" },
-		{ "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0],[v2:10.0.0.2:3300/0,v1:10.0.0.2:6789/0]",
-		  "10.0.0.1:6789,10.0.0.2:6789", "10.0.0.1:3300,10.0.0.2:3300" },
-		{ "[fd00::1]:6789; fd00::2", "[fd00::1]:6789,[fd00::2]:6789",
-		  "[fd00::1]:3300,[fd00::2]:3300" },
-		{ "[v1:[fd00::1]:6790/0]", "[fd00::1]:6790", NULL },
-		{ "", NULL, NULL },
-		{ "10.0.0.1:", NULL, NULL },
-		{ "[fd00::1", NULL, NULL },
-		{ "[]:1", NULL, NULL },
-		{ "10.0.0.1.5", NULL, NULL },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		for (int is_v2 = 0; is_v2 < 2; is_v2++) {
-			const char *want = is_v2 ? cases[i].v2 : cases[i].v1;
-			autostr struct str list = STR_INIT;
-			struct err err;
-			int rc = krbd_monitors(cases[i].monitors, is_v2, &list, &err);
-
-			if (want) {
-				ASSERT_OK(rc, &err);
-				ASSERT_STR(str_get(&list), want);
-			} else {
-				ASSERT_EQ(rc, -1);
-				ASSERT_EQ(err.code, ERR_INVALID_ARGUMENT);
-			}
-		}
-	}
-}
-
 TEST(a_cluster_of_the_second_protocol_alone_needs_no_option)
 {
 	struct host_krbd_spec spec = spec_of("img1");
@@ -427,7 +385,6 @@ TEST(what_stays_busy_says_who_has_it)
 RUN_TESTS(UNIT(an_image_is_mapped_by_one_line_and_found_again),
 	  UNIT(a_device_is_known_by_cluster_pool_and_image),
 	  UNIT(what_the_class_says_is_in_the_line),
-	  UNIT(monitors_are_of_the_protocol_that_is_spoken),
 	  UNIT(a_cluster_of_the_second_protocol_alone_needs_no_option),
 	  UNIT(a_line_holds_no_more_than_one_image),
 	  UNIT(features_that_the_kernel_lacks_are_named_before_mapping),
