@@ -76,7 +76,7 @@ kill: all ## KILLS=200 SIGKILLs of the driver under mixed load: nothing leaks, i
 changed-blocks: all ## ROUNDS=10000 random writes on XFS and on btrfs, what is told to have changed against the bytes (root)
 	@CLEAT_ROUNDS=$(ROUNDS) $(BUILD)/tests/unit/backend/test_backend_changed_real
 
-guest: all ## a guest VM loses its power CUTS=100 times under mixed load and loses nothing; ext4 growth, cgroup v2 (no root); krbd on a real Ceph (root)
+guest: all ## a guest VM loses its power CUTS=100 times under mixed load and loses nothing; ext4 growth, cgroup v2 (no root); the kernel's clients on a real Ceph (root)
 	@tools/deps guest $(if $(filter 0,$(shell id -u)),ceph)
 	@ninja -C $(BUILD) tests/guest/guest_agent
 	@tests/guest/image.py $(BUILD)

@@ -16,8 +16,8 @@ GIB = 1 << 30
 
 
 def pytest_configure(config):
-    import krbd  # noqa: PLC0415  needs the paths above
-    krbd.enter_own_network()
+    import ceph_node  # noqa: PLC0415  needs the paths above
+    ceph_node.enter_own_network()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KERNEL = ROOT / 'build/deps/guest/root'
 MODULES = ['virtio_blk', 'virtio_net', 'loop', 'xfs']
 # A kernel of its own loads these when they are asked for; here nobody is asked.
-CEPH_MODULES = ['rbd', 'gcm', 'ghash_generic', 'seqiv']
+CEPH_MODULES = ['rbd', 'ceph', 'gcm', 'ghash_generic', 'seqiv']
 CEPH_LIBRARIES = ['librados.so.2', 'librbd.so.1']
 TOOLS = ['mkfs.ext4', 'mkfs.xfs', 'e2fsck', 'resize2fs', 'xfs_repair', 'dd']
 DIRS = ['bin', 'dev', 'etc', 'lib', 'modules', 'pool', 'proc', 'run', 'sys', 'tmp', 'v']

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of a real Ceph on a kernel that has a client for them (krbd.py)."""
-import contextlib
 import os
 import random
-import signal
-import threading
 import time
 
 import api_nodes
 import ceph_driver
-import cluster
+import ceph_node
 import grpc
-import krbd
 import pytest
+from ceph_node import is_refused, kill_within
+from guest import Failed
 from harness import GIB, MIB, Code, Mode, block_cap, csi, fails, mount_cap, wait_until
 from krbd import Node, Volume
 
@@ -28,12 +26,7 @@ def top(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def ceph():
-    if not krbd.make_tap.may:
-        pytest.skip('krbd: SKIPPED: a tap in a network namespace needs root')
-    if cluster.missing():
-        pytest.skip(f'krbd: SKIPPED: {cluster.missing()}')
-    krbd.make_tap()
-    with cluster.opened(address=krbd.CLUSTER_ADDRESS, store='bluestore') as up:
+    with ceph_node.opened('krbd') as up:
         yield up
 
 
@@ -47,29 +40,9 @@ def controller(ceph, top):
         driver.end()
 
 
-class Machines:
-    """The one that is up; another one of the same disk after a cut."""
-
-    def __init__(self, top, ceph):
-        self.top, self.ceph, self.n, self.up = top, ceph, 0, None
-        self.disk = top / 'disk'
-        with open(self.disk, 'wb') as f:
-            f.truncate(8 * GIB)
-
-    def boot(self):
-        self.n += 1
-        self.up = Node(self.top / f'machine-{self.n}', self.disk, self.ceph)
-        return self.up.start_node(is_new=self.n == 1)
-
-    def cut(self):
-        if self.up:
-            self.up.cut()
-        self.up = None
-
-
 @pytest.fixture(scope='module')
 def machines(top, ceph):
-    made = Machines(top, ceph)
+    made = ceph_node.Machines(Node, top, ceph)
     yield made
     made.cut()
 
@@ -115,7 +88,7 @@ def until_forgotten(call):
             assert e.code() == Code.FAILED_PRECONDITION and 'still in use' in e.details(), f'{e.code()}: {e.details()}'
             return False
         return True
-    wait_until('its watch is not seen any more', attempt, WATCHED_S + krbd.PATIENCE)
+    wait_until('its watch is not seen any more', attempt, WATCHED_S + ceph_node.PATIENCE)
 
 
 @pytest.mark.parametrize('fs', ['ext4', 'xfs'])
@@ -125,7 +98,7 @@ def test_a_volume_lives(ceph, controller, node, fs):
     (number, image), = node.maps().items()
     assert image == v.image
     assert ceph.secrets()['userKey'] not in node.attribute(number, 'config_info')
-    assert node.attribute(number, 'client_addr').startswith(f'{krbd.NODE_ADDRESS}:0/')
+    assert node.attribute(number, 'client_addr').startswith(f'{ceph_node.address_of(1)}:0/')
     v.write('a', BYTES)
 
     snap = controller.snapshot(f'snap-{fs}', v.id)
@@ -166,7 +139,7 @@ def test_a_raw_device_is_the_image(ceph, controller, node):
 def test_read_only_is_so_in_the_kernel(ceph, controller, node):
     """By the mount where a pod asks for it, and by the map where the claim does."""
     v = Volume(controller, node, 'pv-ro', mount_cap('ext4')).stage().publish(readonly=True)
-    with pytest.raises(krbd.guest.Failed, match='Read-only'):
+    with pytest.raises(Failed, match='Read-only'):
         v.write('a', b'x')
     node.calls.unpublish(v.id, v.target)
     v.publish().write('a', BYTES)
@@ -174,7 +147,7 @@ def test_read_only_is_so_in_the_kernel(ceph, controller, node):
 
     v = Volume(controller, node, 'pv-reader', block_cap(Mode.SINGLE_NODE_READER_ONLY)).stage().publish(readonly=True)
     assert node.read(f'/sys/block/rbd{next(iter(node.maps()))}/ro', 0, 8) == b'1\n'
-    with pytest.raises(krbd.guest.Failed, match='ermi'):
+    with pytest.raises(Failed, match='ermi'):
         node.write(v.target, 0, b'x')
     assert not watchers(ceph, v)
     v.down().delete()
@@ -183,10 +156,10 @@ def test_read_only_is_so_in_the_kernel(ceph, controller, node):
 @pytest.mark.parametrize('options', ['queue_depth=64,alloc_size=65536', 'ms_mode=crc', 'ms_mode=secure'])
 def test_the_class_s_options_are_the_kernel_s(ceph, controller, node, options):
     """Those of the second protocol go to the monitors' other port."""
-    node.set_monitors([krbd.CLUSTER_ADDRESS])
+    node.set_monitors([ceph_node.CLUSTER_ADDRESS])
     v = Volume(controller, node, 'pv-options', mapOptions=f'krbd:{options}').up()
     said = node.attribute(*node.maps(), 'config_info')
-    assert f',{options} ' in said and said.startswith(f'{krbd.CLUSTER_ADDRESS}:{3300 if "ms_mode" in options else 6789} ')
+    assert f',{options} ' in said and said.startswith(f'{ceph_node.CLUSTER_ADDRESS}:{3300 if "ms_mode" in options else 6789} ')
     v.write('a', BYTES)
     v.down().delete()
     node.set_monitors(ceph.monitors)
@@ -221,28 +194,10 @@ def test_who_keeps_a_device_is_named(controller, node):
     pid = node.ask('start', '/run/holder.log', 'sh', '-c', f'exec sleep 1000 < /dev/rbd{number}').decode()
     with fails(Code.FAILED_PRECONDITION, f'unmap \'/dev/rbd{number}\': it is in use', pid):
         node.calls.unstage(v.id, v.staging)
-    with contextlib.suppress(krbd.guest.Failed):
-        node.ask('kill', pid, int(signal.SIGKILL))
+    ceph_node.end(node, pid)
     node.calls.unstage(v.id, v.staging)
     assert node.is_bare()
     v.delete()
-
-
-def attempt(call):
-    with contextlib.suppress(grpc.RpcError):
-        call()
-
-
-def kill_within(node, call, seconds):
-    """Whether the call had ended before."""
-    thread = threading.Thread(target=attempt, args=(call,))
-    thread.start()
-    thread.join(seconds)
-    had_ended = not thread.is_alive()
-    node.kill_driver()
-    thread.join()
-    node.spawn_driver()
-    return had_ended
 
 
 def test_an_agent_that_is_killed_leaves_nothing(controller, node, rng):
@@ -291,7 +246,7 @@ def nodes(top):
         pytest.skip(f'fencing: SKIPPED: {api_nodes.missing()}')
     found = api_nodes.Nodes(top)
     try:
-        found.add('n1', krbd.NODE_ADDRESS)
+        found.add('n1', ceph_node.address_of(1))
         yield found
     finally:
         found.close()
@@ -317,15 +272,6 @@ def attach(calls, volume):
 def detach(calls, volume):
     return calls._call(calls.controller.ControllerUnpublishVolume, csi.ControllerUnpublishVolumeRequest(
         volume_id=volume.id, node_id='n1'))
-
-
-def is_refused(call, *words):
-    try:
-        call(*words)
-    except krbd.guest.Failed as e:
-        assert 'rror' in str(e), e   # of input and output; a filesystem's that is read-only since
-        return True
-    return False
 
 
 @pytest.mark.parametrize('fs', ['', 'ext4', 'xfs'])
@@ -369,7 +315,7 @@ def test_a_kernel_that_is_shut_out_writes_no_more(ceph, controller, node, nodes,
             assert e.code() == Code.UNAVAILABLE and 'blocklist' in e.details(), f'{e.code()}: {e.details()}'
             return False
         return True
-    wait_until('the OSD has heard of it', is_up, krbd.PATIENCE)
+    wait_until('the OSD has heard of it', is_up, ceph_node.PATIENCE)
     assert node.read(path, 0, len(BYTES)) == BYTES
     v.down()
     detach(fencer, v)
