@@ -17,7 +17,8 @@ struct backend_node {
 	bool is_ready;          /* it runs, and says so */
 	bool has_volume;        /* it says that it uses this volume */
 	bool has_volumes;       /* … any of this driver */
-	char boot_id[UUID_TEXT_MAX]; /* "": not told */
+	char boot_id[UUID_TEXT_MAX]; /* of the machine's run; "": not told */
+	char machine[UUID_TEXT_MAX]; /* of the machine, whatever it is called; "": not told */
 	const char *const *addresses;
 	size_t n_addresses;
 };

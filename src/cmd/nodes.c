@@ -5,6 +5,7 @@
  *   there is none, or it has the taint node.kubernetes.io/out-of-service (KEP-2268), which somebody
  *   puts on a node that is known to be down                                     lost
  *   condition Ready, which kubelet renews, and status.nodeInfo.bootID           back
+ *   status.nodeInfo.systemUUID, as its firmware says it                         which machine it is
  *   status.volumesInUse, which kubelet writes before it has a volume mounted and after it has none
  *   of it any more ("kubernetes.io/csi/DRIVER^HANDLE")                          what it has
  *
@@ -92,16 +93,25 @@ static void read_volumes(const struct json *object, const char *driver, const ch
 	}
 }
 
+/* Of machines whose firmware was never told one it is of no use. */
+static void read_uuid(const struct json *object, const char *path, char ret_text[UUID_TEXT_MAX])
+{
+	static const struct uuid zeros, ones = { { [0 ... 15] = 0xff } };
+	struct uuid uuid;
+
+	if (uuid_parse(str_or(json_path_string(object, path), ""), &uuid) == 0 &&
+	    memcmp(&uuid, &zeros, sizeof(uuid)) != 0 && memcmp(&uuid, &ones, sizeof(uuid)) != 0)
+		uuid_format(&uuid, ret_text);
+}
+
 void nodes_read(struct arena *a, const struct json *object, const char *driver,
 		const char *volume_id, struct backend_node *ret_node)
 {
-	const char *boot_id = str_or(json_path_string(object, "status.nodeInfo.bootID"), "");
 	struct backend_node node = { .is_out_of_service = has_taint(object, OUT_OF_SERVICE),
 				     .is_ready = is_ready(object) };
-	struct uuid uuid;
 
-	if (uuid_parse(boot_id, &uuid) == 0)
-		uuid_format(&uuid, node.boot_id);
+	read_uuid(object, "status.nodeInfo.bootID", node.boot_id);
+	read_uuid(object, "status.nodeInfo.systemUUID", node.machine);
 	read_addresses(a, object, &node);
 	read_volumes(object, driver, volume_id, &node);
 	*ret_node = node;

@@ -12,6 +12,9 @@
 #include "base/str.h"
 
 #define NO_BOOT "-"
+#define DIGITS "0123456789"
+#define PORT_MAX 5 /* digits */
+#define NONCE_MAX 10
 
 static int write_ip(const char *text, size_t n, char ret_ip[CEPH_IP_MAX])
 {
@@ -36,16 +39,24 @@ static bool is_bare_v6(const char *text)
 	return colon && strchr(colon + 1, ':') && !strchr(text, '/');
 }
 
-int ceph_address_ip(const char *address, char ret_ip[CEPH_IP_MAX])
+/* Of a list the first; without the protocol. */
+static const char *skip_protocol(const char *address)
 {
 	const char *at = address;
-	char ip[CEPH_IP_MAX];
-	int rc;
 
 	if (at[0] == '[' && at[1] == 'v') /* a list */
 		at++;
 	if (at[0] == 'v' && (at[1] == '1' || at[1] == '2') && at[2] == ':')
 		at += 3;
+	return at;
+}
+
+int ceph_address_ip(const char *address, char ret_ip[CEPH_IP_MAX])
+{
+	const char *at = skip_protocol(address);
+	char ip[CEPH_IP_MAX];
+	int rc;
+
 	if (*at == '[')
 		rc = strchr(at, ']') ? write_ip(at + 1, strcspn(at + 1, "]"), ip) : -1;
 	else
@@ -53,6 +64,29 @@ int ceph_address_ip(const char *address, char ret_ip[CEPH_IP_MAX])
 	if (rc < 0)
 		return -1;
 	memcpy(ret_ip, ip, sizeof(ip));
+	return 0;
+}
+
+int ceph_address_client(const char *address, char ret_client[CEPH_ADDRESS_MAX])
+{
+	const char *at = skip_protocol(address), *slash = strchr(at, '/'), *colon;
+	size_t n_port, n_nonce;
+	char ip[CEPH_IP_MAX];
+	bool is_v6;
+
+	if (!slash || ceph_address_ip(address, ip) < 0)
+		return -1;
+	for (colon = slash; colon > at && *colon != ':';)
+		colon--;
+	n_port = strspn(colon + 1, DIGITS);
+	n_nonce = strspn(slash + 1, DIGITS);
+	if (n_port == 0 || n_port > PORT_MAX || colon + 1 + n_port != slash || n_nonce == 0 ||
+	    n_nonce > NONCE_MAX || strspn(slash + 1, "0") == n_nonce ||
+	    !strchr(",]", slash[1 + n_nonce]))
+		return -1;
+	is_v6 = strchr(ip, ':');
+	(void)snprintf(ret_client, CEPH_ADDRESS_MAX, "%s%s%s:%.*s/%.*s", is_v6 ? "[" : "", ip,
+		       is_v6 ? "]" : "", (int)n_port, colon + 1, (int)n_nonce, slash + 1);
 	return 0;
 }
 

@@ -37,6 +37,9 @@ int ceph_client_parse(const char *text, struct ceph_client *ret_client);
  * one spelling that the kernel has.
  */
 int ceph_address_ip(const char *address, char ret_ip[CEPH_IP_MAX]);
+/* Of one client alone, as the blocklist has it: "10.98.0.11:0/2672315062", "[fd00::1]:0/7". -1: the
+ * address is none, or says no client. */
+int ceph_address_client(const char *address, char ret_client[CEPH_ADDRESS_MAX]);
 /* Whatever port and client: "10.98.0.11:0/0", "[fd00::1]:0/0". */
 void ceph_address_of_ip(const char *ip, char ret_address[CEPH_ADDRESS_MAX]);
 

@@ -53,6 +53,8 @@ void fake_ceph_blocklist(const char *monitors); /* those that are connected: -ES
 void fake_ceph_set_host(const char *ip);        /* of connections that come */
 /* The first cluster's monitors have the whole IP on their blocklist. */
 bool fake_ceph_is_blocked(const char *ip);
+bool fake_ceph_has_blocked(const char *entry); /* that very entry */
+void fake_ceph_block(const char *entry);       /* by the administrator */
 /* Its users may take somebody off it, which the caps of Ceph's documents do not allow. */
 void fake_ceph_allow_lifting(void);
 void fake_ceph_unblock(const char *ip); /* by the administrator */

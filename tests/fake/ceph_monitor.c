@@ -209,6 +209,25 @@ bool fake_ceph_is_blocked(const char *ip)
 	return is;
 }
 
+bool fake_ceph_has_blocked(const char *entry)
+{
+	struct fake_cluster *cluster;
+	bool has;
+
+	fake_ceph_lock();
+	cluster = fake_ceph_cluster(FAKE_CEPH_MONITORS);
+	has = place_of(cluster, entry) < cluster->blocked.n;
+	fake_ceph_unlock();
+	return has;
+}
+
+void fake_ceph_block(const char *entry)
+{
+	fake_ceph_lock();
+	(void)add(fake_ceph_cluster(FAKE_CEPH_MONITORS), entry);
+	fake_ceph_unlock();
+}
+
 void fake_ceph_unblock(const char *ip)
 {
 	struct fake_cluster *cluster;

@@ -240,6 +240,17 @@ static int check_step(const struct step *step, const struct fake_object *object,
 	return 0;
 }
 
+static bool has_meta(const struct fake_image *image, const char *key, const struct fake_pair *want)
+{
+	for (size_t i = 0; i < image->meta.n; i++) {
+		const struct fake_pair *p = &image->meta.v[i];
+
+		if (str_is_equal(p->key, key))
+			return p->n == want->n && memcmp(p->value, want->value, p->n) == 0;
+	}
+	return want->n == 0;
+}
+
 /* An image's header is no object of the list; of its omap there are the metadata. */
 static int apply_to_header(const struct op *op, struct fake_image *image)
 {
@@ -247,6 +258,13 @@ static int apply_to_header(const struct op *op, struct fake_image *image)
 
 	if (!image)
 		return -ENOENT; /* whoever asks wants none to be made */
+	for (size_t i = 0; i < op->steps.n; i++) {
+		const struct fake_pair *want = &op->steps.v[i].pair;
+
+		if (op->steps.v[i].kind == STEP_CMP &&
+		    !has_meta(image, want->key + strlen(prefix), want))
+			return -ECANCELED;
+	}
 	for (size_t i = 0; i < op->steps.n; i++) {
 		const struct step *step = &op->steps.v[i];
 

@@ -113,8 +113,9 @@ class Nodes:
         self.probe.call(f'patch merge {NODES}/{name}/status', {'status': status})
 
     def boot(self, name, boot_id=None):
-        self.say(name, nodeInfo={'bootID': boot_id or str(uuid.uuid4()), **dict.fromkeys((
-            'machineID', 'systemUUID', 'kernelVersion', 'osImage', 'containerRuntimeVersion', 'kubeletVersion', 'kubeProxyVersion',
+        machine = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+        self.say(name, nodeInfo={'bootID': boot_id or str(uuid.uuid4()), 'systemUUID': machine, **dict.fromkeys((
+            'machineID', 'kernelVersion', 'osImage', 'containerRuntimeVersion', 'kubeletVersion', 'kubeProxyVersion',
             'operatingSystem', 'architecture'), 'x')}, conditions=[{'type': 'Ready', 'status': 'True'}])
 
     def use(self, name, driver, *volume_ids):

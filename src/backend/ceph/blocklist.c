@@ -41,14 +41,21 @@ static int ask(struct ceph_conn *conn, const char *command, struct str *ret_out)
 	return rc;
 }
 
-static int change(struct ceph_conn *conn, const char *ip, const char *verb, const char *expire,
+/* As the blocklist has it. */
+static void entry_of(const char *who, char ret_entry[CEPH_ADDRESS_MAX])
+{
+	if (ceph_address_client(who, ret_entry) < 0)
+		ceph_address_of_ip(who, ret_entry);
+}
+
+static int change(struct ceph_conn *conn, const char *who, const char *verb, const char *expire,
 		  struct str *ret_said)
 {
 	autostr struct str text = STR_INIT;
 	struct json_writer w = JSON_WRITER(&text);
 	char address[CEPH_ADDRESS_MAX];
 
-	ceph_address_of_ip(ip, address);
+	entry_of(who, address);
 	json_begin_object(&w);
 	json_field_string(&w, "prefix", "osd blocklist");
 	json_field_string(&w, "blocklistop", verb);
@@ -61,60 +68,61 @@ static int change(struct ceph_conn *conn, const char *ip, const char *verb, cons
 	return ask(conn, str_get(&text), ret_said);
 }
 
-static int failed(struct ceph_conn *conn, int rc, const char *verb, const char *ip,
+static int failed(struct ceph_conn *conn, int rc, const char *verb, const char *who,
 		  const struct str *said, struct err *err)
 {
-	return ceph_conn_failed(conn, rc, err, "%s %s (%.120s)", verb, ip, str_get(said));
+	return ceph_conn_failed(conn, rc, err, "%s %s (%.120s)", verb, who, str_get(said));
 }
 
 /* Who blocks himself is not able to lift it. */
-static int check_own(struct ceph_conn *conn, const char *ip, struct err *err)
+static int check_own(struct ceph_conn *conn, const char *who, struct err *err)
 {
 	const struct ceph_lib *lib = ceph_conn_lib(conn);
-	char own[CEPH_IP_MAX] = "";
+	char own[CEPH_ADDRESS_MAX] = "", other[CEPH_ADDRESS_MAX];
+	bool is_client = ceph_address_client(who, other) == 0;
 	char *addresses = NULL;
 	int rc = lib->rados_getaddrs(ceph_conn_rados(conn), &addresses);
 
 	if (rc < 0)
 		return ceph_conn_failed(conn, rc, err, "ask for our own address");
-	rc = ceph_address_ip(addresses, own);
+	rc = (is_client ? ceph_address_client : ceph_address_ip)(addresses, own);
 	lib->rados_buffer_free(addresses);
-	if (rc == 0 && !str_is_equal(own, ip))
+	if (rc == 0 && !str_is_equal(own, is_client ? other : who))
 		return 0;
 	return err_set(err, ERR_FAILED_PRECONDITION,
 		       "%s cannot be put on the blocklist of cluster '%s': this process comes from "
 		       "that address as well; let it run on another node",
-		       ip, ceph_conn_cluster(conn));
+		       who, ceph_conn_cluster(conn));
 }
 
-int ceph_blocklist_add(struct ceph_conn *conn, struct ctx *ctx, const char *ip, struct err *err)
+int ceph_blocklist_add(struct ceph_conn *conn, struct ctx *ctx, const char *who, struct err *err)
 {
 	autostr struct str said = STR_INIT;
 	int rc;
 
-	if (ctx_check(ctx, err) < 0 || check_own(conn, ip, err) < 0)
+	if (ctx_check(ctx, err) < 0 || check_own(conn, who, err) < 0)
 		return -1;
-	rc = change(conn, ip, "add", FOR_EVER_S, &said);
+	rc = change(conn, who, "add", FOR_EVER_S, &said);
 	if (rc >= 0)
 		rc = ceph_conn_lib(conn)->rados_wait_for_latest_osdmap(ceph_conn_rados(conn));
-	return rc < 0 ? failed(conn, rc, "blocklist", ip, &said, err) : 0;
+	return rc < 0 ? failed(conn, rc, "blocklist", who, &said, err) : 0;
 }
 
-int ceph_blocklist_lift(struct ceph_conn *conn, struct ctx *ctx, const char *ip, struct err *err)
+int ceph_blocklist_lift(struct ceph_conn *conn, struct ctx *ctx, const char *who, struct err *err)
 {
 	autostr struct str said = STR_INIT;
 	int rc;
 
 	if (ctx_check(ctx, err) < 0)
 		return -1;
-	rc = change(conn, ip, "rm", NULL, &said);
+	rc = change(conn, who, "rm", NULL, &said);
 	if (rc == -EACCES || rc == -EPERM)
 		return err_set(err, ERR_PERMISSION_DENIED,
 			       "cluster '%s': the user of the secret may not take %s off the "
 			       "blocklist: its caps need mon 'profile rbd, allow command \"osd "
 			       "blocklist\"'",
-			       ceph_conn_cluster(conn), ip);
-	return rc < 0 && rc != -ENOENT ? failed(conn, rc, "take off the blocklist", ip, &said, err)
+			       ceph_conn_cluster(conn), who);
+	return rc < 0 && rc != -ENOENT ? failed(conn, rc, "take off the blocklist", who, &said, err)
 				       : 0;
 }
 
@@ -155,7 +163,7 @@ static bool lists(const struct json *all, const char *address)
 	return false;
 }
 
-int ceph_blocklist_has(struct ceph_conn *conn, struct ctx *ctx, const char *ip, struct err *err)
+int ceph_blocklist_has(struct ceph_conn *conn, struct ctx *ctx, const char *who, struct err *err)
 {
 	static const char list[] = "{\"prefix\":\"osd blocklist ls\",\"format\":\"json\"}";
 	autojson struct json_doc *doc = NULL;
@@ -167,12 +175,12 @@ int ceph_blocklist_has(struct ceph_conn *conn, struct ctx *ctx, const char *ip, 
 		return -1;
 	rc = ask(conn, list, &out);
 	if (rc < 0)
-		return failed(conn, rc, "look on the blocklist for", str_or(ip, "anybody"), &out,
+		return failed(conn, rc, "look on the blocklist for", str_or(who, "anybody"), &out,
 			      err);
 	if (parse_lists(&out, &doc, err) < 0)
 		return err_wrap(err, "what cluster '%s' says of its blocklist",
 				ceph_conn_cluster(conn));
-	if (ip)
-		ceph_address_of_ip(ip, address);
+	if (who)
+		entry_of(who, address);
 	return lists(json_root(doc), address);
 }

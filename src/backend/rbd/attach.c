@@ -130,7 +130,7 @@ static void refuse_watched(const struct coming *c, rbd_image_t open, const char 
 {
 	char seen[CEPH_IP_MAX], noted[CEPH_IP_MAX];
 	struct ceph_client client;
-	bool is_known = image_client_read(c->place.lib, open, &client) &&
+	bool is_known = image_client_read(c->place.lib, open, &client) > 0 &&
 			ceph_address_ip(client.address, noted) == 0 &&
 			ceph_address_ip(address, seen) == 0 && str_is_equal(seen, noted);
 
@@ -170,6 +170,8 @@ static int look_at_image(struct coming *c, struct err *err)
 	int rc = lib->rbd_open_read_only(c->place.io, c->image, &open, NULL);
 	int checked = 0;
 
+	if (rc == -ENOENT)
+		return image_refuse_missing(&c->place, c->image, err);
 	if (rc < 0)
 		return ceph_conn_failed(c->place.conn, rc, err, "open image '%s'", c->image);
 	rc = lib->rbd_get_features(open, &c->features);

@@ -2,20 +2,26 @@
 /*
  * Nodes that are lost write no more.
  *
- *   unpublish of a node that is gone or out of service, and may have the image yet:
- *     record ─► blocklist ─► the image is nobody's any more
+ *   unpublish of a node that is out of service, and may have the image yet:
+ *     record ─► its IP is on the blocklist ─► the image is nobody's any more
  *   publish to it once it is back:
- *     blocklist ends ─► record goes
+ *     that ends ─► record goes
+ *   unpublish of a node that is gone:
+ *     its client is on the blocklist ─► the image is nobody's any more
  *
  * The record stands before the fence and goes after it, so that none is without: a fence that
- * nobody knows of would be lifted by nobody. Each step may be done again.
+ * nobody knows of would be lifted by nobody. Each step may be done again, and two calls may meet: a
+ * record that is written anew is another (fences.c), and who has lifted a fence looks again.
  *
  * It is by IP, since a node that was fenced by the nonce of one client maps again at once. All that
  * share the IP are fenced together, so there has to be a sign that the volume is in use there: a
- * watch, the lock, or that no unstaging came between (the client is kept with the image, and
- * kubelet has not said that it is without the volume). A node is back when it runs anew, or has no
- * volume of ours any more. Of one that is gone the IP may have become another's: then that one says
- * so.
+ * watch, the lock, kubelet's word, or that no unstaging came between (the client is kept with the
+ * image, and kubelet has not said that it is without the volume). A node is back when the same
+ * machine runs anew, or has no volume of ours any more: a name is given again, a machine's UUID and
+ * the id of its run are not.
+ *
+ * A node that is gone has nobody who would map again on its behalf, and its IP may be another's by
+ * now, so of that one the client alone is fenced, for ever: no nonce comes twice.
  */
 #include "backend/rbd/fence.h"
 
@@ -25,172 +31,17 @@
 #include "backend/ceph/blocklist.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/vec.h"
 
 #define LOG_ROOM "backend.rbd"
 #include "base/log.h"
 
-#define FENCES "cleat.fences"
-#define NO_BOOT "-"
-#define FENCES_MAX 1024
-#define POOLS_GUESS 4096
-
-/* In the arena. */
-struct record {
-	rados_ioctx_t io; /* of the pool that has it */
-	const char *ip, *node, *boot_id;
+/* What one call works with. */
+struct call {
+	struct image_place place;
+	const struct backend_use *use;
+	const char *token;
+	struct backend_node node;
 };
-
-struct records {
-	struct arena *arena;
-	VEC(struct record) v;
-	VEC(rados_ioctx_t) pools; /* that were opened for it */
-};
-
-static const char *key_of(struct arena *a, const char *ip, const char *node)
-{
-	return arena_printf(a, "%s/%s", ip, node);
-}
-
-static int write_record(const struct image_place *p, const char *ip, const char *node,
-			const char *boot_id, struct err *err)
-{
-	const char *key = key_of(p->ctx->arena, ip, node);
-	const char *value = str_or(boot_id, NO_BOOT);
-	rados_write_op_t op;
-	size_t n = strlen(value);
-	int rc;
-
-	if (ctx_check(p->ctx, err) < 0)
-		return -1;
-	op = p->lib->rados_create_write_op();
-	p->lib->rados_write_op_omap_set(op, &key, &value, &n, 1);
-	rc = p->lib->rados_write_op_operate(op, p->io, FENCES, NULL, 0);
-	p->lib->rados_release_write_op(op);
-	return rc < 0 ? ceph_conn_failed(p->conn, rc, err, "write '" FENCES "'") : 0;
-}
-
-static int remove_record(const struct image_place *p, const struct record *r, struct err *err)
-{
-	const char *key = key_of(p->ctx->arena, r->ip, r->node);
-	rados_write_op_t op;
-	int rc;
-
-	if (ctx_check(p->ctx, err) < 0)
-		return -1;
-	op = p->lib->rados_create_write_op();
-	p->lib->rados_write_op_omap_rm_keys(op, &key, 1);
-	rc = p->lib->rados_write_op_operate(op, r->io, FENCES, NULL, 0);
-	p->lib->rados_release_write_op(op);
-	return rc < 0 && rc != -ENOENT ? ceph_conn_failed(p->conn, rc, err, "write '" FENCES "'")
-				       : 0;
-}
-
-static void take_records(struct records *all, const struct ceph_lib *lib, rados_ioctx_t io,
-			 rados_omap_iter_t it)
-{
-	char *key, *value;
-	size_t n;
-
-	while (lib->rados_omap_get_next(it, &key, &value, &n) == 0 && key) {
-		const char *slash = strchr(key, '/');
-		struct record r = { .io = io };
-
-		if (!slash || n >= UUID_TEXT_MAX)
-			continue; /* of another program */
-		r.ip = arena_strndup(all->arena, key, (size_t)(slash - key));
-		r.node = arena_strdup(all->arena, slash + 1);
-		r.boot_id = arena_strndup(all->arena, value, n);
-		vec_push(&all->v, r);
-	}
-}
-
-static int read_records(const struct image_place *p, rados_ioctx_t io, struct records *all,
-			struct err *err)
-{
-	unsigned char more = 0;
-	rados_omap_iter_t it;
-	rados_read_op_t op;
-	int rc, part = 0;
-
-	if (ctx_check(p->ctx, err) < 0)
-		return -1;
-	op = p->lib->rados_create_read_op();
-	p->lib->rados_read_op_omap_get_vals2(op, "", "", FENCES_MAX, &it, &more, &part);
-	rc = p->lib->rados_read_op_operate(op, io, FENCES, 0);
-	rc = rc < 0 ? rc : part;
-	if (rc == 0)
-		take_records(all, p->lib, io, it);
-	p->lib->rados_omap_get_end(it);
-	p->lib->rados_release_read_op(op);
-	/* other pools may not be this user's */
-	if (rc == 0 || rc == -ENOENT || (io != p->io && (rc == -EPERM || rc == -EACCES)))
-		return 0;
-	return ceph_conn_failed(p->conn, rc, err, "read '" FENCES "'");
-}
-
-/* NUL-separated, and an empty one behind; malloc'ed. */
-static char *list_pools(const struct image_place *p, struct err *err)
-{
-	size_t cap = POOLS_GUESS;
-	char *names = xcalloc(1, cap + 1);
-	int rc = p->lib->rados_pool_list(ceph_conn_rados(p->conn), names, cap);
-
-	while (rc >= 0 && (size_t)rc > cap) {
-		free(names);
-		cap = (size_t)rc * 2;
-		names = xcalloc(1, cap + 1);
-		rc = p->lib->rados_pool_list(ceph_conn_rados(p->conn), names, cap);
-	}
-	if (rc >= 0)
-		return names;
-	free(names);
-	(void)ceph_conn_failed(p->conn, rc, err, "list the pools");
-	return NULL;
-}
-
-static int read_other_records(const struct image_place *p, struct records *all, struct err *err)
-{
-	autofree char *names = list_pools(p, err);
-	rados_ioctx_t io;
-
-	if (!names)
-		return -1;
-	for (const char *name = names; *name; name += strlen(name) + 1) {
-		if (ceph_conn_open_pool(p->conn, name, p->cluster.rados_namespace, &io, err) < 0) {
-			if (err->code == ERR_NOT_FOUND)
-				continue; /* it just went */
-			return -1;
-		}
-		if (p->lib->rados_ioctx_get_id(io) == p->pool_id) {
-			p->lib->rados_ioctx_destroy(io);
-			continue;
-		}
-		vec_push(&all->pools, io);
-		if (read_records(p, io, all, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* A node is fenced for whichever volume was seen there first, so any pool may have the record. As a
- * rule nobody is fenced at all. */
-static int read_all_records(const struct image_place *p, struct records *all, struct err *err)
-{
-	int has_any = ceph_blocklist_has(p->conn, p->ctx, NULL, err);
-
-	if (has_any < 0 || read_records(p, p->io, all, err) < 0)
-		return -1;
-	return has_any ? read_other_records(p, all, err) : 0;
-}
-
-static void records_done(const struct image_place *p, struct records *all)
-{
-	for (size_t i = 0; i < all->pools.n; i++)
-		p->lib->rados_ioctx_destroy(all->pools.v[i]);
-	vec_done(&all->pools);
-	vec_done(&all->v);
-}
 
 static bool has_address(const struct backend_node *node, const char *ip)
 {
@@ -205,22 +56,23 @@ static bool has_address(const struct backend_node *node, const char *ip)
 
 /* ---- letting in ---- */
 
-/* What one call works with. */
-struct call {
-	struct image_place place;
-	const struct backend_use *use;
-	const char *token;
-	struct backend_node node;
-};
-
-static bool runs_anew(const struct backend_node *node, const char *boot_id)
+/* What runs since the same start is the same machine as well. */
+static bool is_same_machine(const struct backend_node *node, const struct fence_record *r)
 {
-	return node->boot_id[0] && !str_is_equal(boot_id, NO_BOOT) &&
-	       !str_is_equal(node->boot_id, boot_id);
+	return !node->is_gone && ((r->boot_id[0] && str_is_equal(node->boot_id, r->boot_id)) ||
+				  (r->machine[0] && str_is_equal(node->machine, r->machine)));
 }
 
-/* 1: the fence has done its work, as far as the record's node goes. */
-static int is_over(const struct call *c, const struct record *r, struct err *err)
+static bool is_back(const struct backend_node *node, const struct fence_record *r)
+{
+	bool runs_anew =
+		node->boot_id[0] && r->boot_id[0] && !str_is_equal(node->boot_id, r->boot_id);
+
+	return node->is_ready && !node->is_out_of_service && (runs_anew || !node->has_volumes);
+}
+
+/* 1: the fence has done its work, as far as the record's machine goes; it may have another name. */
+static int is_over(const struct call *c, const struct fence_record *r, struct err *err)
 {
 	struct backend_node node = c->node;
 
@@ -228,61 +80,146 @@ static int is_over(const struct call *c, const struct record *r, struct err *err
 	    c->use->nodes->look(c->use->nodes->arg, c->place.ctx, r->node, c->token, &node, err) <
 		    0)
 		return -1;
-	if (!node.is_gone)
-		return node.is_ready && !node.is_out_of_service &&
-		       (runs_anew(&node, r->boot_id) || !node.has_volumes);
-	/* its IP is this node's now */
-	return c->node.is_ready && has_address(&c->node, r->ip) &&
-	       !str_is_equal(c->node.boot_id, r->boot_id);
+	if (!is_same_machine(&node, r))
+		node = c->node;
+	return is_same_machine(&node, r) && is_back(&node, r);
 }
 
-static int refuse(const struct call *c, const struct record *r, struct err *err)
+static int refuse(const struct call *c, const struct fence_record *r, struct err *err)
 {
 	char address[CEPH_ADDRESS_MAX];
 
 	ceph_address_of_ip(r->ip, address);
 	return err_set(err, ERR_FAILED_PRECONDITION,
 		       "node '%s' may not use cluster '%s': its address %s is fenced, since node "
-		       "'%s' was lost; that ends when that one is ready, not out of service, and "
-		       "has restarted or has no volume of this driver any more (by hand: ceph osd "
-		       "blocklist rm %s)",
+		       "'%s' was lost; that ends when that machine is ready, not out of service, "
+		       "and has restarted or has no volume of this driver any more; of one that is "
+		       "no Node any more, or not known to be the same, by hand, once it is off: "
+		       "ceph osd blocklist rm %s",
 		       c->use->node_id, c->place.cluster.id, r->ip, r->node, address);
 }
 
-/* Records of one IP are of one fence, which ends when it has done its work for each. */
-static int let_in(const struct call *c, const struct records *all, const char *ip, struct err *err)
+static int refuse_unread(const struct call *c, const struct fence_records *all, const char *ip,
+			 struct err *err)
 {
-	const struct image_place *p = &c->place;
-	int is_blocked = ceph_blocklist_has(p->conn, p->ctx, ip, err);
+	char address[CEPH_ADDRESS_MAX];
 
-	for (size_t i = 0; i < all->v.n && is_blocked > 0; i++) {
-		const struct record *r = &all->v.v[i];
+	ceph_address_of_ip(ip, address);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "node '%s' may not use cluster '%s': its address %s is fenced, and pool "
+		       "'%s', which may say why, cannot be read by this user (osd 'allow r pool=%s "
+		       "object_prefix cleat.fences'); by hand, once all that had it are off or "
+		       "back: ceph osd blocklist rm %s",
+		       c->use->node_id, c->place.cluster.id, ip, all->unread, all->unread, address);
+}
+
+/* Records of one IP are of one fence, which ends when it has done its work for each. */
+static int check_over(const struct call *c, const struct fence_records *all, const char *ip,
+		      struct err *err)
+{
+	for (size_t i = 0; i < all->v.n; i++) {
+		const struct fence_record *r = &all->v.v[i];
 		int over = str_is_equal(r->ip, ip) ? is_over(c, r, err) : 1;
 
 		if (over <= 0)
 			return over < 0 ? -1 : refuse(c, r, err);
 	}
-	if (is_blocked < 0 || (is_blocked && ceph_blocklist_lift(p->conn, p->ctx, ip, err) < 0))
+	return all->unread ? refuse_unread(c, all, ip, err) : 0;
+}
+
+static bool has_record(const struct fence_records *all, const struct fence_record *r)
+{
+	for (size_t i = 0; i < all->v.n; i++) {
+		const struct fence_record *had = &all->v.v[i];
+
+		if (str_is_equal(had->key, r->key) && had->n_value == r->n_value &&
+		    memcmp(had->value, r->value, r->n_value) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* 1: somebody was fenced by that IP after the records were read. */
+static int is_fenced_anew(const struct call *c, const struct fence_records *all, const char *ip,
+			  struct err *err)
+{
+	struct fence_records now = { .unread = NULL };
+	int rc = fence_records_read_all(&c->place, &now, err);
+
+	for (size_t i = 0; i < now.v.n && rc == 0; i++)
+		rc = str_is_equal(now.v.v[i].ip, ip) && !has_record(all, &now.v.v[i]);
+	fence_records_done(&c->place, &now);
+	return rc;
+}
+
+/* In doubt it is as before. */
+static int lift(const struct call *c, const struct fence_records *all, const char *ip,
+		struct err *err)
+{
+	const struct image_place *p = &c->place;
+	struct err second;
+	int rc;
+
+	if (ceph_blocklist_lift(p->conn, p->ctx, ip, err) < 0)
+		return -1;
+	rc = is_fenced_anew(c, all, ip, err);
+	if (rc == 0)
+		return 0;
+	if (ceph_blocklist_add(p->conn, p->ctx, ip, &second) < 0)
+		log_error("an address came off the blocklist, and may have to be on it",
+			  log_str("ip", ip), log_str("cluster", p->cluster.id), log_err(&second));
+	return rc < 0 ? -1
+		      : err_set(err, ERR_ABORTED, "%s was fenced anew just now; try again", ip);
+}
+
+static int let_in(const struct call *c, const struct fence_records *all, const char *ip,
+		  struct err *err)
+{
+	const struct image_place *p = &c->place;
+	int is_blocked = ceph_blocklist_has(p->conn, p->ctx, ip, err);
+
+	if (is_blocked < 0 ||
+	    (is_blocked && (check_over(c, all, ip, err) < 0 || lift(c, all, ip, err) < 0)))
 		return -1;
 	log_info("node is let in again", log_str("node", c->use->node_id),
 		 log_str("cluster", p->cluster.id), log_str("ip", ip));
 	for (size_t i = 0; i < all->v.n; i++) {
-		if (str_is_equal(all->v.v[i].ip, ip) && remove_record(p, &all->v.v[i], err) < 0)
+		if (str_is_equal(all->v.v[i].ip, ip) &&
+		    fence_record_forget(p, &all->v.v[i], err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int let_in_all(const struct call *c, const struct records *all, struct err *err)
+static int let_in_all(const struct call *c, const struct fence_records *all, struct err *err)
 {
 	for (size_t i = 0; i < all->v.n; i++) {
-		const struct record *r = &all->v.v[i];
+		const struct fence_record *r = &all->v.v[i];
+		bool is_seen = false;
 
-		if ((str_is_equal(r->node, c->use->node_id) || has_address(&c->node, r->ip)) &&
+		for (size_t k = 0; k < i && !is_seen; k++)
+			is_seen = str_is_equal(all->v.v[k].ip, r->ip);
+		if (!is_seen &&
+		    (str_is_equal(r->node, c->use->node_id) || has_address(&c->node, r->ip)) &&
 		    let_in(c, all, r->ip, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* As a rule nobody is fenced at all. */
+static int look_and_let_in(const struct call *c, struct err *err)
+{
+	const struct image_place *p = &c->place;
+	struct fence_records all = { .unread = NULL };
+	int rc = ceph_blocklist_has(p->conn, p->ctx, NULL, err);
+
+	if (rc >= 0)
+		rc = (rc ? fence_records_read_all : fence_records_read)(p, &all, err);
+	if (rc == 0)
+		rc = let_in_all(c, &all, err);
+	fence_records_done(p, &all);
+	return rc;
 }
 
 static int look_at_node(struct ctx *ctx, const char *token, const struct backend_use *use,
@@ -308,7 +245,6 @@ static bool has_secrets(const struct backend_use *use)
 int image_publish(struct backend *b, struct ctx *ctx, const char *token,
 		  const struct backend_use *use, struct err *err)
 {
-	struct records all = { .arena = ctx->arena };
 	struct call c = { .use = use, .token = token };
 	int rc;
 
@@ -320,22 +256,40 @@ int image_publish(struct backend *b, struct ctx *ctx, const char *token,
 		return 0;
 	if (open_place(b, ctx, &c, err) < 0)
 		return -1;
-	rc = read_all_records(&c.place, &all, err);
-	if (rc == 0)
-		rc = let_in_all(&c, &all, err);
-	records_done(&c.place, &all);
+	rc = look_and_let_in(&c, err);
 	image_place_close(&c.place);
 	return rc;
 }
 
 /* ---- shutting out ---- */
 
+/* The run of which the API server knows is of the machine that it knows. */
+static int write_record(const struct call *c, const char *ip, const char *boot_id, struct err *err)
+{
+	bool is_known = boot_id[0] && str_is_equal(boot_id, c->node.boot_id);
+
+	return fence_record_write(&c->place, ip, c->use->node_id, boot_id,
+				  is_known || !boot_id[0] ? c->node.machine : "", err);
+}
+
+/* Of the run that had the image, and of what runs there since: it may have others. */
+static int write_records(const struct call *c, const char *ip, const char *boot_id, struct err *err)
+{
+	bool ran_anew = c->node.boot_id[0] && !str_is_equal(boot_id, c->node.boot_id);
+
+	if (ran_anew && write_record(c, ip, c->node.boot_id, err) < 0)
+		return -1;
+	return ran_anew && !boot_id[0] ? 0 : write_record(c, ip, boot_id, err);
+}
+
+/* Once more afterwards, since it may have been taken for what is left of an earlier one. */
 static int shut_out(const struct call *c, const char *ip, const char *boot_id, struct err *err)
 {
 	const struct image_place *p = &c->place;
 
-	if (write_record(p, ip, c->use->node_id, boot_id, err) < 0 ||
-	    ceph_blocklist_add(p->conn, p->ctx, ip, err) < 0)
+	if (write_records(c, ip, boot_id, err) < 0 ||
+	    ceph_blocklist_add(p->conn, p->ctx, ip, err) < 0 ||
+	    write_records(c, ip, boot_id, err) < 0)
 		return -1;
 	log_warn("node is fenced: its address may not use the cluster any more",
 		 log_str("node", c->use->node_id), log_str("cluster", p->cluster.id),
@@ -343,10 +297,22 @@ static int shut_out(const struct call *c, const char *ip, const char *boot_id, s
 	return 0;
 }
 
+static int shut_out_client(const struct call *c, const char *client, struct err *err)
+{
+	const struct image_place *p = &c->place;
+
+	if (ceph_blocklist_add(p->conn, p->ctx, client, err) < 0)
+		return -1;
+	log_warn("node is gone: its client may not use the cluster any more",
+		 log_str("node", c->use->node_id), log_str("cluster", p->cluster.id),
+		 log_str("client", client), log_str("volume", c->token));
+	return 0;
+}
+
 static bool is_seen(const struct image_users *users, const char *ip)
 {
-	for (size_t i = 0; i < users->n_ips; i++) {
-		if (str_is_equal(users->ips[i], ip))
+	for (size_t i = 0; i < users->n_seen; i++) {
+		if (str_is_equal(users->seen[i].ip, ip))
 			return true;
 	}
 	return false;
@@ -357,43 +323,150 @@ static bool is_noted_here(const struct call *c, const struct image_users *users)
 	return users->is_noted && str_is_equal(users->noted.node, c->use->node_id);
 }
 
-/* Of whoever is seen at it, those who are the node by what the CO calls its addresses. */
-static int shut_out_seen(const struct call *c, const struct image_users *users, const char *but,
+static int refuse_unknown(const struct call *c, const char *image, const char *address,
+			  struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "node '%s' is gone, and nothing tells whether client %s, which has image "
+		       "'%s' open, is its; this goes on once that one has let go of it or, if it "
+		       "is its, is shut out: ceph osd blocklist add %s",
+		       c->use->node_id, address, image_spec(&c->place, image), address);
+}
+
+/* Whoever has it has to be shut out already. */
+static int check_seen(const struct call *c, const char *image, const struct image_users *users,
+		      struct err *err)
+{
+	const struct image_place *p = &c->place;
+
+	for (size_t i = 0; i < users->n_seen; i++) {
+		const struct image_user *u = &users->seen[i];
+		int is_out = ceph_blocklist_has(p->conn, p->ctx, u->address, err);
+
+		if (is_out == 0 && u->ip[0])
+			is_out = ceph_blocklist_has(p->conn, p->ctx, u->ip, err);
+		if (is_out <= 0)
+			return is_out < 0 ? -1 : refuse_unknown(c, image, u->address, err);
+	}
+	return 0;
+}
+
+/* The client that the image names, and what else is seen at it from there. */
+static int shut_out_gone(const struct call *c, const char *image, const struct image_users *users,
 			 struct err *err)
 {
-	for (size_t i = 0; i < users->n_ips; i++) {
-		const char *ip = users->ips[i];
+	char ip[CEPH_IP_MAX] = "", client[CEPH_ADDRESS_MAX];
 
-		if (!str_is_equal(ip, but) && has_address(&c->node, ip) &&
-		    shut_out(c, ip, c->node.boot_id, err) < 0)
+	if (!users->is_noted)
+		return check_seen(c, image, users, err);
+	if (!is_noted_here(c, users))
+		return 0; /* which was given it after this one had let go */
+	(void)ceph_address_ip(users->noted.address, ip); /* it is one: it was parsed */
+	if (ceph_address_client(users->noted.address, client) < 0)
+		return shut_out(c, ip, users->noted.boot_id, err);
+	if (shut_out_client(c, client, err) < 0)
+		return -1;
+	for (size_t i = 0; i < users->n_seen; i++) {
+		if (str_is_equal(users->seen[i].ip, ip) &&
+		    ceph_address_client(users->seen[i].address, client) == 0 &&
+		    shut_out_client(c, client, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int unpublish_lost(const struct call *c, const char *image, const struct image_users *users,
-			  struct err *err)
+/* Of whoever is seen at it, those who are the node by what the CO calls its addresses. */
+static int shut_out_seen(const struct call *c, const struct image_users *users, const char *but,
+			 bool *ret_is_any, struct err *err)
+{
+	for (size_t i = 0; i < users->n_seen; i++) {
+		const char *ip = users->seen[i].ip;
+
+		if (!ip[0] || str_is_equal(ip, but) || !has_address(&c->node, ip))
+			continue;
+		if (shut_out(c, ip, c->node.boot_id, err) < 0)
+			return -1;
+		*ret_is_any = true;
+	}
+	return 0;
+}
+
+/* 1: it was fenced before, and what told of it is gone. */
+static int is_fenced(const struct call *c, struct err *err)
+{
+	const struct image_place *p = &c->place;
+	struct fence_records all = { .unread = NULL };
+	int rc = fence_records_read(p, &all, err);
+
+	for (size_t i = 0; i < all.v.n && rc == 0; i++) {
+		if (str_is_equal(all.v.v[i].node, c->use->node_id))
+			rc = ceph_blocklist_has(p->conn, p->ctx, all.v.v[i].ip, err);
+	}
+	fence_records_done(p, &all);
+	return rc;
+}
+
+/* Kubelet says that it has the volume, and the image says of nobody where: of a client that was
+ * silent for long, and was mapped by another program, or to be read alone. */
+static int shut_out_addresses(const struct call *c, struct err *err)
+{
+	char ip[CEPH_IP_MAX];
+	bool is_any = false;
+	int rc = is_fenced(c, err);
+
+	for (size_t i = 0; i < c->node.n_addresses && rc == 0; i++) {
+		if (ceph_address_ip(c->node.addresses[i], ip) < 0)
+			continue;
+		rc = shut_out(c, ip, c->node.boot_id, err);
+		is_any = true;
+	}
+	if (rc == 0 && !is_any)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "node '%s' is out of service and says that it has the volume, and "
+			       "nothing tells from which address: once the machine is certainly "
+			       "off, delete the Node",
+			       c->use->node_id);
+	return rc < 0 ? -1 : 0;
+}
+
+static int shut_out_node(const struct call *c, const struct image_users *users, struct err *err)
 {
 	char ip[CEPH_IP_MAX] = "";
-	struct image_users after;
-	bool may_have_it;
+	bool is_any = false;
 
 	if (is_noted_here(c, users))
 		(void)ceph_address_ip(users->noted.address, ip); /* it is one: it was parsed */
-	may_have_it = ip[0] && (c->node.is_gone || c->node.has_volume || is_seen(users, ip));
-	if (may_have_it && shut_out(c, ip, users->noted.boot_id, err) < 0)
+	if (ip[0] && (c->node.has_volume || is_seen(users, ip))) {
+		if (shut_out(c, ip, users->noted.boot_id, err) < 0)
+			return -1;
+		is_any = true;
+	}
+	if (shut_out_seen(c, users, is_any ? ip : "", &is_any, err) < 0)
 		return -1;
-	if (shut_out_seen(c, users, may_have_it ? ip : "", err) < 0)
+	return is_any || users->is_noted || !c->node.has_volume ? 0 : shut_out_addresses(c, err);
+}
+
+static int unpublish_lost(const struct call *c, const char *image, const struct image_users *users,
+			  struct err *err)
+{
+	struct image_users after;
+
+	if (users->is_note_strange)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "node '%s' is lost, and which client has image '%s' is not "
+			       "understood: once the machine is certainly off: rbd image-meta "
+			       "remove %s " IMAGE_CLIENT_WORD,
+			       c->use->node_id, image_spec(&c->place, image),
+			       image_spec(&c->place, image));
+	if ((c->node.is_gone ? shut_out_gone(c, image, users, err) : shut_out_node(c, users, err)) <
+	    0)
 		return -1;
 	/* where its header is, the image's OSD knows by the time it has answered */
 	if (image_users_look(&c->place, image, &after, err) < 0)
-		return -1;
-	if (!ip[0] && c->node.is_gone && users->n_ips > 0)
-		log_warn("node is gone and was not fenced: nothing tells whether the client that "
-			 "has the image open is its",
-			 log_str("node", c->use->node_id), log_str("volume", c->token),
-			 log_str("ip", users->ips[0]));
-	return ip[0] ? image_client_forget(&c->place, users->id, err) : 0;
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	return is_noted_here(c, users)
+		       ? image_client_forget(&c->place, users->id, &users->noted, err)
+		       : 0;
 }
 
 /* As it is after each unstaging. */
@@ -401,7 +474,7 @@ static int unpublish_well(const struct call *c, const struct image_users *users,
 {
 	if (!is_noted_here(c, users) || c->node.has_volume)
 		return 0;
-	return image_client_forget(&c->place, users->id, err);
+	return image_client_forget(&c->place, users->id, &users->noted, err);
 }
 
 static bool is_lost(const struct backend_node *node)
@@ -409,23 +482,41 @@ static bool is_lost(const struct backend_node *node)
 	return node->is_gone || node->is_out_of_service;
 }
 
-static int unpublish(struct backend *b, struct call *c, struct ctx *ctx, struct err *err)
+/* NOT_FOUND: there is no such image. */
+static int find_users(const struct call *c, const char **ret_image, struct image_users *ret_users,
+		      struct err *err)
 {
-	struct ceph_journal journal;
+	struct ceph_journal journal = image_place_journal(&c->place, CEPH_JOURNAL_VOLUMES);
 	struct ceph_handle handle;
 	struct ceph_entry entry;
+
+	if (ceph_handle_parse(c->token, &handle, err) < 0 ||
+	    ceph_journal_read(&journal, c->place.ctx, handle.uuid, &entry, err) < 0 ||
+	    image_users_look(&c->place, entry.image, ret_users, err) < 0)
+		return -1;
+	*ret_image = entry.image;
+	return 0;
+}
+
+/* What is not there is nowhere in use; of all else "not found" is an error like any. */
+static int unpublish(struct call *c, struct err *err)
+{
 	struct image_users users;
+	const char *image;
+
+	if (find_users(c, &image, &users, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	return is_lost(&c->node) ? unpublish_lost(c, image, &users, err)
+				 : unpublish_well(c, &users, err);
+}
+
+static int open_and_unpublish(struct backend *b, struct ctx *ctx, struct call *c, struct err *err)
+{
 	int rc;
 
-	if (ceph_handle_parse(c->token, &handle, err) < 0 || open_place(b, ctx, c, err) < 0)
-		return -1;
-	journal = image_place_journal(&c->place, CEPH_JOURNAL_VOLUMES);
-	rc = ceph_journal_read(&journal, ctx, handle.uuid, &entry, err);
-	if (rc == 0)
-		rc = image_users_look(&c->place, entry.image, &users, err);
-	if (rc == 0)
-		rc = is_lost(&c->node) ? unpublish_lost(c, entry.image, &users, err)
-				       : unpublish_well(c, &users, err);
+	if (open_place(b, ctx, c, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	rc = unpublish(c, err);
 	image_place_close(&c->place);
 	return rc;
 }
@@ -446,8 +537,8 @@ int image_unpublish(struct backend *b, struct ctx *ctx, const char *token,
 				 log_str("node", use->node_id), log_str("volume", token));
 		return 0;
 	}
-	if (unpublish(b, &c, ctx, err) == 0 || err->code == ERR_NOT_FOUND)
-		return 0; /* what is not there is nowhere in use */
+	if (open_and_unpublish(b, ctx, &c, err) == 0)
+		return 0;
 	if (is_lost(&c.node))
 		return -1;
 	log_debug("the image's metadata still names its client", log_str("volume", token),

@@ -164,8 +164,7 @@ static int look_at(const struct image_place *p, rbd_image_t open, unsigned ask,
 	return rc;
 }
 
-/* The open that failed because something is not there. */
-static int refuse_missing(const struct image_place *p, const char *name, struct err *err)
+int image_refuse_missing(const struct image_place *p, const char *name, struct err *err)
 {
 	const char *object = arena_printf(p->ctx->arena, "rbd_id.%s", name);
 	uint64_t bytes;
@@ -194,13 +193,13 @@ int image_look(const struct image_place *p, const char *name, unsigned ask,
 		return -1;
 	rc = p->lib->rbd_open_read_only(p->io, name, &open, NULL);
 	if (rc == -ENOENT)
-		return refuse_missing(p, name, err);
+		return image_refuse_missing(p, name, err);
 	if (rc < 0)
 		return failed(p, rc, "look at", name, err);
 	rc = look_at(p, open, ask, &look);
 	(void)p->lib->rbd_close(open); /* nothing was changed */
 	if (rc == -ENOENT)
-		return refuse_missing(p, name, err);
+		return image_refuse_missing(p, name, err);
 	if (rc < 0)
 		return failed(p, rc, "look at", name, err);
 	*ret_look = look;
@@ -284,7 +283,7 @@ int image_open(const struct image_place *p, const char *name, struct image *ret_
 		return -1;
 	rc = p->lib->rbd_open(p->io, name, &open, NULL);
 	if (rc == -ENOENT)
-		return refuse_missing(p, name, err);
+		return image_refuse_missing(p, name, err);
 	if (rc < 0)
 		return failed(p, rc, "open", name, err);
 	*ret_image = (struct image){ p, name, open };

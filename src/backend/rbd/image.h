@@ -48,6 +48,9 @@ struct image_look {
  * is, and what it needs is not, for a moment or, if it was never whole, for ever. */
 int image_look(const struct image_place *p, const char *name, unsigned ask,
 	       struct image_look *ret_look, struct err *err);
+/* What a call on it means that failed as something is not there (ENOENT): NOT_FOUND or ABORTED, as
+ * above. */
+int image_refuse_missing(const struct image_place *p, const char *name, struct err *err);
 /* 1, or 0 where there is none. */
 int image_look_maybe(const struct image_place *p, const char *name, unsigned ask,
 		     struct image_look *ret_look, struct err *err);

@@ -84,6 +84,23 @@ TEST(an_ip_comes_on_the_blocklist)
 	end();
 }
 
+/* Whatever its protocol: OSDs know it by port and nonce. */
+TEST(a_client_alone_comes_on_the_blocklist)
+{
+	const char *ip, *client;
+
+	begin();
+	ip = somebody();
+	client = arena_printf(ctx.arena, "%s:0/77", ip);
+	ASSERT_EQ(ceph_blocklist_has(conn, &ctx, client, &err), 0);
+	ASSERT_OK(ceph_blocklist_add(conn, &ctx, arena_printf(ctx.arena, "v1:%s", client), &err),
+		  &err);
+	ASSERT_EQ(ceph_blocklist_has(conn, &ctx, client, &err), 1);
+	ASSERT_EQ(ceph_blocklist_has(conn, &ctx, arena_printf(ctx.arena, "%s:0/78", ip), &err), 0);
+	ASSERT_EQ(ceph_blocklist_has(conn, &ctx, arena_printf(ctx.arena, "%s8", ip), &err), 0);
+	end();
+}
+
 /* What the words have to be, and what the caps of an image's user do not allow. */
 TEST(the_blocklist_takes_no_other_words)
 {
@@ -169,6 +186,7 @@ static void make_image(const char *name, char ret_id[IMAGE_ID_MAX])
 TEST(the_client_is_kept_in_the_header)
 {
 	static const struct ceph_client client = { "n1", "10.98.0.11:0/77", "" };
+	static const struct ceph_client another = { "n1", "10.98.0.11:0/78", "" };
 	struct image_users users;
 	struct image_place p;
 	rbd_image_t held;
@@ -187,23 +205,27 @@ TEST(the_client_is_kept_in_the_header)
 	ASSERT_STR(users.noted.node, "n1");
 	ASSERT_STR(users.noted.address, "10.98.0.11:0/77");
 	ASSERT_STR(users.id, id);
-	ASSERT_EQ(users.n_ips, 1);
-	ASSERT_OK(image_client_forget(&p, id, &err), &err);
-	ASSERT_OK(image_client_forget(&p, id, &err), &err);
+	ASSERT_EQ(users.n_seen, 1);
+	ASSERT_OK(image_client_forget(&p, id, &another, &err), &err);
+	ASSERT_OK(image_users_look(&p, name, &users, &err), &err);
+	ASSERT_TRUE(users.is_noted);
+	ASSERT_OK(image_client_forget(&p, id, &client, &err), &err);
+	ASSERT_OK(image_client_forget(&p, id, &client, &err), &err);
 	ASSERT_OK(image_users_look(&p, name, &users, &err), &err);
 	ASSERT_FALSE(users.is_noted);
 	ASSERT_EQ(lib->rbd_close(held), 0);
 	ASSERT_OK(image_users_look(&p, name, &users, &err), &err);
-	ASSERT_EQ(users.n_ips, 0);
+	ASSERT_EQ(users.n_seen, 0);
 	ASSERT_EQ(lib->rbd_remove(io, name), 0);
 	/* of an image that is gone nothing comes to be */
 	ASSERT_ERR(image_client_set(&p, id, &client, &err), &err, ERR_NOT_FOUND, id);
-	ASSERT_OK(image_client_forget(&p, id, &err), &err);
+	ASSERT_OK(image_client_forget(&p, id, &client, &err), &err);
 	ASSERT_ERR(image_users_look(&p, name, &users, &err), &err, ERR_NOT_FOUND, name);
 	end();
 }
 
 RUN_TESTS(UNIT(a_connection_knows_its_address), UNIT(pools_are_listed_as_far_as_there_is_room),
-	  UNIT(an_ip_comes_on_the_blocklist), UNIT(the_blocklist_takes_no_other_words),
+	  UNIT(an_ip_comes_on_the_blocklist), UNIT(a_client_alone_comes_on_the_blocklist),
+	  UNIT(the_blocklist_takes_no_other_words),
 	  UNIT(who_is_on_the_blocklist_neither_reads_nor_writes),
 	  UNIT(the_client_is_kept_in_the_header))

@@ -4,11 +4,13 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "cmd/nodes.h"
 
 #define DRIVER "rbd.csi.ceph.com"
 #define HANDLE "0001-0002-c1-0000000000000001-ef8bee5a-62a9-41fa-88f5-f0784edfb316"
+#define MACHINE "4C4C4544-0051-4A10-8059-B7C04F4D4732"
 #define BOOT "1f6f5e0c-77d6-4b2c-a2b9-3f1f6b0e9f11"
 
 static struct arena *arena;
@@ -33,22 +35,23 @@ static void done(void)
 
 TEST(a_node_that_is_well_says_what_it_has)
 {
-	struct backend_node node =
-		read_node("{\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unschedulable\"}]},"
-			  "\"status\":{\"nodeInfo\":{\"bootID\":\"" BOOT "\"},"
-			  "\"conditions\":[{\"type\":\"MemoryPressure\",\"status\":\"False\"},"
-			  "{\"type\":\"Ready\",\"status\":\"True\"}],"
-			  "\"addresses\":[{\"type\":\"Hostname\",\"address\":\"w1\"},"
-			  "{\"type\":\"InternalIP\",\"address\":\"10.98.0.11\"},"
-			  "{\"type\":\"InternalIP\",\"address\":\"fd00::11\"}],"
-			  "\"volumesInUse\":[\"kubernetes.io/csi/other.driver^" HANDLE "\","
-			  "\"kubernetes.io/csi/" DRIVER "^" HANDLE "\"]}}");
+	struct backend_node node = read_node(
+		"{\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unschedulable\"}]},"
+		"\"status\":{\"nodeInfo\":{\"bootID\":\"" BOOT "\",\"systemUUID\":\"" MACHINE "\"},"
+		"\"conditions\":[{\"type\":\"MemoryPressure\",\"status\":\"False\"},"
+		"{\"type\":\"Ready\",\"status\":\"True\"}],"
+		"\"addresses\":[{\"type\":\"Hostname\",\"address\":\"w1\"},"
+		"{\"type\":\"InternalIP\",\"address\":\"10.98.0.11\"},"
+		"{\"type\":\"InternalIP\",\"address\":\"fd00::11\"}],"
+		"\"volumesInUse\":[\"kubernetes.io/csi/other.driver^" HANDLE "\","
+		"\"kubernetes.io/csi/" DRIVER "^" HANDLE "\"]}}");
 
 	ASSERT_FALSE(node.is_gone);
 	ASSERT_FALSE(node.is_out_of_service);
 	ASSERT_TRUE(node.is_ready);
 	ASSERT_TRUE(node.has_volume && node.has_volumes);
 	ASSERT_STR(node.boot_id, BOOT);
+	ASSERT_STR(node.machine, "4c4c4544-0051-4a10-8059-b7c04f4d4732");
 	ASSERT_EQ(node.n_addresses, 2);
 	ASSERT_STR(node.addresses[0], "10.98.0.11");
 	ASSERT_STR(node.addresses[1], "fd00::11");
@@ -69,6 +72,22 @@ TEST(a_node_out_of_service_is_told_by_its_taint)
 	ASSERT_FALSE(node.has_volume);
 	ASSERT_TRUE(node.has_volumes);
 	done();
+}
+
+/* Firmware that was never told who it is says so of each machine. */
+TEST(what_many_machines_say_names_none)
+{
+	static const char *const words[] = { "00000000-0000-0000-0000-000000000000",
+					     "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "Not Settable",
+					     "" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		autofree char *text =
+			xasprintf("{\"status\":{\"nodeInfo\":{\"systemUUID\":\"%s\"}}}", words[i]);
+
+		ASSERT_STR(read_node(text).machine, "");
+		done();
+	}
 }
 
 /* One that has just been made, or that says nothing that can be understood. */
@@ -93,4 +112,5 @@ TEST(what_is_not_said_is_not_so)
 }
 
 RUN_TESTS(UNIT(a_node_that_is_well_says_what_it_has),
-	  UNIT(a_node_out_of_service_is_told_by_its_taint), UNIT(what_is_not_said_is_not_so))
+	  UNIT(a_node_out_of_service_is_told_by_its_taint), UNIT(what_many_machines_say_names_none),
+	  UNIT(what_is_not_said_is_not_so))

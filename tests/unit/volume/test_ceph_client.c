@@ -47,6 +47,41 @@ TEST(what_is_no_address_has_no_host)
 	ASSERT_STR(ip, "untouched");
 }
 
+TEST(one_client_is_its_address_and_nonce)
+{
+	static const char *const cases[][2] = {
+		{ "10.98.0.11:0/2672315062", "10.98.0.11:0/2672315062" },
+		{ "v1:10.98.0.11:6800/7", "10.98.0.11:6800/7" },
+		{ "[v2:10.98.0.11:0/7,v1:10.98.0.11:0/7]", "10.98.0.11:0/7" },
+		{ "[fd00:0::1]:0/7", "[fd00::1]:0/7" },
+	};
+	static const char *const none[] = {
+		"",
+		"10.98.0.11",
+		"10.98.0.11:0/0",
+		"10.98.0.11:0/",
+		"fd00::1",
+		"a:0/7",
+		"10.98.0.11:/7",
+		"10.98.0.11/7",
+		"10.98.0.11:0/x",
+		"[fd00::1]:0/0",
+		"[fd00::1]",
+		"10.98.0.11:0/7 8",
+		"10.98.0.11:0/12345678901",
+	};
+	char client[CEPH_ADDRESS_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		ASSERT_EQ(ceph_address_client(cases[i][0], client), 0);
+		ASSERT_STR(client, cases[i][1]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+		if (ceph_address_client(none[i], client) == 0)
+			fail_msg("'%s' has the client '%s'", none[i], client);
+	}
+}
+
 TEST(all_of_a_host_has_an_address)
 {
 	char address[CEPH_ADDRESS_MAX];
@@ -112,5 +147,6 @@ TEST(a_client_that_cannot_be_written_is_refused)
 }
 
 RUN_TESTS(UNIT(the_host_of_an_address_is_found), UNIT(what_is_no_address_has_no_host),
-	  UNIT(all_of_a_host_has_an_address), UNIT(clients_go_there_and_back),
-	  UNIT(what_is_no_client_is_none), UNIT(a_client_that_cannot_be_written_is_refused))
+	  UNIT(one_client_is_its_address_and_nonce), UNIT(all_of_a_host_has_an_address),
+	  UNIT(clients_go_there_and_back), UNIT(what_is_no_client_is_none),
+	  UNIT(a_client_that_cannot_be_written_is_refused))
