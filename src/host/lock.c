@@ -9,6 +9,9 @@
  * file, and that a second lock of the same process is granted. So what is held is written down: a
  * second opening is refused before it is opened, and if two threads still opened it at once, the
  * loser's fd stays open until the holder closes his.
+ *
+ * Whoever holds it may remove the file. So what was locked is looked at by its name again: a file
+ * that has lost it locks nobody out.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +24,8 @@
 #include "host/err-internal.h"
 #include "host/fs.h"
 #include "host/lock-internal.h"
+
+#define TRIES 8 /* so often others may remove it meanwhile */
 
 struct held {
 	int fd;
@@ -109,7 +114,16 @@ static int refuse(int holder, int *ret_holder, struct err *err)
 	return err_os(err, ERR_ABORTED, EWOULDBLOCK, "locked by another process");
 }
 
-int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err)
+static bool has_name(int dirfd, const char *name, const struct stat *st)
+{
+	struct stat now;
+
+	return fstatat(dirfd, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_dev == st->st_dev &&
+	       now.st_ino == st->st_ino;
+}
+
+/* 1: the file that was locked has no name any more. */
+static int take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err)
 {
 	struct flock what = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	autohostfd int fd = -1;
@@ -126,6 +140,8 @@ int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, st
 		return refuse((int)getpid(), ret_holder, err);
 	}
 	if (fcntl(fd, F_SETLK, &what) == 0) {
+		if (!has_name(dirfd, name, &st))
+			return 1;
 		*ret_fd = TAKE_FD(fd);
 		return 0;
 	}
@@ -135,6 +151,17 @@ int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, st
 	if (fcntl(fd, F_GETLK, &what) < 0 || what.l_type == F_UNLCK)
 		what.l_pid = 0;
 	return refuse((int)what.l_pid, ret_holder, err);
+}
+
+int host_lock_take(int dirfd, const char *name, int *ret_fd, int *ret_holder, struct err *err)
+{
+	for (int i = 0; i < TRIES; i++) {
+		int rc = take(dirfd, name, ret_fd, ret_holder, err);
+
+		if (rc <= 0)
+			return rc;
+	}
+	return refuse(0, ret_holder, err);
 }
 
 int host_lock_look(int dirfd, const char *name, int *ret_holder, struct err *err)

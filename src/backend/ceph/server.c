@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "host/fs.h"
 #include "host/self.h"
 
 #define FIRST_SAFE_FD 10
@@ -101,23 +102,25 @@ static int await(struct ctx *ctx, int fd, struct err *err)
 	return -1;
 }
 
-/* One that serves nobody yet. */
-static void end_server(pid_t pid)
+/* One that serves nobody yet, and whose socket has ended. */
+static void end_server(pid_t pid, int64_t undo_ns)
 {
 	autofd int fd = -1;
 	struct ctx ctx;
 	struct err ignored; /* it is gone, or will be */
 
 	ctx_init(&ctx, 0);
-	if (host_process_open(pid, &fd, &ignored) == 0 && host_process_kill(fd, &ignored) == 0)
+	if (host_process_open(pid, &fd, &ignored) == 0 &&
+	    !(undo_ns && host_process_wait(&ctx, pid, fd, undo_ns)) &&
+	    host_process_kill(fd, &ignored) == 0)
 		(void)host_process_wait(&ctx, pid, fd, KILLED_NS);
 	ctx_done(&ctx);
 }
 
-int ceph_server_start(struct ctx *ctx, const char *word, const char *token, const struct str *order,
+int ceph_server_start(struct ctx *ctx, const struct ceph_server *server, const struct str *order,
 		      pid_t *ret_pid, struct err *err)
 {
-	struct host_self what = { .word = word, .name = token };
+	struct host_self what = { .word = server->word, .name = server->token };
 	autofd int child_fd = -1;
 	autofd int fd = -1;
 	pid_t pid;
@@ -129,7 +132,8 @@ int ceph_server_start(struct ctx *ctx, const char *word, const char *token, cons
 		return -1;
 	(void)close(TAKE_FD(child_fd)); /* so that the server's end is an end */
 	if (send_order(fd, order, err) < 0 || await(ctx, fd, err) < 0) {
-		end_server(pid);
+		(void)close(TAKE_FD(fd));
+		end_server(pid, server->undo_ns);
 		return -1;
 	}
 	if (ret_pid)
@@ -170,4 +174,16 @@ bool ceph_server_is_alone(void)
 	struct pollfd fd = { .fd = HOST_SELF_FD, .events = POLLRDHUP };
 
 	return poll(&fd, 1, 0) > 0;
+}
+
+int ceph_server_lock(int dir_fd, const char *name, int *ret_fd, struct err *err)
+{
+	int holder = 0;
+
+	if (host_lock_take(dir_fd, name, ret_fd, &holder, err) == 0)
+		return 0;
+	return err->code != ERR_ABORTED
+		       ? -1
+		       : err_wrap(err, "an earlier server (process %d) of the volume has not ended",
+				  holder);
 }

@@ -6,6 +6,7 @@
 #include "base/str.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -30,8 +31,15 @@ void ceph_server_order_encode(const char *const *texts, size_t n_texts, struct s
 int ceph_server_order_decode(const char *bytes, size_t n, const char *first, const char **texts,
 			     size_t n_texts);
 
-/* The agent's side: 0 once it serves; else why not, and it is gone. ret_pid NULL: not wanted. */
-int ceph_server_start(struct ctx *ctx, const char *word, const char *token, const struct str *order,
+struct ceph_server {
+	const char *word, *token;
+	int64_t undo_ns; /* it watches the socket, and needs no longer than this to undo all; 0: it
+			    does not, and is killed at once */
+};
+/* The agent's side: 0 once it serves; else why not, and it is gone. The socket ends before anything
+ * is done to the process, so that what it has started ends with it, also if the agent is killed
+ * meanwhile. ret_pid NULL: not wanted. */
+int ceph_server_start(struct ctx *ctx, const struct ceph_server *server, const struct str *order,
 		      pid_t *ret_pid, struct err *err);
 
 /* The server's side. bytes has room for CEPH_SERVER_ORDER_MAX. -1: it was not started as one. */
@@ -40,5 +48,8 @@ int ceph_server_read(char *bytes, size_t *ret_n);
 int ceph_server_answer(const struct err *err);
 /* Whoever ordered it is gone. */
 bool ceph_server_is_alone(void);
+/* The lock on this file, of the one server that a volume has at a time. ABORTED: another one has
+ * it, and which process that is. */
+int ceph_server_lock(int dir_fd, const char *name, int *ret_fd, struct err *err);
 
 #endif

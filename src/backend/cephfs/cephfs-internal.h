@@ -9,6 +9,9 @@
 #include "volume/ceph.h"
 
 #define SUBVOLUMES_FS "ceph" /* what the volumes' filesystem is called */
+#define SUBVOLUME_MOUNTED                                                                          \
+	"mounted" /* in the node's state: source and device of the kernel's mount of a volume that \
+		     a person has made */
 
 struct subvolumes {
 	struct ceph_elsewhere ceph;

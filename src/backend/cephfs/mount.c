@@ -39,7 +39,6 @@
 #include "volume/capability.h"
 
 #define KERNEL_FS "ceph"
-#define MOUNTED "mounted" /* of a static volume: source and device of the kernel's mount */
 #define MOUNTED_MAX 2048
 #define RECOVER "recover_session=clean"
 #define TIMEOUT "mount_timeout=30"
@@ -299,7 +298,7 @@ static int keep_mounted(const struct coming *c, const char *source, struct err *
 		return -1;
 	if (rc > 0 && str_is_equal(info.fs, KERNEL_FS) && str_is_equal(info.source, source))
 		device = info.device;
-	return ceph_state_set(c->s->ceph.state_dir, c->token, MOUNTED,
+	return ceph_state_set(c->s->ceph.state_dir, c->token, SUBVOLUME_MOUNTED,
 			      arena_printf(c->ctx->arena, "%s\n%llu\n", source, device), err);
 }
 
@@ -384,7 +383,11 @@ static int by_server(const struct coming *c, struct err *err)
 		return -1;
 	order.dir = dir;
 	cephfs_order_encode(&order, &text);
-	if (ceph_server_start(c->ctx, CEPHFS_SERVE, c->token, &text, &pid, err) < 0)
+	if (ceph_server_start(c->ctx,
+			      &(struct ceph_server){ .word = CEPHFS_SERVE,
+						     .token = c->token,
+						     .undo_ns = CEPHFS_UNDO_NS },
+			      &text, &pid, err) < 0)
 		return err_wrap(err, "the volume's server");
 	mounted_add(&c->s->servers, pid);
 	atomic_store(&c->s->ceph.base.n_background, 1);
@@ -451,8 +454,8 @@ static bool is_kept(const struct backend *b, const char *token, const struct hos
 	uint64_t device;
 	char *end;
 
-	if (!b ||
-	    ceph_state_get(s->ceph.state_dir, token, MOUNTED, text, sizeof(text), &ignored) < 0)
+	if (!b || ceph_state_get(s->ceph.state_dir, token, SUBVOLUME_MOUNTED, text, sizeof(text),
+				 &ignored) < 0)
 		return false;
 	end = strchr(text, '\n');
 	if (!end)

@@ -35,9 +35,9 @@
 #define LOG_ROOM "backend.cephfs"
 #include "base/log.h"
 
-#define MONITORS_S "20" /* for monitors and metadata servers to answer */
-#define MONITORS_NS (20 * NS_PER_S)
+#define MONITORS_S "20"            /* for monitors and metadata servers to answer */
 #define EARLIER_NS (10 * NS_PER_S) /* that one which was unmounted may take to write out */
+#define LOOK_AGAIN_NS (200 * NS_PER_MS)
 #define MOUNT_TABLE "/proc/self/mountinfo"
 
 struct server {
@@ -123,41 +123,24 @@ static int run(struct server *s, struct str *output, struct err *err)
 	return host_spawn(&s->ctx, &spawn, err);
 }
 
-/* What it said that tells most, and what that means. That it cannot fetch its configuration it says
- * of both a wrong key, at once, and of monitors that are away. */
-static const struct {
-	const char *said;
-	enum err_code code;
-	const char *meaning;
-} meanings[] = {
-	{ "handle_auth_bad_method", ERR_UNAUTHENTICATED, "the cluster does not take this key" },
-	{ "ceph mount failed with (1)", ERR_PERMISSION_DENIED, "its caps do not allow it" },
-	{ "ceph mount failed with (13)", ERR_PERMISSION_DENIED, "its caps do not allow it" },
-	{ "ceph mount failed with (2)", ERR_NOT_FOUND, "there is no such path or filesystem" },
-	{ "ceph mount failed with (110)", ERR_UNAVAILABLE, "no metadata server answers" },
-	{ "failed to fetch mon config", ERR_UNAUTHENTICATED,
-	  "the cluster does not take this user and key" },
-};
-
-/* In place of how it ended. */
-static int explain(const struct server *s, const struct str *output, int64_t took_ns,
-		   struct err *err)
+/* What was mounted in the moment in which it was given up. */
+static void take_back(struct server *s)
 {
-	const struct cephfs_order *o = &s->order;
+	struct err err;
 
-	if (err->code == ERR_INTERNAL && took_ns >= MONITORS_NS)
-		return err_set(err, ERR_UNAVAILABLE,
-			       "ceph-fuse of user '%.80s': monitors '%.200s' do not answer",
-			       o->user, o->monitors);
-	for (size_t i = 0; err->code == ERR_INTERNAL && i < ARRAY_LEN(meanings); i++) {
-		if (strstr(str_get(output), meanings[i].said))
-			return err_set(err, meanings[i].code,
-				       "ceph-fuse of user '%.80s', filesystem '%.80s', path "
-				       "'%.160s', monitors '%.80s': %s",
-				       o->user, o->fs_name, o->path, o->monitors,
-				       meanings[i].meaning);
-	}
-	return -1;
+	if (is_mounted(&s->order, &err) > 0 &&
+	    host_mount_umount(&s->ctx, s->order.target, &err) < 0)
+		log_warn("the mount of a volume that is not served stays",
+			 log_str("path", s->order.target), log_err(&err));
+}
+
+static int ended_early(const struct server *s, const char *output, struct err *err)
+{
+	autostr struct str words = STR_INIT;
+
+	cephfs_last_words(output, &words);
+	return err_set(err, ERR_UNAVAILABLE, "ceph-fuse ended before it had mounted '%.300s': %s",
+		       s->order.target, str_or(words.buf, "(it said nothing)"));
 }
 
 static int serve(struct server *s, struct err *err)
@@ -177,37 +160,63 @@ static int serve(struct server *s, struct err *err)
 	rc = run(s, &output, err);
 	if (s->is_answered)
 		log_info("the volume is served no more", log_str("token", s->order.token));
+	else
+		take_back(s);
 	if (rc == 0 && !s->is_answered)
-		return err_set(err, ERR_UNAVAILABLE, "ceph-fuse ended before it had mounted '%s'",
-			       s->order.target);
-	return rc < 0 ? explain(s, &output, clock_now_ns() - began_ns, err) : 0;
+		return ended_early(s, str_get(&output), err);
+	return rc < 0 ? cephfs_explain(&s->order, str_get(&output), clock_now_ns() - began_ns,
+				       s->is_answered, err)
+		      : 0;
 }
 
 /* One that was unmounted writes out before it ends. */
-static int take_lock(struct server *s, struct err *err)
+static void await_earlier(struct server *s)
 {
-	autofd int earlier_fd = -1;
+	int64_t until_ns = clock_now_ns() + EARLIER_NS;
+	autofd int fd = -1;
 	struct err ignored;
 	int holder = 0;
 
-	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0)
+	if (host_lock_look(s->dir_fd, CEPHFS_LOCK, &holder, &ignored) <= 0 ||
+	    host_process_open(holder, &fd, &ignored) < 0)
+		return;
+	while (!host_process_wait(&s->ctx, holder, fd, LOOK_AGAIN_NS) && !ceph_server_is_alone() &&
+	       clock_now_ns() < until_ns)
+		;
+}
+
+static int take_lock(struct server *s, struct err *err)
+{
+	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0) {
+		if (err->code == ERR_NOT_FOUND) /* by an earlier one, just now */
+			err->code = ERR_ABORTED;
 		return -1;
-	if (host_lock_look(s->dir_fd, CEPHFS_LOCK, &holder, &ignored) > 0 &&
-	    host_process_open(holder, &earlier_fd, &ignored) == 0)
-		(void)host_process_wait(&s->ctx, holder, earlier_fd, EARLIER_NS);
-	if (host_lock_take(s->dir_fd, CEPHFS_LOCK, &s->lock_fd, &holder, err) == 0)
-		return 0;
-	err->code = ERR_ABORTED;
-	return err_wrap(err, "an earlier server (process %d) of the volume has not ended", holder);
+	}
+	await_earlier(s);
+	if (ceph_server_is_alone())
+		return err_set(err, ERR_CANCELLED, "whoever wanted it is gone");
+	return ceph_server_lock(s->dir_fd, CEPHFS_LOCK, &s->lock_fd, err);
+}
+
+/* While it still has the lock, so that it is nobody else's. */
+static void clear(struct server *s)
+{
+	struct err ignored; /* there is more in it, or it stays for the next */
+
+	if (s->lock_fd >= 0 && host_file_unlink(s->dir_fd, CEPHFS_LOCK, &ignored) == 0)
+		(void)host_mount_remove_target(s->order.dir, &ignored);
 }
 
 static void begin(struct server *s)
 {
 	struct err err;
+	int rc = take_lock(s, &err) < 0 || serve(s, &err) < 0 ? -1 : 0;
 
-	if (take_lock(s, &err) == 0 && serve(s, &err) == 0)
+	clear(s);
+	if (rc == 0)
 		return;
-	log_warn("the volume is not served", log_str("token", s->order.token), log_err(&err));
+	log_warn(s->is_answered ? "the volume's server has failed" : "the volume is not served",
+		 log_str("token", s->order.token), log_err(&err));
 	if (!s->is_answered)
 		(void)ceph_server_answer(&err);
 }

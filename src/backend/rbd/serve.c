@@ -312,18 +312,13 @@ static int mount_file(struct server *s, struct err *err)
 
 static int begin_serving(struct server *s, struct err *err)
 {
-	int holder = 0;
-
 	(void)snprintf(s->path, sizeof(s->path), "%s/%s", s->order.dir, s->order.token);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wake_fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "make an eventfd");
-	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0)
-		return -1;
-	if (host_lock_take(s->dir_fd, SERVE_LOCK, &s->lock_fd, &holder, err) < 0)
-		return err_wrap(err, "an earlier server (process %d) of the image has not ended",
-				holder);
-	if (mount_file(s, err) < 0 || host_self_leave_mounts(err) < 0 ||
+	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0 ||
+	    ceph_server_lock(s->dir_fd, SERVE_LOCK, &s->lock_fd, err) < 0 ||
+	    mount_file(s, err) < 0 || host_self_leave_mounts(err) < 0 ||
 	    (!s->lib && ceph_lib_load(&s->lib, err) < 0) || open_cluster(s, err) < 0 ||
 	    open_image(s, err) < 0 || name_client(s, err) < 0)
 		return -1;

@@ -171,7 +171,8 @@ static int start_server(struct ctx *ctx, const struct served *s, const struct se
 	mine.dir = s->dir;
 	mine.token = s->token;
 	serve_order_encode(&mine, &text);
-	if (ceph_server_start(ctx, RBD_SERVE, s->token, &text, NULL, err) < 0)
+	if (ceph_server_start(ctx, &(struct ceph_server){ .word = RBD_SERVE, .token = s->token },
+			      &text, NULL, err) < 0)
 		return err_wrap(err, "the image's server");
 	return 0;
 }

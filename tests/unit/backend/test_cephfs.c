@@ -319,6 +319,7 @@ TEST(a_static_volume_is_known_by_what_was_kept)
 					 { "rootPath", "/data" },
 					 { "staticVolume", "true" } };
 	char token[VOL_TOKEN_MAX], other[VOL_TOKEN_MAX];
+	struct host_mount_at at;
 	struct strmap context;
 	struct world w;
 
@@ -333,6 +334,14 @@ TEST(a_static_volume_is_known_by_what_was_kept)
 	world_kill(&w); /* also by the next process */
 	ASSERT_EQ(look(&w, token).n, 1);
 	ASSERT_OK(drop_volume(&w, token), &w.err); /* which is nobody's to delete */
+	/* nothing is kept of what is staged no more */
+	ASSERT_OK(backend_note_set(w.b, &w.ctx, token, "note", &w.err), &w.err);
+	ASSERT_OK(host_mount_umount(&w.ctx, STAGING, &w.err), &w.err);
+	ASSERT_OK(backend_note_set(w.b, &w.ctx, token, "", &w.err), &w.err);
+	ASSERT_OK(backend_note_set(w.b, &w.ctx, token, "", &w.err), &w.err);
+	ASSERT_OK(host_mount_look(arena_printf(w.ctx.arena, STATE "/%s", token), &at, &w.err),
+		  &w.err);
+	ASSERT_FALSE(at.exists);
 	world_end(&w);
 }
 
