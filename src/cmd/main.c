@@ -225,8 +225,7 @@ int main(int argc, char **argv)
 		return serve_image();
 	if (argc == 3 && strcmp(argv[1], CEPHFS_SERVE) == 0)
 		return serve_volume();
-	if (argc == 3 &&
-	    (strcmp(argv[1], HOST_PROBE_LOOK) == 0 || strcmp(argv[1], HOST_PROBE_FORCE) == 0))
+	if (argc == 3 && host_probe_knows(argv[1]))
 		return probe(argv[1], argv[2]);
 	cmd = find_command(argv[1]);
 	return cmd ? cmd->run(cmd, argc - 1, argv + 1) : complain(argv[1]);

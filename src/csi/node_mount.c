@@ -12,7 +12,9 @@
  * the way down nothing but the table is asked as long as something of the volume is mounted there:
  * a look at a mount whose server is silent would hang, and the target with it. Statistics ask a
  * child process first, and so does the last unmount: where that is silent it goes by force, since
- * umount(2) would wait for what never comes.
+ * umount(2) would wait for what never comes. Where it answers, but does not take what was written
+ * (of CephFS the first is a metadata server's, the second a disk's), it stays: force would lose
+ * that, and umount(2) keeps a thread for as long as it takes.
  */
 #include <stdlib.h>
 
@@ -23,6 +25,7 @@
 #include "host/probe.h"
 
 #define ANSWER_NS (5 * NS_PER_S)
+#define FLUSH_S 30
 #define FORCE_NS (20 * NS_PER_S)
 
 static bool is_line_of(const struct node_state *state, const struct host_mountinfo *info)
@@ -124,6 +127,19 @@ static int check_answers(struct ctx *ctx, const char *path, struct err *err)
 		      : r;
 }
 
+static int flush(struct ctx *ctx, const char *path, struct err *err)
+{
+	int r = host_mount_flush(ctx, path, FLUSH_S * NS_PER_S, err);
+
+	return r == 0  ? err_set(err, ERR_UNAVAILABLE,
+				 "what was written to what is mounted at '%.200s' is still on its "
+				  "way to its storage, which is slow or away; it stays mounted, so "
+				  "that nothing is lost",
+				 path)
+	       : r < 0 ? -1
+		       : 0;
+}
+
 /* Of FUSE: all that is asked of the server is an error from now on, so that nobody waits for it. */
 static int loosen(struct ctx *ctx, const char *path, const struct node_at *is, struct err *err)
 {
@@ -131,7 +147,7 @@ static int loosen(struct ctx *ctx, const char *path, const struct node_at *is, s
 	struct err ignored;
 
 	if (r != 0)
-		return r < 0 ? -1 : 0;
+		return r < 0 ? -1 : flush(ctx, path, err);
 	log_warn("what is mounted does not answer, and is taken down by force",
 		 log_str("path", path));
 	if (host_fuse_abort(is->at.device, &ignored) == 0)

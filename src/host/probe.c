@@ -5,7 +5,9 @@
  * itself.
  *
  * A look wants what only the server can say: attributes as they are now, and how much room there
- * is.
+ * is. Who flushes waits for pages on their way, which nothing interrupts, and keeps the mount busy
+ * meanwhile; so another one of the same path is not started beside it. It is known by its words in
+ * /proc, also by the process after us.
  */
 #include "host/probe.h"
 
@@ -23,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "host/err-internal.h"
 #include "host/resolve-internal.h"
 #include "host/self.h"
@@ -105,6 +108,15 @@ int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err
 	return ask(ctx, HOST_PROBE_LOOK, path, ns, &said, err);
 }
 
+int host_mount_flush(struct ctx *ctx, const char *path, int64_t ns, struct err *err)
+{
+	int said;
+
+	return host_self_is_here(HOST_PROBE_FLUSH, path)
+		       ? 0
+		       : ask(ctx, HOST_PROBE_FLUSH, path, ns, &said, err);
+}
+
 int host_mount_force(struct ctx *ctx, const char *path, int64_t ns, struct err *err)
 {
 	int said = 0;
@@ -135,6 +147,13 @@ static int look(const char *path)
 		       : 0;
 }
 
+static int flush(const char *path)
+{
+	autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 || syncfs(fd) < 0 ? errno : 0;
+}
+
 static int force(const char *target)
 {
 	char path[PATH_MAX + 64];
@@ -149,16 +168,41 @@ static int force(const char *target)
 	return errno;
 }
 
+static const struct {
+	const char *word;
+	int (*run)(const char *path); /* 0 or an errno */
+} children[] = {
+	{ HOST_PROBE_LOOK, look },
+	{ HOST_PROBE_FLUSH, flush },
+	{ HOST_PROBE_FORCE, force },
+};
+
+static size_t find_child(const char *word)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(children) && strcmp(children[i].word, word) != 0)
+		i++;
+	return i;
+}
+
+bool host_probe_knows(const char *word)
+{
+	return find_child(word) < ARRAY_LEN(children);
+}
+
 int host_probe_child(const char *word, const char *path)
 {
 	socklen_t len = sizeof(int);
+	size_t i = find_child(word);
 	int type = 0;
 	int said;
 
-	if (getsockopt(HOST_SELF_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	if (i == ARRAY_LEN(children) ||
+	    getsockopt(HOST_SELF_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
 	    type != SOCK_SEQPACKET)
 		return 1;
-	said = strcmp(word, HOST_PROBE_FORCE) == 0 ? force(path) : look(path);
+	said = children[i].run(path);
 	(void)send(HOST_SELF_FD, &said, sizeof(said), MSG_NOSIGNAL);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/ctx.h"
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -13,11 +14,18 @@
  * killed.
  */
 #define HOST_PROBE_LOOK "mount-look"
+#define HOST_PROBE_FLUSH "mount-flush"
 #define HOST_PROBE_FORCE "mount-force"
 
 /* Whether what is mounted at the path answers within the time, if only with an error: 1, or 0: it
  * is silent. */
 int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err *err);
+/*
+ * Has what was written to the filesystem that is mounted at the path taken to its storage: 1, also
+ * where that ended with an error, which the next one would, too; or 0: not within the time. It goes
+ * on then, and as long as it does each further call is 0 at once: there is one child for a path.
+ */
+int host_mount_flush(struct ctx *ctx, const char *path, int64_t ns, struct err *err);
 /*
  * Unmounts what is mounted at the path though its server is silent: what is asked of it ends with
  * an error, wherever else it is mounted. 0 also when nothing is mounted there. FAILED_PRECONDITION:
@@ -25,6 +33,8 @@ int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err
  */
 int host_mount_force(struct ctx *ctx, const char *path, int64_t ns, struct err *err);
 
+/* Whether the word is a child's. */
+bool host_probe_knows(const char *word);
 /* What the child is, by the word it was started with. 1: it was not started as one. */
 int host_probe_child(const char *word, const char *path);
 

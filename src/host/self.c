@@ -183,6 +183,41 @@ int host_self_leave_mounts(struct err *err)
 	return rc;
 }
 
+static bool has_words(int proc_fd, const char *pid, const char *word, const char *name)
+{
+	char path[64], said[PATH_MAX + 64];
+	const char *second, *third, *end;
+	autofd int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/cmdline", pid);
+	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, said, sizeof(said) - 1);
+	if (n <= 0)
+		return false;
+	end = said + n;
+	said[n] = '\0';
+	second = said + strlen(said) + 1;
+	if (second >= end || strcmp(second, word) != 0)
+		return false;
+	third = second + strlen(second) + 1;
+	return third < end && strcmp(third, name) == 0;
+}
+
+bool host_self_is_here(const char *word, const char *name)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	bool is_here = false;
+
+	while (dir && !is_here && (entry = readdir(dir)))
+		is_here = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+			  has_words(dirfd(dir), entry->d_name, word, name);
+	if (dir)
+		(void)closedir(dir);
+	return is_here;
+}
+
 int host_process_open(pid_t pid, int *ret_fd, struct err *err)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);

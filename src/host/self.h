@@ -38,6 +38,9 @@ bool host_self_settle(const char *name);
  */
 int host_self_leave_mounts(struct err *err);
 
+/* Whether one that was started by these words runs, whoever started it; false in doubt. */
+bool host_self_is_here(const char *word, const char *name);
+
 /* A process by a descriptor, so that it is this very one. NOT_FOUND. */
 int host_process_open(pid_t pid, int *ret_fd, struct err *err);
 /* Whether it ended within ns and the ctx; one that is a child of ours is reaped then. */

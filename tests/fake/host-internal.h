@@ -146,6 +146,7 @@ struct fake_world {
 	bool is_pool_dead;
 	struct fake_fs *remote; /* all that is mounted without a device; NULL before the first */
 	bool is_server_silent;
+	bool is_write_stopped;
 	const char *client; /* filesystem of other machines that the kernel knows; NULL: none */
 	size_t n_hangs;
 	uint64_t next_mount;

@@ -44,6 +44,8 @@ void fake_host_set_client(const char *fs); /* that the kernel has a client for; 
 /* What is mounted without a device is of one server, so that all has one device number. Whoever
  * asks it while it is silent hangs, which is counted; the kernel's tables and unmounting do not. */
 void fake_host_silence_server(bool is_silent);
+/* It answers, and takes nothing that was written. */
+void fake_host_stop_writes(bool is_stopped);
 size_t fake_host_n_hangs(void);
 /* The disk is not mounted at "/pool" (the directory below it is the root filesystem's), or is. */
 void fake_host_unmount_pool(void);

@@ -22,6 +22,17 @@ int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err
 	return !(world.is_server_silent && mount && mount->fs == world.remote);
 }
 
+int host_mount_flush(struct ctx *ctx, const char *path, int64_t ns, struct err *err)
+{
+	struct fake_mount *mount = NULL;
+
+	(void)ns;
+	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
+		return -1;
+	(void)fake_lookup(path, &mount);
+	return !(world.is_write_stopped && mount && mount->fs == world.remote);
+}
+
 int host_mount_force(struct ctx *ctx, const char *path, int64_t ns, struct err *err)
 {
 	(void)ns;

@@ -206,6 +206,22 @@ TEST(what_goes_down_does_not_need_the_server)
 	fixture_end(f);
 }
 
+/* It would be lost by force, and a thread with it without. */
+TEST(what_is_not_written_out_stays_mounted)
+{
+	struct fixture *f = begin();
+
+	make_and_publish(f);
+	fake_host_stop_writes(true);
+	ASSERT_OK(do_unpublish(f, "/pods/t1"), &f->err);
+	ASSERT_ERR(do_unstage(f, "/s1"), &f->err, ERR_UNAVAILABLE, "it stays mounted");
+	ASSERT_TRUE(is_confirmed(f, &cap_any, ""));
+	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap_any, false), &f->err);
+	fake_host_stop_writes(false);
+	take_down(f);
+	fixture_end(f);
+}
+
 /* Whoever asks hears in time that nobody answers; the mount is not looked at by this process. */
 TEST(statistics_of_one_that_is_silent_do_not_hang)
 {
@@ -400,6 +416,7 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(every_call_may_come_twice
 	  UNIT(stats_are_of_the_volume_at_the_path),
 	  UNIT(raw_block_and_a_filesystem_by_name_are_refused),
 	  UNIT(what_goes_down_does_not_need_the_server),
+	  UNIT(what_is_not_written_out_stays_mounted),
 	  UNIT(statistics_of_one_that_is_silent_do_not_hang),
 	  UNIT(what_goes_down_does_not_need_its_pool),
 	  UNIT(what_goes_down_does_not_need_a_living_pool),
