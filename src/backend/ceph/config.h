@@ -25,7 +25,7 @@ struct ceph_cluster {
 
 struct ceph_config;
 
-/* dir has config.json, and may have cluster-mapping.json. Reads nothing yet. */
+/* dir has config.json. Reads nothing yet. */
 struct ceph_config *ceph_config_new(const char *dir);
 void ceph_config_free(struct ceph_config *c);
 
