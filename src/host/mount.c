@@ -174,11 +174,15 @@ static int set_fs_option(int fs_fd, const char *option, const char *shown, struc
 	return context_err(fs_fd, err, ERR_INVALID_ARGUMENT, errno, what);
 }
 
-bool host_mount_knows(const char *fs)
+int host_mount_knows(const char *fs, struct err *err)
 {
 	autofd int fs_fd = fsopen(fs, FSOPEN_CLOEXEC);
 
-	return fs_fd >= 0;
+	if (fs_fd >= 0)
+		return 1;
+	return errno == ENODEV
+		       ? 0
+		       : host_err(err, errno, "ask the kernel whether it has '%s' (fsopen)", fs);
 }
 
 static int open_context(const char *device, const struct host_mount_options *opts, bool read_only,

@@ -46,8 +46,9 @@ struct host_mount_options {
 	const char *secret; /* one more option of the filesystem, "secret=…", which no message
 			       shows; NULL: none */
 };
-/* Whether this kernel has the filesystem, or gets it when asked (modprobe). */
-bool host_mount_knows(const char *fs);
+/* Whether this kernel has the filesystem, or gets it when asked (modprobe): 1, or 0. That it cannot
+ * be asked is neither. */
+int host_mount_knows(const char *fs, struct err *err);
 /*
  * Mounts the block device (or what else opts->fs takes for its source) at the existing directory
  * target. Flags of the VFS (ro rw noatime

@@ -145,8 +145,9 @@ struct fake_world {
 	bool must_move_ext4;
 	bool is_pool_dead;
 	struct fake_fs *remote; /* all that is mounted without a device; NULL before the first */
-	bool is_server_silent;
+	bool is_server_silent, are_probes_broken;
 	bool is_write_stopped;
+	size_t n_forced;
 	const char *client; /* filesystem of other machines that the kernel knows; NULL: none */
 	size_t n_hangs;
 	uint64_t next_mount;

@@ -47,6 +47,9 @@ void fake_host_silence_server(bool is_silent);
 /* It answers, and takes nothing that was written. */
 void fake_host_stop_writes(bool is_stopped);
 size_t fake_host_n_hangs(void);
+/* No child can be started that would ask it. */
+void fake_host_break_probes(bool are_broken);
+size_t fake_host_n_forced(void); /* unmounts */
 /* The disk is not mounted at "/pool" (the directory below it is the root filesystem's), or is. */
 void fake_host_unmount_pool(void);
 void fake_host_mount_pool(void);

@@ -209,6 +209,16 @@ void fake_host_stop_writes(bool is_stopped)
 	world.is_write_stopped = is_stopped;
 }
 
+void fake_host_break_probes(bool are_broken)
+{
+	world.are_probes_broken = are_broken;
+}
+
+size_t fake_host_n_forced(void)
+{
+	return world.n_forced;
+}
+
 void fake_host_set_client(const char *fs)
 {
 	world.client = fs;

@@ -6,8 +6,10 @@
 #include "fake/host-internal.h"
 #include "host/mount.h"
 
-bool host_mount_knows(const char *fs)
+int host_mount_knows(const char *fs, struct err *err)
 {
+	if (fake_step(err) < 0)
+		return -1;
 	return str_is_equal(fs, world.client);
 }
 
@@ -18,6 +20,8 @@ int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err
 	(void)ns;
 	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)
 		return -1;
+	if (world.are_probes_broken)
+		return err_set(err, ERR_UNAVAILABLE, "there is no process to be had");
 	(void)fake_lookup(path, &mount);
 	return !(world.is_server_silent && mount && mount->fs == world.remote);
 }
@@ -36,5 +40,6 @@ int host_mount_flush(struct ctx *ctx, const char *path, int64_t ns, struct err *
 int host_mount_force(struct ctx *ctx, const char *path, int64_t ns, struct err *err)
 {
 	(void)ns;
+	world.n_forced++;
 	return host_mount_umount(ctx, path, err);
 }

@@ -414,12 +414,13 @@ int subvolume_mount(struct backend *b, struct ctx *ctx, const char *token,
 		    const struct backend_mount_options *opts, struct err *err)
 {
 	struct coming c = { .s = subvolumes_of(b), .ctx = ctx, .token = token, .opts = opts };
-	bool has_client;
+	int has_client = 0;
 	int rc;
 
 	if (read_wish(&c, err) < 0)
 		return -1;
-	has_client = c.mounter != CEPH_MOUNTER_FUSE && host_mount_knows(KERNEL_FS);
+	if (c.mounter != CEPH_MOUNTER_FUSE && (has_client = host_mount_knows(KERNEL_FS, err)) < 0)
+		return -1;
 	if (c.mounter == CEPH_MOUNTER_KERNEL && !has_client)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "mounter kernel: this node's kernel has no client for CephFS "

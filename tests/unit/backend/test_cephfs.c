@@ -297,6 +297,24 @@ TEST(monitors_are_asked_as_the_options_say)
 	world_end(&w);
 }
 
+/* Then it is not known whether there is a client, and no server takes its place. */
+TEST(a_kernel_that_cannot_be_asked_is_no_kernel_without_a_client)
+{
+	struct backend_volume v;
+	struct world w;
+
+	begin(&w);
+	ASSERT_OK(make(&w, "pv-1", BACKEND_SOURCE_NONE, NULL, &v), &w.err);
+	fake_host_fail_at(1);
+	ASSERT_TRUE(mount_at(&w, v.token, &v.context) < 0);
+	ASSERT_TRUE(fake_host_failed());
+	fake_host_fail_at(0);
+	ASSERT_EQ(look(&w, v.token).n, 0);
+	ASSERT_OK(mount_at(&w, v.token, &v.context), &w.err);
+	ASSERT_EQ(look(&w, v.token).n, 1);
+	world_end(&w);
+}
+
 TEST(an_old_volume_without_a_path_is_asked_for)
 {
 	const struct strpair pair = { "clusterID", "c1" };
@@ -383,7 +401,8 @@ RUN_TESTS(UNIT(what_is_written_is_what_ceph_csi_writes), UNIT(a_copy_says_how_fa
 	  UNIT(a_copy_that_failed_is_begun_anew), UNIT(an_empty_volume_is_no_copy),
 	  UNIT(a_copy_without_a_word_is_no_empty_volume),
 	  UNIT(what_cannot_be_is_refused_and_leaves_nothing), UNIT(a_silent_cluster_ends_each_call),
-	  UNIT(nothing_is_gone_of_what_is_not_seen), UNIT(a_mount_is_known_by_its_path),
-	  UNIT(monitors_are_asked_as_the_options_say),
+	  UNIT(nothing_is_gone_of_what_is_not_seen),
+	  UNIT(a_kernel_that_cannot_be_asked_is_no_kernel_without_a_client),
+	  UNIT(a_mount_is_known_by_its_path), UNIT(monitors_are_asked_as_the_options_say),
 	  UNIT(an_old_volume_without_a_path_is_asked_for),
 	  UNIT(a_static_volume_is_known_by_what_was_kept), UNIT(what_a_node_is_told_wrong_is_named))
