@@ -222,8 +222,8 @@ struct node_way {
 	/* UNAVAILABLE: what is mounted at the path is silent, and whoever looks at it would be,
 	 * too. NULL: that cannot be. */
 	int (*check_answers)(struct ctx *ctx, const char *path, struct err *err);
-	/* Before the last mount goes, is->is_mount: one that is silent goes by force. NULL: as
-	 * above. */
+	/* Before the last mount goes, is->is_mount: one that is silent goes by force. 1: it is
+	 * unmounted by that. NULL: as above. */
 	int (*loosen)(struct ctx *ctx, const char *path, const struct node_at *is, struct err *err);
 	/* Staging: attach, then the note is written, then mount. *ret_mounted also where it fails
 	 * afterwards. */

@@ -28,6 +28,7 @@
 struct down {
 	struct node_state state; /* ref.pool is NULL if it is not here */
 	struct node_blind blind;
+	bool is_last; /* nothing of the volume is mounted elsewhere */
 };
 
 /* By the kernel alone. A pool that is not here does not say which way its volumes came. */
@@ -100,6 +101,15 @@ static bool is_left_over(const struct node_state *state, const char *path, const
 	       (note_find(note, hash) || note->staging == hash);
 }
 
+/* A bind of a target is unmounted without the server. 1: it is unmounted by that. */
+static int loosen(struct ctx *ctx, const struct down *down, const char *path,
+		  const struct node_at *is, struct err *err)
+{
+	const struct node_way *way = down->state.way;
+
+	return down->is_last && is->is_mount && way->loosen ? way->loosen(ctx, path, is, err) : 0;
+}
+
 /* Mounts of this volume at the path, as many as lie on each other. ret_exists: the path is there.
  */
 static int umount_all(struct ctx *ctx, const struct down *down, const char *field, const char *path,
@@ -107,6 +117,7 @@ static int umount_all(struct ctx *ctx, const struct down *down, const char *fiel
 {
 	const struct node_state *state = &down->state;
 	struct node_at is;
+	int r;
 
 	for (int i = 0; i < STACKED_MAX; i++) {
 		if (state->way->look_down(state, path, &is, err) < 0)
@@ -122,7 +133,8 @@ static int umount_all(struct ctx *ctx, const struct down *down, const char *fiel
 				       "%s: something that is not volume '%s' is mounted at "
 				       "'%.300s'; it is left alone",
 				       field, state->ref.token, path);
-		if (ctx_check(ctx, err) < 0 || host_mount_umount(ctx, path, err) < 0)
+		r = ctx_check(ctx, err) < 0 ? -1 : loosen(ctx, down, path, &is, err);
+		if (r < 0 || (r == 0 && host_mount_umount(ctx, path, err) < 0))
 			return -1;
 	}
 	return err_set(err, ERR_ABORTED, "%s: '%.300s' is being mounted again and again", field,
@@ -230,14 +242,6 @@ static int let_go(struct ctx *ctx, const struct down *down, struct err *err)
 	return state->way->detach_blind ? state->way->detach_blind(state, &down->blind, err) : 0;
 }
 
-static int loosen(struct ctx *ctx, const struct down *down, const char *path,
-		  const struct node_at *is, struct err *err)
-{
-	const struct node_way *way = down->state.way;
-
-	return way->loosen ? way->loosen(ctx, path, is, err) : 0;
-}
-
 /* Once it is unmounted. */
 static int detach(struct csi_driver *d, struct ctx *ctx, const char *path, struct down *down,
 		  struct err *err)
@@ -272,9 +276,10 @@ static int unstage(struct csi_driver *d, struct ctx *ctx, const char *volume_id,
 		return -1;
 	if (down_load(d, ctx, volume_id, path, &down, err) < 0 ||
 	    down.state.way->look_down(&down.state, path, &is, err) < 0 ||
-	    (is.is_mount && (check_unpublished(ctx, &down, path, err) < 0 ||
-			     loosen(ctx, &down, path, &is, err) < 0)) ||
-	    umount_all(ctx, &down, "staging_target_path", path, &exists, err) < 0 ||
+	    (is.is_mount && check_unpublished(ctx, &down, path, err) < 0))
+		return -1;
+	down.is_last = true;
+	if (umount_all(ctx, &down, "staging_target_path", path, &exists, err) < 0 ||
 	    detach(d, ctx, path, &down, err) < 0)
 		return -1;
 	return node_place_clear(ref, ctx, place, err);

@@ -14,7 +14,8 @@
  * child process first, and so does the last unmount: where that is silent it goes by force, since
  * umount(2) would wait for what never comes. Where it answers, but does not take what was written
  * (of CephFS the first is a metadata server's, the second a disk's), it stays: force would lose
- * that, and umount(2) keeps a thread for as long as it takes.
+ * that, and umount(2) keeps a thread for as long as it takes. Where no child is to be had it goes
+ * without: at worst that costs a thread, and nothing that answers is kept from going.
  */
 #include <stdlib.h>
 
@@ -127,6 +128,19 @@ static int check_answers(struct ctx *ctx, const char *path, struct err *err)
 		      : r;
 }
 
+/* No child is to be had that would ask. */
+static int go_on_blind(struct ctx *ctx, const char *path, struct err *err)
+{
+	struct err why = *err;
+
+	if (ctx_check(ctx, err) < 0)
+		return -1;
+	log_warn("what is mounted cannot be asked whether it answers, and is taken down as if it "
+		 "did",
+		 log_str("path", path), log_err(&why));
+	return 0;
+}
+
 static int flush(struct ctx *ctx, const char *path, struct err *err)
 {
 	int r = host_mount_flush(ctx, path, FLUSH_S * NS_PER_S, err);
@@ -136,23 +150,24 @@ static int flush(struct ctx *ctx, const char *path, struct err *err)
 				  "way to its storage, which is slow or away; it stays mounted, so "
 				  "that nothing is lost",
 				 path)
-	       : r < 0 ? -1
+	       : r < 0 ? go_on_blind(ctx, path, err)
 		       : 0;
 }
 
-/* Of FUSE: all that is asked of the server is an error from now on, so that nobody waits for it. */
+/* 1: it is unmounted. Of FUSE: all that is asked of the server is an error from now on, so that
+ * nobody waits for it. */
 static int loosen(struct ctx *ctx, const char *path, const struct node_at *is, struct err *err)
 {
 	int r = host_mount_answers(ctx, path, ANSWER_NS, err);
 	struct err ignored;
 
 	if (r != 0)
-		return r < 0 ? -1 : flush(ctx, path, err);
+		return r < 0 ? go_on_blind(ctx, path, err) : flush(ctx, path, err);
 	log_warn("what is mounted does not answer, and is taken down by force",
 		 log_str("path", path));
 	if (host_fuse_abort(is->at.device, &ignored) == 0)
 		return 0;
-	return host_mount_force(ctx, path, FORCE_NS, err);
+	return host_mount_force(ctx, path, FORCE_NS, err) < 0 ? -1 : 1;
 }
 
 static int attach(struct ctx *ctx, struct node_state *state, const struct node_staging *what,

@@ -2,7 +2,9 @@
 /*
  * The child says over a socket what came of it: one errno. Whoever started it waits for that and
  * for nothing else; one that cannot be killed, since it waits where no signal is taken, is left to
- * itself.
+ * itself, until it ends. There is one such at most for each filesystem that is silent and for each
+ * mount that is taken down by force: it keeps what it waits for, so the number that the mount table
+ * has of that is nobody else's meanwhile.
  *
  * A look wants what only the server can say: attributes as they are now, and how much room there
  * is. Who flushes waits for pages on their way, which nothing interrupts, and keeps the mount busy
@@ -15,23 +17,86 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/vec.h"
 #include "host/err-internal.h"
+#include "host/mount.h"
 #include "host/resolve-internal.h"
 #include "host/self.h"
 
 #define FIRST_SAFE_FD 10
 #define KILLED_NS NS_PER_S
+
+#define LEFT_MAX 64
+
+/* A child that does not die. */
+struct left {
+	const char *word;
+	uint64_t of; /* what it waits for: key_of */
+	pid_t pid;
+	int fd;
+};
+
+static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER; /* guards left; nothing blocks */
+static VEC(struct left) left;
+
+/* 0: nothing is mounted there. */
+static int key_of(const char *word, const char *path, uint64_t *ret_key, struct err *err)
+{
+	struct host_mountinfo info;
+	autofree char *line = NULL;
+	int rc = host_mountinfo_find_top(path, &line, &info, err);
+
+	*ret_key = rc <= 0 ? 0 : strcmp(word, HOST_PROBE_FORCE) == 0 ? info.id : info.device;
+	return rc < 0 ? -1 : 0;
+}
+
+/* Under the lock. */
+static void sweep_left(void)
+{
+	for (size_t i = left.n; i > 0; i--) {
+		struct left *l = &left.v[i - 1];
+		struct pollfd fd = { .fd = l->fd, .events = POLLIN };
+
+		if (poll(&fd, 1, 0) != 1)
+			continue;
+		(void)waitpid(l->pid, NULL, WNOHANG);
+		(void)close(l->fd);
+		*l = left.v[--left.n];
+	}
+}
+
+/* 1: one is waiting for just that. */
+static int look_at_left(const char *word, uint64_t key, struct err *err)
+{
+	bool is_waiting = false;
+	size_t n;
+
+	pthread_mutex_lock(&left_lock);
+	sweep_left();
+	n = left.n;
+	for (size_t i = 0; i < n && key; i++)
+		is_waiting |= left.v[i].of == key && strcmp(left.v[i].word, word) == 0;
+	pthread_mutex_unlock(&left_lock);
+	if (!is_waiting && n >= LEFT_MAX)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+			       "%zu children that ask what is mounted wait for servers that do not "
+			       "answer, and do not die",
+			       n);
+	return is_waiting;
+}
 
 static int make_socket(int *ret_fd, int *ret_child_fd, struct err *err)
 {
@@ -68,15 +133,19 @@ static int await(struct ctx *ctx, int fd, int64_t ns, int *ret_said, struct err 
 		       : err_set(err, ERR_UNAVAILABLE, "a child ended without a word");
 }
 
-static void end(pid_t pid)
+static void end(pid_t pid, const char *word, uint64_t key)
 {
 	autofd int fd = -1;
 	struct ctx ctx;
-	struct err ignored; /* it has ended, or will */
+	struct err ignored; /* it has ended */
 
 	ctx_init(&ctx, 0);
-	if (host_process_open(pid, &fd, &ignored) == 0 && host_process_kill(fd, &ignored) == 0)
-		(void)host_process_wait(&ctx, pid, fd, KILLED_NS);
+	if (host_process_open(pid, &fd, &ignored) == 0 &&
+	    (host_process_kill(fd, &ignored) < 0 || !host_process_wait(&ctx, pid, fd, KILLED_NS))) {
+		pthread_mutex_lock(&left_lock);
+		vec_push(&left, ((struct left){ word, key, pid, TAKE_FD(fd) }));
+		pthread_mutex_unlock(&left_lock);
+	}
 	ctx_done(&ctx);
 }
 
@@ -87,17 +156,23 @@ static int ask(struct ctx *ctx, const char *word, const char *path, int64_t ns, 
 	struct host_self what = { .word = word, .name = path };
 	autofd int child_fd = -1;
 	autofd int fd = -1;
+	uint64_t key;
 	pid_t pid;
 	int rc;
 
-	if (ctx_check(ctx, err) < 0 || make_socket(&fd, &child_fd, err) < 0)
+	if (ctx_check(ctx, err) < 0 || key_of(word, path, &key, err) < 0)
+		return -1;
+	rc = look_at_left(word, key, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (make_socket(&fd, &child_fd, err) < 0)
 		return -1;
 	what.fd = child_fd;
 	if (host_self_start(&what, &pid, err) < 0)
 		return -1;
 	(void)close(TAKE_FD(child_fd)); /* so that its end is an end */
 	rc = await(ctx, fd, ns, ret_said, err);
-	end(pid);
+	end(pid, word, key);
 	return rc;
 }
 

@@ -18,7 +18,8 @@
 #define HOST_PROBE_FORCE "mount-force"
 
 /* Whether what is mounted at the path answers within the time, if only with an error: 1, or 0: it
- * is silent. */
+ * is silent. Where an earlier child still waits for the same filesystem that is known at once, and
+ * no other is started. RESOURCE_EXHAUSTED: too many wait already, for others. */
 int host_mount_answers(struct ctx *ctx, const char *path, int64_t ns, struct err *err);
 /*
  * Has what was written to the filesystem that is mounted at the path taken to its storage: 1, also

@@ -222,6 +222,39 @@ TEST(what_is_not_written_out_stays_mounted)
 	fixture_end(f);
 }
 
+/* Each by itself: the second is not asked less than the first. */
+TEST(what_lies_on_each_other_and_is_silent_goes_by_force)
+{
+	static const struct secrets no_secrets;
+	static const struct strmap nothing;
+	const struct backend_mount_options again = { .path = "/s1",
+						     .secrets = &no_secrets,
+						     .volume_context = &nothing,
+						     .publish_context = &nothing };
+	struct fixture *f = begin();
+
+	make_and_stage(f);
+	ASSERT_OK(backend_mount(registry_at(f->pools, 0), &f->ctx, "v", &again, &f->err), &f->err);
+	ASSERT_EQ(fake_host_n_mounts(), 2);
+	fake_host_silence_server(true);
+	ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+	ASSERT_EQ(fake_host_n_forced(), 2);
+	assert_node_is_clean();
+	fixture_end(f);
+}
+
+/* A node without a process to spare, say. */
+TEST(what_goes_down_does_not_need_a_child)
+{
+	struct fixture *f = begin();
+
+	make_and_publish(f);
+	fake_host_break_probes(true);
+	take_down(f);
+	ASSERT_EQ(fake_host_n_forced(), 0);
+	fixture_end(f);
+}
+
 /* Whoever asks hears in time that nobody answers; the mount is not looked at by this process. */
 TEST(statistics_of_one_that_is_silent_do_not_hang)
 {
@@ -417,6 +450,8 @@ RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(every_call_may_come_twice
 	  UNIT(raw_block_and_a_filesystem_by_name_are_refused),
 	  UNIT(what_goes_down_does_not_need_the_server),
 	  UNIT(what_is_not_written_out_stays_mounted),
+	  UNIT(what_lies_on_each_other_and_is_silent_goes_by_force),
+	  UNIT(what_goes_down_does_not_need_a_child),
 	  UNIT(statistics_of_one_that_is_silent_do_not_hang),
 	  UNIT(what_goes_down_does_not_need_its_pool),
 	  UNIT(what_goes_down_does_not_need_a_living_pool),
