@@ -104,7 +104,6 @@ struct ceph_fs_params {
 	const char *pool;    /* of its data pools; "": the filesystem's own choice */
 	const char *prefix;  /* volumeNamePrefix, or "csi-vol-" */
 	const char *owner, *claim, *volume;
-	enum ceph_mounter mounter;
 };
 int ceph_fs_params_parse(const struct strmap *map, struct ceph_fs_params *ret_params,
 			 struct err *err);

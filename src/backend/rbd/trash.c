@@ -15,13 +15,11 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "backend/ceph/command.h"
 #include "backend/rbd/image.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
-
-#define LOG_ROOM "backend"
-#include "base/log.h"
 
 #define TRASH_GUESS 256
 #define TRIES 8 /* for a trash that fills meanwhile */
@@ -56,9 +54,8 @@ static int ask_manager(const struct image_place *p, const char *prefix, const ch
 {
 	autostr struct str text = STR_INIT;
 	struct json_writer w = JSON_WRITER(&text);
-	char *out = NULL, *status = NULL;
-	size_t out_len = 0, status_len = 0;
-	const char *command;
+	struct ceph_answer answer = { .text = "" };
+	struct err ignored; /* the time is up: as if it had not answered in time */
 	int rc;
 
 	json_begin_object(&w);
@@ -66,18 +63,11 @@ static int ask_manager(const struct image_place *p, const char *prefix, const ch
 	if (key)
 		json_field_string(&w, key, spec);
 	json_end_object(&w);
-	command = str_get(&text);
-	rc = p->lib->rados_mgr_command(ceph_conn_rados(p->conn), &command, 1, "", 0, &out, &out_len,
-				       &status, &status_len);
+	rc = ceph_command_send(p->conn, p->ctx, CEPH_COMMAND_MANAGER, str_get(&text), &answer,
+			       &ignored);
+	rc = rc < 0 ? -ETIMEDOUT : answer.rc;
 	if (rc == 0 && ret_text)
-		*ret_text = arena_strndup(p->ctx->arena, str_or(out, ""), out_len);
-	if (rc < 0)
-		log_debug("manager", log_str("command", prefix), log_str("image", spec),
-			  log_i64("rc", rc));
-	if (out)
-		p->lib->rados_buffer_free(out);
-	if (status)
-		p->lib->rados_buffer_free(status);
+		*ret_text = answer.text;
 	return rc;
 }
 

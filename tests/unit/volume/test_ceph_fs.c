@@ -22,13 +22,9 @@ TEST(a_class_of_two_keys_is_enough)
 	ASSERT_OK(parse(NULL, NULL, &p, &err), &err);
 	ASSERT_STR(p.prefix, "csi-vol-");
 	ASSERT_STR(p.pool, "");
-	ASSERT_EQ(p.mounter, CEPH_MOUNTER_ANY);
 	ASSERT_OK(parse("mounter", "", &p, &err), &err);
-	ASSERT_EQ(p.mounter, CEPH_MOUNTER_ANY);
 	ASSERT_OK(parse("mounter", "fuse", &p, &err), &err);
-	ASSERT_EQ(p.mounter, CEPH_MOUNTER_FUSE);
 	ASSERT_OK(parse("mounter", "kernel", &p, &err), &err);
-	ASSERT_EQ(p.mounter, CEPH_MOUNTER_KERNEL);
 }
 
 TEST(what_is_wrong_is_named)
