@@ -54,6 +54,11 @@ int host_loop_find(const struct host_loop_file *file, struct host_loop *ret_loop
 int host_loop_find_reader(const struct host_loop_file *file, struct host_loop *ret_loop,
 			  int *ret_hold_fd, struct err *err);
 
+/* A device over the root, a file, of a filesystem that has no mount any more in any namespace, and
+ * lives by the device alone. As host_loop_find; one that cannot be asked is none. */
+int host_loop_find_unmounted(dev_t device, uint64_t inode, struct host_loop *ret_loop,
+			     struct err *err);
+
 /*
  * A new device over the file, block size 4096 or what is asked, direct I/O, AUTOCLEAR. It lives as
  * long as ret_hold_fd is open or it is mounted or otherwise open, so a process that dies between

@@ -219,7 +219,7 @@ static int scan(const struct look_for *look, bool by_name, struct host_loop *ret
 		    !may_be(dirfd(dir), entry->d_name, look, by_name))
 			continue;
 		rc = is_over_inode(minor, look, ret_loop, ret_hold_fd, NULL);
-		if (rc < 0 && by_name)
+		if (rc < 0 && by_name && *look->file->name)
 			return host_err(err, -rc, "ask '/dev/%s' what is behind it", entry->d_name);
 		if (rc > 0)
 			return 1;
@@ -246,6 +246,16 @@ int host_loop_find(const struct host_loop_file *file, struct host_loop *ret_loop
 		   struct err *err)
 {
 	return find_loop(file, false, ret_loop, ret_hold_fd, err);
+}
+
+int host_loop_find_unmounted(dev_t device, uint64_t inode, struct host_loop *ret_loop,
+			     struct err *err)
+{
+	/* a path without a last component is "/" */
+	const struct host_loop_file file = { .device = device, .inode = inode, .name = "" };
+	const struct look_for look = { .file = &file };
+
+	return scan(&look, true, ret_loop, NULL, err);
 }
 
 int host_loop_find_reader(const struct host_loop_file *file, struct host_loop *ret_loop,

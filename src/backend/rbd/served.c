@@ -14,6 +14,9 @@
  * filesystem that the mount table names, and a loop device tells that inode without asking a server
  * that is dead (fuse.c: attributes are valid for years), or else its path in sysfs.
  *
+ * A server that dies as the last of its mount namespace takes its mount along, and leaves the loop
+ * device over a filesystem that no table names: what the server has said of it is known yet.
+ *
  * After the unmount the server ends by itself, once the kernel has let go of the filesystem. Where
  * somebody holds a copy of the mount, in a namespace of his own, that never happens; nobody needs
  * it any more without the loop device, so the connection is aborted then, which lets the server
@@ -61,6 +64,7 @@ struct served {
 	int dir_fd;                /* -1: there is no such directory */
 	bool is_mounted;           /* the file is covered by a server's mount, living or dead */
 	uint64_t device;           /* of that mount; 0: not known */
+	uint64_t lost;             /* of the last server's mount, if that is not here; 0 */
 	int holder;                /* the server, as long as it lives; 0: there is none */
 	uint64_t bytes;            /* of the image, as the server says; 0: it does not */
 	pid_t pid;                 /* the last server, as it says */
@@ -104,6 +108,8 @@ static void hear(struct served *s)
 	    serve_said_parse(text, &bytes, &device, &pid) < 0)
 		return;
 	s->pid = pid;
+	if (s->holder == 0 && !s->is_mounted)
+		s->lost = device;
 	if (pid != s->holder) /* of an earlier one; this one has not opened its image yet */
 		return;
 	s->bytes = bytes;
@@ -179,6 +185,13 @@ static int start_server(struct ctx *ctx, const struct served *s, const struct se
 
 /* ---- going ---- */
 
+/* Of a server that died with the namespace that had its mount: as long as there is the device, its
+ * filesystem's number is nobody else's. */
+static int find_lost_loop(const struct served *s, struct host_loop *ret_loop, struct err *err)
+{
+	return s->lost ? host_loop_find_unmounted((dev_t)s->lost, ROOT_INODE, ret_loop, err) : 0;
+}
+
 /* As a loop device of ours; by the inode, or by what sysfs says when its file cannot be asked. 1,
  * or 0. */
 static int find_loop(const struct served *s, struct host_loop *ret_loop, struct err *err)
@@ -195,7 +208,7 @@ static int find_loop(const struct served *s, struct host_loop *ret_loop, struct 
 		*ret_loop = (struct host_loop){ .devno = seen.devno, .is_direct = true };
 		memcpy(ret_loop->path, seen.path, sizeof(seen.path));
 	}
-	return rc;
+	return rc ? rc : find_lost_loop(s, ret_loop, err);
 }
 
 static int let_loop_go(const struct served *s, const struct host_loop *loop, struct err *err)
@@ -205,6 +218,8 @@ static int let_loop_go(const struct served *s, const struct host_loop *loop, str
 	int rc;
 
 	if (s->device && host_loop_detach(loop, (dev_t)s->device, ROOT_INODE, &ignored) == 0)
+		return 0;
+	if (s->lost && host_loop_detach(loop, (dev_t)s->lost, ROOT_INODE, &ignored) == 0)
 		return 0;
 	rc = host_loop_find_over(s->path, &seen, err);
 	return rc > 0 ? host_loop_let_go_over(&seen, err) : rc;
@@ -285,6 +300,7 @@ static int end_serving(struct ctx *ctx, struct served *s, struct err *err)
 	if (s->holder == 0 && s->pid > 0)
 		host_process_reap(s->pid, SERVE_SUBTYPE);
 	s->holder = 0;
+	s->lost = 0;
 	return 0;
 }
 

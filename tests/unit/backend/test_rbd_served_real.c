@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/str.h"
 #include "check.h"
 #include "fake/ceph_file.h"
 #include "host/blockdev.h"
@@ -19,6 +20,7 @@
 #include "host/self.h"
 #include "host/spawn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -30,6 +32,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -41,6 +44,7 @@
 #define ATTACHES "attach-and-stand-still" /* other things that this program is for a test */
 #define ATTACHES_APART "attaches-apart"
 #define HOLDS "hold-the-mounts"
+#define TIDY(name) cmocka_unit_test_teardown(name, clean_up)
 
 struct node {
 	char dir[64];
@@ -89,11 +93,20 @@ static void make_order(struct node *n)
 	ctx_init(&n->ctx, 60 * NS_PER_S);
 }
 
+#define LOOPS_MAX 64
+
+/* Loop devices over files of this test, by what sysfs says while they have their mount. */
+static unsigned seen[LOOPS_MAX], n_seen;
+
+static char begun[64]; /* the directory of a test that has not ended */
+
 static void begin(struct node *n, const char *image)
 {
+	n_seen = 0;
 	*n = (struct node){ .image = image };
 	(void)snprintf(n->dir, sizeof(n->dir), "/var/tmp/cleat-served-XXXXXX");
 	assert_non_null(mkdtemp(n->dir));
+	memcpy(begun, n->dir, sizeof(begun));
 	make_order(n);
 	ASSERT_EQ(mkdir(n->state, 0700), 0);
 	ASSERT_EQ(mkdir(n->pool, 0700), 0);
@@ -134,6 +147,56 @@ static void remove_tree(const char *dir)
 	ctx_done(&ctx);
 }
 
+static bool read_backing(unsigned number, char *ret_path, size_t cap)
+{
+	autofree char *at = xasprintf("/sys/block/loop%u/loop/backing_file", number);
+	autofd int fd = open(at, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, ret_path, cap - 1);
+
+	ret_path[got > 0 ? got : 0] = '\0';
+	ret_path[strcspn(ret_path, "\n")] = '\0';
+	return got > 0;
+}
+
+static void remember_loop(unsigned number)
+{
+	ASSERT_TRUE(n_seen < LOOPS_MAX);
+	seen[n_seen++] = number;
+}
+
+static void remember_loops(const struct node *n)
+{
+	autofree char *of_token = xasprintf("%s/" TOKEN "/", n->state);
+	autodir DIR *dir = opendir("/sys/block");
+	const struct dirent *entry;
+	char path[PATH_MAX];
+	unsigned number;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		if (!str_has_prefix(entry->d_name, "loop") ||
+		    str_parse_u32(entry->d_name + 4, UINT32_MAX, &number) < 0 ||
+		    !read_backing(number, path, sizeof(path)) || !str_has_prefix(path, of_token))
+			continue;
+		remember_loop(number);
+	}
+}
+
+/* One that has lost its mount is over "/". */
+static void assert_no_loop(const struct node *n)
+{
+	char path[PATH_MAX];
+
+	for (unsigned i = 0; i < n_seen; i++) {
+		if (read_backing(seen[i], path, sizeof(path)) &&
+		    (str_is_equal(path, "/") || str_has_prefix(path, n->dir)))
+			fail_msg("/dev/loop%u is left over '%s'", seen[i], path);
+	}
+	n_seen = 0;
+	remember_loops(n);
+	ASSERT_EQ(n_seen, 0);
+}
+
 /* Nothing is left: no device, no mount, no server. */
 static void end(struct node *n)
 {
@@ -142,6 +205,7 @@ static void end(struct node *n)
 	char *line = NULL;
 	struct host_mountinfo info;
 
+	assert_no_loop(n);
 	ASSERT_EQ(served_find(n->state, TOKEN, &dev, &n->err), 0);
 	ASSERT_EQ(server_of(n, TOKEN), 0);
 	(void)snprintf(path, sizeof(path), "%s/%s/%s", n->state, TOKEN, TOKEN);
@@ -149,6 +213,29 @@ static void end(struct node *n)
 	ASSERT_TRUE(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 	remove_tree(n->dir);
 	ctx_done(&n->ctx);
+	begun[0] = '\0';
+}
+
+/* What a test leaves that has failed. */
+static int clean_up(void **state)
+{
+	static const char *const tokens[] = { TOKEN, OTHER };
+	struct node n = { .image = "" };
+
+	(void)state;
+	if (!begun[0])
+		return 0;
+	memcpy(n.dir, begun, sizeof(n.dir));
+	make_order(&n);
+	begun[0] = '\0';
+	(void)umount2(n.point, MNT_DETACH);
+	for (size_t i = 0; i < ARRAY_LEN(tokens); i++) {
+		if (served_detach(&n.ctx, n.state, tokens[i], &n.err) < 0)
+			print_message("%s stays: %s\n", tokens[i], n.err.msg);
+	}
+	remove_tree(n.dir);
+	ctx_done(&n.ctx);
+	return 0;
 }
 
 static void attach(struct node *n)
@@ -158,7 +245,11 @@ static void attach(struct node *n)
 
 static void detach(struct node *n)
 {
+	remember_loops(n);
+	if (n->dev.devno)
+		remember_loop(minor(n->dev.devno));
 	ASSERT_OK(served_detach(&n->ctx, n->state, TOKEN, &n->err), &n->err);
+	assert_no_loop(n);
 }
 
 static void run(struct node *n, const char *const *argv)
@@ -665,20 +756,20 @@ static const char *enter(void)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT(an_image_is_a_disk_that_keeps_its_bytes),
-		UNIT(what_a_shut_out_server_is_given_is_not_called_written),
-		UNIT(an_image_names_its_server_for_as_long_as_it_has_it),
-		UNIT(what_is_discarded_is_given_back_and_reads_as_zeros),
-		UNIT(an_image_that_grows_grows_in_use),
-		UNIT(what_was_synced_survives_a_server_that_is_killed),
-		UNIT(a_server_that_stands_still_keeps_nothing_from_going),
-		UNIT(a_server_outlives_the_agent),
-		UNIT(a_server_dies_as_the_last_of_its_agents_container),
-		UNIT(an_agent_that_is_killed_leaves_nothing_that_does_not_go),
-		UNIT(what_cannot_be_served_says_why_and_leaves_nothing),
-		UNIT(read_only_is_read_only),
-		UNIT(a_copy_of_the_mount_keeps_no_server),
-		UNIT(volumes_do_not_know_of_each_other),
+		TIDY(an_image_is_a_disk_that_keeps_its_bytes),
+		TIDY(what_a_shut_out_server_is_given_is_not_called_written),
+		TIDY(an_image_names_its_server_for_as_long_as_it_has_it),
+		TIDY(what_is_discarded_is_given_back_and_reads_as_zeros),
+		TIDY(an_image_that_grows_grows_in_use),
+		TIDY(what_was_synced_survives_a_server_that_is_killed),
+		TIDY(a_server_that_stands_still_keeps_nothing_from_going),
+		TIDY(a_server_outlives_the_agent),
+		TIDY(a_server_dies_as_the_last_of_its_agents_container),
+		TIDY(an_agent_that_is_killed_leaves_nothing_that_does_not_go),
+		TIDY(what_cannot_be_served_says_why_and_leaves_nothing),
+		TIDY(read_only_is_read_only),
+		TIDY(a_copy_of_the_mount_keeps_no_server),
+		TIDY(volumes_do_not_know_of_each_other),
 	};
 	const char *missing;
 	int rc;
