@@ -32,6 +32,7 @@ struct fake_snap {
 	rbd_snap_namespace_type_t type; /* USER, or TRASH once it is removed and has clones */
 	struct fake_data data;
 	struct fake_parent parent;
+	bool is_lost; /* it cannot be opened */
 };
 
 struct fake_watcher {

@@ -87,6 +87,8 @@ void fake_ceph_remove_image(
 size_t fake_ceph_n_images(int64_t pool); /* of all namespaces, and in the trash */
 size_t fake_ceph_n_trash(int64_t pool);
 size_t fake_ceph_n_snapshots(int64_t pool, const char *ns, const char *image); /* trashed too */
+/* It names a parent that was let go of: it is listed, and cannot be opened. */
+void fake_ceph_lose_parent(int64_t pool, const char *ns, const char *image, const char *snap);
 size_t fake_ceph_n_watchers(int64_t pool, const char *ns, const char *image);
 /* NULL: none. */
 const char *fake_ceph_image_meta(int64_t pool, const char *ns, const char *image, const char *key);

@@ -69,7 +69,7 @@ static int open_found(struct fake_io *io, struct fake_image *image, const char *
 
 	if (!image || image->is_half)
 		return -ENOENT;
-	if (snap_name && !(snap = fake_snap_find_user(image, snap_name)))
+	if (snap_name && (!(snap = fake_snap_find_user(image, snap_name)) || snap->is_lost))
 		return -ENOENT;
 	*ret = open_image(io->conn, image, snap, is_read_only);
 	return 0;

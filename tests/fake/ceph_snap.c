@@ -84,6 +84,16 @@ int fake_image_flatten(struct fake_image *image)
 	return 0;
 }
 
+void fake_ceph_lose_parent(int64_t pool, const char *ns, const char *image, const char *snap)
+{
+	struct fake_image *i;
+
+	fake_ceph_lock();
+	i = fake_image_find(fake_ceph_pool(fake_ceph_cluster(FAKE_CEPH_MONITORS), pool), ns, image);
+	fake_snap_find_user(i, snap)->is_lost = true;
+	fake_ceph_unlock();
+}
+
 static int fake_flatten(rbd_image_t handle)
 {
 	struct fake_open *open = handle;

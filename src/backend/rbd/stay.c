@@ -11,6 +11,8 @@
  * metadata says that it was deleted, and it goes with the last of its snapshots. Clones have that
  * word from it, too, so it is the image's own name: of another name it says nothing.
  */
+#include <errno.h>
+
 #include "backend/rbd/image.h"
 #include "base/str.h"
 
@@ -36,6 +38,30 @@ static bool turn_to_snap(struct image_look *look, const char *name)
 	return true;
 }
 
+/* One that names a parent which was let go of while it was made is there, and nothing of it can be
+ * read (image_check_settled). */
+static int check_opens(const struct image_place *p, const char *name, const char *snap,
+		       struct err *err)
+{
+	rbd_image_t open;
+	int rc;
+
+	if (ctx_check(p->ctx, err) < 0)
+		return -1;
+	rc = p->lib->rbd_open_read_only(p->io, name, &open, snap);
+	if (rc == -ENOENT)
+		return err_os(err, ERR_ABORTED, ENOENT,
+			      "snapshot '%s@%s' is there and cannot be opened: one of its parents "
+			      "is just being flattened, or was when it was made; what stays so is "
+			      "lost, and can only be deleted",
+			      image_spec(p, name), snap);
+	if (rc < 0)
+		return ceph_conn_failed(p->conn, rc, err, "open snapshot '%s@%s'",
+					image_spec(p, name), snap);
+	(void)p->lib->rbd_close(open); /* nothing was changed */
+	return 0;
+}
+
 int image_snapshot_look(const struct image_place *p, const struct ceph_entry *entry,
 			struct image_look *ret_look, struct err *err)
 {
@@ -44,8 +70,12 @@ int image_snapshot_look(const struct image_place *p, const struct ceph_entry *en
 
 	if (found <= 0)
 		return found;
-	if (image_snapshot_stays(entry) && !turn_to_snap(&look, entry->image))
-		return 0;
+	if (image_snapshot_stays(entry)) {
+		if (!turn_to_snap(&look, entry->image))
+			return 0;
+		if (check_opens(p, entry->source, entry->image, err) < 0)
+			return -1;
+	}
 	*ret_look = look;
 	return 1;
 }
@@ -65,6 +95,8 @@ static int cut_open(const struct image *source, const struct ceph_entry *entry,
 	if (!turn_to_snap(&look, entry->image))
 		return err_set(err, ERR_ABORTED, "somebody removed its snapshot '%s@%s' just now",
 			       image_spec(source->place, source->name), entry->image);
+	if (check_opens(source->place, source->name, entry->image, err) < 0)
+		return -1; /* the next call makes it anew */
 	*ret_look = look;
 	return 0;
 }
@@ -127,6 +159,20 @@ static int drop_open(const struct image *source, const struct ceph_entry *entry,
 	return found < 0 ? -1 : 0;
 }
 
+/* An image that was only kept for its snapshots, has no name any more and may be in the trash yet,
+ * as a call was killed that had put it there. One whose volume is in the journal is in the trash by
+ * somebody's hand, and his. */
+static int drop_rest(const struct image_place *p, const char *name, struct err *err)
+{
+	const char *uuid = image_uuid_in_name(p->ctx->arena, name);
+	struct ceph_journal j = image_place_journal(p, CEPH_JOURNAL_VOLUMES);
+	struct ceph_entry volume;
+
+	if (!*uuid || ceph_journal_read(&j, p->ctx, uuid, &volume, err) == 0)
+		return 0;
+	return err->code == ERR_NOT_FOUND ? image_discard(p, name, err) : -1;
+}
+
 int image_stay_drop(const struct image_place *p, const struct ceph_entry *entry, struct err *err)
 {
 	bool is_last = false;
@@ -134,7 +180,7 @@ int image_stay_drop(const struct image_place *p, const struct ceph_entry *entry,
 	int rc;
 
 	if (image_open(p, entry->source, &source, err) < 0)
-		return err->code == ERR_NOT_FOUND ? 0 : -1;
+		return err->code == ERR_NOT_FOUND ? drop_rest(p, entry->source, err) : -1;
 	rc = drop_open(&source, entry, &is_last, err);
 	image_close(&source);
 	if (rc < 0)

@@ -337,6 +337,23 @@ TEST(the_last_snapshot_takes_the_image_of_its_volume_along)
 				     .check = check_drop_last });
 }
 
+static void check_drop_all(struct scene *s)
+{
+	assert_has(0, 0, 0);
+	ASSERT_EQ(fake_ceph_n_trash(POOL), 0);
+	ASSERT_OK(run_drop(s), &s->w.err);
+}
+
+TEST(the_last_snapshot_leaves_nothing_in_the_trash)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .stays = true,
+				     .is_gone = true,
+				     .run = run_drop,
+				     .check = check_drop_all });
+}
+
 static void check_drop_staying(struct scene *s)
 {
 	assert_has(4, 3, 0);
@@ -358,6 +375,7 @@ RUN_TESTS(UNIT(a_volume_is_made_once), UNIT(a_snapshot_that_stays_is_cut_once),
 	  UNIT(a_volume_is_made_once_of_a_snapshot_whose_volume_is_gone),
 	  UNIT(a_volume_goes_once_before_its_snapshot),
 	  UNIT(the_last_snapshot_takes_the_image_of_its_volume_along),
+	  UNIT(the_last_snapshot_leaves_nothing_in_the_trash),
 	  UNIT(a_snapshot_that_stays_goes_once_and_its_volume_stays),
 	  UNIT(what_cannot_be_opened_for_a_moment_is_not_taken_for_gone),
 	  UNIT(a_volume_is_made_once_of_a_snapshot), UNIT(a_volume_is_made_once_of_a_volume),

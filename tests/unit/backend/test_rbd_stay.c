@@ -105,6 +105,44 @@ TEST(one_whose_image_was_removed_by_hand_is_damaged_and_goes)
 	world_end(&w);
 }
 
+/* As of an image that was being flattened when it was made. */
+TEST(one_that_cannot_be_opened_is_not_ready)
+{
+	struct backend_snapshot snap;
+	struct world w;
+	struct backend_volume vol = begin(&w);
+
+	ASSERT_OK(stay(&w, "s", vol.token, &snap), &w.err);
+	fake_ceph_lose_parent(POOL, "", image_name(&w, "csi-vol-", vol.token),
+			      image_name(&w, "csi-snap-", snap.token));
+	ASSERT_ERR(backend_snapshot_stat(w.b, &w.ctx, snap.token, &secrets, &snap, &w.err), &w.err,
+		   ERR_ABORTED, "cannot be opened");
+	ASSERT_ERR(stay(&w, "s", vol.token, &snap), &w.err, ERR_ABORTED, "cannot be opened");
+	ASSERT_OK(drop_snapshot(&w, snap.token), &w.err);
+	ASSERT_OK(drop_volume(&w, vol.token), &w.err);
+	assert_nothing_left();
+	world_end(&w);
+}
+
+/* It lost its name by a hand, and not as the last of its snapshots went. */
+TEST(what_a_hand_has_put_into_the_trash_stays_there)
+{
+	struct backend_snapshot snap;
+	struct image_entry e;
+	struct world w;
+	struct backend_volume vol = begin(&w);
+
+	ASSERT_OK(stay(&w, "s", vol.token, &snap), &w.err);
+	ASSERT_OK(image_entry_open(w.b, &w.ctx, vol.token, CEPH_JOURNAL_VOLUMES, &secrets, &e,
+				   &w.err),
+		  &w.err);
+	ASSERT_EQ(e.place.lib->rbd_trash_move(e.place.io, e.entry.image, 0), 0);
+	image_place_close(&e.place);
+	ASSERT_OK(drop_snapshot(&w, snap.token), &w.err);
+	ASSERT_EQ(fake_ceph_n_trash(POOL), 1);
+	world_end(&w);
+}
+
 TEST(a_volume_in_use_is_not_given_up)
 {
 	struct backend_snapshot snap;
@@ -333,6 +371,8 @@ TEST(a_reader_that_goes_ends_the_walk)
 
 RUN_TESTS(UNIT(it_is_in_the_journal_and_on_the_image_of_its_volume),
 	  UNIT(one_whose_image_was_removed_by_hand_is_damaged_and_goes),
+	  UNIT(one_that_cannot_be_opened_is_not_ready),
+	  UNIT(what_a_hand_has_put_into_the_trash_stays_there),
 	  UNIT(a_volume_in_use_is_not_given_up), UNIT(a_copy_of_what_was_given_up_is_not_given_up),
 	  UNIT(an_audit_finds_nothing_wrong_with_it),
 	  UNIT(what_differs_is_told_by_block_or_by_object),
