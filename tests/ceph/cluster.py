@@ -152,7 +152,10 @@ def is_free(address):
     with contextlib.ExitStack() as both:
         try:
             for port in PORT, PORT_V1:
-                both.enter_context(socket.socket()).bind((address, port))
+                listener = both.enter_context(socket.socket())
+                # who listens is in the way, as he is to the monitor; connections of a cluster that is gone are not
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((address, port))
         except OSError:
             return False
     return True
