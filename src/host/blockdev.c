@@ -4,12 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include <linux/fs.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
 #include "host/err-internal.h"
+
+#define NBD_DIGITS_MAX 8
 
 int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err)
 {
@@ -20,6 +26,29 @@ int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err)
 		return host_err(err, errno, "ask '%s' for its size", device);
 	*ret_bytes = bytes;
 	return 0;
+}
+
+int host_nbd_is_used(const char *device, struct err *err)
+{
+	static const char prefix[] = "/dev/nbd";
+	const char *number = device + strlen(prefix);
+	autofree char *text = NULL;
+	char path[64];
+	size_t n;
+	int rc;
+
+	if (!str_has_prefix(device, prefix) || !*number || strlen(number) > NBD_DIGITS_MAX ||
+	    strspn(number, "0123456789") != strlen(number))
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"'%.64s' is no network block device, and whether it is in use is not "
+			"known",
+			device);
+	(void)snprintf(path, sizeof(path), "/sys/block/nbd%s/size", number);
+	rc = fd_read_file(AT_FDCWD, path, 64, &text, &n);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : host_err(err, -rc, "read '%s'", path);
+	return !str_is_equal(text, "0\n");
 }
 
 int host_block_make_writable(const char *device, struct err *err)

@@ -9,6 +9,10 @@
 /* NOT_FOUND, INTERNAL. */
 int host_block_size(const char *device, uint64_t *ret_bytes, struct err *err);
 
+/* Whether a network block device ("/dev/nbd3") has something behind it, dead or not: 1, or 0. Opens
+ * nothing. FAILED_PRECONDITION: that is no name of one. */
+int host_nbd_is_used(const char *device, struct err *err);
+
 /* Undoes BLKROSET, which makes a block device refuse to be written to and is kept by the kernel
  * with the device's number. NOT_FOUND, INTERNAL. */
 int host_block_make_writable(const char *device, struct err *err);

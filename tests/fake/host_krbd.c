@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "fake/host-internal.h"
+#include "host/blockdev.h"
 #include "host/fuse.h"
 #include "host/krbd.h"
 #include "host/loopdev.h"
@@ -35,6 +36,19 @@ void fake_krbd_reset(bool is_here)
 {
 	memset(&krbd, 0, sizeof(krbd));
 	krbd.is_here = is_here;
+}
+
+static bool is_nbd_used;
+
+void fake_nbd_set_used(bool is_used)
+{
+	is_nbd_used = is_used;
+}
+
+int host_nbd_is_used(const char *device, struct err *err)
+{
+	(void)device;
+	return fake_step(err) < 0 ? -1 : is_nbd_used;
 }
 
 unsigned fake_krbd_n_mapped(void)

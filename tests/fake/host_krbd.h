@@ -16,5 +16,6 @@ void fake_krbd_add(const char *fsid, int64_t pool_id, const char *image);
 /* The last line of options that was mapped or unmapped with. */
 const char *fake_krbd_options(void);
 void fake_krbd_set_busy(bool is_busy);
+void fake_nbd_set_used(bool is_used); /* whichever device */
 
 #endif

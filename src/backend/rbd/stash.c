@@ -5,8 +5,9 @@
  * here, and go into our own record, unless there is one.
  *
  * What that program has staged by rbd-nbd or decrypted on the node goes by ways that this one does
- * not have, and is refused before anything of it is taken down. A file that nobody can read is no
- * reason to keep a volume up: it is as if it were not there.
+ * not have, and is refused before anything of it is taken down, if the kernel has it yet: the file
+ * stays where a node was restarted. One that nobody can read, or that tells of another volume's
+ * image, is no reason to keep a volume up: it is as if it were not there.
  */
 #include "backend/rbd/stash.h"
 
@@ -19,7 +20,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "host/blockdev.h"
 #include "host/fs.h"
+#include "host/krbd.h"
 
 #define STASH "image-meta.json"
 #define STASH_HALF STASH ".new"
@@ -113,32 +116,59 @@ static int read_stash(const char *dir, struct image_stash *ret_stash, struct err
 	return image_stash_parse(text, ret_stash) == 0;
 }
 
-static int check_way(const struct image_stash *stash, struct err *err)
+/* The UUID at the end of a name, which nobody else gives an image: a file that came here with a
+ * directory that was copied tells of another. */
+static bool is_of(const struct image_stash *stash, const struct ceph_handle *handle)
+{
+	return str_has_suffix(stash->image, handle->uuid);
+}
+
+/* Whether the kernel has it by the way that the file tells, which may be left from before a
+ * restart: 1, 0; what is no name of a device is in doubt. */
+static int is_up(const struct image_stash *stash, const struct ceph_handle *handle, struct err *err)
+{
+	struct host_krbd mapped;
+
+	if (stash->is_nbd)
+		return host_nbd_is_used(stash->device, err);
+	return host_krbd_find_ending(handle->pool_id, handle->uuid, &mapped, err);
+}
+
+static int refuse_way(const struct image_stash *stash, struct err *err)
 {
 	if (stash->is_encrypted)
 		return err_set(
 			err, ERR_FAILED_PRECONDITION,
 			"ceph-csi has staged it encrypted, which is not done here; take it down by "
 			"that program (its image back into the DaemonSet, then drain the node)");
-	if (stash->is_nbd)
-		return err_set(
-			err, ERR_FAILED_PRECONDITION,
-			"ceph-csi has staged it by rbd-nbd, as '%.64s', whose server ended with "
-			"that program; unmount it, and run 'rbd-nbd unmap %.64s' on this node",
-			stash->device, stash->device);
-	return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "ceph-csi has staged it by rbd-nbd, as '%.64s', whose server ended with "
+		       "that program; unmount it, and run 'rbd-nbd unmap %.64s' on this node",
+		       stash->device, stash->device);
 }
 
-/* What the record is to have; one that is there knows more. */
+/* 1: by a way that is ours as well. 0: what it tells of is gone. */
+static int check_way(const struct image_stash *stash, const struct ceph_handle *handle,
+		     struct err *err)
+{
+	int rc;
+
+	if (!stash->is_nbd && !stash->is_encrypted)
+		return 1;
+	rc = is_up(stash, handle, err);
+	return rc > 0 ? refuse_way(stash, err) : rc;
+}
+
+/* What the record is to have; one that is there knows more, unless it is torn. */
 static int keep(struct images *images, const char *token, const struct image_stash *stash,
 		struct err *err)
 {
-	struct image_attached how = { .fsid = "" };
+	struct image_attached how = { .fsid = "" }, had;
 	char text[IMAGE_ATTACHED_MAX];
 
 	if (image_state_get(images, token, IMAGE_ATTACHED, text, sizeof(text), err) < 0)
 		return -1;
-	if (text[0])
+	if (text[0] && image_attached_parse(text, &had) == 0)
 		return 0;
 	if (ceph_krbd_options_parse("unmapOptions", stash->unmap_options, how.unmap_options, err) <
 	    0)
@@ -148,19 +178,44 @@ static int keep(struct images *images, const char *token, const struct image_sta
 	return image_state_set(images, token, IMAGE_ATTACHED, text, err);
 }
 
+/* 1: there is one, of this volume, with something to take over; 0. */
+static int look_at_stash(const struct ceph_handle *handle, const char *dir,
+			 struct image_stash *ret_stash, struct err *err)
+{
+	struct err why;
+	int found = read_stash(dir, ret_stash, &why);
+
+	if (found < 0)
+		log_warn("what ceph-csi has staged is not known", log_str("path", dir),
+			 log_err(&why));
+	if (found <= 0)
+		return 0;
+	if (!is_of(ret_stash, handle)) {
+		log_warn("ceph-csi's " STASH " is another volume's", log_str("path", dir),
+			 log_str("image", ret_stash->image));
+		return 0;
+	}
+	found = check_way(ret_stash, handle, err);
+	if (found == 0)
+		log_info("what ceph-csi's " STASH " tells of is gone", log_str("path", dir),
+			 log_str("device", ret_stash->device));
+	return found;
+}
+
 int image_staging_take(struct backend *b, struct ctx *ctx, const char *token, const char *dir,
 		       struct err *err)
 {
 	struct image_stash stash;
+	struct ceph_handle handle;
 	struct err why;
 	int found;
 
-	if (ctx_check(ctx, err) < 0)
+	if (ctx_check(ctx, err) < 0 || ceph_handle_parse(token, &handle, err) < 0)
 		return -1;
-	found = read_stash(dir, &stash, &why);
-	if (found > 0 && check_way(&stash, err) < 0)
+	found = look_at_stash(&handle, dir, &stash, err);
+	if (found < 0)
 		return -1;
-	if (found < 0 || (found > 0 && keep(images_of(b), token, &stash, &why) < 0))
+	if (found > 0 && keep(images_of(b), token, &stash, &why) < 0)
 		log_warn("the options of unmapping that ceph-csi kept are not known",
 			 log_str("volume", token), log_err(&why));
 	return 0;

@@ -389,10 +389,42 @@ TEST(what_ceph_csi_staged_by_other_ways_is_refused)
 
 	begin(&n, true);
 	map_as_ceph_csi(&n, STASH("", "true", "false", "/dev/nbd0"));
+	fake_nbd_set_used(true);
 	ASSERT_ERR(take(&n), &n.err, ERR_FAILED_PRECONDITION, "rbd-nbd unmap /dev/nbd0");
 	write_stash(STASH("", "false", "true", ""));
 	ASSERT_ERR(take(&n), &n.err, ERR_FAILED_PRECONDITION, "encrypted");
 	ASSERT_OK(detach(&n), &n.err);
+	/* it is unmapped: of the device and of the mapping there is nothing but the file */
+	ASSERT_OK(take(&n), &n.err);
+	fake_nbd_set_used(false);
+	write_stash(STASH("", "true", "true", "/dev/nbd0"));
+	ASSERT_OK(take(&n), &n.err);
+	end(&n);
+}
+
+/* A record by its name would have that one unmapped. */
+TEST(a_word_of_another_volumes_image_is_none)
+{
+	static const char theirs[] = "csi-vol-8a46b2d4-2c94-44fe-b220-211d3d900cae";
+	char text[IMAGE_ATTACHED_MAX];
+	struct node n;
+
+	begin(&n, true);
+	fake_krbd_add("", 7, theirs);
+	map_as_ceph_csi(&n, "{\"Version\":3,\"pool\":\"rbd\",\"image\":\""
+			    "csi-vol-8a46b2d4-2c94-44fe-b220-211d3d900cae\",\"encrypted\":true}");
+	ASSERT_OK(take(&n), &n.err);
+	ASSERT_OK(
+		image_state_get(images_of(n.b), TOKEN, IMAGE_ATTACHED, text, sizeof(text), &n.err),
+		&n.err);
+	ASSERT_STR(text, "");
+	/* what is torn is written anew */
+	write_stash(STASH("krbd:force", "false", "false", ""));
+	ASSERT_OK(image_state_set(images_of(n.b), TOKEN, IMAGE_ATTACHED, "torn", &n.err), &n.err);
+	ASSERT_OK(take(&n), &n.err);
+	ASSERT_OK(detach(&n), &n.err);
+	ASSERT_STR(fake_krbd_options(), "force");
+	ASSERT_EQ(fake_krbd_n_mapped(), 1);
 	end(&n);
 }
 
@@ -461,6 +493,7 @@ RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(what_ceph_csi_mapped_goes_with_its_options),
 	  UNIT(what_has_no_word_or_a_torn_one_goes_all_the_same),
 	  UNIT(what_ceph_csi_staged_by_other_ways_is_refused),
+	  UNIT(a_word_of_another_volumes_image_is_none),
 	  UNIT(a_taking_over_that_fails_is_done_by_the_next),
 	  UNIT(the_mounter_is_the_classes_or_what_the_node_has), UNIT(what_is_missing_is_named),
 	  UNIT(an_attach_that_fails_is_done_by_the_next))

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "host/blockdev.h"
 #include "host/krbd-internal.h"
 #include "scratch.h"
 
@@ -382,7 +383,21 @@ TEST(what_stays_busy_says_who_has_it)
 	end(&k);
 }
 
-RUN_TESTS(UNIT(an_image_is_mapped_by_one_line_and_found_again),
+/* What rbd-nbd has is asked of sysfs; a name that is none is in doubt. */
+TEST(a_network_block_device_that_is_not_there_is_free)
+{
+	static const char *const strange[] = { "",          "/dev/nbd",       "/dev/nbd0p1",
+					       "/dev/rbd0", "/dev/nbd../sda", "/dev/nbd123456789" };
+	struct err err;
+
+	ASSERT_EQ(host_nbd_is_used("/dev/nbd99999", &err), 0);
+	for (size_t i = 0; i < sizeof(strange) / sizeof(strange[0]); i++)
+		ASSERT_ERR(host_nbd_is_used(strange[i], &err), &err, ERR_FAILED_PRECONDITION,
+			   "not known");
+}
+
+RUN_TESTS(UNIT(a_network_block_device_that_is_not_there_is_free),
+	  UNIT(an_image_is_mapped_by_one_line_and_found_again),
 	  UNIT(a_device_is_known_by_cluster_pool_and_image),
 	  UNIT(what_the_class_says_is_in_the_line),
 	  UNIT(a_cluster_of_the_second_protocol_alone_needs_no_option),
