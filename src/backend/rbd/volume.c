@@ -11,6 +11,7 @@
  */
 #include <stdio.h>
 
+#include "backend/rbd/fence.h"
 #include "backend/rbd/image.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -40,12 +41,16 @@ struct making {
 	bool is_retry;              /* a call was here before, and may have left something */
 };
 
-/* Metadata that clones have from their source, and that is not theirs. */
-static const char *const snapshot_words[] = {
+/* Metadata that clones have from their source, and that is not theirs: who has that, and whose
+ * snapshot it is. */
+static const char *const source_words[] = {
+	IMAGE_CLIENT_WORD,
 	KUBERNETES "volumesnapshot/name",
 	KUBERNETES "volumesnapshot/namespace",
 	KUBERNETES "volumesnapshotcontent/name",
 };
+
+#define N_CLIENT_WORDS 1 /* first of them: not the names */
 
 static struct strmap make_context(const struct making *m)
 {
@@ -159,7 +164,10 @@ static int set_words(const struct making *m, struct err *err)
 	if (!is_copy && !keeps)
 		return 0;
 	return image_put_words(&m->place, m->entry.image, m->id, words, ARRAY_LEN(words),
-			       snapshot_words, is_copy && keeps ? ARRAY_LEN(snapshot_words) : 0,
+			       source_words,
+			       !is_copy ? 0
+			       : keeps  ? ARRAY_LEN(source_words)
+					: N_CLIENT_WORDS,
 			       err);
 }
 

@@ -276,6 +276,31 @@ TEST(a_look_that_finds_a_part_missing_finds_not_nobody)
 	ASSERT_TRUE(n_failed >= 4);
 }
 
+/* Clones have their source's metadata. */
+TEST(a_copy_is_nobodys)
+{
+	struct backend_snapshot snap;
+	struct backend_volume copies[2];
+	struct co co;
+
+	begin(&co);
+	stage(&co, "n1");
+	ASSERT_OK(cut(&co.w, "snap", co.vol.token, &snap), &co.w.err);
+	ASSERT_OK(make(&co.w, "restored", BACKEND_SOURCE_SNAPSHOT, snap.token, &copies[0]),
+		  &co.w.err);
+	ASSERT_OK(make(&co.w, "clone", BACKEND_SOURCE_VOLUME, co.vol.token, &copies[1]), &co.w.err);
+	for (size_t i = 0; i < ARRAY_LEN(copies); i++) {
+		const char *image = image_name(&co.w, "csi-vol-", copies[i].token);
+
+		ASSERT_STR(str_or(fake_ceph_image_meta(POOL, "", image, IMAGE_CLIENT_WORD), ""),
+			   "");
+		ASSERT_OK(drop_volume(&co.w, copies[i].token), &co.w.err);
+	}
+	ASSERT_STR(client_of(&co), "n1 " CLIENT " " BOOT_1);
+	ASSERT_OK(drop_snapshot(&co.w, snap.token), &co.w.err);
+	end(&co);
+}
+
 /* Somebody has staged it elsewhere since it was looked at. */
 TEST(a_note_of_another_is_not_forgotten)
 {
@@ -338,4 +363,5 @@ RUN_TESTS(UNIT(a_node_out_of_service_is_fenced_by_its_address),
 	  UNIT(an_unstaging_is_the_end_of_the_note), UNIT(what_is_not_there_has_no_node),
 	  UNIT(what_is_not_known_is_an_error_or_said), UNIT(who_has_our_own_address_is_not_fenced),
 	  UNIT(a_look_that_finds_a_part_missing_finds_not_nobody),
-	  UNIT(a_note_of_another_is_not_forgotten), UNIT(a_fencing_that_fails_is_done_by_the_next))
+	  UNIT(a_note_of_another_is_not_forgotten), UNIT(a_copy_is_nobodys),
+	  UNIT(a_fencing_that_fails_is_done_by_the_next))
