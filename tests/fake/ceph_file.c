@@ -32,6 +32,7 @@ struct image {
 	int fd;
 	int notify_fd;
 	bool is_cached;
+	char name[64];
 	pthread_mutex_t lock; /* guards writes */
 	struct write *writes; /* not flushed; the newest last */
 	rbd_update_callback_t changed;
@@ -116,6 +117,7 @@ static int open_with(rados_ioctx_t io, const char *name, rbd_image_t *ret_image,
 	im->fd = open(path, flags | O_CLOEXEC);
 	im->notify_fd = inotify_init1(IN_CLOEXEC);
 	im->is_cached = strncmp(name, "cached", 6) == 0;
+	(void)snprintf(im->name, sizeof(im->name), "%s", name);
 	pthread_mutex_init(&im->lock, NULL);
 	if (im->fd < 0 || inotify_add_watch(im->notify_fd, path, IN_MODIFY | IN_ATTRIB) < 0) {
 		free(im);
@@ -308,11 +310,67 @@ static int metadata_set(rbd_image_t image, const char *key, const char *value)
 											 : 0;
 }
 
-static int metadata_remove(rbd_image_t image, const char *key)
+static int get_id(rbd_image_t image, char *id, size_t cap)
 {
-	autofree char *name = xasprintf("user.%s", key);
+	struct image *im = image;
 
-	return fremovexattr(((struct image *)image)->fd, name) < 0 ? -ENOENT : 0;
+	return (size_t)snprintf(id, cap, "%s", im->name) < cap ? 0 : -ERANGE;
+}
+
+/* Of an image's header, whose id is its name: one key is compared and goes. */
+struct header_op {
+	char key[64];
+	char value[512];
+};
+
+static rados_write_op_t create_write_op(void)
+{
+	return xcalloc(1, sizeof(struct header_op));
+}
+
+static void release_write_op(rados_write_op_t op)
+{
+	free(op);
+}
+
+static void op_assert_exists(rados_write_op_t op)
+{
+	(void)op;
+}
+
+static void op_omap_cmp(rados_write_op_t handle, const char *key, uint8_t how, const char *value,
+			size_t n, int *ret_rc)
+{
+	struct header_op *op = handle;
+
+	(void)how;
+	(void)ret_rc;
+	(void)snprintf(op->key, sizeof(op->key), "user.%s", key + strlen("metadata_"));
+	(void)snprintf(op->value, sizeof(op->value), "%.*s", (int)n, value);
+}
+
+static void op_omap_rm(rados_write_op_t op, char const *const *keys, size_t n)
+{
+	(void)op;
+	(void)keys;
+	(void)n;
+}
+
+static int operate(rados_write_op_t handle, rados_ioctx_t io, const char *object, time_t *mtime,
+		   int flags)
+{
+	struct header_op *op = handle;
+	autofree char *path = xasprintf("%s/%s", (const char *)io, object + strlen("rbd_header."));
+	char now[512] = "";
+
+	(void)mtime;
+	(void)flags;
+	if (access(path, F_OK) < 0)
+		return -ENOENT;
+	(void)getxattr(path, op->key, now, sizeof(now) - 1);
+	if (strcmp(now, op->value) != 0)
+		return -ECANCELED;
+	return removexattr(path, op->key) < 0 ? -errno : 0;
 }
 
 static int aio_flush(rbd_image_t image, rbd_completion_t done)
@@ -391,7 +449,13 @@ const struct ceph_lib *fake_ceph_file_lib(void)
 		.rbd_get_size = get_size,
 		.rbd_flush = flush,
 		.rbd_metadata_set = metadata_set,
-		.rbd_metadata_remove = metadata_remove,
+		.rbd_get_id = get_id,
+		.rados_create_write_op = create_write_op,
+		.rados_release_write_op = release_write_op,
+		.rados_write_op_assert_exists = op_assert_exists,
+		.rados_write_op_omap_cmp = op_omap_cmp,
+		.rados_write_op_omap_rm_keys = op_omap_rm,
+		.rados_write_op_operate = operate,
 		.rbd_aio_create_completion = create_completion,
 		.rbd_aio_release = release,
 		.rbd_aio_get_return_value = return_value,

@@ -483,21 +483,6 @@ static int metadata_get(rbd_image_t handle, const char *key, char *value, size_t
 	return fake_ceph_leave(rc);
 }
 
-static int metadata_remove(rbd_image_t handle, const char *key)
-{
-	struct fake_open *open = handle;
-	int rc = fake_ceph_enter(open->conn, FAKE_WRITE);
-	struct fake_pair *found = rc < 0 ? NULL : find_meta(open->image, key);
-
-	if (rc == 0 && open->is_read_only)
-		rc = -EROFS;
-	if (rc == 0 && !found)
-		rc = -ENOENT;
-	if (rc == 0)
-		drop_meta(open->image, found);
-	return fake_ceph_leave(rc);
-}
-
 static int list_watchers(struct fake_image *image, rbd_image_watcher_t *ret, size_t *n)
 {
 	size_t found = 0;
@@ -589,7 +574,6 @@ void fake_ceph_fill_image(struct ceph_lib *lib)
 	lib->rbd_get_create_timestamp = get_create_timestamp;
 	lib->rbd_metadata_set = metadata_set;
 	lib->rbd_metadata_get = metadata_get;
-	lib->rbd_metadata_remove = metadata_remove;
 	lib->rbd_watchers_list = watchers_list;
 	lib->rbd_watchers_list_cleanup = watchers_list_cleanup;
 	lib->rbd_update_watch = update_watch;

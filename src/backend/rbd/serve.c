@@ -66,7 +66,8 @@ struct server {
 	uint64_t device;
 	struct host_fuse *fuse;
 	atomic_bool is_shut_out;
-	bool is_named; /* the image's metadata say that it is served here */
+	char id[IMAGE_ID_MAX];
+	struct ceph_client named; /* as the image's metadata say that it is served here; node "" */
 };
 
 static int failed(const struct server *s, int rc, const char *what, struct err *err)
@@ -125,8 +126,11 @@ static int name_client(struct server *s, struct err *err)
 	s->lib->rados_buffer_free(address);
 	if (ceph_client_format(&client, text) < 0)
 		return err_set(err, ERR_INTERNAL, "'%s' is no address of ours", client.address);
-	rc = s->lib->rbd_metadata_set(s->image, IMAGE_CLIENT_WORD, text);
-	s->is_named = rc == 0;
+	rc = s->lib->rbd_get_id(s->image, s->id, sizeof(s->id));
+	if (rc == 0)
+		rc = s->lib->rbd_metadata_set(s->image, IMAGE_CLIENT_WORD, text);
+	if (rc == 0)
+		s->named = client;
 	return rc < 0 ? failed(s, rc, "write the image's metadata", err) : 0;
 }
 
@@ -157,8 +161,9 @@ static void close_image(struct server *s)
 {
 	const struct ceph_lib *lib = s->lib;
 
-	if (s->image && s->is_named && lib->rbd_flush(s->image) == 0) /* else the controller */
-		(void)lib->rbd_metadata_remove(s->image, IMAGE_CLIENT_WORD);
+	/* else the controller; and unless another has it by now */
+	if (s->image && s->named.node[0] && lib->rbd_flush(s->image) == 0)
+		(void)image_client_drop(lib, s->io, s->id, &s->named);
 	if (s->image) {
 		int rc = s->watch ? lib->rbd_update_unwatch(s->image, s->watch) : 0;
 

@@ -377,6 +377,22 @@ TEST(an_image_names_its_server_for_as_long_as_it_has_it)
 	end(&n);
 }
 
+/* A server that was away, and took its time to end. */
+TEST(who_has_an_image_by_now_stays_named)
+{
+	static const char another[] = "n2 10.0.0.8:0/2 -";
+	char path[300];
+	struct node n;
+
+	begin(&n, "named");
+	attach(&n);
+	(void)snprintf(path, sizeof(path), "%s/%s", n.pool, n.image);
+	ASSERT_EQ(setxattr(path, "user." IMAGE_CLIENT_WORD, another, strlen(another), 0), 0);
+	detach(&n);
+	assert_client(&n, another);
+	end(&n);
+}
+
 TEST(what_is_discarded_is_given_back_and_reads_as_zeros)
 {
 	struct fstrim_range all = { .len = UINT64_MAX };
@@ -759,6 +775,7 @@ int main(int argc, char **argv)
 		TIDY(an_image_is_a_disk_that_keeps_its_bytes),
 		TIDY(what_a_shut_out_server_is_given_is_not_called_written),
 		TIDY(an_image_names_its_server_for_as_long_as_it_has_it),
+		TIDY(who_has_an_image_by_now_stays_named),
 		TIDY(what_is_discarded_is_given_back_and_reads_as_zeros),
 		TIDY(an_image_that_grows_grows_in_use),
 		TIDY(what_was_synced_survives_a_server_that_is_killed),
