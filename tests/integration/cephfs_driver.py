@@ -105,6 +105,19 @@ def fuses_of(token):
             for pid in map(int, pathlib.Path(f'/proc/{server}/task/{server}/children').read_text().split())]
 
 
+def fuses_at(staging):
+    """Each that mounts there, whoever is above it."""
+    found = []
+    for entry in pathlib.Path('/proc').iterdir():
+        try:
+            words = (entry / 'cmdline').read_bytes().split(b'\0') if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if words and words[0].endswith(b'ceph-fuse') and str(staging).encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
 def kill_client(ceph, token):
     """The ceph-fuse of a volume, and in the same breath its session, for which others would else wait a minute."""
     pid, = fuses_of(token)

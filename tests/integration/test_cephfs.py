@@ -159,6 +159,26 @@ def test_one_that_answers_nobody(cephfs, work):
     cephfs.calls.delete(v.id)
 
 
+def test_one_that_is_given_up(cephfs, fs_ceph, work):
+    """The time is up while no monitor answers: its ceph-fuse ends, and nothing is mounted when it could be."""
+    v = Volume(cephfs, work, cephfs.calls.create('pv-1'))
+    monitor = fs_ceph.process('mon')
+    monitor.send(signal.SIGSTOP)
+    try:
+        with fails(Code.DEADLINE_EXCEEDED):
+            v.stage(timeout=3)
+        cephfs_driver.wait_ended(v.id)
+        assert not cephfs_driver.fuses_at(v.staging)
+    finally:
+        monitor.send(signal.SIGCONT)
+    assert not os.path.ismount(v.staging)
+    v.up()
+    v.down()
+    cephfs_driver.wait_ended(v.id)
+    wait_until('nothing is kept of it', lambda: not list(cephfs.dir.rglob(v.id)))
+    cephfs.calls.delete(v.id)
+
+
 def test_keys_are_in_no_place(cephfs, fs_ceph, work):
     key = fs_ceph.fs_secrets()['userKey'].encode()
     v = Volume(cephfs, work, cephfs.calls.create('pv-1'))
