@@ -103,7 +103,7 @@ class Nodes:
     def add(self, name, address):
         self.probe.call(f'create {NODES}', {'apiVersion': 'v1', 'kind': 'Node', 'metadata': {'name': name}})
         self.say(name, addresses=[{'type': 'InternalIP', 'address': address}])
-        self.boot(name)
+        self.boot(name, pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip())   # as kubelet says it
 
     def remove(self, name):
         self.probe.ask(f'delete {NODES}/{name}')

@@ -91,11 +91,10 @@ static int refuse(const struct call *c, const struct fence_record *r, struct err
 
 	ceph_address_of_ip(r->ip, address);
 	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "node '%s' may not use cluster '%s': its address %s is fenced, since node "
-		       "'%s' was lost; that ends when that machine is ready, not out of service, "
-		       "and has restarted or has no volume of this driver any more; of one that is "
-		       "no Node any more, or not known to be the same, by hand, once it is off: "
-		       "ceph osd blocklist rm %s",
+		       "node '%s' may not use cluster '%s': %s is fenced, since node '%s' was "
+		       "lost. By hand, once that one is off: ceph osd blocklist rm %s; by itself "
+		       "when the same machine is ready, not out of service, and restarted or "
+		       "without volumes of this driver",
 		       c->use->node_id, c->place.cluster.id, r->ip, r->node, address);
 }
 
@@ -106,10 +105,9 @@ static int refuse_unread(const struct call *c, const struct fence_records *all, 
 
 	ceph_address_of_ip(ip, address);
 	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "node '%s' may not use cluster '%s': its address %s is fenced, and pool "
-		       "'%s', which may say why, cannot be read by this user (osd 'allow r pool=%s "
-		       "object_prefix cleat.fences'); by hand, once all that had it are off or "
-		       "back: ceph osd blocklist rm %s",
+		       "node '%s' may not use cluster '%s': %s is fenced, and pool '%s', which may "
+		       "say why, cannot be read (caps: osd 'allow r pool=%s'). By hand, once all "
+		       "that had it are off or back: ceph osd blocklist rm %s",
 		       c->use->node_id, c->place.cluster.id, ip, all->unread, all->unread, address);
 }
 
@@ -327,9 +325,9 @@ static int refuse_unknown(const struct call *c, const char *image, const char *a
 			  struct err *err)
 {
 	return err_set(err, ERR_FAILED_PRECONDITION,
-		       "node '%s' is gone, and nothing tells whether client %s, which has image "
-		       "'%s' open, is its; this goes on once that one has let go of it or, if it "
-		       "is its, is shut out: ceph osd blocklist add %s",
+		       "node '%s' is gone, and client %s, which has image '%s' open, may be its: "
+		       "this goes on when that one has let go or, if it is its, is shut out: "
+		       "ceph osd blocklist add %s",
 		       c->use->node_id, address, image_spec(&c->place, image), address);
 }
 
@@ -453,11 +451,9 @@ static int unpublish_lost(const struct call *c, const char *image, const struct 
 
 	if (users->is_note_strange)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "node '%s' is lost, and which client has image '%s' is not "
-			       "understood: once the machine is certainly off: rbd image-meta "
-			       "remove %s " IMAGE_CLIENT_WORD,
-			       c->use->node_id, image_spec(&c->place, image),
-			       image_spec(&c->place, image));
+			       "node '%s' is lost, and it is not understood which client has the "
+			       "image; once it is off: rbd image-meta remove %s " IMAGE_CLIENT_WORD,
+			       c->use->node_id, image_spec(&c->place, image));
 	if ((c->node.is_gone ? shut_out_gone(c, image, users, err) : shut_out_node(c, users, err)) <
 	    0)
 		return -1;

@@ -134,7 +134,7 @@ TEST(an_address_that_has_a_new_owner_is_let_in_by_hand)
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
 	co.nodes[0].id = "";
 	fake_ceph_allow_lifting();
-	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "by hand");
+	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "By hand");
 	assert_fenced(&co, true);
 	fake_ceph_unblock(IP);
 	assert_let_in(&co);
