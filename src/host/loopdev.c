@@ -48,6 +48,7 @@
 int loop_open(unsigned minor, int flags, char *path, size_t cap)
 {
 	char in_sysfs[64];
+	bool is_made;
 	int fd;
 
 	(void)snprintf(path, cap, "/dev/loop%u", minor);
@@ -58,14 +59,16 @@ int loop_open(unsigned minor, int flags, char *path, size_t cap)
 	(void)snprintf(in_sysfs, sizeof(in_sysfs), "/sys/block/loop%u", minor);
 	if (access(in_sysfs, F_OK) < 0)
 		return -ENOENT;
-	if (mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, minor)) < 0 && errno != EEXIST)
+	is_made = mknod(path, S_IFBLK | 0600, makedev(LOOP_MAJOR_NUMBER, minor)) == 0;
+	if (!is_made && errno != EEXIST)
 		return -errno;
 	fd = open(path, flags | O_CLOEXEC);
 	if (fd >= 0)
 		return fd;
 	/* there is no such device: leave no node that outlives all that could use it */
 	fd = -errno;
-	(void)unlink(path);
+	if (is_made)
+		(void)unlink(path);
 	return fd;
 }
 
@@ -264,15 +267,15 @@ static int bind_free(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 		       "other processes took every free loop device, %d tries", ATTACH_TRIES);
 }
 
-static int take_bound(unsigned number, const char *path, int fd,
+static int take_bound(unsigned number, char *path, size_t cap, int fd,
 		      const struct host_loop_options *opts, struct host_loop *ret_loop,
 		      int *ret_hold_fd, struct err *err)
 {
 	struct loop_info64 info = { 0 };
-	autofd int hold_fd = open(path, O_RDONLY | O_CLOEXEC);
+	autofd int hold_fd = loop_open(number, O_RDONLY, path, cap);
 
 	if (hold_fd < 0)
-		return host_err(err, errno, "hold '%s'", path);
+		return host_err(err, -hold_fd, "hold '%s'", path);
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
 		return host_err(err, errno, "ask '%s' for its flags", path);
 	loop_fill(number, path, &info, ret_loop);
@@ -293,7 +296,7 @@ int host_loop_attach(struct ctx *ctx, int backing_fd, const struct host_loop_opt
 
 	if (number < 0)
 		return -1;
-	rc = take_bound((unsigned)number, path, fd, opts, ret_loop, ret_hold_fd, err);
+	rc = take_bound((unsigned)number, path, sizeof(path), fd, opts, ret_loop, ret_hold_fd, err);
 	(void)close(fd); /* and so it is unbound, if it is not held */
 	if (rc < 0)
 		loop_number_end((unsigned)number);

@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -98,16 +99,26 @@ static bool is_bound(unsigned minor)
 	return access(path, F_OK) == 0;
 }
 
-/* False if somebody looks at it: to be tried again. */
+/*
+ * False if somebody looks at it: to be tried again.
+ *
+ * Where /dev is not the kernel's, the node is one that loop_open made, and it goes, too. Where it
+ * is the kernel's, the node went with the device, and what has its name now is of another process,
+ * which was quick to add the number again: another inode.
+ */
 static bool remove_number(int control_fd, unsigned minor)
 {
+	struct stat before, now;
 	char path[64];
+	bool has_node;
 
+	(void)snprintf(path, sizeof(path), "/dev/loop%u", minor);
+	has_node = lstat(path, &before) == 0;
 	if (ioctl(control_fd, LOOP_CTL_REMOVE, minor) < 0)
 		return errno != EBUSY || is_bound(minor);
-	/* where /dev is not the kernel's, the node is one that loop_open made */
-	(void)snprintf(path, sizeof(path), "/dev/loop%u", minor);
-	(void)unlink(path);
+	if (has_node && lstat(path, &now) == 0 && now.st_dev == before.st_dev &&
+	    now.st_ino == before.st_ino)
+		(void)unlink(path);
 	return true;
 }
 

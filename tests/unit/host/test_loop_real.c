@@ -9,6 +9,8 @@
 
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -207,6 +209,51 @@ TEST(a_sweep_removes_all_and_a_search_brings_none_back)
 	}
 }
 
+/* One of ours that no other test has. */
+#define CONTESTED 0x3fffu
+#define CONTESTED_NODE "/dev/loop16383"
+#define CONTESTED_SYSFS "/sys/block/loop16383"
+
+static atomic_bool is_swept;
+
+static void *sweep(void *arg)
+{
+	host_loop_sweep();
+	atomic_store(&is_swept, true);
+	return NULL;
+}
+
+/* Another process, which adds the number as soon as it is free, and has it open from then on. */
+static int take_contested(int control_fd)
+{
+	while (!atomic_load(&is_swept)) {
+		if (ioctl(control_fd, LOOP_CTL_ADD, CONTESTED) >= 0)
+			return open(CONTESTED_NODE, O_RDONLY | O_CLOEXEC);
+	}
+	return -1;
+}
+
+TEST(a_sweep_leaves_the_node_of_a_number_that_another_process_took)
+{
+	int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+
+	ASSERT_TRUE(control_fd >= 0);
+	for (int i = 0; i < 100; i++) {
+		pthread_t sweeper;
+		int fd;
+
+		(void)ioctl(control_fd, LOOP_CTL_ADD, CONTESTED);
+		atomic_store(&is_swept, false);
+		ASSERT_EQ(pthread_create(&sweeper, NULL, sweep, NULL), 0);
+		fd = take_contested(control_fd);
+		(void)pthread_join(sweeper, NULL);
+		if (access(CONTESTED_SYSFS, F_OK) == 0)
+			ASSERT_EQ(access(CONTESTED_NODE, F_OK), 0);
+		host_fd_close(fd);
+	}
+	host_fd_close(control_fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +263,7 @@ int main(void)
 		UNIT(an_unlinked_file_is_found_on_its_filesystem),
 		UNIT(a_reader_is_another_device_that_refuses_writes),
 		UNIT(a_sweep_removes_all_and_a_search_brings_none_back),
+		UNIT(a_sweep_leaves_the_node_of_a_number_that_another_process_took),
 	};
 	int rc;
 
