@@ -47,7 +47,8 @@ class Worker:
 
 
 def check(workers):
-    assert [w.trouble for w in workers if w.trouble] == []
+    trouble = [w.trouble for w in workers if w.trouble]
+    assert not trouble, trouble
 
 
 def work_through(workers, seconds, kills):
