@@ -11,18 +11,19 @@ PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode
 
 class Worker:
     """One life after the other (live) until it is stopped; what is wrong is kept for the test. FAILED_PRECONDITION is busy where
-    a step is one of BUSY, and repeated so long: anything that lasts is a fault, and so is any other answer."""
+    a step is one of BUSY, and repeated so long: anything that lasts is a fault, and so is any other answer. What a process had
+    open as it was killed may keep a call waiting, so the time begins anew with each kill."""
     BUSY, BUSY_S, PATIENCE_S = (), 0, 0
 
     def __init__(self):
-        self.stop, self.trouble, self.n_lives = False, None, 0
+        self.stop, self.trouble, self.n_lives, self.last_kill = False, None, 0, 0.0
         self.thread = threading.Thread(target=self.run)
 
     def live(self):
         raise NotImplementedError
 
     def repeat(self, what, call):
-        end, busy_end = time.monotonic() + self.PATIENCE_S, None
+        began, busy_since = time.monotonic(), None
         while True:
             try:
                 return call()
@@ -30,8 +31,9 @@ class Worker:
                 now = time.monotonic()
                 is_busy = e.code() == grpc.StatusCode.FAILED_PRECONDITION and what in self.BUSY
                 if is_busy:
-                    busy_end = busy_end or now + self.BUSY_S
-                if now > (busy_end if is_busy else end) or not is_busy and e.code() not in PASSING:
+                    busy_since = busy_since or now
+                waited = now - max(self.last_kill, busy_since if is_busy else began)
+                if waited > (self.BUSY_S if is_busy else self.PATIENCE_S) or not is_busy and e.code() not in PASSING:
                     raise Trouble(f'{what}: {e.code()}: {e.details()}') from e
             except ValueError:  # the channel was closed for the next process
                 pass
@@ -44,6 +46,13 @@ class Worker:
                 self.n_lives += 1
         except BaseException as e:  # judged by the test
             self.trouble = e
+
+
+def killed(workers):
+    """To be called after each kill."""
+    for w in workers:
+        w.last_kill = time.monotonic()
+    check(workers)
 
 
 def check(workers):

@@ -54,5 +54,5 @@ def test_random_kills_leave_nothing(rbd):
         for _ in range(KILLS):
             time.sleep(chance.random() * 0.8)
             rbd.restart()
-            killing.check(workers)
+            killing.killed(workers)
     killing.work_through(workers, 900, kills)
