@@ -29,7 +29,7 @@ def test_a_claim_waits_until_there_is_room(cluster, space):
     cluster.wait_bound(space, "filler")
     began = time.monotonic()
     wait("there is less room", lambda: room(cluster) < whole * 0.5)
-    assert time.monotonic() - began < 2   # half of that is kubectl's
+    assert time.monotonic() - began < 20   # not by the look of each minute
     cluster.wait_running(space, "filler")
 
     cluster.apply(space, claim("big", size=sized(whole * 0.6)), pod("big", "big"))

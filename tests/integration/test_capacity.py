@@ -83,7 +83,7 @@ def test_each_nodes_room_is_told_and_follows_what_is_made_and_deleted(told):
     wait_until('it has a volume', lambda: 'data' in told.volumes())
     began = time.monotonic()
     wait_until('there is less room', lambda: before[0] - told.room('n2')[0] >= 16 * MIB)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1   # not by the look of every two seconds
     assert told.room('n1') == other
 
     told.probe.call(f'delete {OBJECTS}/{told.of("n1")[0]["metadata"]["name"]}')

@@ -98,7 +98,7 @@ def test_a_short_deadline_is_kept(own, own_ceph):
     with own_ceph.frozen():
         seconds, error = answered(lambda: own.calls.create('pv-1', timeout=2))
         assert error.code() in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
-        assert seconds < 4
+        assert seconds < 8   # not by the library's time-out
     passing = (Code.UNAVAILABLE, Code.ABORTED)
     v = settled(lambda: own.calls.create('pv-1'), *passing).volume_id
     settled(lambda: own.calls.delete(v), *passing, Code.FAILED_PRECONDITION)
