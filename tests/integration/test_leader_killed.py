@@ -98,9 +98,9 @@ class Load:
         side.claim(f'c-{n}', size=self.claims[f'c-{n}'], **(side.of_claim(source) if source else {}))
         if bound:
             self.use(n, bound)
-        # What something is being cloned of stays.
-        waited_for = {self.sources[name] for name in self.claims if phases.get(name) != 'Bound'}
-        if len(bound) > 10 and bound[0] not in waited_for:
+        # What something is being cloned of stays, and what is attached, as a claim does that a pod has.
+        in_use = {self.sources[name] for name in self.claims if phases.get(name) != 'Bound'} | set(self.attachments.values())
+        if len(bound) > 10 and bound[0] not in in_use:
             side.delete(side.claims(bound[0]))
             del self.claims[bound[0]]
         if len(self.snaps) > 6:
