@@ -18,6 +18,7 @@ static const char *const verdicts[] = {
 	[HOST_FS_HAS_ERRORS] = "has errors",
 	[HOST_FS_REPAIRED] = "repaired",
 	[HOST_FS_WANTS_REPLAY] = "wants its log replayed",
+	[HOST_FS_HALF_GROWN] = "was cut off while it grew",
 };
 
 static void print_checked(struct ctl *ctl, const struct pool_checked *checked,
@@ -59,6 +60,13 @@ static int conclude(struct ctl *ctl, const struct pool_checked *checked, const c
 			"('cleat ctl volume stage'); if that fails, 'xfs_repair -f -L %s/%s' "
 			"gives up what is in the log",
 			checked->name, dir, token);
+	if (checked->verdict == HOST_FS_HALF_GROWN)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"'%s' was cut off while it grew, and xfs_repair would make it smaller than "
+			"its files: stage it once ('cleat ctl volume stage'), which ends its "
+			"growth",
+			checked->name);
 	if (checked->verdict == HOST_FS_HAS_ERRORS)
 		return err_set(err, ERR_DATA_LOSS, "the %s of '%s' %s", checked->fs, checked->name,
 			       ctl->opts->repair ? "still has errors"

@@ -78,11 +78,13 @@ int node_grow_unmounted(struct ctx *ctx, const char *device, const char *fs, boo
 	bool is_ext4 = str_is_equal(fs, "ext4");
 	bool is_smaller = false;
 	bool is_half_grown = false;
+	bool is_half_told = false;
 
 	if (host_fs_device_is_smaller(device, fs, &is_smaller, err) < 0 ||
-	    (is_ext4 && host_ext4_is_half_grown(device, &is_half_grown, err) < 0))
+	    (is_ext4 ? host_ext4_is_half_grown(device, &is_half_grown, err)
+		     : host_xfs_copies_lag(device, &is_half_told, err)) < 0)
 		return -1;
-	*ret_is_left = is_smaller && may_grow_mounted(fs);
+	*ret_is_left = is_half_told || (is_smaller && may_grow_mounted(fs));
 	if (is_half_grown || (is_smaller && !*ret_is_left))
 		return grow_ext4_unmounted(ctx, device, is_half_grown, err);
 	return 0;

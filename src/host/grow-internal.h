@@ -12,6 +12,7 @@ struct grow_mounted {
 	struct host_super super;
 	uint64_t device_bytes;
 	uint64_t usable_blocks;
+	bool copies_lag; /* as host_xfs_copies_lag() says it */
 };
 int grow_look(const char *path, const char *fs, struct grow_mounted *ret, struct err *err);
 int grow_check_kind(const char *fs, struct err *err);

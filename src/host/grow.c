@@ -3,7 +3,9 @@
  * Growing of devices and filesystems.
  *
  * Mounted ones grow by their ioctls, with no tool: xfs_growfs and resize2fs do the same after
- * looking up the mount by its path. XFS wants its limit of inode space said again with the size.
+ * looking up the mount by its path. XFS wants its limit of inode space said again with the size;
+ * told the size that it has, it writes the copies of its superblock and no more (xfs_growfs_data in
+ * fs/xfs/xfs_fsops.c).
  * ext4 wants CAP_SYS_RESOURCE, which many containers lack even as root, and refuses with the same
  * EPERM a filesystem with errors; which of the two it was is found by asking for the capability.
  *
@@ -91,9 +93,12 @@ static int grow_xfs(const struct grow_mounted *mounted, const char *path, struct
 	if (ioctl(mounted->fd, XFS_GEOMETRY, &geometry) < 0)
 		return host_err(err, errno, "ask the XFS at '%s' for its geometry", path);
 	growth.imaxpct = geometry.imaxpct;
-	if (ioctl(mounted->fd, XFS_GROW_DATA, &growth) < 0)
-		return growing_failed(errno, path, "xfs", err);
-	return 0;
+	if (ioctl(mounted->fd, XFS_GROW_DATA, &growth) == 0)
+		return 0;
+	/* its copies are for who mounts it for writing */
+	if (errno == EROFS && mounted->usable_blocks <= mounted->super.n_blocks)
+		return 0;
+	return growing_failed(errno, path, "xfs", err);
 }
 
 static int grow_ext4(const struct grow_mounted *mounted, const char *path, struct err *err)
@@ -123,7 +128,7 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
 
 	if (ctx_check(ctx, err) < 0 || grow_look(path, fs, &mounted, err) < 0)
 		return -1;
-	if (mounted.usable_blocks > mounted.super.n_blocks)
+	if (mounted.usable_blocks > mounted.super.n_blocks || mounted.copies_lag)
 		rc = str_is_equal(fs, "xfs") ? grow_xfs(&mounted, path, err)
 					     : grow_ext4(&mounted, path, err);
 	(void)close(mounted.fd);

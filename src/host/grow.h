@@ -61,7 +61,17 @@ int host_fs_mount_is_smaller(const char *path, const char *fs, bool *ret_is_smal
 			     struct err *err);
 
 /*
- * The filesystem mounted at the path gets as big as its device, in use. PERMISSION_DENIED: of ext4
+ * Whether copies of the superblock on an XFS tell of a smaller size than the first one: of a growth
+ * that a power cut, or a copy of the device, met between its transaction and the writing of the
+ * copies. The kernel does not mind, but xfs_repair would believe them, as they are more, and make
+ * the filesystem smaller than its files. host_fs_grow_mounted() writes them anew. One read a group,
+ * 256 at most: with more groups a sample. The device is not mounted. DATA_LOSS: it has no XFS.
+ */
+int host_xfs_copies_lag(const char *device, bool *ret_lag, struct err *err);
+
+/*
+ * The filesystem mounted at the path gets as big as its device, in use, and the copies of an XFS's
+ * superblock tell so. PERMISSION_DENIED: of ext4
  * without CAP_SYS_RESOURCE; it can be grown while it is not mounted. FAILED_PRECONDITION: it is
  * read-only, or an ext4 with errors; ABORTED: it is being grown. Waits while the filesystem is
  * frozen, whatever ctx says.

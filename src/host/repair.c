@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "host/condition.h"
 #include "host/err-internal.h"
+#include "host/grow.h"
 #include "host/spawn.h"
 
 #define E2FSCK_REPAIRED 1
@@ -64,6 +65,15 @@ static int run_tool(struct ctx *ctx, int fd, const char *const *argv, const char
 			  err);
 }
 
+/* Of one whose first superblock is damaged the tool is the judge. */
+static bool is_half_grown(const char *path)
+{
+	struct err ignored;
+	bool lag = false;
+
+	return host_xfs_copies_lag(path, &lag, &ignored) == 0 && lag;
+}
+
 int host_fs_check(struct ctx *ctx, int fd, const char *fs, bool repair, struct str *output,
 		  enum host_verdict *ret_verdict, struct err *err)
 {
@@ -78,11 +88,15 @@ int host_fs_check(struct ctx *ctx, int fd, const char *fs, bool repair, struct s
 	char path[64];
 	int status = 0;
 
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (is_xfs && is_half_grown(path)) {
+		*ret_verdict = HOST_FS_HALF_GROWN;
+		return 0;
+	}
 	if (run_tool(ctx, fd, argv, is_xfs ? "xfsprogs" : "e2fsprogs", output, &status, err) < 0)
 		return -1;
 	if ((is_xfs ? judge_xfs_repair : judge_e2fsck)(status, repair, &verdict) < 0)
 		return err_set(err, ERR_INTERNAL, "%s exited %d", argv[0], status);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (verdict != HOST_FS_WANTS_REPLAY &&
 	    (host_condition_of_device(path, fs, &has_errors, err) < 0 || has_errors))
 		verdict = HOST_FS_HAS_ERRORS;

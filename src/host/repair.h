@@ -13,6 +13,9 @@ enum host_verdict {
 	HOST_FS_HAS_ERRORS, /* what is mounted next is not to be trusted */
 	HOST_FS_REPAIRED,
 	HOST_FS_WANTS_REPLAY, /* XFS: its tool repairs only what was mounted once more first */
+	/* XFS: its tool would make it smaller than it has become (host_xfs_copies_lag in
+	 * host/grow.h), and was not run: growing it where it is mounted is what mends it. */
+	HOST_FS_HALF_GROWN,
 };
 
 /*

@@ -35,6 +35,7 @@
 #include "host/xfs-internal.h"
 
 #define XFS_MIN_AG_BLOCKS 64
+#define MAX_COPIES_READ 256
 #define EXT4_SUPER_AT 1024
 #define EXT4_MAGIC 0xef53
 #define EXT4_INCOMPAT_64BIT 0x80
@@ -253,6 +254,52 @@ int host_fs_device_is_smaller(const char *device, const char *fs, bool *ret_is_s
 	return 0;
 }
 
+/*
+ * Each allocation group but the first begins with a copy of the superblock. XFS_IOC_FSGROWFSDATA
+ * writes all of them after its transaction, so what is cut off between leaves a filesystem that is
+ * larger than they say. What begins with none is damage of another kind, and is left alone. Of very
+ * many as many are read as take a second of a slow disk, the last among them: the kernel writes
+ * them in that order, and none before growth is over in the new ones.
+ */
+static int look_at_copies(int fd, const char *device, const struct host_super *super, bool *ret_lag,
+			  struct err *err)
+{
+	_Alignas(HOST_SUPER_BYTES) uint8_t head[HOST_SUPER_BYTES];
+	uint64_t last = (super->n_blocks - 1) / super->group_blocks;
+	uint64_t n = last < MAX_COPIES_READ ? last : MAX_COPIES_READ;
+	struct host_super copy;
+
+	*ret_lag = false;
+	for (uint64_t i = 1; i <= n && !*ret_lag; i++) {
+		uint64_t group = i == n ? last : i * (last / n);
+		ssize_t got;
+		uint64_t at;
+
+		if (!num_mul_u64(group, (uint64_t)super->group_blocks * super->block_bytes, &at) ||
+		    at > INT64_MAX)
+			return 0; /* no device is so large: mounting will say so */
+		got = pread(fd, head, sizeof(head), (off_t)at);
+		if (got < 0)
+			return host_err(err, errno, "read the superblock of group %llu on '%s'",
+					(unsigned long long)group, device);
+		*ret_lag = host_super_parse(head, (size_t)got, "xfs", &copy) == 0 &&
+			   copy.n_blocks < super->n_blocks;
+	}
+	return 0;
+}
+
+int host_xfs_copies_lag(const char *device, bool *ret_lag, struct err *err)
+{
+	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
+	struct host_super super;
+
+	if (fd < 0)
+		return host_err(err, errno, "open '%s'", device);
+	if (read_super(fd, device, "xfs", &super, err) < 0)
+		return -1;
+	return look_at_copies(fd, device, &super, ret_lag, err);
+}
+
 int host_ext4_grows_in_place(const char *device, bool *ret_is_in_place, struct err *err)
 {
 	autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
@@ -352,22 +399,37 @@ static int look(const char *path, const char *fs, struct grow_mounted *ret, int 
 	return 0;
 }
 
+/* Past the page cache of the device, which has what was read there before it was mounted. */
+static int go_direct(int device_fd, const char *path, struct err *err)
+{
+	if (fcntl(device_fd, F_SETFL, O_DIRECT) < 0)
+		return host_err(err, errno, "read the device of '%s' by direct I/O", path);
+	return 0;
+}
+
 int grow_look(const char *path, const char *fs, struct grow_mounted *ret, struct err *err)
 {
 	autofd int device_fd = -1;
 
-	return look(path, fs, ret, &device_fd, err);
+	if (look(path, fs, ret, &device_fd, err) < 0)
+		return -1;
+	ret->copies_lag = false;
+	if (!str_is_equal(fs, "xfs") ||
+	    (go_direct(device_fd, path, err) == 0 &&
+	     look_at_copies(device_fd, path, &ret->super, &ret->copies_lag, err) == 0))
+		return 0;
+	(void)close(ret->fd);
+	return -1;
 }
 
-/* Past the page cache of the device, which has what was read there before it was mounted. */
 static int read_super_on_disk(int device_fd, const char *path, struct host_super *ret_super,
 			      struct err *err)
 {
 	_Alignas(HOST_SUPER_BYTES) uint8_t head[HOST_SUPER_BYTES];
 	ssize_t n;
 
-	if (fcntl(device_fd, F_SETFL, O_DIRECT) < 0)
-		return host_err(err, errno, "read the device of '%s' by direct I/O", path);
+	if (go_direct(device_fd, path, err) < 0)
+		return -1;
 	n = pread(device_fd, head, sizeof(head), 0);
 	if (n < 0)
 		return host_err(err, errno, "read the superblock of '%s'", path);

@@ -91,6 +91,7 @@ struct fake_inode {
 	bool has_errors;   /* says its superblock */
 	bool is_half_grown;
 	bool growth_is_in_log; /* an xfs that no copy of would mount */
+	bool copies_lag;       /* an xfs that only its first superblock knows to have grown */
 	bool is_spoilt;        /* a template with wrong bytes */
 	struct uuid fs_uuid;
 	char label[24];

@@ -519,6 +519,7 @@ int host_file_copy_blocks(struct ctx *ctx, int from_fd, int to_fd, uint64_t *ret
 	to->fs_uuid = from->fs_uuid;
 	to->fs_bytes = from->fs_bytes;
 	to->growth_is_in_log = from->growth_is_in_log;
+	to->copies_lag = from->copies_lag;
 	fake_map_copy(to, from);
 	return 0;
 }

@@ -268,6 +268,7 @@ static void take_insides(struct fake_inode *to, const struct fake_inode *from)
 	to->fs_bytes = from->fs_bytes;
 	to->has_errors = from->has_errors;
 	to->growth_is_in_log = from->growth_is_in_log;
+	to->copies_lag = from->copies_lag;
 	to->is_spoilt = from->is_spoilt;
 }
 

@@ -124,7 +124,7 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
 	loop = look_at_mount(path, fs, &mount, err);
 	if (!loop)
 		return -1;
-	if (!is_smaller(loop))
+	if (!is_smaller(loop) && !loop->backing->copies_lag)
 		return 0;
 	if (mount->is_read_only || mount->fs->is_read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION, "grow the %s at '%s': read-only", fs,
@@ -132,6 +132,20 @@ int host_fs_grow_mounted(struct ctx *ctx, const char *path, const char *fs, stru
 	if (str_is_equal(fs, "ext4") && world.cannot_grow_ext4)
 		return err_set(err, ERR_PERMISSION_DENIED, "this process lacks CAP_SYS_RESOURCE");
 	grow(loop);
+	loop->backing->copies_lag = str_is_equal(fs, "xfs");
+	if (fake_step(err) < 0)
+		return -1;
+	loop->backing->copies_lag = false;
+	return 0;
+}
+
+int host_xfs_copies_lag(const char *device, bool *ret_lag, struct err *err)
+{
+	const struct fake_loop *loop = look_at_device(device, "xfs", err);
+
+	if (!loop)
+		return -1;
+	*ret_lag = loop->backing->copies_lag;
 	return 0;
 }
 
@@ -223,6 +237,11 @@ uint64_t fake_host_fs_bytes(const char *name)
 bool fake_host_growth_is_in_log(const char *name)
 {
 	return fake_pool_file(name)->growth_is_in_log;
+}
+
+bool fake_host_copies_lag(const char *name)
+{
+	return fake_pool_file(name)->copies_lag;
 }
 
 uint64_t fake_host_device_bytes(const char *name)

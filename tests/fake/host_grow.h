@@ -15,5 +15,7 @@ uint64_t fake_host_fs_bytes(const char *name);
 uint64_t fake_host_device_bytes(const char *name);
 /* host_xfs_growth_is_in_log of the volume that is this file. */
 bool fake_host_growth_is_in_log(const char *name);
+/* host_xfs_copies_lag of it. */
+bool fake_host_copies_lag(const char *name);
 
 #endif

@@ -163,6 +163,26 @@ def test_check_finds_and_mends_an_xfs(volume, pool):
     assert check(pool, v.id, '--repair').returncode == 0
 
 
+def test_an_xfs_that_was_cut_off_while_it_grew_is_not_made_smaller(volume, pool):
+    """Its growth is in the first superblock, the copies in the other groups are older, which xfs_repair would go by."""
+    v = volume(cap=mount_cap('xfs'), size=320 * MIB).create().stage()
+    group = 80 * MIB
+    with image(v, pool).open('r+b', buffering=0) as f:
+        old = os.pread(f.fileno(), 512, group)
+        v.calls.expand(v.id, 512 * MIB)
+        v.calls.node_expand(v.id, v.staging)
+        v.unstage()
+        for at in range(group, 512 * MIB, group):
+            os.pwrite(f.fileno(), old, at)
+    for words in (), ('--repair',):
+        done = check(pool, v.id, *words)
+        assert done.returncode == 1 and 'cut off while it grew' in done.stderr and 'volume stage' in done.stderr
+    v.stage()
+    assert os.statvfs(v.staging).f_blocks * os.statvfs(v.staging).f_frsize > 400 * MIB
+    v.unstage()
+    assert check(pool, v.id).returncode == 0
+
+
 def test_check_and_attach_keep_out_of_each_others_way(volume, pool):
     """Also where no device is seen: the claim goes with the opening of the file."""
     v = volume().create().stage()

@@ -111,6 +111,7 @@ static void whole_in_copies(bool is_killed)
 {
 	bool is_reached = true;
 	unsigned n_in_log = 0;
+	unsigned n_lag = 0;
 
 	for (unsigned n = 1; is_reached; n++) {
 		struct fixture *f = begin_published(&cap_xfs);
@@ -126,23 +127,45 @@ static void whole_in_copies(bool is_killed)
 			fixture_restart(f, false);
 		fake_host_fail_at(0);
 		n_in_log += fake_host_growth_is_in_log("v");
+		n_lag += fake_host_copies_lag("v");
 		if (!is_reached)
 			ASSERT_FALSE(fake_host_growth_is_in_log("v"));
 		fake_host_add_dir("/s2");
 		ASSERT_OK(stage_clone(f, "/s2"), &f->err);
 		ASSERT_OK(node_expand(f, "/pods/t1", GIB, 0, NULL), &f->err);
-		ASSERT_FALSE(fake_host_growth_is_in_log("v"));
+		ASSERT_FALSE(fake_host_growth_is_in_log("v") || fake_host_copies_lag("v"));
 		ASSERT_EQ(fake_host_fs_bytes("v"), GIB);
 		ASSERT_EQ(fake_host_n_frozen(), 0);
 		fixture_end(f);
 	}
-	ASSERT_TRUE(n_in_log > 0);
+	ASSERT_TRUE(n_in_log > 0 && n_lag > 0);
 }
 
 TEST(an_xfs_that_has_just_grown_is_whole_in_its_copies)
 {
 	whole_in_copies(false);
 	whole_in_copies(true);
+}
+
+/* What a power cut leaves: its log knows all of the growth, and nobody asks for it again. */
+TEST(an_xfs_cut_off_in_its_growth_tells_it_everywhere_after_the_next_stage)
+{
+	bool is_lagging = false;
+
+	for (unsigned n = 1; !is_lagging; n++) {
+		struct fixture *f = begin_published(&cap_xfs);
+
+		ASSERT_OK(do_expand(f, GIB), &f->err);
+		fake_host_fail_from(n);
+		(void)node_expand(f, "/pods/t1", GIB, 0, NULL);
+		ASSERT_TRUE(fake_host_failed());
+		fixture_restart(f, true);
+		fake_host_fail_at(0);
+		is_lagging = fake_host_copies_lag("v");
+		ASSERT_OK(do_stage(f, "/s1", &cap_xfs), &f->err);
+		ASSERT_FALSE(fake_host_copies_lag("v"));
+		fixture_end(f);
+	}
 }
 
 /* The same growth at staging; whoever comes after a kill finds it mounted and grown. */
@@ -416,6 +439,7 @@ TEST(volumes_of_a_pool_that_cannot_grow_are_refused)
 
 RUN_TESTS(UNIT(a_mounted_filesystem_grows_in_use),
 	  UNIT(an_xfs_that_has_just_grown_is_whole_in_its_copies),
+	  UNIT(an_xfs_cut_off_in_its_growth_tells_it_everywhere_after_the_next_stage),
 	  UNIT(an_xfs_that_grew_as_it_was_staged_is_whole_once_it_is),
 	  UNIT(a_raw_device_grows_at_once_and_so_does_its_reader),
 	  UNIT(sizes_are_as_asked_or_refused), UNIT(what_is_not_there_or_damaged_does_not_grow),

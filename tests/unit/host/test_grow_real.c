@@ -9,6 +9,7 @@
 #include "host/condition.h"
 #include "host/freeze.h"
 #include "host/grow.h"
+#include "host/repair.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -115,6 +116,81 @@ TEST(xfs_grows_in_use)
 	ASSERT_FALSE(device_is_smaller(&d, "xfs"));
 	disk_mount(&d, "xfs");
 	ASSERT_TRUE(fs_bytes(&d) > 900 * MIB);
+	disk_done(&d);
+}
+
+static bool copies_lag(struct disk *d)
+{
+	bool lag;
+
+	ASSERT_OK(host_xfs_copies_lag(d->loop.path, &lag, &d->err), &d->err);
+	return lag;
+}
+
+/* The copies of these groups as they were before the growth from 4 groups to 13. */
+static void take_back(struct disk *d, unsigned first, unsigned last)
+{
+	const char *const repair[] = { "xfs_repair", "-n", HOST_SPAWN_FD_PATH, NULL };
+	enum host_verdict verdict;
+	uint8_t copy[512];
+
+	ASSERT_EQ(pread(d->fd, copy, sizeof(copy), XFS_AG_BYTES), sizeof(copy));
+	disk_mount(d, "xfs");
+	lengthen(d, GIB);
+	grow(d, "xfs");
+	disk_umount(d);
+	ASSERT_FALSE(copies_lag(d));
+	ASSERT_OK(disk_run(d, "xfsprogs", repair), &d->err);
+	for (unsigned i = first; i <= last; i++)
+		ASSERT_EQ(pwrite(d->fd, copy, sizeof(copy), (off_t)(i * XFS_AG_BYTES)),
+			  sizeof(copy));
+	ASSERT_OK(host_block_flush(d->loop.path, &d->err), &d->err);
+	ASSERT_TRUE(copies_lag(d));
+	ASSERT_ERR(disk_run(d, "xfsprogs", repair), &d->err, ERR_INTERNAL, "xfs_repair");
+	ASSERT_OK(host_fs_check(&d->ctx, d->fd, "xfs", true, NULL, &verdict, &d->err), &d->err);
+	ASSERT_EQ(verdict, HOST_FS_HALF_GROWN);
+	ASSERT_FALSE(device_is_smaller(d, "xfs"));
+	disk_mount(d, "xfs");
+	ASSERT_FALSE(mount_is_smaller(d, "xfs"));
+	grow(d, "xfs");
+	disk_umount(d);
+	ASSERT_FALSE(copies_lag(d));
+	ASSERT_OK(disk_run(d, "xfsprogs", repair), &d->err);
+}
+
+TEST(an_xfs_whose_growth_was_cut_off_tells_it_everywhere_in_the_end)
+{
+	struct disk d;
+
+	for (unsigned first = 1; first <= 12; first += 11) {
+		if (!disk_make(&d, "xfs", XFS_BYTES))
+			skip();
+		take_back(&d, first, 12);
+		disk_done(&d);
+	}
+}
+
+TEST(copies_of_a_superblock_are_left_to_who_writes)
+{
+	const struct host_mount_options opts = { .fs = "xfs", .read_only = true };
+	uint8_t copy[512];
+	struct disk d;
+
+	if (!disk_make(&d, "xfs", XFS_BYTES))
+		skip();
+	ASSERT_EQ(pread(d.fd, copy, sizeof(copy), XFS_AG_BYTES), sizeof(copy));
+	copy[14]--; /* of its number of blocks */
+	ASSERT_EQ(pwrite(d.fd, copy, sizeof(copy), XFS_AG_BYTES), sizeof(copy));
+	ASSERT_TRUE(copies_lag(&d));
+	ASSERT_OK(host_mount_device(&d.ctx, d.loop.path, d.point, &opts, &d.err), &d.err);
+	ASSERT_OK(host_fs_grow_mounted(&d.ctx, d.point, "xfs", &d.err), &d.err);
+	ASSERT_OK(host_mount_umount(&d.ctx, d.point, &d.err), &d.err);
+	ASSERT_TRUE(copies_lag(&d));
+	/* what is no superblock was not left by a growth */
+	copy[0] = 'Y';
+	ASSERT_EQ(pwrite(d.fd, copy, sizeof(copy), XFS_AG_BYTES), sizeof(copy));
+	ASSERT_OK(host_block_flush(d.loop.path, &d.err), &d.err);
+	ASSERT_FALSE(copies_lag(&d));
 	disk_done(&d);
 }
 
@@ -471,6 +547,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		UNIT(a_device_gets_the_size_of_its_file),
 		UNIT(xfs_grows_in_use),
+		UNIT(an_xfs_whose_growth_was_cut_off_tells_it_everywhere_in_the_end),
+		UNIT(copies_of_a_superblock_are_left_to_who_writes),
 		UNIT(the_superblock_on_the_disk_follows_when_an_xfs_is_frozen),
 		UNIT(xfs_that_cannot_use_the_rest_is_not_smaller),
 		UNIT(what_is_read_only_or_of_another_kind_does_not_grow),
