@@ -332,6 +332,42 @@ def test_pools_are_filled_and_the_next_claim_says_so(cluster, space):
     assert node_of(cluster, space, "more") == places[0]
 
 
+def test_each_node_provisions_for_itself(cluster, space):
+    """nodeDeployment: claims are bound and volumes deleted while no controller runs, and the way back needs nothing."""
+    def managers():
+        return {item["metadata"]["labels"]["csi.storage.k8s.io/managed-by"] for item in cluster.list("csistoragecapacities", SYSTEM)}
+    nodes = {f"external-provisioner-{node.name}" for node in cluster.bed.nodes}
+    wait("the controller's capacity", lambda: managers() == {"external-provisioner"})
+    values = "nodeDeployment.enabled=true,nodeDeployment.baseDelay=2s,nodeDeployment.maxDelay=5s"
+    try:
+        cluster.upgrade("--set", values)
+        args = cluster.get(SYSTEM, "deployment", "cleat-controller")["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert "--controllers=resizer,snapshotter,health,orphans,certificates" in args
+        cluster.kubectl("--namespace", SYSTEM, "delete", "csistoragecapacities", "--selector",
+                        f"csi.storage.k8s.io/drivername={clusters.DRIVER},csi.storage.k8s.io/managed-by=external-provisioner")
+        wait("the nodes' capacity", lambda: managers() == nodes)
+        owners = {item["metadata"]["ownerReferences"][0]["uid"] for item in cluster.list("csistoragecapacities", SYSTEM)}
+        assert owners == {item["metadata"]["uid"] for item in cluster.pods_of("node")}
+        cluster.upgrade("--set", f"{values},controller.replicas=0")
+        wait("no controller", lambda: not cluster.pods_of("controller"))
+
+        names = {node.name: f"at-{node.name}" for node in cluster.bed.nodes}
+        cluster.apply(space, *[claim(name) for name in names.values()], claim("now", "now"),
+                      *[on(node, pod(name, name, "echo kept > /data/file; sync")) for node, name in names.items()])
+        for node, name in names.items():
+            cluster.wait_running(space, name)
+            volume = cluster.get(space, "pvc", name)["spec"]["volumeName"]
+            assert f"{POOL}/{volume}" in files_on(next(n for n in cluster.bed.nodes if n.name == node))
+        cluster.wait_bound(space, "now")
+        assert sum(len(files_on(node)) for node in cluster.bed.nodes) == len(names) + 1
+        cluster.delete(space, "pod", *names.values())
+        cluster.delete(space, "pvc", "now", *names.values())
+        wait("no volume", lambda: not any(files_on(node) for node in cluster.bed.nodes) and not cluster.list("pv"))
+    finally:
+        cluster.upgrade()
+    wait("the controller's capacity", lambda: managers() == {"external-provisioner"})
+
+
 def test_a_lost_node_is_given_up(cluster, space):
     """Its volume can be deleted, then; the node comes back nevertheless, and is served when it is remembered."""
     victim = cluster.bed.workers[1]

@@ -77,8 +77,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $old (include "cleat.signs" .) }}{{ toJson $old.data }}{{ end -}}
 {{- end -}}
 
+{{/* Of controller.controllers what the controller's own process runs, in JSON: with nodeDeployment the nodes have the others. */}}
+{{- define "cleat.central" -}}
+{{- toJson (ternary (without .Values.controller.controllers "provisioner" "capacity") .Values.controller.controllers .Values.nodeDeployment.enabled) -}}
+{{- end -}}
+
+{{/* Those others, which each node has beside its agent. */}}
+{{- define "cleat.ofNodes" -}}
+{{ join "," (ternary (list "provisioner" "capacity") (list "provisioner") (has "capacity" .Values.controller.controllers)) }}
+{{- end -}}
+
 {{- define "cleat.controllers" -}}
-{{ join "," (ternary (append .Values.controller.controllers "certificates") .Values.controller.controllers (eq (include "cleat.signs" .) "true")) }}
+{{- $central := include "cleat.central" . | fromJsonArray -}}
+{{ join "," (ternary (append $central "certificates") $central (eq (include "cleat.signs" .) "true")) }}
 {{- end -}}
 
 {{- define "cleat.metadataSecret" -}}
