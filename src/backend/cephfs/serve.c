@@ -8,6 +8,8 @@
  * let go of names, and does that by the path. With client_die_on_failed_dentry_invalidate it would
  * kill itself, and with it the pods' volume, if that fails; it does without.
  *
+ * It has no directory for its sockets: where there is no /var/run it would abort for want of one.
+ *
  * Its cache is bounded: 200 MiB a volume, as is its default, is more than a node has for many.
  *
  * While ceph-fuse runs the mount table and whoever waits for the mount are watched. If the latter's
@@ -106,6 +108,7 @@ static int run(struct server *s, struct str *output, struct err *err)
 		"--client_cache_size=8192",
 		"--log-file=",
 		"--admin-socket=",
+		"--run-dir=",
 		"-o",
 		arena_printf(a, "fsname=%s,subtype=" CEPHFS_SUBTYPE "%s%s", o->token,
 			     *o->options ? "," : "", o->options),

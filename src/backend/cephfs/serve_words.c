@@ -26,6 +26,9 @@ static const struct {
 	  "the cluster does not take this user and key" },
 };
 
+/* What nobody caught, on a line of its own; traces come after it. */
+static const char exception[] = "  what():  ";
+
 void cephfs_last_words(const char *output, struct str *out)
 {
 	size_t n = strlen(output);
@@ -42,6 +45,7 @@ int cephfs_explain(const struct cephfs_order *o, const char *output, int64_t too
 		   bool is_served, struct err *err)
 {
 	struct err why = *err;
+	const char *what;
 
 	if (is_served)
 		return err_wrap(err, "user '%.80s', filesystem '%.80s', path '%.160s'", o->user,
@@ -61,5 +65,10 @@ int cephfs_explain(const struct cephfs_order *o, const char *output, int64_t too
 				       o->user, o->fs_name, o->path, o->monitors,
 				       meanings[i].meaning, why.msg);
 	}
-	return -1;
+	what = strstr(output, exception);
+	if (!what)
+		return -1;
+	what += sizeof(exception) - 1;
+	return err_set(err, ERR_INTERNAL, "ceph-fuse of user '%.80s' gave up: %.*s", o->user,
+		       (int)strcspn(what, "\n"), what);
 }

@@ -210,6 +210,10 @@ TEST(what_ceph_fuse_says_is_in_what_we_say)
 	ASSERT_ERR(explain("", 30 * NS_PER_S, false, &err), &err, ERR_UNAVAILABLE,
 		   "monitors 'm' do not answer (run ceph-fuse");
 	ASSERT_ERR(explain("", 0, false, &err), &err, ERR_INTERNAL, "its last line");
+	ASSERT_ERR(explain("terminate called\n  what():  no /run\n*** Caught signal\n 1: f()\n", 0,
+			   false, &err),
+		   &err, ERR_INTERNAL, "user 'u' gave up: no /run");
+	ASSERT_STR(strrchr(err.msg, ':'), ": no /run");
 	(void)err_set(&err, ERR_CANCELLED, "whoever wanted it is gone");
 	ASSERT_TRUE(cephfs_explain(&order, "failed to fetch mon config", 0, false, &err) < 0);
 	ASSERT_EQ(err.code, ERR_CANCELLED);
