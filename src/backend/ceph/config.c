@@ -1,65 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kubelet changes a mounted ConfigMap by pointing a symlink at a new directory, so the file behind
- * the name is another one then: device, inode, time and size tell, for one stat(2) a call. The file
- * is read and parsed without the lock; two that do so at once do the same work.
- *
  * Members that nobody here reads are let through, since the file is ceph-csi's. What is read has to
  * be whole: half a cluster would fail later, and elsewhere.
  */
 #include "backend/ceph/config.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/fd.h"
+#include "backend/ceph/followed.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/num.h"
-#include "base/path.h"
 #include "base/str.h"
-#include "volume/ceph.h"
-
-#define CONFIG_MAX MIB /* what a ConfigMap can have */
-
-struct stamp {
-	dev_t dev;
-	ino_t ino;
-	off_t size;
-	struct timespec mtime;
-};
 
 struct ceph_config {
-	char *path;
-	pthread_mutex_t lock; /* guards what follows; not held across a syscall */
-	struct stamp seen;    /* of the file that was read last, well or not */
-	struct arena *arena;  /* of clusters; NULL: none was ever read */
-	struct ceph_clusters clusters;
+	struct followed *clusters; /* const struct ceph_clusters */
+	struct followed *mappings; /* const struct ceph_mappings */
 };
-
-struct ceph_config *ceph_config_new(const char *dir)
-{
-	struct ceph_config *c = xcalloc(1, sizeof(*c));
-
-	c->path = path_join(dir, "config.json");
-	pthread_mutex_init(&c->lock, NULL);
-	return c;
-}
-
-void ceph_config_free(struct ceph_config *c)
-{
-	if (!c)
-		return;
-	arena_free(c->arena);
-	pthread_mutex_destroy(&c->lock);
-	free(c->path);
-	free(c);
-}
 
 /* For words: "entry 2 (clusterID 'c1')". */
 static const char *entry_name(struct arena *a, size_t i, const struct json *v)
@@ -195,91 +152,57 @@ int ceph_config_parse(struct arena *a, const char *text, size_t n, struct ceph_c
 	return read_clusters(a, json_root(doc), ret, err);
 }
 
-static bool is_same(const struct stamp *a, const struct stamp *b)
+static const void *parse_clusters(struct arena *a, const char *text, size_t n, struct err *err)
 {
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-	       a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec;
+	struct ceph_clusters *clusters = arena_alloc(a, sizeof(*clusters));
+
+	return ceph_config_parse(a, text, n, clusters, err) < 0 ? NULL : clusters;
 }
 
-static struct stamp stamp_of(const struct stat *st)
+static const void *parse_mappings(struct arena *a, const char *text, size_t n, struct err *err)
 {
-	return (struct stamp){ st->st_dev, st->st_ino, st->st_size, st->st_mtim };
+	struct ceph_mappings *mappings = arena_alloc(a, sizeof(*mappings));
+
+	return ceph_mappings_parse(a, text, n, mappings, err) < 0 ? NULL : mappings;
 }
 
-/* The stamp of the file that was really read, or zeros if there was none. */
-static int read_file(const struct ceph_config *c, struct arena *a, struct stamp *ret_stamp,
-		     struct ceph_clusters *ret_clusters, struct err *err)
+struct ceph_config *ceph_config_new(const char *dir)
 {
-	autofd int fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	autofree char *text = NULL;
-	struct stat st;
-	size_t n;
-	int rc;
+	struct ceph_config *c = xcalloc(1, sizeof(*c));
 
-	*ret_stamp = (struct stamp){ 0 };
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_os(err, ERR_FAILED_PRECONDITION, errno,
-			      "'%s', which says what clusters of Ceph there are", c->path);
-	*ret_stamp = stamp_of(&st);
-	rc = S_ISREG(st.st_mode) ? fd_read_all(fd, CONFIG_MAX, &text, &n) : -EINVAL;
-	if (rc < 0)
-		return err_os(err, ERR_FAILED_PRECONDITION, rc, "read '%s'", c->path);
-	if (ceph_config_parse(a, text, n, ret_clusters, err) < 0) {
-		err->code = ERR_FAILED_PRECONDITION;
-		return err_wrap(err, "'%s'", c->path);
-	}
-	return 0;
+	c->clusters = followed_new(
+		&(struct followed_options){ .dir = dir,
+					    .name = "config.json",
+					    .what = "which says what clusters of Ceph there are",
+					    .parse = parse_clusters });
+	c->mappings = followed_new(&(struct followed_options){
+		.dir = dir,
+		.name = "cluster-mapping.json",
+		.what = "which says where volumes of other clusters are",
+		.parse = parse_mappings,
+		.if_absent = "[]" });
+	return c;
 }
 
-/* Reads it unless it is the one that was read last. -1: it is not whole, and there is none of
- * before. */
-static int refresh(struct ceph_config *c, struct err *err)
+void ceph_config_free(struct ceph_config *c)
 {
-	struct ceph_clusters clusters = { 0 };
-	struct stamp now = { 0 };
-	struct arena *a, *old;
-	bool is_known, has_old;
-	struct stat st;
-	int rc;
-
-	if (stat(c->path, &st) == 0)
-		now = stamp_of(&st);
-	pthread_mutex_lock(&c->lock);
-	has_old = c->arena;
-	is_known = has_old && is_same(&now, &c->seen);
-	pthread_mutex_unlock(&c->lock);
-	if (is_known)
-		return 0;
-	a = arena_new();
-	rc = read_file(c, a, &now, &clusters, err);
-	pthread_mutex_lock(&c->lock);
-	old = a;
-	if (rc == 0) {
-		old = c->arena;
-		c->arena = a;
-		c->clusters = clusters;
-	}
-	is_known = is_same(&now, &c->seen);
-	c->seen = now;
-	pthread_mutex_unlock(&c->lock);
-	arena_free(old);
-	if (rc < 0 && has_old && !is_known)
-		log_warn("clusters of Ceph: the file has changed and is not whole; those of before "
-			 "are used on",
-			 log_str("file", c->path), log_err(err));
-	return rc < 0 && !has_old ? -1 : 0;
+	if (!c)
+		return;
+	followed_free(c->clusters);
+	followed_free(c->mappings);
+	free(c);
 }
 
-/* Locked. */
-static int not_found(const struct ceph_config *c, const char *id, struct err *err)
+static int not_found(const struct ceph_config *c, const struct ceph_clusters *clusters,
+		     const char *id, struct err *err)
 {
 	autostr struct str there = STR_INIT;
 
-	for (size_t i = 0; i < c->clusters.n; i++)
-		str_appendf(&there, "%s'%s'", i ? ", " : "", c->clusters.v[i].id);
+	for (size_t i = 0; i < clusters->n; i++)
+		str_appendf(&there, "%s'%s'", i ? ", " : "", clusters->v[i].id);
 	return err_set(err, ERR_NOT_FOUND,
-		       "no cluster has the clusterID '%.40s' in '%s'; it has %s", id, c->path,
-		       str_or(there.buf, "none"));
+		       "no cluster has the clusterID '%.40s' in '%s'; it has %s", id,
+		       followed_path(c->clusters), str_or(there.buf, "none"));
 }
 
 static void copy_cluster(struct arena *a, const struct ceph_cluster *from,
@@ -301,17 +224,91 @@ static void copy_cluster(struct arena *a, const struct ceph_cluster *from,
 int ceph_config_find(struct ceph_config *c, struct arena *a, const char *id,
 		     struct ceph_cluster *ret_cluster, struct err *err)
 {
+	const struct ceph_clusters *clusters = followed_begin(c->clusters, err);
 	const struct ceph_cluster *found;
 	int rc = 0;
 
-	if (refresh(c, err) < 0)
+	if (!clusters)
 		return -1;
-	pthread_mutex_lock(&c->lock);
-	found = find_cluster(&c->clusters, id);
+	found = find_cluster(clusters, id);
 	if (found)
 		copy_cluster(a, found, ret_cluster);
 	else
-		rc = not_found(c, id, err);
-	pthread_mutex_unlock(&c->lock);
+		rc = not_found(c, clusters, id, err);
+	followed_end(c->clusters);
 	return rc;
+}
+
+static void follow(struct ceph_config *c, enum ceph_mapped what, const struct ceph_handle *handle,
+		   bool loosely, struct ceph_candidates *ret)
+{
+	struct err why;
+	const struct ceph_mappings *mappings = followed_begin(c->mappings, &why);
+
+	ceph_mappings_follow(mappings, what, handle, loosely, ret);
+	if (mappings)
+		followed_end(c->mappings);
+	else
+		ret->doubt = why;
+}
+
+void ceph_config_candidates(struct ceph_config *c, enum ceph_mapped what,
+			    const struct ceph_handle *handle, struct ceph_candidates *ret)
+{
+	follow(c, what, handle, false, ret);
+}
+
+void ceph_config_names(struct ceph_config *c, enum ceph_mapped what,
+		       const struct ceph_handle *place, struct ceph_candidates *ret)
+{
+	follow(c, what, place, true, ret);
+}
+
+/* None of what cluster-mapping.json leads to is here either. */
+static int refuse_unknown(const struct ceph_config *c, const struct ceph_candidates *all,
+			  struct err *err)
+{
+	autostr struct str names = STR_INIT;
+
+	err->code = ERR_FAILED_PRECONDITION; /* what it names may well be there */
+	if (all->doubt.code != ERR_OK) {
+		*err = all->doubt;
+		err->code = ERR_FAILED_PRECONDITION;
+		return err_wrap(err,
+				"config.json has no cluster '%s', and where else to look is "
+				"not known",
+				all->v[0].cluster);
+	}
+	if (all->n == 1 && all->is_mapped)
+		return err_wrap(err,
+				"'%s' maps cluster '%s', and not its pool or filesystem number "
+				"%lld",
+				followed_path(c->mappings), all->v[0].cluster,
+				(long long)all->v[0].pool_id);
+	for (size_t i = 1; i < all->n; i++)
+		str_appendf(&names, "%s'%s'", i > 1 ? ", " : "", all->v[i].cluster);
+	return names.len ? err_wrap(err,
+				    "'%s' maps cluster '%s' to %.120s, which config.json has "
+				    "not either",
+				    followed_path(c->mappings), all->v[0].cluster, names.buf)
+			 : -1;
+}
+
+int ceph_config_keep_known(struct ceph_config *c, struct ceph_candidates *all, struct err *err)
+{
+	const struct ceph_clusters *clusters = followed_begin(c->clusters, err);
+	size_t n = 0;
+
+	if (!clusters)
+		return -1;
+	for (size_t i = 0; i < all->n; i++)
+		if (find_cluster(clusters, all->v[i].cluster))
+			all->v[n++] = all->v[i];
+	if (n == 0)
+		(void)not_found(c, clusters, all->v[0].cluster, err);
+	followed_end(c->clusters);
+	if (n == 0)
+		return refuse_unknown(c, all, err);
+	all->n = n;
+	return 0;
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LOG_ROOM "backend.ceph"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "volume/size.h"
@@ -55,6 +57,60 @@ int ceph_elsewhere_connect(struct ceph_elsewhere *e, struct ctx *ctx, const char
 		return -1;
 	atomic_store(&e->base.n_background, 1); /* a connection, which may become idle */
 	return 0;
+}
+
+static bool is_handles_own(const struct ceph_candidate *at, const struct ceph_handle *handle)
+{
+	return at->pool_id == handle->pool_id && str_is_equal(at->cluster, handle->cluster);
+}
+
+static int refuse_unknown(const struct ceph_candidate *at, const struct ceph_handle *handle,
+			  size_t n_more, struct err *err)
+{
+	if (n_more == 0)
+		return -1;
+	if (is_handles_own(at, handle))
+		return err_wrap(err,
+				"its handle names cluster '%s', and only where it is certainly not "
+				"there it is looked for as cluster-mapping.json says; if that "
+				"cluster is lost, take it out of config.json",
+				at->cluster);
+	return err_wrap(err, "cluster-mapping.json leads to cluster '%s', number %lld", at->cluster,
+			(long long)at->pool_id);
+}
+
+int ceph_elsewhere_search(struct ceph_elsewhere *e, enum ceph_mapped what,
+			  const struct ceph_handle *handle, ceph_look_fn fn, void *arg,
+			  struct err *err)
+{
+	struct ceph_candidates all;
+	struct err why = { .code = ERR_OK };
+
+	ceph_config_candidates(e->config, what, handle, &all);
+	if (ceph_config_keep_known(e->config, &all, err) < 0)
+		return -1;
+	for (size_t i = 0; i < all.n; i++) {
+		int rc = fn(arg, &all.v[i], all.n == 1 && all.doubt.code == ERR_OK, err);
+
+		if (rc < 0)
+			return refuse_unknown(&all.v[i], handle, all.n - 1, err);
+		if (rc > 0 && !is_handles_own(&all.v[i], handle))
+			log_debug("a handle of another cluster is mapped",
+				  log_str("uuid", handle->uuid), log_str("from", handle->cluster),
+				  log_str("to", all.v[i].cluster),
+				  log_i64("number", all.v[i].pool_id));
+		if (rc > 0)
+			return 1;
+		if (i == 0)
+			why = *err;
+	}
+	*err = why;
+	if (all.doubt.code == ERR_OK)
+		return 0;
+	*err = all.doubt;
+	err->code = ERR_FAILED_PRECONDITION;
+	return err_wrap(err, "it is not where its handle says, and where else to look is not "
+			     "known");
 }
 
 int ceph_elsewhere_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,

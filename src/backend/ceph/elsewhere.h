@@ -36,6 +36,20 @@ int ceph_elsewhere_connect(struct ceph_elsewhere *e, struct ctx *ctx, const char
 			   struct ceph_cluster *ret_cluster, struct ceph_conn **ret_conn,
 			   struct err *err);
 
+/*
+ * Looks for what a handle names: where the handle says, if config.json has that cluster, and if it
+ * is certainly not there, where cluster-mapping.json leads to, in its order. fn looks at one place,
+ * which is_only if there is no other: 1, it is there, and the search ends; 0 with err: it certainly
+ * is not; -1: not known, and the search ends, since what is at the first that does not answer must
+ * not be taken for what is at the second. 1; 0 with err: nowhere; -1. All places that are told of
+ * stay as the handle has them.
+ */
+typedef int (*ceph_look_fn)(void *arg, const struct ceph_candidate *at, bool is_only,
+			    struct err *err);
+int ceph_elsewhere_search(struct ceph_elsewhere *e, enum ceph_mapped what,
+			  const struct ceph_handle *handle, ceph_look_fn fn, void *arg,
+			  struct err *err);
+
 /* As backend_ops and backend_kind have them. */
 int ceph_elsewhere_info(struct backend *b, struct ctx *ctx, struct backend_info *ret_info,
 			struct err *err);

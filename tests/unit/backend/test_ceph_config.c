@@ -97,22 +97,36 @@ static void count_line(void *arg, const char *line)
 	n_lines++;
 }
 
-static void write_version(const char *version, const char *text)
+static void write_file(const char *version, const char *name, const char *text)
 {
-	autofree char *path = xasprintf("%s/config.json", version);
-	autofd int fd = -1;
+	autofree char *path = xasprintf("%s/%s", version, name);
+	autofd int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-	ASSERT_EQ(mkdirat(dir_fd, version, 0700), 0);
-	fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	ASSERT_EQ(fd_write_all(fd, text, strlen(text)), 0);
+}
+
+/* mapping NULL: the ConfigMap has no such key. */
+static void write_both(const char *version, const char *text, const char *mapping)
+{
+	ASSERT_EQ(mkdirat(dir_fd, version, 0700), 0);
+	write_file(version, "config.json", text);
+	if (mapping)
+		write_file(version, "cluster-mapping.json", mapping);
 	ASSERT_EQ(symlinkat(version, dir_fd, "..tmp"), 0);
 	ASSERT_EQ(renameat(dir_fd, "..tmp", dir_fd, "..data"), 0);
+}
+
+static void write_version(const char *version, const char *text)
+{
+	write_both(version, text, NULL);
 }
 
 static void remove_version(const char *version)
 {
 	autofree char *path = xasprintf("%s/config.json", version);
+	autofree char *mapping = xasprintf("%s/cluster-mapping.json", version);
 
+	(void)unlinkat(dir_fd, mapping, 0);
 	ASSERT_EQ(unlinkat(dir_fd, path, 0), 0);
 	ASSERT_EQ(unlinkat(dir_fd, version, AT_REMOVEDIR), 0);
 }
@@ -129,6 +143,7 @@ static struct ceph_config *begin(void)
 	ASSERT_TRUE(mkdtemp(dir) != NULL);
 	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	ASSERT_EQ(symlinkat("..data/config.json", dir_fd, "config.json"), 0);
+	ASSERT_EQ(symlinkat("..data/cluster-mapping.json", dir_fd, "cluster-mapping.json"), 0);
 	n_lines = 0;
 	log_set_sink(count_line, NULL);
 	return ceph_config_new(dir);
@@ -141,6 +156,7 @@ static void end(struct ceph_config *c)
 	arena_free(arena);
 	(void)unlinkat(dir_fd, "..data", 0);
 	ASSERT_EQ(unlinkat(dir_fd, "config.json", 0), 0);
+	ASSERT_EQ(unlinkat(dir_fd, "cluster-mapping.json", 0), 0);
 	close(dir_fd);
 	ASSERT_EQ(rmdir(dir), 0);
 }
@@ -195,5 +211,69 @@ TEST(what_is_not_whole_keeps_what_was_before)
 	end(c);
 }
 
+#define C2 "[{\"clusterID\":\"c2\",\"monitors\":[\"m\"]}]"
+#define PAIR "[{\"clusterIDMapping\":{\"c1\":\"c2\"},\"RBDPoolIDMapping\":[{\"1\":\"2\"}]}]"
+
+static const struct ceph_handle handle = { "c1", 1, "ef8bee5a-62a9-41fa-88f5-f0784edfb316" };
+
+static int keep_known(struct ceph_config *c, struct ceph_candidates *all)
+{
+	ceph_config_candidates(c, CEPH_MAPPED_POOLS, &handle, all);
+	return ceph_config_keep_known(c, all, &err);
+}
+
+TEST(where_a_mapping_leads_is_followed)
+{
+	struct ceph_config *c = begin();
+	struct ceph_candidates all;
+
+	write_both("..1", C2, NULL);
+	ASSERT_ERR(keep_known(c, &all), &err, ERR_FAILED_PRECONDITION,
+		   "no cluster has the "
+		   "clusterID 'c1'");
+	write_both("..2", C2, PAIR);
+	ASSERT_OK(keep_known(c, &all), &err);
+	ASSERT_EQ(all.n, 1);
+	ASSERT_STR(all.v[0].cluster, "c2");
+	ASSERT_EQ(all.v[0].pool_id, 2);
+	/* not whole: as it was; and what it said is told of */
+	write_both("..3", C2, "[{");
+	ASSERT_OK(keep_known(c, &all), &err);
+	ASSERT_OK(keep_known(c, &all), &err);
+	ASSERT_EQ(n_lines, 1);
+	/* the key is taken away */
+	write_both("..4", C2, NULL);
+	ASSERT_ERR(keep_known(c, &all), &err, ERR_FAILED_PRECONDITION, "'c2'");
+	ASSERT_EQ(n_lines, 1);
+	for (const char *const *v = (const char *const[]){ "..1", "..2", "..3", "..4", NULL }; *v;
+	     v++)
+		remove_version(*v);
+	end(c);
+}
+
+TEST(a_mapping_that_leads_nowhere_names_it)
+{
+	static const struct {
+		const char *mapping, *words;
+	} cases[] = {
+		{ "[{\"clusterIDMapping\":{\"c1\":\"c3\"},\"RBDPoolIDMapping\":[{\"1\":\"2\"}]}]",
+		  "maps cluster 'c1' to 'c3', which config.json has not either" },
+		{ "[{\"clusterIDMapping\":{\"c1\":\"c2\"},\"RBDPoolIDMapping\":[{\"5\":\"6\"}]}]",
+		  "maps cluster 'c1', and not its pool or filesystem number 1" },
+		{ "[{\"clusterIDMapping\":{\"c1\":\"c 2\"}}]", "cluster-mapping.json': entry 1" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct ceph_config *c = begin();
+		struct ceph_candidates all;
+
+		write_both("..1", C2, cases[i].mapping);
+		ASSERT_ERR(keep_known(c, &all), &err, ERR_FAILED_PRECONDITION, cases[i].words);
+		remove_version("..1");
+		end(c);
+	}
+}
+
 RUN_TESTS(UNIT(what_a_cluster_says_is_read), UNIT(half_a_cluster_is_refused_by_its_entry),
-	  UNIT(a_configmap_that_changes_is_followed), UNIT(what_is_not_whole_keeps_what_was_before))
+	  UNIT(a_configmap_that_changes_is_followed), UNIT(what_is_not_whole_keeps_what_was_before),
+	  UNIT(where_a_mapping_leads_is_followed), UNIT(a_mapping_that_leads_nowhere_names_it))
