@@ -87,11 +87,21 @@ static int read_objects(struct audit *a, struct err *err)
 
 /* ---- findings ---- */
 
+/* NULL: none names it. */
+static const char *find_object(const struct audit *a, const struct rbd_finding *f)
+{
+	const char *object = *f->handle ? map_find(a->objects, f->handle) : NULL;
+
+	for (size_t i = 0; i < f->n_also && !object; i++)
+		object = map_find(a->objects, f->also[i]);
+	return object;
+}
+
 static int take_finding(void *arg, const struct rbd_finding *f, struct err *err)
 {
 	struct audit *a = arg;
 	struct arena *arena = a->ctl->ctx->arena;
-	const char *object = *f->handle ? map_find(a->objects, f->handle) : NULL;
+	const char *object = find_object(a, f);
 	bool is_snapshot = f->kind == VOL_KIND_SNAPSHOT;
 
 	(void)err;

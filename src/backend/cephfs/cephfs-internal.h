@@ -42,6 +42,11 @@ struct subvolume_place {
 	rados_ioctx_t io;           /* of the metadata pool, in the journal's namespace */
 	int64_t fscid;
 	const char *fs_name;
+	/* What ids that are told call it: a handle's own words where cluster-mapping.json led from
+	 * them, and else where it is. */
+	const char *told_cluster;
+	int64_t told_fscid;
+	bool borrows_conn; /* of another place, which outlives this one */
 };
 
 /* place.c. A place that was opened is closed by subvolume_place_close; one that was not is empty.
@@ -50,9 +55,16 @@ struct subvolume_place {
 int subvolume_place_open(struct subvolumes *s, struct ctx *ctx, const char *cluster,
 			 const char *fs_name, const struct secrets *secrets,
 			 struct subvolume_place *ret_place, struct err *err);
+/* Where a volume's handle says, or cluster-mapping.json leads to (ceph_elsewhere_search); where the
+ * first of these is, if the volume is nowhere. */
 int subvolume_place_open_handle(struct subvolumes *s, struct ctx *ctx,
 				const struct ceph_handle *handle, const struct secrets *secrets,
 				struct subvolume_place *ret_place, struct err *err);
+/* The entry of what a handle names, which is in this place: INVALID_ARGUMENT if it is in another.
+ * NOT_FOUND. */
+int subvolume_place_find(const struct subvolume_place *place, const struct ceph_handle *handle,
+			 enum ceph_journal_kind kind, const struct secrets *secrets,
+			 struct ceph_entry *ret_entry, struct err *err);
 void subvolume_place_close(struct subvolume_place *place);
 struct ceph_journal subvolume_place_journal(const struct subvolume_place *place,
 					    enum ceph_journal_kind kind);

@@ -5,7 +5,9 @@
  *
  * Where a volume is its context says, as ceph-csi's has it: so a node needs neither the library nor
  * the rights of an administrator. config.json says which monitors; it is read where they are asked,
- * and may have changed since the volume was made.
+ * and may have changed since the volume was made. Where cluster-mapping.json leads from the
+ * handle's cluster its filesystem has to be called as the volume's context says: what has another
+ * name there nobody on a node can ask.
  *
  * A mount is known by what the mount table says it is of. A server's has the token for its source.
  * A kernel's has the path, which ends with "…<UUID>/<another UUID>", and no word of ours; for a
@@ -52,6 +54,8 @@ struct coming {
 	const struct backend_mount_options *opts;
 	struct ceph_cluster cluster;
 	struct ceph_login login;
+	const char *cluster_id; /* NULL: as the handle says, or where cluster-mapping.json leads */
+	const char *tried;      /* the cluster that has no such path */
 	const char *fs_name, *path;
 	enum ceph_mounter mounter;
 	const char *kernel_options, *fuse_options;
@@ -93,6 +97,7 @@ static int ask_path(struct coming *c, struct err *err)
 		found = err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
 				f.place.fs_name, f.entry.image);
 	if (found > 0) {
+		c->cluster_id = f.place.cluster.id;
 		c->fs_name = f.place.fs_name;
 		c->path = look.path;
 	}
@@ -100,18 +105,14 @@ static int ask_path(struct coming *c, struct err *err)
 	return found < 0 ? -1 : 0;
 }
 
-static int find_dynamic(struct coming *c, const char **ret_cluster, struct err *err)
+static int find_dynamic(struct coming *c, struct err *err)
 {
 	const struct strmap *context = c->opts->volume_context;
-	struct ceph_handle handle;
 
-	if (ceph_handle_parse(c->token, &handle, err) < 0)
-		return -1;
 	if (*say(context, "backingSnapshotID") || *say(context, "backingSnapshotRoot"))
 		return err_set(err, ERR_UNIMPLEMENTED,
 			       "it is a view of a snapshot (backingSnapshot), which is ceph-csi's "
 			       "alone; keep it with ceph-csi");
-	*ret_cluster = arena_strdup(c->ctx->arena, handle.cluster);
 	c->fs_name = say(context, "fsName");
 	c->path = say(context, "subvolumePath");
 	if (*c->fs_name && *c->path)
@@ -119,7 +120,7 @@ static int find_dynamic(struct coming *c, const char **ret_cluster, struct err *
 	return ask_path(c, err);
 }
 
-static int find_static(struct coming *c, const char **ret_cluster, struct err *err)
+static int find_static(struct coming *c, struct err *err)
 {
 	const struct strmap *context = c->opts->volume_context;
 
@@ -127,14 +128,14 @@ static int find_static(struct coming *c, const char **ret_cluster, struct err *e
 		return err_set(err, ERR_NOT_FOUND,
 			       "its id is no handle of Ceph's, and its PV does not say "
 			       "staticVolume: \"true\"");
-	*ret_cluster = say(context, "clusterID");
+	c->cluster_id = say(context, "clusterID");
 	c->fs_name = say(context, "fsName");
 	c->path = say(context, "rootPath");
-	if (!**ret_cluster || !*c->fs_name)
+	if (!*c->cluster_id || !*c->fs_name)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "volume_context: %s is missing; a static volume has clusterID, "
 			       "fsName and rootPath",
-			       **ret_cluster ? "fsName" : "clusterID");
+			       *c->cluster_id ? "fsName" : "clusterID");
 	return check_path("rootPath", c->path, err);
 }
 
@@ -163,14 +164,11 @@ static int read_options(struct coming *c, struct err *err)
 		       : 0;
 }
 
-static int read_wish(struct coming *c, struct err *err)
+static int read_wish(struct coming *c, const char *cluster, struct err *err)
 {
 	static const struct secrets none;
 	const struct secrets *secrets = c->opts->secrets ? c->opts->secrets : &none;
-	const char *cluster;
 
-	if ((subvolume_is_static(c->token) ? find_static : find_dynamic)(c, &cluster, err) < 0)
-		return -1;
 	if (ceph_config_find(c->s->ceph.config, c->ctx->arena, cluster, &c->cluster, err) < 0) {
 		if (err->code == ERR_NOT_FOUND)
 			err->code = ERR_FAILED_PRECONDITION; /* the volume may well be there */
@@ -410,25 +408,55 @@ static void open_up(const struct coming *c)
 			 log_str("token", c->token), log_i64("errno", errno));
 }
 
+static int mount_in(struct coming *c, const char *cluster, struct err *err)
+{
+	int has_client = 0;
+	int rc;
+
+	if (read_wish(c, cluster, err) < 0)
+		return -1;
+	if (c->mounter != CEPH_MOUNTER_FUSE && (has_client = host_mount_knows(KERNEL_FS, err)) < 0)
+		return -1;
+	if (c->mounter == CEPH_MOUNTER_KERNEL && !has_client)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "mounter kernel: this node's kernel has no client for CephFS "
+			       "(modprobe ceph); leave mounter out, or have it");
+	rc = has_client ? by_kernel(c, err) : by_server(c, err);
+	if (rc == 0)
+		open_up(c);
+	return rc;
+}
+
+/* A node may not look into the journal; that the path is not there is told by mounting it. */
+static int mount_at(void *arg, const struct ceph_candidate *at, bool is_only, struct err *err)
+{
+	struct coming *c = arg;
+
+	(void)is_only;
+	if (c->tried && str_is_equal(c->tried, at->cluster))
+		return 0; /* by another filesystem's number, and it is mounted by its name */
+	c->tried = at->cluster;
+	if (mount_in(c, at->cluster, err) == 0)
+		return 1;
+	return err->code == ERR_NOT_FOUND ? 0 : -1;
+}
+
 int subvolume_mount(struct backend *b, struct ctx *ctx, const char *token,
 		    const struct backend_mount_options *opts, struct err *err)
 {
 	struct coming c = { .s = subvolumes_of(b), .ctx = ctx, .token = token, .opts = opts };
-	int has_client = 0;
-	int rc;
+	struct ceph_handle handle;
 
-	if (read_wish(&c, err) < 0)
+	if ((subvolume_is_static(token) ? find_static : find_dynamic)(&c, err) < 0)
 		return -1;
-	if (c.mounter != CEPH_MOUNTER_FUSE && (has_client = host_mount_knows(KERNEL_FS, err)) < 0)
+	if (c.cluster_id)
+		return mount_in(&c, c.cluster_id, err);
+	if (ceph_handle_parse(token, &handle, err) < 0)
 		return -1;
-	if (c.mounter == CEPH_MOUNTER_KERNEL && !has_client)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-			       "mounter kernel: this node's kernel has no client for CephFS "
-			       "(modprobe ceph); leave mounter out, or have it");
-	rc = has_client ? by_kernel(&c, err) : by_server(&c, err);
-	if (rc == 0)
-		open_up(&c);
-	return rc;
+	return ceph_elsewhere_search(&c.s->ceph, CEPH_MAPPED_FILESYSTEMS, &handle, mount_at, &c,
+				     err) > 0
+		       ? 0
+		       : -1;
 }
 
 /* ---- which mounts are whose ---- */

@@ -5,7 +5,9 @@
  *
  * A cluster that a handle names and config.json does not is no reason to say that its volume is
  * gone, nor is a filesystem that the monitors do not tell of: they tell each user of those alone
- * that its caps name. Only what is not in a filesystem that was found is not there.
+ * that its caps name. Only what is not in a filesystem that was found is not there; so where
+ * cluster-mapping.json leads to counts only if config.json has not the handle's own cluster, or
+ * that has the filesystem and not the volume's entry.
  */
 #include <stdio.h>
 
@@ -33,7 +35,8 @@ void subvolume_place_close(struct subvolume_place *place)
 		return;
 	if (place->io)
 		place->lib->rados_ioctx_destroy(place->io);
-	ceph_conn_put(place->conn);
+	if (!place->borrows_conn)
+		ceph_conn_put(place->conn);
 	*place = (struct subvolume_place){ 0 };
 }
 
@@ -129,28 +132,8 @@ int subvolume_place_open(struct subvolumes *s, struct ctx *ctx, const char *clus
 		subvolume_place_close(&place);
 		return err_wrap(err, "parameters: fsName");
 	}
-	*ret_place = place;
-	return 0;
-}
-
-int subvolume_place_open_handle(struct subvolumes *s, struct ctx *ctx,
-				const struct ceph_handle *handle, const struct secrets *secrets,
-				struct subvolume_place *ret_place, struct err *err)
-{
-	struct subvolume_place place;
-
-	if (connect_to(s, ctx, handle->cluster, secrets, &place, err) < 0) {
-		if (err->code == ERR_NOT_FOUND)
-			err->code = ERR_FAILED_PRECONDITION;
-		return -1;
-	}
-	if (open_fs(&place, NULL, handle->pool_id, err) < 0) {
-		if (err->code ==
-		    ERR_NOT_FOUND) /* it, or its pool: that of the volume is not known */
-			err->code = ERR_FAILED_PRECONDITION;
-		subvolume_place_close(&place);
-		return -1;
-	}
+	place.told_cluster = place.cluster.id;
+	place.told_fscid = place.fscid;
 	*ret_place = place;
 	return 0;
 }
@@ -167,11 +150,159 @@ struct ceph_journal subvolume_place_journal(const struct subvolume_place *place,
 void subvolume_token(const struct subvolume_place *p, const char *uuid,
 		     char ret_token[VOL_TOKEN_MAX])
 {
-	struct ceph_handle handle = { .pool_id = p->fscid };
+	struct ceph_handle handle = { .pool_id = p->told_fscid };
 
-	(void)snprintf(handle.cluster, sizeof(handle.cluster), "%s", p->cluster.id);
+	(void)snprintf(handle.cluster, sizeof(handle.cluster), "%s", p->told_cluster);
 	(void)snprintf(handle.uuid, sizeof(handle.uuid), "%s", uuid);
 	ceph_handle_format(&handle, ret_token);
+}
+
+/* ---- what a handle names ---- */
+
+struct looking {
+	struct subvolumes *s;
+	struct ctx *ctx;
+	const struct ceph_handle *handle;
+	const struct secrets *secrets;
+	const struct subvolume_place *beside; /* NULL: none */
+	enum ceph_journal_kind kind;
+	bool needs_entry;
+	struct ceph_candidate first; /* whose filesystem is there; cluster "": none */
+	struct subvolume_place place;
+	struct ceph_entry entry;
+};
+
+static int connect_for(struct looking *l, const struct ceph_candidate *at,
+		       struct subvolume_place *place, struct err *err)
+{
+	if (!l->beside || !str_is_equal(l->beside->cluster.id, at->cluster))
+		return connect_to(l->s, l->ctx, at->cluster, l->secrets, place, err);
+	*place = *l->beside;
+	place->io = NULL;
+	place->borrows_conn = true;
+	return 0;
+}
+
+static int open_candidate(struct looking *l, const struct ceph_candidate *at,
+			  struct subvolume_place *ret_place, struct err *err)
+{
+	struct subvolume_place place;
+
+	if (connect_for(l, at, &place, err) < 0) {
+		if (err->code == ERR_NOT_FOUND)
+			err->code = ERR_FAILED_PRECONDITION;
+		return -1;
+	}
+	if (open_fs(&place, NULL, at->pool_id, err) < 0) {
+		if (err->code ==
+		    ERR_NOT_FOUND) /* it, or its pool: that of the volume is not known */
+			err->code = ERR_FAILED_PRECONDITION;
+		subvolume_place_close(&place);
+		return -1;
+	}
+	place.told_cluster = arena_strdup(l->ctx->arena, l->handle->cluster);
+	place.told_fscid = l->handle->pool_id;
+	*ret_place = place;
+	return 0;
+}
+
+static int look_at(void *arg, const struct ceph_candidate *at, bool is_only, struct err *err)
+{
+	struct looking *l = arg;
+	struct subvolume_place place;
+	struct ceph_journal journal;
+
+	if (open_candidate(l, at, &place, err) < 0)
+		return -1;
+	if (!l->first.cluster[0])
+		l->first = *at;
+	journal = subvolume_place_journal(&place, l->kind);
+	if ((is_only && !l->needs_entry) ||
+	    ceph_journal_read(&journal, l->ctx, l->handle->uuid, &l->entry, err) == 0) {
+		l->place = place;
+		return 1;
+	}
+	subvolume_place_close(&place);
+	return err->code == ERR_NOT_FOUND ? 0 : -1;
+}
+
+/* 1, 0 with err, -1. */
+static int look_for(struct looking *l, struct err *err)
+{
+	return ceph_elsewhere_search(&l->s->ceph, CEPH_MAPPED_FILESYSTEMS, l->handle, look_at, l,
+				     err);
+}
+
+int subvolume_place_open_handle(struct subvolumes *s, struct ctx *ctx,
+				const struct ceph_handle *handle, const struct secrets *secrets,
+				struct subvolume_place *ret_place, struct err *err)
+{
+	struct looking l = { .s = s,
+			     .ctx = ctx,
+			     .handle = handle,
+			     .secrets = secrets,
+			     .kind = CEPH_JOURNAL_VOLUMES };
+	int found = look_for(&l, err);
+
+	if (found == 0 && l.first.cluster[0])
+		found = open_candidate(&l, &l.first, &l.place, err) < 0 ? -1 : 1;
+	if (found <= 0)
+		return -1;
+	*ret_place = l.place;
+	return 0;
+}
+
+static int refuse_other(const struct subvolume_place *place, struct err *err)
+{
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "it is in another cluster or filesystem than the class says (cluster '%s', "
+		       "filesystem '%s'); use a class of the same",
+		       place->cluster.id, place->fs_name);
+}
+
+/* 1: the handle says that it is here; 0: it may be. */
+static int judge(const struct subvolume_place *place, const struct ceph_handle *handle,
+		 struct err *err)
+{
+	struct ceph_candidates all;
+
+	ceph_config_candidates(place->subvolumes->ceph.config, CEPH_MAPPED_FILESYSTEMS, handle,
+			       &all);
+	for (size_t i = 0; i < all.n; i++)
+		if (str_is_equal(all.v[i].cluster, place->cluster.id) &&
+		    all.v[i].pool_id == place->fscid)
+			return i == 0;
+	return all.doubt.code != ERR_OK ? 0 : refuse_other(place, err);
+}
+
+int subvolume_place_find(const struct subvolume_place *place, const struct ceph_handle *handle,
+			 enum ceph_journal_kind kind, const struct secrets *secrets,
+			 struct ceph_entry *ret_entry, struct err *err)
+{
+	struct looking l = { .s = place->subvolumes,
+			     .ctx = place->ctx,
+			     .handle = handle,
+			     .secrets = secrets,
+			     .beside = place,
+			     .kind = kind,
+			     .needs_entry = true };
+	const struct ceph_journal journal = subvolume_place_journal(place, kind);
+	int is_own = judge(place, handle, err);
+	bool is_here;
+
+	if (is_own != 0)
+		return is_own < 0 ? -1
+				  : ceph_journal_read(&journal, place->ctx, handle->uuid, ret_entry,
+						      err);
+	if (look_for(&l, err) <= 0)
+		return -1;
+	is_here = str_is_equal(l.place.cluster.id, place->cluster.id) &&
+		  l.place.fscid == place->fscid;
+	subvolume_place_close(&l.place);
+	if (!is_here)
+		return refuse_other(place, err);
+	*ret_entry = l.entry;
+	return 0;
 }
 
 int subvolume_entry_open(struct backend *b, struct ctx *ctx, const char *token,
@@ -179,17 +310,18 @@ int subvolume_entry_open(struct backend *b, struct ctx *ctx, const char *token,
 			 struct subvolume_entry *ret_entry, struct err *err)
 {
 	struct ceph_handle handle;
-	struct subvolume_entry e;
+	struct looking l = { .s = subvolumes_of(b),
+			     .ctx = ctx,
+			     .handle = &handle,
+			     .secrets = secrets,
+			     .kind = kind,
+			     .needs_entry = true };
 
-	if (ceph_handle_parse(token, &handle, err) < 0 ||
-	    subvolume_place_open_handle(subvolumes_of(b), ctx, &handle, secrets, &e.place, err) < 0)
+	if (ceph_handle_parse(token, &handle, err) < 0 || look_for(&l, err) <= 0)
 		return -1;
-	e.journal = subvolume_place_journal(&e.place, kind);
-	if (ceph_journal_read(&e.journal, ctx, handle.uuid, &e.entry, err) < 0) {
-		subvolume_place_close(&e.place);
-		return -1;
-	}
-	*ret_entry = e;
+	*ret_entry = (struct subvolume_entry){ .place = l.place,
+					       .journal = subvolume_place_journal(&l.place, kind),
+					       .entry = l.entry };
 	return 0;
 }
 

@@ -157,6 +157,24 @@ static int cut(struct cutting *c, struct err *err)
 	return 0;
 }
 
+static int check_class(const struct cutting *c, struct err *err)
+{
+	if (str_is_equal(c->params.cluster, c->place.cluster.id))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "parameters: clusterID: '%s' is asked, and volume '%s' is in '%s'",
+		       c->params.cluster, c->spec->source, c->place.cluster.id);
+}
+
+/* A new one is named by where it is, whatever its volume's handle says. */
+static void fill_made(struct cutting *c, struct backend_snapshot *ret_snap)
+{
+	c->place.told_cluster = c->place.cluster.id;
+	c->place.told_fscid = c->place.fscid;
+	fill_snapshot(&c->place, &c->entry, &c->look, ret_snap);
+	(void)snprintf(ret_snap->source, sizeof(ret_snap->source), "%s", c->spec->source);
+}
+
 int subvolume_snapshot_create(struct backend *b, struct ctx *ctx,
 			      const struct backend_snapshot_spec *spec,
 			      struct backend_snapshot *ret_snap, struct err *err)
@@ -168,18 +186,14 @@ int subvolume_snapshot_create(struct backend *b, struct ctx *ctx,
 	if (ceph_fs_snapshot_params_parse(spec->options.parameters, &c.params, err) < 0 ||
 	    ceph_handle_parse(spec->source, &c.volume, err) < 0)
 		return -1;
-	if (!str_is_equal(c.params.cluster, c.volume.cluster))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "parameters: clusterID: '%s' is asked, and volume '%s' is in '%s'",
-			       c.params.cluster, spec->source, c.volume.cluster);
 	if (subvolume_place_open_handle(subvolumes_of(b), ctx, &c.volume, spec->options.secrets,
 					&c.place, err) < 0)
 		return -1;
 	c.journal = subvolume_place_journal(&c.place, CEPH_JOURNAL_SNAPSHOTS);
-	found = take_existing(&c, err);
+	found = check_class(&c, err) < 0 ? -1 : take_existing(&c, err);
 	rc = found == 0 ? cut(&c, err) : found;
 	if (rc >= 0)
-		fill_snapshot(&c.place, &c.entry, &c.look, ret_snap);
+		fill_made(&c, ret_snap);
 	subvolume_place_close(&c.place);
 	return rc < 0 ? -1 : 0;
 }

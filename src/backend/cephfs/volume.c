@@ -129,19 +129,12 @@ static const char *snap_of(const struct making *m)
 static int find_source(struct making *m, struct err *err)
 {
 	bool is_snapshot = m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT;
-	struct ceph_journal journal = subvolume_place_journal(
-		&m->place, is_snapshot ? CEPH_JOURNAL_SNAPSHOTS : CEPH_JOURNAL_VOLUMES);
 	struct ceph_handle handle;
 
-	if (ceph_handle_parse(m->spec->source, &handle, err) < 0)
-		return -1;
-	if (!str_is_equal(handle.cluster, m->place.cluster.id) || handle.pool_id != m->place.fscid)
-		return err_set(
-			err, ERR_INVALID_ARGUMENT,
-			"it is in another cluster or filesystem than the class says (cluster "
-			"'%s', filesystem '%s'); use a class of the same",
-			m->place.cluster.id, m->place.fs_name);
-	if (ceph_journal_read(&journal, m->place.ctx, handle.uuid, &m->source, err) < 0)
+	if (ceph_handle_parse(m->spec->source, &handle, err) < 0 ||
+	    subvolume_place_find(&m->place, &handle,
+				 is_snapshot ? CEPH_JOURNAL_SNAPSHOTS : CEPH_JOURNAL_VOLUMES,
+				 m->spec->secrets, &m->source, err) < 0)
 		return -1;
 	if (!*m->source.image || (is_snapshot && !*m->source.source))
 		return err_set(err, ERR_FAILED_PRECONDITION,

@@ -198,6 +198,8 @@ static int keep_record(const struct coming *c, struct err *err)
 	(void)snprintf(how.fsid, sizeof(how.fsid), "%s", c->fsid);
 	memcpy(how.unmap_options, c->wish.unmap_options, sizeof(how.unmap_options));
 	memcpy(how.client, c->self.address, sizeof(how.client));
+	how.is_mapped = c->place.pool_id != c->here.handle.pool_id;
+	how.pool_id = how.is_mapped ? c->place.pool_id : 0;
 	image_attached_format(&how, text);
 	return image_state_set(c->place.images, c->token, IMAGE_ATTACHED, text, err);
 }

@@ -14,6 +14,8 @@
 #include "backend/rbd/audit.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "backend/rbd/image.h"
 #include "base/map.h"
@@ -30,7 +32,8 @@ struct named {
 
 struct audit {
 	struct image_place place;
-	struct map *images; /* of our names; value: seen, or unseen */
+	struct ceph_candidates places; /* how handles may call the pool; its own first */
+	struct map *images;            /* of our names; value: seen, or unseen */
 	rbd_finding_fn fn;
 	void *arg;
 	struct rbd_audited done;
@@ -154,20 +157,40 @@ static int tell_entry(struct audit *a, const struct ceph_journal *j, struct rbd_
 	return tell(a, j, f, n->uuid, err);
 }
 
+struct handles {
+	char text[CEPH_CANDIDATES_MAX][VOL_TOKEN_MAX];
+	const char *v[CEPH_CANDIDATES_MAX];
+};
+
+/* All that may name it; the pool's own first. */
+static void make_handles(const struct audit *a, const char *uuid, struct handles *ret)
+{
+	for (size_t i = 0; i < a->places.n; i++) {
+		struct ceph_handle handle = { .pool_id = a->places.v[i].pool_id };
+
+		memcpy(handle.cluster, a->places.v[i].cluster, sizeof(handle.cluster));
+		(void)snprintf(handle.uuid, sizeof(handle.uuid), "%s", uuid);
+		ceph_handle_format(&handle, ret->text[i]);
+		ret->v[i] = ret->text[i];
+	}
+}
+
 static int look_at_name(struct audit *a, const struct ceph_journal *j, const struct named *n,
 			struct err *err)
 {
-	char handle[VOL_TOKEN_MAX];
+	struct handles handles;
 	struct rbd_finding f = {
 		.kind = j->kind == CEPH_JOURNAL_VOLUMES ? VOL_KIND_VOLUME : VOL_KIND_SNAPSHOT,
 		.name = n->name,
 		.image = "",
-		.handle = handle,
+		.handle = handles.text[0],
+		.also = handles.v + 1,
+		.n_also = a->places.n - 1,
 	};
 	struct ceph_entry entry;
 	int has_image;
 
-	image_token(&a->place, n->uuid, handle);
+	make_handles(a, n->uuid, &handles);
 	if (ceph_journal_read(j, a->place.ctx, n->uuid, &entry, err) < 0) {
 		if (err->code != ERR_NOT_FOUND)
 			return -1;
@@ -248,9 +271,24 @@ static int look_at_rest(struct audit *a, struct err *err)
 	return 0;
 }
 
+static int find_places(struct audit *a, struct err *err)
+{
+	const struct image_place *p = &a->place;
+	struct ceph_handle here = { .pool_id = p->pool_id };
+
+	(void)snprintf(here.cluster, sizeof(here.cluster), "%s", p->cluster.id);
+	ceph_config_names(p->images->ceph.config, CEPH_MAPPED_POOLS, &here, &a->places);
+	if (a->places.doubt.code == ERR_OK)
+		return 0;
+	*err = a->places.doubt;
+	err->code = ERR_FAILED_PRECONDITION;
+	return err_wrap(err, "what handles of other clusters mean");
+}
+
 static int look(struct audit *a, struct err *err)
 {
-	return read_images(a, err) < 0 || look_at_journal(a, CEPH_JOURNAL_VOLUMES, err) < 0 ||
+	return find_places(a, err) < 0 || read_images(a, err) < 0 ||
+			       look_at_journal(a, CEPH_JOURNAL_VOLUMES, err) < 0 ||
 			       look_at_journal(a, CEPH_JOURNAL_SNAPSHOTS, err) < 0 ||
 			       look_at_rest(a, err) < 0
 		       ? -1

@@ -24,7 +24,11 @@ struct rbd_finding {
 	const char *name;   /* the CO's; "" where only an image is left */
 	const char *image;  /* "" where nobody tells */
 	const char *handle; /* "" where only an image is left */
-	bool can_mend;      /* the journal's side alone; an image is never removed here */
+	/* What PVs may call it that come from another site: cluster-mapping.json leads from each to
+	 * it. */
+	const char *const *also;
+	size_t n_also;
+	bool can_mend; /* the journal's side alone; an image is never removed here */
 };
 
 /* 1: mend it, if it can be; 0: go on; -1 with err: stop. */
@@ -45,7 +49,8 @@ struct rbd_audited {
 /*
  * Looks at everything in the pool; a driver that works there meanwhile is not disturbed, and what
  * it changes meanwhile is no finding. Errors as those of the calls of a class with these
- * parameters.
+ * parameters; FAILED_PRECONDITION also if cluster-mapping.json is malformed, since what nobody
+ * seems to name may be named by its ids.
  */
 int rbd_audit(struct ctx *ctx, const struct rbd_audit *what, rbd_finding_fn fn, void *arg,
 	      struct rbd_audited *ret, struct err *err);

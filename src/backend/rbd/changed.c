@@ -183,20 +183,18 @@ static int check_pair(const struct ceph_entry *base, const char *base_token,
 static int changed_from(const struct image_entry *f, const char *base, const char *target,
 			uint64_t from, struct changes *c, struct err *err)
 {
-	struct ceph_handle handles[2];
+	struct ceph_handle handle;
 	struct ceph_entry before;
 	struct walk w = { .p = &f->place, .target = &f->entry };
 
-	if (ceph_handle_parse(base, &handles[0], err) < 0 ||
-	    ceph_handle_parse(target, &handles[1], err) < 0)
+	if (ceph_handle_parse(base, &handle, err) < 0)
 		return -1;
-	if (!str_is_equal(handles[0].cluster, handles[1].cluster) ||
-	    handles[0].pool_id != handles[1].pool_id)
+	if (!image_place_may_have(&f->place, &handle))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "snapshots '%s' and '%s' are in different pools; only snapshots of "
 			       "one volume can be compared",
 			       base, target);
-	if (ceph_journal_read(&f->journal, f->place.ctx, handles[0].uuid, &before, err) < 0)
+	if (ceph_journal_read(&f->journal, f->place.ctx, handle.uuid, &before, err) < 0)
 		return err_wrap(err, "snapshot '%s'", base);
 	if (check_pair(&before, base, &f->entry, target, err) < 0 ||
 	    check_there(&f->place, &before, base, err) < 0 ||

@@ -41,19 +41,11 @@ static int open_source(struct copying *c, enum ceph_journal_kind kind, struct ce
 		       struct err *err)
 {
 	struct ceph_handle handle;
-	struct ceph_journal journal;
 
-	if (ceph_handle_parse(c->copy->source, &handle, err) < 0)
-		return -1;
-	if (!str_is_equal(handle.cluster, c->p->cluster.id))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "it is in cluster '%s', and the class makes volumes in '%s'; a copy "
-			       "is made within one cluster",
-			       handle.cluster, c->p->cluster.id);
-	if (image_place_open_beside(c->p, handle.pool_id, &c->from, err) < 0)
-		return -1;
-	journal = image_place_journal(&c->from, kind);
-	return ceph_journal_read(&journal, c->p->ctx, handle.uuid, ret_entry, err);
+	return ceph_handle_parse(c->copy->source, &handle, err) < 0
+		       ? -1
+		       : image_place_find_beside(c->p, &handle, kind, c->copy->secrets, &c->from,
+						 ret_entry, err);
 }
 
 static int check_size(const struct copying *c, uint64_t bytes, struct err *err)

@@ -5,7 +5,9 @@
  * has a secret to ask with.
  *
  * A mapped image is known by cluster, pool and name, and where the record of that was lost
- * (state.h), by pool and the UUID at the end of the name, which nobody else gives an image.
+ * (state.h), by pool and the UUID at the end of the name, which nobody else gives an image. The
+ * pool is the handle's, or the one that cluster-mapping.json led to when it was attached, which the
+ * record has; without one it is asked of that file, where the kernel has nothing of the handle's.
  */
 #include "backend/rbd/here.h"
 
@@ -26,15 +28,30 @@ static int read_attached(const struct images *images, const char *token,
 	return 0;
 }
 
-/* 1 and ret_dev, or 0. */
-static int find_mapped(const struct ceph_handle *handle, const struct image_attached *how,
-		       struct host_krbd *ret_dev, struct err *err)
+/* Where cluster-mapping.json leads to; if that cannot be read, nowhere. */
+static int find_elsewhere(const struct images *images, const struct ceph_handle *handle,
+			  struct host_krbd *ret_dev, struct err *err)
 {
-	int rc = how->image[0]
-			 ? host_krbd_find(how->fsid, handle->pool_id, how->image, ret_dev, err)
-			 : 0;
+	struct ceph_candidates all;
+	int rc = 0;
 
-	return rc ? rc : host_krbd_find_ending(handle->pool_id, handle->uuid, ret_dev, err);
+	ceph_config_candidates(images->ceph.config, CEPH_MAPPED_POOLS, handle, &all);
+	for (size_t i = 1; i < all.n && rc == 0; i++)
+		if (all.v[i].pool_id != handle->pool_id)
+			rc = host_krbd_find_ending(all.v[i].pool_id, handle->uuid, ret_dev, err);
+	return rc;
+}
+
+int image_here_find_mapped(const struct images *images, const struct ceph_handle *handle,
+			   const struct image_attached *how, struct host_krbd *ret_dev,
+			   struct err *err)
+{
+	int64_t pool_id = how->is_mapped ? how->pool_id : handle->pool_id;
+	int rc = how->image[0] ? host_krbd_find(how->fsid, pool_id, how->image, ret_dev, err) : 0;
+
+	if (rc == 0)
+		rc = host_krbd_find_ending(pool_id, handle->uuid, ret_dev, err);
+	return rc == 0 && !how->is_mapped ? find_elsewhere(images, handle, ret_dev, err) : rc;
 }
 
 void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev)
@@ -55,7 +72,7 @@ int image_here_look(struct images *images, struct ctx *ctx, const char *token,
 	if (ctx_check(ctx, err) < 0 || ceph_handle_parse(token, &here.handle, err) < 0 ||
 	    read_attached(images, token, &here.how, err) < 0)
 		return -1;
-	rc = find_mapped(&here.handle, &here.how, &here.mapped, err);
+	rc = image_here_find_mapped(images, &here.handle, &here.how, &here.mapped, err);
 	if (rc < 0)
 		return -1;
 	here.is_mapped = rc > 0;

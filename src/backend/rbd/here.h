@@ -12,6 +12,10 @@ struct image_here {
 	bool is_mapped;
 	struct host_krbd mapped;
 };
+/* What the kernel has mapped, by the record, which may be empty: 1 and ret_dev, or 0. */
+int image_here_find_mapped(const struct images *images, const struct ceph_handle *handle,
+			   const struct image_attached *how, struct host_krbd *ret_dev,
+			   struct err *err);
 int image_here_look(struct images *images, struct ctx *ctx, const char *token,
 		    struct image_here *ret_here, struct err *err);
 void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev);

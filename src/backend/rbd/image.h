@@ -191,8 +191,9 @@ int image_stay_keep(const struct image_place *p, const char *name, const struct 
 struct image_copy {
 	enum backend_source kind;
 	const char *source; /* token */
-	uint64_t bytes;     /* asked; 0: as many as the source has */
-	bool is_retry;      /* a call that was killed or failed may have begun it */
+	const struct secrets *secrets;
+	uint64_t bytes; /* asked; 0: as many as the source has */
+	bool is_retry;  /* a call that was killed or failed may have begun it */
 };
 struct image_copied {
 	uint64_t bytes; /* 0: not known */

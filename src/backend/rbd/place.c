@@ -8,6 +8,11 @@
  * A cluster that a handle names and config.json does not is no reason to say that its volume is
  * gone; a pool that a living cluster does not have is one, since numbers of pools are never given
  * again.
+ *
+ * Where cluster-mapping.json leads from a handle, the journal says where it is: an entry of its
+ * UUID. Else nothing is asked that was not asked before there was such a file. The entry and not
+ * the image, since an image that goes leaves its entry until the end; so a removal that is repeated
+ * stays where it was begun.
  */
 #include "backend/rbd/rbd-internal.h"
 #include "base/str.h"
@@ -56,6 +61,8 @@ static int open_pool(struct image_place *place, const char *pool, const char *ns
 		return err_wrap(err, "parameters: pool");
 	}
 	place->pool_id = place->lib->rados_ioctx_get_id(place->io);
+	place->told_cluster = place->cluster.id;
+	place->told_pool_id = place->pool_id;
 	return 0;
 }
 
@@ -78,34 +85,14 @@ int image_place_open(struct images *images, struct ctx *ctx, const char *cluster
 	return 0;
 }
 
-int image_place_open_handle(struct images *images, struct ctx *ctx,
-			    const struct ceph_handle *handle, const struct secrets *secrets,
-			    struct image_place *ret_place, struct err *err)
-{
-	struct image_place place;
-
-	if (connect_to(images, ctx, handle->cluster, secrets, &place, err) < 0) {
-		if (err->code == ERR_NOT_FOUND)
-			err->code = ERR_FAILED_PRECONDITION;
-		return -1;
-	}
-	if (ceph_conn_open_pool_id(place.conn, handle->pool_id, place.cluster.rados_namespace,
-				   &place.io, err) < 0) {
-		image_place_close(&place);
-		return -1;
-	}
-	place.pool_id = handle->pool_id;
-	*ret_place = place;
-	return 0;
-}
-
 int image_place_open_beside(const struct image_place *place, int64_t pool_id,
 			    struct image_place *ret_place, struct err *err)
 {
 	struct image_place beside = *place;
 
 	beside.borrows_conn = true;
-	beside.pool_id = pool_id;
+	beside.pool_id = beside.told_pool_id = pool_id;
+	beside.told_cluster = place->cluster.id;
 	if (ceph_conn_open_pool_id(place->conn, pool_id, place->cluster.rados_namespace, &beside.io,
 				   err) < 0)
 		return -1;
@@ -122,22 +109,175 @@ struct ceph_journal image_place_journal(const struct image_place *place,
 				      .instance = place->images->ceph.instance };
 }
 
+/* ---- what a handle names ---- */
+
+struct looking {
+	struct images *images;
+	struct ctx *ctx;
+	const struct ceph_handle *handle;
+	const struct secrets *secrets;
+	const struct image_place *beside; /* NULL: none */
+	enum ceph_journal_kind kind;
+	bool needs_entry;
+	struct ceph_candidate first; /* whose pool is there; cluster "": none */
+	struct image_place place;
+	struct ceph_entry entry;
+};
+
+static int open_pool_of(struct looking *l, const struct ceph_candidate *at,
+			struct image_place *place, struct err *err)
+{
+	if (connect_to(l->images, l->ctx, at->cluster, l->secrets, place, err) < 0) {
+		if (err->code == ERR_NOT_FOUND) /* config.json has changed in this moment */
+			err->code = ERR_FAILED_PRECONDITION;
+		return -1;
+	}
+	if (ceph_conn_open_pool_id(place->conn, at->pool_id, place->cluster.rados_namespace,
+				   &place->io, err) < 0) {
+		image_place_close(place);
+		return -1;
+	}
+	place->pool_id = at->pool_id;
+	return 0;
+}
+
+static int open_candidate(struct looking *l, const struct ceph_candidate *at,
+			  struct image_place *ret_place, struct err *err)
+{
+	bool is_beside = l->beside && str_is_equal(l->beside->cluster.id, at->cluster);
+	struct image_place place;
+
+	if ((is_beside ? image_place_open_beside(l->beside, at->pool_id, &place, err)
+		       : open_pool_of(l, at, &place, err)) < 0)
+		return -1;
+	place.told_cluster = arena_strdup(l->ctx->arena, l->handle->cluster);
+	place.told_pool_id = l->handle->pool_id;
+	*ret_place = place;
+	return 0;
+}
+
+static int look_at(void *arg, const struct ceph_candidate *at, bool is_only, struct err *err)
+{
+	struct looking *l = arg;
+	struct ceph_journal journal;
+	struct image_place place;
+
+	if (open_candidate(l, at, &place, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	if (!l->first.cluster[0])
+		l->first = *at;
+	journal = image_place_journal(&place, l->kind);
+	if ((is_only && !l->needs_entry) ||
+	    ceph_journal_read(&journal, l->ctx, l->handle->uuid, &l->entry, err) == 0) {
+		l->place = place;
+		return 1;
+	}
+	image_place_close(&place);
+	return err->code == ERR_NOT_FOUND ? 0 : -1;
+}
+
+/* 1, 0 with err, -1. */
+static int look_for(struct looking *l, struct err *err)
+{
+	return ceph_elsewhere_search(&l->images->ceph, CEPH_MAPPED_POOLS, l->handle, look_at, l,
+				     err);
+}
+
+int image_place_open_handle(struct images *images, struct ctx *ctx,
+			    const struct ceph_handle *handle, const struct secrets *secrets,
+			    struct image_place *ret_place, struct err *err)
+{
+	struct looking l = { .images = images,
+			     .ctx = ctx,
+			     .handle = handle,
+			     .secrets = secrets,
+			     .kind = CEPH_JOURNAL_VOLUMES };
+	int found = look_for(&l, err);
+
+	if (found == 0 && l.first.cluster[0])
+		found = open_candidate(&l, &l.first, &l.place, err) < 0 ? -1 : 1;
+	if (found <= 0)
+		return -1;
+	*ret_place = l.place;
+	return 0;
+}
+
+static int refuse_other(const struct image_place *place, const char *cluster, struct err *err)
+{
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "it is in cluster '%s', and the class makes volumes in '%s'; a copy is made "
+		       "within one cluster",
+		       cluster, place->cluster.id);
+}
+
+/* Its cluster; what is not known may be anywhere. */
+static bool may_be_in(const struct image_place *place, const struct ceph_handle *handle)
+{
+	struct ceph_candidates all;
+
+	ceph_config_candidates(place->images->ceph.config, CEPH_MAPPED_POOLS, handle, &all);
+	for (size_t i = 0; i < all.n; i++)
+		if (str_is_equal(all.v[i].cluster, place->cluster.id))
+			return true;
+	return all.doubt.code != ERR_OK;
+}
+
+int image_place_find_beside(const struct image_place *place, const struct ceph_handle *handle,
+			    enum ceph_journal_kind kind, const struct secrets *secrets,
+			    struct image_place *ret_place, struct ceph_entry *ret_entry,
+			    struct err *err)
+{
+	struct looking l = { .images = place->images,
+			     .ctx = place->ctx,
+			     .handle = handle,
+			     .secrets = secrets,
+			     .beside = place,
+			     .kind = kind,
+			     .needs_entry = true };
+
+	if (!may_be_in(place, handle))
+		return refuse_other(place, handle->cluster, err);
+	if (look_for(&l, err) <= 0)
+		return -1;
+	if (!str_is_equal(l.place.cluster.id, place->cluster.id)) {
+		(void)refuse_other(place, l.place.cluster.id, err);
+		image_place_close(&l.place);
+		return -1;
+	}
+	*ret_place = l.place;
+	*ret_entry = l.entry;
+	return 0;
+}
+
+bool image_place_may_have(const struct image_place *place, const struct ceph_handle *handle)
+{
+	struct ceph_candidates all;
+
+	ceph_config_candidates(place->images->ceph.config, CEPH_MAPPED_POOLS, handle, &all);
+	for (size_t i = 0; i < all.n; i++)
+		if (str_is_equal(all.v[i].cluster, place->cluster.id) &&
+		    all.v[i].pool_id == place->pool_id)
+			return true;
+	return false;
+}
+
 int image_entry_open(struct backend *b, struct ctx *ctx, const char *token,
 		     enum ceph_journal_kind kind, const struct secrets *secrets,
 		     struct image_entry *ret_entry, struct err *err)
 {
 	struct ceph_handle handle;
-	struct image_entry e;
+	struct looking l = { .images = images_of(b),
+			     .ctx = ctx,
+			     .handle = &handle,
+			     .secrets = secrets,
+			     .kind = kind,
+			     .needs_entry = true };
 
-	if (ceph_handle_parse(token, &handle, err) < 0 ||
-	    image_place_open_handle(images_of(b), ctx, &handle, secrets, &e.place, err) < 0)
+	if (ceph_handle_parse(token, &handle, err) < 0 || look_for(&l, err) <= 0)
 		return -1;
-	e.journal = image_place_journal(&e.place, kind);
-	if (ceph_journal_read(&e.journal, ctx, handle.uuid, &e.entry, err) < 0) {
-		image_place_close(&e.place);
-		return -1;
-	}
-	*ret_entry = e;
+	*ret_entry = (struct image_entry){ .place = l.place,
+					   .journal = image_place_journal(&l.place, kind),
+					   .entry = l.entry };
 	return 0;
 }
 

@@ -29,6 +29,10 @@ struct image_place {
 	const struct ceph_lib *lib; /* conn's */
 	rados_ioctx_t io;           /* of the image's pool and namespace */
 	int64_t pool_id;
+	/* What ids that are told call it: a handle's own words where cluster-mapping.json led from
+	 * them, and else where it is. */
+	const char *told_cluster;
+	int64_t told_pool_id;
 	bool borrows_conn; /* of another place, which outlives this one */
 };
 
@@ -36,6 +40,8 @@ struct image_place {
 int image_place_open(struct images *images, struct ctx *ctx, const char *cluster, const char *pool,
 		     const char *ns, const struct secrets *secrets, struct image_place *ret_place,
 		     struct err *err);
+/* Where a volume's handle says, or cluster-mapping.json leads to (ceph_elsewhere_search); where the
+ * first of these is, if the volume is nowhere. NOT_FOUND: there is no such pool. */
 int image_place_open_handle(struct images *images, struct ctx *ctx,
 			    const struct ceph_handle *handle, const struct secrets *secrets,
 			    struct image_place *ret_place, struct err *err);
@@ -43,7 +49,15 @@ int image_place_open_handle(struct images *images, struct ctx *ctx,
  * at a time, and two of them would be in each other's way. Closed before place is. */
 int image_place_open_beside(const struct image_place *place, int64_t pool_id,
 			    struct image_place *ret_place, struct err *err);
+/* Where what a handle names is, with its entry: in the same cluster, by the same connection, or
+ * INVALID_ARGUMENT. NOT_FOUND. Closed before place is. */
+int image_place_find_beside(const struct image_place *place, const struct ceph_handle *handle,
+			    enum ceph_journal_kind kind, const struct secrets *secrets,
+			    struct image_place *ret_place, struct ceph_entry *ret_entry,
+			    struct err *err);
 void image_place_close(struct image_place *place);
+/* Whether a handle may mean what is in this place: it says so, or cluster-mapping.json does. */
+bool image_place_may_have(const struct image_place *place, const struct ceph_handle *handle);
 struct ceph_journal image_place_journal(const struct image_place *place,
 					enum ceph_journal_kind kind);
 

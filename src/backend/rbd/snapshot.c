@@ -245,10 +245,25 @@ static int create(struct cutting *c, struct err *err)
 	return -1;
 }
 
+/* A new one is named by where it is, whatever its volume's handle says. */
+static int fill_made(struct cutting *c, struct backend_snapshot *ret_snap, struct err *err)
+{
+	c->place.told_cluster = c->place.cluster.id;
+	c->place.told_pool_id = c->place.pool_id;
+	if (fill_snapshot(&c->place, &c->entry, &c->look, ret_snap, err) < 0)
+		return -1;
+	(void)snprintf(ret_snap->source, sizeof(ret_snap->source), "%s", c->spec->source);
+	return 0;
+}
+
 static int check_class(const struct cutting *c, struct err *err)
 {
 	char pool[256] = "";
 
+	if (!str_is_equal(c->params.cluster, c->place.cluster.id))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: clusterID: '%s' is asked, and volume '%s' is in '%s'",
+			       c->params.cluster, c->spec->source, c->place.cluster.id);
 	if (!*c->params.pool)
 		return 0;
 	if (c->place.lib->rados_ioctx_get_pool_name(c->place.io, pool, sizeof(pool)) < 0 ||
@@ -270,16 +285,12 @@ int image_snapshot_create(struct backend *b, struct ctx *ctx,
 	if (ceph_rbd_snapshot_params_parse(spec->options.parameters, &c.params, err) < 0 ||
 	    ceph_handle_parse(spec->source, &c.volume, err) < 0)
 		return -1;
-	if (!str_is_equal(c.params.cluster, c.volume.cluster))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			       "parameters: clusterID: '%s' is asked, and volume '%s' is in '%s'",
-			       c.params.cluster, spec->source, c.volume.cluster);
 	if (image_place_open_handle(images_of(b), ctx, &c.volume, spec->options.secrets, &c.place,
 				    err) < 0)
 		return -1;
-	rc = check_class(&c, err) < 0 || create(&c, err) < 0
+	rc = check_class(&c, err) < 0 || create(&c, err) < 0 || fill_made(&c, ret_snap, err) < 0
 		     ? -1
-		     : fill_snapshot(&c.place, &c.entry, &c.look, ret_snap, err);
+		     : 0;
 	image_place_close(&c.place);
 	return rc;
 }

@@ -15,14 +15,13 @@
 #include <string.h>
 
 #define LOG_ROOM "backend.rbd"
-#include "backend/rbd/state.h"
+#include "backend/rbd/here.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "host/blockdev.h"
 #include "host/fs.h"
-#include "host/krbd.h"
 
 #define STASH "image-meta.json"
 #define STASH_HALF STASH ".new"
@@ -125,13 +124,15 @@ static bool is_of(const struct image_stash *stash, const struct ceph_handle *han
 
 /* Whether the kernel has it by the way that the file tells, which may be left from before a
  * restart: 1, 0; what is no name of a device is in doubt. */
-static int is_up(const struct image_stash *stash, const struct ceph_handle *handle, struct err *err)
+static int is_up(const struct images *images, const struct image_stash *stash,
+		 const struct ceph_handle *handle, struct err *err)
 {
+	static const struct image_attached none;
 	struct host_krbd mapped;
 
 	if (stash->is_nbd)
 		return host_nbd_is_used(stash->device, err);
-	return host_krbd_find_ending(handle->pool_id, handle->uuid, &mapped, err);
+	return image_here_find_mapped(images, handle, &none, &mapped, err);
 }
 
 static int refuse_way(const struct image_stash *stash, struct err *err)
@@ -148,14 +149,14 @@ static int refuse_way(const struct image_stash *stash, struct err *err)
 }
 
 /* 1: by a way that is ours as well. 0: what it tells of is gone. */
-static int check_way(const struct image_stash *stash, const struct ceph_handle *handle,
-		     struct err *err)
+static int check_way(const struct images *images, const struct image_stash *stash,
+		     const struct ceph_handle *handle, struct err *err)
 {
 	int rc;
 
 	if (!stash->is_nbd && !stash->is_encrypted)
 		return 1;
-	rc = is_up(stash, handle, err);
+	rc = is_up(images, stash, handle, err);
 	return rc > 0 ? refuse_way(stash, err) : rc;
 }
 
@@ -179,8 +180,8 @@ static int keep(struct images *images, const char *token, const struct image_sta
 }
 
 /* 1: there is one, of this volume, with something to take over; 0. */
-static int look_at_stash(const struct ceph_handle *handle, const char *dir,
-			 struct image_stash *ret_stash, struct err *err)
+static int look_at_stash(const struct images *images, const struct ceph_handle *handle,
+			 const char *dir, struct image_stash *ret_stash, struct err *err)
 {
 	struct err why;
 	int found = read_stash(dir, ret_stash, &why);
@@ -195,7 +196,7 @@ static int look_at_stash(const struct ceph_handle *handle, const char *dir,
 			 log_str("image", ret_stash->image));
 		return 0;
 	}
-	found = check_way(ret_stash, handle, err);
+	found = check_way(images, ret_stash, handle, err);
 	if (found == 0)
 		log_info("what ceph-csi's " STASH " tells of is gone", log_str("path", dir),
 			 log_str("device", ret_stash->device));
@@ -212,7 +213,7 @@ int image_staging_take(struct backend *b, struct ctx *ctx, const char *token, co
 
 	if (ctx_check(ctx, err) < 0 || ceph_handle_parse(token, &handle, err) < 0)
 		return -1;
-	found = look_at_stash(&handle, dir, &stash, err);
+	found = look_at_stash(images_of(b), &handle, dir, &stash, err);
 	if (found < 0)
 		return -1;
 	if (found > 0 && keep(images_of(b), token, &stash, &why) < 0)

@@ -18,14 +18,17 @@ int image_state_set(const struct images *images, const char *token, const char *
 
 /*
  * What going needs to know of how an image came, since nobody says it then: one line each. Whether
- * it is attached is not in it; that is asked of the kernel. The last line is not there until there
- * is something in it.
+ * it is attached is not in it; that is asked of the kernel. The last two lines are not there until
+ * there is something in them.
  */
 struct image_attached {
 	char image[512];
 	char fsid[64];                        /* of the cluster */
 	char unmap_options[CEPH_OPTIONS_MAX]; /* "" */
 	char client[CEPH_ADDRESS_MAX];        /* that the image's metadata names; "": not yet */
+	/* where cluster-mapping.json led to another than the handle's */
+	bool is_mapped;
+	int64_t pool_id;
 };
 #define IMAGE_ATTACHED_MAX 1024
 void image_attached_format(const struct image_attached *how, char ret_text[IMAGE_ATTACHED_MAX]);

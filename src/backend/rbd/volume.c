@@ -23,9 +23,9 @@
 
 void image_token(const struct image_place *p, const char *uuid, char ret_token[VOL_TOKEN_MAX])
 {
-	struct ceph_handle handle = { .pool_id = p->pool_id };
+	struct ceph_handle handle = { .pool_id = p->told_pool_id };
 
-	(void)snprintf(handle.cluster, sizeof(handle.cluster), "%s", p->cluster.id);
+	(void)snprintf(handle.cluster, sizeof(handle.cluster), "%s", p->told_cluster);
 	(void)snprintf(handle.uuid, sizeof(handle.uuid), "%s", uuid);
 	ceph_handle_format(&handle, ret_token);
 }
@@ -144,6 +144,7 @@ static int make_copy(struct making *m, const struct image_shape *shape, struct e
 	const struct image_copy copy = { .kind = m->spec->source_kind,
 					 .source = m->spec->source,
 					 .bytes = m->spec->bytes,
+					 .secrets = m->spec->secrets,
 					 .is_retry = m->is_retry };
 
 	return image_copy_make(&m->place, m->entry.image, &copy, shape, &m->copied, err);

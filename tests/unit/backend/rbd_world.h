@@ -52,14 +52,28 @@ static struct strpair staying_class_pairs[] = { { "clusterID", "c1" },
 						{ "snapshotLayout", "source" } };
 static const struct strmap staying_class = { staying_class_pairs, ARRAY_LEN(staying_class_pairs) };
 
-static inline void world_write(const struct world *w, const char *text)
+/* As kubelet does: another file, so that it is seen to have changed within one tick of the clock.
+ */
+static inline void world_write_as(const struct world *w, const char *name, const char *text)
 {
-	char path[128];
+	char path[128], fresh[128];
 	FILE *f;
 
-	(void)snprintf(path, sizeof(path), "%s/config.json", w->dir);
-	f = fopen(path, "we");
+	(void)snprintf(path, sizeof(path), "%s/%s", w->dir, name);
+	(void)snprintf(fresh, sizeof(fresh), "%s/new", w->dir);
+	f = fopen(fresh, "we");
 	ASSERT_TRUE(f && fputs(text, f) >= 0 && fclose(f) == 0);
+	ASSERT_EQ(rename(fresh, path), 0);
+}
+
+static inline void world_write(const struct world *w, const char *text)
+{
+	world_write_as(w, "config.json", text);
+}
+
+static inline void world_map(const struct world *w, const char *text)
+{
+	world_write_as(w, "cluster-mapping.json", text);
 }
 
 /* A process comes up. */
@@ -96,6 +110,8 @@ static inline void world_end(struct world *w)
 
 	world_stop(w);
 	(void)snprintf(path, sizeof(path), "%s/config.json", w->dir);
+	(void)unlink(path);
+	(void)snprintf(path, sizeof(path), "%s/cluster-mapping.json", w->dir);
 	(void)unlink(path);
 	ASSERT_EQ(rmdir(w->dir), 0);
 	ASSERT_EQ(fake_ceph_n_handles(), 0);

@@ -20,6 +20,7 @@
 
 #define UUID "ef8bee5a-62a9-41fa-88f5-f0784edfb316"
 #define TOKEN "0001-0002-c1-0000000000000001-" UUID
+#define OTHER_TOKEN "0001-0005-site1-0000000000000007-" UUID
 #define IMAGE "csi-vol-" UUID
 #define STATE "/run/rbd"
 #define STAGING "/staging"
@@ -29,6 +30,7 @@
 
 struct node {
 	char config_dir[64];
+	const char *token;
 	struct backend *b;
 	struct ctx ctx;
 	struct err err;
@@ -38,14 +40,12 @@ struct node {
 	const char *staging;
 };
 
-static void write_config(const char *dir)
+static void write_config(const char *dir, const char *name, const char *text)
 {
-	static const char text[] =
-		"[{\"clusterID\":\"c1\",\"monitors\":[\"" FAKE_CEPH_MONITORS "\"]}]";
 	char path[96];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/config.json", dir);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ASSERT_TRUE(fd >= 0 && fd_write_all(fd, text, strlen(text)) == 0);
 	(void)close(fd);
@@ -90,12 +90,22 @@ static void begin(struct node *n, bool has_client)
 	n->staging = NULL;
 	(void)snprintf(n->config_dir, sizeof(n->config_dir), "/var/tmp/cleat-rbd-XXXXXX");
 	assert_non_null(mkdtemp(n->config_dir));
-	write_config(n->config_dir);
+	write_config(n->config_dir, "config.json",
+		     "[{\"clusterID\":\"c1\",\"monitors\":[\"" FAKE_CEPH_MONITORS "\"]}]");
+	n->token = TOKEN;
 	make_image(IMAGE, 61);
 	n->b = images_new(&config, fake_ceph_lib());
 	ctx_init(&n->ctx, 0);
 	n->secrets.map = strmap_from(n->ctx.arena, keys, ARRAY_LEN(keys));
 	n->context = strmap_from(n->ctx.arena, context, ARRAY_LEN(context));
+}
+
+static void forget_mapping(const struct node *n)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/cluster-mapping.json", n->config_dir);
+	(void)unlink(path);
 }
 
 static void end(struct node *n)
@@ -106,6 +116,7 @@ static void end(struct node *n)
 	ctx_done(&n->ctx);
 	(void)snprintf(path, sizeof(path), "%s/config.json", n->config_dir);
 	(void)unlink(path);
+	forget_mapping(n);
 	ASSERT_EQ(rmdir(n->config_dir), 0);
 	ASSERT_EQ(fake_ceph_n_connections(), 0);
 	ASSERT_EQ(fake_ceph_n_handles(), 0);
@@ -125,7 +136,7 @@ static int attach(struct node *n, bool read_only)
 						     .read_only = read_only,
 						     .staging = n->staging };
 
-	return image_attach(n->b, &n->ctx, TOKEN, &opts, &n->dev, &n->err);
+	return image_attach(n->b, &n->ctx, n->token, &opts, &n->dev, &n->err);
 }
 
 /* The client that the image's metadata name; "". */
@@ -136,7 +147,7 @@ static const char *client_of(const char *image)
 
 static int detach(struct node *n)
 {
-	return image_detach(n->b, &n->ctx, TOKEN, &n->err);
+	return image_detach(n->b, &n->ctx, n->token, &n->err);
 }
 
 TEST(the_kernels_client_has_it_and_it_is_found_without_the_cluster)
@@ -320,13 +331,13 @@ static void write_stash(const char *text)
 static void map_as_ceph_csi(struct node *n, const char *stash)
 {
 	ASSERT_OK(attach(n, false), &n->err);
-	ASSERT_OK(image_state_set(images_of(n->b), TOKEN, IMAGE_ATTACHED, "", &n->err), &n->err);
+	ASSERT_OK(image_state_set(images_of(n->b), n->token, IMAGE_ATTACHED, "", &n->err), &n->err);
 	write_stash(stash);
 }
 
 static int take(struct node *n)
 {
-	return image_staging_take(n->b, &n->ctx, TOKEN, STAGING, &n->err);
+	return image_staging_take(n->b, &n->ctx, n->token, STAGING, &n->err);
 }
 
 TEST(ceph_csi_is_told_what_is_staged_in_its_own_words)
@@ -484,6 +495,98 @@ TEST(an_attach_that_fails_is_done_by_the_next)
 	}
 }
 
+/* ---- the other site's handle, which names pool 7; it is in POOL ---- */
+
+static void begin_mapped(struct node *n)
+{
+	begin(n, true);
+	write_config(
+		n->config_dir, "cluster-mapping.json",
+		"[{\"clusterIDMapping\":{\"site1\":\"c1\"},\"RBDPoolIDMapping\":[{\"7\":\"1\"}]}]");
+	n->token = OTHER_TOKEN;
+}
+
+static int find(struct node *n)
+{
+	return image_find_device(n->b, &n->ctx, n->token, &n->dev, &n->err);
+}
+
+TEST(what_is_mapped_from_another_pool_is_found_without_cluster_and_mapping)
+{
+	struct node n;
+
+	begin_mapped(&n);
+	ASSERT_ERR(find(&n), &n.err, ERR_NOT_FOUND, "not attached");
+	ASSERT_OK(attach(&n, false), &n.err);
+	ASSERT_OK(attach(&n, false), &n.err);
+	ASSERT_EQ(fake_krbd_n_mapped(), 1);
+	ASSERT_STR(client_of(IMAGE), "n1 " FAKE_KRBD_CLIENT " " BOOT);
+	fake_ceph_silence(FAKE_CEPH_MONITORS, true);
+	forget_mapping(&n);
+	ASSERT_OK(find(&n), &n.err);
+	ASSERT_OK(detach(&n), &n.err);
+	ASSERT_EQ(fake_krbd_n_mapped(), 0);
+	ASSERT_ERR(find(&n), &n.err, ERR_NOT_FOUND, "not attached");
+	end(&n);
+}
+
+/* Which pool it is the mapping tells then; a pool that it does not lead to is another's. */
+TEST(what_is_mapped_from_another_pool_is_found_without_its_record)
+{
+	struct node n;
+
+	begin_mapped(&n);
+	fake_krbd_add("", 3, IMAGE);
+	fake_krbd_add("", POOL, IMAGE);
+	ASSERT_OK(find(&n), &n.err);
+	ASSERT_STR(n.dev.path, "/dev/rbd1");
+	ASSERT_OK(detach(&n), &n.err);
+	ASSERT_ERR(find(&n), &n.err, ERR_NOT_FOUND, "not attached");
+	ASSERT_EQ(fake_krbd_n_mapped(), 1);
+	end(&n);
+}
+
+TEST(what_ceph_csi_mapped_from_another_pool_is_taken_over)
+{
+	struct node n;
+
+	begin_mapped(&n);
+	map_as_ceph_csi(&n, STASH("krbd:force", "false", "true", ""));
+	ASSERT_ERR(take(&n), &n.err, ERR_FAILED_PRECONDITION, "encrypted");
+	write_stash(STASH("krbd:force", "false", "false", ""));
+	ASSERT_OK(take(&n), &n.err);
+	ASSERT_OK(detach(&n), &n.err);
+	ASSERT_STR(fake_krbd_options(), "force");
+	ASSERT_EQ(fake_krbd_n_mapped(), 0);
+	end(&n);
+}
+
+TEST(an_attach_from_another_pool_that_fails_is_done_by_the_next)
+{
+	for (int of_host = 0; of_host < 2; of_host++) {
+		bool came = true;
+
+		for (unsigned i = 1; came; i++) {
+			struct node n;
+
+			begin_mapped(&n);
+			fake_host_fail_at(of_host ? i : 0);
+			fake_ceph_fail_at(of_host ? 0 : i, 110); /* ETIMEDOUT */
+			(void)attach(&n, false);                 /* or it is done */
+			came = of_host ? fake_host_failed() : fake_ceph_trouble_came();
+			fake_host_fail_at(0);
+			fake_ceph_fail_at(0, 0);
+			ASSERT_OK(attach(&n, false), &n.err);
+			ASSERT_EQ(fake_krbd_n_mapped(), 1);
+			forget_mapping(&n);
+			ASSERT_OK(detach(&n), &n.err);
+			ASSERT_EQ(fake_krbd_n_mapped(), 0);
+			end(&n);
+			ASSERT_TRUE(came || i > 3);
+		}
+	}
+}
+
 RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(an_image_that_somebody_has_open_is_not_attached_for_writing),
 	  UNIT(the_image_names_its_client_before_it_is_written_to),
@@ -496,4 +599,8 @@ RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(a_word_of_another_volumes_image_is_none),
 	  UNIT(a_taking_over_that_fails_is_done_by_the_next),
 	  UNIT(the_mounter_is_the_classes_or_what_the_node_has), UNIT(what_is_missing_is_named),
-	  UNIT(an_attach_that_fails_is_done_by_the_next))
+	  UNIT(an_attach_that_fails_is_done_by_the_next),
+	  UNIT(what_is_mapped_from_another_pool_is_found_without_cluster_and_mapping),
+	  UNIT(what_is_mapped_from_another_pool_is_found_without_its_record),
+	  UNIT(what_ceph_csi_mapped_from_another_pool_is_taken_over),
+	  UNIT(an_attach_from_another_pool_that_fails_is_done_by_the_next))

@@ -27,7 +27,7 @@ static const struct strmap cut_class = { cut_pairs, 1 };
 struct seen {
 	enum rbd_trouble trouble;
 	enum vol_kind kind;
-	char name[64], image[80], handle[VOL_TOKEN_MAX];
+	char name[64], image[80], handle[VOL_TOKEN_MAX], also[VOL_TOKEN_MAX];
 };
 
 static struct {
@@ -104,6 +104,7 @@ static int keep(void *arg, const struct rbd_finding *f, struct err *err)
 	(void)snprintf(s->name, sizeof(s->name), "%s", f->name);
 	(void)snprintf(s->image, sizeof(s->image), "%s", f->image);
 	(void)snprintf(s->handle, sizeof(s->handle), "%s", f->handle);
+	(void)snprintf(s->also, sizeof(s->also), "%s", f->n_also == 1 ? f->also[0] : "");
 	return t.is_mending;
 }
 
@@ -252,9 +253,42 @@ TEST(each_call_may_fail_and_nothing_is_changed_by_it)
 	end();
 }
 
+static void map(const char *text)
+{
+	char path[128];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/cluster-mapping.json", t.dir);
+	f = fopen(path, "we");
+	ASSERT_TRUE(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* PVs that were restored from the other site's have its handles. */
+TEST(what_the_other_site_calls_it_is_told_as_well)
+{
+	char path[128];
+
+	begin();
+	make("v");
+	ASSERT_OK(audit(), &t.err);
+	ASSERT_STR(t.seen[0].also, "");
+	map("[{\"clusterIDMapping\":{\"site1\":\"c1\"},\"RBDPoolIDMapping\":[{\"7\":\"1\"}]}]");
+	ASSERT_OK(audit(), &t.err);
+	ASSERT_EQ(t.n_seen, 1);
+	ASSERT_STR(t.seen[0].handle, t.vol.token);
+	ASSERT_TRUE(str_has_prefix(t.seen[0].also, "0001-0005-site1-0000000000000007-"));
+	ASSERT_TRUE(str_has_suffix(t.seen[0].also, t.vol.token + strlen(t.vol.token) - 36));
+	map("[{]");
+	ASSERT_ERR(audit(), &t.err, ERR_FAILED_PRECONDITION, "cluster-mapping.json");
+	(void)snprintf(path, sizeof(path), "%s/cluster-mapping.json", t.dir);
+	ASSERT_EQ(unlink(path), 0);
+	end();
+}
+
 RUN_TESTS(UNIT(what_fits_is_told_with_its_handle), UNIT(a_clones_hidden_parent_is_no_stranger),
 	  UNIT(an_entry_without_its_image_is_told_and_frees_its_name),
 	  UNIT(a_name_without_its_entry_is_told_and_freed),
 	  UNIT(an_image_that_no_entry_names_is_told_and_left),
 	  UNIT(what_a_call_has_begun_is_told_and_left),
-	  UNIT(each_call_may_fail_and_nothing_is_changed_by_it))
+	  UNIT(each_call_may_fail_and_nothing_is_changed_by_it),
+	  UNIT(what_the_other_site_calls_it_is_told_as_well))

@@ -352,6 +352,30 @@ TEST(a_fencing_that_fails_is_done_by_the_next)
 	}
 }
 
+/* In the cluster where it is, by the handle that the CO knows. */
+TEST(a_node_with_a_volume_of_the_other_site_is_fenced)
+{
+	struct ceph_handle handle;
+	struct co co;
+
+	begin(&co);
+	world_map(&co.w, "[{\"clusterIDMapping\":{\"site1\":\"c1\"},\"RBDPoolIDMapping\":[{\"7\":"
+			 "\"1\"}]}]");
+	stage(&co, "n1");
+	fake_ceph_set_watched(POOL, "", co.image, CLIENT);
+	ASSERT_OK(ceph_handle_parse(co.vol.token, &handle, &co.w.err), &co.w.err);
+	(void)snprintf(handle.cluster, sizeof(handle.cluster), "site1");
+	handle.pool_id = 7;
+	ceph_handle_format(&handle, co.vol.token);
+	co.nodes[0].state.is_out_of_service = true;
+	co.nodes[0].state.is_ready = false;
+	ASSERT_OK(unpublish(&co), &co.w.err);
+	assert_fenced(&co, true);
+	fake_ceph_set_watched(POOL, "", co.image, NULL);
+	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "is fenced");
+	end(&co);
+}
+
 RUN_TESTS(UNIT(a_node_out_of_service_is_fenced_by_its_address),
 	  UNIT(a_node_that_is_gone_is_fenced_by_what_the_image_says),
 	  UNIT(of_a_node_that_is_gone_all_that_is_seen_is_fenced),
@@ -364,4 +388,5 @@ RUN_TESTS(UNIT(a_node_out_of_service_is_fenced_by_its_address),
 	  UNIT(what_is_not_known_is_an_error_or_said), UNIT(who_has_our_own_address_is_not_fenced),
 	  UNIT(a_look_that_finds_a_part_missing_finds_not_nobody),
 	  UNIT(a_note_of_another_is_not_forgotten), UNIT(a_copy_is_nobodys),
-	  UNIT(a_fencing_that_fails_is_done_by_the_next))
+	  UNIT(a_fencing_that_fails_is_done_by_the_next),
+	  UNIT(a_node_with_a_volume_of_the_other_site_is_fenced))

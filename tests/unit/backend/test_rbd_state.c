@@ -17,6 +17,8 @@ static struct images images = { .ceph.state_dir = state_dir };
 
 static void begin(struct ctx *ctx)
 {
+	ceph_config_free(images.ceph.config);
+	images.ceph.config = ceph_config_new("/nowhere");
 	fake_host_reset(UINT64_C(1) << 30);
 	fake_krbd_reset(true);
 	fake_host_add_dir(STATE);
@@ -112,9 +114,15 @@ TEST(a_record_is_read_as_it_was_written_or_not_at_all)
 					    "img\nfsid\n",
 					    "\na\nb\n",
 					    "img\nfsid\nforce",
-					    "1\n2\n3\n4\n5\n",
+					    "1\n2\n3\n4\n5",
+					    "1\n2\n3\n4\nx\n",
+					    "1\n2\n3\n4\n05\n",
+					    "1\n2\n3\n4\n-5\n",
+					    "1\n2\n3\n4\n\n",
+					    "1\n2\n3\n4\n5\n6\n",
 					    "1\n2\n3\n4",
-					    "1\n2\n3\n\n" };
+					    "1\n2\n3\n\n",
+					    "1\n2\n3\n\n\n" };
 	struct image_attached how = { .image = "csi-vol-1", .fsid = "f", .unmap_options = "force" };
 	char text[IMAGE_ATTACHED_MAX];
 	struct image_attached got;
@@ -129,6 +137,17 @@ TEST(a_record_is_read_as_it_was_written_or_not_at_all)
 	image_attached_format(&how, text);
 	ASSERT_EQ(image_attached_parse(text, &got), 0);
 	ASSERT_STR(got.client, "10.0.0.7:0/4711");
+	ASSERT_FALSE(got.is_mapped);
+	how.is_mapped = true;
+	how.pool_id = 2;
+	for (int i = 0; i < 2; i++) {
+		image_attached_format(&how, text);
+		ASSERT_EQ(image_attached_parse(text, &got), 0);
+		ASSERT_STR(got.client, how.client);
+		ASSERT_TRUE(got.is_mapped);
+		ASSERT_EQ(got.pool_id, 2);
+		how.client[0] = '\0';
+	}
 	for (size_t i = 0; i < ARRAY_LEN(torn); i++)
 		ASSERT_EQ(image_attached_parse(torn[i], &got), -1);
 }
