@@ -54,7 +54,8 @@ struct fake_image {
 	unsigned order;
 	struct timespec created;
 	VEC(struct fake_pair) meta;
-	VEC(struct fake_snap *) snaps; /* by id */
+	unsigned n_meta_changes, n_told; /* and how many there were when who has it open was told */
+	VEC(struct fake_snap *) snaps;   /* by id */
 	struct fake_data data;
 	struct fake_parent parent;
 	VEC(struct fake_watcher) watchers;

@@ -92,6 +92,11 @@ void fake_ceph_lose_parent(int64_t pool, const char *ns, const char *image, cons
 size_t fake_ceph_n_watchers(int64_t pool, const char *ns, const char *image);
 /* NULL: none. */
 const char *fake_ceph_image_meta(int64_t pool, const char *ns, const char *image, const char *key);
+/* Whoever has it open knows all of that. */
+bool fake_ceph_knows_meta(int64_t pool, const char *ns, const char *image);
+/* By another client, or the administrator; NULL: none. */
+void fake_ceph_set_image_meta(int64_t pool, const char *ns, const char *image, const char *key,
+			      const char *value);
 /* A client elsewhere writes the text there. */
 void fake_ceph_write(int64_t pool, const char *ns, const char *image, uint64_t offset,
 		     const char *text);

@@ -447,6 +447,7 @@ void fake_image_set_meta(struct fake_image *image, const char *key, const char *
 {
 	struct fake_pair *old = find_meta(image, key);
 
+	image->n_meta_changes++;
 	if (old)
 		drop_meta(image, old);
 	if (value)
@@ -463,6 +464,8 @@ static int metadata_set(rbd_image_t handle, const char *key, const char *value)
 		rc = -EROFS;
 	if (rc == 0)
 		fake_image_set_meta(open->image, key, value);
+	if (rc == 0)
+		open->image->n_told = open->image->n_meta_changes;
 	return fake_ceph_leave(rc);
 }
 

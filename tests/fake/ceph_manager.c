@@ -272,6 +272,14 @@ const char *fake_ceph_image_meta(int64_t pool, const char *ns, const char *image
 	return value;
 }
 
+void fake_ceph_set_image_meta(int64_t pool, const char *ns, const char *image, const char *key,
+			      const char *value)
+{
+	fake_ceph_lock();
+	fake_image_set_meta(own_image(pool, ns, image), key, value);
+	fake_ceph_unlock();
+}
+
 void fake_ceph_write(int64_t pool, const char *ns, const char *image, uint64_t offset,
 		     const char *text)
 {

@@ -12,29 +12,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "fake/ceph-image-internal.h"
-
-enum step_kind { STEP_CREATE, STEP_EXISTS, STEP_CMP, STEP_SET, STEP_RM, STEP_GET, STEP_LIST };
-
-struct iter {
-	VEC(struct fake_pair) pairs;
-	size_t at;
-};
-
-struct step {
-	enum step_kind kind;
-	bool is_exclusive;
-	struct fake_pair pair; /* SET, CMP; RM and GET: its key. LIST: the key to begin behind */
-	char *prefix;
-	uint64_t max;
-	struct iter *iter;
-	unsigned char *more;
-	int *ret_rc;
-};
-
-struct op {
-	VEC(struct step) steps;
-};
+#include "fake/ceph-omap-internal.h"
 
 static size_t place_of(const struct fake_object *object, const char *key)
 {
@@ -110,7 +88,7 @@ static char *copy_bytes(const char *bytes, size_t n)
 	return copy;
 }
 
-static struct fake_pair copy_pair(const char *key, const char *value, size_t n)
+struct fake_pair fake_pair_copy(const char *key, const char *value, size_t n)
 {
 	return (struct fake_pair){ xstrdup(key), copy_bytes(value, n), n };
 }
@@ -120,7 +98,7 @@ void fake_object_set(struct fake_object *object, const char *key, const char *va
 	size_t at = place_of(object, key);
 
 	fake_object_rm(object, key);
-	vec_push(&object->omap, copy_pair(key, value, n));
+	vec_push(&object->omap, fake_pair_copy(key, value, n));
 	for (size_t i = object->omap.n - 1; i > at; i--) {
 		struct fake_pair swap = object->omap.v[i];
 
@@ -144,12 +122,12 @@ void fake_object_rm(struct fake_object *object, const char *key)
 static void *create_op(void)
 {
 	fake_ceph_opened(1);
-	return xcalloc(1, sizeof(struct op));
+	return xcalloc(1, sizeof(struct fake_op));
 }
 
 static void release_op(void *handle)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
 	for (size_t i = 0; i < op->steps.n; i++) {
 		free_pair(&op->steps.v[i].pair);
@@ -162,49 +140,50 @@ static void release_op(void *handle)
 
 static void op_create(rados_write_op_t handle, int exclusive, const char *category)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
 	vec_push(&op->steps,
-		 ((struct step){ .kind = STEP_CREATE,
-				 .is_exclusive = exclusive == LIBRADOS_CREATE_EXCLUSIVE }));
+		 ((struct fake_step){ .kind = STEP_CREATE,
+				      .is_exclusive = exclusive == LIBRADOS_CREATE_EXCLUSIVE }));
 }
 
 static void op_assert_exists(rados_write_op_t handle)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
-	vec_push(&op->steps, ((struct step){ .kind = STEP_EXISTS }));
+	vec_push(&op->steps, ((struct fake_step){ .kind = STEP_EXISTS }));
 }
 
 static void op_omap_cmp(rados_write_op_t handle, const char *key, uint8_t how, const char *value,
 			size_t n, int *ret_rc)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
 	assert(how == LIBRADOS_CMPXATTR_OP_EQ);
-	vec_push(&op->steps,
-		 ((struct step){
-			 .kind = STEP_CMP, .pair = copy_pair(key, value, n), .ret_rc = ret_rc }));
+	vec_push(&op->steps, ((struct fake_step){ .kind = STEP_CMP,
+						  .pair = fake_pair_copy(key, value, n),
+						  .ret_rc = ret_rc }));
 }
 
 static void op_omap_set(rados_write_op_t handle, char const *const *keys, char const *const *values,
 			const size_t *lens, size_t n)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
 	for (size_t i = 0; i < n; i++)
-		vec_push(&op->steps,
-			 ((struct step){ .kind = STEP_SET,
-					 .pair = copy_pair(keys[i], values[i], lens[i]) }));
+		vec_push(&op->steps, ((struct fake_step){ .kind = STEP_SET,
+							  .pair = fake_pair_copy(keys[i], values[i],
+										 lens[i]) }));
 }
 
 static void op_omap_rm(rados_write_op_t handle, char const *const *keys, size_t n)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
 	for (size_t i = 0; i < n; i++)
 		vec_push(&op->steps,
-			 ((struct step){ .kind = STEP_RM, .pair = copy_pair(keys[i], "", 0) }));
+			 ((struct fake_step){ .kind = STEP_RM,
+					      .pair = fake_pair_copy(keys[i], "", 0) }));
 }
 
 static bool is_equal(const struct fake_object *object, const struct fake_pair *want)
@@ -216,7 +195,7 @@ static bool is_equal(const struct fake_object *object, const struct fake_pair *w
 }
 
 /* What the step answers, before anything is done; exists becomes what it makes of that. */
-static int check_step(const struct step *step, const struct fake_object *object, bool *exists)
+static int check_step(const struct fake_step *step, const struct fake_object *object, bool *exists)
 {
 	switch (step->kind) {
 	case STEP_CREATE:
@@ -240,51 +219,13 @@ static int check_step(const struct step *step, const struct fake_object *object,
 	return 0;
 }
 
-static bool has_meta(const struct fake_image *image, const char *key, const struct fake_pair *want)
+static int apply(const struct fake_op *op, struct fake_io *io, const char *name)
 {
-	for (size_t i = 0; i < image->meta.n; i++) {
-		const struct fake_pair *p = &image->meta.v[i];
-
-		if (str_is_equal(p->key, key))
-			return p->n == want->n && memcmp(p->value, want->value, p->n) == 0;
-	}
-	return want->n == 0;
-}
-
-/* An image's header is no object of the list; of its omap there are the metadata. */
-static int apply_to_header(const struct op *op, struct fake_image *image)
-{
-	static const char prefix[] = "metadata_";
-
-	if (!image)
-		return -ENOENT; /* whoever asks wants none to be made */
-	for (size_t i = 0; i < op->steps.n; i++) {
-		const struct fake_pair *want = &op->steps.v[i].pair;
-
-		if (op->steps.v[i].kind == STEP_CMP &&
-		    !has_meta(image, want->key + strlen(prefix), want))
-			return -ECANCELED;
-	}
-	for (size_t i = 0; i < op->steps.n; i++) {
-		const struct step *step = &op->steps.v[i];
-
-		assert(step->kind == STEP_EXISTS || str_has_prefix(step->pair.key, prefix));
-		if (step->kind == STEP_SET || step->kind == STEP_RM)
-			fake_image_set_meta(image, step->pair.key + strlen(prefix),
-					    step->kind == STEP_SET ? step->pair.value : NULL);
-	}
-	return 0;
-}
-
-static int apply(const struct op *op, struct fake_io *io, const char *name)
-{
-	static const char header[] = "rbd_header.";
 	struct fake_object *object = fake_object_find(io->pool, io->ns, name);
 	bool exists = object;
 
-	if (str_has_prefix(name, header))
-		return apply_to_header(op,
-				       fake_image_find_id(io->pool, io->ns, name + strlen(header)));
+	if (fake_header_is(name))
+		return fake_header_apply(op, fake_header_find(io, name));
 	for (size_t i = 0; i < op->steps.n; i++) {
 		int rc = check_step(&op->steps.v[i], object, &exists);
 
@@ -296,7 +237,7 @@ static int apply(const struct op *op, struct fake_io *io, const char *name)
 	if (exists)
 		object = fake_object_make(io->pool, io->ns, name);
 	for (size_t i = 0; i < op->steps.n; i++) {
-		const struct step *step = &op->steps.v[i];
+		const struct fake_step *step = &op->steps.v[i];
 
 		if (step->kind == STEP_SET)
 			fake_object_set(object, step->pair.key, step->pair.value, step->pair.n);
@@ -307,7 +248,7 @@ static int apply(const struct op *op, struct fake_io *io, const char *name)
 }
 
 /* A new object takes room; keys do not count. */
-static bool makes_object(const struct op *op, const struct fake_io *io, const char *name)
+static bool makes_object(const struct fake_op *op, const struct fake_io *io, const char *name)
 {
 	if (fake_object_find(io->pool, io->ns, name))
 		return false;
@@ -330,9 +271,9 @@ static int write_op_operate(rados_write_op_t op, rados_ioctx_t handle, const cha
 	return fake_ceph_leave(rc);
 }
 
-static struct iter *make_iter(rados_omap_iter_t *ret)
+static struct fake_iter *make_iter(rados_omap_iter_t *ret)
 {
-	struct iter *iter = xcalloc(1, sizeof(*iter));
+	struct fake_iter *iter = xcalloc(1, sizeof(*iter));
 
 	fake_ceph_opened(1);
 	*ret = iter;
@@ -342,32 +283,32 @@ static struct iter *make_iter(rados_omap_iter_t *ret)
 static void op_get_by_keys(rados_read_op_t handle, char const *const *keys, size_t n,
 			   rados_omap_iter_t *ret_iter, int *ret_rc)
 {
-	struct op *op = handle;
-	struct iter *iter = make_iter(ret_iter);
+	struct fake_op *op = handle;
+	struct fake_iter *iter = make_iter(ret_iter);
 
 	for (size_t i = 0; i < n; i++)
-		vec_push(&op->steps, ((struct step){ .kind = STEP_GET,
-						     .pair = copy_pair(keys[i], "", 0),
-						     .iter = iter,
-						     .ret_rc = ret_rc }));
+		vec_push(&op->steps, ((struct fake_step){ .kind = STEP_GET,
+							  .pair = fake_pair_copy(keys[i], "", 0),
+							  .iter = iter,
+							  .ret_rc = ret_rc }));
 }
 
 static void op_get_vals2(rados_read_op_t handle, const char *after, const char *prefix,
 			 uint64_t max, rados_omap_iter_t *ret_iter, unsigned char *ret_more,
 			 int *ret_rc)
 {
-	struct op *op = handle;
+	struct fake_op *op = handle;
 
-	vec_push(&op->steps, ((struct step){ .kind = STEP_LIST,
-					     .pair = copy_pair(str_or(after, ""), "", 0),
-					     .prefix = xstrdup(str_or(prefix, "")),
-					     .max = max,
-					     .iter = make_iter(ret_iter),
-					     .more = ret_more,
-					     .ret_rc = ret_rc }));
+	vec_push(&op->steps, ((struct fake_step){ .kind = STEP_LIST,
+						  .pair = fake_pair_copy(str_or(after, ""), "", 0),
+						  .prefix = xstrdup(str_or(prefix, "")),
+						  .max = max,
+						  .iter = make_iter(ret_iter),
+						  .more = ret_more,
+						  .ret_rc = ret_rc }));
 }
 
-static void list_pairs(const struct step *step, const struct fake_object *object)
+static void list_pairs(const struct fake_step *step, const struct fake_object *object)
 {
 	*step->more = 0;
 	for (size_t i = 0; i < object->omap.n; i++) {
@@ -379,21 +320,21 @@ static void list_pairs(const struct step *step, const struct fake_object *object
 			*step->more = 1;
 			return;
 		}
-		vec_push(&step->iter->pairs, copy_pair(p->key, p->value, p->n));
+		vec_push(&step->iter->pairs, fake_pair_copy(p->key, p->value, p->n));
 	}
 }
 
-static int read_object(const struct op *op, const struct fake_object *object)
+static int read_object(const struct fake_op *op, const struct fake_object *object)
 {
 	for (size_t i = 0; i < op->steps.n; i++) {
-		const struct step *step = &op->steps.v[i];
+		const struct fake_step *step = &op->steps.v[i];
 		const struct fake_pair *got;
 
 		*step->ret_rc = 0;
 		if (step->kind == STEP_LIST)
 			list_pairs(step, object);
 		else if ((got = fake_object_get(object, step->pair.key)))
-			vec_push(&step->iter->pairs, copy_pair(got->key, got->value, got->n));
+			vec_push(&step->iter->pairs, fake_pair_copy(got->key, got->value, got->n));
 	}
 	return 0;
 }
@@ -406,14 +347,17 @@ static int read_op_operate(rados_read_op_t op, rados_ioctx_t handle, const char 
 	if (rc == 0) {
 		struct fake_object *object = fake_object_find(io->pool, io->ns, name);
 
-		rc = object ? read_object(op, object) : -ENOENT;
+		if (fake_header_is(name))
+			rc = fake_header_read(op, fake_header_find(io, name));
+		else
+			rc = object ? read_object(op, object) : -ENOENT;
 	}
 	return fake_ceph_leave(rc);
 }
 
 static int omap_get_next(rados_omap_iter_t handle, char **ret_key, char **ret_value, size_t *ret_n)
 {
-	struct iter *iter = handle;
+	struct fake_iter *iter = handle;
 	static const struct fake_pair end;
 	const struct fake_pair *p = iter->at < iter->pairs.n ? &iter->pairs.v[iter->at++] : &end;
 
@@ -425,7 +369,7 @@ static int omap_get_next(rados_omap_iter_t handle, char **ret_key, char **ret_va
 
 static void omap_get_end(rados_omap_iter_t handle)
 {
-	struct iter *iter = handle;
+	struct fake_iter *iter = handle;
 
 	for (size_t i = 0; i < iter->pairs.n; i++)
 		free_pair(&iter->pairs.v[i]);
@@ -569,6 +513,7 @@ size_t fake_ceph_n_objects(int64_t pool)
 void fake_ceph_fill_omap(struct ceph_lib *lib)
 {
 	lib->rados_read = fake_read;
+	fake_ceph_fill_header(lib);
 	lib->rados_create_write_op = create_op;
 	lib->rados_release_write_op = release_op;
 	lib->rados_write_op_create = op_create;

@@ -230,6 +230,48 @@ TEST(an_id_and_metadata_are_one_operation_each)
 	end();
 }
 
+/* Limits of I/O: read without opening the image, and who has it open is told. */
+TEST(a_header_is_read_and_who_has_it_open_is_told)
+{
+	static const char *const keys[] = { "metadata_conf_rbd_qos_read_iops_limit",
+					    "metadata_absent" };
+	rados_omap_iter_t iter;
+	const char *name, *header;
+	char id[64], *key, *value;
+	rados_read_op_t op;
+	rbd_image_t image;
+	int rc = 0;
+	size_t n;
+
+	begin();
+	name = own("limits");
+	ASSERT_EQ(create(name, 61), 0);
+	read_id(name, id);
+	header = arena_printf(ctx.arena, "rbd_header.%s", id);
+	image = open_image(name);
+	ASSERT_EQ(lib->rbd_metadata_set(image, "conf_rbd_qos_read_iops_limit", "500"), 0);
+	for (int absent = 0; absent < 2; absent++) {
+		const char *object = absent ? "rbd_header.absent" : header;
+
+		op = lib->rados_create_read_op();
+		lib->rados_read_op_omap_get_vals_by_keys(op, keys, ARRAY_LEN(keys), &iter, &rc);
+		ASSERT_EQ(lib->rados_read_op_operate(op, io, object, 0), absent ? -ENOENT : 0);
+		ASSERT_EQ(lib->rados_omap_get_next(iter, &key, &value, &n), 0);
+		ASSERT_EQ(key == NULL, absent);
+		if (!absent)
+			ASSERT_TRUE(str_is_equal(key, keys[0]) && n == 3 &&
+				    memcmp(value, "500", n) == 0);
+		lib->rados_omap_get_end(iter);
+		lib->rados_release_read_op(op);
+		ASSERT_EQ(lib->rados_notify2(io, object, NULL, 0, 5000, NULL, NULL),
+			  absent ? -ENOENT : 0);
+	}
+	ASSERT_EQ(lib->rbd_close(image), 0);
+	ASSERT_EQ(lib->rados_notify2(io, header, NULL, 0, 5000, NULL, NULL), 0);
+	ASSERT_EQ(lib->rbd_remove(io, name), 0);
+	end();
+}
+
 TEST(snapshots_are_told_by_name)
 {
 	rbd_image_t image;
@@ -660,6 +702,7 @@ TEST(snapshots_of_one_image_are_compared)
 }
 
 RUN_TESTS(UNIT(an_image_is_made_once), UNIT(an_id_and_metadata_are_one_operation_each),
+	  UNIT(a_header_is_read_and_who_has_it_open_is_told),
 	  UNIT(snapshots_of_one_image_are_compared), UNIT(what_an_image_cannot_be_is_refused),
 	  UNIT(metadata_is_kept_and_goes_to_clones), UNIT(snapshots_are_told_by_name),
 	  UNIT(a_clone_needs_its_format_and_its_snapshot),
