@@ -123,7 +123,7 @@ struct backend_spec {
 	struct backend_owner owner;
 	struct vol_limits limits; /* kept with the volume; csi/ has them applied */
 	/* With BACKEND_ELSEWHERE, of the class; NULL else. token is then made of the name and known
-	 * to nobody, fs is "", and limits are not set. */
+	 * to nobody, and fs is "". Keys of limits in it were read into limits. */
 	const struct strmap *parameters;
 };
 
@@ -213,6 +213,9 @@ struct backend_device {
 	dev_t devno;
 	bool is_direct; /* direct I/O, read back from the kernel */
 	bool is_read_only;
+	/* With BACKEND_ELSEWHERE: what its pods are to be held to on this device; none where
+	 * whatever serves the device keeps the limits by itself. */
+	struct vol_limits limits;
 };
 
 struct backend_attach_options {
@@ -300,7 +303,9 @@ struct backend_ops {
 		    const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 
 	/* The volume has these limits, all four, durable when it returns 0, attached or not.
-	 * Nothing is done to its devices. NOT_FOUND; DATA_LOSS if damaged. */
+	 * Nothing is done to its devices; what keeps the limits by itself, on whatever machine, has
+	 * them then. NOT_FOUND; DATA_LOSS if damaged; UNAVAILABLE: they are kept, but not everybody
+	 * who has it may have heard; again. */
 	int (*modify)(struct backend *b, struct ctx *ctx, const char *token,
 		      const struct vol_limits *limits, const struct secrets *secrets,
 		      struct err *err);
@@ -314,6 +319,12 @@ struct backend_ops {
 	 * snapshot in time. */
 	int (*each)(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
 		    void *arg, struct err *err);
+
+	/* NULL: each. The same of what is attached here, where each would have to ask others: of
+	 * each volume its token and, in limits, what its device's are (struct backend_device). In
+	 * no order. */
+	int (*each_here)(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+			 struct err *err);
 
 	/*
 	 * A block device whose bytes are the volume's; the one that is there already if there is
@@ -540,6 +551,8 @@ int backend_stat(struct backend *b, struct ctx *ctx, const char *token,
 		 const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
 int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn,
 		 void *arg, struct err *err);
+int backend_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+		      struct err *err);
 int backend_attach(struct backend *b, struct ctx *ctx, const char *token,
 		   const struct backend_attach_options *opts, struct backend_device *ret_dev,
 		   struct err *err);

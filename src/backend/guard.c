@@ -216,6 +216,17 @@ int backend_each(struct backend *b, struct ctx *ctx, const char *after, backend_
 	return finish(b, "list", "", rc, err);
 }
 
+int backend_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+		      struct err *err)
+{
+	int rc;
+
+	if (!b->ops->each_here)
+		return backend_each(b, ctx, "", fn, arg, err);
+	rc = begin(b, err) < 0 ? -1 : b->ops->each_here(b, ctx, fn, arg, err);
+	return finish(b, "list what is attached of", "", rc, err);
+}
+
 int backend_publish(struct backend *b, struct ctx *ctx, const char *token,
 		    const struct backend_use *use, struct err *err)
 {

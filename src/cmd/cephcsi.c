@@ -67,6 +67,10 @@ static const struct opt options[] = {
 		  "the cluster's blocklist before their volumes may be used elsewhere. Needs get of nodes." },
 	{ .name = "kubeconfig", .type = OPT_STRING, .offset = AT(serve.kubeconfig), .arg = "FILE",
 	  .help = "For --fence-nodes; without it the pod's service account is used." },
+	{ .name = "cgroup-root", .type = OPT_STRING, .offset = AT(serve.cgroup_root), .arg = "DIR",
+	  .fallback = "/sys/fs/cgroup",
+	  .help = "rbd, node: where the node's cgroups are mounted, in which limits of I/O of what the kernel's client has "
+		  "are held against pods." },
 	{ .name = "kernelmountoptions", .type = OPT_STRING, .offset = AT(serve.pools.ceph.kernel_mount_options), .arg = "OPTIONS",
 	  .help = "cephfs: of each mount by the kernel, beside the class's, where config.json says none." },
 	{ .name = "fusemountoptions", .type = OPT_STRING, .offset = AT(serve.pools.ceph.fuse_mount_options), .arg = "OPTIONS",
@@ -148,7 +152,8 @@ static int serve(const struct cmd *cmd, struct cephcsi_options *o)
 				 type);
 	s->pools.backend = "pool";
 	s->pools.pool = (struct opt_list){ &pool, 1 };
-	s->cgroup_root = "";
+	if (s->no_node || !str_is_equal(type, "rbd"))
+		s->cgroup_root = "";
 	if (s->no_node)
 		s->pools.state_dir = "";
 	else if (str_is_empty(s->pools.state_dir))

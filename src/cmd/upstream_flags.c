@@ -208,6 +208,7 @@ static const struct upstream_flag cephcsi_flags[] = {
 	/* ours */
 	{ "config-dir", UPSTREAM_TEXT, UPSTREAM_TAKEN, NULL, "not upstream's: where config.json is" },
 	{ "state-dir", UPSTREAM_TEXT, UPSTREAM_TAKEN, NULL, "not upstream's" },
+	{ "cgroup-root", UPSTREAM_TEXT, UPSTREAM_TAKEN, NULL, "not upstream's, of the type rbd: where the node's cgroups are, for limits of I/O" },
 	{ "http-endpoint", UPSTREAM_TEXT, UPSTREAM_TAKEN, NULL, "not upstream's" },
 	{ "shutdown-timeout", UPSTREAM_TIME, UPSTREAM_TAKEN, NULL, "not upstream's" },
 	{ NULL },

@@ -243,8 +243,7 @@ static void take_from_existing(const struct backend_volume *vol, struct arena *a
 		plan->fs = vol_fs_resolve(arena_strdup(a, vol->fs));
 }
 
-/* A volume that was modified since its first CreateVolume is another than that one asked for. */
-static int compare_limits(const char *name, const struct vol_limits *asked,
+int driver_compare_limits(const char *name, const struct vol_limits *asked,
 			  const struct vol_limits *has, struct err *err)
 {
 	char asked_text[VOL_LIMITS_TEXT_MAX], has_text[VOL_LIMITS_TEXT_MAX];
@@ -281,7 +280,7 @@ static int check_existing(struct csi_driver *d, struct ctx *ctx,
 			       "name '%s': the volume exists with %s, outside the capacity_range "
 			       "of now",
 			       req->name, text);
-	return compare_limits(req->name, &plan->params.limits, &vol->limits, err);
+	return driver_compare_limits(req->name, &plan->params.limits, &vol->limits, err);
 }
 
 /*

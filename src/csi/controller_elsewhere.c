@@ -73,9 +73,33 @@ static int check_mutable(const struct csi_create_volume_request *req, struct err
 	if (req->mutable_parameters.n == 0)
 		return 0;
 	return err_set(err, ERR_INVALID_ARGUMENT,
-		       "mutable_parameters: '%s' is asked, and these volumes have no attributes "
-		       "that can be changed; use a claim without volumeAttributesClassName",
-		       req->mutable_parameters.v[0].key);
+		       "mutable_parameters: '%.64s' (value '%.64s') is asked, and these volumes "
+		       "have no attributes that can be changed; use a claim without "
+		       "volumeAttributesClassName",
+		       req->mutable_parameters.v[0].key, req->mutable_parameters.v[0].value);
+}
+
+/* Of the rest of the class's parameters the backend is the judge. */
+static int read_limits(const struct backend *b, const struct csi_create_volume_request *req,
+		       struct vol_limits *ret_limits, struct err *err)
+{
+	struct vol_limits limits = { 0 };
+
+	if (!(b->caps & BACKEND_MODIFY)) {
+		*ret_limits = limits;
+		return check_mutable(req, err);
+	}
+	for (size_t i = 0; i < req->parameters.n; i++) {
+		const struct strpair *pair = &req->parameters.v[i];
+
+		if (vol_limits_is_key(pair->key) &&
+		    vol_limits_set(&limits, "parameters", pair->key, pair->value, err) < 0)
+			return -1;
+	}
+	if (vol_limits_merge(&limits, "mutable_parameters", &req->mutable_parameters, err) < 0)
+		return -1;
+	*ret_limits = limits;
+	return 0;
 }
 
 static int check_source(const struct backend *b, const struct source *source, struct err *err)
@@ -104,8 +128,9 @@ static int check_size(const struct csi_create_volume_request *req, const struct 
 
 static int create(struct csi_driver *d, struct ctx *ctx, struct backend *b,
 		  const struct csi_create_volume_request *req, const struct source *source,
-		  const char *token, struct csi_volume *ret, struct err *err)
+		  const struct vol_limits *limits, struct csi_volume *ret, struct err *err)
 {
+	char token[VOL_TOKEN_MAX];
 	struct backend_spec spec = { .name = req->name,
 				     .token = token,
 				     .fs = "",
@@ -114,13 +139,16 @@ static int create(struct csi_driver *d, struct ctx *ctx, struct backend *b,
 				     .source = source->kind == BACKEND_SOURCE_NONE
 						       ? NULL
 						       : source->ref.token,
+				     .limits = *limits,
 				     .secrets = &req->secrets,
 				     .owner = { .cluster = d->cluster_id },
 				     .parameters = &req->parameters };
 	struct backend_volume vol;
 
+	vol_token_from_name(req->name, token);
 	if (choose_size(b, req, source->kind, &spec.bytes, err) < 0 || ctx_check(ctx, err) < 0 ||
-	    backend_create(b, ctx, &spec, &vol, err) < 0 || check_size(req, &vol, err) < 0)
+	    backend_create(b, ctx, &spec, &vol, err) < 0 || check_size(req, &vol, err) < 0 ||
+	    driver_compare_limits(req->name, limits, &vol.limits, err) < 0)
 		return -1;
 	driver_fill_volume(d, ctx->arena, b, &vol, ret);
 	return 0;
@@ -131,17 +159,18 @@ int driver_create_elsewhere(struct csi_driver *d, struct ctx *ctx, struct backen
 			    struct err *err)
 {
 	char token[VOL_TOKEN_MAX];
+	struct vol_limits limits;
 	struct source source;
 	int r;
 
-	if (check_capabilities(b, req, err) < 0 || check_mutable(req, err) < 0 ||
+	if (check_capabilities(b, req, err) < 0 || read_limits(b, req, &limits, err) < 0 ||
 	    source_resolve(d, &req->volume_content_source, &source, err) < 0 ||
 	    check_source(b, &source, err) < 0)
 		return -1;
 	vol_token_from_name(req->name, token);
 	if (inflight_begin(d->inflight, token, "CreateVolume", err) < 0)
 		return -1;
-	r = create(d, ctx, b, req, &source, token, ret, err);
+	r = create(d, ctx, b, req, &source, &limits, ret, err);
 	inflight_end(d->inflight, token);
 	return r;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ControllerModifyVolume: new limits of I/O, kept with the volume first and then, since the pool's
- * node is this one, held against the pods that have it. Everything is judged before anything is
- * changed. What the node cannot do is INVALID_ARGUMENT, by which Kubernetes marks the change as
- * infeasible and tries again slowly; limits can be lifted anywhere.
+ * node is this one, held against the pods that have it. Of storage that is elsewhere the nodes are
+ * others: what serves a volume there follows by itself, or reads the limits when it comes.
+ * Everything is judged before anything is changed. What the node cannot do is INVALID_ARGUMENT, by
+ * which Kubernetes marks the change as infeasible and tries again slowly; limits can be lifted
+ * anywhere.
  */
 #include "csi/driver-internal.h"
 #include "csi/fields.h"
@@ -36,7 +38,8 @@ static int modify(struct csi_driver *d, struct ctx *ctx,
 		return 0; /* none had, none asked */
 	if (backend_modify(ref.pool, ctx, ref.token, &limits, &req->secrets, err) < 0)
 		return err_wrap(err, "modify volume '%s'", req->volume_id);
-	apply(d, ctx, &ref, &limits);
+	if (!(ref.pool->caps & BACKEND_ELSEWHERE))
+		apply(d, ctx, &ref, &limits);
 	return 0;
 }
 

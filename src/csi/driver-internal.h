@@ -83,6 +83,10 @@ struct backend *driver_elsewhere(const struct csi_driver *d);
 /* For calls that bring no secrets, which are not offered then: UNIMPLEMENTED with such an instance,
  * since whatever else were answered would be made up. */
 int driver_check_listed(const struct csi_driver *d, struct err *err);
+/* A volume that was modified since its first CreateVolume is another than that one asked for:
+ * ALREADY_EXISTS. */
+int driver_compare_limits(const char *name, const struct vol_limits *asked,
+			  const struct vol_limits *has, struct err *err);
 /* controller_elsewhere.c: CreateVolume there. */
 int driver_create_elsewhere(struct csi_driver *d, struct ctx *ctx, struct backend *b,
 			    const struct csi_create_volume_request *req, struct csi_volume *ret,

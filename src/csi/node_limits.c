@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Limits of I/O on this node: which volumes have them (the volume's own record), on which device
- * (the backend), in which pods (the mounts of the device, whose paths are kubelet's and name the
- * pod). All of it is asked, nothing is remembered but what is wanted now (io_limits.h), so that a
- * driver that was killed finds the same again: each minute all volumes are looked at, and lines
- * that the kernel holds about our devices and nobody wants are lifted. Lines about other devices
- * are nobody's business here.
+ * Limits of I/O on this node: which volumes have them (the volume's own record, or, of storage that
+ * is elsewhere, the device), on which device (the backend), in which pods (the mounts of the
+ * device, whose paths are kubelet's and name the pod). All of it is asked, nothing is remembered
+ * but what is wanted now (io_limits.h), so that a driver that was killed finds the same again: each
+ * minute all volumes are looked at, and lines that the kernel holds about our devices and nobody
+ * wants are lifted. Lines about other devices are nobody's business here.
  *
  * A volume without limits costs nothing: no cgroup is looked at for it.
  */
@@ -30,10 +30,12 @@ int driver_check_limits(const struct csi_driver *d, const struct backend *pool,
 	if (!vol_limits_are_set(limits))
 		return 0;
 	vol_limits_describe(limits, text);
-	if (!(pool->caps & BACKEND_MODIFY) || !(pool->caps & BACKEND_ATTACH))
+	if (!(pool->caps & BACKEND_MODIFY) || !(pool->caps & (BACKEND_ATTACH | BACKEND_ELSEWHERE)))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "%s: pool '%s' (%s) keeps no limits of I/O", text, pool->pool_name,
 			       pool->ops->name);
+	if (pool->caps & BACKEND_ELSEWHERE) /* which node will have it, nobody knows */
+		return 0;
 	if (d->serve_node && host_cgroup_check(limits_cgroup_root(d->limits), &why) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "%s: node '%s', where pool '%s' is, cannot limit I/O: %s", text,
@@ -238,7 +240,7 @@ static void see_pools(struct scan *scan, struct ctx *ctx)
 		if ((scan->pool->caps & (BACKEND_MODIFY | BACKEND_ATTACH)) !=
 		    (BACKEND_MODIFY | BACKEND_ATTACH))
 			continue;
-		if (backend_each(scan->pool, ctx, "", see_volume, scan, &ignored) < 0)
+		if (backend_each_here(scan->pool, ctx, see_volume, scan, &ignored) < 0)
 			scan->is_complete = false;
 	}
 }

@@ -386,7 +386,9 @@ static int publish(struct csi_driver *d, struct ctx *ctx,
 	if (r < 0 || (r == 0 && (check_only_target(&p, ctx, &state, err) < 0 ||
 				 publish_new(d, ctx, &p, &state, err) < 0)))
 		return -1;
-	node_limits_apply(d, &state, &vol.limits, false);
+	node_limits_apply(d, &state,
+			  ref.pool->caps & BACKEND_ELSEWHERE ? &state.device.limits : &vol.limits,
+			  false);
 	return 0;
 }
 

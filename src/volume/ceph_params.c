@@ -13,10 +13,15 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "volume/ceph_params-internal.h"
+#include "volume/io_limits.h"
 #include "volume/params-internal.h"
 
 #define NAME_MAX_BYTES 128  /* of a pool or a namespace */
 #define PREFIX_MAX_BYTES 48 /* with UUID and "-temp" the image's name has less than 96 */
+/* Its limits grow with the volume; ours are what they say. */
+#define LIMITS_INSTEAD                                                                         \
+	"leave it out, and say readIOPS, writeIOPS, readBandwidth, writeBandwidth here or in " \
+	"a VolumeAttributesClass"
 #define OBJECT_SIZE_DEFAULT (4 * MIB)
 #define OBJECT_SIZE_MIN (4 * KIB)
 #define OBJECT_SIZE_MAX (32 * MIB)
@@ -356,7 +361,7 @@ static const struct {
 	{ "encryptionKeySize", "keep this class with ceph-csi" },
 	{ "integrityMode", "keep this class with ceph-csi" },
 	{ "topologyConstrainedPools", "make one class for each pool, with allowedTopologies" },
-	{ "baseVolSizeBytes", "leave it out, and set limits on the images themselves" },
+	{ "baseVolSizeBytes", LIMITS_INSTEAD },
 };
 
 /* baseReadIops, maxWriteBps, readIopsPerGiB … */
@@ -380,8 +385,11 @@ int ceph_param_refuse_undone(const struct strpair *pair, const char *instead, st
 
 static int parse_own(const struct strpair *pair, struct ceph_rbd_params *params, struct err *err)
 {
-	const char *known[ARRAY_LEN(params_known)];
+	const char *known[ARRAY_LEN(params_known) + VOL_LIMITS_N];
 
+	memcpy(known + ARRAY_LEN(params_known), vol_limits_keys, sizeof(vol_limits_keys));
+	if (vol_limits_is_key(pair->key)) /* csi/ reads them, of any class */
+		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(params_known); i++) {
 		known[i] = params_known[i].key;
 		if (str_is_equal(known[i], pair->key))
@@ -398,12 +406,7 @@ static int parse_own(const struct strpair *pair, struct ceph_rbd_params *params,
 					    : 0;
 	}
 	if (is_qos(pair->key))
-		return *pair->value ? ceph_param_refuse_undone(
-					      pair,
-					      "leave it out, and set limits on the images "
-					      "themselves",
-					      err)
-				    : 0;
+		return *pair->value ? ceph_param_refuse_undone(pair, LIMITS_INSTEAD, err) : 0;
 	return params_refuse_key(pair->key, known, ARRAY_LEN(known), err);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "volume/io_limits.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +35,10 @@ static const struct limit {
 	  "4Ki to 1Ti bytes a second" },
 };
 
+const char *const vol_limits_keys[VOL_LIMITS_N] = { "readIOPS", "writeIOPS", "readBandwidth",
+						    "writeBandwidth" };
+static_assert(ARRAY_LEN(limits_known) == VOL_LIMITS_N, "a key each");
+
 static uint64_t get(const struct vol_limits *limits, const struct limit *limit)
 {
 	return *(const uint64_t *)(const void *)((const char *)limits + limit->offset);
@@ -55,15 +60,11 @@ bool vol_limits_is_key(const char *key)
 
 static int refuse_key(const char *field, const char *key, const char *value, struct err *err)
 {
-	const char *known[ARRAY_LEN(limits_known)];
-	const char *nearest;
+	const char *nearest = opt_nearest(key, vol_limits_keys, VOL_LIMITS_N);
 
-	for (size_t i = 0; i < ARRAY_LEN(limits_known); i++)
-		known[i] = limits_known[i].key;
-	nearest = opt_nearest(key, known, ARRAY_LEN(known));
-	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-		if (strcasecmp(known[i], key) == 0)
-			nearest = known[i];
+	for (size_t i = 0; i < VOL_LIMITS_N; i++) {
+		if (strcasecmp(vol_limits_keys[i], key) == 0)
+			nearest = vol_limits_keys[i];
 	}
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		       "%s: unknown key '%.64s' (value '%.64s')%s%s%s; known are readIOPS, "

@@ -27,6 +27,10 @@ struct vol_limits { /* each 0: no limit */
 
 #define VOL_LIMITS_TEXT_MAX 144
 
+/* The keys, in that order. */
+#define VOL_LIMITS_N 4
+extern const char *const vol_limits_keys[VOL_LIMITS_N];
+
 bool vol_limits_is_key(const char *key);
 /* One key of them, in the field ("parameters") of a request. INVALID_ARGUMENT names key, value and
  * what is allowed; limits is untouched then. */

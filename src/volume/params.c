@@ -145,13 +145,11 @@ int params_refuse_key(const char *key, const char *const *known, size_t n, struc
 
 static int refuse_key(const char *key, struct err *err)
 {
-	static const char *const limits[] = { "readIOPS", "writeIOPS", "readBandwidth",
-					      "writeBandwidth" };
-	const char *known[ARRAY_LEN(params_known) + ARRAY_LEN(limits)];
+	const char *known[ARRAY_LEN(params_known) + VOL_LIMITS_N];
 
 	for (size_t i = 0; i < ARRAY_LEN(params_known); i++)
 		known[i] = params_known[i].key;
-	memcpy(known + ARRAY_LEN(params_known), limits, sizeof(limits));
+	memcpy(known + ARRAY_LEN(params_known), vol_limits_keys, sizeof(vol_limits_keys));
 	return params_refuse_key(key, known, ARRAY_LEN(known), err);
 }
 

@@ -90,6 +90,7 @@ struct coming {
 	char pool[POOL_NAME_MAX];
 	char id[IMAGE_ID_MAX];
 	uint64_t features;
+	struct vol_limits limits;
 	struct ceph_client self; /* address "": not known yet */
 	struct wish wish;
 	bool read_only;
@@ -177,9 +178,12 @@ static int look_at_image(struct coming *c, struct err *err)
 	rc = lib->rbd_get_features(open, &c->features);
 	if (rc == 0)
 		rc = lib->rbd_get_id(open, c->id, sizeof(c->id));
+	if (rc == 0)
+		rc = image_limits_get(&c->place, c->id, &c->limits);
 	if (rc < 0)
-		checked = ceph_conn_failed(c->place.conn, rc, err,
-					   "ask for the features of image '%s'", c->image);
+		checked =
+			ceph_conn_failed(c->place.conn, rc, err,
+					 "ask for the features and limits of image '%s'", c->image);
 	else if (!c->read_only)
 		checked = check_watchers(c, open, err);
 	(void)lib->rbd_close(open); /* nothing was changed */
@@ -188,7 +192,7 @@ static int look_at_image(struct coming *c, struct err *err)
 
 static int keep_record(const struct coming *c, struct err *err)
 {
-	struct image_attached how;
+	struct image_attached how = { .limits = c->limits };
 	char text[IMAGE_ATTACHED_MAX];
 
 	if ((size_t)snprintf(how.image, sizeof(how.image), "%s", c->image) >= sizeof(how.image) ||
@@ -232,7 +236,7 @@ static int by_kernel(struct coming *c, struct backend_device *ret_dev, struct er
 	if (host_krbd_map(c->place.ctx, &spec, &dev, err) < 0 ||
 	    note_client(c, dev.client_addr, err) < 0)
 		return -1;
-	image_here_fill(&dev, ret_dev);
+	image_here_fill(&dev, &c->limits, ret_dev);
 	return 0;
 }
 
@@ -341,11 +345,17 @@ static bool is_noted(const struct coming *c)
 static int note_mapped(struct coming *c, struct err *err)
 {
 	struct image_users users;
+	int rc;
 
 	if (find_name(c, err) < 0 || name_place(c, err) < 0 ||
 	    image_users_look(&c->place, c->image, &users, err) < 0)
 		return -1;
 	memcpy(c->id, users.id, sizeof(c->id));
+	rc = image_limits_get(&c->place, c->id, &c->limits);
+	if (rc < 0)
+		return ceph_conn_failed(c->place.conn, rc, err, "ask for the limits of image '%s'",
+					c->image);
+	c->here.how.limits = c->limits;
 	return note_client(c, c->here.mapped.client_addr, err);
 }
 
@@ -367,7 +377,7 @@ static int take_mapped(struct coming *c, struct backend_device *ret_dev, struct 
 	}
 	if (rc < 0)
 		return -1;
-	image_here_fill(mapped, ret_dev);
+	image_here_fill(mapped, &c->here.how.limits, ret_dev);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "backend/rbd/served.h"
+#include "host/fs.h"
 
 static int read_attached(const struct images *images, const char *token,
 			 struct image_attached *ret_how, struct err *err)
@@ -54,12 +55,14 @@ int image_here_find_mapped(const struct images *images, const struct ceph_handle
 	return rc == 0 && !how->is_mapped ? find_elsewhere(images, handle, ret_dev, err) : rc;
 }
 
-void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev)
+void image_here_fill(const struct host_krbd *dev, const struct vol_limits *limits,
+		     struct backend_device *ret_dev)
 {
 	/* direct I/O is the kernel's own there */
 	*ret_dev = (struct backend_device){ .devno = dev->devno,
 					    .is_direct = true,
-					    .is_read_only = dev->is_read_only };
+					    .is_read_only = dev->is_read_only,
+					    .limits = *limits };
 	memcpy(ret_dev->path, dev->path, sizeof(ret_dev->path));
 }
 
@@ -89,7 +92,7 @@ int image_find_device(struct backend *b, struct ctx *ctx, const char *token,
 	if (image_here_look(images_of(b), ctx, token, &here, err) < 0)
 		return -1;
 	if (here.is_mapped) {
-		image_here_fill(&here.mapped, ret_dev);
+		image_here_fill(&here.mapped, &here.how.limits, ret_dev);
 		return 0;
 	}
 	rc = served_find(images_of(b)->ceph.state_dir, token, ret_dev, err);
@@ -110,6 +113,41 @@ int image_detach(struct backend *b, struct ctx *ctx, const char *token, struct e
 	if (served_detach(ctx, images->ceph.state_dir, token, err) < 0)
 		return -1;
 	return image_state_set(images, token, IMAGE_ATTACHED, "", err);
+}
+
+struct walk {
+	struct images *images;
+	struct ctx *ctx;
+	backend_each_fn fn;
+	void *arg;
+};
+
+/* What is not mapped, or in doubt, is not limited here: the next walk sees it. */
+static int see_token(void *arg, const char *token, bool is_regular)
+{
+	struct walk *w = arg;
+	struct backend_volume vol = { .allow_buffered = true };
+	struct image_here here;
+	struct err ignored;
+
+	if (is_regular || strlen(token) >= sizeof(vol.token) ||
+	    image_here_look(w->images, w->ctx, token, &here, &ignored) < 0)
+		return 0;
+	memcpy(vol.token, token, strlen(token) + 1);
+	if (here.is_mapped)
+		vol.limits = here.how.limits;
+	return w->fn(w->arg, &vol);
+}
+
+int image_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+		    struct err *err)
+{
+	struct walk w = { .images = images_of(b), .ctx = ctx, .fn = fn, .arg = arg };
+	autohostfd int fd = -1;
+
+	if (ctx_check(ctx, err) < 0 || host_dir_open(w.images->ceph.state_dir, &fd, err) < 0)
+		return -1;
+	return host_dir_each(fd, see_token, &w, err);
 }
 
 /* Nothing of ours keeps the device, so nothing has to be let go of. */

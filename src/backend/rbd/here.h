@@ -18,6 +18,8 @@ int image_here_find_mapped(const struct images *images, const struct ceph_handle
 			   struct err *err);
 int image_here_look(struct images *images, struct ctx *ctx, const char *token,
 		    struct image_here *ret_here, struct err *err);
-void image_here_fill(const struct host_krbd *dev, struct backend_device *ret_dev);
+/* A device of the kernel's client, whose pods are held to these limits. */
+void image_here_fill(const struct host_krbd *dev, const struct vol_limits *limits,
+		     struct backend_device *ret_dev);
 
 #endif

@@ -160,6 +160,8 @@ static int look_at(const struct image_place *p, rbd_image_t open, unsigned ask,
 		rc = look_at_watchers(p, open, look);
 	if (rc == 0 && (ask & IMAGE_ASK_SOURCE))
 		rc = look_at_word(p, open, IMAGE_SOURCE_WORD, &look->made_of);
+	if (rc == 0 && (ask & IMAGE_ASK_LIMITS))
+		rc = image_limits_get(p, look->id, &look->limits);
 	look->created_ns = created.tv_sec * NS_PER_S + created.tv_nsec;
 	return rc;
 }

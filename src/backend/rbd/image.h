@@ -37,12 +37,14 @@ struct image_look {
 	const char *parent_ns;
 	int64_t parent_pool;
 	bool is_parent_in_trash;
-	const char *made_of; /* IMAGE_SOURCE_WORD; "" if it has none; if asked for */
+	const char *made_of;      /* IMAGE_SOURCE_WORD; "" if it has none; if asked for */
+	struct vol_limits limits; /* if asked for */
 };
 
 /* What of it costs a question more each. */
 #define IMAGE_ASK_WATCHER 1u
 #define IMAGE_ASK_SOURCE 2u
+#define IMAGE_ASK_LIMITS 4u
 
 /* Opened read-only, so that it is no watcher itself. NOT_FOUND: the name is not there. ABORTED: it
  * is, and what it needs is not, for a moment or, if it was never whole, for ever. */
@@ -131,6 +133,14 @@ int image_set_words(const struct image *image, const struct image_word *words, s
 		    struct err *err);
 int image_get_word(const struct image *image, const char *key, const char **ret_value,
 		   struct err *err);
+
+/* limits.c: limits of I/O in an image's metadata. Their words; the value of one that is none is
+ * "". */
+#define IMAGE_N_LIMITS VOL_LIMITS_N
+void image_limits_words(struct arena *a, const struct vol_limits *limits,
+			struct image_word ret_words[IMAGE_N_LIMITS]);
+/* 0 or -errno. What somebody else has set, and cannot be a limit here, is none. */
+int image_limits_get(const struct image_place *p, const char *id, struct vol_limits *ret_limits);
 
 /* trash.c */
 /* As image_look_maybe. The manager watches for a moment the image of which it has just removed a

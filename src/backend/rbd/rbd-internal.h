@@ -83,6 +83,9 @@ int image_remove(struct backend *b, struct ctx *ctx, const char *token,
 		 const struct secrets *secrets, struct err *err);
 int image_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
 	       const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err);
+/* limits.c */
+int image_modify(struct backend *b, struct ctx *ctx, const char *token,
+		 const struct vol_limits *limits, const struct secrets *secrets, struct err *err);
 int image_stat(struct backend *b, struct ctx *ctx, const char *token, const struct secrets *secrets,
 	       struct backend_volume *ret_vol, struct err *err);
 int image_snapshot_create(struct backend *b, struct ctx *ctx,
@@ -117,6 +120,9 @@ int image_settle(struct backend *b, struct ctx *ctx, const char *token, const ch
 int image_find_reader(struct backend *b, struct ctx *ctx, const char *token,
 		      struct backend_device *ret_dev, struct err *err);
 int image_drop_reader(struct backend *b, struct ctx *ctx, const char *token, struct err *err);
+/* here.c; as backend_ops.each_here. */
+int image_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+		    struct err *err);
 /* note.c: files in state_dir. */
 int image_note_get(struct backend *b, struct ctx *ctx, const char *token, char *ret_note,
 		   struct err *err);

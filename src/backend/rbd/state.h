@@ -17,9 +17,9 @@ int image_state_set(const struct images *images, const char *token, const char *
 		    const char *text, struct err *err);
 
 /*
- * What going needs to know of how an image came, since nobody says it then: one line each. Whether
- * it is attached is not in it; that is asked of the kernel. The last two lines are not there until
- * there is something in them.
+ * What going needs to know of how an image came, since nobody says it then, and what pods that come
+ * to it later are held to: one line each. Whether it is attached is not in it; that is asked of the
+ * kernel. The last three lines are not there until there is something in them or behind them.
  */
 struct image_attached {
 	char image[512];
@@ -29,8 +29,10 @@ struct image_attached {
 	/* where cluster-mapping.json led to another than the handle's */
 	bool is_mapped;
 	int64_t pool_id;
+	/* The image's when it came; only the kernel's client does not keep them by itself. */
+	struct vol_limits limits;
 };
-#define IMAGE_ATTACHED_MAX 1024
+#define IMAGE_ATTACHED_MAX 1280
 void image_attached_format(const struct image_attached *how, char ret_text[IMAGE_ATTACHED_MAX]);
 /* -1: it is none, or torn. */
 int image_attached_parse(const char *text, struct image_attached *ret_how);

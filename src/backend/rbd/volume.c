@@ -38,11 +38,12 @@ struct making {
 	struct ceph_entry entry;
 	char id[IMAGE_ID_MAX];      /* the image's, once it is whole */
 	struct image_copied copied; /* its size and its parents; bytes 0: not known */
+	struct vol_limits limits;   /* that it has */
 	bool is_retry;              /* a call was here before, and may have left something */
 };
 
-/* Metadata that clones have from their source, and that is not theirs: who has that, and whose
- * snapshot it is. */
+/* Metadata that clones have from their source, and that is not theirs: who has that, whose snapshot
+ * it is; and its limits, of which there are all that are not asked. */
 static const char *const source_words[] = {
 	IMAGE_CLIENT_WORD,
 	KUBERNETES "volumesnapshot/name",
@@ -51,6 +52,8 @@ static const char *const source_words[] = {
 };
 
 #define N_CLIENT_WORDS 1 /* first of them: not the names */
+#define N_STRANGE (ARRAY_LEN(source_words) + IMAGE_N_LIMITS)
+#define N_NAMES 5 /* words that are written besides the limits */
 
 static struct strmap make_context(const struct making *m)
 {
@@ -61,7 +64,7 @@ static struct strmap make_context(const struct making *m)
 	for (size_t i = 0; i < m->spec->parameters->n; i++) {
 		const struct strpair *pair = &m->spec->parameters->v[i];
 
-		if (!str_has_prefix(pair->key, KUBERNETES))
+		if (!str_has_prefix(pair->key, KUBERNETES) && !vol_limits_is_key(pair->key))
 			context = strmap_with(a, &context, pair->key, pair->value);
 	}
 	context = strmap_with(a, &context, "journalPool", m->params.pool);
@@ -88,6 +91,7 @@ static void fill_volume(const struct image_place *p, const struct ceph_entry *en
 static void fill_made(struct making *m, struct backend_volume *ret_vol)
 {
 	fill_volume(&m->place, &m->entry, m->copied.bytes, 0, ret_vol);
+	ret_vol->limits = m->limits;
 	ret_vol->source_kind = m->spec->source_kind;
 	if (m->spec->source_kind != BACKEND_SOURCE_NONE)
 		(void)snprintf(ret_vol->source, sizeof(ret_vol->source), "%s", m->spec->source);
@@ -150,26 +154,44 @@ static int make_copy(struct making *m, const struct image_shape *shape, struct e
 	return image_copy_make(&m->place, m->entry.image, &copy, shape, &m->copied, err);
 }
 
+/* What of an image's metadata is not this volume's. */
+static size_t list_strange(const struct making *m, const struct image_word *limits,
+			   const char *ret_strange[N_STRANGE])
+{
+	bool is_copy = m->spec->source_kind != BACKEND_SOURCE_NONE;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(source_words); i++) {
+		if (is_copy && (m->place.images->ceph.keeps_names || i < N_CLIENT_WORDS))
+			ret_strange[n++] = source_words[i];
+	}
+	for (size_t i = 0; i < IMAGE_N_LIMITS; i++) {
+		if ((is_copy || m->is_retry) && !*limits[i].value)
+			ret_strange[n++] = limits[i].key;
+	}
+	return n;
+}
+
 static int set_words(const struct making *m, struct err *err)
 {
 	bool is_copy = m->spec->source_kind != BACKEND_SOURCE_NONE;
 	bool keeps = m->place.images->ceph.keeps_names;
-	const struct image_word words[] = {
+	const char *strange[N_STRANGE];
+	struct image_word words[N_NAMES + IMAGE_N_LIMITS] = {
 		{ IMAGE_SOURCE_WORD, is_copy ? m->spec->source : "" },
 		{ IMAGE_CLUSTER_WORD, keeps ? m->place.images->ceph.cluster_name : "" },
 		{ KUBERNETES "pv/name", keeps ? m->params.volume : "" },
 		{ KUBERNETES "pvc/name", keeps ? m->params.claim : "" },
 		{ KUBERNETES "pvc/namespace", keeps ? m->params.owner : "" },
 	};
+	size_t n_strange;
 
-	if (!is_copy && !keeps)
+	image_limits_words(m->place.ctx->arena, &m->spec->limits, words + N_NAMES);
+	n_strange = list_strange(m, words + N_NAMES, strange);
+	if (!is_copy && !keeps && n_strange == 0 && !vol_limits_are_set(&m->spec->limits))
 		return 0;
-	return image_put_words(&m->place, m->entry.image, m->id, words, ARRAY_LEN(words),
-			       source_words,
-			       !is_copy ? 0
-			       : keeps  ? ARRAY_LEN(source_words)
-					: N_CLIENT_WORDS,
-			       err);
+	return image_put_words(&m->place, m->entry.image, m->id, words, ARRAY_LEN(words), strange,
+			       n_strange, err);
 }
 
 static int resize(struct making *m, struct err *err)
@@ -223,9 +245,11 @@ static int take_existing(struct making *m, struct err *err)
 
 	if (!*m->entry.image_id)
 		return 0;
-	found = image_look_maybe(&m->place, m->entry.image, IMAGE_ASK_SOURCE, &look, err);
+	found = image_look_maybe(&m->place, m->entry.image, IMAGE_ASK_SOURCE | IMAGE_ASK_LIMITS,
+				 &look, err);
 	if (found > 0) {
 		m->copied.bytes = look.bytes;
+		m->limits = look.limits;
 		return image_copy_check(&m->place, m->entry.image, &look, m->spec->source_kind,
 					m->spec->source, err) < 0
 			       ? -1
@@ -285,7 +309,7 @@ static int create(struct making *m, struct err *err)
 int image_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		 struct backend_volume *ret_vol, struct err *err)
 {
-	struct making m = { .spec = spec };
+	struct making m = { .spec = spec, .limits = spec->limits };
 	int rc;
 
 	if (ceph_rbd_params_parse(spec->parameters, &m.params, err) < 0 ||
@@ -356,13 +380,14 @@ int image_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t b
 static int stat_found(const struct image_entry *f, struct backend_volume *ret_vol, struct err *err)
 {
 	struct image_look look = { .bytes = 0 };
-	int found = image_look_maybe(&f->place, f->entry.image, 0, &look, err);
+	int found = image_look_maybe(&f->place, f->entry.image, IMAGE_ASK_LIMITS, &look, err);
 
 	if (found < 0)
 		return -1;
 	if (!found && !*f->entry.image_id)
 		return err_set(err, ERR_ABORTED, "it has been begun and is not made yet");
 	fill_volume(&f->place, &f->entry, look.bytes, look.created_ns, ret_vol);
+	ret_vol->limits = look.limits;
 	if (!found) {
 		ret_vol->is_damaged = true;
 		(void)snprintf(ret_vol->damage, sizeof(ret_vol->damage),

@@ -19,7 +19,7 @@
 #include "backend/rbd/image.h"
 #include "base/str.h"
 
-#define WORDS_MAX 8
+#define WORDS_MAX 12
 #define META_PREFIX "metadata_"
 
 int image_id_decode(const char *bytes, size_t n, char ret_id[IMAGE_ID_MAX])

@@ -463,6 +463,59 @@ TEST(a_taking_over_that_fails_is_done_by_the_next)
 	}
 }
 
+struct listed {
+	unsigned n;
+	struct vol_limits limits;
+};
+
+static int list(void *arg, const struct backend_volume *vol)
+{
+	struct listed *l = arg;
+
+	ASSERT_STR(vol->token, TOKEN);
+	l->n++;
+	l->limits = vol->limits;
+	return 0;
+}
+
+static struct listed listed_here(struct node *n)
+{
+	struct listed l = { 0 };
+
+	ASSERT_OK(image_each_here(n->b, &n->ctx, list, &l, &n->err), &n->err);
+	return l;
+}
+
+/* The kernel's client does not keep them; they are read when the image comes, and known after. */
+TEST(limits_are_told_of_what_the_kernel_maps)
+{
+	struct backend_device dev;
+	struct node n;
+
+	begin(&n, true);
+	fake_host_add_dir(STATE "/not-a-handle");
+	ASSERT_EQ(listed_here(&n).n, 0);
+	fake_ceph_set_image_meta(POOL, "", IMAGE, "conf_rbd_qos_read_iops_limit", "500");
+	ASSERT_OK(attach(&n, false), &n.err);
+	ASSERT_EQ(n.dev.limits.read_iops, 500);
+	fake_ceph_silence(FAKE_CEPH_MONITORS, true);
+	ASSERT_OK(image_find_device(n.b, &n.ctx, TOKEN, &dev, &n.err), &n.err);
+	ASSERT_EQ(dev.limits.read_iops, 500);
+	ASSERT_EQ(dev.limits.write_iops, 0);
+	ASSERT_EQ(listed_here(&n).n, 1);
+	ASSERT_EQ(listed_here(&n).limits.read_iops, 500);
+	ASSERT_OK(attach(&n, false), &n.err);
+	ASSERT_EQ(n.dev.limits.read_iops, 500);
+	ASSERT_OK(detach(&n), &n.err);
+	ASSERT_EQ(listed_here(&n).n, 0);
+	fake_ceph_silence(FAKE_CEPH_MONITORS, false);
+	fake_ceph_set_image_meta(POOL, "", IMAGE, "conf_rbd_qos_read_iops_limit", NULL);
+	ASSERT_OK(attach(&n, false), &n.err);
+	ASSERT_EQ(n.dev.limits.read_iops, 0);
+	ASSERT_OK(detach(&n), &n.err);
+	end(&n);
+}
+
 /* Whichever call of the host or of the cluster fails: the same again attaches, once, and then
  * nothing is left. */
 TEST(an_attach_that_fails_is_done_by_the_next)
@@ -473,6 +526,8 @@ TEST(an_attach_that_fails_is_done_by_the_next)
 			bool came;
 
 			begin(&n, true);
+			fake_ceph_set_image_meta(POOL, "", IMAGE, "conf_rbd_qos_write_iops_limit",
+						 "7");
 			if (of_host)
 				fake_host_fail_at(i);
 			else
@@ -484,6 +539,7 @@ TEST(an_attach_that_fails_is_done_by_the_next)
 			ASSERT_OK(attach(&n, false), &n.err);
 			ASSERT_EQ(fake_krbd_n_mapped(), 1);
 			ASSERT_STR(client_of(IMAGE), "n1 " FAKE_KRBD_CLIENT " " BOOT);
+			ASSERT_EQ(n.dev.limits.write_iops, 7);
 			ASSERT_OK(detach(&n), &n.err);
 			ASSERT_EQ(fake_krbd_n_mapped(), 0);
 			end(&n);
@@ -599,6 +655,7 @@ RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(a_word_of_another_volumes_image_is_none),
 	  UNIT(a_taking_over_that_fails_is_done_by_the_next),
 	  UNIT(the_mounter_is_the_classes_or_what_the_node_has), UNIT(what_is_missing_is_named),
+	  UNIT(limits_are_told_of_what_the_kernel_maps),
 	  UNIT(an_attach_that_fails_is_done_by_the_next),
 	  UNIT(what_is_mapped_from_another_pool_is_found_without_cluster_and_mapping),
 	  UNIT(what_is_mapped_from_another_pool_is_found_without_its_record),

@@ -122,7 +122,17 @@ TEST(a_record_is_read_as_it_was_written_or_not_at_all)
 					    "1\n2\n3\n4\n5\n6\n",
 					    "1\n2\n3\n4",
 					    "1\n2\n3\n\n",
-					    "1\n2\n3\n\n\n" };
+					    "1\n2\n3\n\n\n",
+					    "1\n2\n3\n\n5 0 0 0",
+					    "1\n2\n3\n\n05 0 0 0\n",
+					    "1\n2\n3\n\n5 0 0\n",
+					    "1\n2\n3\n\n5 0 0 0 0\n",
+					    "1\n2\n3\n\n0 0 0 0\n",
+					    "1\n2\n3\n\n0 0 0 1\n",
+					    "1\n2\n3\n\n5 0 0 0\n6\n",
+					    "1\n2\n3\n\n6\n5 0 0\n",
+					    "1\n2\n3\n\n6\n7\n",
+					    "1\n2\n3\n\n6\n5 0 0 0\n7\n" };
 	struct image_attached how = { .image = "csi-vol-1", .fsid = "f", .unmap_options = "force" };
 	char text[IMAGE_ATTACHED_MAX];
 	struct image_attached got;
@@ -147,6 +157,17 @@ TEST(a_record_is_read_as_it_was_written_or_not_at_all)
 		ASSERT_TRUE(got.is_mapped);
 		ASSERT_EQ(got.pool_id, 2);
 		how.client[0] = '\0';
+	}
+	ASSERT_FALSE(vol_limits_are_set(&got.limits));
+	how.limits = (struct vol_limits){ .read_iops = 5, .write_bandwidth = 1 << 20 };
+	for (int i = 0; i < 4; i++) {
+		how.client[0] = i & 1 ? '1' : '\0';
+		how.is_mapped = i & 2;
+		image_attached_format(&how, text);
+		ASSERT_EQ(image_attached_parse(text, &got), 0);
+		ASSERT_STR(got.client, how.client);
+		ASSERT_EQ(got.is_mapped, how.is_mapped);
+		ASSERT_TRUE(vol_limits_are_equal(&got.limits, &how.limits));
 	}
 	for (size_t i = 0; i < ARRAY_LEN(torn); i++)
 		ASSERT_EQ(image_attached_parse(torn[i], &got), -1);

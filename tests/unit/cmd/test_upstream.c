@@ -64,7 +64,7 @@ static const struct {
 	  "crush-location-labels csi-addons-endpoint metricspath metricsport polltime timeout "
 	  "pidlimit logslowopinterval profiling stagingpath forcecephkernelclient "
 	  "kernelmountoptions fusemountoptions radosnamespacecephfs "
-	  "config-dir state-dir http-endpoint shutdown-timeout " LOG_NAMES },
+	  "config-dir state-dir cgroup-root http-endpoint shutdown-timeout " LOG_NAMES },
 	{ "csi-external-health-monitor-controller",
 	  "monitor-interval resync timeout list-volumes-interval volume-list-add-interval "
 	  "worker-threads " SIDECAR_NAMES },

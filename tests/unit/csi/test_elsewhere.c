@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "csi/service.h"
+#include "fake/host_cgroup.h"
 #include "fixture.h"
 #include "host/fs.h"
 #include "host/mkfs.h"
@@ -16,9 +17,13 @@
 
 #define HANDLE "Far_1-"
 #define PLACE "/s1/" HANDLE "v"
+#define POD "11111111-0000-4000-8000-000000000001"
+#define POD_DIR "/pods/" POD "/volumes/kubernetes.io~csi/pv"
 
-static const struct backend_ops far_ops;
+static struct backend_ops own_ops;
 static const struct backend_ops *mem_ops;
+static bool keeps_limits;
+static struct vol_limits device_limits; /* what the node is told */
 static unsigned n_stats;
 static unsigned n_taken;
 static bool says_nbd;
@@ -39,7 +44,7 @@ static struct backend *as_mem(struct backend *b)
 
 static int back(struct backend *b, int r)
 {
-	b->ops = &far_ops;
+	b->ops = &own_ops;
 	return r;
 }
 
@@ -98,8 +103,6 @@ PASS(grow, (struct backend *b, struct ctx *ctx, const char *token, uint64_t byte
 	    struct backend_volume *ret, struct err *err), token, bytes, s, ret, err)
 PASS(each, (struct backend *b, struct ctx *ctx, const char *after, backend_each_fn fn, void *arg, struct err *err),
      after, fn, arg, err)
-PASS(find_device, (struct backend *b, struct ctx *ctx, const char *token, struct backend_device *ret, struct err *err),
-     token, ret, err)
 PASS(detach, (struct backend *b, struct ctx *ctx, const char *token, struct err *err), token, err)
 PASS(find_reader, (struct backend *b, struct ctx *ctx, const char *token, struct backend_device *ret, struct err *err),
      token, ret, err)
@@ -114,6 +117,34 @@ PASS(snapshot_stat, (struct backend *b, struct ctx *ctx, const char *token, cons
 PASS(snapshot_each, (struct backend *b, struct ctx *ctx, const char *after, backend_each_snapshot_fn fn, void *arg,
 		     struct err *err), after, fn, arg, err)
 /* clang-format on */
+
+static int far_find_device(struct backend *b, struct ctx *ctx, const char *token,
+			   struct backend_device *ret, struct err *err)
+{
+	if (back(b, mem_ops->find_device(as_mem(b), ctx, token, ret, err)) < 0)
+		return -1;
+	ret->limits = device_limits;
+	return 0;
+}
+
+static int far_modify(struct backend *b, struct ctx *ctx, const char *token,
+		      const struct vol_limits *limits, const struct secrets *s, struct err *err)
+{
+	return check_secrets(s, err) < 0
+		       ? -1
+		       : back(b, mem_ops->modify(as_mem(b), ctx, token, limits, s, err));
+}
+
+static int far_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
+			 struct err *err)
+{
+	struct backend_volume vol = { .token = "v", .limits = device_limits };
+	struct backend_device dev;
+
+	if (far_find_device(b, ctx, vol.token, &dev, err) == 0)
+		(void)fn(arg, &vol);
+	return 0;
+}
 
 /* Where the volume is staged; the other driver's word is a file "word" there. */
 static int open_word(const char *path, int *ret_dir, int *ret_fd, struct err *err)
@@ -247,6 +278,7 @@ static const struct backend_ops far_ops = {
 #define FAR_CAPS                                                                            \
 	(BACKEND_ATTACH | BACKEND_NOTES | BACKEND_GROW | BACKEND_SNAPSHOT | BACKEND_CLONE | \
 	 BACKEND_ELSEWHERE | BACKEND_FENCE)
+#define FAR_KIND_CAPS (FAR_CAPS | BACKEND_MODIFY)
 
 static int far_open(struct ctx *ctx, const struct backend_config *config,
 		    const struct registry *others, struct backend **ret_backend, struct err *err)
@@ -258,13 +290,21 @@ static int far_open(struct ctx *ctx, const struct backend_config *config,
 	if (mem_kind.open(ctx, &mem, others, &b, err) < 0)
 		return -1;
 	mem_ops = b->ops;
-	b->ops = &far_ops;
+	own_ops = far_ops;
 	b->caps = FAR_CAPS;
+	if (keeps_limits) {
+		own_ops.modify = far_modify;
+		own_ops.each_here = far_each_here;
+		b->caps |= BACKEND_MODIFY;
+	}
+	b->ops = &own_ops;
 	*ret_backend = b;
 	return 0;
 }
 
-static const struct backend_kind far_kind = { .name = "far", .caps = FAR_CAPS, .open = far_open };
+static const struct backend_kind far_kind = { .name = "far",
+					      .caps = FAR_KIND_CAPS,
+					      .open = far_open };
 
 static struct strpair secret_pairs[] = { { "userID", "u" } };
 static struct strpair class_pairs[] = { { "mkfsOptions", "-m0" }, { "pool", "p" } };
@@ -302,6 +342,17 @@ static struct fixture *begin(struct csi_volume *ret)
 	ASSERT_OK(create(f, &req, ret), &f->err);
 	n_stats = 0;
 	says_nbd = false;
+	return f;
+}
+
+static struct fixture *begin_limited(struct csi_volume *ret)
+{
+	struct fixture *f;
+
+	keeps_limits = true;
+	device_limits = (struct vol_limits){ 0 };
+	f = begin(ret);
+	keeps_limits = false;
 	return f;
 }
 
@@ -515,6 +566,16 @@ TEST(the_storage_hears_where_a_volume_comes_and_goes)
 	fixture_end(f);
 }
 
+static int modify(struct fixture *f, struct strpair *pair)
+{
+	const struct csi_controller_modify_volume_request req = {
+		.volume_id = f->id, .secrets = secrets, .mutable_parameters = { pair, 1 }
+	};
+
+	return csi_controller_modify_volume(
+		&f->csi, &f->ctx, &req, &(struct csi_controller_modify_volume_response){}, &f->err);
+}
+
 TEST(attributes_that_cannot_be_kept_are_refused)
 {
 	struct strpair slow = { "readIOPS", "5" };
@@ -523,7 +584,92 @@ TEST(attributes_that_cannot_be_kept_are_refused)
 	struct csi_create_volume_request req = ask("w");
 
 	req.mutable_parameters = (struct strmap){ &slow, 1 };
-	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "readIOPS");
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "'readIOPS' (value '5')");
+	ASSERT_ERR(modify(f, &slow), &f->err, ERR_INVALID_ARGUMENT, "keeps no limits");
+	fixture_end(f);
+}
+
+static void assert_limits(struct fixture *f, const struct vol_limits *want)
+{
+	struct backend_volume vol;
+
+	ASSERT_OK(backend_stat(registry_at(f->pools, 0), &f->ctx, f->id + strlen(HANDLE), &secrets,
+			       &vol, &f->err),
+		  &f->err);
+	ASSERT_TRUE(vol_limits_are_equal(&vol.limits, want));
+}
+
+TEST(attributes_are_the_classes_and_those_that_can_be_changed_win)
+{
+	struct strpair own[] = { { "pool", "p" }, { "readIOPS", "9" }, { "writeIOPS", "8" } };
+	struct strpair mutable[] = { { "readIOPS", "5" }, { "writeIOPS", "max" } };
+	struct csi_volume vol;
+	struct fixture *f = begin_limited(&vol);
+	struct csi_create_volume_request req = ask("w");
+
+	req.parameters = (struct strmap){ own, ARRAY_LEN(own) };
+	req.mutable_parameters = (struct strmap){ mutable, ARRAY_LEN(mutable) };
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	assert_limits(f, &(struct vol_limits){ .read_iops = 5 });
+	ASSERT_OK(create(f, &req, &vol), &f->err);
+	req.mutable_parameters.n = 1;
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_ALREADY_EXISTS, "asked is readIOPS=5 write");
+	own[1].value = "0";
+	ASSERT_ERR(create(f, &req, &vol), &f->err, ERR_INVALID_ARGUMENT, "parameters: readIOPS");
+	fixture_end(f);
+}
+
+TEST(attributes_change_with_secrets_and_on_no_node_here)
+{
+	struct strpair slow = { "readIOPS", "5" }, unknown = { "baseIops", "5" };
+	struct csi_volume vol;
+	struct fixture *f = begin_limited(&vol);
+
+	fake_host_add_dir(POD_DIR);
+	fake_cgroup_add_pod(POD);
+	ASSERT_OK(do_stage(f, "/s1", &cap_mount), &f->err);
+	ASSERT_OK(do_publish(f, "/s1", POD_DIR "/mount", &cap_mount, false), &f->err);
+	ASSERT_OK(modify(f, &slow), &f->err);
+	assert_limits(f, &(struct vol_limits){ .read_iops = 5 });
+	ASSERT_EQ(fake_cgroup_n_lines(), 0);
+	ASSERT_ERR(modify(f, &unknown), &f->err, ERR_INVALID_ARGUMENT,
+		   "unknown key 'baseIops' (value '5')");
+	assert_limits(f, &(struct vol_limits){ .read_iops = 5 });
+	slow.value = "max";
+	ASSERT_OK(modify(f, &slow), &f->err);
+	assert_limits(f, &(struct vol_limits){ 0 });
+	fixture_end(f);
+}
+
+/* Without a question to the storage, and also where a process finds them. */
+TEST(a_node_holds_pods_to_what_their_device_says)
+{
+	struct csi_volume vol;
+	struct fixture *f = begin_limited(&vol);
+	struct backend_device dev;
+
+	fake_host_add_dir(POD_DIR);
+	fake_cgroup_add_pod(POD);
+	device_limits.read_iops = 5;
+	ASSERT_OK(do_stage(f, "/s1", &cap_mount), &f->err);
+	ASSERT_OK(do_publish(f, "/s1", POD_DIR "/mount", &cap_mount, false), &f->err);
+	ASSERT_OK(backend_find_device(registry_at(f->pools, 0), &f->ctx, "v", &dev, &f->err),
+		  &f->err);
+	ASSERT_EQ(fake_cgroup_get(POD, dev.devno).read_iops, 5);
+	ASSERT_OK(do_unpublish(f, POD_DIR "/mount"), &f->err);
+	ASSERT_EQ(fake_cgroup_n_lines(), 0);
+
+	device_limits.read_iops = 0;
+	ASSERT_OK(do_publish(f, "/s1", POD_DIR "/mount", &cap_mount, false), &f->err);
+	ASSERT_EQ(fake_cgroup_n_lines(), 0);
+	device_limits.read_iops = 6;
+	csi_driver_keep_limits(f->driver, &f->ctx); /* the first look of a process */
+	ASSERT_EQ(fake_cgroup_get(POD, dev.devno).read_iops, 6);
+	ASSERT_OK(do_unpublish(f, POD_DIR "/mount"), &f->err);
+	ASSERT_EQ(fake_cgroup_n_lines(), 0);
+	ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+	ASSERT_EQ(n_stats, 0);
+	assert_node_is_clean();
 	fixture_end(f);
 }
 
@@ -831,6 +977,9 @@ RUN_TESTS(UNIT(without_somebody_who_knows_the_nodes_nothing_is_published),
 	  UNIT(what_needs_no_secrets_is_not_offered),
 	  UNIT(what_is_not_offered_is_not_answered_either),
 	  UNIT(attributes_that_cannot_be_kept_are_refused),
+	  UNIT(attributes_are_the_classes_and_those_that_can_be_changed_win),
+	  UNIT(attributes_change_with_secrets_and_on_no_node_here),
+	  UNIT(a_node_holds_pods_to_what_their_device_says),
 	  UNIT(the_node_makes_the_filesystem_once_and_asks_the_storage_nothing),
 	  UNIT(staging_fails_at_each_step_and_succeeds_after),
 	  UNIT(snapshots_go_with_secrets_and_may_not_know_their_source),

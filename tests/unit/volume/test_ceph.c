@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ceph-csi's handles, and what its classes say. */
 #include "volume/ceph.h"
+#include "volume/io_limits.h"
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -210,6 +211,20 @@ TEST(what_cleat_does_not_do_may_be_there_but_not_asked)
 	}
 }
 
+/* They are the same of every kind of storage, so they are read by whoever makes the volume. */
+TEST(limits_of_io_may_be_in_a_class)
+{
+	struct ceph_rbd_params p;
+	struct err err;
+
+	for (size_t i = 0; i < VOL_LIMITS_N; i++)
+		ASSERT_OK(parse_with(vol_limits_keys[i], "500", &p, &err), &err);
+	ASSERT_ERR(parse_with("readIopss", "500", &p, &err), &err, ERR_INVALID_ARGUMENT,
+		   "readIOPS");
+	ASSERT_ERR(parse_with("maxBps", "500", &p, &err), &err, ERR_INVALID_ARGUMENT,
+		   "VolumeAttributesClass");
+}
+
 TEST(mounters_and_options_of_the_kernels_client)
 {
 	static const struct {
@@ -373,6 +388,6 @@ RUN_TESTS(UNIT(handles_go_there_and_back), UNIT(what_is_no_handle_is_not_found),
 	  UNIT(clusters_ids_are_those_of_config_json),
 	  UNIT(a_class_of_two_keys_has_ceph_csis_defaults), UNIT(all_keys_are_read),
 	  UNIT(what_cleat_does_not_do_may_be_there_but_not_asked),
-	  UNIT(mounters_and_options_of_the_kernels_client), UNIT(bad_values_are_named),
-	  UNIT(units_of_a_stripe_fill_an_object), UNIT(clusterID_and_pool_are_needed),
-	  UNIT(snapshot_classes_are_read))
+	  UNIT(limits_of_io_may_be_in_a_class), UNIT(mounters_and_options_of_the_kernels_client),
+	  UNIT(bad_values_are_named), UNIT(units_of_a_stripe_fill_an_object),
+	  UNIT(clusterID_and_pool_are_needed), UNIT(snapshot_classes_are_read))
