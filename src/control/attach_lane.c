@@ -4,7 +4,11 @@
  *
  *   attach:  read the PV ─► PV finalizer ─► finalizer and node id on the attachment
  *              ─► ControllerPublishVolume ─► status: attached, with what the driver answered
- *   detach:  read the PV ─► ControllerUnpublishVolume ─► finalizer off, which is the object's end
+ *   detach:  ControllerUnpublishVolume ─► finalizer off, which is the object's end
+ *
+ * What is detached the cache of PVs tells: a CSI source does not change as long as its PV is there,
+ * and that is kept by the finalizer. Only a PV with Secrets, or that the cache does not have, is
+ * read.
  *
  * Killed anywhere, the next one begins again: the calls are idempotent, and from before the first
  * one the finalizers keep the objects that tell what is to be detached. Whatever an Unpublish
@@ -157,6 +161,22 @@ static int read_volume(struct attach_job *job, struct err *err)
 	return 0;
 }
 
+/* Of the cache's PV, if that is all there is to know for detaching. */
+static bool find_volume(struct attach_job *job)
+{
+	const struct storage_attachment *va = attach_job_of(job);
+	autokobj const struct kube_object *o =
+		va->has_inline ? NULL : informer_get(job->a->pvs, "", va->pv_name);
+	const struct core_pv *pv = core_pv_of(o);
+
+	if (!pv || pv->has_attach_secret || !*pv->handle ||
+	    !str_is_equal(pv->driver, job->a->csi.name))
+		return false;
+	job->spec.handle = arena_strdup(job->ctx->arena, pv->handle);
+	job->spec.secret = (struct secret_ref){ .ns = "", .name = "" };
+	return true;
+}
+
 static bool does_attach(const struct attach_job *job)
 {
 	return job->caps.plugin & CSI_CAP_BIT(CSI_PLUGIN_CONTROLLER_SERVICE) &&
@@ -272,7 +292,7 @@ static int call_unpublish(struct attach_job *job, struct err *err)
 	struct secrets secrets;
 	const char *node_id;
 
-	if (read_volume(job, err) < 0) {
+	if (!find_volume(job) && read_volume(job, err) < 0) {
 		if (err->code == ERR_NOT_FOUND && !attach_job_of(job)->has_inline)
 			return err_wrap(err,
 					"what to detach is not known: put the persistentvolume "

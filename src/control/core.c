@@ -186,6 +186,8 @@ static void decode_pv(struct packer *p, const struct json *item, struct kube_obj
 	v->phase = pack_path(p, item, "status.phase");
 	(void)pack_quantity(json_path(spec, "capacity.storage"),
 			    &v->capacity_bytes); /* 0: unknown */
+	v->has_attach_secret = json_is_object(json_get(csi, "controllerPublishSecretRef")) ||
+			       json_is_object(json_get(csi, "controllerExpandSecretRef"));
 	decode_place(p, spec, v);
 }
 

@@ -81,7 +81,8 @@ struct core_pv {
 	/* Of its node affinity, where that is one list of labels, core_label_hash() of each: enough
 	 * to tell whether it may be on a node. n_place 0: anywhere, or it is not so simple. */
 	const uint64_t *place;
-	size_t n_place;
+	uint32_t n_place;
+	bool has_attach_secret; /* one of those that a driver may be attached or detached with */
 };
 uint64_t core_label_hash(const char *key, const char *value);
 /* Whether a node with these labels is where it has to be; as of one that may be anywhere. */

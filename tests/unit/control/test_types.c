@@ -416,6 +416,27 @@ TEST(a_volume_keeps_where_it_is)
 		ASSERT_EQ(places(odd[i], &first), 0);
 }
 
+TEST(a_volume_says_whether_it_is_detached_with_a_secret)
+{
+	static const struct {
+		const char *csi;
+		bool has;
+	} cases[] = {
+		{ "{}", false },
+		{ "{\"nodeStageSecretRef\":{\"name\":\"a\"}}", false },
+		{ "{\"controllerPublishSecretRef\":{\"name\":\"a\"}}", true },
+		{ "{\"controllerExpandSecretRef\":{\"name\":\"a\"}}", true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		autofree char *text = xasprintf(
+			"{\"metadata\":{\"name\":\"v\"},\"spec\":{\"csi\":%s}}", cases[i].csi);
+		autokobj const struct kube_object *o = decode(&core_pv_type, text);
+
+		ASSERT_EQ(core_pv_of(o)->has_attach_secret, cases[i].has);
+	}
+}
+
 TEST(fields_of_the_wrong_type_are_as_if_absent)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cached); i++) {
@@ -487,6 +508,7 @@ RUN_TESTS(UNIT(a_claim_keeps_what_is_used),
 	  UNIT(an_attachment_names_its_volume_and_says_whether_it_is_attached),
 	  UNIT(a_capacity_is_of_a_class_and_labels_whatever_it_is_called),
 	  UNIT(a_capacity_keeps_what_is_used), UNIT(a_volume_keeps_where_it_is),
+	  UNIT(a_volume_says_whether_it_is_detached_with_a_secret),
 	  UNIT(fields_of_the_wrong_type_are_as_if_absent),
 	  UNIT(kept_annotations_and_shared_words_are_sorted),
 	  UNIT(kinds_are_where_the_api_has_them))
