@@ -37,6 +37,8 @@ struct journal {
 	char *holder;
 	size_t object_bytes;
 	unsigned objects_max;
+	int64_t gather_ns;
+	unsigned crowd;
 
 	pthread_mutex_t lock; /* all below; never held during a request */
 	pthread_cond_t changed;
@@ -45,8 +47,9 @@ struct journal {
 	struct map *entries; /* UID → struct journal_entry */
 	char *term;
 	bool is_open;
-	bool is_writing; /* or opening: then one thread alone has objects and entries */
-	unsigned n_puts; /* calls of journal_put */
+	bool is_writing;  /* or opening: then one thread alone has objects and entries */
+	unsigned n_puts;  /* calls of journal_put */
+	int64_t begun_ns; /* the last write */
 	bool is_forbidden;
 	struct err failure; /* of the last write */
 };

@@ -19,8 +19,11 @@
  *   put ──► NEW ──write──► DURABLE ──drop──► DROPPED ──write──► gone
  *              └─ failed ─────────────────────► (may have been written: is taken out)
  *
- * One thread writes at a time, for all who wait: whoever comes while nobody writes. So one alone
- * never waits, and the faster they come, the more go together.
+ * One thread writes at a time, for all who wait: whoever comes while nobody writes. One alone
+ * never waits. Where they come one after the other as fast as a write takes, each would still be
+ * alone in its write, and such a write costs the API server more than that of a PV does, since the
+ * whole object is in it; so writes begin some time apart (gather_ns), unless so many wait already
+ * (crowd) that a write for them is cheap, and that who waits could keep others from coming.
  */
 #include "control/journal-internal.h"
 
@@ -34,6 +37,7 @@
 
 #define OBJECT_BYTES ((size_t)240 << 10)
 #define OBJECTS_MAX 16
+#define CROWD_DEFAULT 8
 #define CANCEL_CHECK_NS (50 * NS_PER_MS)
 
 /* ---- entries; under the lock ---- */
@@ -115,6 +119,7 @@ static void mark_batch(struct journal *j, unsigned object)
 	}
 	j->objects[object].is_dirty = false;
 	j->is_writing = true;
+	j->begun_ns = clock_now_ns();
 }
 
 static void settle_entry(struct journal *j, struct journal_entry *e, bool is_written)
@@ -241,6 +246,26 @@ static int find_room(struct journal *j, const struct intent *it, size_t bytes, u
 	return 0;
 }
 
+/* Until when it waits for others to come, 0: not at all. */
+static int64_t gather_until(const struct journal *j)
+{
+	int64_t due_ns = j->begun_ns + j->gather_ns;
+
+	return j->is_forbidden || j->n_puts >= j->crowd || clock_now_ns() >= due_ns ? 0 : due_ns;
+}
+
+/* While somebody writes, or others are waited for. False: it is this thread's turn to write. */
+static bool wait_turn(struct journal *j)
+{
+	int64_t until_ns = clock_now_ns() + CANCEL_CHECK_NS;
+	int64_t due_ns = j->is_writing ? until_ns : gather_until(j);
+
+	if (due_ns == 0)
+		return false;
+	(void)sync_cond_wait_until(&j->changed, &j->lock, due_ns < until_ns ? due_ns : until_ns);
+	return true;
+}
+
 /* Waits for whoever writes, or writes; until the entry is durable or has failed. */
 static int await(struct journal *j, struct ctx *ctx, struct journal_entry *e, struct err *err)
 {
@@ -255,10 +280,7 @@ static int await(struct journal *j, struct ctx *ctx, struct journal_entry *e, st
 			drop_entry(j, e);
 			return -1;
 		}
-		if (j->is_writing)
-			(void)sync_cond_wait_until(&j->changed, &j->lock,
-						   clock_now_ns() + CANCEL_CHECK_NS);
-		else
+		if (!wait_turn(j))
 			(void)write_batch(j, ctx, e->object, err);
 	}
 	if (e->state == DURABLE)
@@ -447,6 +469,9 @@ struct journal *journal_new(const struct journal_options *opts)
 	j->holder = xstrdup(opts->holder);
 	j->object_bytes = opts->object_bytes ? opts->object_bytes : OBJECT_BYTES;
 	j->objects_max = opts->objects_max ? opts->objects_max : OBJECTS_MAX;
+	j->gather_ns = opts->gather_ns;
+	j->crowd = opts->crowd ? opts->crowd : CROWD_DEFAULT;
+	j->begun_ns = clock_now_ns() - j->gather_ns;
 	j->objects = xcalloc(j->objects_max, sizeof(*j->objects));
 	j->entries = map_new();
 	pthread_mutex_init(&j->lock, NULL);

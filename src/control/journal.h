@@ -16,7 +16,8 @@ struct kube_client;
  *
  * An intent says that a volume may come to be which no PV tells of. It is durable before
  * CreateVolume begins, and stays until the volume has its PV or is known not to exist. Puts of many
- * threads go together in one write; one that comes alone is written at once. Every write is
+ * threads go together in one write; one that comes alone is written at once, those of a burst a
+ * moment later, so that there are more of them in a write. Every write is
  * conditional on the version of the object, into which journal_open() wrote this process's term; so
  * one that was deposed meanwhile fails with ABORTED, and its caller makes nothing.
  *
@@ -31,6 +32,10 @@ struct journal_options {
 	const char *holder;    /* this process, for people. Copied */
 	size_t object_bytes;   /* of intents in one object; 0: 240 KiB (annotations end at 256) */
 	unsigned objects_max;  /* 0: 16. A place may fill half of all */
+	/* A put within gather_ns of the last write waits for the rest of it, or until `crowd` of
+	 * them wait (0: 8). 0: it does not wait. */
+	int64_t gather_ns;
+	unsigned crowd;
 };
 
 /* NAME of a journal beside the lease of that name. */

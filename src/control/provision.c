@@ -271,6 +271,7 @@ static struct queue *make_queue(struct provisioner *p, const struct provision_op
 struct provisioner *provisioner_new(const struct provision_options *opts)
 {
 	struct provisioner *p = xcalloc(1, sizeof(*p));
+	unsigned workers = opts->workers ? opts->workers : DEFAULT_WORKERS;
 
 	*p = (struct provisioner){
 		.client = opts->client,
@@ -302,6 +303,8 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.ns = str_or(opts->journal_ns, "default"),
 		.name = str_or(opts->journal_name, "cleat-intents"),
 		.holder = str_or(opts->holder, "cleat"),
+		.gather_ns = opts->gather_ns,
+		.crowd = (workers + 1) / 2,
 	});
 	p->claims = make_queue(p, opts, "claims", claim_reconcile);
 	p->pvs = make_queue(p, opts, "volumes", pv_reconcile);

@@ -61,6 +61,7 @@ struct provision_options {
 	const char *node_name;
 	bool owns_immediate; /* with it: competes for claims that no node is chosen for */
 	int64_t own_base_ns, own_max_ns;     /* how long it holds back in that; 0: 20 s, 60 s */
+	int64_t gather_ns;                   /* of the journal (journal.h); 0: none */
 	unsigned workers;                    /* 0: 16 */
 	int64_t timeout_ns;                  /* of one CSI call; 0: 10 s */
 	int64_t retry_base_ns, retry_max_ns; /* 0: 1 s, 5 min */

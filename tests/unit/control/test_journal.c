@@ -297,6 +297,67 @@ TEST(many_go_together_in_few_writes)
 	journal_free(shared);
 }
 
+static struct journal *open_gathering(int64_t gather_ns, unsigned crowd)
+{
+	struct journal *j = journal_new(&(struct journal_options){
+		.ns = "ns", .name = "j", .holder = "me", .gather_ns = gather_ns, .crowd = crowd });
+
+	ASSERT_OK(journal_open(j, &ctx, &err), &err);
+	return j;
+}
+
+/* Opening 1; the first at once 1; the others when they are a crowd, long before their time 1. */
+TEST(those_of_a_burst_wait_for_each_other)
+{
+	pthread_t threads[4];
+	unsigned numbers[ARRAY_LEN(threads)];
+
+	shared = open_gathering(600 * NS_PER_S, ARRAY_LEN(threads));
+	ASSERT_OK(put(shared, "first", ""), &err);
+	for (unsigned i = 0; i < ARRAY_LEN(threads); i++) {
+		numbers[i] = i;
+		ASSERT_EQ(pthread_create(&threads[i], NULL, put_one, &numbers[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(threads); i++) {
+		void *is_well;
+
+		(void)pthread_join(threads[i], &is_well);
+		ASSERT_TRUE(is_well != NULL);
+	}
+	ASSERT_EQ(api.n_writes, 3);
+	journal_free(shared);
+}
+
+TEST(nobody_waits_for_others_longer_than_that)
+{
+	struct journal *j = open_gathering(20 * NS_PER_MS, 4);
+	int64_t begin_ns = clock_now_ns();
+
+	ASSERT_OK(put(j, "u1", ""), &err);
+	ASSERT_OK(put(j, "u2", ""), &err);
+	ASSERT_TRUE(clock_now_ns() - begin_ns >= 20 * NS_PER_MS);
+	ASSERT_TRUE(is_stored(FIRST, "u1") && is_stored(FIRST, "u2"));
+	ASSERT_EQ(api.n_writes, 3);
+	journal_free(j);
+}
+
+TEST(who_is_cut_off_while_it_waits_for_others_has_put_nothing)
+{
+	struct journal *j = open_gathering(600 * NS_PER_S, 4);
+	struct intent it = make_intent("u2", "");
+	struct ctx own;
+
+	ASSERT_OK(put(j, "u1", ""), &err);
+	ctx_init(&own, 10 * NS_PER_MS);
+	ASSERT_ERR(journal_put(j, &own, &it, &err), &err, ERR_DEADLINE_EXCEEDED,
+		   "record the intent");
+	ctx_done(&own);
+	ASSERT_FALSE(journal_has(j, "u2"));
+	ASSERT_OK(journal_flush(j, &ctx, &err), &err);
+	ASSERT_TRUE(is_stored(FIRST, "u1") && !is_stored(FIRST, "u2"));
+	journal_free(j);
+}
+
 TEST(the_next_leader_finds_it_and_the_deposed_one_can_write_no_more)
 {
 	struct journal *old = open_journal(0, 0);
@@ -554,7 +615,9 @@ TEST(what_a_later_version_wrote_is_left_alone)
 
 #define J(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides_along),
-	  J(many_go_together_in_few_writes),
+	  J(many_go_together_in_few_writes), J(those_of_a_burst_wait_for_each_other),
+	  J(nobody_waits_for_others_longer_than_that),
+	  J(who_is_cut_off_while_it_waits_for_others_has_put_nothing),
 	  J(the_next_leader_finds_it_and_the_deposed_one_can_write_no_more),
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
 	  J(a_write_that_may_have_got_through_is_taken_back),
