@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A claim and its PV, read whole from the API server before anything is decided: caches keep a few
- * bytes of each, and growing is rare. What is written are strategic merge patches with the version
- * that was read, which say only what is meant: conditions are a list by type to them, so those of
- * other controllers stay whatever they are.
+ * bytes of each, and growing is rare. Where a growth is to be begun they are read from its memory,
+ * since whoever waits for it waits for both: the first write then has the claim's version, so it
+ * fails if that has changed. What was begun goes on by what is written. What is written here are
+ * strategic merge patches with the version that was read, which say only what is meant: conditions
+ * are a list by type to them, so those of other controllers stay whatever they are.
  *
  * The answer of each write is what the next one goes by, and goes into the cache at once.
  */
@@ -42,14 +44,38 @@ static int read_pv(struct claim_work *w, const char *name, struct err *err)
 	return object_read_whole(&store, w->ctx, NULL, name, &w->pv, err);
 }
 
+/* Then a write of the claim comes before all else. */
+static bool begins_growth(const struct claim_work *w)
+{
+	const struct core_pvc *claim = work_claim(w);
+
+	return claim->resize == CORE_RESIZE_NONE && claim->modify == CORE_MODIFY_NONE &&
+	       claim->request_bytes > claim->capacity_bytes;
+}
+
+static int read_claim_to_work(struct claim_work *w, struct err *err)
+{
+	const struct object_store store = claim_store(w);
+
+	if (begins_growth(w) && object_read_recent(&store, w->ctx, w->claim.obj->ns,
+						   w->claim.obj->name, &w->claim, err) < 0)
+		return -1;
+	return w->claim.doc && begins_growth(w) ? 0 : read_claim(w, err);
+}
+
 int claim_work_read(struct claim_work *w, struct err *err)
 {
-	if (read_claim(w, err) < 0)
+	const struct object_store pvs = pv_store(w);
+	const char *name;
+
+	if (read_claim_to_work(w, err) < 0)
 		return -1;
 	w->uid = arena_strdup(w->ctx->arena, w->claim.obj->uid);
 	if (!*work_claim(w)->volume_name)
 		return err_set(err, ERR_NOT_FOUND, "the claim is not bound");
-	return read_pv(w, work_claim(w)->volume_name, err);
+	name = work_claim(w)->volume_name;
+	return begins_growth(w) ? object_read_recent(&pvs, w->ctx, NULL, name, &w->pv, err)
+				: read_pv(w, name, err);
 }
 
 void claim_work_done(struct claim_work *w)

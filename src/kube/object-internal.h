@@ -24,7 +24,4 @@ struct packer {
 struct strmap pack_map_of(struct packer *p, const struct json *object,
 			  const struct kube_words *keys);
 
-/* Which of two resource versions of one kind is newer: <0, 0, >0 as strcmp. */
-int kube_version_compare(const char *a, const char *b);
-
 #endif

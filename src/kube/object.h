@@ -62,6 +62,9 @@ static inline bool kube_object_has_finalizer(const struct kube_object *o, const 
 	return false;
 }
 
+/* Which of two resource versions of one kind is newer: <0, 0, >0 as strcmp. */
+int kube_version_compare(const char *a, const char *b);
+
 /* For checked downcasts: o itself, whose type is asserted. NULL gives NULL. */
 const void *kube_object_as(const struct kube_object *o, const struct kube_type *type);
 

@@ -92,7 +92,10 @@ struct queue;
 void fake_sync(void);
 /* The caches that there are now stay as they are, until it is called with false. */
 void fake_freeze(bool is_frozen);
-struct informer;
+/* What may come from the API server's memory (resourceVersion=0) stays as it is now, until a reset.
+ */
+void fake_serve_old(void);
+unsigned fake_recent_reads(void);         /* those that may come from it, since the plan was set */
 void fake_freeze_one(struct informer *i); /* for good: it never syncs */
 
 /* Whether caches take over our own writes before the watch brings them (they do), so that the watch

@@ -18,9 +18,10 @@
 
 static struct {
 	struct map *objects; /* path → text, owned */
+	struct map *old;     /* the same, as remembered; NULL: not wanted */
 	unsigned version, uid;
 	struct fake_plan plan;
-	unsigned steps;
+	unsigned steps, recent_reads;
 	const struct fence *fence;
 	const char *refused_part; /* of paths; NULL: none */
 	int refused_status;
@@ -34,19 +35,36 @@ static struct {
 	} questions[4];
 } api;
 
-void fake_api_reset(void)
+static void free_texts(struct map *texts)
 {
 	const char *path;
 	void *text;
 
-	if (api.objects)
-		for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
+	if (texts)
+		for (size_t it = 0; map_next(texts, &it, &path, &text);)
 			free(text);
-	map_free(api.objects);
+	map_free(texts);
+}
+
+void fake_api_reset(void)
+{
+	free_texts(api.objects);
+	free_texts(api.old);
 	for (size_t i = 0; i < ARRAY_LEN(api.questions); i++)
 		free(api.questions[i].asked);
 	memset(&api, 0, sizeof(api));
 	api.objects = map_new();
+}
+
+void fake_serve_old(void)
+{
+	const char *path;
+	void *text;
+
+	free_texts(api.old);
+	api.old = map_new();
+	for (size_t it = 0; map_next(api.objects, &it, &path, &text);)
+		map_put(api.old, path, xstrdup(text));
 }
 
 void fake_set_fence(const struct fence *fence)
@@ -57,12 +75,17 @@ void fake_set_fence(const struct fence *fence)
 void fake_set_plan(struct fake_plan plan)
 {
 	api.plan = plan;
-	api.steps = 0;
+	api.steps = api.recent_reads = 0;
 }
 
 unsigned fake_steps(void)
 {
 	return api.steps;
+}
+
+unsigned fake_recent_reads(void)
+{
+	return api.recent_reads;
 }
 
 int fake_step(bool *ret_lost, struct err *err)
@@ -338,6 +361,20 @@ static int list_selected(const char *path, bool is_lost, struct json_doc **ret, 
 	return 0;
 }
 
+static int get_recent(const char *path, bool is_lost, struct json_doc **ret, struct err *err)
+{
+	autofree char *object = xstrndup(path, strcspn(path, "?"));
+	const char *text = map_find(api.old ? api.old : api.objects, object);
+
+	api.recent_reads++;
+	if (is_lost)
+		return err_set(err, ERR_UNAVAILABLE, "the answer got lost");
+	if (!text)
+		return err_set(err, ERR_NOT_FOUND, "no %s", path);
+	*ret = parse(text);
+	return 0;
+}
+
 int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct json_doc **ret,
 	     struct err *err)
 {
@@ -349,6 +386,8 @@ int kube_get(struct kube_client *c, struct ctx *ctx, const char *path, struct js
 		return err_set(err, ERR_NOT_FOUND, "the server has no such kind: %s", path);
 	if (strstr(path, "?labelSelector="))
 		return list_selected(path, is_lost, ret, err);
+	if (str_has_suffix(path, "?resourceVersion=0"))
+		return get_recent(path, is_lost, ret, err);
 	if (strchr(path, '?')) {
 		if (is_lost)
 			return err_set(err, ERR_UNAVAILABLE, "the answer got lost");

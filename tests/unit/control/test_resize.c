@@ -66,7 +66,35 @@ TEST(growing_costs_three_writes)
 	fake_set_plan((struct fake_plan){ 0 });
 	grown_run(MINUTE);
 	ASSERT_EQ(fake_steps(), 3 + 2 + 3 + 1);
+	ASSERT_EQ(fake_recent_reads(), 2); /* which costs etcd nothing */
 	ASSERT_EQ(fake_reconciles(), 1);
+}
+
+TEST(what_is_older_than_the_cache_is_read_anew)
+{
+	grown_begin();
+	fake_serve_old();
+	grown_ask("2Gi");
+	fake_set_plan((struct fake_plan){ 0 });
+	grown_run(MINUTE);
+	ASSERT_STR(grown_at(CLAIM, ALLOCATED), "2Gi");
+	ASSERT_EQ(fake_recent_reads(), 2);
+	ASSERT_EQ(fake_steps(), 3 + 1 + 2 + 3 + 1);
+	ASSERT_EQ(fake_reconciles(), 1);
+}
+
+/* Nothing says then that the claim has changed since. */
+TEST(what_was_begun_goes_on_by_what_is_written)
+{
+	grown_begin();
+	grown_ask("2Gi");
+	fake_merge(CLAIM, "{\"status\":{\"allocatedResources\":{\"storage\":\"2Gi\"},"
+			  "\"allocatedResourceStatuses\":{\"storage\":"
+			  "\"ControllerResizeInProgress\"}}}");
+	fake_set_plan((struct fake_plan){ 0 });
+	grown_run(MINUTE);
+	ASSERT_EQ(fake_service.n_expanded, 1);
+	ASSERT_EQ(fake_recent_reads(), 0);
 }
 
 TEST(when_kubelet_is_done_the_note_goes)
@@ -581,7 +609,9 @@ TEST(another_term_begins_without_what_the_last_one_knew)
 }
 
 RUN_TESTS(UNIT(a_volume_grows_and_then_waits_for_its_node), UNIT(growing_costs_three_writes),
-	  UNIT(when_kubelet_is_done_the_note_goes), UNIT(what_needs_no_node_is_done_at_once),
+	  UNIT(what_is_older_than_the_cache_is_read_anew),
+	  UNIT(what_was_begun_goes_on_by_what_is_written), UNIT(when_kubelet_is_done_the_note_goes),
+	  UNIT(what_needs_no_node_is_done_at_once),
 	  UNIT(the_next_growth_takes_the_mark_of_the_last_off),
 	  UNIT(a_claim_that_nobody_else_may_grow_is_left_alone),
 	  UNIT(a_claim_that_is_being_deleted_grows_all_the_same),

@@ -141,6 +141,27 @@ TEST(a_rival_at_every_step_does_no_harm)
 	}
 }
 
+/* The same where the API server's memory is as old as the caches: it has seen nothing of it either.
+ */
+TEST(a_memory_staler_than_what_is_written_does_no_harm)
+{
+	unsigned at = 0;
+	bool is_reached;
+
+	do {
+		at++;
+		ASSERT_TRUE(at < STEPS_MAX);
+		prepare();
+		fake_serve_old();
+		fake_set_plan((struct fake_plan){ .at = at, .hook = run_rival });
+		live(MINUTE);
+		is_reached = fake_steps() >= at;
+		live(20 * MINUTE);
+		assert_done();
+	} while (is_reached);
+	ASSERT_TRUE(at > 12);
+}
+
 /* The user changes the mind at every step: what counts in the end is the last word, unless growth
  * was begun, which only ever goes up. */
 static void ask_for_more(void *arg)
@@ -209,5 +230,6 @@ TEST(a_claim_made_anew_at_every_step_is_not_touched)
 
 RUN_TESTS(UNIT(a_claim_comes_to_its_end_after_any_trouble), UNIT(a_process_gets_over_any_failure),
 	  UNIT(a_rival_at_every_step_does_no_harm),
+	  UNIT(a_memory_staler_than_what_is_written_does_no_harm),
 	  UNIT(a_user_who_wants_another_at_every_step_gets_it),
 	  UNIT(a_claim_made_anew_at_every_step_is_not_touched))
