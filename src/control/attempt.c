@@ -16,7 +16,7 @@
 #include "kube/path.h"
 
 #define WRITE_TRIES 4
-/* Drops ride along with the next intent; one that comes alone waits for others so long. */
+/* Drops ride along with the next intent; they are written apart when none came for so long. */
 #define FLUSH_NS (300 * NS_PER_MS)
 
 static struct object_store claim_store(const struct attempt *a)
@@ -154,12 +154,16 @@ void attempt_drop_intent(struct attempt *a)
 	queue_add_after(a->p->claims, JOURNAL_KEY, FLUSH_NS);
 }
 
-enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx)
+enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx,
+					     int64_t *ret_after_ns)
 {
 	bool is_open = journal_is_open(p->journal);
 	struct intent_strings uids;
 	struct err err;
 
+	*ret_after_ns = is_open ? journal_flush_in(p->journal, FLUSH_NS) : 0;
+	if (*ret_after_ns > 0)
+		return QUEUE_RETRY_AFTER;
 	if ((is_open ? journal_flush(p->journal, ctx, &err) : journal_open(p->journal, ctx, &err)) <
 	    0) {
 		if (fence_is_cut_off(p->fence, ctx))

@@ -492,7 +492,7 @@ enum queue_verdict claim_reconcile(void *arg, struct ctx *ctx, const char *key,
 	struct intent_strings uids;
 
 	if (str_is_equal(key, JOURNAL_KEY))
-		return attempt_reconcile_journal(p, ctx);
+		return attempt_reconcile_journal(p, ctx, ret_after_ns);
 	if (!journal_is_open(p->journal))
 		return wait_for_journal(p, ctx, key, ret_after_ns);
 	obj = find_cached(p, ctx, key);

@@ -28,6 +28,7 @@ struct journal_object {
 	bool is_removed; /* it was there, and is no more: doc is what the next one begins with */
 	size_t bytes;    /* of entries that are not dropped */
 	bool is_dirty;
+	int64_t begun_ns; /* its last write; 0: none yet */
 };
 
 struct journal {
@@ -47,9 +48,9 @@ struct journal {
 	struct map *entries; /* UID → struct journal_entry */
 	char *term;
 	bool is_open;
-	bool is_writing;  /* or opening: then one thread alone has objects and entries */
-	unsigned n_puts;  /* calls of journal_put */
-	int64_t begun_ns; /* the last write */
+	bool is_writing; /* or opening: then one thread alone has objects and entries */
+	unsigned n_puts; /* calls of journal_put */
+	int64_t took_ns; /* the last write, of any object */
 	bool is_forbidden;
 	struct err failure; /* of the last write */
 };

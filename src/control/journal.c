@@ -23,7 +23,8 @@
  * never waits. Where they come one after the other as fast as a write takes, each would still be
  * alone in its write, and such a write costs the API server more than that of a PV does, since the
  * whole object is in it; so writes begin some time apart (gather_ns), unless so many wait already
- * (crowd) that a write for them is cheap, and that who waits could keep others from coming.
+ * (crowd) that a write for them is cheap, and that who waits could keep others from coming. Drops
+ * have time until the puts cease (journal_flush_in).
  */
 #include "control/journal-internal.h"
 
@@ -38,6 +39,8 @@
 #define OBJECT_BYTES ((size_t)240 << 10)
 #define OBJECTS_MAX 16
 #define CROWD_DEFAULT 8
+#define GATHER_WRITES 4 /* so many times as long as a write takes */
+#define GATHER_MOST 4   /* but not more than so many times gather_ns */
 #define CANCEL_CHECK_NS (50 * NS_PER_MS)
 
 /* ---- entries; under the lock ---- */
@@ -119,7 +122,7 @@ static void mark_batch(struct journal *j, unsigned object)
 	}
 	j->objects[object].is_dirty = false;
 	j->is_writing = true;
-	j->begun_ns = clock_now_ns();
+	j->objects[object].begun_ns = clock_now_ns();
 }
 
 static void settle_entry(struct journal *j, struct journal_entry *e, bool is_written)
@@ -188,6 +191,7 @@ static int write_batch(struct journal *j, struct ctx *ctx, unsigned object, stru
 		if (err->code == ERR_ABORTED && !ctx_is_cancelled(ctx))
 			j->is_open = false;
 	}
+	j->took_ns = clock_now_ns() - j->objects[object].begun_ns;
 	settle_batch(j, r == 0);
 	return r;
 }
@@ -246,19 +250,21 @@ static int find_room(struct journal *j, const struct intent *it, size_t bytes, u
 	return 0;
 }
 
-/* Until when it waits for others to come, 0: not at all. */
-static int64_t gather_until(const struct journal *j)
+/* Until when a put into the object waits for others to come, 0: not at all. */
+static int64_t gather_until(const struct journal *j, unsigned object)
 {
-	int64_t due_ns = j->begun_ns + j->gather_ns;
+	int64_t slow_ns = GATHER_WRITES * j->took_ns, most_ns = GATHER_MOST * j->gather_ns;
+	int64_t gather_ns = slow_ns < j->gather_ns ? j->gather_ns : slow_ns;
+	int64_t due_ns = j->objects[object].begun_ns + (gather_ns < most_ns ? gather_ns : most_ns);
 
 	return j->is_forbidden || j->n_puts >= j->crowd || clock_now_ns() >= due_ns ? 0 : due_ns;
 }
 
 /* While somebody writes, or others are waited for. False: it is this thread's turn to write. */
-static bool wait_turn(struct journal *j)
+static bool wait_turn(struct journal *j, unsigned object)
 {
 	int64_t until_ns = clock_now_ns() + CANCEL_CHECK_NS;
-	int64_t due_ns = j->is_writing ? until_ns : gather_until(j);
+	int64_t due_ns = j->is_writing ? until_ns : gather_until(j, object);
 
 	if (due_ns == 0)
 		return false;
@@ -280,7 +286,7 @@ static int await(struct journal *j, struct ctx *ctx, struct journal_entry *e, st
 			drop_entry(j, e);
 			return -1;
 		}
-		if (!wait_turn(j))
+		if (!wait_turn(j, e->object))
 			(void)write_batch(j, ctx, e->object, err);
 	}
 	if (e->state == DURABLE)
@@ -337,6 +343,17 @@ void journal_drop(struct journal *j, const char *uid)
 	e = j->is_open ? map_find(j->entries, uid) : NULL;
 	if (e && e->state == DURABLE)
 		drop_entry(j, e);
+}
+
+int64_t journal_flush_in(struct journal *j, int64_t rest_ns)
+{
+	int64_t now_ns = clock_now_ns(), first_ns = INT64_MAX;
+
+	LOCK_SCOPE(&j->lock);
+	for (unsigned i = 0; i < j->n_objects; i++)
+		if (j->objects[i].is_dirty && j->objects[i].begun_ns + rest_ns < first_ns)
+			first_ns = j->objects[i].begun_ns + rest_ns;
+	return first_ns == INT64_MAX || first_ns <= now_ns ? 0 : first_ns - now_ns;
 }
 
 int journal_flush(struct journal *j, struct ctx *ctx, struct err *err)
@@ -471,7 +488,6 @@ struct journal *journal_new(const struct journal_options *opts)
 	j->objects_max = opts->objects_max ? opts->objects_max : OBJECTS_MAX;
 	j->gather_ns = opts->gather_ns;
 	j->crowd = opts->crowd ? opts->crowd : CROWD_DEFAULT;
-	j->begun_ns = clock_now_ns() - j->gather_ns;
 	j->objects = xcalloc(j->objects_max, sizeof(*j->objects));
 	j->entries = map_new();
 	pthread_mutex_init(&j->lock, NULL);

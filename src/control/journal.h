@@ -32,8 +32,9 @@ struct journal_options {
 	const char *holder;    /* this process, for people. Copied */
 	size_t object_bytes;   /* of intents in one object; 0: 240 KiB (annotations end at 256) */
 	unsigned objects_max;  /* 0: 16. A place may fill half of all */
-	/* A put within gather_ns of the last write waits for the rest of it, or until `crowd` of
-	 * them wait (0: 8). 0: it does not wait. */
+	/* A put within gather_ns of the last write's begin waits for the rest of it, or until
+	 * `crowd` of them wait (0: 8). Where writes take long it is more, up to four times that,
+	 * since the API server is busy then. 0: it does not wait. */
 	int64_t gather_ns;
 	unsigned crowd;
 };
@@ -62,6 +63,9 @@ bool journal_is_open(struct journal *j);
 int journal_put(struct journal *j, struct ctx *ctx, const struct intent *it, struct err *err);
 /* Goes out with the next write; without one, by journal_flush. Any thread. */
 void journal_drop(struct journal *j, const char *uid);
+/* In how long some object that has drops to write will not have been written for rest_ns: until
+ * then the next write may take them along. 0: now, or there are none. Any thread. */
+int64_t journal_flush_in(struct journal *j, int64_t rest_ns);
 /* Writes what is not written yet. Any thread; blocks. */
 int journal_flush(struct journal *j, struct ctx *ctx, struct err *err);
 

@@ -162,7 +162,8 @@ int attempt_unselect_node(struct attempt *a, struct err *err);
  * ABORTED: somebody else wrote meanwhile. */
 int attempt_select_node(struct attempt *a, const char *node, struct err *err);
 /* JOURNAL_KEY: opens it or writes it out. */
-enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx);
+enum queue_verdict attempt_reconcile_journal(struct provisioner *p, struct ctx *ctx,
+					     int64_t *ret_after_ns);
 /* It is settled; the journal is written out soon. */
 void attempt_drop_intent(struct attempt *a);
 

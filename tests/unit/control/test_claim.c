@@ -47,6 +47,40 @@ TEST(a_claim_is_bound_to_a_new_volume)
 		"Normal ProvisioningSucceeded: Successfully provisioned volume " PV_NAME "\n"));
 }
 
+static void put_another(unsigned i)
+{
+	autofree char *path = xasprintf(CLAIM "%u", i);
+	autofree char *named = xasprintf("{\"metadata\":{\"name\":\"data-0%u\","
+					 "\"uid\":\"c1a1%u\",\"resourceVersion\":null}}",
+					 i, i);
+	autofree char *text = xstrdup(fake_text(CLAIM));
+
+	fake_put(path, text);
+	fake_merge(path, named);
+}
+
+/* Of each that comes while others come its intent, the call and the PV, and no more: what is to go
+ * from the journal goes with the next intent, and after the last of them once by itself. */
+TEST(claims_that_follow_each_other_cost_three_steps_each)
+{
+	unsigned n = 10;
+	struct process p;
+
+	cluster_begin();
+	fake_employ_manager(false);
+	process_start(&p, (struct provision_options){ 0 });
+	fake_run(MINUTE);
+	fake_set_plan((struct fake_plan){ 0 });
+	for (unsigned i = 0; i < n; i++) {
+		put_another(i);
+		fake_run(200 * NS_PER_MS);
+	}
+	fake_run(MINUTE);
+	ASSERT_EQ(fake_steps(), 3 * n + 1);
+	ASSERT_FALSE(strstr(fake_text(JOURNAL), "c1a1"));
+	process_stop(&p);
+}
+
 TEST(the_pv_is_written_as_others_expect_it)
 {
 	autojson struct json_doc *doc = NULL;
@@ -873,9 +907,11 @@ TEST(metrics_count_both_ends)
 			     "controller_persistentvolumeclaim_provision_duration_seconds_count{"));
 }
 
-RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume), UNIT(the_pv_is_written_as_others_expect_it),
-	  UNIT(block_claims_have_no_filesystem), UNIT(each_access_mode_is_a_capability),
-	  UNIT(options_reach_the_request), UNIT(secrets_go_to_the_driver_and_by_name_to_the_pv),
+RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume),
+	  UNIT(claims_that_follow_each_other_cost_three_steps_each),
+	  UNIT(the_pv_is_written_as_others_expect_it), UNIT(block_claims_have_no_filesystem),
+	  UNIT(each_access_mode_is_a_capability), UNIT(options_reach_the_request),
+	  UNIT(secrets_go_to_the_driver_and_by_name_to_the_pv),
 	  UNIT(attributes_class_gives_mutable_parameters), UNIT(claims_of_others_are_left_alone),
 	  UNIT(a_name_may_have_less_of_the_uid),
 	  UNIT(a_claim_that_is_only_read_may_have_a_pv_that_is_only_read),

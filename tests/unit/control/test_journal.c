@@ -260,6 +260,23 @@ TEST(a_drop_rides_along)
 	journal_free(j);
 }
 
+/* While intents come, what they leave goes with the next of them. */
+TEST(a_drop_has_time_until_nobody_puts)
+{
+	struct journal *j = open_journal(0, 0);
+
+	ASSERT_EQ(journal_flush_in(j, 600 * NS_PER_S), 0);
+	ASSERT_OK(put(j, "u1", ""), &err);
+	ASSERT_EQ(journal_flush_in(j, 600 * NS_PER_S), 0);
+	journal_drop(j, "u1");
+	ASSERT_TRUE(journal_flush_in(j, 600 * NS_PER_S) > 500 * NS_PER_S);
+	ASSERT_EQ(journal_flush_in(j, 0), 0);
+	ASSERT_OK(put(j, "u2", ""), &err);
+	ASSERT_EQ(journal_flush_in(j, 600 * NS_PER_S), 0);
+	ASSERT_FALSE(is_stored(FIRST, "u1"));
+	journal_free(j);
+}
+
 static struct journal *shared;
 
 static void *put_one(void *arg)
@@ -615,8 +632,8 @@ TEST(what_a_later_version_wrote_is_left_alone)
 
 #define J(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides_along),
-	  J(many_go_together_in_few_writes), J(those_of_a_burst_wait_for_each_other),
-	  J(nobody_waits_for_others_longer_than_that),
+	  J(a_drop_has_time_until_nobody_puts), J(many_go_together_in_few_writes),
+	  J(those_of_a_burst_wait_for_each_other), J(nobody_waits_for_others_longer_than_that),
 	  J(who_is_cut_off_while_it_waits_for_others_has_put_nothing),
 	  J(the_next_leader_finds_it_and_the_deposed_one_can_write_no_more),
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
