@@ -322,7 +322,7 @@ struct backend_ops {
 
 	/* NULL: each. The same of what is attached here, where each would have to ask others: of
 	 * each volume its token and, in limits, what its device's are (struct backend_device). In
-	 * no order. */
+	 * no order. Where it fails, what could be seen was told. */
 	int (*each_here)(struct backend *b, struct ctx *ctx, backend_each_fn fn, void *arg,
 			 struct err *err);
 

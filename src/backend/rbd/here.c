@@ -120,22 +120,47 @@ struct walk {
 	struct ctx *ctx;
 	backend_each_fn fn;
 	void *arg;
+	bool has_failed;
+	struct err err; /* the last one */
 };
 
-/* What is not mapped, or in doubt, is not limited here: the next walk sees it. */
+/* The kernel is asked where there are limits alone: it takes a look at all that it has mapped. 1,
+ * or 0 where it is none of ours. */
+static int look_at_limits(const struct walk *w, const char *token, struct vol_limits *ret_limits,
+			  struct err *err)
+{
+	struct image_here here;
+	struct image_attached how;
+
+	*ret_limits = (struct vol_limits){ 0 };
+	if (ceph_handle_parse(token, &here.handle, err) < 0)
+		return 0;
+	if (read_attached(w->images, token, &how, err) < 0)
+		return -1;
+	if (!how.image[0] || !vol_limits_are_set(&how.limits))
+		return how.image[0] != '\0';
+	if (image_here_look(w->images, w->ctx, token, &here, err) < 0)
+		return -1;
+	if (here.is_mapped)
+		*ret_limits = here.how.limits;
+	return 1;
+}
+
+/* One that cannot be looked at is left out, and the walk has failed in the end: who lifts what
+ * nobody has must know that it did not see all. */
 static int see_token(void *arg, const char *token, bool is_regular)
 {
 	struct walk *w = arg;
 	struct backend_volume vol = { .allow_buffered = true };
-	struct image_here here;
-	struct err ignored;
+	int rc;
 
-	if (is_regular || strlen(token) >= sizeof(vol.token) ||
-	    image_here_look(w->images, w->ctx, token, &here, &ignored) < 0)
+	if (is_regular || strlen(token) >= sizeof(vol.token))
+		return 0;
+	rc = look_at_limits(w, token, &vol.limits, &w->err);
+	w->has_failed |= rc < 0;
+	if (rc <= 0)
 		return 0;
 	memcpy(vol.token, token, strlen(token) + 1);
-	if (here.is_mapped)
-		vol.limits = here.how.limits;
 	return w->fn(w->arg, &vol);
 }
 
@@ -147,7 +172,11 @@ int image_each_here(struct backend *b, struct ctx *ctx, backend_each_fn fn, void
 
 	if (ctx_check(ctx, err) < 0 || host_dir_open(w.images->ceph.state_dir, &fd, err) < 0)
 		return -1;
-	return host_dir_each(fd, see_token, &w, err);
+	if (host_dir_each(fd, see_token, &w, err) < 0)
+		return -1;
+	if (w.has_failed)
+		*err = w.err;
+	return w.has_failed ? -1 : 0;
 }
 
 /* Nothing of ours keeps the device, so nothing has to be let go of. */

@@ -516,6 +516,30 @@ TEST(limits_are_told_of_what_the_kernel_maps)
 	end(&n);
 }
 
+/* Whoever lifts what no volume has must not take in doubt for no. */
+TEST(a_look_at_what_is_here_has_seen_all_or_fails)
+{
+	unsigned i = 1;
+	struct node n;
+
+	begin(&n, true);
+	fake_ceph_set_image_meta(POOL, "", IMAGE, "conf_rbd_qos_read_iops_limit", "500");
+	ASSERT_OK(attach(&n, false), &n.err);
+	for (bool came = true; came; i++) {
+		struct listed l = { 0 };
+		int rc;
+
+		fake_host_fail_at(i);
+		rc = image_each_here(n.b, &n.ctx, list, &l, &n.err);
+		came = fake_host_failed();
+		fake_host_fail_at(0);
+		ASSERT_TRUE(rc < 0 || (l.n == 1 && l.limits.read_iops == 500));
+	}
+	ASSERT_TRUE(i > 3);
+	ASSERT_OK(detach(&n), &n.err);
+	end(&n);
+}
+
 /* Whichever call of the host or of the cluster fails: the same again attaches, once, and then
  * nothing is left. */
 TEST(an_attach_that_fails_is_done_by_the_next)
@@ -656,6 +680,7 @@ RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(a_taking_over_that_fails_is_done_by_the_next),
 	  UNIT(the_mounter_is_the_classes_or_what_the_node_has), UNIT(what_is_missing_is_named),
 	  UNIT(limits_are_told_of_what_the_kernel_maps),
+	  UNIT(a_look_at_what_is_here_has_seen_all_or_fails),
 	  UNIT(an_attach_that_fails_is_done_by_the_next),
 	  UNIT(what_is_mapped_from_another_pool_is_found_without_cluster_and_mapping),
 	  UNIT(what_is_mapped_from_another_pool_is_found_without_its_record),
