@@ -3,11 +3,13 @@
 import os
 import random
 import time
+import uuid
 
 import api_nodes
 import ceph_driver
 import ceph_node
 import grpc
+import pods
 import pytest
 from ceph_node import is_refused, kill_within
 from guest import Failed
@@ -134,6 +136,52 @@ def test_a_raw_device_is_the_image(ceph, controller, node):
     node.calls.node_expand(v.id, v.target, GIB, staging_target_path=v.staging)
     assert node.look(v.target)[0] == GIB
     v.down().delete()
+
+
+def test_pods_are_held_to_the_limits_of_the_image(controller, node):
+    """They are librbd's settings, of which the kernel's client knows nothing: a pod's cgroup has them that were there when the volume
+    was staged, also after a kill of the agent, and others from the next staging on."""
+    pods.make_kubepods(node)
+    cap, uid = mount_cap('ext4'), str(uuid.uuid4())
+    v = Volume(controller, node, 'pv-limits', cap,
+               made=controller.create('pv-limits', 400 * MIB, [cap], parameters=ceph_driver.class_of(),
+                                      mutable_parameters={'writeIOPS': '10'}))
+    v.target = f'/pool/kubelet/pods/{uid}/volumes/kubernetes.io~csi/pv-limits/mount'
+    node.make_dir(v.target.rpartition('/')[0])
+    pod = pods.Group(node, uid, f'{v.target}/file').start()
+
+    def up():
+        v.stage()
+        node.calls.publish(v.id, v.staging, v.target, cap, volume_context=v.context)
+
+    def down():
+        node.calls.unpublish(v.id, v.target)
+        assert pod.is_limited()
+        v.unstage()
+
+    up()
+    assert pod.is_limited(wiops=10)
+    pod.direct_writes(60)  # so that the place is there
+    writes = 60 / pod.direct_writes(60)
+    controller.modify(v.id, {'writeIOPS': 'max', 'readIOPS': '10'})
+    node.kill_driver()
+    pods.write(node, f'{pod.group}/io.max', f'{next(iter(pod.limits()))} wiops=max')
+    node.spawn_driver()
+    wait_until('it is limited after a kill', lambda: pod.is_limited(wiops=10), ceph_node.PATIENCE)
+    down()
+    up()
+    assert pod.is_limited(riops=10)
+    reads = 60 / pod.direct_reads(60)
+    free_writes = 60 / pod.direct_writes(60)
+    print(f'a second: limited to 10: {writes:.1f} writes, {reads:.1f} reads; without a limit {free_writes:.0f} writes')
+    assert writes < 12 and reads < 12 and free_writes > 2 * writes
+    controller.modify(v.id, {'readIOPS': 'max'})
+    down()
+    up()
+    assert pod.is_limited()
+    down()
+    pod.remove()
+    v.delete()
 
 
 def test_read_only_is_so_in_the_kernel(ceph, controller, node):

@@ -6,77 +6,35 @@ import uuid
 import pytest
 from guest import wait_for
 from harness import MIB, block_cap, mount_cap
+from pods import Group, make_kubepods, write
 
-ROOT = '/sys/fs/cgroup'
-PODS = f'{ROOT}/kubepods/burstable'
 SOON_S = 60
-
-
-def write(machine, path, text):
-    machine.write(path, 0, text.encode(), sync=False)
 
 
 @pytest.fixture
 def kubepods(machine):
     """As kubelet lays it out in the guest's own hierarchy."""
-    path = ROOT
-    for name in ('', 'kubepods', 'burstable'):
-        path = f'{path}/{name}'.rstrip('/')
-        machine.make_dir(path)
-        write(machine, f'{path}/cgroup.subtree_control', '+io +memory')
+    make_kubepods(machine)
     return machine
 
 
-class Pod:
+class Pod(Group):
     def __init__(self, machine, volume, block=False):
-        self.machine, self.volume, self.uid = machine, volume, str(uuid.uuid4())
+        self.volume, self.uid = volume, str(uuid.uuid4())
         root = '/v/kubelet'
         self.target = f'{root}/plugins/kubernetes.io/csi/volumeDevices/publish/{volume.name}/{self.uid}' if block else \
             f'{root}/pods/{self.uid}/volumes/kubernetes.io~csi/{volume.name}/mount'
-        self.group = f'{PODS}/pod{self.uid}'
-        self.file = self.target if block else f'{self.target}/file'
+        super().__init__(machine, self.uid, self.target if block else f'{self.target}/file')
 
     def publish(self):
         self.machine.make_dir(self.target.rpartition('/')[0])
         self.volume.calls.publish(self.volume.id, self.volume.staging, self.target, self.volume.cap)
         return self
 
-    def start(self):
-        """The runtime makes its cgroups."""
-        self.machine.make_dir(f'{self.group}')
-        write(self.machine, f'{self.group}/cgroup.subtree_control', '+io +memory')
-        self.machine.make_dir(f'{self.group}/c1')
-        return self
-
     def down(self):
         self.volume.calls.unpublish(self.volume.id, self.target)
-        self.machine.sure('busybox', 'rmdir', f'{self.group}/c1', self.group)
+        self.remove()
         self.volume.unstage().delete()
-
-    def limits(self):
-        """{device: words} of the pod's own cgroup; the kernel holds it against all that are below."""
-        lines = self.machine.read(f'{self.group}/io.max', 0, 4096).decode().splitlines()
-        return {line.split()[0]: line.split()[1:] for line in lines}
-
-    def is_limited(self, **words):
-        got = self.limits()
-        if not words:
-            return not got
-        want = [f'{k}={words.get(k, "max")}' for k in ('rbps', 'wbps', 'riops', 'wiops')]
-        return list(got.values()) == [want]
-
-    def seconds(self, *dd):
-        """How long it takes a program of the pod."""
-        script = f'echo $$ >{self.group}/c1/cgroup.procs; cat /proc/uptime; dd "$@" 2>/run/dd || cat /run/dd; cat /proc/uptime'
-        lines = self.machine.sure('sh', '-c', script, 'sh', *dd).splitlines()
-        assert len(lines) == 2, lines
-        return float(lines[1].split()[0]) - float(lines[0].split()[0])
-
-    def direct_writes(self, n, bs='4k'):
-        return self.seconds('if=/dev/zero', f'of={self.file}', f'bs={bs}', f'count={n}', 'oflag=direct', 'conv=notrunc')
-
-    def direct_reads(self, n, bs='4k'):
-        return self.seconds(f'if={self.file}', 'of=/dev/null', f'bs={bs}', f'count={n}', 'iflag=direct')
 
 
 @pytest.mark.parametrize('cap', [mount_cap(), mount_cap('xfs'), block_cap()], ids=['ext4', 'xfs', 'block'])
