@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/ceph-rbd, by the chart in ceph-csi's place (ceph_chart.py)."""
+import json
 import re
 from pathlib import Path
 
 import pytest
 from ceph_chart import WRONG_KEY, Ceph, Examples
-from cluster import PATIENCE
+from cluster import PATIENCE, wait
 
 GIB = 1 << 30
 # What an ext4 in use grows by, CAP_SYS_RESOURCE, is not to be had on every machine; without it the pod is not there meanwhile.
@@ -32,7 +33,7 @@ def image_of(rbd, space, claim):
 
 
 def test_the_examples(cluster, rbd, volumes):
-    """Class, claim, pod, snapshot, restore, clone, growth; in the README's order."""
+    """Class, claim, pod, snapshot, restore, clone, growth, limits; in the README's order."""
     rbd.apply("pvc.yaml", volumes)
     cluster.wait_bound(volumes, "rbd-pvc")
     rbd.apply("pod.yaml", volumes)
@@ -64,6 +65,14 @@ def test_the_examples(cluster, rbd, volumes):
     assert rbd.ceph.look()["images"][name]["size"] == 2 * GIB
     assert int(cluster.run_in(volumes, "rbd-pod", "df -P -k /data | tail -1 | awk '{print $2}'")) * 1024 > 1.8 * GIB
     assert cluster.run_in(volumes, "rbd-pod", "cat /data/visits").startswith(f"{visits}later\n")
+    rbd.apply("attributesclass.yaml")
+    cluster.kubectl("--namespace", volumes, "patch", "pvc", "rbd-pvc", "--type=merge", "--patch",
+                    json.dumps({"spec": {"volumeAttributesClassName": "csi-rbd-silver"}}))
+    wait("the claim has its limits", lambda: cluster.get(volumes, "pvc", "rbd-pvc")["status"].get(
+        "currentVolumeAttributesClassName") == "csi-rbd-silver")
+    limits = {key: value for key, value in rbd.ceph.look()["images"][name]["metadata"].items() if "_qos_" in key}
+    assert limits == {f"conf_rbd_qos_{what}_limit": str(most) for what, most in (
+        ("read_iops", 2000), ("write_iops", 1000), ("read_bps", 100 << 20), ("write_bps", 50 << 20))}
     rbd.goes_on(volumes, before)
 
 
