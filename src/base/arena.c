@@ -54,11 +54,18 @@ static void *take_from(struct chunk *c, size_t size)
 
 struct arena *arena_new(void)
 {
-	struct arena *a = xmalloc(HEAD_SIZE + sizeof(struct chunk) + FIRST_SIZE);
+	return arena_new_small(FIRST_SIZE);
+}
 
+struct arena *arena_new_small(size_t size)
+{
+	struct arena *a;
+
+	size &= ~(ALIGN - 1);
+	a = xmalloc(HEAD_SIZE + sizeof(struct chunk) + size);
 	a->first = a->current = (struct chunk *)(void *)((char *)a + HEAD_SIZE);
-	a->next_size = FIRST_SIZE * 2;
-	*a->first = (struct chunk){ .size = FIRST_SIZE };
+	a->next_size = size * 2;
+	*a->first = (struct chunk){ .size = size };
 	return a;
 }
 
@@ -83,7 +90,7 @@ void arena_reset(struct arena *a)
 	a->first->next = NULL;
 	a->first->used = 0;
 	a->current = a->first;
-	a->next_size = FIRST_SIZE * 2;
+	a->next_size = a->first->size * 2;
 }
 
 void *arena_alloc(struct arena *a, size_t size)

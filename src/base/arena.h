@@ -13,6 +13,8 @@
 struct arena;
 
 struct arena *arena_new(void);
+/* For little that lives long: what is needed beyond size bytes comes in chunks as small. */
+struct arena *arena_new_small(size_t size);
 void arena_free(struct arena *a); /* NULL is fine */
 
 /* Forgets every allocation but keeps the first chunk for the next round. */

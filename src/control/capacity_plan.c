@@ -135,9 +135,12 @@ static void collect_away(struct capacity *c, struct arena *arena,
 
 /* ---- slots ---- */
 
+/* What one mostly takes: there is one a node and class. */
+#define SLOT_BYTES 368
+
 static struct slot *make_slot(const char *class_name, const struct strmap *segment)
 {
-	struct arena *arena = arena_new();
+	struct arena *arena = arena_new_small(SLOT_BYTES);
 	struct slot *s = arena_alloc(arena, sizeof(*s));
 	uint64_t *place = arena_array(arena, segment->n, sizeof(*place));
 

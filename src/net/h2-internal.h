@@ -10,6 +10,12 @@
 
 #define H2_HEADERS_MAX (64u << 10) /* of a block, counted as RFC 9113 §6.5.2 does */
 
+/* Memory that begins and ends with a page and belongs to nobody else. */
+struct h2_pages {
+	void *p; /* NULL: none */
+	size_t n;
+};
+
 struct h2_stream {
 	struct h2 *h;
 	struct h2_stream *prev, *next;
@@ -56,14 +62,18 @@ struct h2 {
 	int64_t pinged_ns; /* 0: no PING is under way */
 	int64_t goaway_ns; /* when the second GOAWAY is due; 0: never */
 	struct err why;
-	void *frame_buf; /* nghttp2's, of pages of its own; NULL while it has none */
-	size_t frame_buf_size;
+	bool is_used; /* something came or went since the session last gave back its memory */
+	struct h2_pages frame_buf, table; /* nghttp2's, while it has them */
 };
 
 struct h2_stream *h2_stream_new(struct h2 *h, int32_t id);
 void h2_stream_free(struct h2_stream *s);
 
-nghttp2_mem h2_memory(struct h2 *h); /* h2_memory.c */
+/* ---- h2_memory.c ---- */
+
+nghttp2_mem h2_memory(struct h2 *h);
+/* Gives back what an idle session needs not to keep. Nothing is on its way in either direction. */
+void h2_memory_rest(struct h2 *h);
 
 /* ---- h2_event.c ---- */
 

@@ -43,6 +43,7 @@
 #define FRAME_HEAD 9u   /* RFC 9113 §4.1 */
 #define USUAL_REST 500u /* bytes beside bodies, so that most are gathered without growing */
 #define DRAIN_GRACE_NS (100 * NS_PER_MS)
+#define REST_NS (5 * NS_PER_S) /* without a stream, until the memory for them is given back */
 
 static struct h2_stream *find_stream(nghttp2_session *ng, int32_t id)
 {
@@ -148,6 +149,8 @@ static void make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, sent_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, stream_closed);
 	nghttp2_option_set_no_auto_window_update(opt, 1);
+	/* A server's would stay for a tree of priorities, which nobody uses. */
+	nghttp2_option_set_no_closed_streams(opt, 1);
 	if ((h->is_server ? nghttp2_session_server_new3
 			  : nghttp2_session_client_new3)(&h->ng, cb, h, opt, &mem) != 0)
 		abort();
@@ -245,6 +248,7 @@ void h2_receive(struct h2 *h, int64_t now_ns, const uint8_t *bytes, size_t n)
 	ssize_t r = 0;
 
 	h->heard_ns = now_ns;
+	h->is_used = true;
 	do {
 		if (h->phase >= H2_CLOSING)
 			return;
@@ -281,6 +285,7 @@ size_t h2_pull(struct h2 *h, struct str *out, size_t limit)
 		return 0;
 	while (out->len - before < limit && (n = nghttp2_session_mem_send(h->ng, &frame)) > 0)
 		gather(h, out, limit, frame, (size_t)n);
+	h->is_used |= out->len > before;
 	if (n < 0)
 		begin_end(h, &(struct err){ .code = ERR_INTERNAL, .msg = "HTTP/2 session failed" });
 	else if (h->phase < H2_CLOSING && !nghttp2_session_want_read(h->ng) &&
@@ -299,15 +304,33 @@ static int64_t ping_due_ns(const struct h2 *h)
 	return h->pinged_ns ? h->pinged_ns + h->ping_timeout_ns : h->heard_ns + h->ping_interval_ns;
 }
 
+static int64_t rest_due_ns(const struct h2 *h)
+{
+	return h->is_used && h->n_streams == 0 && h->phase == H2_OPEN ? h->heard_ns + REST_NS
+								      : INT64_MAX;
+}
+
 int64_t h2_next(const struct h2 *h)
 {
-	int64_t next_ns = ping_due_ns(h);
+	int64_t next_ns = ping_due_ns(h), rest_ns = rest_due_ns(h);
 
 	if (h->phase == H2_CLOSED)
 		return INT64_MAX;
 	if (h->phase == H2_CLOSING || h->events.n > 0)
 		return 0;
+	if (rest_ns < next_ns)
+		next_ns = rest_ns;
 	return h->goaway_ns && h->goaway_ns < next_ns ? h->goaway_ns : next_ns;
+}
+
+/* What is not sent yet makes it used again when it is. */
+static void check_rest(struct h2 *h, int64_t now_ns)
+{
+	if (now_ns < rest_due_ns(h))
+		return;
+	h->is_used = false;
+	if (!nghttp2_session_want_write(h->ng))
+		h2_memory_rest(h);
 }
 
 static void check_peer(struct h2 *h, int64_t now_ns)
@@ -358,6 +381,7 @@ bool h2_tick(struct h2 *h, int64_t now_ns)
 	if (h->phase < H2_CLOSING)
 		check_drain(h, now_ns);
 	h2_event_deliver(h);
+	check_rest(h, now_ns);
 	if (h->phase == H2_CLOSING && is_over)
 		report_end(h);
 	return !is_over;

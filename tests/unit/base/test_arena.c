@@ -3,6 +3,7 @@
 
 #include "../check.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 
 static bool is_zero(const char *p, size_t n)
@@ -27,6 +28,25 @@ TEST(memory_is_zeroed_aligned_and_does_not_overlap)
 		ASSERT_TRUE(is_zero(p, size));
 		memset(p, 0xff, size);
 	}
+	arena_free(a);
+}
+
+TEST(a_small_one_is_small_and_grows_all_the_same)
+{
+	struct arena *a = arena_new_small(100);
+	char *texts[200];
+
+	ASSERT_TRUE(malloc_usable_size(a) < 256);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 200; i++)
+			texts[i] = arena_printf(a, "%0*d", i + 1, i);
+		for (int i = 0; i < 200; i++)
+			ASSERT_EQ(strlen(texts[i]), i < 1 ? 1 : i + 1);
+		arena_reset(a);
+	}
+	arena_free(a);
+	a = arena_new_small(0);
+	ASSERT_TRUE(is_zero(arena_alloc(a, 16), 16));
 	arena_free(a);
 }
 
@@ -82,6 +102,7 @@ TEST(copies_are_copies)
 	ASSERT_STR(arena_strndup(a, "", 0), "");
 }
 
-RUN_TESTS(UNIT(memory_is_zeroed_aligned_and_does_not_overlap), UNIT(empty_allocations_are_distinct),
+RUN_TESTS(UNIT(memory_is_zeroed_aligned_and_does_not_overlap),
+	  UNIT(a_small_one_is_small_and_grows_all_the_same), UNIT(empty_allocations_are_distinct),
 	  UNIT(memory_is_zero_again_after_a_reset), UNIT(earlier_allocations_survive_later_ones),
 	  UNIT(copies_are_copies))

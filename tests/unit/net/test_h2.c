@@ -5,6 +5,8 @@
  */
 #include "check.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -25,6 +27,7 @@ enum where {
 enum what { RESET, CLOSE, PULL, REQUEST, N_WHAT };
 
 #define STREAMS_MAX 64
+#define REST_NS (5 * NS_PER_S)
 
 struct end {
 	struct h2 *h2;
@@ -342,7 +345,7 @@ static void serve(unsigned n)
 	ASSERT_EQ(h2_queued(t.server.h2), 0);
 	ASSERT_EQ(h2_owed(t.server.h2), 0);
 	ASSERT_EQ(h2_owed(t.client.h2), 0);
-	ASSERT_EQ(h2_next(t.client.h2), INT64_MAX);
+	ASSERT_EQ(h2_next(t.client.h2), t.now_ns + REST_NS);
 }
 
 TEST(calls_pass_byte_by_byte)
@@ -641,6 +644,81 @@ TEST(phases_are_as_their_table_says)
 	(void)set_up(NULL);
 }
 
+/* ---- memory of sessions that rest ---- */
+
+#define SESSIONS 400
+
+/* Of this process, in pages. */
+static uint64_t resident(void)
+{
+	unsigned long long whole = 0, there = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_non_null(f);
+	ASSERT_EQ(fscanf(f, "%llu %llu", &whole, &there), 2);
+	(void)fclose(f);
+	return there;
+}
+
+TEST(a_session_that_rests_gives_back_its_pages)
+{
+	struct h2 *clients[SESSIONS], *servers[SESSIONS];
+	uint64_t used, at_rest;
+
+	t.server.answers = true;
+	for (size_t i = 0; i < SESSIONS; i++) {
+		join(0);
+		ASSERT_TRUE(request(true) != NULL);
+		exchange();
+		ASSERT_STR(t.client.status, "fine");
+		clients[i] = t.client.h2;
+		servers[i] = t.server.h2;
+	}
+	used = resident();
+	t.now_ns += REST_NS;
+	for (size_t i = 0; i < SESSIONS; i++) {
+		ASSERT_EQ(h2_next(clients[i]), t.now_ns);
+		ASSERT_TRUE(h2_tick(clients[i], t.now_ns));
+		ASSERT_TRUE(h2_tick(servers[i], t.now_ns));
+		ASSERT_EQ(h2_next(clients[i]), INT64_MAX);
+	}
+	at_rest = resident();
+	/* each of the two: the page of streams, and of the buffer one or, after long frames, five;
+	 * the kernel counts in lots */
+	if (at_rest + (uint64_t)SESSIONS * 7 > used)
+		fail_msg("%" PRIu64 " pages in use, %" PRIu64 " at rest", used, at_rest);
+	/* and is what it was when it is used again */
+	for (size_t i = 0; i < SESSIONS; i++) {
+		t.client.h2 = clients[i];
+		t.server.h2 = servers[i];
+		ASSERT_TRUE(request(true) != NULL);
+		t.client.status[0] = '\0';
+		exchange();
+		ASSERT_STR(t.client.status, "fine");
+		(void)tear_down(NULL);
+	}
+	t.client.h2 = t.server.h2 = NULL;
+}
+
+TEST(a_session_with_a_stream_does_not_rest)
+{
+	struct h2_stream *s;
+
+	join(0);
+	t.server.answers = true;
+	s = request(false);
+	exchange();
+	ASSERT_EQ(h2_next(t.client.h2), INT64_MAX);
+	ASSERT_EQ(h2_next(t.server.h2), INT64_MAX);
+	t.now_ns += 2 * REST_NS;
+	ASSERT_TRUE(h2_tick(t.client.h2, t.now_ns));
+	ASSERT_TRUE(h2_tick(t.server.h2, t.now_ns));
+	send_body(s, 10);
+	exchange();
+	ASSERT_STR(t.client.status, "fine");
+	ASSERT_EQ(h2_next(t.client.h2), t.now_ns + REST_NS);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 RUN_TESTS(T(calls_pass_byte_by_byte), T(calls_pass_in_pieces_of_any_size),
 	  T(a_burst_of_requests_in_one_piece_is_told_whole), T(a_peer_that_floods_is_given_up),
@@ -650,4 +728,5 @@ RUN_TESTS(T(calls_pass_byte_by_byte), T(calls_pass_in_pieces_of_any_size),
 	  T(any_call_may_be_made_in_any_callback),
 	  T(a_stream_that_is_over_takes_anything_and_does_nothing),
 	  T(a_lazy_reader_stalls_the_sender), T(a_body_that_goes_on_is_owed_once_it_is_whole),
+	  T(a_session_that_rests_gives_back_its_pages), T(a_session_with_a_stream_does_not_rest),
 	  T(phases_are_as_their_table_says))
