@@ -119,6 +119,9 @@ static bool fill(const struct krbd_at *at, uint32_t id, struct host_krbd *ret_de
 	dev.devno = makedev(major, minor);
 	(void)snprintf(dev.path, sizeof(dev.path), "%s/rbd%u", at->dev, id);
 	(void)read_attr(at, id, "client_addr", dev.client_addr, sizeof(dev.client_addr));
+	if (!read_attr(at, id, "pool_id", text, sizeof(text)) ||
+	    str_parse_i64(text, &dev.pool_id) < 0)
+		dev.pool_id = -1;
 	(void)snprintf(path, sizeof(path), "block/rbd%u/ro", id);
 	dev.is_read_only = read_line(at, path, text, sizeof(text)) && str_is_equal(text, "1");
 	*ret_dev = dev;
@@ -401,6 +404,16 @@ int host_krbd_find(const char *fsid, int64_t pool_id, const char *image, struct 
 		   struct err *err)
 {
 	const struct krbd_look look = { .fsid = fsid, .pool_id = pool_id, .image = image };
+
+	return krbd_find(&real, &look, ret_dev, err);
+}
+
+int host_krbd_find_named(const char *pool, const char *ns, const char *image,
+			 struct host_krbd *ret_dev, struct err *err)
+{
+	const struct krbd_look look = {
+		.fsid = "", .pool_id = -1, .pool = pool, .ns = ns, .image = image
+	};
 
 	return krbd_find(&real, &look, ret_dev, err);
 }

@@ -30,6 +30,7 @@ struct host_krbd {
 	bool is_read_only;
 	uint64_t bytes;
 	char client_addr[96]; /* "IP:0/nonce" */
+	int64_t pool_id;      /* -1: the kernel does not tell */
 };
 
 /* Whether this kernel has a client (/sys/bus/rbd is there). */
@@ -44,6 +45,9 @@ int host_krbd_map(struct ctx *ctx, const struct host_krbd_spec *spec, struct hos
  * cluster. */
 int host_krbd_find(const char *fsid, int64_t pool_id, const char *image, struct host_krbd *ret_dev,
 		   struct err *err);
+/* The same by the pool's name, and namespace if it is not "", as they were when it was mapped. */
+int host_krbd_find_named(const char *pool, const char *ns, const char *image,
+			 struct host_krbd *ret_dev, struct err *err);
 /* The same by how the name ends, for who knows no more of it. */
 int host_krbd_find_ending(int64_t pool_id, const char *ending, struct host_krbd *ret_dev,
 			  struct err *err);

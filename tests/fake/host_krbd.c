@@ -15,7 +15,8 @@
 #include "host/users.h"
 
 #define MAPPED_MAX 16
-#define POOL_ID 1 /* of the pool that is mapped from by name, "rbd" */
+#define POOL_NAME "rbd"
+#define POOL_ID 1 /* of the pool that is mapped from by name */
 
 struct mapped {
 	bool is_used;
@@ -97,6 +98,7 @@ static void fill(int i, struct host_krbd *dev)
 	*dev = (struct host_krbd){ .id = i,
 				   .devno = makedev(252, (unsigned)i * 16),
 				   .is_read_only = krbd.v[i].is_read_only,
+				   .pool_id = krbd.v[i].pool_id,
 				   .bytes = UINT64_C(1) << 30 };
 	(void)snprintf(dev->path, sizeof(dev->path), "/dev/rbd%d", i);
 	(void)snprintf(dev->client_addr, sizeof(dev->client_addr), FAKE_KRBD_CLIENT);
@@ -145,6 +147,13 @@ int host_krbd_find(const char *fsid, int64_t pool_id, const char *image, struct 
 		   struct err *err)
 {
 	return find(fsid, pool_id, image, NULL, ret_dev, err);
+}
+
+int host_krbd_find_named(const char *pool, const char *ns, const char *image,
+			 struct host_krbd *ret_dev, struct err *err)
+{
+	(void)ns;
+	return find("", str_is_equal(pool, POOL_NAME) ? POOL_ID : -1, image, NULL, ret_dev, err);
 }
 
 int host_krbd_find_ending(int64_t pool_id, const char *ending, struct host_krbd *ret_dev,

@@ -7,7 +7,8 @@
  * A mapped image is known by cluster, pool and name, and where the record of that was lost
  * (state.h), by pool and the UUID at the end of the name, which nobody else gives an image. The
  * pool is the handle's, or the one that cluster-mapping.json led to when it was attached, which the
- * record has; without one it is asked of that file, where the kernel has nothing of the handle's.
+ * record has (or of what ceph-csi has attached, the kernel); without one it is asked of that file,
+ * where the kernel has nothing of the handle's.
  */
 #include "backend/rbd/here.h"
 
@@ -52,7 +53,10 @@ int image_here_find_mapped(const struct images *images, const struct ceph_handle
 
 	if (rc == 0)
 		rc = host_krbd_find_ending(pool_id, handle->uuid, ret_dev, err);
-	return rc == 0 && !how->is_mapped ? find_elsewhere(images, handle, ret_dev, err) : rc;
+	/* what was attached from the handle's own pool is there or not at all */
+	return rc == 0 && !how->is_mapped && !how->fsid[0]
+		       ? find_elsewhere(images, handle, ret_dev, err)
+		       : rc;
 }
 
 void image_here_fill(const struct host_krbd *dev, const struct vol_limits *limits,

@@ -160,9 +160,24 @@ static int check_way(const struct images *images, const struct image_stash *stas
 	return rc > 0 ? refuse_way(stash, err) : rc;
 }
 
+/* The pool is not the handle's where cluster-mapping.json led to another; that may be gone by now,
+ * and the kernel knows it by the name that the file tells. */
+static int find_pool(const struct image_stash *stash, const struct ceph_handle *handle,
+		     struct image_attached *how, struct err *err)
+{
+	struct host_krbd dev;
+	int rc = host_krbd_find_named(stash->pool, stash->ns, stash->image, &dev, err);
+
+	if (rc > 0 && dev.pool_id >= 0 && dev.pool_id != handle->pool_id) {
+		how->is_mapped = true;
+		how->pool_id = dev.pool_id;
+	}
+	return rc < 0 ? -1 : 0;
+}
+
 /* What the record is to have; one that is there knows more, unless it is torn. */
-static int keep(struct images *images, const char *token, const struct image_stash *stash,
-		struct err *err)
+static int keep(struct images *images, const char *token, const struct ceph_handle *handle,
+		const struct image_stash *stash, struct err *err)
 {
 	struct image_attached how = { .fsid = "" }, had;
 	char text[IMAGE_ATTACHED_MAX];
@@ -171,8 +186,9 @@ static int keep(struct images *images, const char *token, const struct image_sta
 		return -1;
 	if (text[0] && image_attached_parse(text, &had) == 0)
 		return 0;
-	if (ceph_krbd_options_parse("unmapOptions", stash->unmap_options, how.unmap_options, err) <
-	    0)
+	if (find_pool(stash, handle, &how, err) < 0 ||
+	    ceph_krbd_options_parse("unmapOptions", stash->unmap_options, how.unmap_options, err) <
+		    0)
 		return -1;
 	memcpy(how.image, stash->image, strlen(stash->image) + 1);
 	image_attached_format(&how, text);
@@ -216,7 +232,7 @@ int image_staging_take(struct backend *b, struct ctx *ctx, const char *token, co
 	found = look_at_stash(images_of(b), &handle, dir, &stash, err);
 	if (found < 0)
 		return -1;
-	if (found > 0 && keep(images_of(b), token, &stash, &why) < 0)
+	if (found > 0 && keep(images_of(b), token, &handle, &stash, &why) < 0)
 		log_warn("the options of unmapping that ceph-csi kept are not known",
 			 log_str("volume", token), log_err(&why));
 	return 0;

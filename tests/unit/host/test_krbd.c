@@ -222,6 +222,7 @@ TEST(a_device_is_known_by_cluster_pool_and_image)
 	show(&k, 5, "rbd", "ns1", "csi-vol-a", false);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
 		ASSERT_EQ(krbd_find(&k.at, &cases[i].look, &dev, &k.err), cases[i].is_found);
+	ASSERT_EQ(dev.pool_id, 7);
 	end(&k);
 }
 
