@@ -124,9 +124,9 @@ class CephCsi:
     def handle(self, made):
         return f'0001-{len(self.cluster_id):04x}-{self.cluster_id}-{self.io.get_pool_id():016x}-{made}'
 
-    def reserve(self, kind, name, prefix, source=None):
+    def reserve(self, kind, name, prefix, source=None, made=None):
         """(UUID, image) of a name: its object exclusively, the directory's key, the object's keys."""
-        made = str(uuid.uuid4())
+        made = made or str(uuid.uuid4())
         with rados.WriteOpCtx() as op:
             op.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
             self.io.operate_write_op(op, f'csi.{kind}.{made}')
@@ -159,6 +159,15 @@ class CephCsi:
         self.rbd.create(self.io, image, size, old_format=False, features=features)
         self.note_id('volume', made, image)
         return self.handle(made)
+
+    def mirrored(self, name, there, volume):
+        """What another pool has of a volume that is mirrored to it: its image, by rbd-mirror, with an id of its own; and the entry
+        that the program's controller makes of the PV (csi-rbdplugin-controller), with the UUID that the handle has."""
+        image = there.image_of('volume', volume)
+        with rbd.Image(there.io, image, read_only=True) as source:
+            source.copy(self.io, image)
+        made, _ = self.reserve('volume', name, 'csi-vol-', made=volume[-36:])
+        self.note_id('volume', made, image)
 
     def snapshot(self, name, volume):
         source = self.image_of('volume', volume)

@@ -119,10 +119,10 @@ def empty_trash(ceph, io, journal):
                 journal.rbd.RBD().trash_remove(io, entry['id'], True)
 
 
-def wait_nothing_left(ceph, journal, seconds=90):
+def wait_nothing_left(ceph, journal, seconds=90, pool=cluster.POOL):
     """But for what the manager takes out of the trash by and by, a pool is as empty as it was when the last call has returned. What a
     driver that was killed had open stays there until its watch ends, 30 s later, and somebody tries again."""
-    with pool_of(ceph) as io:
+    with pool_of(ceph, pool) as io:
         seen = []
 
         def is_empty():
@@ -137,9 +137,9 @@ def wait_nothing_left(ceph, journal, seconds=90):
             raise AssertionError(f'left in the pool: {seen}') from gave_up
 
 
-def wipe(ceph, journal):
+def wipe(ceph, journal, pool=cluster.POOL):
     """After a test that failed: what it left is not the next one's fault."""
     for task in ceph.command('mgr', prefix='rbd task list'):
         ceph.command('mgr', prefix='rbd task cancel', task_id=task['id'])
-    with pool_of(ceph) as io:
+    with pool_of(ceph, pool) as io:
         journal.wipe(io)
