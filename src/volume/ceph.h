@@ -18,7 +18,8 @@
  * (CephFS) in hex64, the UUID that the journal reserved; ≤128 bytes together. Snapshots have
  * handles of the same shape, so which of the two is meant the call has to say.
  */
-#define CEPH_CLUSTER_MAX 37 /* of config.json's ids, with its NUL */
+#define CEPH_VOLUME_PREFIX "csi-vol-" /* of names, unless a class says another */
+#define CEPH_CLUSTER_MAX 37           /* of config.json's ids, with its NUL */
 struct ceph_handle {
 	char cluster[CEPH_CLUSTER_MAX];
 	int64_t pool_id;
@@ -68,7 +69,7 @@ struct ceph_rbd_params {
 	const char *pool;    /* required */
 	const char *data_pool;
 	const char *rados_namespace;
-	const char *prefix;   /* volumeNamePrefix, or "csi-vol-" */
+	const char *prefix;   /* volumeNamePrefix, or CEPH_VOLUME_PREFIX */
 	uint64_t features;    /* imageFeatures; "": CEPH_RBD_LAYERING, as ceph-csi has it */
 	uint64_t stripe_unit; /* bytes; 0: the library's, as the next two */
 	uint64_t stripe_count;
@@ -102,7 +103,7 @@ struct ceph_fs_params {
 	const char *cluster; /* clusterID, required */
 	const char *fs_name; /* fsName, required */
 	const char *pool;    /* of its data pools; "": the filesystem's own choice */
-	const char *prefix;  /* volumeNamePrefix, or "csi-vol-" */
+	const char *prefix;  /* volumeNamePrefix, or CEPH_VOLUME_PREFIX */
 	const char *owner, *claim, *volume;
 };
 int ceph_fs_params_parse(const struct strmap *map, struct ceph_fs_params *ret_params,

@@ -176,7 +176,7 @@ int ceph_fs_params_parse(const struct strmap *map, struct ceph_fs_params *ret_pa
 		.cluster = "",
 		.fs_name = "",
 		.pool = "",
-		.prefix = "csi-vol-",
+		.prefix = CEPH_VOLUME_PREFIX,
 		.owner = ceph_param_kubernetes(map, "pvc/namespace"),
 		.claim = ceph_param_kubernetes(map, "pvc/name"),
 		.volume = ceph_param_kubernetes(map, "pv/name"),

@@ -451,7 +451,7 @@ int ceph_rbd_params_parse(const struct strmap *map, struct ceph_rbd_params *ret_
 					  .pool = "",
 					  .data_pool = "",
 					  .rados_namespace = "",
-					  .prefix = "csi-vol-",
+					  .prefix = CEPH_VOLUME_PREFIX,
 					  .features = CEPH_RBD_LAYERING,
 					  .mkfs_options = "",
 					  .owner = ceph_param_kubernetes(map, "pvc/namespace"),

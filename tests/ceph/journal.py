@@ -160,13 +160,15 @@ class CephCsi:
         self.note_id('volume', made, image)
         return self.handle(made)
 
-    def mirrored(self, name, there, volume):
-        """What another pool has of a volume that is mirrored to it: its image, by rbd-mirror, with an id of its own; and the entry
-        that the program's controller makes of the PV (csi-rbdplugin-controller), with the UUID that the handle has."""
+    def mirrored(self, there, volume):
+        """What rbd-mirror lays into this pool of a volume of another: its image, with an id of its own."""
         image = there.image_of('volume', volume)
         with rbd.Image(there.io, image, read_only=True) as source:
             source.copy(self.io, image)
-        made, _ = self.reserve('volume', name, 'csi-vol-', made=volume[-36:])
+
+    def regenerated(self, name, volume):
+        """And what the program's controller (csi-rbdplugin-controller) makes of its PV: the entry, of the UUID in the handle."""
+        made, image = self.reserve('volume', name, 'csi-vol-', made=volume[-36:])
         self.note_id('volume', made, image)
 
     def snapshot(self, name, volume):

@@ -110,11 +110,16 @@ def test_the_first_site_is_lost(work, ceph, config, driver, io):
         v = csi.volume('pv-1', 64 * MIB)
         image = csi.image_of('volume', v)
         write(csi.io, image, BYTES)
-        journal.CephCsi(io).mirrored('pv-1', csi, v)
+        here = journal.CephCsi(io)
+        here.mirrored(csi, v)
         number = csi.io.get_pool_id()
         with fails(Code.FAILED_PRECONDITION, f"clusterID '{SITE1}'"):
             calls.validate(v)
         config.map(RBDPoolIDMapping={number: io.get_pool_id()})
+        for call in calls.validate, calls.delete:  # nothing is taken for gone
+            with fails(Code.FAILED_PRECONDITION, f'{MIRROR}/{image}', 'the journal has no entry of it'):
+                call(v)
+        here.regenerated('pv-1', v)
         calls.validate(v)
         # with both in config.json its own cluster is asked, and is not taken for one that has no such volume
         config.clusters(**{cluster.CLUSTER_ID: ceph.monitors, SITE1: there.monitors})

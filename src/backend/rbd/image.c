@@ -162,6 +162,8 @@ static int look_at(const struct image_place *p, rbd_image_t open, unsigned ask,
 		rc = look_at_word(p, open, IMAGE_SOURCE_WORD, &look->made_of);
 	if (rc == 0 && (ask & IMAGE_ASK_LIMITS))
 		rc = image_limits_get(p, look->id, &look->limits);
+	if (rc == 0 && (ask & IMAGE_ASK_GIVEN_UP))
+		rc = look_at_word(p, open, IMAGE_GIVEN_UP_WORD, &look->given_up);
 	look->created_ns = created.tv_sec * NS_PER_S + created.tv_nsec;
 	return rc;
 }
@@ -187,7 +189,7 @@ int image_refuse_missing(const struct image_place *p, const char *name, struct e
 int image_look(const struct image_place *p, const char *name, unsigned ask,
 	       struct image_look *ret_look, struct err *err)
 {
-	struct image_look look = { .watcher = "", .made_of = "" };
+	struct image_look look = { .watcher = "", .made_of = "", .given_up = "" };
 	rbd_image_t open;
 	int rc;
 
@@ -300,7 +302,7 @@ void image_close(struct image *image)
 
 int image_look_open(const struct image *image, struct image_look *ret_look, struct err *err)
 {
-	struct image_look look = { .watcher = "", .made_of = "" };
+	struct image_look look = { .watcher = "", .made_of = "", .given_up = "" };
 	int rc;
 
 	if (ctx_check(image->place->ctx, err) < 0)

@@ -39,12 +39,14 @@ struct image_look {
 	bool is_parent_in_trash;
 	const char *made_of;      /* IMAGE_SOURCE_WORD; "" if it has none; if asked for */
 	struct vol_limits limits; /* if asked for */
+	const char *given_up;     /* IMAGE_GIVEN_UP_WORD; the same */
 };
 
 /* What of it costs a question more each. */
 #define IMAGE_ASK_WATCHER 1u
 #define IMAGE_ASK_SOURCE 2u
 #define IMAGE_ASK_LIMITS 4u
+#define IMAGE_ASK_GIVEN_UP 8u
 
 /* Opened read-only, so that it is no watcher itself. NOT_FOUND: the name is not there. ABORTED: it
  * is, and what it needs is not, for a moment or, if it was never whole, for ever. */

@@ -14,7 +14,7 @@
  * the image, since an image that goes leaves its entry until the end; so a removal that is repeated
  * stays where it was begun.
  */
-#include "backend/rbd/rbd-internal.h"
+#include "backend/rbd/image.h"
 #include "base/str.h"
 
 static int connect_to(struct images *images, struct ctx *ctx, const char *cluster,
@@ -156,24 +156,65 @@ static int open_candidate(struct looking *l, const struct ceph_candidate *at,
 	return 0;
 }
 
+static int refuse_bare(const struct image_place *place, const char *image, struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "its image '%s' is here, and the journal has no entry of it, since that is "
+		       "not mirrored; ceph-csi's controller (cephcsi --type=controller) makes the "
+		       "entries of PersistentVolumes of another site",
+		       image_spec(place, image));
+}
+
+/* What is mirrored is the image alone. By the name that it has unless its class says another; one
+ * that is there for its snapshots is none. 1: it is there, and that is enough; 0 with err. */
+static int look_for_image(const struct looking *l, const struct image_place *place, struct err *err)
+{
+	const char *name = arena_printf(l->ctx->arena, CEPH_VOLUME_PREFIX "%s", l->handle->uuid);
+	const struct err none = *err;
+	struct image_look look;
+	int found;
+
+	if (l->kind != CEPH_JOURNAL_VOLUMES ||
+	    (place->pool_id == l->handle->pool_id &&
+	     str_is_equal(place->cluster.id, l->handle->cluster)))
+		return 0;
+	found = image_look_maybe(place, name, IMAGE_ASK_GIVEN_UP, &look, err);
+	if (found > 0 && str_is_equal(look.given_up, name))
+		found = 0;
+	if (found > 0 && l->needs_entry)
+		return refuse_bare(place, name, err);
+	if (found == 0)
+		*err = none;
+	return found;
+}
+
+static int look_in(struct looking *l, const struct image_place *place, bool is_only,
+		   struct err *err)
+{
+	const struct ceph_journal journal = image_place_journal(place, l->kind);
+
+	if ((is_only && !l->needs_entry) ||
+	    ceph_journal_read(&journal, l->ctx, l->handle->uuid, &l->entry, err) == 0)
+		return 1;
+	return err->code == ERR_NOT_FOUND ? look_for_image(l, place, err) : -1;
+}
+
 static int look_at(void *arg, const struct ceph_candidate *at, bool is_only, struct err *err)
 {
 	struct looking *l = arg;
-	struct ceph_journal journal;
 	struct image_place place;
+	int found;
 
 	if (open_candidate(l, at, &place, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	if (!l->first.cluster[0])
 		l->first = *at;
-	journal = image_place_journal(&place, l->kind);
-	if ((is_only && !l->needs_entry) ||
-	    ceph_journal_read(&journal, l->ctx, l->handle->uuid, &l->entry, err) == 0) {
+	found = look_in(l, &place, is_only, err);
+	if (found > 0)
 		l->place = place;
-		return 1;
-	}
-	image_place_close(&place);
-	return err->code == ERR_NOT_FOUND ? 0 : -1;
+	else
+		image_place_close(&place);
+	return found;
 }
 
 /* 1, 0 with err, -1. */

@@ -283,6 +283,52 @@ TEST(a_look_that_failed_is_not_taken_for_not_there)
 	}
 }
 
+/* The image is mirrored, and the journal is not. */
+TEST(an_image_without_an_entry_is_not_taken_for_gone)
+{
+	for (int has_both = 0; has_both < 2; has_both++) {
+		struct scene s = { 0 };
+		const char *object, *image;
+
+		if (has_both)
+			set_scene_of_two(&s);
+		else
+			set_scene(&s, &(struct operation){ 0 });
+		object = image_name(&s.w, "csi.volume.", s.volume.token);
+		image = image_name(&s.w, "csi-vol-", s.volume.token);
+		fake_ceph_omap_rm(POOL, "", object, "csi.imagename");
+		fake_ceph_remove_object(POOL, "", object);
+		ASSERT_ERR(stat_volume(&s), &s.w.err, ERR_FAILED_PRECONDITION,
+			   "the journal has no entry of it");
+		ASSERT_ERR(drop_volume(&s.w, s.volume.token), &s.w.err, ERR_FAILED_PRECONDITION,
+			   "--type=controller");
+		ASSERT_TRUE(cut(&s.w, "cut", s.volume.token, &s.cut) < 0);
+		ASSERT_TRUE(fake_ceph_has_image(POOL, "", image));
+		/* its controller comes by */
+		fake_ceph_omap_set(POOL, "", object, "csi.volname", "source");
+		fake_ceph_omap_set(POOL, "", object, "csi.imagename", image);
+		fake_ceph_omap_set(POOL, "", object, "csi.imageid", "1");
+		ASSERT_OK(stat_volume(&s), &s.w.err);
+		delete_all(&s);
+		world_end(&s.w);
+	}
+}
+
+/* Deleted, and there for a snapshot that stays. */
+TEST(an_image_that_was_given_up_is_gone)
+{
+	struct scene s = { 0 };
+
+	set_scene(&s, &(struct operation){ .has_snapshot = true, .stays = true });
+	ASSERT_OK(drop_volume(&s.w, s.volume.token), &s.w.err);
+	ASSERT_TRUE(fake_ceph_has_image(POOL, "", image_name(&s.w, "csi-vol-", s.volume.token)));
+	ASSERT_OK(drop_volume(&s.w, s.volume.token), &s.w.err);
+	ASSERT_ERR(stat_volume(&s), &s.w.err, ERR_NOT_FOUND, "");
+	ASSERT_OK(drop_snapshot(&s.w, s.snapshot.token), &s.w.err);
+	assert_nothing_left();
+	world_end(&s.w);
+}
+
 /* The cluster of the handle, before what a mapping says. */
 TEST(its_own_place_is_first)
 {
@@ -366,7 +412,9 @@ RUN_TESTS(UNIT(what_is_told_of_it_is_the_handle_that_came), UNIT(it_is_grown),
 	  UNIT(what_changed_between_snapshots_of_both_names_is_told),
 	  UNIT(where_it_certainly_is_not_the_next_is_looked_at),
 	  UNIT(one_that_does_not_answer_is_not_passed_over),
-	  UNIT(a_look_that_failed_is_not_taken_for_not_there), UNIT(its_own_place_is_first),
+	  UNIT(a_look_that_failed_is_not_taken_for_not_there),
+	  UNIT(an_image_without_an_entry_is_not_taken_for_gone),
+	  UNIT(an_image_that_was_given_up_is_gone), UNIT(its_own_place_is_first),
 	  UNIT(a_mapping_that_is_not_understood_is_in_nobodys_way),
 	  UNIT(a_place_of_a_cluster_that_is_not_here_is_named),
 	  UNIT(a_copy_stays_within_one_cluster))
