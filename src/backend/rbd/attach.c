@@ -100,15 +100,11 @@ struct coming {
 
 static int find_name(struct coming *c, struct err *err)
 {
-	struct ceph_journal journal = image_place_journal(&c->place, CEPH_JOURNAL_VOLUMES);
-	struct ceph_entry entry;
-
 	c->image = c->wish.image;
 	if (c->image[0])
 		return 0;
-	if (ceph_journal_read(&journal, c->ctx, c->here.handle.uuid, &entry, err) < 0)
+	if (image_place_name_image(&c->place, c->here.handle.uuid, &c->image, err) < 0)
 		return -1;
-	c->image = entry.image;
 	return c->image[0] ? 0
 			   : err_set(err, ERR_FAILED_PRECONDITION,
 				     "the journal has no image for it (csi.volume.%s, "

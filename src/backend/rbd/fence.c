@@ -482,16 +482,13 @@ static bool is_lost(const struct backend_node *node)
 static int find_users(const struct call *c, const char **ret_image, struct image_users *ret_users,
 		      struct err *err)
 {
-	struct ceph_journal journal = image_place_journal(&c->place, CEPH_JOURNAL_VOLUMES);
 	struct ceph_handle handle;
-	struct ceph_entry entry;
 
-	if (ceph_handle_parse(c->token, &handle, err) < 0 ||
-	    ceph_journal_read(&journal, c->place.ctx, handle.uuid, &entry, err) < 0 ||
-	    image_users_look(&c->place, entry.image, ret_users, err) < 0)
-		return -1;
-	*ret_image = entry.image;
-	return 0;
+	return ceph_handle_parse(c->token, &handle, err) < 0 ||
+			       image_place_name_image(&c->place, handle.uuid, ret_image, err) < 0 ||
+			       image_users_look(&c->place, *ret_image, ret_users, err) < 0
+		       ? -1
+		       : 0;
 }
 
 /* What is not there is nowhere in use; of all else "not found" is an error like any. */

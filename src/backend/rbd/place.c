@@ -290,6 +290,23 @@ int image_place_find_beside(const struct image_place *place, const struct ceph_h
 	return 0;
 }
 
+int image_place_name_image(const struct image_place *place, const char *uuid,
+			   const char **ret_image, struct err *err)
+{
+	const struct ceph_journal journal = image_place_journal(place, CEPH_JOURNAL_VOLUMES);
+	bool is_mapped = place->told_pool_id != place->pool_id ||
+			 !str_is_equal(place->told_cluster, place->cluster.id);
+	struct ceph_entry entry;
+
+	if (ceph_journal_read(&journal, place->ctx, uuid, &entry, err) == 0)
+		*ret_image = entry.image;
+	else if (err->code == ERR_NOT_FOUND && is_mapped)
+		*ret_image = arena_printf(place->ctx->arena, CEPH_VOLUME_PREFIX "%s", uuid);
+	else
+		return -1;
+	return 0;
+}
+
 bool image_place_may_have(const struct image_place *place, const struct ceph_handle *handle)
 {
 	struct ceph_candidates all;

@@ -56,6 +56,10 @@ int image_place_find_beside(const struct image_place *place, const struct ceph_h
 			    struct image_place *ret_place, struct ceph_entry *ret_entry,
 			    struct err *err);
 void image_place_close(struct image_place *place);
+/* What a volume's image is called, by the journal; where cluster-mapping.json led to and that has
+ * no entry, what it is called unless its class says another. NOT_FOUND; "": the entry is torn. */
+int image_place_name_image(const struct image_place *place, const char *uuid,
+			   const char **ret_image, struct err *err);
 /* Whether a handle may mean what is in this place: it says so, or cluster-mapping.json does. */
 bool image_place_may_have(const struct image_place *place, const struct ceph_handle *handle);
 struct ceph_journal image_place_journal(const struct image_place *place,

@@ -352,8 +352,9 @@ TEST(a_fencing_that_fails_is_done_by_the_next)
 	}
 }
 
-/* In the cluster where it is, by the handle that the CO knows. */
-TEST(a_node_with_a_volume_of_the_other_site_is_fenced)
+/* In the cluster where it is, by the handle that the CO knows; if its image was mirrored and the
+ * journal was not as well. */
+static void fence_at_the_other_site(bool has_entry)
 {
 	struct ceph_handle handle;
 	struct co co;
@@ -369,11 +370,22 @@ TEST(a_node_with_a_volume_of_the_other_site_is_fenced)
 	ceph_handle_format(&handle, co.vol.token);
 	co.nodes[0].state.is_out_of_service = true;
 	co.nodes[0].state.is_ready = false;
+	if (!has_entry)
+		fake_ceph_remove_object(POOL, "", image_name(&co.w, "csi.volume.", co.vol.token));
 	ASSERT_OK(unpublish(&co), &co.w.err);
 	assert_fenced(&co, true);
 	fake_ceph_set_watched(POOL, "", co.image, NULL);
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "is fenced");
+	if (!has_entry)
+		fake_ceph_omap_set(POOL, "", image_name(&co.w, "csi.volume.", co.vol.token),
+				   "csi.imagename", co.image);
 	end(&co);
+}
+
+TEST(a_node_with_a_volume_of_the_other_site_is_fenced)
+{
+	fence_at_the_other_site(true);
+	fence_at_the_other_site(false);
 }
 
 RUN_TESTS(UNIT(a_node_out_of_service_is_fenced_by_its_address),
