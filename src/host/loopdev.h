@@ -111,9 +111,14 @@ int host_loop_each_unlinked(dev_t fs, host_loop_seen_fn fn, void *arg, struct er
  * mounted or open goes when its last user does. */
 int host_loop_let_go(const struct host_loop_seen *seen, const char *name, struct err *err);
 
-/* The same by the whole path of the backing file, as the kernel calls it, whatever the size of its
- * sectors: 1 and ret_seen, or 0. */
-int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struct err *err);
+/*
+ * The same by the whole path of the backing file, as the kernel calls it, whatever the size of its
+ * sectors: 1 and ret_seen, or 0. The file is on one of these filesystems (st_dev; 0 is none): a
+ * device that can be asked and is over another is somebody else's, at the same path in a mount
+ * namespace of his (nodes in containers of one machine).
+ */
+int host_loop_find_over(const char *path, const dev_t *fs, size_t n_fs,
+			struct host_loop_seen *ret_seen, struct err *err);
 int host_loop_let_go_over(const struct host_loop_seen *seen, struct err *err);
 
 #endif

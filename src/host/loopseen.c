@@ -197,7 +197,23 @@ int host_loop_let_go_over(const struct host_loop_seen *seen, struct err *err)
 	return let_go(seen, seen->name, seen->file, err);
 }
 
-int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struct err *err)
+/* Also when it cannot be asked. */
+static bool may_be_on(const struct host_loop_seen *seen, const dev_t *fs, size_t n_fs)
+{
+	struct loop_info64 info = { 0 };
+	autofd int fd = open(seen->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+		return true;
+	for (size_t i = 0; i < n_fs; i++) {
+		if (fs[i] && info.lo_device == (uint64_t)fs[i])
+			return true;
+	}
+	return false;
+}
+
+int host_loop_find_over(const char *path, const dev_t *fs, size_t n_fs,
+			struct host_loop_seen *ret_seen, struct err *err)
 {
 	autodir DIR *dir = opendir(LOOP_SYSFS_DIR);
 	const char *name = strrchr(path, '/') + 1;
@@ -208,7 +224,7 @@ int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struc
 		return host_err(err, errno, "list '%s'; is sysfs mounted?", LOOP_SYSFS_DIR);
 	while ((errno = 0, entry = readdir(dir))) {
 		if (look_at_file(dirfd(dir), entry->d_name, name, &seen) &&
-		    str_is_equal(seen.file, path)) {
+		    str_is_equal(seen.file, path) && may_be_on(&seen, fs, n_fs)) {
 			*ret_seen = seen;
 			return 1;
 		}

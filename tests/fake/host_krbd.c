@@ -235,9 +235,12 @@ int host_loop_find_unmounted(dev_t device, uint64_t inode, struct host_loop *ret
 	return 0;
 }
 
-int host_loop_find_over(const char *path, struct host_loop_seen *ret_seen, struct err *err)
+int host_loop_find_over(const char *path, const dev_t *fs, size_t n_fs,
+			struct host_loop_seen *ret_seen, struct err *err)
 {
 	(void)path;
+	(void)fs;
+	(void)n_fs;
 	(void)ret_seen;
 	return fake_step(err);
 }

@@ -192,8 +192,17 @@ static int find_lost_loop(const struct served *s, struct host_loop *ret_loop, st
 	return s->lost ? host_loop_find_unmounted((dev_t)s->lost, ROOT_INODE, ret_loop, err) : 0;
 }
 
-/* As a loop device of ours; by the inode, or by what sysfs says when its file cannot be asked. 1,
- * or 0. */
+/* When its file cannot be asked. A server has said its filesystem's number before there is a device
+ * over it; without that there is none, whatever lies at this path in another node's namespace. */
+static int find_over(const struct served *s, struct host_loop_seen *ret_seen, struct err *err)
+{
+	const dev_t fs[] = { (dev_t)s->device, (dev_t)s->lost };
+
+	return s->device || s->lost ? host_loop_find_over(s->path, fs, ARRAY_LEN(fs), ret_seen, err)
+				    : 0;
+}
+
+/* As a loop device of ours; by the inode, or by what sysfs says. 1, or 0. */
 static int find_loop(const struct served *s, struct host_loop *ret_loop, struct err *err)
 {
 	const struct host_loop_file file = file_of(s);
@@ -203,7 +212,7 @@ static int find_loop(const struct served *s, struct host_loop *ret_loop, struct 
 
 	if (rc > 0)
 		return 1;
-	rc = host_loop_find_over(s->path, &seen, err);
+	rc = find_over(s, &seen, err);
 	if (rc > 0) {
 		*ret_loop = (struct host_loop){ .devno = seen.devno, .is_direct = true };
 		memcpy(ret_loop->path, seen.path, sizeof(seen.path));
@@ -221,7 +230,7 @@ static int let_loop_go(const struct served *s, const struct host_loop *loop, str
 		return 0;
 	if (s->lost && host_loop_detach(loop, (dev_t)s->lost, ROOT_INODE, &ignored) == 0)
 		return 0;
-	rc = host_loop_find_over(s->path, &seen, err);
+	rc = find_over(s, &seen, err);
 	return rc > 0 ? host_loop_let_go_over(&seen, err) : rc;
 }
 

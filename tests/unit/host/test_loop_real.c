@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 struct bound {
@@ -254,6 +256,53 @@ TEST(a_sweep_leaves_the_node_of_a_number_that_another_process_took)
 	host_fd_close(control_fd);
 }
 
+/* A loop device over a file at this path, on a filesystem that is mounted there for it. */
+static dev_t bind_at(struct bound *b, const char *dir, const char *name)
+{
+	const struct host_loop_options opts = { .allow_buffered = true };
+	int dir_fd;
+
+	ctx_init(&b->ctx, 0);
+	ASSERT_EQ(mount("tmpfs", dir, "tmpfs", 0, "size=8m"), 0);
+	ASSERT_OK(host_dir_open(dir, &dir_fd, &b->err), &b->err);
+	ASSERT_OK(host_file_open_or_make(dir_fd, name, &b->fd, &b->err), &b->err);
+	ASSERT_OK(host_file_resize(b->fd, 4 * MIB, &b->err), &b->err);
+	ASSERT_OK(host_file_look(b->fd, &b->file, &b->err), &b->err);
+	ASSERT_OK(host_loop_attach(&b->ctx, b->fd, &opts, &b->loop, &b->hold, &b->err), &b->err);
+	host_fd_close(dir_fd);
+	return b->file.device;
+}
+
+/* As of two nodes that are containers of one machine. */
+TEST(a_device_at_the_same_path_of_another_filesystem_is_not_seen)
+{
+	char dir[] = "/var/tmp/cleat-loop-XXXXXX";
+	struct host_loop_seen seen;
+	struct bound first, second;
+	dev_t fs[2] = { 0 };
+	char path[64];
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/image", dir);
+	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+	ASSERT_EQ(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	fs[1] = bind_at(&first, dir, "image");
+	ASSERT_EQ(host_loop_find_over(path, fs, 1, &seen, &first.err), 0);
+	ASSERT_EQ(host_loop_find_over(path, fs, 2, &seen, &first.err), 1);
+	ASSERT_TRUE(seen.devno == first.loop.devno);
+	fs[0] = bind_at(&second, dir, "image");
+	ASSERT_TRUE(fs[0] != fs[1]);
+	ASSERT_EQ(host_loop_find_over(path, fs, 1, &seen, &second.err), 1);
+	ASSERT_TRUE(seen.devno == second.loop.devno);
+	ASSERT_EQ(host_loop_find_over(path, fs + 1, 1, &seen, &second.err), 1);
+	ASSERT_TRUE(seen.devno == first.loop.devno);
+	done(&second);
+	done(&first);
+	ASSERT_EQ(umount2(dir, MNT_DETACH), 0);
+	ASSERT_EQ(umount2(dir, MNT_DETACH), 0);
+	ASSERT_EQ(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +311,7 @@ int main(void)
 		UNIT(a_device_is_let_go_by_its_name_and_only_by_it),
 		UNIT(an_unlinked_file_is_found_on_its_filesystem),
 		UNIT(a_reader_is_another_device_that_refuses_writes),
+		UNIT(a_device_at_the_same_path_of_another_filesystem_is_not_seen),
 		UNIT(a_sweep_removes_all_and_a_search_brings_none_back),
 		UNIT(a_sweep_leaves_the_node_of_a_number_that_another_process_took),
 	};
