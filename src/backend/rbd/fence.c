@@ -17,8 +17,9 @@
  * share the IP are fenced together, so there has to be a sign that the volume is in use there: a
  * watch, the lock, kubelet's word, or that no unstaging came between (the client is kept with the
  * image, and kubelet has not said that it is without the volume). A node is back when the same
- * machine runs anew, or has no volume of ours any more: a name is given again, a machine's UUID and
- * the id of its run are not.
+ * machine runs anew, or has none of the volumes any more that it was shut out for: a name is given
+ * again, a machine's UUID and the id of its run are not. Others that it uses, as kubelet says it
+ * from before they are attached, were nowhere else meanwhile.
  *
  * A node that is gone has nobody who would map again on its behalf, and its IP may be another's by
  * now, so of that one the client alone is fenced, for ever: no nonce comes twice.
@@ -68,20 +69,32 @@ static bool is_back(const struct backend_node *node, const struct fence_record *
 	bool runs_anew =
 		node->boot_id[0] && r->boot_id[0] && !str_is_equal(node->boot_id, r->boot_id);
 
-	return node->is_ready && !node->is_out_of_service && (runs_anew || !node->has_volumes);
+	bool has_it = r->volume[0] ? node->has_volume : node->has_volumes;
+
+	return node->is_ready && !node->is_out_of_service && (runs_anew || !has_it);
+}
+
+/* As it is to the record's volume. */
+static int look_for(const struct call *c, const struct fence_record *r, const char *name,
+		    struct backend_node *ret_node, struct err *err)
+{
+	const char *volume = str_or(r->volume, c->token);
+
+	if (!str_is_equal(name, c->use->node_id) || !str_is_equal(volume, c->token))
+		return c->use->nodes->look(c->use->nodes->arg, c->place.ctx, name, volume, ret_node,
+					   err);
+	*ret_node = c->node;
+	return 0;
 }
 
 /* 1: the fence has done its work, as far as the record's machine goes; it may have another name. */
 static int is_over(const struct call *c, const struct fence_record *r, struct err *err)
 {
-	struct backend_node node = c->node;
+	struct backend_node node;
 
-	if (!str_is_equal(r->node, c->use->node_id) &&
-	    c->use->nodes->look(c->use->nodes->arg, c->place.ctx, r->node, c->token, &node, err) <
-		    0)
+	if (look_for(c, r, r->node, &node, err) < 0 ||
+	    (!is_same_machine(&node, r) && look_for(c, r, c->use->node_id, &node, err) < 0))
 		return -1;
-	if (!is_same_machine(&node, r))
-		node = c->node;
 	return is_same_machine(&node, r) && is_back(&node, r);
 }
 
@@ -94,8 +107,9 @@ static int refuse(const struct call *c, const struct fence_record *r, struct err
 		       "node '%s' may not use cluster '%s': %s is fenced, since node '%s' was "
 		       "lost. By hand, once that one is off: ceph osd blocklist rm %s; by itself "
 		       "when the same machine is ready, not out of service, and restarted or "
-		       "without volumes of this driver",
-		       c->use->node_id, c->place.cluster.id, r->ip, r->node, address);
+		       "without %s (in its status.volumesInUse)",
+		       c->use->node_id, c->place.cluster.id, r->ip, r->node, address,
+		       str_or(r->volume, "volumes of this driver"));
 }
 
 static int refuse_unread(const struct call *c, const struct fence_records *all, const char *ip,
@@ -267,7 +281,7 @@ static int write_record(const struct call *c, const char *ip, const char *boot_i
 	bool is_known = boot_id[0] && str_is_equal(boot_id, c->node.boot_id);
 
 	return fence_record_write(&c->place, ip, c->use->node_id, boot_id,
-				  is_known || !boot_id[0] ? c->node.machine : "", err);
+				  is_known || !boot_id[0] ? c->node.machine : "", c->token, err);
 }
 
 /* Of the run that had the image, and of what runs there since: it may have others. */

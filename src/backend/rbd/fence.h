@@ -10,10 +10,11 @@
  * Which client has an image, kept in its metadata from before it is used (client.c); and the fences
  * of nodes that are lost (fence.c), kept in the pool in an object's omap (fences.c):
  *
- *     cleat.fences     10.98.0.11/worker-3/BOOT = MACHINE STAMP
+ *     cleat.fences     10.98.0.11/worker-3/BOOT/VOLUME = MACHINE STAMP
  *
  * BOOT is the boot_id that the node had, MACHINE the UUID of its firmware, "-" where they are not
- * known; STAMP is another each time it is written. Earlier versions wrote IP/NODE = BOOT. The
+ * known; VOLUME the handle of one that it was shut out for; STAMP is another each time it is
+ * written. Earlier versions wrote IP/NODE/BOOT = MACHINE STAMP, and before that IP/NODE = BOOT. The
  * metadata dies with its image, and the fence outlives it.
  */
 #define IMAGE_CLIENT_WORD "cleat/client"
@@ -54,6 +55,7 @@ struct fence_record {
 	rados_ioctx_t io; /* of the pool that has it */
 	const char *ip, *node;
 	const char *boot_id, *machine; /* "": not known */
+	const char *volume;            /* "": not said, so any */
 	const char *key, *value;
 	size_t n_value;
 };
@@ -63,7 +65,8 @@ struct fence_records { /* what they say is in the arena */
 	const char *unread;       /* a pool that this user may not read; NULL: there is none */
 };
 int fence_record_write(const struct image_place *p, const char *ip, const char *node,
-		       const char *boot_id, const char *machine, struct err *err);
+		       const char *boot_id, const char *machine, const char *volume,
+		       struct err *err);
 /* Unless it was written anew since it was read. */
 int fence_record_forget(const struct image_place *p, const struct fence_record *r, struct err *err);
 /* Of the place's pool. all: { 0 }, and to be freed also where this fails. */

@@ -26,10 +26,12 @@ static int write_failed(const struct image_place *p, int rc, struct err *err)
 }
 
 int fence_record_write(const struct image_place *p, const char *ip, const char *node,
-		       const char *boot_id, const char *machine, struct err *err)
+		       const char *boot_id, const char *machine, const char *volume,
+		       struct err *err)
 {
 	struct arena *a = p->ctx->arena;
-	const char *key = arena_printf(a, "%s/%s/%s", ip, node, str_or(boot_id, UNKNOWN));
+	const char *key =
+		arena_printf(a, "%s/%s/%s/%s", ip, node, str_or(boot_id, UNKNOWN), volume);
 	char stamp[UUID_TEXT_MAX];
 	rados_write_op_t op;
 	const char *value;
@@ -79,7 +81,7 @@ static const char *take_uuid(struct arena *a, const char *text, size_t n)
 static bool parse(struct arena *a, const char *key, const char *value, size_t n,
 		  struct fence_record *r)
 {
-	const char *slash = strchr(key, '/'), *second;
+	const char *slash = strchr(key, '/'), *second, *third;
 	char ip[CEPH_IP_MAX];
 
 	if (!slash)
@@ -90,6 +92,7 @@ static bool parse(struct arena *a, const char *key, const char *value, size_t n,
 	r->key = arena_strdup(a, key);
 	r->value = arena_strndup(a, value, n);
 	r->n_value = n;
+	r->volume = "";
 	second = strchr(slash + 1, '/');
 	if (!second) { /* of an earlier version */
 		r->node = arena_strdup(a, slash + 1);
@@ -98,7 +101,10 @@ static bool parse(struct arena *a, const char *key, const char *value, size_t n,
 		return true;
 	}
 	r->node = arena_strndup(a, slash + 1, (size_t)(second - slash - 1));
-	r->boot_id = take_uuid(a, second + 1, strlen(second + 1));
+	third = strchr(second + 1, '/');
+	if (third)
+		r->volume = arena_strdup(a, third + 1);
+	r->boot_id = take_uuid(a, second + 1, strcspn(second + 1, "/"));
 	r->machine = take_uuid(a, r->value, strcspn(r->value, " "));
 	return true;
 }

@@ -16,7 +16,8 @@
 #define MACHINE_1 "3f6f5e0c-77d6-4b2c-a2b9-3f1f6b0e9f33"
 #define MACHINE_2 "4f6f5e0c-77d6-4b2c-a2b9-3f1f6b0e9f44"
 #define FENCES "cleat.fences"
-#define RECORD IP "/n1/" BOOT_1
+#define RECORD_OF_ANY IP "/n1/" BOOT_1
+#define OTHER_VOLUME "another volume"
 #define N_CALLS_MAX 100
 
 struct co_node {
@@ -28,6 +29,7 @@ struct co {
 	struct world w;
 	struct co_node nodes[3];
 	bool is_away;
+	bool has_other; /* every node says that it uses OTHER_VOLUME */
 	struct backend_nodes door;
 	struct backend_use use;
 	struct backend_volume vol;
@@ -43,12 +45,15 @@ static inline int look(void *arg, struct ctx *ctx, const char *node_id, const ch
 
 	if (co->is_away)
 		return err_set(err, ERR_UNAVAILABLE, "the API server does not answer");
-	ASSERT_STR(volume_id, co->vol.token);
 	*ret_node = (struct backend_node){ .is_gone = true };
 	for (size_t i = 0; i < ARRAY_LEN(co->nodes); i++) {
 		if (str_is_equal(co->nodes[i].id, node_id))
 			*ret_node = co->nodes[i].state;
 	}
+	if (str_is_equal(volume_id, OTHER_VOLUME))
+		ret_node->has_volume = co->has_other;
+	else
+		ASSERT_STR(volume_id, co->vol.token);
 	return 0;
 }
 
@@ -110,12 +115,21 @@ static inline const char *client_of(const struct co *co)
 	return str_or(fake_ceph_image_meta(POOL, "", co->image, IMAGE_CLIENT_WORD), "");
 }
 
+/* The key of the record that it is written by. */
+static inline const char *record_of(const struct co *co, const char *boot_id)
+{
+	static char key[256];
+
+	(void)snprintf(key, sizeof(key), IP "/n1/%s/%s", boot_id, co->vol.token);
+	return key;
+}
+
 /* Fenced as n1, with the record of it, or not at all. */
 static inline void assert_fenced(const struct co *co, bool is_fenced)
 {
 	ASSERT_EQ(fake_ceph_is_blocked(IP), is_fenced);
 	if (is_fenced)
-		ASSERT_TRUE(str_has_prefix(omap(FENCES, RECORD), MACHINE_1 " "));
+		ASSERT_TRUE(str_has_prefix(omap(FENCES, record_of(co, BOOT_1)), MACHINE_1 " "));
 	else
 		ASSERT_EQ(fake_ceph_omap_count(POOL, "", FENCES), 0);
 	if (is_fenced)

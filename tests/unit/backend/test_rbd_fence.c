@@ -339,7 +339,8 @@ TEST(a_fencing_that_fails_is_done_by_the_next)
 			(void)unpublish(&co); /* or it is done */
 			came = fake_ceph_trouble_came();
 			if (fake_ceph_is_blocked(IP))
-				ASSERT_TRUE(str_has_prefix(omap(FENCES, RECORD), MACHINE_1));
+				ASSERT_TRUE(str_has_prefix(omap(FENCES, record_of(&co, BOOT_1)),
+							   MACHINE_1));
 			world_kill(&co.w);
 			ASSERT_OK(unpublish(&co), &co.w.err);
 			assert_fenced(&co, true);

@@ -65,6 +65,44 @@ TEST(a_node_is_let_in_when_it_is_back)
 	}
 }
 
+static void is_ready_again(struct co *co)
+{
+	co->nodes[0].state.is_out_of_service = false;
+	co->nodes[0].state.is_ready = true;
+}
+
+/* Kubelet says that it uses a volume from before it is attached. */
+TEST(a_volume_that_waits_for_its_node_does_not_keep_that_out)
+{
+	struct co co;
+
+	begin(&co);
+	lose(&co);
+	is_ready_again(&co);
+	co.nodes[0].state.has_volume = false;
+	ASSERT_TRUE(co.nodes[0].state.has_volumes);
+	assert_let_in(&co);
+	end(&co);
+}
+
+TEST(a_node_is_let_in_when_it_has_none_of_what_it_was_shut_out_for)
+{
+	struct co co;
+
+	begin(&co);
+	lose(&co);
+	fake_ceph_omap_set(POOL, "", FENCES, RECORD_OF_ANY "/" OTHER_VOLUME, MACHINE_1 " x");
+	is_ready_again(&co);
+	co.nodes[0].state.has_volume = false;
+	co.has_other = true;
+	fake_ceph_allow_lifting();
+	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "without " OTHER_VOLUME);
+	assert_fenced(&co, true);
+	co.has_other = false;
+	assert_let_in(&co);
+	end(&co);
+}
+
 /* Of two volumes the notes are of two runs: the fence is of the later one as well. */
 TEST(what_ran_after_the_staging_is_fenced_too)
 {
@@ -75,8 +113,8 @@ TEST(what_ran_after_the_staging_is_fenced_too)
 	stage(&co, "n1");
 	co.nodes[0].state.is_out_of_service = true;
 	ASSERT_OK(unpublish(&co), &co.w.err);
-	ASSERT_TRUE(str_has_prefix(omap(FENCES, RECORD), "- "));
-	ASSERT_TRUE(str_has_prefix(omap(FENCES, IP "/n1/" BOOT_2), MACHINE_1 " "));
+	ASSERT_TRUE(str_has_prefix(omap(FENCES, record_of(&co, BOOT_1)), "- "));
+	ASSERT_TRUE(str_has_prefix(omap(FENCES, record_of(&co, BOOT_2)), MACHINE_1 " "));
 	co.nodes[0].state.is_out_of_service = false;
 	fake_ceph_allow_lifting();
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "osd blocklist rm");
@@ -92,7 +130,7 @@ TEST(a_user_who_may_not_lift_is_told_of_it)
 	lose(&co);
 	co.nodes[0].state.is_out_of_service = false;
 	co.nodes[0].state.is_ready = true;
-	co.nodes[0].state.has_volumes = false;
+	co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_PERMISSION_DENIED, "allow command");
 	assert_fenced(&co, true);
 	fake_ceph_unblock(IP);
@@ -174,7 +212,7 @@ TEST(who_shares_an_address_shares_the_fence)
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
 	co.nodes[0].state.is_out_of_service = false;
 	co.nodes[0].state.is_ready = true;
-	co.nodes[0].state.has_volumes = false;
+	co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 	assert_let_in(&co);
 	ASSERT_EQ(fake_ceph_omap_count(POOL, "", FENCES), 0);
 	end(&co);
@@ -189,8 +227,8 @@ TEST(the_record_is_found_in_whichever_pool)
 	begin(&co);
 	other = fake_ceph_add_pool(FAKE_CEPH_MONITORS, "ssd");
 	lose(&co);
-	fake_ceph_omap_set(other, "", FENCES, RECORD, MACHINE_1 " x");
-	fake_ceph_omap_rm(POOL, "", FENCES, RECORD);
+	fake_ceph_omap_set(other, "", FENCES, record_of(&co, BOOT_1), MACHINE_1 " x");
+	fake_ceph_omap_rm(POOL, "", FENCES, record_of(&co, BOOT_1));
 	fake_ceph_omap_set(other, "", FENCES, "of another program", "x");
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
 	co.nodes[0].state.is_out_of_service = false;
@@ -201,22 +239,27 @@ TEST(the_record_is_found_in_whichever_pool)
 	end(&co);
 }
 
-/* What an earlier version wrote says nothing of the machine. */
+/* What earlier versions wrote says nothing of the volume, or of the machine. */
 TEST(an_earlier_versions_record_is_read)
 {
-	struct co co;
+	static const char *const records[][2] = { { IP "/n1", BOOT_1 },
+						  { RECORD_OF_ANY, MACHINE_1 " x" } };
 
-	begin(&co);
-	lose(&co);
-	fake_ceph_omap_rm(POOL, "", FENCES, RECORD);
-	fake_ceph_omap_set(POOL, "", FENCES, IP "/n1", BOOT_1);
-	co.nodes[0].state.is_out_of_service = false;
-	co.nodes[0].state.is_ready = true;
-	fake_ceph_allow_lifting();
-	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
-	co.nodes[0].state.has_volumes = false;
-	assert_let_in(&co);
-	end(&co);
+	for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+		struct co co;
+
+		begin(&co);
+		lose(&co);
+		fake_ceph_omap_rm(POOL, "", FENCES, record_of(&co, BOOT_1));
+		fake_ceph_omap_set(POOL, "", FENCES, records[i][0], records[i][1]);
+		is_ready_again(&co);
+		co.nodes[0].state.has_volume = false;
+		fake_ceph_allow_lifting();
+		ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
+		co.nodes[0].state.has_volumes = false;
+		assert_let_in(&co);
+		end(&co);
+	}
 }
 
 /* The one that forbids it is behind more than are read at a time. */
@@ -227,19 +270,19 @@ TEST(records_are_read_to_their_end)
 
 	begin(&co);
 	lose(&co);
-	fake_ceph_omap_rm(POOL, "", FENCES, RECORD);
+	fake_ceph_omap_rm(POOL, "", FENCES, record_of(&co, BOOT_1));
 	for (int i = 0; i < MANY; i++) {
 		char key[64];
 
 		(void)snprintf(key, sizeof(key), "10.1.%d.%d/n/-", i / 250, i % 250 + 1);
 		fake_ceph_omap_set(POOL, "", FENCES, key, "- x");
 	}
-	fake_ceph_omap_set(POOL, "", FENCES, RECORD, MACHINE_1 " x");
+	fake_ceph_omap_set(POOL, "", FENCES, record_of(&co, BOOT_1), MACHINE_1 " x");
 	co.nodes[0].state.is_out_of_service = false;
 	fake_ceph_allow_lifting();
 	ASSERT_ERR(publish(&co), &co.w.err, ERR_FAILED_PRECONDITION, "node 'n1' was lost");
 	co.nodes[0].state.is_ready = true;
-	co.nodes[0].state.has_volumes = false;
+	co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 	ASSERT_OK(publish(&co), &co.w.err);
 	ASSERT_FALSE(fake_ceph_is_blocked(IP));
 	ASSERT_EQ(fake_ceph_omap_count(POOL, "", FENCES), MANY);
@@ -259,7 +302,7 @@ TEST(a_pool_that_may_not_be_read_keeps_the_fence)
 		lose(&co);
 		co.nodes[0].state.is_out_of_service = false;
 		co.nodes[0].state.is_ready = true;
-		co.nodes[0].state.has_volumes = false;
+		co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 		fake_ceph_allow_lifting();
 		fake_ceph_fail_at(i, EPERM);
 		if (publish(&co) < 0) {
@@ -281,7 +324,7 @@ static int lose_meanwhile(void *arg, struct ctx *ctx, const char *node_id, const
 	struct co *co = arg;
 
 	if (str_is_equal(node_id, "n1")) {
-		fake_ceph_omap_set(POOL, "", FENCES, RECORD, MACHINE_1 " anew");
+		fake_ceph_omap_set(POOL, "", FENCES, record_of(co, BOOT_1), MACHINE_1 " anew");
 		fake_ceph_omap_set(POOL, "", FENCES, IP "/n3/" BOOT_2, MACHINE_2 " x");
 	}
 	return look(co, ctx, node_id, volume_id, ret_node, err);
@@ -297,7 +340,7 @@ TEST(a_fence_that_comes_meanwhile_stays)
 	co.nodes[0].state.is_ready = true;
 	co.nodes[1] = co.nodes[0];
 	co.nodes[1].id = "n2";
-	co.nodes[0].state.has_volumes = false;
+	co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 	co.use.node_id = "n2";
 	co.door.look = lose_meanwhile;
 	fake_ceph_allow_lifting();
@@ -318,7 +361,7 @@ TEST(a_letting_in_that_fails_is_done_by_the_next)
 			lose(&co);
 			co.nodes[0].state.is_out_of_service = false;
 			co.nodes[0].state.is_ready = true;
-			co.nodes[0].state.has_volumes = false;
+			co.nodes[0].state.has_volumes = co.nodes[0].state.has_volume = false;
 			world_stop(&co.w);
 			world_start(&co.w);
 			fake_ceph_allow_lifting();
@@ -336,7 +379,10 @@ TEST(a_letting_in_that_fails_is_done_by_the_next)
 	}
 }
 
-RUN_TESTS(UNIT(a_node_is_let_in_when_it_is_back), UNIT(what_ran_after_the_staging_is_fenced_too),
+RUN_TESTS(UNIT(a_node_is_let_in_when_it_is_back),
+	  UNIT(a_volume_that_waits_for_its_node_does_not_keep_that_out),
+	  UNIT(a_node_is_let_in_when_it_has_none_of_what_it_was_shut_out_for),
+	  UNIT(what_ran_after_the_staging_is_fenced_too),
 	  UNIT(a_user_who_may_not_lift_is_told_of_it), UNIT(who_was_never_fenced_is_not_held_up),
 	  UNIT(an_address_that_has_a_new_owner_is_let_in_by_hand),
 	  UNIT(a_machine_with_a_new_name_is_let_in), UNIT(who_shares_an_address_shares_the_fence),
