@@ -37,7 +37,7 @@ sys.path.append(str(TOP / 'tests/e2e/testbed'))
 
 from machine import Failure, Process, wait_for  # noqa: E402
 
-CLUSTER_ID, USER, POOL = 'c1', 'csi-rbd', 'rbd'
+CLUSTER_ID, USER, FENCER, POOL = 'c1', 'csi-rbd', 'fencer', 'rbd'
 FILESYSTEM, METADATA_POOL, FS_USER = 'cephfs', 'cephfs_meta', 'csi-cephfs'
 PREFIX = 'cleat-ceph-'
 MODULES = pathlib.Path('/usr/share/ceph/mgr')
@@ -57,6 +57,8 @@ USERS = {
     f'client.{USER}': {'mon': 'profile rbd', 'osd': 'profile rbd', 'mgr': 'profile rbd'},
     # may do all that but ask the manager for anything
     'client.no-manager': {'mon': 'profile rbd', 'osd': 'profile rbd'},
+    # may shut nodes out as well
+    f'client.{FENCER}': {'mon': 'profile rbd, allow command "osd blocklist"', 'osd': 'profile rbd', 'mgr': 'profile rbd'},
     # may look
     'client.reader': {'mon': 'profile rbd', 'osd': 'profile rbd-read-only', 'mgr': 'profile rbd'},
 }
@@ -299,7 +301,8 @@ class Ceph:
         with open(os.open(self.dir / 'keyring', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'w') as f:
             for user, caps in users.items():
                 f.write(f'[{user}]\n\tkey = {keys[user]}\n')
-                f.writelines(f'\tcaps {service} = "{allowed}"\n' for service, allowed in caps.items())
+                quoted = {service: allowed.replace('"', '\\"') for service, allowed in caps.items()}
+                f.writelines(f'\tcaps {service} = "{allowed}"\n' for service, allowed in quoted.items())
         (self.dir / 'secret.json').write_text(json.dumps(self.secrets()))
         if self.filesystem:
             (self.dir / 'fs-secret.json').write_text(json.dumps(self.fs_secrets()))

@@ -34,15 +34,16 @@ MONITOR_CRD = {
 
 def run(*words):
     done = subprocess.run(list(map(str, words)), text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
+    assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stderr}"
     return done.stdout
 
 
 class Ceph:
     """A cluster of tests/ceph at the node's address."""
 
-    def __init__(self, bed, filesystem=False):
-        self.bed, self.filesystem = bed, filesystem
+    def __init__(self, bed, filesystem=False, user=None):
+        """user: that of the classes' Secret, if not the usual one."""
+        self.bed, self.filesystem, self.user = bed, filesystem, user
         self.dir = Path(tempfile.mkdtemp(prefix="cleat-ceph-", dir="/var/tmp"))
 
     def do(self, what, *words):
@@ -65,12 +66,26 @@ class Ceph:
     @property
     def secret(self):
         """What a Secret of the class says."""
+        if self.user:
+            keys = json.loads((self.dir / "state.json").read_text())["keys"]
+            return {"userID": self.user, "userKey": keys[f"client.{self.user}"]}
         return json.loads((self.dir / ("fs-secret.json" if self.filesystem else "secret.json")).read_text())
+
+    def blocklist(self):
+        """The addresses that are shut out."""
+        asked = "import cluster, json, sys; print(json.dumps(cluster.Ceph(sys.argv[1]).command(prefix='osd dump')))"
+        return list(json.loads(run(*self.bed.enter("net"), "env", f"PYTHONPATH={TOP / 'tests/ceph'}", PYTHON, "-c", asked, self.dir))["blocklist"])
 
     def look(self):
         """The journal, images or subvolumes, what is in the trash, and what is more than where there is no volume."""
         program = "fs_journal.py" if self.filesystem else "journal.py"
         return json.loads(run(*self.bed.enter("net"), PYTHON, TOP / "tests/ceph" / program, self.dir))
+
+    def is_empty(self):
+        try:
+            return not self.look()["left"]
+        except AssertionError:   # of an image that goes while it is looked at
+            return False
 
 
 def build_image(folder):
@@ -104,8 +119,9 @@ class Examples:
         self.cluster.kubectl("--namespace", space, "apply", "--filename", "-", input=self.text(name, **secret))
 
     @contextlib.contextmanager
-    def installed(self):
-        """As the examples' README says it is installed; snapshots' CRDs and their controller, and the monitor's."""
+    def installed(self, *settings):
+        """As the examples' README says it is installed, and settings of the chart; snapshots' CRDs and their controller, and the
+        monitor's."""
         cluster = self.cluster
         cluster.upgrade("--set", "controller.controllers={provisioner,snapshotter,snapshot-controller}")
         for part in "classes", "contents", "s":
@@ -117,12 +133,13 @@ class Examples:
         self.apply("config.yaml", self.space)
         cluster.helm("upgrade", "--install", self.release, str(self.chart), "--namespace", self.space,
                      "--values", str(self.folder / "values.yaml"), "--set",
-                     f"image.tag={tag},image.pullPolicy=Never,provisioner.replicaCount=1")
+                     f"image.tag={tag},image.pullPolicy=Never,provisioner.replicaCount=1",
+                     *[word for setting in settings for word in ("--set", setting)])
         for workload in f"daemonset/{self.release}-nodeplugin", f"deployment/{self.release}-provisioner":
             cluster.kubectl("--namespace", self.space, "rollout", "status", workload, f"--timeout={PATIENCE}s")
-        wait("the driver registered", lambda: any(
+        wait("the driver registered", lambda: all(any(
             driver["name"] == self.driver
-            for driver in cluster.get("default", "csinode", cluster.bed.name)["spec"].get("drivers") or []))
+            for driver in cluster.get("default", "csinode", node.name)["spec"].get("drivers") or []) for node in cluster.bed.nodes))
         for name in "secret.yaml", "storageclass.yaml", "snapshotclass.yaml":
             self.apply(name, self.space)
         yield self
@@ -158,7 +175,7 @@ class Examples:
         cluster = self.cluster
         for what in "pods", SNAPSHOTS, "pvc":
             cluster.kubectl("--namespace", space, "delete", what, "--all", f"--timeout={PATIENCE}s")
-        wait("Ceph has nothing of it", lambda: not self.ceph.look()["left"])
+        wait("Ceph has nothing of it", self.ceph.is_empty)
         wait("no mount is left", lambda: not self.mounts())
         wait("no PV is left", lambda: not [pv for pv in cluster.list("pv")
                                            if pv["spec"].get("csi", {}).get("driver") == self.driver])

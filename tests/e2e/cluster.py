@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE / "testbed"))
 import machine
 from bed import POOL, Bed, tool
 from daemons import KUBELET_ROOT, NODE, NODE_IP
-from machine import Process
+from machine import Process, parent
 
 DRIVER = "pool.cleat.csi"
 SYSTEM = "cleat-system"
@@ -316,14 +316,9 @@ class Cluster:
 
 
 def descends_from(pid, ancestor):
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-    return False
+    while pid and pid != ancestor:
+        pid = parent(pid)
+    return pid == ancestor
 
 
 def build_image(program, folder, top=TOP):

@@ -8,6 +8,7 @@ import uuid
 import api_nodes
 import ceph_driver
 import ceph_node
+import cluster
 import grpc
 import pods
 import pytest
@@ -305,7 +306,7 @@ def fencer(ceph, nodes, tmp_path):
     """A controller that shuts lost nodes out."""
     driver = ceph_driver.Driver(tmp_path, ceph, '--controllerserver', '--fence-nodes', f'--kubeconfig={nodes.kubeconfig}').start()
     try:
-        driver.calls.secrets = {'userID': 'fencer', 'userKey': ceph.make_user('fencer', **ceph_driver.FENCER_CAPS)}
+        driver.calls.secrets = ceph.secrets(cluster.FENCER)
         yield driver.calls
         driver.stop()
     finally:

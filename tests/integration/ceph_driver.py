@@ -11,8 +11,6 @@ from harness import MIB, csi, mount_cap, wait_until
 
 NAME = 'rbd.csi.ceph.com'
 HANDLE = re.compile(r'0001-0002-c1-[0-9a-f]{16}-([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})')
-# What ceph-csi's documents ask for, and what lifting a fence takes.
-FENCER_CAPS = {'mon': 'profile rbd, allow command "osd blocklist"', 'osd': 'profile rbd', 'mgr': 'profile rbd'}
 CLAIM = {'csi.storage.k8s.io/pvc/name': 'data', 'csi.storage.k8s.io/pvc/namespace': 'ns1',
          'csi.storage.k8s.io/pv/name': 'pv-1'}
 SNAPSHOT = {'csi.storage.k8s.io/volumesnapshot/name': 'snap', 'csi.storage.k8s.io/volumesnapshot/namespace': 'ns1',

@@ -137,7 +137,7 @@ class Lab:
     def __init__(self, top, ceph, networks, nodes, stack):
         """stack: ends what was begun."""
         self.ceph, self.networks, self.nodes, self.volumes = ceph, networks, nodes, []
-        secrets = {'userID': 'fencer', 'userKey': ceph.make_user('fencer', **ceph_driver.FENCER_CAPS)}
+        secrets = ceph.secrets(cluster.FENCER)
         (top / 'controller').mkdir()
         self.controller = ceph_driver.Driver(top / 'controller', ceph, '--controllerserver', '--fence-nodes',
                                              f'--kubeconfig={nodes.kubeconfig}')

@@ -44,6 +44,14 @@ def birth(pid):
     return None if state in "ZX" and threads <= 1 else start
 
 
+def parent(pid):
+    """None if there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def only_child(pid):
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

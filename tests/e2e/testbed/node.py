@@ -87,6 +87,16 @@ class Node:
         """Ends a daemon; one that still has not after those seconds (the API server waits for its watchers) is killed."""
         self.process(name).end(number, seconds)
 
+    def freeze(self, name):
+        """A daemon hangs; nsenter, whose child it is, stops with it."""
+        self.process(name).send(signal.SIGSTOP)
+
+    def thaw(self, name):
+        """nsenter has to run to reap it, else the end of the node's PID namespace waits for that."""
+        frozen = self.process(name)
+        for pid in frozen.pid, machine.parent(frozen.pid):
+            os.kill(pid, signal.SIGCONT)
+
     def tail(self, name, lines=25):
         try:
             return "\n".join(self.log_of(name).read_text(errors="replace").splitlines()[-lines:])
@@ -156,6 +166,7 @@ class Node:
         network namespace share what the first one was, and the first container's is read-only. On a real node that is the
         init system's.
         """
+        again = self.process("init")
         child = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "slave", "--net", "--pid", "--fork", "--kill-child",
              self.bed.run / "images/pause/holder"],
@@ -163,7 +174,9 @@ class Node:
         holder = Process(wait_for("start of the holder", 10, lambda: machine.only_child(child.pid)))
         wait_for("the holder's program", 10, lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("/holder"))
         self.remember(init=[holder.pid, holder.born])
-        (self.run / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        # Containers have a /proc of their own, with the machine's: so has the node, until it boots again.
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip() if again is None else uuid.uuid4()
+        (self.run / "boot_id").write_text(f"{boot_id}\n")
         self.inside("sh", "-euc", f"""
             mount -t proc proc /proc
             mount --make-rshared /
