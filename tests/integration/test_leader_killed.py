@@ -45,7 +45,8 @@ class Replica:
 
 
 class Killer(threading.Thread):
-    """Ends LEADERS leaders, each when it has led for ten seconds, and starts it anew."""
+    """Ends LEADERS leaders, each when it has led for ten seconds, and starts it anew. What a thread has started goes with that
+    thread (apiserver.WITH_US), so it stays until close()."""
 
     def __init__(self, cross, directory):
         super().__init__()
@@ -53,6 +54,7 @@ class Killer(threading.Thread):
         self.probe = apiserver.Probe(cross.cluster, cross.cluster.kubeconfig('killer', PORT, {'token': 'admin-token'}),
                                      directory / 'killer.log')
         self.ended, self.error = [], None
+        self.is_done, self.may_go = threading.Event(), threading.Event()
 
     def leader(self):
         """The replica that leads, in a list; [] while none of those that live does."""
@@ -71,12 +73,17 @@ class Killer(threading.Thread):
                 self.ended.append(how)
         except AssertionError as e:
             self.error = e
+        finally:
+            self.is_done.set()
+            self.may_go.wait()
 
     def close(self):
-        self.join()
+        self.is_done.wait()
         for replica in self.replicas:
             if replica.process.poll() is None:
                 replica.end(signal.SIGKILL)
+        self.may_go.set()
+        self.join()
         self.probe.close()
 
 
@@ -144,10 +151,9 @@ def test_leaders_are_killed_under_load(cross, work):   # noqa: F811 (fixture)
         replica.start()
     killer.start()
     try:
-        while killer.is_alive():
+        while not killer.is_done.is_set():
             load.step()
             time.sleep(0.1)
-        killer.join()
         assert killer.error is None and len(killer.ended) == LEADERS, (killer.error, killer.ended)
         wait_until('all is as is wanted', load.is_as_wanted, 3 * PATIENCE)
 
