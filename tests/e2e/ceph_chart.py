@@ -145,6 +145,7 @@ class Examples:
         yield self
         cluster.helm("uninstall", self.release, "--namespace", self.space)
         cluster.kubectl("delete", "namespace", self.space, "--wait=false")
+        cluster.upgrade()   # other tests want all controllers again
 
     def mounts(self):
         """Of this driver's volumes, or of what serves them, on the node."""
