@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/cephfs, by the chart in ceph-csi's place (ceph_chart.py). Which client mounts is up to the node: where its kernel has none it is
-a ceph-fuse that outlives the plugin."""
+a ceph-fuse that outlives the plugin. It comes after test_snapshots.py, which begins without the CRDs of snapshots."""
 from pathlib import Path
 
 import pytest
