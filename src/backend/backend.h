@@ -2,6 +2,7 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/device.h"
 #include "backend/node.h"
 #include "base/ctx.h"
 #include "base/err.h"
@@ -208,44 +209,11 @@ struct backend_range {
 	uint64_t bytes;
 };
 
-struct backend_device {
-	char path[64]; /* "/dev/loop7" */
-	dev_t devno;
-	bool is_direct; /* direct I/O, read back from the kernel */
-	bool is_read_only;
-	/* With BACKEND_ELSEWHERE: what its pods are to be held to on this device; none where
-	 * whatever serves the device keeps the limits by itself. */
-	struct vol_limits limits;
-};
-
-struct backend_attach_options {
-	/* As the CO gave them, for storage that is elsewhere; NULL: none. */
-	const struct secrets *secrets;
-	const struct strmap *volume_context, *publish_context;
-	/* Of this node, for who has to know it if it is lost; "" or NULL: not known. */
-	const char *node_id, *boot_id;
-	bool read_only;
-	bool hold; /* nobody will mount it: keep the device until detach (raw block); else AUTOCLEAR
-		    */
-	bool reader; /* with read_only and hold: not the device that the volume is attached as, but
-			the second, read-only one beside it */
-	const char *staging; /* with staging_take: the CO's staging path; NULL else */
-};
-
-struct backend_mount_options {
-	const char *path;         /* an existing directory, as the kernel names it */
-	const char *const *flags; /* of the capability, but "ro" and "rw" */
-	size_t n_flags;
-	const struct secrets *secrets; /* as in backend_attach_options */
-	const struct strmap *volume_context, *publish_context;
-};
-
 #define BACKEND_NOTE_MAX 4096
 
 /* ≠0 stops the walk, which is then 0. */
 typedef int (*backend_each_fn)(void *arg, const struct backend_volume *vol);
 typedef int (*backend_each_snapshot_fn)(void *arg, const struct backend_snapshot *snap);
-struct backend_device;
 /* ≠0 stops. */
 typedef int (*backend_lost_fn)(void *arg, const char *token, const struct backend_device *dev);
 /* May block for as long as a slow reader does: the backend holds no lock and no more than a page of
