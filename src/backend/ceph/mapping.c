@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 static const char *const number_members[] = {
@@ -126,7 +127,7 @@ static int read_mapping(struct arena *a, const struct json *v, size_t entry, str
 		return err_set(err, ERR_INVALID_ARGUMENT, "entry %zu is no object", entry);
 	if (read_clusters(a, v, entry, m, err) < 0)
 		return -1;
-	for (size_t i = 0; i < sizeof(number_members) / sizeof(number_members[0]); i++)
+	for (size_t i = 0; i < ARRAY_LEN(number_members); i++)
 		if (read_numbers(a, v, entry, number_members[i], &m->numbers[i], err) < 0)
 			return -1;
 	return 0;
