@@ -78,8 +78,12 @@ def look_at(io, name):
 
 
 def images(io):
-    """{name: what it is}"""
-    return {name: look_at(io, name) for name in rbd.RBD().list(io)}
+    """{name: what it is}, without one that goes while it is looked at."""
+    found = {}
+    for name in rbd.RBD().list(io):
+        with contextlib.suppress(rbd.ImageNotFound):
+            found[name] = look_at(io, name)
+    return found
 
 
 def trash(io):

@@ -82,10 +82,7 @@ class Ceph:
         return json.loads(run(*self.bed.enter("net"), PYTHON, TOP / "tests/ceph" / program, self.dir))
 
     def is_empty(self):
-        try:
-            return not self.look()["left"]
-        except AssertionError:   # of an image that goes while it is looked at
-            return False
+        return not self.look()["left"]
 
 
 def build_image(folder):
@@ -217,6 +214,18 @@ class Examples:
             assert pods
             for one in pods:
                 assert "# TYPE csi_" in cluster.http(port, endpoint["path"], one["status"]["podIP"])
+
+    def check_wrong_key(self, space, name, *members):
+        """Told on the claim of pvc.yaml in words of what to change, and without the key; the claim is served as
+        soon as that is done. members: of the Secret, that have keys."""
+        self.apply("secret.yaml", self.space, **dict.fromkeys(members, WRONG_KEY))
+        try:
+            self.apply("pvc.yaml", space)
+            said = self.cluster.wait_event(space, name, "ProvisioningFailed")["message"]
+            assert self.ceph.secret["userID"] in said and WRONG_KEY[:4] not in said, said
+        finally:
+            self.apply("secret.yaml", self.space)
+        self.cluster.wait_bound(space, name)
 
     def kill_plugin(self, meanwhile):
         """Three times; meanwhile(n) is done between its end and the next one."""

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ceph_chart import WRONG_KEY, Ceph, Examples
+from ceph_chart import Ceph, Examples
 from cluster import PATIENCE, wait
 
 GIB = 1 << 30
@@ -92,13 +92,5 @@ def test_the_plugin_is_killed_under_a_pod(cluster, rbd, volumes):
     assert cluster.run_in(volumes, "rbd-pod", "cat /data/n") == "0\n1\n2\n"
 
 
-def test_a_wrong_key_is_told_on_the_claim(cluster, rbd, volumes):
-    """In words of what to change; the claim is served as soon as that is done."""
-    rbd.apply("secret.yaml", rbd.space, userKey=WRONG_KEY)
-    try:
-        rbd.apply("pvc.yaml", volumes)
-        event = cluster.wait_event(volumes, "rbd-pvc", "ProvisioningFailed")
-        assert "csi-rbd" in event["message"] and "AQD9" not in event["message"], event["message"]
-    finally:
-        rbd.apply("secret.yaml", rbd.space)
-    cluster.wait_bound(volumes, "rbd-pvc")
+def test_a_wrong_key_is_told_on_the_claim(rbd, volumes):
+    rbd.check_wrong_key(volumes, "rbd-pvc", "userKey")

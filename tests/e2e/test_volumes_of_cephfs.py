@@ -4,7 +4,7 @@ a ceph-fuse that outlives the plugin. It comes after test_snapshots.py, which be
 from pathlib import Path
 
 import pytest
-from ceph_chart import WRONG_KEY, Ceph, Examples
+from ceph_chart import Ceph, Examples
 from cluster import PATIENCE, wait
 
 GIB = 1 << 30
@@ -96,13 +96,5 @@ def test_the_plugin_is_killed_under_pods(cluster, cephfs, pods):
     assert cluster.run_in(pods, PODS[1], "cat /data/n") == "".join(f"{n} {pod}\n" for n in range(3) for pod in PODS)
 
 
-def test_a_wrong_key_is_told_on_the_claim(cluster, cephfs, volumes):
-    """In words of what to change; the claim is served as soon as that is done."""
-    cephfs.apply("secret.yaml", cephfs.space, adminKey=WRONG_KEY, userKey=WRONG_KEY)
-    try:
-        cephfs.apply("pvc.yaml", volumes)
-        event = cluster.wait_event(volumes, "cephfs-pvc", "ProvisioningFailed")
-        assert "csi-cephfs" in event["message"] and "AQD9" not in event["message"], event["message"]
-    finally:
-        cephfs.apply("secret.yaml", cephfs.space)
-    cluster.wait_bound(volumes, "cephfs-pvc")
+def test_a_wrong_key_is_told_on_the_claim(cephfs, volumes):
+    cephfs.check_wrong_key(volumes, "cephfs-pvc", "adminKey", "userKey")
