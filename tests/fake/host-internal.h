@@ -25,6 +25,7 @@ struct fake_fs {
 	bool has_reflink;
 	bool is_read_only;
 	bool is_shut_down;
+	bool has_no_inode; /* for one more file */
 	enum fake_frozen frozen;
 	uint64_t total_bytes;
 	struct uuid uuid;

@@ -382,9 +382,13 @@ int host_dir_sync(int dirfd, struct err *err)
 
 int host_file_make(int dirfd, int *ret_fd, struct err *err)
 {
+	struct fake_fs *fs = inode_of(dirfd)->on;
+
 	if (fake_step_on(inode_of(dirfd), err) < 0)
 		return -1;
-	*ret_fd = fake_fd_new(fake_inode_new(inode_of(dirfd)->on, FAKE_FILE), -1, false);
+	if (fs->has_no_inode)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED, "make a nameless file: no inode left");
+	*ret_fd = fake_fd_new(fake_inode_new(fs, FAKE_FILE), -1, false);
 	return 0;
 }
 

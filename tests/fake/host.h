@@ -22,6 +22,7 @@ void fake_host_reset(uint64_t pool_bytes);
 
 /* What a look at the filesystem of "/pool" finds. */
 void fake_host_set_fs(const char *type, bool has_reflink, bool is_read_only);
+void fake_host_take_inodes(bool are_taken); /* "/pool" has none for one more file */
 /* Further places: a directory on the root filesystem (type ext4), for images, staging and targets.
  * Parents too. */
 void fake_host_add_dir(const char *path);

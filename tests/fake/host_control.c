@@ -204,6 +204,11 @@ void fake_host_silence_server(bool is_silent)
 	world.is_server_silent = is_silent;
 }
 
+void fake_host_take_inodes(bool are_taken)
+{
+	world.pool->has_no_inode = are_taken;
+}
+
 void fake_host_stop_writes(bool is_stopped)
 {
 	world.is_write_stopped = is_stopped;

@@ -352,6 +352,26 @@ static bool is_copied(const struct pool *p, const struct backend_spec *spec)
 	return !p->can_clone && spec->source_kind != BACKEND_SOURCE_NONE;
 }
 
+/* A full pool has no block for an inode either, and is told as full. */
+static int refuse_file(struct pool *p, const struct backend_spec *spec, struct err *err)
+{
+	const struct pool_thin_want want = pool_thin_birth(spec->bytes);
+
+	if (spec->is_thin) {
+		if (pool_thin_promise(p, &want, err) < 0)
+			return -1;
+		pool_thin_promise_end(p, &want);
+	} else {
+		if (pool_promise(p, spec->bytes, err) < 0)
+			return -1;
+		pool_promise_end(p, spec->bytes);
+	}
+	return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		       "the filesystem of the pool '%s' at '%s' has no inode for one more file: "
+		       "delete volumes or snapshots, or grow it",
+		       p->base.pool_name, p->dir);
+}
+
 /* Which file blocks will be shared with; nothing else of it is looked at here. */
 static int make_file(struct pool *p, const struct backend_spec *spec, struct birth *birth,
 		     struct err *err)
@@ -364,7 +384,9 @@ static int make_file(struct pool *p, const struct backend_spec *spec, struct bir
 			   err) < 0 &&
 	    err->code != ERR_NOT_FOUND && err->code != ERR_FAILED_PRECONDITION)
 		return -1;
-	return pool_make_file(p, p->dir_fd, like_fd, &birth->fd, err);
+	if (pool_make_file(p, p->dir_fd, like_fd, &birth->fd, err) == 0)
+		return 0;
+	return err->code == ERR_RESOURCE_EXHAUSTED ? refuse_file(p, spec, err) : -1;
 }
 
 static int fill_file(struct pool *p, struct ctx *ctx, const struct backend_spec *spec,

@@ -34,13 +34,14 @@
 
 #define RIGHT_WAY "mkfs.xfs -m reflink=1 DEVICE and mount it, or try --pool-image=FILE"
 
-/* An ext4 without extents (mounted as ext3 was) cannot set blocks aside. */
+/* An ext4 without extents (mounted as ext3 was) cannot set blocks aside. One that has no block or no
+ * inode left is not asked: its volumes are served. */
 static int try_allocation(const struct pool *p, struct err *err)
 {
 	autohostfd int fd = -1;
 
 	if (host_file_make(p->dir_fd, &fd, err) < 0)
-		return -1;
+		return err->code == ERR_RESOURCE_EXHAUSTED ? 0 : -1;
 	if (host_file_allocate(fd, 4096, err) == 0 || err->code == ERR_RESOURCE_EXHAUSTED)
 		return 0;
 	err->code = ERR_FAILED_PRECONDITION;

@@ -269,6 +269,27 @@ TEST(finds_its_volumes_after_a_restart)
 	teardown(&e);
 }
 
+/* What is looked for by making a file is looked for where one can be made. */
+TEST(is_opened_without_an_inode_for_one_more_file)
+{
+	static const char *const media[] = { "xfs", "btrfs", "ext4" };
+
+	for (size_t i = 0; i < ARRAY_LEN(media); i++) {
+		struct env e;
+
+		setup(&e, GIB);
+		fake_host_set_fs(media[i], i < 2, false);
+		ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+		ASSERT_OK(create(&e, "a", 64 * MIB, "ext4"), &e.err);
+		registry_free(e.r);
+		e.r = registry_new();
+		fake_host_take_inodes(true);
+		ASSERT_OK(open_pool(&e, "p", "/pool", 0), &e.err);
+		ASSERT_OK(stat_volume(&e, "a"), &e.err);
+		teardown(&e);
+	}
+}
+
 TEST(sees_that_a_person_removed_a_file)
 {
 	struct env e;
@@ -520,7 +541,8 @@ RUN_TESTS(UNIT(says_what_is_wrong_with_a_directory_and_how_to_make_a_right_one),
 	  UNIT(a_grown_volume_is_as_large_as_its_state_says),
 	  UNIT(a_file_with_two_names_is_damaged_until_one_is_left),
 	  UNIT(does_not_empty_a_file_that_was_linked_in_the_last_moment),
-	  UNIT(finds_its_volumes_after_a_restart), UNIT(sees_that_a_person_removed_a_file),
+	  UNIT(finds_its_volumes_after_a_restart),
+	  UNIT(is_opened_without_an_inode_for_one_more_file), UNIT(sees_that_a_person_removed_a_file),
 	  UNIT(gives_each_filesystem_its_own_identity_and_all_of_its_blocks),
 	  UNIT(keeps_few_templates), UNIT(makes_a_spoilt_template_anew), UNIT(keeps_a_reserve),
 	  UNIT(counts_a_volume_once_while_mkfs_runs),

@@ -271,6 +271,25 @@ TEST(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume)
 	teardown(&e);
 }
 
+TEST(a_pool_without_an_inode_is_told_as_full_or_as_that)
+{
+	struct env e;
+
+	setup(&e, 1000);
+	ASSERT_OK(create_thick(&e, "t", 950 * MIB), &e.err);
+	fake_host_take_inodes(true);
+	ASSERT_ERR(create_thin(&e, "x", THIN_BYTES), &e.err, ERR_RESOURCE_EXHAUSTED,
+		   "the pool 'default' at '/pool' is 95 % full");
+	ASSERT_ERR(create_thick(&e, "x", THIN_BYTES), &e.err, ERR_RESOURCE_EXHAUSTED,
+		   "do not fit into what the pool at '/pool' has free");
+	ASSERT_ERR(create_thick(&e, "x", 10 * MIB), &e.err, ERR_RESOURCE_EXHAUSTED,
+		   "no inode for one more file");
+	/* nothing stays promised */
+	fake_host_take_inodes(false);
+	ASSERT_OK(create_thick(&e, "x", 50 * MIB), &e.err);
+	teardown(&e);
+}
+
 TEST(thin_volumes_grow_by_their_size_alone)
 {
 	struct env e;
@@ -544,6 +563,7 @@ RUN_TESTS(UNIT(a_thin_volume_has_its_size_and_no_blocks),
 	  UNIT(thick_volumes_after_thin_ones_keep_the_rule),
 	  UNIT(old_figures_refuse_no_thick_volume), UNIT(old_figures_refuse_no_snapshot),
 	  UNIT(a_pool_that_is_nearly_full_makes_and_grows_no_thin_volume),
+	  UNIT(a_pool_without_an_inode_is_told_as_full_or_as_that),
 	  UNIT(thin_volumes_grow_by_their_size_alone), UNIT(a_copy_is_thin_or_thick_as_is_asked),
 	  UNIT(a_thin_copy_goes_on_in_the_next_call),
 	  UNIT(a_thin_copy_that_goes_on_keeps_the_ratio),
