@@ -31,23 +31,23 @@
 /* How much of a Lease's name, 253 bytes, may be a node's. */
 #define NODE_IN_NAME_MAX 150
 
-/* Each process that writes has one of its own: with a node deployment, each node. */
-static char *provisioner_journal(const struct controller_env *env)
+/* Each process that writes a journal has one of its own: with a node deployment, each node. */
+static char *journal_node(const struct controller_env *env)
 {
 	const char *node = env->opts->node_name;
 
 	if (!env->opts->node_deployment)
-		return xasprintf("%s-intents", env->lease_name);
-	if (strlen(node) > NODE_IN_NAME_MAX)
-		return xasprintf("%s-intents-%08x", env->lease_name,
-				 hash_fnv1a_32(node, strlen(node)));
-	return xasprintf("%s-intents-%s", env->lease_name, node);
+		return NULL;
+	return strlen(node) > NODE_IN_NAME_MAX
+		       ? xasprintf("%08x", hash_fnv1a_32(node, strlen(node)))
+		       : xstrdup(node);
 }
 
 void *controllers_new_provisioner(const struct controller_env *env, const struct controllers *all)
 {
 	const struct controller_options *o = env->opts;
-	autofree char *journal = provisioner_journal(env);
+	autofree char *journal = xasprintf("%s-intents", env->lease_name);
+	autofree char *node = journal_node(env);
 
 	return provisioner_new(&(struct provision_options){
 		.loop = env->loop,
@@ -69,6 +69,7 @@ void *controllers_new_provisioner(const struct controller_env *env, const struct
 		.driver_name = env->driver_name,
 		.journal_ns = env->lease_ns,
 		.journal_name = journal,
+		.journal_node = node,
 		.holder = env->identity,
 		.node_name = o->node_deployment ? o->node_name : NULL,
 		.owns_immediate = o->node_immediate,

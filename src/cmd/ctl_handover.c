@@ -89,15 +89,16 @@ static bool is_journal(const struct found *f, const char *name)
 	if (!str_has_prefix(name, f->own) || !str_has_prefix(name + strlen(f->own), JOURNAL))
 		return false;
 	name += strlen(f->own) + strlen(JOURNAL);
-	return *name == '\0' || *name == '-';
+	return *name == '\0' || *name == '-' || *name == '.';
 }
 
-/* Of a journal: "…-intents-NODE", where the others of one for all are "…-intents-2". */
+/* Of a journal: "…-intents-NODE" and "…-intents.2-NODE", where the others of one for all are
+ * "…-intents-2". */
 static bool is_of_node(const struct found *f, const char *name)
 {
 	const char *behind = name + strlen(f->own) + strlen(JOURNAL);
 
-	return *behind && behind[1 + strspn(behind + 1, "0123456789")];
+	return *behind == '.' || (*behind && behind[1 + strspn(behind + 1, "0123456789")]);
 }
 
 static int see(void *arg, const struct json *lease)

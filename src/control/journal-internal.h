@@ -35,6 +35,7 @@ struct journal {
 	struct kube_client *client;
 	char *ns;
 	char *name;
+	char *node; /* or NULL */
 	char *holder;
 	size_t object_bytes;
 	unsigned objects_max;

@@ -483,6 +483,7 @@ struct journal *journal_new(const struct journal_options *opts)
 	j->client = opts->client;
 	j->ns = xstrdup(opts->ns);
 	j->name = xstrdup(opts->name);
+	j->node = opts->node ? xstrdup(opts->node) : NULL;
 	j->holder = xstrdup(opts->holder);
 	j->object_bytes = opts->object_bytes ? opts->object_bytes : OBJECT_BYTES;
 	j->objects_max = opts->objects_max ? opts->objects_max : OBJECTS_MAX;
@@ -505,6 +506,7 @@ void journal_free(struct journal *j)
 	free(j->term);
 	free(j->ns);
 	free(j->name);
+	free(j->node);
 	free(j->holder);
 	pthread_cond_destroy(&j->changed);
 	pthread_mutex_destroy(&j->lock);

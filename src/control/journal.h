@@ -28,7 +28,10 @@ struct journal;
 
 struct journal_options {
 	struct kube_client *client;
-	const char *ns, *name; /* of the first object; later ones are NAME-2, NAME-3 … Copied */
+	/* The first object is NAME and later ones NAME-2, NAME-3 …; those of a node's own journal are
+	 * NAME-NODE, NAME.2-NODE, NAME.3-NODE …, which no other node's can be. Copied; node NULL:
+	 * of none. */
+	const char *ns, *name, *node;
 	const char *holder;    /* this process, for people. Copied */
 	size_t object_bytes;   /* of intents in one object; 0: 240 KiB (annotations end at 256) */
 	unsigned objects_max;  /* 0: 16. A place may fill half of all */
@@ -75,8 +78,8 @@ int journal_find(struct journal *j, struct arena *arena, const char *uid, struct
 		 struct err *err);
 /*
  * For those who only look, beside any leader: adds the UIDs of all intents that stand in the API to
- * a set. name NULL: of any Lease of the namespace, or of all namespaces if ns is NULL, for those
- * who may list them.
+ * a set. name: that Lease alone, which need not be there; NULL: any of the namespace, or of all
+ * namespaces if ns is NULL, for those who may list them.
  */
 struct map;
 int journal_look(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,

@@ -19,19 +19,21 @@
 #include "kube/client.h"
 #include "kube/path.h"
 
-#include <inttypes.h>
-
 #define PREFIX JOURNAL_PREFIX
 #define TERM_KEY PREFIX "term"
 #define COUNT_KEY PREFIX "leases"
 #define WRITE_TRIES 5
-#define LOOK_MAX 1000 /* leases */
 
 struct journal_object *journal_object_add(struct journal *j)
 {
 	struct journal_object *o = &j->objects[j->n_objects++];
+	unsigned n = j->n_objects;
 
-	o->name = j->n_objects == 1 ? xstrdup(j->name) : xasprintf("%s-%u", j->name, j->n_objects);
+	if (j->node)
+		o->name = n == 1 ? xasprintf("%s-%s", j->name, j->node)
+				 : xasprintf("%s.%u-%s", j->name, n, j->node);
+	else
+		o->name = n == 1 ? xstrdup(j->name) : xasprintf("%s-%u", j->name, n);
 	return o;
 }
 
@@ -356,40 +358,24 @@ static int note_uids(void *arg, const struct json *lease)
 	return 0;
 }
 
-/* 1: it is there; 0: it is not. ret_n: how many it says there are. */
 static int look_at(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,
-		   struct map *uids, uint64_t *ret_n, struct err *err)
+		   struct map *uids, struct err *err)
 {
 	autojson struct json_doc *doc = NULL;
 	autofree char *path = NULL;
-	const char *count;
 
 	if (kube_object_path(&kube_lease_type, ns, name, &path, err) < 0)
 		return -1;
 	if (kube_get(client, ctx, path, &doc, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	(void)note_uids(uids, json_root(doc));
-	count = json_get_string(json_path(json_root(doc), "metadata.annotations"), COUNT_KEY);
-	if (!count || str_parse_u64(count, ret_n) < 0)
-		*ret_n = 1;
-	return 1;
+	return note_uids(uids, json_root(doc));
 }
 
 int journal_look(struct kube_client *client, struct ctx *ctx, const char *ns, const char *name,
 		 struct map *uids, struct err *err)
 {
-	uint64_t n = 1, none;
-	int r = 0;
+	int r = name ? look_at(client, ctx, ns, name, uids, err)
+		     : list_each(client, ctx, &kube_lease_type, ns, note_uids, uids, err);
 
-	if (!name)
-		r = list_each(client, ctx, &kube_lease_type, ns, note_uids, uids, err);
-	else
-		r = look_at(client, ctx, ns, name, uids, &n, err);
-	for (uint64_t i = 2; name && r > 0 && i <= n && i <= LOOK_MAX; i++) {
-		autofree char *next = xasprintf("%s-%" PRIu64, name, i);
-
-		if (look_at(client, ctx, ns, next, uids, &none, err) < 0)
-			r = -1;
-	}
 	return r < 0 ? err_wrap(err, "the journal of what is being made") : 0;
 }

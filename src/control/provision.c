@@ -302,6 +302,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.client = opts->client,
 		.ns = str_or(opts->journal_ns, "default"),
 		.name = str_or(opts->journal_name, "cleat-intents"),
+		.node = opts->journal_node,
 		.holder = str_or(opts->holder, "cleat"),
 		.gather_ns = opts->gather_ns,
 		.crowd = (workers + 1) / 2,

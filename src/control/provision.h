@@ -43,8 +43,9 @@ struct provision_options {
 	struct recorder *recorder;
 	struct csi_service service; /* copied; what it points to must outlive the provisioner */
 	const char *driver_name;    /* copied */
-	const char *journal_ns;     /* of its Leases; NULL: "default". Copied, as the two below */
+	const char *journal_ns;     /* of its Leases; NULL: "default". Copied, as the three below */
 	const char *journal_name;   /* NULL: "cleat-intents" */
+	const char *journal_node;   /* whose node's own it is, as in its name; NULL: of none */
 	const char *holder;         /* this process, for people; NULL: "cleat" */
 	const char *volume_name_prefix; /* "" = "pvc" */
 	unsigned name_digits;           /* so many of the UID behind it; 0: all */

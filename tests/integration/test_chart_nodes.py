@@ -183,8 +183,11 @@ def test_what_a_stolen_node_cannot_do(charted):
         refused(f'update {LEASES}/{journal["metadata"]["name"]}', journal, "writes to its own node's journal alone")
         lease = {'apiVersion': 'coordination.k8s.io/v1', 'kind': 'Lease', 'metadata': {'name': 'cleat-pool-cleat-csi'}, 'spec': {}}
         refused(f'create {LEASES}', lease, "writes to its own node's journal alone")   # the controller's election
-        lease['metadata']['name'] = 'cleat-pool-cleat-csi-intents-xn1'
-        refused(f'create {LEASES}', lease, "writes to its own node's journal alone")
+        for name in 'intents-xn1', 'intents-n1-2', 'intents-x-intents-n1', 'intents.2-n2':
+            lease['metadata']['name'] = f'cleat-pool-cleat-csi-{name}'
+            refused(f'create {LEASES}', lease, "writes to its own node's journal alone")
+        lease['metadata']['name'] = 'cleat-pool-cleat-csi-intents.2-n1'
+        thief.call(f'create {LEASES}', lease)
         refused(f'delete {CAPACITIES}/{capacity["metadata"]["name"]}', why="tells of its own node's room alone")
         refused(f'patch merge {CAPACITIES}/{capacity["metadata"]["name"]}', {'capacity': '1Ei'}, "tells of its own node's room alone")
         for path in f'{CORE}/secrets', f'{CORE}/namespaces/{SPACE}/configmaps', LEASES, '/apis/storage.k8s.io/v1/volumeattachments':

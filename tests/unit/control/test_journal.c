@@ -18,7 +18,8 @@
 #include <stdatomic.h>
 
 #define THREADS 64
-#define FIRST "/apis/coordination.k8s.io/v1/namespaces/ns/leases/j"
+#define LEASES_PATH "/apis/coordination.k8s.io/v1/namespaces/ns/leases/"
+#define FIRST LEASES_PATH "j"
 
 static struct {
 	pthread_mutex_t lock;
@@ -485,6 +486,42 @@ TEST(past_one_object_there_are_more_and_an_end)
 }
 
 /* How many intents one object of 800 bytes takes. */
+static struct journal *open_node(const char *node)
+{
+	struct journal *j = journal_new(&(struct journal_options){ .ns = "ns",
+								   .name = "j",
+								   .node = node,
+								   .holder = node,
+								   .object_bytes = 400,
+								   .objects_max = 2 });
+
+	ASSERT_OK(journal_open(j, &ctx, &err), &err);
+	return j;
+}
+
+/* A node may be named as another one's second object would be. */
+TEST(no_node_s_object_is_another_s_or_that_of_all)
+{
+	static const char *const nodes[] = { "w", "w-2", "2-w", "w.2" };
+	static const char *const paths[] = { LEASES_PATH "j-w", LEASES_PATH "j.2-w", LEASES_PATH "j-w-2",
+					     LEASES_PATH "j.2-w-2", LEASES_PATH "j-2-w", LEASES_PATH "j.2-2-w",
+					     LEASES_PATH "j-w.2", LEASES_PATH "j.2-w.2" };
+	struct journal *js[ARRAY_LEN(nodes)];
+
+	for (size_t i = 0; i < ARRAY_LEN(nodes); i++)
+		js[i] = open_node(nodes[i]);
+	for (unsigned k = 0; k < 2; k++) {
+		for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
+			autofree char *uid = xasprintf("u%u-%zu", k, i);
+
+			ASSERT_OK(put(js[i], uid, ""), &err);
+			ASSERT_TRUE(is_stored(paths[2 * i + k], uid));
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(nodes); i++)
+		journal_free(js[i]);
+}
+
 static unsigned fill_one(struct journal *j)
 {
 	unsigned n = 0;
@@ -639,7 +676,8 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
 	  J(a_write_that_may_have_got_through_is_taken_back),
 	  J(nothing_is_taken_while_it_is_closed), J(an_open_that_was_cancelled_opens_nothing),
-	  J(past_one_object_there_are_more_and_an_end), J(the_deposed_one_makes_no_further_object),
+	  J(past_one_object_there_are_more_and_an_end), J(no_node_s_object_is_another_s_or_that_of_all),
+	  J(the_deposed_one_makes_no_further_object),
 	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
 	  J(an_object_removed_by_hand_is_made_anew), J(one_made_anew_has_what_others_wrote_into_it),
 	  J(dead_places_leave_room_for_the_others),

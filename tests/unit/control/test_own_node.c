@@ -17,11 +17,9 @@
 
 static void start(struct process *p, const char *node, bool owns_immediate)
 {
-	autofree char *journal = xasprintf("cleat-intents-%s", node);
-
 	process_start(p, (struct provision_options){ .node_name = node,
 						     .owns_immediate = owns_immediate,
-						     .journal_name = journal });
+						     .journal_node = node });
 }
 
 static void run_one(const char *node, int64_t limit_ns)
