@@ -75,10 +75,47 @@ static bool is_among(const struct finalizer_change *changes, size_t n, const cha
 	return false;
 }
 
+/* One that is being deleted gets no finalizer any more, so whoever takes his off need not know who
+ * else does so at the same moment. Custom resources have no such patch. */
+static bool is_end(const struct kube_object *o, const struct finalizer_change *changes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (changes[i].is_wanted)
+			return false;
+	return o->is_deleting && !o->type->is_custom;
+}
+
+static void put_end(struct json_writer *w, const struct kube_object *o,
+		    const struct finalizer_change *changes, size_t n)
+{
+	json_field_string(w, "uid", o->uid);
+	json_key(w, "$deleteFromPrimitiveList/finalizers");
+	json_begin_array(w);
+	for (size_t i = 0; i < n; i++)
+		json_put_string(w, changes[i].name);
+	json_end_array(w);
+}
+
+static void put_list(struct json_writer *w, const struct kube_object *o,
+		     const struct finalizer_change *changes, size_t n)
+{
+	json_field_string(w, "resourceVersion", o->resource_version);
+	json_key(w, "finalizers");
+	json_begin_array(w);
+	for (size_t i = 0; i < o->n_finalizers; i++)
+		if (!is_among(changes, n, o->finalizers[i]))
+			json_put_string(w, o->finalizers[i]);
+	for (size_t i = 0; i < n; i++)
+		if (changes[i].is_wanted)
+			json_put_string(w, changes[i].name);
+	json_end_array(w);
+}
+
 int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct kube_object *o,
 		    const struct finalizer_change *changes, size_t n, struct json_doc **ret,
 		    struct err *err)
 {
+	bool ends = is_end(o, changes, n);
 	autofree char *path = NULL;
 	autostr struct str body = STR_INIT;
 	struct json_writer w = JSON_WRITER(&body);
@@ -88,17 +125,12 @@ int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct ku
 	json_begin_object(&w);
 	json_key(&w, "metadata");
 	json_begin_object(&w);
-	json_field_string(&w, "resourceVersion", o->resource_version);
-	json_key(&w, "finalizers");
-	json_begin_array(&w);
-	for (size_t i = 0; i < o->n_finalizers; i++)
-		if (!is_among(changes, n, o->finalizers[i]))
-			json_put_string(&w, o->finalizers[i]);
-	for (size_t i = 0; i < n; i++)
-		if (changes[i].is_wanted)
-			json_put_string(&w, changes[i].name);
-	json_end_array(&w);
+	if (ends)
+		put_end(&w, o, changes, n);
+	else
+		put_list(&w, o, changes, n);
 	json_end_object(&w);
 	json_end_object(&w);
-	return kube_patch(client, ctx, path, KUBE_MERGE, str_get(&body), ret, err);
+	return kube_patch(client, ctx, path, ends ? KUBE_STRATEGIC : KUBE_MERGE, str_get(&body),
+			  ret, err);
 }

@@ -12,7 +12,7 @@
 struct kube_client;
 
 /*
- * Finalizers put on an object or taken off, whatever others it has. Both writes are conditional on
+ * Finalizers put on an object or taken off, whatever others it has. Writes are conditional on
  * the version: ABORTED if it is stale. NOT_FOUND: the object is gone. *ret, which may be NULL, is
  * the object as it is then; the caller frees it.
  */
@@ -29,7 +29,8 @@ struct finalizer_change {
 };
 /* Whether the object is as the changes would make it. */
 bool finalizer_is_so(const struct kube_object *o, const struct finalizer_change *changes, size_t n);
-/* By a merge patch of the list: some at once. */
+/* By a patch of the list: some at once. Taken off an object of the API's own that is being deleted
+ * they go by its UID, whatever version it has come to: others take off theirs meanwhile. */
 int finalizer_patch(struct kube_client *client, struct ctx *ctx, const struct kube_object *o,
 		    const struct finalizer_change *changes, size_t n, struct json_doc **ret,
 		    struct err *err);

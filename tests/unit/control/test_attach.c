@@ -73,6 +73,32 @@ TEST(a_deleted_attachment_is_detached_and_gone)
 	ASSERT_FALSE(fake_has(VOLUME));
 }
 
+static void change_volume(void *arg)
+{
+	fake_merge(VOLUME, "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}");
+}
+
+/* At the end of a volume the provisioner, the API server's own controller and we take our
+ * finalizers off side by side: nobody begins again for that. */
+TEST(the_end_of_a_volume_takes_one_write_whoever_writes_meanwhile)
+{
+	struct attaching p;
+
+	attaching_begin();
+	attaching_start(&p, (struct attach_options){ 0 });
+	fake_settle();
+	fake_delete(VA);
+	fake_settle();
+	fake_merge(VOLUME, "{\"metadata\":{\"finalizers\":[\"" FINALIZER "\",\"a/b\"]}}");
+	fake_settle();
+	fake_set_plan((struct fake_plan){ .at = 1, .hook = change_volume });
+	fake_delete(VOLUME);
+	fake_settle();
+	assert_true(contains(fake_text(VOLUME), "\"finalizers\":[\"a/b\"]"));
+	ASSERT_EQ(fake_steps(), 1);
+	attaching_stop(&p);
+}
+
 TEST(a_volume_outlives_its_attachment)
 {
 	struct attaching p;
@@ -547,7 +573,8 @@ TEST(who_lost_the_lease_before_the_call_does_not_make_it)
 }
 
 RUN_TESTS(UNIT(an_attachment_is_attached_and_says_so), UNIT(it_takes_three_writes_and_one),
-	  UNIT(a_deleted_attachment_is_detached_and_gone), UNIT(a_volume_outlives_its_attachment),
+	  UNIT(a_deleted_attachment_is_detached_and_gone), UNIT(the_end_of_a_volume_takes_one_write_whoever_writes_meanwhile),
+	  UNIT(a_volume_outlives_its_attachment),
 	  UNIT(a_volume_that_is_being_deleted_is_not_attached),
 	  UNIT(a_pv_given_back_to_its_in_tree_driver_is_let_go),
 	  UNIT(a_failure_stands_in_the_status_until_it_is_over),
