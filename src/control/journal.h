@@ -28,13 +28,13 @@ struct journal;
 
 struct journal_options {
 	struct kube_client *client;
-	/* The first object is NAME and later ones NAME-2, NAME-3 …; those of a node's own journal are
-	 * NAME-NODE, NAME.2-NODE, NAME.3-NODE …, which no other node's can be. Copied; node NULL:
-	 * of none. */
+	/* The first object is NAME and later ones NAME-2, NAME-3 …; those of a node's own journal
+	 * are NAME-NODE, NAME.2-NODE, NAME.3-NODE …, which no other node's can be. Copied; node
+	 * NULL: of none. */
 	const char *ns, *name, *node;
-	const char *holder;    /* this process, for people. Copied */
-	size_t object_bytes;   /* of intents in one object; 0: 240 KiB (annotations end at 256) */
-	unsigned objects_max;  /* 0: 16. A place may fill half of all */
+	const char *holder;   /* this process, for people. Copied */
+	size_t object_bytes;  /* of intents in one object; 0: 240 KiB (annotations end at 256) */
+	unsigned objects_max; /* 0: 16. A place may fill half of all */
 	/* A put within gather_ns of the last write's begin waits for the rest of it, or until
 	 * `crowd` of them wait (0: 8). Where writes take long it is more, up to four times that,
 	 * since the API server is busy then. 0: it does not wait. */

@@ -34,8 +34,8 @@
 
 #define RIGHT_WAY "mkfs.xfs -m reflink=1 DEVICE and mount it, or try --pool-image=FILE"
 
-/* An ext4 without extents (mounted as ext3 was) cannot set blocks aside. One that has no block or no
- * inode left is not asked: its volumes are served. */
+/* An ext4 without extents (mounted as ext3 was) cannot set blocks aside. One that has no block or
+ * no inode left is not asked: its volumes are served. */
 static int try_allocation(const struct pool *p, struct err *err)
 {
 	autohostfd int fd = -1;

@@ -573,7 +573,8 @@ TEST(who_lost_the_lease_before_the_call_does_not_make_it)
 }
 
 RUN_TESTS(UNIT(an_attachment_is_attached_and_says_so), UNIT(it_takes_three_writes_and_one),
-	  UNIT(a_deleted_attachment_is_detached_and_gone), UNIT(the_end_of_a_volume_takes_one_write_whoever_writes_meanwhile),
+	  UNIT(a_deleted_attachment_is_detached_and_gone),
+	  UNIT(the_end_of_a_volume_takes_one_write_whoever_writes_meanwhile),
 	  UNIT(a_volume_outlives_its_attachment),
 	  UNIT(a_volume_that_is_being_deleted_is_not_attached),
 	  UNIT(a_pv_given_back_to_its_in_tree_driver_is_let_go),

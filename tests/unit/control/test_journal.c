@@ -503,8 +503,9 @@ static struct journal *open_node(const char *node)
 TEST(no_node_s_object_is_another_s_or_that_of_all)
 {
 	static const char *const nodes[] = { "w", "w-2", "2-w", "w.2" };
-	static const char *const paths[] = { LEASES_PATH "j-w", LEASES_PATH "j.2-w", LEASES_PATH "j-w-2",
-					     LEASES_PATH "j.2-w-2", LEASES_PATH "j-2-w", LEASES_PATH "j.2-2-w",
+	static const char *const paths[] = { LEASES_PATH "j-w",   LEASES_PATH "j.2-w",
+					     LEASES_PATH "j-w-2", LEASES_PATH "j.2-w-2",
+					     LEASES_PATH "j-2-w", LEASES_PATH "j.2-2-w",
 					     LEASES_PATH "j-w.2", LEASES_PATH "j.2-w.2" };
 	struct journal *js[ARRAY_LEN(nodes)];
 
@@ -676,7 +677,8 @@ RUN_TESTS(J(an_intent_is_durable_when_put_and_gone_when_flushed), J(a_drop_rides
 	  J(a_change_by_others_is_kept_and_no_reason_to_stop),
 	  J(a_write_that_may_have_got_through_is_taken_back),
 	  J(nothing_is_taken_while_it_is_closed), J(an_open_that_was_cancelled_opens_nothing),
-	  J(past_one_object_there_are_more_and_an_end), J(no_node_s_object_is_another_s_or_that_of_all),
+	  J(past_one_object_there_are_more_and_an_end),
+	  J(no_node_s_object_is_another_s_or_that_of_all),
 	  J(the_deposed_one_makes_no_further_object),
 	  J(an_object_that_was_told_of_is_made_by_the_next_leader),
 	  J(an_object_removed_by_hand_is_made_anew), J(one_made_anew_has_what_others_wrote_into_it),
