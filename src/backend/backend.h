@@ -120,6 +120,7 @@ struct backend_spec {
 				they are discarded; fs is "xfs", not is_written, no_reserve or not */
 	enum backend_source source_kind;
 	const char *source; /* its token, in this same backend; NULL for none */
+	bool is_read_only;  /* nobody will write to it; with BACKEND_ELSEWHERE alone */
 	const struct secrets *secrets;
 	struct backend_owner owner;
 	struct vol_limits limits; /* kept with the volume; csi/ has them applied */
@@ -140,6 +141,7 @@ struct backend_volume {
 	char damage[96];
 	int64_t created_ns; /* wall clock */
 	bool is_thin;
+	bool is_read_only; /* by what it is: nobody can write to it */
 	struct vol_limits limits;
 	/* The owner, as it was told when the volume was made; each "" if it was not. */
 	char cluster[BACKEND_OWNER_MAX];

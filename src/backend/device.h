@@ -38,6 +38,7 @@ struct backend_mount_options {
 	const char *path;         /* an existing directory, as the kernel names it */
 	const char *const *flags; /* of the capability, but "ro" and "rw" */
 	size_t n_flags;
+	bool only_reads; /* so the access mode says; the mount is read-write all the same */
 	const struct secrets *secrets; /* as in backend_attach_options */
 	const struct strmap *volume_context, *publish_context;
 };

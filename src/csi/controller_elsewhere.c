@@ -126,6 +126,15 @@ static int check_size(const struct csi_create_volume_request *req, const struct 
 		       req->name, text);
 }
 
+static bool is_read_only(const struct csi_create_volume_request *req)
+{
+	for (size_t i = 0; i < req->n_volume_capabilities; i++) {
+		if (!vol_mode_is_reader_only(req->volume_capabilities[i].mode))
+			return false;
+	}
+	return req->n_volume_capabilities > 0;
+}
+
 static int create(struct csi_driver *d, struct ctx *ctx, struct backend *b,
 		  const struct csi_create_volume_request *req, const struct source *source,
 		  const struct vol_limits *limits, struct csi_volume *ret, struct err *err)
@@ -135,6 +144,7 @@ static int create(struct csi_driver *d, struct ctx *ctx, struct backend *b,
 				     .token = token,
 				     .fs = "",
 				     .allow_buffered = true,
+				     .is_read_only = is_read_only(req),
 				     .source_kind = source->kind,
 				     .source = source->kind == BACKEND_SOURCE_NONE
 						       ? NULL

@@ -210,6 +210,12 @@ static int check_without_device(const struct backend *pool, const struct backend
 			       "volume_capability.mount.fs_type: '%.64s' is asked, the volume has "
 			       "%s",
 			       cap->fs_type, vol->fs);
+	if (vol->is_read_only && !vol_mode_is_reader_only(cap->mode))
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"volume_capability.access_mode: %s is asked, and the volume can only "
+			"be read",
+			vol_mode_name(cap->mode));
 	any_fs.fs_type = "";
 	cap->fs_type = vol->fs;
 	return is_shared ? vol_capability_check_shared(&any_fs, err)

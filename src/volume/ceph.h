@@ -98,12 +98,17 @@ struct ceph_rbd_snapshot_params {
 int ceph_rbd_snapshot_params_parse(const struct strmap *map,
 				   struct ceph_rbd_snapshot_params *ret_params, struct err *err);
 
+/* Whether a volume of a snapshot shows the snapshot, which is not copied (backingSnapshot): as the
+ * class says, or if it says nothing, where all who want the volume only read it. */
+enum ceph_fs_backing { CEPH_FS_BACKING_FOR_READERS, CEPH_FS_BACKING_ALWAYS, CEPH_FS_BACKING_NEVER };
+
 /* Of a StorageClass of cephfs.csi.ceph.com; as ceph_rbd_params. */
 struct ceph_fs_params {
 	const char *cluster; /* clusterID, required */
 	const char *fs_name; /* fsName, required */
 	const char *pool;    /* of its data pools; "": the filesystem's own choice */
 	const char *prefix;  /* volumeNamePrefix, or CEPH_VOLUME_PREFIX */
+	enum ceph_fs_backing backing;
 	const char *owner, *claim, *volume;
 };
 int ceph_fs_params_parse(const struct strmap *map, struct ceph_fs_params *ret_params,

@@ -124,6 +124,25 @@ static int parse_fuse_options(const struct ceph_param *p, struct ceph_fs_params 
 	return ceph_fs_options_check(p->key, p->value, true, err);
 }
 
+/* As ceph-csi reads it. */
+static int parse_backing(const struct ceph_param *p, struct ceph_fs_params *params, struct err *err)
+{
+	static const char *const yes[] = { "true", "True", "TRUE", "t", "T", "1" };
+	static const char *const no[] = { "false", "False", "FALSE", "f", "F", "0" };
+	size_t n = strlen(p->value);
+
+	if (is_one_of(yes, ARRAY_LEN(yes), p->value, n))
+		params->backing = CEPH_FS_BACKING_ALWAYS;
+	else if (is_one_of(no, ARRAY_LEN(no), p->value, n))
+		params->backing = CEPH_FS_BACKING_NEVER;
+	else
+		return ceph_param_refuse(p->key, p->value,
+					 "is neither 'true' nor 'false'; leave it out for copies "
+					 "where somebody may write, and none where nobody may",
+					 err);
+	return 0;
+}
+
 typedef int (*param_fn)(const struct ceph_param *p, struct ceph_fs_params *params, struct err *err);
 
 static const struct {
@@ -137,6 +156,7 @@ static const struct {
 	{ "mounter", parse_mounter },
 	{ "kernelMountOptions", parse_kernel_options },
 	{ "fuseMountOptions", parse_fuse_options },
+	{ "backingSnapshot", parse_backing },
 };
 
 /* What ceph-csi does and cleat does not. */
@@ -147,7 +167,6 @@ static const struct {
 	{ "encrypted", "its volumes would not be encrypted; keep this class with ceph-csi" },
 	{ "encryptionKMSID", "keep this class with ceph-csi" },
 	{ "encryptionType", "keep this class with ceph-csi" },
-	{ "backingSnapshot", "a volume of a snapshot is a copy of its own; leave it out" },
 };
 
 static int parse_own(const struct strpair *pair, struct ceph_fs_params *params, struct err *err)

@@ -7,7 +7,10 @@ usage: tests/ceph/fs_journal.py DIR     of the cluster at DIR (cluster.py up --f
 import contextlib
 import json
 import pathlib
+import struct
 import sys
+
+import rados
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -15,6 +18,7 @@ import cluster  # noqa: E402
 import journal  # noqa: E402
 
 GROUP, NAMESPACE = 'csi', 'csi'
+REFERENCES = 'rt-backingsnapshot-'
 
 
 def manager(ceph, prefix, **words):
@@ -31,6 +35,25 @@ def opened(ceph):
 def objects(ceph):
     with opened(ceph) as io:
         return journal.objects(io)
+
+
+def theirs(ceph):
+    """The same without the keys of which ceph-csi does not know."""
+    return {name: {key: value for key, value in keys.items() if not key.startswith('cleat.')} for name, keys in objects(ceph).items()}
+
+
+def references(ceph):
+    """{object: (its bytes, its attributes, its keys)} of snapshots that volumes show."""
+    with opened(ceph) as io:
+        return {name: (io.read(name), dict(io.get_xattrs(name)), omap_bytes(io, name))
+                for name in journal.names(io) if name.startswith(REFERENCES)}
+
+
+def omap_bytes(io, name):
+    with rados.ReadOpCtx() as op:
+        keys, _ = io.get_omap_vals(op, '', '', 512)
+        io.operate_read_op(op, name)
+        return dict(keys)
 
 
 def subvolumes(ceph):
@@ -50,7 +73,7 @@ def snapshots(ceph, name):
 
 def left(ceph):
     """Of a filesystem that has no volume: nothing."""
-    return sorted(subvolumes(ceph)) + sorted(
+    return sorted(subvolumes(ceph)) + sorted(references(ceph)) + sorted(
         name for name, keys in objects(ceph).items() if keys or name not in (journal.VOLUMES, journal.SNAPSHOTS))
 
 
@@ -63,7 +86,7 @@ def wipe(ceph):
         with contextlib.suppress(cluster.Failure):
             manager(ceph, 'fs subvolume rm', sub_name=name, group_name=GROUP, force=True)
     with opened(ceph) as io:
-        for name in journal.objects(io):
+        for name in journal.names(io):
             io.remove_object(name)
 
 
@@ -90,6 +113,25 @@ class CephCsi(journal.CephCsi):
         self.owner = owner
         manager(self.ceph, 'fs subvolume snapshot create', sub_name=source, snap_name=snap, group_name=GROUP)
         return self.handle(made)
+
+    def shallow(self, name, snapshot):
+        """A volume that shows the snapshot: an entry that says so, no subvolume, and a reference beside those that are there."""
+        made, subvolume = self.reserve('volume', name, 'csi-vol-')
+        journal.put(self.io, f'csi.volume.{made}', {'csi.volume.backingsnapshotid': snapshot})
+        reference = REFERENCES + snapshot
+        with rados.WriteOpCtx() as op:
+            op.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+            self.io.set_omap(op, (snapshot, subvolume), (b'\x01', b'\x01'))
+            self.io.operate_write_op(op, reference)
+        self.io.write_full(reference, struct.pack('>I', len(omap_bytes(self.io, reference))))
+        self.io.set_xattr(reference, 'csi.ceph.com/rt-version', struct.pack('>I', 1))
+        return self.handle(made)
+
+    def shallow_context(self, volume, source):
+        """Its volume_context: the path is its source's, up to the slash, and nothing says which snapshot."""
+        context = self.context(source)
+        return {**context, 'subvolumeName': self.image_of('volume', volume),
+                'subvolumePath': context['subvolumePath'].rsplit('/', 1)[0] + '/'}
 
     def context(self, volume):
         """The volume_context that it answers."""

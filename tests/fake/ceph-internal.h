@@ -21,6 +21,9 @@ struct fake_object {
 	char *name;
 	bool has_omap;
 	VEC(struct fake_pair) omap; /* sorted by key */
+	VEC(struct fake_pair) attrs;
+	struct fake_pair bytes; /* its value */
+	uint64_t version;
 };
 
 struct fake_cluster;
@@ -70,6 +73,7 @@ struct fake_io {
 	struct fake_conn *conn;
 	struct fake_pool *pool;
 	char *ns;
+	uint64_t version; /* of what was asked of last */
 };
 
 /* LOOK: all that comes of it is what the caller is given, so that with the answer lost nothing is.

@@ -5,7 +5,22 @@
 #include "fake/ceph-image-internal.h"
 
 /* Operations on omaps: a list of steps. */
-enum step_kind { STEP_CREATE, STEP_EXISTS, STEP_CMP, STEP_SET, STEP_RM, STEP_GET, STEP_LIST };
+enum step_kind {
+	STEP_CREATE,
+	STEP_EXISTS,
+	STEP_CMP,
+	STEP_SET,
+	STEP_RM,
+	STEP_GET,
+	STEP_LIST,
+	/* ceph_bytes.c */
+	STEP_VERSION,
+	STEP_ATTR,
+	STEP_FULL,
+	STEP_REMOVE,
+	STEP_ATTR_CMP,
+	STEP_READ,
+};
 
 struct fake_iter {
 	VEC(struct fake_pair) pairs;
@@ -17,7 +32,9 @@ struct fake_step {
 	bool is_exclusive;
 	struct fake_pair pair; /* SET, CMP; RM and GET: its key. LIST: the key to begin behind */
 	char *prefix;
-	uint64_t max;
+	uint64_t max; /* or VERSION's */
+	char *buf;    /* READ's */
+	size_t *ret_n;
 	struct fake_iter *iter;
 	unsigned char *more;
 	int *ret_rc;
@@ -29,6 +46,13 @@ struct fake_op {
 
 /* ceph_omap.c */
 struct fake_pair fake_pair_copy(const char *key, const char *value, size_t n);
+
+/* ceph_bytes.c; while locked. What one of its steps answers, before anything is done; and what it
+ * does, to objects that are there. */
+int fake_bytes_check(const struct fake_step *step, const struct fake_object *object);
+void fake_bytes_apply(const struct fake_step *step, struct fake_object *object);
+int fake_bytes_read(const struct fake_step *step, const struct fake_object *object);
+void fake_ceph_fill_bytes(struct ceph_lib *lib);
 
 /* ceph_header.c; while locked. NULL: there is none, -ENOENT. */
 bool fake_header_is(const char *name);

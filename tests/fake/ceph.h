@@ -3,6 +3,7 @@
 #define TESTS_FAKE_CEPH_H
 
 #include "backend/ceph/lib.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -75,6 +76,11 @@ void fake_ceph_omap_set(int64_t pool, const char *ns, const char *object, const 
 void fake_ceph_omap_rm(int64_t pool, const char *ns, const char *object, const char *key);
 size_t fake_ceph_omap_count(int64_t pool, const char *ns, const char *object); /* keys */
 bool fake_ceph_has_object(int64_t pool, const char *ns, const char *object);
+/* Bytes, attributes ("name=…") and keys ("key:…") of it, all values in hex; nothing if it is not
+ * there. And what another program writes: an attribute, or with attr NULL all bytes. */
+void fake_ceph_dump_object(int64_t pool, const char *ns, const char *object, struct str *out);
+void fake_ceph_set_bytes(int64_t pool, const char *ns, const char *object, const char *attr,
+			 const char *value, size_t n);
 void fake_ceph_remove_object(int64_t pool, const char *ns, const char *object);
 /* All of a pool, in each namespace; not what images consist of. */
 size_t fake_ceph_n_objects(int64_t pool);

@@ -406,6 +406,9 @@ static int metadata(struct asked *a, bool of_snap, bool is_set)
 
 	if (rc < 0 || (of_snap && !snap))
 		return rc;
+	if (a->subvolume->state == STATE_RETAINED)
+		return refuse(a, ENOENT,
+			      "subvolume '%s' is removed and has only snapshots retained", a->name);
 	pairs = snap ? snap->meta.v : a->subvolume->meta.v;
 	n = snap ? snap->meta.n : a->subvolume->meta.n;
 	for (size_t i = 0; i < n; i++) {

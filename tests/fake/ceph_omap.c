@@ -65,6 +65,10 @@ void fake_object_remove(struct fake_pool *pool, struct fake_object *object)
 	for (size_t i = 0; i < object->omap.n; i++)
 		free_pair(&object->omap.v[i]);
 	vec_done(&object->omap);
+	for (size_t i = 0; i < object->attrs.n; i++)
+		free_pair(&object->attrs.v[i]);
+	vec_done(&object->attrs);
+	free_pair(&object->bytes);
 	free(object->ns);
 	free(object->name);
 	free(object);
@@ -210,10 +214,18 @@ static int check_step(const struct fake_step *step, const struct fake_object *ob
 		if (*exists && !is_equal(object, &step->pair))
 			return -ECANCELED;
 		return *exists ? 0 : -ENOENT;
+	case STEP_ATTR:
+	case STEP_FULL:
+		return 0;
+	case STEP_VERSION:
+		return fake_bytes_check(step, object);
 	case STEP_EXISTS:
 	case STEP_RM:
 	case STEP_GET:
 	case STEP_LIST:
+	case STEP_REMOVE:
+	case STEP_ATTR_CMP:
+	case STEP_READ:
 		return *exists ? 0 : -ENOENT;
 	}
 	return 0;
@@ -243,7 +255,15 @@ static int apply(const struct fake_op *op, struct fake_io *io, const char *name)
 			fake_object_set(object, step->pair.key, step->pair.value, step->pair.n);
 		else if (step->kind == STEP_RM)
 			fake_object_rm(object, step->pair.key);
+		else
+			fake_bytes_apply(step, object);
+		if (step->kind == STEP_REMOVE) {
+			fake_object_remove(io->pool, object);
+			return 0;
+		}
 	}
+	if (object)
+		object->version = fake_ceph_id(io->pool->cluster);
 	return 0;
 }
 
@@ -329,11 +349,15 @@ static int read_object(const struct fake_op *op, const struct fake_object *objec
 	for (size_t i = 0; i < op->steps.n; i++) {
 		const struct fake_step *step = &op->steps.v[i];
 		const struct fake_pair *got;
+		int rc = fake_bytes_read(step, object);
 
-		*step->ret_rc = 0;
+		if (rc < 0)
+			return rc;
+		if (step->ret_rc)
+			*step->ret_rc = 0;
 		if (step->kind == STEP_LIST)
 			list_pairs(step, object);
-		else if ((got = fake_object_get(object, step->pair.key)))
+		else if (step->kind == STEP_GET && (got = fake_object_get(object, step->pair.key)))
 			vec_push(&step->iter->pairs, fake_pair_copy(got->key, got->value, got->n));
 	}
 	return 0;
@@ -351,6 +375,7 @@ static int read_op_operate(rados_read_op_t op, rados_ioctx_t handle, const char 
 			rc = fake_header_read(op, fake_header_find(io, name));
 		else
 			rc = object ? read_object(op, object) : -ENOENT;
+		io->version = object ? object->version : 0;
 	}
 	return fake_ceph_leave(rc);
 }
@@ -513,6 +538,7 @@ size_t fake_ceph_n_objects(int64_t pool)
 void fake_ceph_fill_omap(struct ceph_lib *lib)
 {
 	lib->rados_read = fake_read;
+	fake_ceph_fill_bytes(lib);
 	fake_ceph_fill_header(lib);
 	lib->rados_create_write_op = create_op;
 	lib->rados_release_write_op = release_op;

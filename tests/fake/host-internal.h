@@ -150,7 +150,8 @@ struct fake_world {
 	bool is_server_silent, are_probes_broken;
 	bool is_write_stopped;
 	size_t n_forced;
-	const char *client; /* filesystem of other machines that the kernel knows; NULL: none */
+	const char *remote_dir; /* in each mount of such a filesystem; NULL: nothing */
+	const char *client;     /* filesystem of other machines that the kernel knows; NULL: none */
 	size_t n_hangs;
 	uint64_t next_mount;
 	uint64_t next_number;

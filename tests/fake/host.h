@@ -41,6 +41,8 @@ void fake_host_unlink(const char *name);
 void fake_host_link_before_unlink(const char *other_name);
 /* The disk below "/pool" dies: nothing that asks it answers, while the kernel's tables do. */
 void fake_host_kill_disk(void);
+/* What there is in each mount of such a filesystem, "a/b/c"; NULL: nothing. */
+void fake_host_set_remote_dir(const char *path);
 void fake_host_set_client(const char *fs); /* that the kernel has a client for; NULL: none */
 /* What is mounted without a device is of one server, so that all has one device number. Whoever
  * asks it while it is silent hangs, which is counted; the kernel's tables and unmounting do not. */

@@ -439,6 +439,20 @@ static void add_mount(struct fake_mount *mount, const char *target)
 	vec_push(&world.mounts, *mount);
 }
 
+static void add_remote_dir(struct fake_inode *dir)
+{
+	const char *path = str_or(world.remote_dir, "");
+
+	while (*path) {
+		size_t n = strcspn(path, "/");
+		autofree char *name = xstrndup(path, n);
+
+		fake_entry_add(dir, name, fake_inode_new(dir->on, FAKE_DIR), true);
+		dir = fake_entry_find(dir, name)->inode;
+		path += n + (path[n] == '/');
+	}
+}
+
 static int mount_remote(const char *source, const char *target,
 			const struct host_mount_options *opts, struct err *err)
 {
@@ -450,9 +464,11 @@ static int mount_remote(const char *source, const char *target,
 	}
 	if (!world.remote)
 		world.remote = fake_fs_new(opts->fs, makedev(0, 50), UINT64_C(1) << 40);
-	if (!fake_entry_find(world.remote->root, source))
+	if (!fake_entry_find(world.remote->root, source)) {
 		fake_entry_add(world.remote->root, source, fake_inode_new(world.remote, FAKE_DIR),
 			       true);
+		add_remote_dir(fake_entry_find(world.remote->root, source)->inode);
+	}
 	mount.fs = world.remote;
 	mount.root = fake_entry_find(world.remote->root, source)->inode;
 	mount.device = world.remote->device;

@@ -224,6 +224,11 @@ size_t fake_host_n_forced(void)
 	return world.n_forced;
 }
 
+void fake_host_set_remote_dir(const char *path)
+{
+	world.remote_dir = path;
+}
+
 void fake_host_set_client(const char *fs)
 {
 	world.client = fs;

@@ -2,10 +2,28 @@
 #ifndef BACKEND_CEPH_JOURNAL_INTERNAL_H
 #define BACKEND_CEPH_JOURNAL_INTERNAL_H
 
-#include "base/uuid.h"
+#include "backend/ceph/journal.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* An object's keys; how NAME_AT and SOURCE_AT are called the journal's kind says. */
+enum journal_key {
+	NAME_AT,
+	IMAGE_AT,
+	IMAGE_ID_AT,
+	SOURCE_AT,
+	OWNER_AT,
+	JOURNAL_POOL_AT,
+	LAYOUT_AT,
+	BACKING_AT,
+	PATH_AT,
+	KEYS
+};
+extern const char *const journal_keys[KEYS];
+/* What they hold, NULL where one is absent. */
+struct ceph_entry journal_entry_of(const char *const values[KEYS], const char *uuid,
+				   int64_t pool_id);
 
 /* Texts of the journal, as ceph-csi writes them and no other way: a text that is another spelling
  * of the same would name an object that is called otherwise. */

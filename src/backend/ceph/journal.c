@@ -34,15 +34,6 @@ static const struct words words[] = {
 	[CEPH_JOURNAL_SNAPSHOTS] = { "csi.snaps.", "csi.snap.", "csi.snapname", "csi.source" },
 };
 
-/* An object's keys; NAME_AT and SOURCE_AT are called as words say. */
-enum key { NAME_AT, IMAGE_AT, IMAGE_ID_AT, SOURCE_AT, OWNER_AT, JOURNAL_POOL_AT, LAYOUT_AT, KEYS };
-
-static const char *const keys_of_object[KEYS] = {
-	[IMAGE_AT] = "csi.imagename",    [IMAGE_ID_AT] = "csi.imageid",
-	[OWNER_AT] = "csi.volume.owner", [JOURNAL_POOL_AT] = "csi.journalpool",
-	[LAYOUT_AT] = "cleat.layout",
-};
-
 /* What one call works with. */
 struct work {
 	const struct ceph_journal *j;
@@ -67,11 +58,11 @@ static struct work work_of(const struct ceph_journal *j, struct ctx *ctx)
 	return w;
 }
 
-static const char *key_name(const struct work *w, enum key key)
+static const char *key_name(const struct work *w, enum journal_key key)
 {
 	return key == NAME_AT     ? w->words->name_key
 	       : key == SOURCE_AT ? w->words->source_key
-				  : keys_of_object[key];
+				  : journal_keys[key];
 }
 
 static const char *key_of(const struct work *w, const char *name)
@@ -141,7 +132,7 @@ static int read_object(const struct work *w, rados_ioctx_t io, const char *uuid,
 	const char *names[KEYS];
 	int rc;
 
-	for (enum key k = 0; k < KEYS; k++)
+	for (enum journal_key k = 0; k < KEYS; k++)
 		names[k] = key_name(w, k);
 	rc = read_keys(w, io, o.name, names, KEYS, o.values, err);
 	if (rc < 0)
@@ -197,16 +188,7 @@ static void close_pool(const struct work *w, rados_ioctx_t io)
 
 static struct ceph_entry entry_of(const struct object *o, const char *uuid, int64_t pool_id)
 {
-	struct ceph_entry e = { .pool_id = pool_id };
-
-	memcpy(e.uuid, uuid, UUID_TEXT_MAX);
-	e.name = str_or(o->values[NAME_AT], "");
-	e.image = str_or(o->values[IMAGE_AT], "");
-	e.image_id = str_or(o->values[IMAGE_ID_AT], "");
-	e.source = str_or(o->values[SOURCE_AT], "");
-	e.owner = str_or(o->values[OWNER_AT], "");
-	e.layout = str_or(o->values[LAYOUT_AT], "");
-	return e;
+	return journal_entry_of(o->values, uuid, pool_id);
 }
 
 /* The object of a directory's key; one of another name is not its. */
@@ -335,6 +317,8 @@ static void fill_wanted(const struct work *w, const struct ceph_reservation *wha
 		[SOURCE_AT] = str_is_empty(what->source) ? NULL : what->source,
 		[OWNER_AT] = str_is_empty(what->owner) ? NULL : what->owner,
 		[LAYOUT_AT] = str_is_empty(what->layout) ? NULL : what->layout,
+		[BACKING_AT] = str_is_empty(what->backing) ? NULL : what->backing,
+		[PATH_AT] = str_is_empty(what->path) ? NULL : what->path,
 	};
 
 	if (is_elsewhere)
@@ -361,7 +345,7 @@ static int complete(const struct work *w, rados_ioctx_t io, const struct object 
 	w->lib->rados_write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
 	op_compare(w, op, key_name(w, NAME_AT), str_or(o->values[NAME_AT], ""));
 	op_compare(w, op, key_name(w, IMAGE_AT), str_or(o->values[IMAGE_AT], ""));
-	for (enum key k = 0; k < KEYS; k++)
+	for (enum journal_key k = 0; k < KEYS; k++)
 		if (wanted[k] && !o->values[k])
 			op_set(w, op, key_name(w, k), wanted[k]);
 	rc = w->lib->rados_write_op_operate(op, io, o->name, NULL, 0);
@@ -386,7 +370,7 @@ static int reserve_object(const struct work *w, const struct ceph_reservation *w
 		rc = -1;
 	if (rc > 0 && !is_whole(&o)) {
 		rc = complete(w, io, &o, wanted, err);
-		for (enum key k = 0; k < KEYS; k++)
+		for (enum journal_key k = 0; k < KEYS; k++)
 			if (!o.values[k] && wanted[k])
 				o.values[k] = arena_strdup(w->ctx->arena, wanted[k]);
 	}

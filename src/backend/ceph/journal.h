@@ -14,11 +14,13 @@
  *   csi.volume.<UUID>       csi.volname, csi.imagename, csi.imageid, csi.volume.owner;
  *                           csi.journalpool (hex64) if the directory is in another pool than it,
  *                           which is the image's; cleat.source, of which ceph-csi does not know, of
- *                           copies in CephFS
+ *                           copies in CephFS; csi.volume.backingsnapshotid, the handle of the
+ *                           snapshot that a volume in CephFS shows
  *   csi.snaps.<instance>    csi.snap.<name> → the same
  *   csi.snap.<UUID>         csi.snapname, csi.imagename, csi.imageid, csi.source, csi.volume.owner,
  *                           csi.journalpool; cleat.layout, of which ceph-csi does not know, if the
- *                           snapshot is not laid out as that program does it
+ *                           snapshot is not laid out as that program does it; cleat.path, the
+ *                           same, of snapshots in CephFS: where the subvolume's data was
  *
  * Reserving is one operation that is done or not (set the key if it is absent), and comes first; so
  * two controllers never give one name two UUIDs, and looking a name up reads one key. A reservation
@@ -44,8 +46,10 @@ struct ceph_entry {
 	const char *image_id;
 	const char *source; /* snapshots: the image that they were taken of; cleat.source */
 	const char *owner;
-	const char *layout; /* "": ceph-csi's */
-	bool is_new;        /* ceph_journal_reserve has given the name this UUID just now */
+	const char *layout;  /* "": ceph-csi's */
+	const char *backing; /* csi.volume.backingsnapshotid */
+	const char *path;    /* cleat.path */
+	bool is_new;         /* ceph_journal_reserve has given the name this UUID just now */
 };
 
 /* The entry of a name, with its object's keys as far as they are there (torn ones: ""). NOT_FOUND.
@@ -66,6 +70,7 @@ struct ceph_reservation {
 	const char *prefix;
 	const char *source, *owner; /* "" */
 	const char *layout;         /* NULL: ceph-csi's */
+	const char *backing, *path; /* NULL: none */
 	int64_t pool_id;            /* of the image, if not the journal's; else -1 */
 };
 int ceph_journal_reserve(const struct ceph_journal *j, struct ctx *ctx,

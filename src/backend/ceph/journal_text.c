@@ -52,3 +52,27 @@ bool journal_parse_holding(const char *text, char ret_uuid[UUID_TEXT_MAX], int64
 	*ret_pool_id = id;
 	return true;
 }
+
+struct ceph_entry journal_entry_of(const char *const values[KEYS], const char *uuid,
+				   int64_t pool_id)
+{
+	struct ceph_entry e = { .pool_id = pool_id };
+
+	memcpy(e.uuid, uuid, UUID_TEXT_MAX);
+	e.name = str_or(values[NAME_AT], "");
+	e.image = str_or(values[IMAGE_AT], "");
+	e.image_id = str_or(values[IMAGE_ID_AT], "");
+	e.source = str_or(values[SOURCE_AT], "");
+	e.owner = str_or(values[OWNER_AT], "");
+	e.layout = str_or(values[LAYOUT_AT], "");
+	e.backing = str_or(values[BACKING_AT], "");
+	e.path = str_or(values[PATH_AT], "");
+	return e;
+}
+
+const char *const journal_keys[KEYS] = {
+	[IMAGE_AT] = "csi.imagename",    [IMAGE_ID_AT] = "csi.imageid",
+	[OWNER_AT] = "csi.volume.owner", [JOURNAL_POOL_AT] = "csi.journalpool",
+	[LAYOUT_AT] = "cleat.layout",    [BACKING_AT] = "csi.volume.backingsnapshotid",
+	[PATH_AT] = "cleat.path",
+};

@@ -9,10 +9,9 @@
  * handle's cluster its filesystem has to be called as the volume's context says: what has another
  * name there nobody on a node can ask.
  *
- * A mount is known by what the mount table says it is of. A server's has the token for its source.
- * A kernel's has the path, which ends with "…<UUID>/<another UUID>", and no word of ours; for a
- * volume that a person has made, whose path says nothing, source and device number are kept in the
- * node's state.
+ * A volume that shows a snapshot (view.h) is a directory inside of what a client mounts (inside.h).
+ * ceph-csi does not say so in its context, but gives such a volume a path that ends with a slash:
+ * the rest is asked of the journal, as that program's nodes do.
  *
  * A client that was evicted, or that the cluster has put on its blocklist, comes back by itself
  * with recover_session=clean; without it the mount answers with errors until it is taken down.
@@ -27,10 +26,12 @@
 
 #define LOG_ROOM "backend.cephfs"
 #include "backend/ceph/server.h"
-#include "backend/ceph/state.h"
+#include "backend/cephfs/inside.h"
 #include "backend/cephfs/mounted.h"
 #include "backend/cephfs/serve.h"
 #include "backend/cephfs/subvolume.h"
+#include "backend/cephfs/view.h"
+#include "backend/cephfs/whose.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -40,8 +41,6 @@
 #include "host/resolve.h"
 #include "volume/capability.h"
 
-#define KERNEL_FS "ceph"
-#define MOUNTED_MAX 2048
 #define RECOVER "recover_session=clean"
 #define TIMEOUT "mount_timeout=30"
 #define FLAGS_MAX 64
@@ -57,6 +56,7 @@ struct coming {
 	const char *cluster_id; /* NULL: as the handle says, or where cluster-mapping.json leads */
 	const char *tried;      /* the cluster that has no such path */
 	const char *fs_name, *path;
+	const char *inside; /* of path: what is to be seen; "": all of it */
 	enum ceph_mounter mounter;
 	const char *kernel_options, *fuse_options;
 };
@@ -82,42 +82,81 @@ static int check_path(const char *key, const char *path, struct err *err)
 		       : err_set(err, ERR_INVALID_ARGUMENT, "volume_context: %s is too long", key);
 }
 
-/* A volume of older releases of ceph-csi has no path in its context: the manager knows it. */
-static int ask_path(struct coming *c, struct err *err)
+static int take_view(struct coming *c, const struct subvolume_entry *f, struct err *err)
+{
+	struct subvolume_view view;
+
+	if (subvolume_view_look(&f->place, f->entry.backing, &view, err) <= 0)
+		return err_wrap(err, "snapshot '%s'", f->entry.backing);
+	c->path = view.root;
+	c->inside = view.inside;
+	return 0;
+}
+
+static int take_subvolume(struct coming *c, const struct subvolume_entry *f, struct err *err)
 {
 	struct subvolume_look look;
+	int found = *f->entry.image ? subvolume_look(&f->place, f->entry.image, &look, err) : 0;
+
+	if (found < 0)
+		return -1;
+	if (found == 0 || look.state != SUBVOLUME_WHOLE)
+		return err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
+			       f->place.fs_name, f->entry.image);
+	c->path = look.path;
+	return 0;
+}
+
+/* What its context does not say: a volume of older releases of ceph-csi has no path in it, one that
+ * shows a snapshot not which. The journal and the manager know. */
+static int ask_path(struct coming *c, struct err *err)
+{
 	struct subvolume_entry f;
-	int found;
+	int rc;
 
 	if (subvolume_entry_open(&c->s->ceph.base, c->ctx, c->token, CEPH_JOURNAL_VOLUMES,
 				 c->opts->secrets, &f, err) < 0)
 		return -1;
-	found = *f.entry.image ? subvolume_look(&f.place, f.entry.image, &look, err) : 0;
-	if (found == 0 || (found > 0 && look.state != SUBVOLUME_WHOLE))
-		found = err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
-				f.place.fs_name, f.entry.image);
-	if (found > 0) {
+	rc = (*f.entry.backing ? take_view : take_subvolume)(c, &f, err);
+	if (rc == 0) {
 		c->cluster_id = f.place.cluster.id;
 		c->fs_name = f.place.fs_name;
-		c->path = look.path;
 	}
 	subvolume_place_close(&f.place);
-	return found < 0 ? -1 : 0;
+	return rc;
+}
+
+static bool ends_with_slash(const char *path)
+{
+	return *path && path[strlen(path) - 1] == '/';
+}
+
+static int check_reads(const struct coming *c, struct err *err)
+{
+	return !*c->inside || c->opts->only_reads ? 0
+						  : err_set(err, ERR_INVALID_ARGUMENT,
+							    "it shows a snapshot (backingSnapshot) "
+							    "and can only be read; use it "
+							    "with access mode ReadOnlyMany");
 }
 
 static int find_dynamic(struct coming *c, struct err *err)
 {
 	const struct strmap *context = c->opts->volume_context;
 
-	if (*say(context, "backingSnapshotID") || *say(context, "backingSnapshotRoot"))
-		return err_set(err, ERR_UNIMPLEMENTED,
-			       "it is a view of a snapshot (backingSnapshot), which is ceph-csi's "
-			       "alone; keep it with ceph-csi");
 	c->fs_name = say(context, "fsName");
 	c->path = say(context, "subvolumePath");
-	if (*c->fs_name && *c->path)
-		return check_path("subvolumePath", c->path, err);
-	return ask_path(c, err);
+	c->inside = say(context, VIEW_INSIDE_KEY);
+	if (*c->fs_name && *c->path && (*c->inside || !ends_with_slash(c->path))) {
+		if (check_path("subvolumePath", c->path, err) < 0 ||
+		    (*c->inside && cephfs_inside_check(c->inside, err) < 0))
+			return -1;
+	} else {
+		c->inside = "";
+		if (ask_path(c, err) < 0)
+			return -1;
+	}
+	return check_reads(c, err);
 }
 
 static int find_static(struct coming *c, struct err *err)
@@ -128,6 +167,12 @@ static int find_static(struct coming *c, struct err *err)
 		return err_set(err, ERR_NOT_FOUND,
 			       "its id is no handle of Ceph's, and its PV does not say "
 			       "staticVolume: \"true\"");
+	if (*say(context, VIEW_ID_KEY))
+		return err_set(
+			err, ERR_UNIMPLEMENTED,
+			"volume_context: " VIEW_ID_KEY
+			" of a static volume is not done: give its snapshot's directory no name, "
+			"but make a VolumeSnapshotContent of the snapshot and a claim of that");
 	c->cluster_id = say(context, "clusterID");
 	c->fs_name = say(context, "fsName");
 	c->path = say(context, "rootPath");
@@ -285,40 +330,59 @@ static int explain(const struct coming *c, struct err *err)
 	}
 }
 
-static int keep_mounted(const struct coming *c, const char *source, struct err *err)
+/* What mounts nothing tells apart by their source is known by a device of its own. */
+static int collect_all(const struct coming *c, bool is_kept, struct flags *flags, struct err *err)
 {
-	unsigned long long device = 0;
-	struct host_mountinfo info;
-	autofree char *line = NULL;
-	int rc = host_mountinfo_find_top(c->opts->path, &line, &info, err);
-
-	if (rc < 0)
+	if (collect_flags(c, flags, err) < 0)
 		return -1;
-	if (rc > 0 && str_is_equal(info.fs, KERNEL_FS) && str_is_equal(info.source, source))
-		device = info.device;
-	return ceph_state_set(c->s->ceph.state_dir, c->token, SUBVOLUME_MOUNTED,
-			      arena_printf(c->ctx->arena, "%s\n%llu\n", source, device), err);
+	return is_kept && !has_flag(flags, "noshare") ? add_flag(flags, "noshare", err) : 0;
 }
 
-static int by_kernel(const struct coming *c, struct err *err)
+static int mount_kept(const struct coming *c, const char *source, const char *target,
+		      const struct host_mount_options *how, struct err *err)
+{
+	const struct whose w = { c->s->ceph.state_dir, c->token };
+
+	if (whose_keep(&w, source, NULL, err) < 0)
+		return -1;
+	if (host_mount_device(c->ctx, source, target, how, err) < 0)
+		return explain(c, err);
+	return whose_keep(&w, source, target, err);
+}
+
+static int by_kernel(const struct coming *c, const char *target, struct err *err)
 {
 	struct arena *a = c->ctx->arena;
 	const char *monitors, *source;
 	struct flags flags = { .n = 0 };
-	struct host_mount_options how = { .fs = KERNEL_FS };
-	bool is_static = subvolume_is_static(c->token);
+	struct host_mount_options how = { .fs = SUBVOLUMES_FS };
+	bool is_kept = subvolume_is_static(c->token) || *c->inside;
 
-	if (find_monitors(c, &flags, &monitors, err) < 0 || collect_flags(c, &flags, err) < 0)
+	if (find_monitors(c, &flags, &monitors, err) < 0 ||
+	    collect_all(c, is_kept, &flags, err) < 0)
 		return -1;
 	source = arena_printf(a, "%s:%s", monitors, c->path);
-	if (is_static && keep_mounted(c, source, err) < 0)
-		return -1;
 	how.flags = flags.v;
 	how.n_flags = flags.n;
 	how.secret = arena_printf(a, "secret=%s", c->login.key);
-	if (host_mount_device(c->ctx, source, c->opts->path, &how, err) < 0)
-		return explain(c, err);
-	return is_static ? keep_mounted(c, source, err) : 0;
+	if (is_kept)
+		return mount_kept(c, source, target, &how, err);
+	return host_mount_device(c->ctx, source, target, &how, err) < 0 ? explain(c, err) : 0;
+}
+
+/* Nothing is seen at the path before the snapshot is. */
+static int by_kernel_inside(const struct coming *c, struct err *err)
+{
+	struct cephfs_inside in;
+	int rc;
+
+	if (cephfs_inside_begin(c->ctx, c->s->ceph.state_dir, c->token, &in, err) < 0)
+		return -1;
+	rc = by_kernel(c, in.path, err);
+	if (rc == 0)
+		rc = cephfs_inside_show(c->ctx, &in, c->inside, c->opts->path, err);
+	cephfs_inside_end(c->ctx, &in);
+	return rc;
 }
 
 /* ---- by a server ---- */
@@ -372,7 +436,8 @@ static int by_server(const struct coming *c, struct err *err)
 				      .user = c->login.user,
 				      .key = c->login.key,
 				      .fs_name = c->fs_name,
-				      .path = c->path };
+				      .path = c->path,
+				      .inside = c->inside };
 	autowipe struct str text = STR_INIT;
 	char dir[PATH_MAX];
 	pid_t pid;
@@ -400,8 +465,9 @@ static void open_up(const struct coming *c)
 	struct err ignored;
 	struct stat st;
 
-	if (subvolume_is_static(c->token) || host_dir_open(c->opts->path, &fd, &ignored) < 0 ||
-	    fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0755)
+	if (subvolume_is_static(c->token) || *c->inside ||
+	    host_dir_open(c->opts->path, &fd, &ignored) < 0 || fstat(fd, &st) < 0 ||
+	    st.st_uid != 0 || (st.st_mode & 07777) != 0755)
 		return;
 	if (fchmod(fd, 0777) < 0)
 		log_warn("the volume's root stays root's alone to write to",
@@ -415,13 +481,16 @@ static int mount_in(struct coming *c, const char *cluster, struct err *err)
 
 	if (read_wish(c, cluster, err) < 0)
 		return -1;
-	if (c->mounter != CEPH_MOUNTER_FUSE && (has_client = host_mount_knows(KERNEL_FS, err)) < 0)
+	if (c->mounter != CEPH_MOUNTER_FUSE &&
+	    (has_client = host_mount_knows(SUBVOLUMES_FS, err)) < 0)
 		return -1;
 	if (c->mounter == CEPH_MOUNTER_KERNEL && !has_client)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "mounter kernel: this node's kernel has no client for CephFS "
 			       "(modprobe ceph); leave mounter out, or have it");
-	rc = has_client ? by_kernel(c, err) : by_server(c, err);
+	rc = !has_client  ? by_server(c, err)
+	     : *c->inside ? by_kernel_inside(c, err)
+			  : by_kernel(c, c->opts->path, err);
 	if (rc == 0)
 		open_up(c);
 	return rc;
@@ -444,7 +513,9 @@ static int mount_at(void *arg, const struct ceph_candidate *at, bool is_only, st
 int subvolume_mount(struct backend *b, struct ctx *ctx, const char *token,
 		    const struct backend_mount_options *opts, struct err *err)
 {
-	struct coming c = { .s = subvolumes_of(b), .ctx = ctx, .token = token, .opts = opts };
+	struct coming c = {
+		.s = subvolumes_of(b), .ctx = ctx, .token = token, .opts = opts, .inside = ""
+	};
 	struct ceph_handle handle;
 
 	if ((subvolume_is_static(token) ? find_static : find_dynamic)(&c, err) < 0)
@@ -457,59 +528,4 @@ int subvolume_mount(struct backend *b, struct ctx *ctx, const char *token,
 				     err) > 0
 		       ? 0
 		       : -1;
-}
-
-/* ---- which mounts are whose ---- */
-
-/* "…/<prefix><UUID>/<another>" */
-static bool has_component(const char *path, const char *uuid)
-{
-	while (*path) {
-		size_t n = strcspn(path, "/");
-		size_t n_uuid = strlen(uuid);
-
-		if (n >= n_uuid && memcmp(path + n - n_uuid, uuid, n_uuid) == 0 && path[n] == '/')
-			return true;
-		path += n + (path[n] == '/');
-	}
-	return false;
-}
-
-static bool is_kept(const struct backend *b, const char *token, const struct host_mountinfo *mount)
-{
-	const struct subvolumes *s = (const struct subvolumes *)b;
-	char text[MOUNTED_MAX];
-	struct err ignored;
-	uint64_t device;
-	char *end;
-
-	if (!b || ceph_state_get(s->ceph.state_dir, token, SUBVOLUME_MOUNTED, text, sizeof(text),
-				 &ignored) < 0)
-		return false;
-	end = strchr(text, '\n');
-	if (!end)
-		return false;
-	*end++ = '\0';
-	end[strcspn(end, "\n")] = '\0';
-	/* 0: killed before it was known; then the source is all that there is */
-	return str_parse_u64(end, &device) == 0 && str_is_equal(mount->source, text) &&
-	       (device == 0 || device == mount->device);
-}
-
-bool subvolume_is_mount_of(const struct backend *b, const char *token,
-			   const struct host_mountinfo *mount)
-{
-	struct ceph_handle handle;
-	const char *path;
-	struct err ignored;
-
-	if (str_is_equal(mount->fs, "fuse." CEPHFS_SUBTYPE))
-		return str_is_equal(mount->source, token);
-	if (!str_is_equal(mount->fs, KERNEL_FS))
-		return false;
-	if (subvolume_is_static(token))
-		return is_kept(b, token, mount);
-	path = strchr(mount->source, '/');
-	return path && ceph_handle_parse(token, &handle, &ignored) == 0 &&
-	       has_component(path + 1, handle.uuid);
 }

@@ -5,6 +5,7 @@
  */
 #include "backend/ceph/state.h"
 #include "backend/cephfs/cephfs-internal.h"
+#include "backend/cephfs/inside.h"
 #include "backend/cephfs/serve.h"
 #include "host/fs.h"
 
@@ -24,7 +25,8 @@ static bool has_server(const char *state_dir, const char *token)
 
 static int clear(const char *state_dir, const char *token, struct err *err)
 {
-	if (ceph_state_set(state_dir, token, SUBVOLUME_MOUNTED, "", err) < 0 ||
+	if (cephfs_inside_clear(state_dir, token, err) < 0 ||
+	    ceph_state_set(state_dir, token, SUBVOLUME_MOUNTED, "", err) < 0 ||
 	    (!has_server(state_dir, token) &&
 	     ceph_state_set(state_dir, token, CEPHFS_LOCK, "", err) < 0))
 		return -1;

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "backend/ceph/server.h"
+#include "backend/cephfs/inside.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
@@ -47,19 +48,38 @@ struct server {
 	int dir_fd, lock_fd;
 	struct ctx ctx;
 	struct host_spawn_watch watch;
+	struct cephfs_inside in;
 	bool is_answered;
 };
 
 /* 1, or 0. */
-static int is_mounted(const struct cephfs_order *order, struct err *err)
+static int is_mounted_at(const struct server *s, const char *path, struct err *err)
 {
 	struct host_mountinfo info;
 	autofree char *line = NULL;
-	int rc = host_mountinfo_find_top(order->target, &line, &info, err);
+	int rc = host_mountinfo_find_top(path, &line, &info, err);
 
 	return rc <= 0 ? rc
 		       : str_is_equal(info.fs, "fuse." CEPHFS_SUBTYPE) &&
-				 str_is_equal(info.source, order->token);
+				 str_is_equal(info.source, s->order.token);
+}
+
+/* Where ceph-fuse mounts. */
+static const char *place_of(const struct server *s)
+{
+	return *s->order.inside ? s->in.path : s->order.target;
+}
+
+/* What is to be seen, where it is wanted. */
+static int show(struct server *s, struct err *err)
+{
+	int rc;
+
+	if (!*s->order.inside)
+		return 0;
+	rc = cephfs_inside_show(&s->ctx, &s->in, s->order.inside, s->order.target, err);
+	cephfs_inside_end(&s->ctx, &s->in);
+	return rc;
 }
 
 /* The first of watch.fds is the mount table, the second whoever waits for the mount. */
@@ -70,10 +90,12 @@ static int look(void *arg, struct err *err)
 
 	if (s->is_answered)
 		return 0;
-	if (is_mounted(&s->order, &ignored) <= 0)
+	if (is_mounted_at(s, place_of(s), &ignored) <= 0)
 		return ceph_server_is_alone()
 			       ? err_set(err, ERR_CANCELLED, "whoever wanted it is gone")
 			       : 0;
+	if (show(s, err) < 0)
+		return -1;
 	if (ceph_server_answer(NULL) < 0)
 		return err_set(err, ERR_CANCELLED, "whoever wanted it is gone");
 	s->is_answered = true;
@@ -90,7 +112,7 @@ static int run(struct server *s, struct str *output, struct err *err)
 	const char *const argv[] = {
 		"ceph-fuse",
 		"-f",
-		o->target,
+		place_of(s),
 		"-m",
 		o->monitors,
 		"-c",
@@ -131,7 +153,9 @@ static void take_back(struct server *s)
 {
 	struct err err;
 
-	if (is_mounted(&s->order, &err) > 0 &&
+	if (*s->order.inside)
+		cephfs_inside_end(&s->ctx, &s->in);
+	if (is_mounted_at(s, s->order.target, &err) > 0 &&
 	    host_mount_umount(&s->ctx, s->order.target, &err) < 0)
 		log_warn("the mount of a volume that is not served stays",
 			 log_str("path", s->order.target), log_err(&err));
@@ -155,6 +179,8 @@ static int serve(struct server *s, struct err *err)
 
 	if (table_fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "open '" MOUNT_TABLE "'");
+	if (*s->order.inside && cephfs_inside_begin_in(&s->ctx, s->order.dir, &s->in, err) < 0)
+		return -1;
 	s->watch =
 		(struct host_spawn_watch){ .fds = { { .fd = table_fd, .events = POLLPRI },
 						    { .fd = HOST_SELF_FD, .events = POLLRDHUP } },

@@ -30,6 +30,7 @@ struct cephfs_order {
 	const char *monitors, *user, *key;
 	const char *fs_name;
 	const char *path;    /* in the filesystem */
+	const char *inside;  /* of that, what is to be seen (inside.h); "": all of it */
 	const char *options; /* of the mount, with commas between; "" */
 };
 /* Appends to a string that is wiped. */

@@ -6,13 +6,14 @@
 
 #include "backend/ceph/server.h"
 
-#define FIRST "cleat-cephfs-order-1"
-#define N_TEXTS 10
+#define FIRST "cleat-cephfs-order-2"
+#define N_TEXTS 11
 
 void cephfs_order_encode(const struct cephfs_order *o, struct str *out)
 {
-	const char *const texts[N_TEXTS] = { FIRST,   o->dir, o->target,  o->token, o->monitors,
-					     o->user, o->key, o->fs_name, o->path,  o->options };
+	const char *const texts[N_TEXTS] = { FIRST,       o->dir,    o->target, o->token,
+					     o->monitors, o->user,   o->key,    o->fs_name,
+					     o->path,     o->inside, o->options };
 
 	ceph_server_order_encode(texts, N_TEXTS, out);
 }
@@ -32,6 +33,7 @@ int cephfs_order_decode(const char *bytes, size_t n, struct cephfs_order *ret_or
 					    .key = texts[6],
 					    .fs_name = texts[7],
 					    .path = texts[8],
-					    .options = texts[9] };
+					    .inside = texts[9],
+					    .options = texts[10] };
 	return 0;
 }

@@ -3,15 +3,19 @@
  * Snapshots: an entry of the journal and a snapshot of the subvolume.
  *
  *   create: entry ──► snapshot ──► metadata (how large the volume was)
- *   remove: snapshot ──► entry
+ *   remove: masked ──► snapshot ──► entry
+ *   remove, of one that volumes show (view.h): masked; the last of these takes the rest
  *
  * It is there at once, and outlives its volume: a subvolume that is removed stays for its
- * snapshots, and goes with the last of them.
+ * snapshots, and goes with the last of them. One that is masked is not there for anybody else.
  */
 #include <stdio.h>
 #include <string.h>
 
+#define LOG_ROOM "backend.cephfs"
+#include "backend/cephfs/backing.h"
 #include "backend/cephfs/subvolume.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -42,6 +46,14 @@ static int find_bytes(const struct subvolume_place *p, const struct ceph_entry *
 	if (found > 0 && volume.state == SUBVOLUME_WHOLE)
 		look->bytes = volume.bytes;
 	return found < 0 ? -1 : 0;
+}
+
+int subvolume_snapshot_look(const struct subvolume_place *p, const struct ceph_entry *entry,
+			    struct subvolume_snap_look *ret_look, struct err *err)
+{
+	int found = subvolume_look_snap(p, entry->source, entry->image, ret_look, err);
+
+	return found <= 0 ? found : find_bytes(p, entry, ret_look, err) < 0 ? -1 : 1;
 }
 
 static void fill_snapshot(const struct subvolume_place *p, const struct ceph_entry *entry,
@@ -84,6 +96,22 @@ static int set_words(const struct cutting *c, uint64_t bytes, struct err *err)
 				   ARRAY_LEN(words), err);
 }
 
+/* The name is its own until the last volume that shows it goes. */
+static int check_not_masked(const struct cutting *c, struct err *err)
+{
+	char handle[VOL_TOKEN_MAX];
+	int rc;
+
+	subvolume_token(&c->place, c->entry.uuid, handle);
+	rc = backing_is_masked(&c->place, handle, err);
+	if (rc <= 0)
+		return rc;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "snapshot '%s' of this name was deleted, and is there until the volumes are "
+		       "deleted that show it",
+		       c->entry.image);
+}
+
 /* 1: it is there, whatever became of its volume. 0: it is to be made. */
 static int take_existing(struct cutting *c, struct err *err)
 {
@@ -95,13 +123,10 @@ static int take_existing(struct cutting *c, struct err *err)
 		return 0; /* torn: the reservation says, or completes it */
 	if (check_source(c, err) < 0)
 		return -1;
-	found = subvolume_look_snap(&c->place, c->entry.source, c->entry.image, &c->look, err);
+	found = subvolume_snapshot_look(&c->place, &c->entry, &c->look, err);
 	if (found <= 0)
 		return found;
-	return find_bytes(&c->place, &c->entry, &c->look, err) < 0 ||
-			       set_words(c, c->look.bytes, err) < 0
-		       ? -1
-		       : 1;
+	return check_not_masked(c, err) < 0 || set_words(c, c->look.bytes, err) < 0 ? -1 : 1;
 }
 
 static int find_volume(const struct cutting *c, struct ceph_entry *ret_entry,
@@ -112,6 +137,12 @@ static int find_volume(const struct cutting *c, struct ceph_entry *ret_entry,
 
 	if (ceph_journal_read(&volumes, c->place.ctx, c->volume.uuid, ret_entry, err) < 0)
 		return -1;
+	if (*ret_entry->backing)
+		return err_set(
+			err, ERR_INVALID_ARGUMENT,
+			"it shows snapshot '%s' and has nothing of its own that could be cut; "
+			"use that one",
+			ret_entry->backing);
 	found = *ret_entry->image ? subvolume_look(&c->place, ret_entry->image, ret_look, err) : 0;
 	if (found < 0)
 		return -1;
@@ -123,12 +154,14 @@ static int find_volume(const struct cutting *c, struct ceph_entry *ret_entry,
 	return 0;
 }
 
-static int reserve(struct cutting *c, const struct ceph_entry *volume, struct err *err)
+static int reserve(struct cutting *c, const struct ceph_entry *volume, const char *path,
+		   struct err *err)
 {
 	const struct ceph_reservation what = { .name = c->spec->name,
 					       .prefix = c->params.prefix,
 					       .source = volume->image,
 					       .owner = "", /* ceph-csi has none of these */
+					       .path = path,
 					       .pool_id = -1 };
 
 	if (ceph_journal_reserve(&c->journal, c->place.ctx, &what, &c->entry, err) < 0)
@@ -144,7 +177,7 @@ static int cut(struct cutting *c, struct err *err)
 
 	if (find_volume(c, &volume, &look, err) < 0)
 		return err_wrap(err, "volume '%s'", c->spec->source);
-	if (reserve(c, &volume, err) < 0 ||
+	if (reserve(c, &volume, look.path, err) < 0 ||
 	    subvolume_snap(&c->place, volume.image, c->entry.image, err) < 0 ||
 	    set_words(c, look.bytes, err) < 0)
 		return -1;
@@ -198,12 +231,63 @@ int subvolume_snapshot_create(struct backend *b, struct ctx *ctx,
 	return rc < 0 ? -1 : 0;
 }
 
-static int remove_found(const struct subvolume_entry *f, struct err *err)
+static int remove_entry(const struct subvolume_place *p, const struct ceph_journal *journal,
+			const struct ceph_entry *entry, struct err *err)
 {
-	if (*f->entry.image && *f->entry.source &&
-	    subvolume_drop_snap(&f->place, f->entry.source, f->entry.image, err) < 0)
+	return ceph_journal_forget(journal, p->ctx, entry->uuid, entry->name, err);
+}
+
+static int drop_snap(const struct subvolume_place *p, const struct ceph_entry *entry,
+		     struct err *err)
+{
+	return *entry->image && *entry->source
+		       ? subvolume_drop_snap(p, entry->source, entry->image, err)
+		       : 0;
+}
+
+int subvolume_snapshot_remove_entry(const struct subvolume_place *p, const char *handle,
+				    struct err *err)
+{
+	const struct ceph_journal journal = subvolume_place_journal(p, CEPH_JOURNAL_SNAPSHOTS);
+	struct ceph_handle parsed;
+	struct ceph_entry entry;
+
+	if (ceph_handle_parse(handle, &parsed, err) < 0)
 		return -1;
-	return ceph_journal_forget(&f->journal, f->place.ctx, f->entry.uuid, f->entry.name, err);
+	if (ceph_journal_read(&journal, p->ctx, parsed.uuid, &entry, err) < 0)
+		return err->code == ERR_NOT_FOUND ? 0 : -1;
+	return drop_snap(p, &entry, err) < 0 ? -1 : remove_entry(p, &journal, &entry, err);
+}
+
+/* 1: volumes show it, and it stays for them. */
+static int mask(const struct subvolume_entry *f, const char *handle, struct err *err)
+{
+	uint32_t n;
+
+	if (backing_mask(&f->place, handle, &n, err) < 0)
+		return -1;
+	if (n > 0)
+		log_info("a deleted snapshot stays for the volumes that show it",
+			 log_str("snapshot", handle), log_u64("volumes", n));
+	return n > 0;
+}
+
+/* Nothing is masked of what cannot be looked at. */
+static int remove_found(const struct subvolume_entry *f, const char *handle, struct err *err)
+{
+	struct subvolume_snap_look look;
+	int found = *f->entry.image && *f->entry.source
+			    ? subvolume_look_snap(&f->place, f->entry.source, f->entry.image, &look,
+						  err)
+			    : 0;
+	int stays = found > 0 ? mask(f, handle, err) : found;
+
+	if (stays != 0)
+		return stays < 0 ? -1 : 0;
+	if ((found > 0 && drop_snap(&f->place, &f->entry, err) < 0) ||
+	    backing_forget(&f->place, handle, err) < 0)
+		return -1;
+	return remove_entry(&f->place, &f->journal, &f->entry, err);
 }
 
 int subvolume_snapshot_remove(struct backend *b, struct ctx *ctx, const char *token,
@@ -214,27 +298,26 @@ int subvolume_snapshot_remove(struct backend *b, struct ctx *ctx, const char *to
 
 	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_SNAPSHOTS, secrets, &f, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	rc = remove_found(&f, err);
+	rc = remove_found(&f, token, err);
 	subvolume_place_close(&f.place);
 	return rc;
 }
 
-static int stat_found(const struct subvolume_entry *f, struct backend_snapshot *ret_snap,
-		      struct err *err)
+static int stat_found(const struct subvolume_entry *f, const char *handle,
+		      struct backend_snapshot *ret_snap, struct err *err)
 {
 	struct subvolume_snap_look look;
-	int found = *f->entry.source && *f->entry.image
-			    ? subvolume_look_snap(&f->place, f->entry.source, f->entry.image, &look,
-						  err)
+	int is_masked = backing_is_masked(&f->place, handle, err);
+	int found = is_masked != 0 ? is_masked
+		    : *f->entry.source && *f->entry.image
+			    ? subvolume_snapshot_look(&f->place, &f->entry, &look, err)
 			    : 0;
 
 	if (found < 0)
 		return -1;
-	if (!found)
+	if (!found || is_masked)
 		return err_set(err, ERR_NOT_FOUND, "subvolume '%s' has no snapshot '%s'",
 			       f->entry.source, f->entry.image);
-	if (find_bytes(&f->place, &f->entry, &look, err) < 0)
-		return -1;
 	fill_snapshot(&f->place, &f->entry, &look, ret_snap);
 	return 0;
 }
@@ -248,7 +331,7 @@ int subvolume_snapshot_stat(struct backend *b, struct ctx *ctx, const char *toke
 
 	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_SNAPSHOTS, secrets, &f, err) < 0)
 		return -1;
-	rc = stat_found(&f, ret_snap, err);
+	rc = stat_found(&f, token, ret_snap, err);
 	subvolume_place_close(&f.place);
 	return rc;
 }

@@ -49,6 +49,12 @@ struct subvolume_snap_look {
 };
 int subvolume_look_snap(const struct subvolume_place *p, const char *name, const char *snap,
 			struct subvolume_snap_look *ret_look, struct err *err);
+/* The same of what an entry says, which is whole, and with bytes where anything tells them. */
+int subvolume_snapshot_look(const struct subvolume_place *p, const struct ceph_entry *entry,
+			    struct subvolume_snap_look *ret_look, struct err *err);
+/* Of this place, with its entry. 0 also when there is none. */
+int subvolume_snapshot_remove_entry(const struct subvolume_place *p, const char *handle,
+				    struct err *err);
 /* 0 also when there is none. ABORTED: something is being made of it. */
 int subvolume_drop_snap(const struct subvolume_place *p, const char *name, const char *snap,
 			struct err *err);
@@ -79,6 +85,14 @@ int subvolume_set_words(const struct subvolume_place *p, const char *name, const
 /* ret_value "": it has none. */
 int subvolume_get_word(const struct subvolume_place *p, const char *name, const char *snap,
 		       const char *key, const char **ret_value, struct err *err);
+
+/* What is told of a volume. */
+void subvolume_fill(const struct subvolume_place *p, const struct ceph_entry *entry,
+		    const struct subvolume_look *look, struct backend_volume *ret_vol);
+/* An entry whose subvolume is gone, and before it the snapshot that was cut for its copy: only
+ * where that has ended in the middle there is one. */
+int subvolume_forget(const struct ceph_journal *j, const struct subvolume_place *p,
+		     const struct ceph_entry *entry, struct err *err);
 
 /* "<prefix><UUID>": the UUID, or "". */
 const char *subvolume_uuid_in_name(const char *name);

@@ -7,6 +7,7 @@
  *                   metadata, of which cleat/source is the last
  *   copy of V:      entry ──► snapshot of V of the new one's name ──► clone … ──► without that
  *                   snapshot ──► metadata
+ *   view of S:      nothing of this (view.h)
  *   remove:         subvolume ──► entry
  *
  * The entry comes first and goes last, so whatever a killed call has made can be found by it again.
@@ -23,7 +24,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/cephfs/backing.h"
 #include "backend/cephfs/subvolume.h"
+#include "backend/cephfs/view.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -46,6 +49,7 @@ struct making {
 	const char *from;         /* a snapshot of this subvolume; NULL: it is not there any more */
 	const char *made_of;      /* as the entry has it; "" */
 	struct err why_not;       /* from is NULL */
+	struct subvolume_view view; /* root NULL: it is none */
 };
 
 static struct strmap make_context(const struct making *m)
@@ -60,27 +64,16 @@ static struct strmap make_context(const struct making *m)
 			context = strmap_with(a, &context, pair->key, pair->value);
 	}
 	context = strmap_with(a, &context, "subvolumeName", m->entry.image);
+	if (m->view.root) {
+		context = strmap_with(a, &context, VIEW_ID_KEY, m->spec->source);
+		context = strmap_with(a, &context, VIEW_INSIDE_KEY, m->view.inside);
+	}
 	return strmap_with(a, &context, "subvolumePath", m->look.path);
-}
-
-static void fill_volume(const struct subvolume_place *p, const struct ceph_entry *entry,
-			const struct subvolume_look *look, struct backend_volume *ret_vol)
-{
-	*ret_vol = (struct backend_volume){
-		.bytes = look->bytes,
-		.fs = SUBVOLUMES_FS,
-		.created_ns = look->created_ns,
-	};
-	subvolume_token(p, entry->uuid, ret_vol->token);
-	(void)snprintf(ret_vol->name, sizeof(ret_vol->name), "%s", entry->name);
-	if (strlen(entry->owner) < sizeof(ret_vol->claim_namespace))
-		(void)snprintf(ret_vol->claim_namespace, sizeof(ret_vol->claim_namespace), "%s",
-			       entry->owner);
 }
 
 static void fill_made(struct making *m, struct backend_volume *ret_vol)
 {
-	fill_volume(&m->place, &m->entry, &m->look, ret_vol);
+	subvolume_fill(&m->place, &m->entry, &m->look, ret_vol);
 	ret_vol->source_kind = m->spec->source_kind;
 	if (m->spec->source_kind != BACKEND_SOURCE_NONE)
 		(void)snprintf(ret_vol->source, sizeof(ret_vol->source), "%s", m->spec->source);
@@ -106,19 +99,6 @@ static int reserve(struct making *m, struct err *err)
 	return subvolume_entry_check(&m->entry, m->spec->name, err);
 }
 
-/* An entry whose subvolume is gone, and before it the snapshot that was cut for its copy: only
- * where that has ended in the middle there is one. */
-static int forget(const struct ceph_journal *j, const struct subvolume_place *p,
-		  const struct ceph_entry *entry, struct err *err)
-{
-	bool has_own_snapshot = *entry->source && !strchr(entry->source, '/');
-
-	if (has_own_snapshot && *entry->image &&
-	    subvolume_drop_snap(p, entry->source, entry->image, err) < 0)
-		return -1;
-	return ceph_journal_forget(j, p->ctx, entry->uuid, entry->name, err);
-}
-
 /* ---- what it is made of ---- */
 
 static const char *snap_of(const struct making *m)
@@ -140,6 +120,11 @@ static int find_source(struct making *m, struct err *err)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "the journal's entry '%s' is torn: another program has changed it",
 			       handle.uuid);
+	if (*m->source.backing)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "it shows snapshot '%s' and has nothing of its own; make volumes of "
+			       "that one",
+			       m->source.backing);
 	m->from = is_snapshot ? m->source.source : m->source.image;
 	m->made_of = is_snapshot
 			     ? arena_printf(m->place.ctx->arena, "%s/%s", m->from, m->source.image)
@@ -174,28 +159,38 @@ static int source_bytes(const struct making *m, uint64_t *ret_bytes, struct err 
 	return 0;
 }
 
-static int check_source(const struct making *m, struct err *err)
+static int check_size(const struct making *m, uint64_t bytes, struct err *err)
 {
-	struct subvolume_snap_look snap;
-	uint64_t bytes;
-	int found;
-
-	if (m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT) {
-		found = subvolume_look_snap(&m->place, m->from, snap_of(m), &snap, err);
-		if (found <= 0)
-			return found < 0 ? -1
-					 : err_set(err, ERR_NOT_FOUND,
-						   "subvolume '%s' has no snapshot '%s'", m->from,
-						   snap_of(m));
-	}
-	if (source_bytes(m, &bytes, err) < 0)
-		return -1;
 	if (m->spec->bytes && m->spec->bytes < bytes)
 		return err_set(err, ERR_OUT_OF_RANGE,
 			       "it has %llu bytes, and the volume is to have %llu; ask for at "
 			       "least as many",
 			       (unsigned long long)bytes, (unsigned long long)m->spec->bytes);
 	return 0;
+}
+
+static int check_snapshot(const struct making *m, struct err *err)
+{
+	struct subvolume_snap_look snap;
+	int found = subvolume_look_snap(&m->place, m->from, snap_of(m), &snap, err);
+	int is_masked = found > 0 ? backing_is_masked(&m->place, m->spec->source, err) : 0;
+
+	if (found < 0 || is_masked < 0)
+		return -1;
+	return found && !is_masked
+		       ? 0
+		       : err_set(err, ERR_NOT_FOUND, "subvolume '%s' has no snapshot '%s'%s",
+				 m->from, snap_of(m), is_masked ? " that is not deleted" : "");
+}
+
+static int check_source(const struct making *m, struct err *err)
+{
+	uint64_t bytes;
+
+	if ((m->spec->source_kind == BACKEND_SOURCE_SNAPSHOT && check_snapshot(m, err) < 0) ||
+	    source_bytes(m, &bytes, err) < 0)
+		return -1;
+	return check_size(m, bytes, err);
 }
 
 static int begin_copy(struct making *m, struct err *err)
@@ -388,7 +383,7 @@ static void give_back(const struct making *m, const struct err *why)
 	     why->code != ERR_OUT_OF_RANGE) ||
 	    subvolume_look(&m->place, m->entry.image, &look, &ignored) != 0)
 		return;
-	(void)forget(&m->journal, &m->place, &m->entry, &ignored);
+	(void)subvolume_forget(&m->journal, &m->place, &m->entry, &ignored);
 }
 
 /* Of a copy whose source is gone: one that was finished before is there all the same. */
@@ -418,6 +413,11 @@ static int open_entry(struct making *m, struct err *err)
 /* ceph-csi, and an entry of no copy, do not say. */
 static int check_entry(const struct making *m, struct err *err)
 {
+	if (*m->entry.backing)
+		return err_set(
+			err, ERR_ALREADY_EXISTS,
+			"it exists and shows snapshot '%s'; now a volume of its own is asked",
+			m->entry.backing);
 	if (!*m->entry.source || (is_copy(m) && !m->from) ||
 	    str_is_equal(m->entry.source, m->made_of))
 		return 0;
@@ -437,7 +437,7 @@ static int look_for_subvolume(struct making *m, struct err *err)
 		*err = m->why_not;
 		return -1;
 	}
-	return forget(&m->journal, &m->place, &m->entry, err) < 0 ? -1 : reserve(m, err);
+	return subvolume_forget(&m->journal, &m->place, &m->entry, err) < 0 ? -1 : reserve(m, err);
 }
 
 static int make(struct making *m, bool is_begun, struct err *err)
@@ -449,10 +449,27 @@ static int make(struct making *m, bool is_begun, struct err *err)
 	return is_copy(m) ? make_copy(m, is_begun, err) : make_empty(m, is_begun, err);
 }
 
+static int create_view(struct making *m, struct err *err)
+{
+	uint64_t bytes = m->view.bytes;
+
+	if (check_size(m, bytes, err) < 0)
+		return err_wrap(err, "source '%s'", m->spec->source);
+	if (subvolume_view_make(&m->place, m->spec, &m->params, &m->entry, err) < 0)
+		return -1;
+	m->look = (struct subvolume_look){ .bytes = m->spec->bytes > bytes ? m->spec->bytes : bytes,
+					   .path = m->view.root,
+					   .created_ns = m->view.created_ns };
+	return 0;
+}
+
 static int create(struct making *m, struct err *err)
 {
+	int is_view = subvolume_view_choose(&m->place, m->spec, &m->params, &m->view, err);
 	int found;
 
+	if (is_view != 0)
+		return is_view < 0 ? -1 : create_view(m, err);
 	m->journal = subvolume_place_journal(&m->place, CEPH_JOURNAL_VOLUMES);
 	if (open_entry(m, err) < 0)
 		return -1;
@@ -479,89 +496,5 @@ int subvolume_create(struct backend *b, struct ctx *ctx, const struct backend_sp
 	if (rc == 0)
 		fill_made(&m, ret_vol);
 	subvolume_place_close(&m.place);
-	return rc;
-}
-
-static int remove_found(const struct subvolume_entry *f, struct err *err)
-{
-	if (*f->entry.image && subvolume_discard(&f->place, f->entry.image, err) < 0)
-		return -1;
-	return forget(&f->journal, &f->place, &f->entry, err);
-}
-
-int subvolume_remove(struct backend *b, struct ctx *ctx, const char *token,
-		     const struct secrets *secrets, struct err *err)
-{
-	struct subvolume_entry f;
-	int rc;
-
-	if (subvolume_is_static(token))
-		return 0; /* whoever made it removes it */
-	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
-		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	rc = remove_found(&f, err);
-	subvolume_place_close(&f.place);
-	return rc;
-}
-
-/* NOT_FOUND: an entry without a subvolume is one of a volume that is being removed, or that nobody
- * was given yet. */
-static int look_at(const struct subvolume_entry *f, struct subvolume_look *ret_look,
-		   struct err *err)
-{
-	int found = *f->entry.image ? subvolume_look(&f->place, f->entry.image, ret_look, err) : 0;
-
-	if (found < 0)
-		return -1;
-	if (!found || ret_look->state == SUBVOLUME_RETAINED)
-		return err_set(err, ERR_NOT_FOUND, "filesystem '%s' has no subvolume '%s'",
-			       f->place.fs_name, f->entry.image);
-	if (ret_look->state == SUBVOLUME_COPYING)
-		return err_set(err, ERR_ABORTED, "it is being copied and not made yet");
-	return 0;
-}
-
-static int grow(const struct subvolume_entry *f, uint64_t bytes, struct subvolume_look *ret_look,
-		struct err *err)
-{
-	if (look_at(f, ret_look, err) < 0)
-		return -1;
-	if (ret_look->bytes >= bytes)
-		return 0;
-	if (subvolume_resize(&f->place, f->entry.image, bytes, err) < 0)
-		return -1;
-	ret_look->bytes = bytes;
-	return 0;
-}
-
-int subvolume_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t bytes,
-		   const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
-{
-	struct subvolume_look look;
-	struct subvolume_entry f;
-	int rc;
-
-	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
-		return -1;
-	rc = grow(&f, bytes, &look, err);
-	if (rc == 0)
-		fill_volume(&f.place, &f.entry, &look, ret_vol);
-	subvolume_place_close(&f.place);
-	return rc;
-}
-
-int subvolume_stat(struct backend *b, struct ctx *ctx, const char *token,
-		   const struct secrets *secrets, struct backend_volume *ret_vol, struct err *err)
-{
-	struct subvolume_look look;
-	struct subvolume_entry f;
-	int rc;
-
-	if (subvolume_entry_open(b, ctx, token, CEPH_JOURNAL_VOLUMES, secrets, &f, err) < 0)
-		return -1;
-	rc = look_at(&f, &look, err);
-	if (rc == 0)
-		fill_volume(&f.place, &f.entry, &look, ret_vol);
-	subvolume_place_close(&f.place);
 	return rc;
 }

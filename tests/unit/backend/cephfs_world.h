@@ -152,6 +152,16 @@ static inline int make(struct world *w, const char *name, enum backend_source ki
 	return make_spec(w, &spec, ret_vol);
 }
 
+/* One that shows the snapshot: nobody who asks will write to it. */
+static inline int show(struct world *w, const char *name, const char *snapshot,
+		       struct backend_volume *ret_vol)
+{
+	struct backend_spec spec = spec_of(name, BACKEND_SOURCE_SNAPSHOT, snapshot);
+
+	spec.is_read_only = true;
+	return make_spec(w, &spec, ret_vol);
+}
+
 static inline int cut(struct world *w, const char *name, const char *volume,
 		      struct backend_snapshot *ret_snap)
 {
@@ -196,6 +206,16 @@ static inline void assert_has(const struct world *w, size_t n_subvolumes, size_t
 		  n_volumes + n_snapshots +
 			  fake_ceph_has_object(w->pool, "csi", "csi.volumes.default") +
 			  fake_ceph_has_object(w->pool, "csi", "csi.snaps.default"));
+}
+
+/* How many references a snapshot has; beside assert_has, which counts no such object. */
+static inline void assert_backs(struct world *w, const char *snapshot, const char *says)
+{
+	autostr struct str text = STR_INIT;
+
+	fake_ceph_dump_object(w->pool, "csi",
+			      arena_printf(w->ctx.arena, "rt-backingsnapshot-%s", snapshot), &text);
+	ASSERT_STR(str_get(&text), says);
 }
 
 static inline void assert_nothing_left(const struct world *w)

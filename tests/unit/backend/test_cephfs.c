@@ -46,7 +46,9 @@ TEST(what_is_written_is_what_ceph_csi_writes)
 	ASSERT_STR(omap(&w, object, "csi.snapname"), "snapshot-1");
 	ASSERT_STR(omap(&w, object, "csi.imagename"), name_of(&w, "csi-snap-", snap.token));
 	ASSERT_STR(omap(&w, object, "csi.source"), name);
-	ASSERT_EQ(fake_ceph_omap_count(w.pool, "csi", object), 3);
+	/* of which that program does not know */
+	ASSERT_STR(omap(&w, object, "cleat.path"), strmap_find(&v.context, "subvolumePath"));
+	ASSERT_EQ(fake_ceph_omap_count(w.pool, "csi", object), 4);
 	ASSERT_OK(drop_snapshot(&w, snap.token), &w.err);
 	ASSERT_OK(drop_volume(&w, v.token), &w.err);
 	assert_nothing_left(&w);
@@ -373,7 +375,6 @@ TEST(what_a_node_is_told_wrong_is_named)
 		{ "kernelMountOptions", "secret=x", "not for a class", ERR_INVALID_ARGUMENT },
 		{ "fuseMountOptions", "fsname=x", "not for a class", ERR_INVALID_ARGUMENT },
 		{ "subvolumePath", "volumes", "no absolute path", ERR_INVALID_ARGUMENT },
-		{ "backingSnapshotID", "x", "backingSnapshot", ERR_UNIMPLEMENTED },
 	};
 	struct backend_volume v;
 	struct world w;

@@ -305,10 +305,98 @@ TEST(what_was_cut_off_is_not_taken_for_something_else)
 		;
 }
 
+/* ---- volumes that show a snapshot ---- */
+
+static int run_show(struct scene *s)
+{
+	return show(&s->w, "made", s->snapshot.token, &s->made);
+}
+
+static void check_show(struct scene *s)
+{
+	ASSERT_EQ(fake_ceph_n_subvolumes(), 1);
+	ASSERT_TRUE(s->made.is_read_only);
+	assert_backs(&s->w, s->snapshot.token,
+		     arena_printf(s->w.ctx.arena,
+				  "00000002 csi.ceph.com/rt-version=00000001 %s:01 %s:01",
+				  s->snapshot.token, name_of(&s->w, "csi-vol-", s->made.token)));
+	/* the snapshot is somebody's, and goes when both are gone */
+	ASSERT_OK(drop_volume(&s->w, s->made.token), &s->w.err);
+	assert_has(&s->w, 1, 1, 1);
+}
+
+TEST(a_volume_that_shows_a_snapshot_is_made_once)
+{
+	run_all(&(struct operation){
+		.has_volume = true, .has_snapshot = true, .run = run_show, .check = check_show });
+}
+
+/* Two show it. */
+static int run_drop_shown(struct scene *s)
+{
+	struct backend_volume clone;
+
+	if (!s->made.token[0]) {
+		if (show(&s->w, "made", s->snapshot.token, &s->made) < 0 ||
+		    show(&s->w, "clone", s->snapshot.token, &clone) < 0) {
+			s->made.token[0] = '\0';
+			return -1;
+		}
+	}
+	return drop_snapshot(&s->w, s->snapshot.token);
+}
+
+static void check_drop_shown(struct scene *s)
+{
+	const char *clone = token_of(s, s->w.pool, "csi", "volume", "clone");
+
+	ASSERT_EQ(fake_ceph_omap_count(s->w.pool, "csi", "csi.snaps.default"), 1);
+	ASSERT_OK(drop_volume(&s->w, s->made.token), &s->w.err);
+	ASSERT_EQ(fake_ceph_omap_count(s->w.pool, "csi", "csi.snaps.default"), 1);
+	ASSERT_OK(drop_volume(&s->w, clone), &s->w.err);
+	assert_has(&s->w, 1, 1, 0);
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 0);
+}
+
+TEST(a_snapshot_that_is_shown_is_deleted_once)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .run = run_drop_shown,
+				     .check = check_drop_shown });
+}
+
+/* The last that shows a deleted snapshot. */
+static int run_remove_last(struct scene *s)
+{
+	if (!s->made.token[0] && show(&s->w, "made", s->snapshot.token, &s->made) < 0) {
+		s->made.token[0] = '\0';
+		return -1;
+	}
+	return drop_snapshot(&s->w, s->snapshot.token) < 0 ? -1 : drop_volume(&s->w, s->made.token);
+}
+
+static void check_remove_last(struct scene *s)
+{
+	assert_has(&s->w, 1, 1, 0);
+	ASSERT_EQ(fake_ceph_n_subvolume_snaps(name_of(&s->w, "csi-vol-", s->volume.token)), 0);
+}
+
+TEST(the_last_that_shows_a_deleted_snapshot_takes_it_along)
+{
+	run_all(&(struct operation){ .has_volume = true,
+				     .has_snapshot = true,
+				     .run = run_remove_last,
+				     .check = check_remove_last });
+}
+
 RUN_TESTS(UNIT(a_volume_is_made_once), UNIT(a_volume_is_made_once_of_a_snapshot),
 	  UNIT(a_volume_is_made_once_of_a_volume), UNIT(a_snapshot_is_cut_once),
 	  UNIT(a_volume_grows_once), UNIT(a_volume_with_snapshots_and_copies_goes_once),
 	  UNIT(a_snapshot_with_volumes_of_it_goes_once), UNIT(a_copy_that_is_under_way_goes_once),
 	  UNIT(a_clone_that_is_under_way_goes_once_with_its_snapshot),
 	  UNIT(a_clone_that_is_given_up_goes_with_its_entry),
-	  UNIT(what_was_cut_off_is_not_taken_for_something_else))
+	  UNIT(what_was_cut_off_is_not_taken_for_something_else),
+	  UNIT(a_volume_that_shows_a_snapshot_is_made_once),
+	  UNIT(a_snapshot_that_is_shown_is_deleted_once),
+	  UNIT(the_last_that_shows_a_deleted_snapshot_takes_it_along))

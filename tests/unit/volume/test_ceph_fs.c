@@ -42,7 +42,7 @@ TEST(what_is_wrong_is_named)
 		{ "fuseMountOptions", "modules=x", "'modules' is not for a class" },
 		{ "fuseMountOptions", "=x", "a word without a name" },
 		{ "encrypted", "true", "keep this class with ceph-csi" },
-		{ "backingSnapshot", "true", "a copy of its own" },
+		{ "backingSnapshot", "yes", "neither 'true' nor 'false'" },
 		{ "fsname", "cephfs", "meant is perhaps 'fsName'" },
 	};
 
@@ -62,6 +62,11 @@ TEST(what_is_not_asked_may_be_there)
 
 	ASSERT_OK(parse("encrypted", "false", &p, &err), &err);
 	ASSERT_OK(parse("backingSnapshot", "false", &p, &err), &err);
+	ASSERT_EQ(p.backing, CEPH_FS_BACKING_NEVER);
+	ASSERT_OK(parse("backingSnapshot", "True", &p, &err), &err);
+	ASSERT_EQ(p.backing, CEPH_FS_BACKING_ALWAYS);
+	ASSERT_OK(parse("backingSnapshot", "", &p, &err), &err);
+	ASSERT_EQ(p.backing, CEPH_FS_BACKING_FOR_READERS);
 	ASSERT_OK(parse("csi.storage.k8s.io/pvc/name", "data", &p, &err), &err);
 	ASSERT_OK(parse("kernelMountOptions", "ms_mode=secure,wsync", &p, &err), &err);
 }
