@@ -38,10 +38,36 @@ struct terms {
 
 static void add_term(struct terms *terms, struct strmap segments)
 {
-	for (size_t i = 0; i < terms->list.n; i++)
-		if (strmap_is_equal(&terms->list.v[i].segments, &segments))
-			return;
 	vec_push(&terms->list, ((struct vol_topology){ .segments = segments }));
+}
+
+static int compare_terms(const void *left, const void *right)
+{
+	const struct strmap *a = &((const struct vol_topology *)left)->segments;
+	const struct strmap *b = &((const struct vol_topology *)right)->segments;
+	int r = 0;
+
+	if (a->n != b->n)
+		return a->n < b->n ? -1 : 1;
+	for (size_t i = 0; i < a->n && !r; i++) {
+		r = strcmp(a->v[i].key, b->v[i].key);
+		r = r ? r : strcmp(a->v[i].value, b->v[i].value);
+	}
+	return r;
+}
+
+/* Sorted, each once: thousands of nodes may be in a few zones, or each in a place of its own. */
+static void sort_terms(struct terms *terms)
+{
+	size_t n = 0;
+
+	if (terms->list.n == 0)
+		return;
+	qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
+	for (size_t i = 1; i < terms->list.n; i++)
+		if (compare_terms(&terms->list.v[n], &terms->list.v[i]) != 0)
+			terms->list.v[++n] = terms->list.v[i];
+	terms->list.n = n + 1;
 }
 
 static const struct kube_string_list *find_keys(const struct storage_csi_node *node,
@@ -173,6 +199,8 @@ static int add_product(struct arena *arena, const struct storage_terms *allowed,
 						     allowed->v[i].values.v[at[i]] };
 		add_term(terms, strmap_from(arena, pairs, allowed->n));
 		if (terms->list.n > TERMS_MAX)
+			sort_terms(terms);
+		if (terms->list.n > TERMS_MAX)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 				       "allowedTopologies: more than %d combinations", TERMS_MAX);
 		for (wheel = 0; wheel < allowed->n && ++at[wheel] == allowed->v[wheel].values.n;
@@ -294,21 +322,6 @@ static int add_allowed(struct attempt *a, struct terms *terms, struct err *err)
 	return 0;
 }
 
-static int compare_terms(const void *left, const void *right)
-{
-	const struct strmap *a = &((const struct vol_topology *)left)->segments;
-	const struct strmap *b = &((const struct vol_topology *)right)->segments;
-	int r = 0;
-
-	if (a->n != b->n)
-		return a->n < b->n ? -1 : 1;
-	for (size_t i = 0; i < a->n && !r; i++) {
-		r = strcmp(a->v[i].key, b->v[i].key);
-		r = r ? r : strcmp(a->v[i].value, b->v[i].value);
-	}
-	return r;
-}
-
 size_t topology_offset(const char *claim_name, size_t n)
 {
 	const char *dash = strrchr(claim_name, '-');
@@ -348,9 +361,9 @@ static int require_anywhere(struct attempt *a, struct terms *terms, struct err *
 		return -1;
 	if (!attempt_class(a)->n_allowed && !a->p->no_immediate_topology)
 		add_nodes(a, NULL, terms);
+	sort_terms(terms);
 	if (terms->list.n == 0)
 		return 0;
-	qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
 	put_terms(a, terms, topology_offset(a->claim.obj->name, terms->list.n));
 	return 0;
 }
@@ -367,10 +380,10 @@ static int require_node(struct attempt *a, const char *node_name, struct terms *
 		return -1;
 	if (!is_limited)
 		add_term(terms, own);
-	if (!is_limited && !a->p->strict_topology)
+	/* a node's pools are its own: no other node has them */
+	if (!is_limited && !a->p->strict_topology && !has_pool_keys(a, &keys))
 		add_nodes(a, &keys, terms);
-	if (terms->list.n)
-		qsort(terms->list.v, terms->list.n, sizeof(*terms->list.v), compare_terms);
+	sort_terms(terms);
 	while (at < terms->list.n && !strmap_is_subset(&terms->list.v[at].segments, &own))
 		at++;
 	if (at == terms->list.n)
