@@ -56,7 +56,7 @@ struct ctl_options {
 	const char *class_name;
 	const char *access_mode;
 	bool yes, any_owner;
-	const char *ceph_cluster, *secret, *config_dir, *journal_instance;
+	const char *ceph_cluster, *fs_name, *secret, *config_dir, *journal_instance;
 };
 
 enum ctl_output { CTL_TABLE, CTL_JSON, CTL_YAML, CTL_ID };

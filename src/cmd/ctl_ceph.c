@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cleat ctl ceph audit - a pool of Ceph's, its journal and the cluster, beside each other
+ * cleat ctl ceph audit - a pool of Ceph's, or a filesystem, its journal and the cluster, beside
+ * each other
  *
  * What is told: entries of the journal without their image, images without an entry, and what of
  * either no PersistentVolume or VolumeSnapshotContent names. Reads everything, changes nothing, but
@@ -10,6 +11,7 @@
  */
 #include <string.h>
 
+#include "backend/cephfs/audit.h"
 #include "backend/rbd/audit.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -30,23 +32,26 @@ struct audit {
 	const struct kube_type *type; /* of the objects that are being read */
 	struct map *objects;          /* handle → "PV/NAME" */
 	VEC(struct line) lines;
-	struct rbd_audited done;
+	struct ceph_audited done;
 	uint64_t n_unused;
 };
 
 static const struct {
-	const char *what, *advice;
-} troubles[RBD_TROUBLES] = {
-	[RBD_TROUBLE_NONE] = { "unused",
-			       "nothing in this cluster names it; a PersistentVolume of another "
-			       "cluster may" },
-	[RBD_TROUBLE_UNFINISHED] = { "unfinished",
-				     "the same CreateVolume or CreateSnapshot ends it; or "
-				     "deleting what it is for" },
-	[RBD_TROUBLE_NO_IMAGE] = { "no image",
-				   "delete the object that names it, then --yes frees the name" },
-	[RBD_TROUBLE_NO_OBJECT] = { "no entry", "--yes frees the name" },
-	[RBD_TROUBLE_NO_ENTRY] = { "no name", "look into it, then: rbd trash mv" },
+	const char *what, *advice, *of_filesystems; /* NULL: the same advice */
+} troubles[CEPH_TROUBLES] = {
+	[CEPH_TROUBLE_NONE] = { "unused",
+				"nothing in this cluster names it; a PersistentVolume of another "
+				"cluster may" },
+	[CEPH_TROUBLE_UNFINISHED] = { "unfinished",
+				      "the same CreateVolume or CreateSnapshot ends it; or "
+				      "deleting what it is for" },
+	[CEPH_TROUBLE_NO_IMAGE] = { "no image",
+				    "delete the object that names it, then --yes frees the name" },
+	[CEPH_TROUBLE_NO_OBJECT] = { "no entry", "--yes frees the name" },
+	[CEPH_TROUBLE_NO_ENTRY] = { "no name", "look into it, then: rbd trash mv",
+				    "look into it, then: ceph fs subvolume rm, or snapshot rm" },
+	[CEPH_TROUBLE_NO_COUNT] = { "no count",
+				    "its snapshot may be deleted under it; --yes counts it" },
 };
 
 /* ---- objects ---- */
@@ -88,7 +93,7 @@ static int read_objects(struct audit *a, struct err *err)
 /* ---- findings ---- */
 
 /* NULL: none names it. */
-static const char *find_object(const struct audit *a, const struct rbd_finding *f)
+static const char *find_object(const struct audit *a, const struct ceph_finding *f)
 {
 	const char *object = *f->handle ? map_find(a->objects, f->handle) : NULL;
 
@@ -97,29 +102,47 @@ static const char *find_object(const struct audit *a, const struct rbd_finding *
 	return object;
 }
 
-static int take_finding(void *arg, const struct rbd_finding *f, struct err *err)
+static bool is_of_filesystem(const struct audit *a)
+{
+	return !str_is_empty(a->ctl->opts->fs_name);
+}
+
+/* Where no entry is, only that it is an image is known, or what a filesystem says it is. */
+static const char *kind_of(const struct audit *a, const struct ceph_finding *f)
+{
+	if (f->trouble == CEPH_TROUBLE_NO_ENTRY && f->kind == VOL_KIND_VOLUME)
+		return is_of_filesystem(a) ? "subvolume" : "image";
+	return f->kind == VOL_KIND_SNAPSHOT ? "snapshot" : "volume";
+}
+
+static const char *advice_of(const struct audit *a, enum ceph_trouble trouble)
+{
+	const char *other = troubles[trouble].of_filesystems;
+
+	return is_of_filesystem(a) && other ? other : troubles[trouble].advice;
+}
+
+/* A name is not freed that an object has; a reference may be added for any. */
+static int take_finding(void *arg, const struct ceph_finding *f, struct err *err)
 {
 	struct audit *a = arg;
 	struct arena *arena = a->ctl->ctx->arena;
 	const char *object = find_object(a, f);
-	bool is_snapshot = f->kind == VOL_KIND_SNAPSHOT;
 
 	(void)err;
-	if (f->trouble == RBD_TROUBLE_NONE && object)
+	if (f->trouble == CEPH_TROUBLE_NONE && object)
 		return 0;
-	a->n_unused += f->trouble == RBD_TROUBLE_NONE;
+	a->n_unused += f->trouble == CEPH_TROUBLE_NONE;
 	vec_push(&a->lines, ((struct line){
 				    .what = troubles[f->trouble].what,
-				    .kind = f->trouble == RBD_TROUBLE_NO_ENTRY ? "image"
-					    : is_snapshot                      ? "snapshot"
-									       : "volume",
+				    .kind = kind_of(a, f),
 				    .name = arena_strdup(arena, f->name),
 				    .image = arena_strdup(arena, f->image),
 				    .handle = arena_strdup(arena, f->handle),
 				    .object = str_or(object, ""),
-				    .advice = troubles[f->trouble].advice,
+				    .advice = advice_of(a, f->trouble),
 			    }));
-	return a->ctl->opts->yes && !object;
+	return a->ctl->opts->yes && (!object || f->trouble == CEPH_TROUBLE_NO_COUNT);
 }
 
 /* ---- the answer ---- */
@@ -212,20 +235,34 @@ static int read_secret(struct ctl *ctl, struct secrets *ret, struct err *err)
 	return secret_fetch(ctl->kube, ctl->ctx, &ref, ret, err);
 }
 
+static int look(struct audit *a, const struct secrets *secrets, struct err *err)
+{
+	const struct ctl_options *o = a->ctl->opts;
+	const char *instance = str_or(o->journal_instance, "");
+	const struct rbd_audit pool = { .config_dir = o->config_dir,
+					.instance = instance,
+					.cluster = o->ceph_cluster,
+					.pool = o->pool,
+					.secrets = secrets };
+	const struct cephfs_audit fs = { .config_dir = o->config_dir,
+					 .instance = instance,
+					 .cluster = o->ceph_cluster,
+					 .fs_name = o->fs_name,
+					 .secrets = secrets };
+
+	return is_of_filesystem(a) ? cephfs_audit(a->ctl->ctx, &fs, take_finding, a, &a->done, err)
+				   : rbd_audit(a->ctl->ctx, &pool, take_finding, a, &a->done, err);
+}
+
 static int run_audit(struct ctl *ctl, struct err *err)
 {
 	struct audit a = { .ctl = ctl, .lines = VEC_INIT, .objects = map_new() };
 	struct secrets secrets = { .map = STRMAP_EMPTY };
-	const struct rbd_audit what = { .config_dir = ctl->opts->config_dir,
-					.instance = str_or(ctl->opts->journal_instance, ""),
-					.cluster = ctl->opts->ceph_cluster,
-					.pool = ctl->opts->pool,
-					.secrets = &secrets };
 	int r;
 
 	r = read_secret(ctl, &secrets, err) < 0 || read_objects(&a, err) < 0
 		    ? -1
-		    : rbd_audit(ctl->ctx, &what, take_finding, &a, &a.done, err);
+		    : look(&a, &secrets, err);
 	if (r == 0)
 		print(&a);
 	vec_done(&a.lines);
@@ -233,11 +270,20 @@ static int run_audit(struct ctl *ctl, struct err *err)
 	return r;
 }
 
+static int check_place(const struct ctl_options *opts, struct err *err)
+{
+	if (str_is_empty(opts->pool) != str_is_empty(opts->fs_name))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		       "ceph audit needs one of --pool and --fs-name: a pool of images, or a "
+		       "filesystem");
+}
+
 /* clang-format off */
 const struct ctl_verb ctl_ceph_verbs[] = {
-	{ .group = "ceph", .name = "audit", .needs = "ceph-cluster,pool,secret", .takes = "config-dir,journal-instance,yes", .reads_cluster = true,
-	  .asks_no_driver = true, .run = run_audit,
-	  .summary = "What a pool's journal, its images and the cluster tell of each other that does not fit." },
+	{ .group = "ceph", .name = "audit", .needs = "ceph-cluster,secret", .takes = "pool,fs-name,config-dir,journal-instance,yes", .reads_cluster = true,
+	  .asks_no_driver = true, .check = check_place, .run = run_audit,
+	  .summary = "What the journal of a pool, or of a filesystem, its images and the cluster tell of each other that does not fit." },
 	{ .name = NULL },
 };
 /* clang-format on */

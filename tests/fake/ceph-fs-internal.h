@@ -42,6 +42,7 @@ struct fake_fs_trouble {
 };
 extern struct fake_fs_trouble fake_fs_trouble;
 
+void fake_fs_remove(struct fake_filesystem *fs, const char *name);
 struct fake_subvolume *fake_fs_find(const struct fake_filesystem *fs, const char *group,
 				    const char *name);
 

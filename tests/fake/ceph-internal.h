@@ -24,6 +24,7 @@ struct fake_object {
 	VEC(struct fake_pair) attrs;
 	struct fake_pair bytes; /* its value */
 	uint64_t version;
+	time_t changed; /* as a test has it; 0: long ago */
 };
 
 struct fake_cluster;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 /*
  * Clusters of Ceph in memory, behind the table of librados' and librbd's functions. They keep
@@ -81,6 +82,7 @@ bool fake_ceph_has_object(int64_t pool, const char *ns, const char *object);
 void fake_ceph_dump_object(int64_t pool, const char *ns, const char *object, struct str *out);
 void fake_ceph_set_bytes(int64_t pool, const char *ns, const char *object, const char *attr,
 			 const char *value, size_t n);
+void fake_ceph_set_changed(int64_t pool, const char *ns, const char *object, time_t when);
 void fake_ceph_remove_object(int64_t pool, const char *ns, const char *object);
 /* All of a pool, in each namespace; not what images consist of. */
 size_t fake_ceph_n_objects(int64_t pool);
@@ -113,8 +115,9 @@ void fake_ceph_set_locked(int64_t pool, const char *ns, const char *image, const
 /* Filesystems, of the first cluster; their subvolumes are those of group "csi". */
 int64_t fake_ceph_add_fs(const char *monitors, const char *name); /* its metadata pool */
 void fake_ceph_fail_copies(unsigned n);                           /* the next n, half-way */
-void fake_ceph_hide_filesystems(bool hide); /* the client's caps name none of them */
-size_t fake_ceph_n_subvolumes(void);        /* also those that are there for their snapshots */
+void fake_ceph_hide_filesystems(bool hide);        /* the client's caps name none of them */
+void fake_ceph_remove_subvolume(const char *name); /* by hand, with its snapshots */
+size_t fake_ceph_n_subvolumes(void); /* also those that are there for their snapshots */
 uint64_t fake_ceph_subvolume_bytes(const char *name); /* 0: there is none */
 size_t fake_ceph_n_subvolume_snaps(const char *name);
 const char *fake_ceph_subvolume_meta(const char *name, const char *key); /* NULL: none */

@@ -167,6 +167,13 @@ void fake_ceph_set_bytes(int64_t pool, const char *ns, const char *name, const c
 	free(step.pair.value);
 }
 
+void fake_ceph_set_changed(int64_t pool, const char *ns, const char *name, time_t when)
+{
+	fake_ceph_lock();
+	fake_object_make(own_pool(pool), ns, name)->changed = when;
+	fake_ceph_unlock();
+}
+
 void fake_ceph_fill_bytes(struct ceph_lib *lib)
 {
 	lib->rados_write_op_assert_version = op_assert_version;

@@ -228,6 +228,32 @@ static int info(struct asked *a)
 	return 0;
 }
 
+static int list(struct asked *a)
+{
+	if (!has_group(a->fs, a->group))
+		return refuse(a, ENOENT, "subvolume group '%s' does not exist", a->group);
+	str_append(a->out, "[");
+	for (size_t i = 0; i < a->fs->subvolumes.n; i++) {
+		if (str_is_equal(a->fs->subvolumes.v[i]->group, a->group))
+			str_appendf(a->out, "%s{\"name\":\"%s\"}", i ? "," : "",
+				    a->fs->subvolumes.v[i]->name);
+	}
+	str_append(a->out, "]");
+	return 0;
+}
+
+static int snapshot_list(struct asked *a)
+{
+	if (!a->subvolume)
+		return no_subvolume(a);
+	str_append(a->out, "[");
+	for (size_t i = 0; i < a->subvolume->snaps.n; i++)
+		str_appendf(a->out, "%s{\"name\":\"%s\"}", i ? "," : "",
+			    a->subvolume->snaps.v[i]->name);
+	str_append(a->out, "]");
+	return 0;
+}
+
 static int resize(struct asked *a)
 {
 	uint64_t bytes = 0;
@@ -462,6 +488,8 @@ static const struct {
 } commands[] = {
 	{ "fs subvolumegroup create", NULL, make_group },
 	{ "fs subvolumegroup getpath", NULL, group_path },
+	{ "fs subvolume ls", NULL, list },
+	{ "fs subvolume snapshot ls", "sub_name", snapshot_list },
 	{ "fs subvolume create", "sub_name", create },
 	{ "fs subvolume info", "sub_name", info },
 	{ "fs subvolume resize", "sub_name", resize },
@@ -484,6 +512,13 @@ static struct fake_filesystem *find_fs(const struct fake_cluster *cluster, const
 		if (str_is_equal(cluster->filesystems.v[i]->name, name))
 			return cluster->filesystems.v[i];
 	return NULL;
+}
+
+void fake_fs_remove(struct fake_filesystem *fs, const char *name)
+{
+	struct asked a = { .fs = fs };
+
+	drop(&a, fake_fs_find(fs, "csi", name));
 }
 
 int fake_fs_command(struct fake_cluster *cluster, const struct json *command, struct str *out,

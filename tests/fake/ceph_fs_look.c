@@ -35,12 +35,19 @@ void fake_ceph_hide_filesystems(bool hide)
 	fake_fs_trouble.are_hidden = hide;
 }
 
-static const struct fake_filesystem *own_fs(void)
+static struct fake_filesystem *own_fs(void)
 {
 	const struct fake_cluster *cluster = fake_ceph_cluster(FAKE_CEPH_MONITORS);
 
 	assert(cluster->filesystems.n > 0);
 	return cluster->filesystems.v[0];
+}
+
+void fake_ceph_remove_subvolume(const char *name)
+{
+	fake_ceph_lock();
+	fake_fs_remove(own_fs(), name);
+	fake_ceph_unlock();
 }
 
 size_t fake_ceph_n_subvolumes(void)

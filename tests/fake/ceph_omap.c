@@ -441,8 +441,11 @@ static int fake_stat(rados_ioctx_t handle, const char *name, uint64_t *ret_size,
 		rc = -ENOENT;
 	if (rc == 0 && ret_size)
 		*ret_size = 0;
-	if (rc == 0 && ret_mtime)
-		*ret_mtime = 0;
+	if (rc == 0 && ret_mtime) {
+		const struct fake_object *object = fake_object_find(io->pool, io->ns, name);
+
+		*ret_mtime = object ? object->changed : 0;
+	}
 	return fake_ceph_leave(rc);
 }
 

@@ -296,6 +296,50 @@ int subvolume_look_snap(const struct subvolume_place *p, const char *name, const
 	return 1;
 }
 
+/* Names in an array of objects. */
+static int tell_names(struct command *c, const struct subvolume_place *p, const char *of,
+		      subvolume_name_fn fn, void *arg, struct err *err)
+{
+	autojson struct json_doc *doc = NULL;
+	struct ceph_answer answer;
+	const struct json *item;
+	struct json_it it;
+	const char *key;
+
+	if (end(c, p, &answer, err) < 0)
+		return -1;
+	if (answer.rc == -ENOENT)
+		return 0;
+	if (answer.rc < 0)
+		return failed(c, p, of, &answer, err);
+	if (parse(p, c, &answer, &doc, err) < 0)
+		return -1;
+	it = json_each(json_root(doc));
+	while (json_next(&it, &key, &item)) {
+		if (fn(arg, str_or(json_get_string(item, "name"), "")) != 0)
+			break;
+	}
+	return 0;
+}
+
+int subvolume_each(const struct subvolume_place *p, subvolume_name_fn fn, void *arg,
+		   struct err *err)
+{
+	struct command c;
+
+	begin_plain(&c, p, "fs subvolume ls");
+	return tell_names(&c, p, p->cluster.subvolume_group, fn, arg, err);
+}
+
+int subvolume_each_snap(const struct subvolume_place *p, const char *name, subvolume_name_fn fn,
+			void *arg, struct err *err)
+{
+	struct command c;
+
+	begin(&c, p, "fs subvolume snapshot ls", name);
+	return tell_names(&c, p, name, fn, arg, err);
+}
+
 int subvolume_drop_snap(const struct subvolume_place *p, const char *name, const char *snap,
 			struct err *err)
 {

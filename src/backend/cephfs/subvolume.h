@@ -62,6 +62,13 @@ int subvolume_drop_snap(const struct subvolume_place *p, const char *name, const
 /* Begins to make subvolume "to" of the snapshot; 0 also when it is there already, of whatever. */
 int subvolume_clone(const struct subvolume_place *p, const char *name, const char *snap,
 		    const char *to, const char *pool, struct err *err);
+/* All of the group, or all snapshots of one; none if it is not there. fn ≠0 stops. */
+typedef int (*subvolume_name_fn)(void *arg, const char *name);
+int subvolume_each(const struct subvolume_place *p, subvolume_name_fn fn, void *arg,
+		   struct err *err);
+int subvolume_each_snap(const struct subvolume_place *p, const char *name, subvolume_name_fn fn,
+			void *arg, struct err *err);
+
 struct subvolume_copying {
 	enum { COPYING_GOES_ON, COPYING_DONE, COPYING_FAILED } state; /* FAILED: or was stopped */
 	const char *source, *snap;                                    /* "" once it is done */

@@ -34,9 +34,9 @@ struct audit {
 	struct image_place place;
 	struct ceph_candidates places; /* how handles may call the pool; its own first */
 	struct map *images;            /* of our names; value: seen, or unseen */
-	rbd_finding_fn fn;
+	ceph_finding_fn fn;
 	void *arg;
-	struct rbd_audited done;
+	struct ceph_audited done;
 	VEC(struct named) names; /* of one directory */
 };
 
@@ -106,11 +106,11 @@ static void see_image(struct audit *a, const char *name)
 		(void)map_put(a->images, temp, &seen);
 }
 
-static enum rbd_trouble judge(const struct ceph_entry *entry, bool has_image)
+static enum ceph_trouble judge(const struct ceph_entry *entry, bool has_image)
 {
 	if (!*entry->image_id)
-		return RBD_TROUBLE_UNFINISHED;
-	return has_image ? RBD_TROUBLE_NONE : RBD_TROUBLE_NO_IMAGE;
+		return CEPH_TROUBLE_UNFINISHED;
+	return has_image ? CEPH_TROUBLE_NONE : CEPH_TROUBLE_NO_IMAGE;
 }
 
 /* 1, or 0 where there is no such image now. */
@@ -126,12 +126,12 @@ static int look_for_image(struct audit *a, const struct ceph_entry *entry, struc
 	return *name ? image_look_maybe(&a->place, name, 0, &look, err) : 0;
 }
 
-static int tell(struct audit *a, const struct ceph_journal *j, const struct rbd_finding *f,
+static int tell(struct audit *a, const struct ceph_journal *j, const struct ceph_finding *f,
 		const char *uuid, struct err *err)
 {
 	int wanted;
 
-	a->done.n_troubles += f->trouble != RBD_TROUBLE_NONE;
+	a->done.n_troubles += f->trouble != CEPH_TROUBLE_NONE;
 	wanted = a->fn(a->arg, f, err);
 	if (wanted <= 0 || !f->can_mend)
 		return wanted < 0 ? -1 : 0;
@@ -142,18 +142,18 @@ static int tell(struct audit *a, const struct ceph_journal *j, const struct rbd_
 }
 
 /* Read again last, since it may have been forgotten since its directory was. */
-static int tell_entry(struct audit *a, const struct ceph_journal *j, struct rbd_finding *f,
+static int tell_entry(struct audit *a, const struct ceph_journal *j, struct ceph_finding *f,
 		      const struct named *n, struct err *err)
 {
 	struct ceph_entry entry;
 
-	if (f->trouble == RBD_TROUBLE_NONE)
+	if (f->trouble == CEPH_TROUBLE_NONE)
 		return tell(a, j, f, n->uuid, err);
 	if (ceph_journal_find(j, a->place.ctx, n->name, &entry, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
 	if (!str_is_equal(entry.uuid, n->uuid))
 		return 0;
-	f->can_mend = f->trouble == RBD_TROUBLE_NO_IMAGE || f->trouble == RBD_TROUBLE_NO_OBJECT;
+	f->can_mend = f->trouble == CEPH_TROUBLE_NO_IMAGE || f->trouble == CEPH_TROUBLE_NO_OBJECT;
 	return tell(a, j, f, n->uuid, err);
 }
 
@@ -179,7 +179,7 @@ static int look_at_name(struct audit *a, const struct ceph_journal *j, const str
 			struct err *err)
 {
 	struct handles handles;
-	struct rbd_finding f = {
+	struct ceph_finding f = {
 		.kind = j->kind == CEPH_JOURNAL_VOLUMES ? VOL_KIND_VOLUME : VOL_KIND_SNAPSHOT,
 		.name = n->name,
 		.image = "",
@@ -194,7 +194,7 @@ static int look_at_name(struct audit *a, const struct ceph_journal *j, const str
 	if (ceph_journal_read(j, a->place.ctx, n->uuid, &entry, err) < 0) {
 		if (err->code != ERR_NOT_FOUND)
 			return -1;
-		f.trouble = RBD_TROUBLE_NO_OBJECT;
+		f.trouble = CEPH_TROUBLE_NO_OBJECT;
 		return tell_entry(a, j, &f, n, err);
 	}
 	if (entry.pool_id >= 0 && entry.pool_id != a->place.pool_id)
@@ -244,8 +244,8 @@ static int has_entry(const struct audit *a, const char *uuid, struct err *err)
 
 static int look_at_image(struct audit *a, const char *name, struct err *err)
 {
-	const struct rbd_finding f = {
-		.trouble = RBD_TROUBLE_NO_ENTRY, .name = "", .image = name, .handle = ""
+	const struct ceph_finding f = {
+		.trouble = CEPH_TROUBLE_NO_ENTRY, .name = "", .image = name, .handle = ""
 	};
 	struct image_look look;
 	int found = has_entry(a, image_uuid_in_name(a->place.ctx->arena, name), err);
@@ -296,7 +296,7 @@ static int look(struct audit *a, struct err *err)
 }
 
 int rbd_audit_with(const struct ceph_lib *lib, struct ctx *ctx, const struct rbd_audit *what,
-		   rbd_finding_fn fn, void *arg, struct rbd_audited *ret, struct err *err)
+		   ceph_finding_fn fn, void *arg, struct ceph_audited *ret, struct err *err)
 {
 	const struct backend_config config = { .name = "audit",
 					       .dir = what->config_dir,
@@ -320,8 +320,8 @@ int rbd_audit_with(const struct ceph_lib *lib, struct ctx *ctx, const struct rbd
 	return rc;
 }
 
-int rbd_audit(struct ctx *ctx, const struct rbd_audit *what, rbd_finding_fn fn, void *arg,
-	      struct rbd_audited *ret, struct err *err)
+int rbd_audit(struct ctx *ctx, const struct rbd_audit *what, ceph_finding_fn fn, void *arg,
+	      struct ceph_audited *ret, struct err *err)
 {
 	return rbd_audit_with(NULL, ctx, what, fn, arg, ret, err);
 }

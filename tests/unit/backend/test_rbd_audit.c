@@ -25,7 +25,7 @@ static const struct strmap class = { class_pairs, 2 };
 static const struct strmap cut_class = { cut_pairs, 1 };
 
 struct seen {
-	enum rbd_trouble trouble;
+	enum ceph_trouble trouble;
 	enum vol_kind kind;
 	char name[64], image[80], handle[VOL_TOKEN_MAX], also[VOL_TOKEN_MAX];
 };
@@ -38,7 +38,7 @@ static struct {
 	struct backend_volume vol;
 	struct seen seen[N_FOUND_MAX];
 	size_t n_seen;
-	struct rbd_audited done;
+	struct ceph_audited done;
 	bool is_mending;
 } t;
 
@@ -94,7 +94,7 @@ static const char *object_of(void)
 			    t.vol.token + strlen(t.vol.token) - (UUID_TEXT_MAX - 1));
 }
 
-static int keep(void *arg, const struct rbd_finding *f, struct err *err)
+static int keep(void *arg, const struct ceph_finding *f, struct err *err)
 {
 	struct seen *s = &t.seen[t.n_seen++];
 
@@ -120,7 +120,7 @@ static int audit(void)
 	return rbd_audit_with(fake_ceph_lib(), &t.ctx, &what, keep, NULL, &t.done, &t.err);
 }
 
-static void assert_seen(size_t i, enum rbd_trouble trouble, const char *name, const char *image)
+static void assert_seen(size_t i, enum ceph_trouble trouble, const char *name, const char *image)
 {
 	ASSERT_TRUE(i < t.n_seen);
 	ASSERT_EQ(t.seen[i].trouble, trouble);
@@ -142,7 +142,7 @@ TEST(what_fits_is_told_with_its_handle)
 	ASSERT_OK(image_snapshot_create(t.b, &t.ctx, &cut, &snap, &t.err), &t.err);
 	ASSERT_OK(audit(), &t.err);
 	ASSERT_EQ(t.n_seen, 2);
-	assert_seen(0, RBD_TROUBLE_NONE, "v", image_of());
+	assert_seen(0, CEPH_TROUBLE_NONE, "v", image_of());
 	ASSERT_STR(t.seen[0].handle, t.vol.token);
 	ASSERT_EQ(t.seen[1].kind, VOL_KIND_SNAPSHOT);
 	ASSERT_STR(t.seen[1].handle, snap.token);
@@ -178,7 +178,7 @@ TEST(an_entry_without_its_image_is_told_and_frees_its_name)
 	fake_ceph_remove_image(POOL, "", image_of());
 	ASSERT_OK(audit(), &t.err);
 	ASSERT_EQ(t.n_seen, 1);
-	assert_seen(0, RBD_TROUBLE_NO_IMAGE, "v", image_of());
+	assert_seen(0, CEPH_TROUBLE_NO_IMAGE, "v", image_of());
 	ASSERT_EQ(t.done.n_mended, 0);
 	ASSERT_EQ(fake_ceph_omap_count(POOL, "", DIRECTORY), 1);
 	t.is_mending = true;
@@ -199,7 +199,7 @@ TEST(a_name_without_its_entry_is_told_and_freed)
 	fake_ceph_remove_image(POOL, "", image_of());
 	t.is_mending = true;
 	ASSERT_OK(audit(), &t.err);
-	assert_seen(0, RBD_TROUBLE_NO_OBJECT, "v", "");
+	assert_seen(0, CEPH_TROUBLE_NO_OBJECT, "v", "");
 	ASSERT_EQ(t.done.n_mended, 1);
 	ASSERT_EQ(fake_ceph_omap_count(POOL, "", DIRECTORY), 0);
 	end();
@@ -214,7 +214,7 @@ TEST(an_image_that_no_entry_names_is_told_and_left)
 	t.is_mending = true;
 	ASSERT_OK(audit(), &t.err);
 	ASSERT_EQ(t.n_seen, 1);
-	assert_seen(0, RBD_TROUBLE_NO_ENTRY, "", image_of());
+	assert_seen(0, CEPH_TROUBLE_NO_ENTRY, "", image_of());
 	ASSERT_EQ(t.done.n_mended, 0);
 	ASSERT_TRUE(fake_ceph_has_image(POOL, "", image_of()));
 	end();
@@ -227,7 +227,7 @@ TEST(what_a_call_has_begun_is_told_and_left)
 	fake_ceph_omap_rm(POOL, "", object_of(), "csi.imageid");
 	t.is_mending = true;
 	ASSERT_OK(audit(), &t.err);
-	assert_seen(0, RBD_TROUBLE_UNFINISHED, "v", image_of());
+	assert_seen(0, CEPH_TROUBLE_UNFINISHED, "v", image_of());
 	ASSERT_EQ(t.done.n_mended, 0);
 	ASSERT_EQ(fake_ceph_omap_count(POOL, "", DIRECTORY), 1);
 	end();
@@ -249,7 +249,7 @@ TEST(each_call_may_fail_and_nothing_is_changed_by_it)
 	}
 	fake_ceph_fail_at(0, 0);
 	ASSERT_OK(audit(), &t.err);
-	assert_seen(0, RBD_TROUBLE_NONE, "v", image_of());
+	assert_seen(0, CEPH_TROUBLE_NONE, "v", image_of());
 	end();
 }
 

@@ -182,9 +182,9 @@ TEST(a_copy_of_what_was_given_up_is_not_given_up)
 	world_end(&w);
 }
 
-static int count_trouble(void *arg, const struct rbd_finding *finding, struct err *err)
+static int count_trouble(void *arg, const struct ceph_finding *finding, struct err *err)
 {
-	*(unsigned *)arg += finding->trouble != RBD_TROUBLE_NONE;
+	*(unsigned *)arg += finding->trouble != CEPH_TROUBLE_NONE;
 	return 0;
 }
 
@@ -193,7 +193,7 @@ static unsigned audit(struct world *w)
 	const struct rbd_audit what = {
 		.config_dir = w->dir, .cluster = "c1", .pool = "rbd", .secrets = &secrets
 	};
-	struct rbd_audited done;
+	struct ceph_audited done;
 	unsigned n = 0;
 
 	ASSERT_OK(
