@@ -164,7 +164,7 @@ static int mgr_command(rados_t handle, const char **cmd, size_t n_cmd, const cha
 	rc = fake_ceph_leave(rc);
 	give(rc < 0 ? "" : str_get(&out), ret_out, ret_n_out);
 	give(rc < 0 ? str_or(status.buf, "the task was refused") : "", ret_status, ret_n_status);
-	return rc;
+	return rc == -ETIMEDOUT ? ETIMEDOUT : rc; /* of this one the library tells it so */
 }
 
 static void version(int *major, int *minor, int *extra)

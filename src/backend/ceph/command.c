@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a daemon answered is librados' memory, and of a size that the daemon chose. */
+/* What a daemon answered is librados' memory, and of a size that the daemon chose. That a manager
+ * did not answer in time librados tells by ETIMEDOUT as it is, and not negative, as all else: taken
+ * for an answer it would say that whatever was asked is done. */
 #include "backend/ceph/command.h"
 
 #include <string.h>
@@ -45,6 +47,7 @@ int ceph_command_send(struct ceph_conn *conn, struct ctx *ctx, enum ceph_command
 		return -1;
 	rc = (to == CEPH_COMMAND_MONITOR ? lib->rados_mon_command : lib->rados_mgr_command)(
 		ceph_conn_rados(conn), &json, 1, "", 0, &out, &n_out, &status, &n_status);
+	rc = rc > 0 ? -rc : rc;
 	*ret_answer = (struct ceph_answer){
 		.rc = rc,
 		.text = take(conn, ctx->arena, out, n_out, ANSWER_MAX),
