@@ -59,10 +59,21 @@ int ceph_krbd_options_parse(const char *key, const char *value, char ret_options
 			    struct err *err);
 
 /*
+ * Encrypted images, as ceph-csi has them: LUKS2, whose header is the first 16 MiB of the image, on
+ * top of what the volume has. How their keys are kept, by encryptionKMSID and encryptionType of a
+ * class, which travel in the volume's context, too; NULL and "": not given. INVALID_ARGUMENT: in a
+ * way that this program does not know.
+ */
+#define CEPH_LUKS_HEADER (UINT64_C(16) << 20)
+#define CEPH_KMS_DEFAULT "default" /* the passphrase is the secret's */
+#define CEPH_PASSPHRASE "encryptionPassphrase"
+int ceph_encryption_check(const char *kms, const char *type, struct err *err);
+
+/*
  * Parameters of a StorageClass of rbd.csi.ceph.com. Strings are borrowed from the map, "" where
  * not given. Keys of Kubernetes (csi.storage.k8s.io/…) are let through; those of ceph-csi that this
- * program does not do (encrypted, topologyConstrainedPools, …) are refused by name unless they say
- * "false" or nothing, and so is every other key, with the nearest known one.
+ * program does not do (integrityMode, topologyConstrainedPools, …) are refused by name unless they
+ * say "false" or nothing, and so is every other key, with the nearest known one.
  */
 struct ceph_rbd_params {
 	const char *cluster; /* clusterID, required */
@@ -79,6 +90,7 @@ struct ceph_rbd_params {
 	char map_options[CEPH_OPTIONS_MAX]; /* for krbd; "" */
 	char unmap_options[CEPH_OPTIONS_MAX];
 	const char *mkfs_options;
+	bool encrypted;             /* by LUKS2; not with "krbd" */
 	const char *owner;          /* csi.storage.k8s.io/pvc/namespace */
 	const char *claim, *volume; /* …/pvc/name, …/pv/name */
 };

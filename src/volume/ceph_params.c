@@ -4,7 +4,8 @@
  *
  * Classes are taken as they were written for ceph-csi, where its chart leaves keys in with nothing
  * behind them: an empty value is as good as none. What this program does not do is refused by its
- * name and not passed over: a class that says encrypted would else make volumes that are not.
+ * name and not passed over: a class that says how its volumes are encrypted would else make some
+ * that are not so.
  */
 #include <stdio.h>
 #include <string.h>
@@ -251,6 +252,26 @@ static int parse_try_others(const struct ceph_param *r, struct ceph_rbd_params *
 	return ceph_param_refuse(r->key, r->value, "is neither 'true' nor 'false'", err);
 }
 
+int ceph_encryption_check(const char *kms, const char *type, struct err *err)
+{
+	if (!str_is_empty(type) && !str_is_equal(type, "block"))
+		return ceph_param_refuse(
+			"encryptionType", type,
+			str_is_equal(type, "file")
+				? "is fscrypt's, which cleat does not do; leave it out (block), or "
+				  "keep this class with ceph-csi"
+				: "is none of 'block' and 'file'",
+			err);
+	if (str_is_empty(kms) || str_is_equal(kms, CEPH_KMS_DEFAULT))
+		return 0;
+	return ceph_param_refuse(
+		"encryptionKMSID", kms,
+		"asks for a key service, which cleat does not do: the passphrase is "
+		"encryptionPassphrase of the class's secret; leave it out, or keep this class with "
+		"ceph-csi",
+		err);
+}
+
 static int check_krbd_options(const char *key, const char *value, const char *options,
 			      struct err *err)
 {
@@ -323,6 +344,28 @@ static int parse_mkfs_options(const struct ceph_param *r, struct ceph_rbd_params
 	return 0;
 }
 
+static int parse_encrypted(const struct ceph_param *r, struct ceph_rbd_params *params,
+			   struct err *err)
+{
+	params->encrypted = str_is_equal(r->value, "true");
+	if (params->encrypted || str_is_equal(r->value, "false"))
+		return 0;
+	return ceph_param_refuse(r->key, r->value, "is neither 'true' nor 'false'", err);
+}
+
+static int parse_encryption_type(const struct ceph_param *r, struct ceph_rbd_params *params,
+				 struct err *err)
+{
+	(void)params;
+	return ceph_encryption_check(NULL, r->value, err);
+}
+
+static int parse_kms(const struct ceph_param *r, struct ceph_rbd_params *params, struct err *err)
+{
+	(void)params;
+	return ceph_encryption_check(r->value, NULL, err);
+}
+
 /* What a log of rbd-nbd would do: there is none. */
 static int parse_nothing(const struct ceph_param *r, struct ceph_rbd_params *params,
 			 struct err *err)
@@ -346,6 +389,8 @@ static const struct {
 	{ "tryOtherMounters", parse_try_others }, { "mapOptions", parse_map_options },
 	{ "unmapOptions", parse_unmap_options },  { "mkfsOptions", parse_mkfs_options },
 	{ "cephLogDir", parse_nothing },          { "cephLogStrategy", parse_nothing },
+	{ "encrypted", parse_encrypted },         { "encryptionType", parse_encryption_type },
+	{ "encryptionKMSID", parse_kms },
 };
 
 /* What ceph-csi does and cleat does not. */
@@ -353,9 +398,6 @@ static const struct {
 	const char *key;
 	const char *instead;
 } params_refused[] = {
-	{ "encrypted", "its volumes would not be encrypted; keep this class with ceph-csi" },
-	{ "encryptionType", "keep this class with ceph-csi" },
-	{ "encryptionKMSID", "keep this class with ceph-csi" },
 	{ "encryptionSectorSize", "keep this class with ceph-csi" },
 	{ "encryptionCipher", "keep this class with ceph-csi" },
 	{ "encryptionKeySize", "keep this class with ceph-csi" },
@@ -444,6 +486,27 @@ static int check_stripes(const struct ceph_rbd_params *params, struct err *err)
 	return 0;
 }
 
+/* The data of an encrypted one begin behind LUKS' header, and with an object. */
+static int check_encrypted(const struct ceph_rbd_params *params, struct err *err)
+{
+	uint64_t object = params->object_size ? params->object_size : OBJECT_SIZE_DEFAULT;
+	uint64_t count = params->stripe_count ? params->stripe_count : 1;
+
+	if (!params->encrypted)
+		return 0;
+	if (params->mounter == CEPH_MOUNTER_KRBD)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: mounter: 'krbd' is the kernel's client, which does not "
+			       "encrypt; leave it out, and encrypted volumes are served by FUSE");
+	if (count > CEPH_LUKS_HEADER || CEPH_LUKS_HEADER % (object * count))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "parameters: encrypted: a row of %llu objects of %llu bytes "
+			       "(stripeCount, objectSize) does not divide the 16 MiB that LUKS' "
+			       "header has, and librbd opens no such image; make them smaller",
+			       (unsigned long long)count, (unsigned long long)object);
+	return 0;
+}
+
 int ceph_rbd_params_parse(const struct strmap *map, struct ceph_rbd_params *ret_params,
 			  struct err *err)
 {
@@ -464,7 +527,8 @@ int ceph_rbd_params_parse(const struct strmap *map, struct ceph_rbd_params *ret_
 			return -1;
 	}
 	if (ceph_param_require("clusterID", params.cluster, err) < 0 ||
-	    ceph_param_require("pool", params.pool, err) < 0 || check_stripes(&params, err) < 0)
+	    ceph_param_require("pool", params.pool, err) < 0 || check_stripes(&params, err) < 0 ||
+	    check_encrypted(&params, err) < 0)
 		return -1;
 	*ret_params = params;
 	return 0;

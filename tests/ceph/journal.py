@@ -164,6 +164,17 @@ class CephCsi:
         self.note_id('volume', made, image)
         return self.handle(made)
 
+    def encrypted(self, name, device):
+        """As `volume`, of a class with encrypted: "true" and a passphrase in its secret; device: a file with what dm-crypt was given."""
+        made, image = self.reserve('volume', name, 'csi-vol-')
+        put(self.io, f'csi.volume.{made}', {'csi.volume.encryptKMS': 'default', 'csi.volume.encryptionType': 'block'})
+        self.rbd.create(self.io, image, device.stat().st_size, old_format=False, features=FEATURES)
+        with rbd.Image(self.io, image) as opened:
+            opened.write(device.read_bytes(), 0)
+            opened.metadata_set('rbd.csi.ceph.com/encrypted', 'encrypted')
+        self.note_id('volume', made, image)
+        return self.handle(made)
+
     def mirrored(self, there, volume):
         """What rbd-mirror lays into this pool of a volume of another: its image, with an id of its own."""
         image = there.image_of('volume', volume)

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "fake/ceph-image-internal.h"
+#include "fake/ceph_luks.h"
 
 static size_t place_of(const struct fake_data *data, uint64_t at)
 {
@@ -406,6 +407,45 @@ static int aio_write_zeroes(rbd_image_t image, uint64_t offset, size_t n, rbd_co
 	return begin_job(JOB_ZEROES, image, offset, n, NULL, c);
 }
 
+static ssize_t do_now(rbd_image_t image, enum job_kind kind, uint64_t offset, size_t n, char *buf)
+{
+	struct job job = { .kind = kind, .open = image, .offset = offset, .n = n, .buf = buf };
+	ssize_t rc = carry_out(&job);
+
+	return rc == 0 ? (ssize_t)n : rc;
+}
+
+static ssize_t fake_read(rbd_image_t image, uint64_t offset, size_t n, char *buf)
+{
+	return do_now(image, JOB_READ, offset, n, buf);
+}
+
+static ssize_t fake_write(rbd_image_t image, uint64_t offset, size_t n, const char *buf)
+{
+	return do_now(image, JOB_WRITE, offset, n, (char *)(uintptr_t)buf);
+}
+
+static int get_overlap(rbd_image_t image, uint64_t *overlap)
+{
+	const struct fake_open *open = image;
+	int rc = fake_ceph_enter(open->conn, FAKE_READ);
+
+	if (rc == 0)
+		*overlap = open->image->parent.overlap;
+	return fake_ceph_leave(rc);
+}
+
+/* Tells whether it would be opened; the bytes stay what they are. */
+static int encryption_load(rbd_image_t image, rbd_encryption_format_t format,
+			   rbd_encryption_options_t opts, size_t opts_size)
+{
+	autofree char *head = xmalloc(FAKE_LUKS_HEAD);
+	ssize_t rc = do_now(image, JOB_READ, 0, FAKE_LUKS_HEAD, head);
+
+	(void)opts_size;
+	return rc < 0 ? (int)rc : fake_luks_open(head, format, opts);
+}
+
 static int fake_flush(rbd_image_t handle)
 {
 	return fake_ceph_leave(fake_ceph_enter(((struct fake_open *)handle)->conn, FAKE_READ));
@@ -453,6 +493,16 @@ void fake_ceph_fill_data(struct ceph_lib *lib)
 	lib->rbd_aio_flush = aio_flush;
 	lib->rbd_aio_discard = aio_discard;
 	lib->rbd_aio_write_zeroes = aio_write_zeroes;
+	lib->rbd_read = fake_read;
+	lib->rbd_write = fake_write;
+	lib->rbd_get_overlap = get_overlap;
+	lib->rbd_encryption_load = encryption_load;
+	lib->crypt_metadata_locking = fake_luks_locking;
+	lib->crypt_init = fake_luks_init;
+	lib->crypt_format = fake_luks_format;
+	lib->crypt_keyslot_add_by_volume_key = fake_luks_add_key;
+	lib->crypt_get_data_offset = fake_luks_data_offset;
+	lib->crypt_free = fake_luks_free;
 	lib->rbd_flush = fake_flush;
 	lib->rbd_diff_iterate2 = diff_iterate2;
 	lib->rbd_resize = fake_resize;

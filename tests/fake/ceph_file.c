@@ -2,6 +2,7 @@
 #include "fake/ceph_file.h"
 
 #include "base/mem.h"
+#include "fake/ceph_luks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,7 @@ struct image {
 	int fd;
 	int notify_fd;
 	bool is_cached;
+	uint64_t plain_at; /* where the plain bytes begin of one that was decrypted */
 	char name[64];
 	pthread_mutex_t lock; /* guards writes */
 	struct write *writes; /* not flushed; the newest last */
@@ -153,8 +155,15 @@ static int get_size(rbd_image_t image, uint64_t *size)
 		return -ESHUTDOWN;
 	if (fstat(im->fd, &st) < 0)
 		return -errno;
-	*size = (uint64_t)st.st_size;
+	*size = (uint64_t)st.st_size - im->plain_at;
 	return 0;
+}
+
+/* Both ways; a hole stays one, as in librbd. */
+static void encrypt(const struct image *im, char *bytes, size_t n)
+{
+	for (size_t i = 0; im->plain_at && i < n; i++)
+		bytes[i] = bytes[i] && bytes[i] != 0x5a ? bytes[i] ^ 0x5a : bytes[i];
 }
 
 /* Under the lock. */
@@ -182,10 +191,20 @@ static ssize_t keep_write(struct image *im, const struct completion *c)
 	w->n = c->n;
 	w->next = NULL;
 	memcpy(w->bytes, c->buf, c->n);
+	encrypt(im, w->bytes, w->n);
 	while (*last)
 		last = &(*last)->next;
 	*last = w;
 	return 0;
+}
+
+static ssize_t write_now(const struct image *im, const struct completion *c)
+{
+	autofree char *bytes = xmalloc(c->n);
+
+	memcpy(bytes, c->buf, c->n);
+	encrypt(im, bytes, c->n);
+	return pwrite(im->fd, bytes, c->n, (off_t)c->offset) == (ssize_t)c->n ? 0 : -EIO;
 }
 
 static ssize_t do_it(const struct completion *c)
@@ -203,10 +222,12 @@ static ssize_t do_it(const struct completion *c)
 		return rc;
 	if (c->what == READ) {
 		rc = pread(im->fd, c->buf, c->n, (off_t)c->offset);
+		if (rc > 0)
+			encrypt(im, c->buf, (size_t)rc);
 		return rc < 0 ? -errno : rc;
 	}
 	if (c->what == WRITE)
-		return pwrite(im->fd, c->buf, c->n, (off_t)c->offset) == (ssize_t)c->n ? 0 : -EIO;
+		return write_now(im, c);
 	return fallocate(im->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)c->offset,
 			 (off_t)c->n) < 0
 		       ? -errno
@@ -230,7 +251,7 @@ static int begin(rbd_image_t image, rbd_completion_t done, enum what what, uint6
 
 	c->image = image;
 	c->what = what;
-	c->offset = offset;
+	c->offset = offset + ((struct image *)image)->plain_at;
 	c->n = n;
 	c->buf = buf;
 	if (pthread_create(&thread, NULL, run, c) != 0)
@@ -308,6 +329,56 @@ static int metadata_set(rbd_image_t image, const char *key, const char *value)
 
 	return fsetxattr(((struct image *)image)->fd, name, value, strlen(value), 0) < 0 ? -errno
 											 : 0;
+}
+
+static int metadata_get(rbd_image_t image, const char *key, char *value, size_t *n)
+{
+	autofree char *name = xasprintf("user.%s", key);
+	ssize_t got = fgetxattr(((struct image *)image)->fd, name, value, *n - 1);
+
+	if (got < 0)
+		return errno == ENODATA ? -ENOENT : -errno;
+	value[got] = '\0';
+	*n = (size_t)got + 1;
+	return 0;
+}
+
+static ssize_t read_now(rbd_image_t image, uint64_t offset, size_t n, char *buf)
+{
+	ssize_t got = pread(((struct image *)image)->fd, buf, n, (off_t)offset);
+
+	return got < 0 ? -errno : got;
+}
+
+/* Before it is decrypted. */
+static ssize_t write_raw(rbd_image_t image, uint64_t offset, size_t n, const char *buf)
+{
+	ssize_t got = pwrite(((struct image *)image)->fd, buf, n, (off_t)offset);
+
+	return got < 0 ? -errno : got;
+}
+
+static int get_overlap(rbd_image_t image, uint64_t *overlap)
+{
+	(void)image;
+	*overlap = 0;
+	return 0;
+}
+
+static int encryption_load(rbd_image_t image, rbd_encryption_format_t format,
+			   rbd_encryption_options_t opts, size_t opts_size)
+{
+	autofree char *head = xcalloc(1, FAKE_LUKS_HEAD);
+	struct image *im = image;
+	int rc;
+
+	(void)opts_size;
+	if (pread(im->fd, head, FAKE_LUKS_HEAD, 0) < 0)
+		return -errno;
+	rc = fake_luks_open(head, format, opts);
+	if (rc == 0)
+		im->plain_at = 16 << 20;
+	return rc;
 }
 
 static int get_id(rbd_image_t image, char *id, size_t cap)
@@ -449,6 +520,17 @@ const struct ceph_lib *fake_ceph_file_lib(void)
 		.rbd_get_size = get_size,
 		.rbd_flush = flush,
 		.rbd_metadata_set = metadata_set,
+		.rbd_metadata_get = metadata_get,
+		.rbd_read = read_now,
+		.rbd_write = write_raw,
+		.rbd_encryption_load = encryption_load,
+		.rbd_get_overlap = get_overlap,
+		.crypt_metadata_locking = fake_luks_locking,
+		.crypt_init = fake_luks_init,
+		.crypt_format = fake_luks_format,
+		.crypt_keyslot_add_by_volume_key = fake_luks_add_key,
+		.crypt_get_data_offset = fake_luks_data_offset,
+		.crypt_free = fake_luks_free,
 		.rbd_get_id = get_id,
 		.rados_create_write_op = create_write_op,
 		.rados_release_write_op = release_write_op,

@@ -208,7 +208,10 @@ WRONG_CLASS = {
     'unknown feature': ({'imageFeatures': 'layering,magic'}, Code.INVALID_ARGUMENT, ['magic']),
     'feature without what it needs': ({'imageFeatures': 'layering,object-map'}, Code.INVALID_ARGUMENT, ['exclusive-lock']),
     'unknown parameter': ({'imageFeature': 'layering'}, Code.INVALID_ARGUMENT, ["'imageFeature'"]),
-    'not done here': ({'encrypted': 'true'}, Code.INVALID_ARGUMENT, ['encrypted']),
+    'not done here': ({'integrityMode': 'aead'}, Code.INVALID_ARGUMENT, ['integrityMode']),
+    'no passphrase': ({'encrypted': 'true'}, Code.INVALID_ARGUMENT, ['encryptionPassphrase', 'provisioner-secret-name']),
+    'a key service': ({'encrypted': 'true', 'encryptionKMSID': 'vault-1'}, Code.INVALID_ARGUMENT, ['encryptionKMSID', 'vault-1']),
+    'fscrypt': ({'encrypted': 'true', 'encryptionType': 'file'}, Code.INVALID_ARGUMENT, ['encryptionType', 'fscrypt']),
 }
 
 

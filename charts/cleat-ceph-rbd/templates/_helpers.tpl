@@ -40,7 +40,9 @@ csi.storage.k8s.io/{{ $key }}-secret-namespace: {{ default $.Release.Namespace (
 {{- define "rbd.refuse" -}}
 {{- if .Values.topology.enabled }}{{ fail "topology.enabled: volumes of Ceph are reached from every node here; set it to false" }}{{ end -}}
 {{- if .Values.readAffinity.enabled }}{{ fail "readAffinity.enabled: not done by cleat; set it to false" }}{{ end -}}
-{{- if .Values.encryptionKMSConfig }}{{ fail "encryptionKMSConfig: encryption is not done by cleat; keep ceph-csi for classes with encrypted: \"true\"" }}{{ end -}}
+{{- if .Values.encryptionKMSConfig }}{{ fail "encryptionKMSConfig: encryption by a key service is not done by cleat, by a passphrase of the Secret it is (encryptionPassphrase); keep ceph-csi for classes with encryptionKMSID" }}{{ end -}}
+{{- if not (has (toString (default "" .Values.storageClass.encryptionKMSID)) (list "" "default")) }}{{ fail "storageClass.encryptionKMSID: names a key service, which cleat does not do; leave it out, and the passphrase is encryptionPassphrase of the Secret" }}{{ end -}}
+{{- if and .Values.secret.create (eq (toString .Values.storageClass.encrypted) "true") (not .Values.secret.encryptionPassphrase) }}{{ fail "secret.encryptionPassphrase: storageClass.encrypted needs one" }}{{ end -}}
 {{- end -}}
 
 {{/* A call without answer within 5 s, six times in a row, is a hung program. */}}

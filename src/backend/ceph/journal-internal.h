@@ -18,6 +18,8 @@ enum journal_key {
 	LAYOUT_AT,
 	BACKING_AT,
 	PATH_AT,
+	KMS_AT,
+	ENCRYPTION_AT,
 	KEYS
 };
 extern const char *const journal_keys[KEYS];

@@ -319,6 +319,8 @@ static void fill_wanted(const struct work *w, const struct ceph_reservation *wha
 		[LAYOUT_AT] = str_is_empty(what->layout) ? NULL : what->layout,
 		[BACKING_AT] = str_is_empty(what->backing) ? NULL : what->backing,
 		[PATH_AT] = str_is_empty(what->path) ? NULL : what->path,
+		[KMS_AT] = str_is_empty(what->kms) ? NULL : what->kms,
+		[ENCRYPTION_AT] = str_is_empty(what->kms) ? NULL : "block",
 	};
 
 	if (is_elsewhere)

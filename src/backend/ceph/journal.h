@@ -11,16 +11,18 @@
  *
  *   csi.volumes.<instance>  csi.volume.<name> → UUID, or "<hex64 pool id>/UUID" if the image is in
  *                           another pool than this directory
- *   csi.volume.<UUID>       csi.volname, csi.imagename, csi.imageid, csi.volume.owner;
+ *   csi.volume.<UUID>       csi.volname, csi.imagename, csi.imageid, csi.volume.owner; if it is
+ *                           encrypted csi.volume.encryptKMS, csi.volume.encryptionType;
  *                           csi.journalpool (hex64) if the directory is in another pool than it,
  *                           which is the image's; cleat.source, of which ceph-csi does not know, of
  *                           copies in CephFS; csi.volume.backingsnapshotid, the handle of the
  *                           snapshot that a volume in CephFS shows
  *   csi.snaps.<instance>    csi.snap.<name> → the same
  *   csi.snap.<UUID>         csi.snapname, csi.imagename, csi.imageid, csi.source, csi.volume.owner,
- *                           csi.journalpool; cleat.layout, of which ceph-csi does not know, if the
- *                           snapshot is not laid out as that program does it; cleat.path, the
- *                           same, of snapshots in CephFS: where the subvolume's data was
+ *                           csi.journalpool, the two of encryption; cleat.layout, of which ceph-csi
+ *                           does not know, if the snapshot is not laid out as that program does it;
+ *                           cleat.path, the same, of snapshots in CephFS: where the subvolume's
+ * data was
  *
  * Reserving is one operation that is done or not (set the key if it is absent), and comes first; so
  * two controllers never give one name two UUIDs, and looking a name up reads one key. A reservation
@@ -49,6 +51,7 @@ struct ceph_entry {
 	const char *layout;  /* "": ceph-csi's */
 	const char *backing; /* csi.volume.backingsnapshotid */
 	const char *path;    /* cleat.path */
+	const char *kms;     /* csi.volume.encryptKMS; "": it is not encrypted */
 	bool is_new;         /* ceph_journal_reserve has given the name this UUID just now */
 };
 
@@ -71,6 +74,7 @@ struct ceph_reservation {
 	const char *source, *owner; /* "" */
 	const char *layout;         /* NULL: ceph-csi's */
 	const char *backing, *path; /* NULL: none */
+	const char *kms;            /* NULL, "": not encrypted; else its blocks are */
 	int64_t pool_id;            /* of the image, if not the journal's; else -1 */
 };
 int ceph_journal_reserve(const struct ceph_journal *j, struct ctx *ctx,

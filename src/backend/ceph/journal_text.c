@@ -67,12 +67,18 @@ struct ceph_entry journal_entry_of(const char *const values[KEYS], const char *u
 	e.layout = str_or(values[LAYOUT_AT], "");
 	e.backing = str_or(values[BACKING_AT], "");
 	e.path = str_or(values[PATH_AT], "");
+	e.kms = str_or(values[KMS_AT], "");
 	return e;
 }
 
 const char *const journal_keys[KEYS] = {
-	[IMAGE_AT] = "csi.imagename",    [IMAGE_ID_AT] = "csi.imageid",
-	[OWNER_AT] = "csi.volume.owner", [JOURNAL_POOL_AT] = "csi.journalpool",
-	[LAYOUT_AT] = "cleat.layout",    [BACKING_AT] = "csi.volume.backingsnapshotid",
+	[IMAGE_AT] = "csi.imagename",
+	[IMAGE_ID_AT] = "csi.imageid",
+	[OWNER_AT] = "csi.volume.owner",
+	[JOURNAL_POOL_AT] = "csi.journalpool",
+	[LAYOUT_AT] = "cleat.layout",
+	[BACKING_AT] = "csi.volume.backingsnapshotid",
 	[PATH_AT] = "cleat.path",
+	[KMS_AT] = "csi.volume.encryptKMS",
+	[ENCRYPTION_AT] = "csi.volume.encryptionType",
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The functions come one by one from the two libraries, so that a library that is there but lacks
+ * The functions come one by one from the libraries, so that a library that is there but lacks
  * one is told by that function's name and its own version, and not by a crash in the middle of a
  * volume. RTLD_LOCAL: their 30 libraries bring symbols of their own (OpenSSL's, Boost's) that must
  * not meet ours. They are never closed: their threads and exit handlers outlive any call of ours.
@@ -17,17 +17,18 @@
 
 static_assert(sizeof(void (*)(void)) == sizeof(void *), "dlsym's answer is a function");
 
-enum library { LIBRARY_rados, LIBRARY_rbd, LIBRARIES };
+enum library { LIBRARY_rados, LIBRARY_rbd, LIBRARY_cryptsetup, LIBRARIES };
 
 struct source {
 	const char *file;
 	const char *package; /* Debian's; elsewhere it is called librados2 or librbd1 as well */
-	const char *version; /* its function int *major, *minor, *extra */
+	const char *version; /* its function int *major, *minor, *extra; NULL: it may be missing */
 };
 
 static const struct source sources[LIBRARIES] = {
 	[LIBRARY_rados] = { "librados.so.2", "librados2", "rados_version" },
 	[LIBRARY_rbd] = { "librbd.so.1", "librbd1", "rbd_version" },
+	[LIBRARY_cryptsetup] = { "libcryptsetup.so.12", "libcryptsetup12", NULL },
 };
 
 struct function {
@@ -81,13 +82,14 @@ static int load(struct err *err)
 	struct ceph_lib lib = { 0 };
 
 	for (size_t i = 0; i < LIBRARIES; i++)
-		if (!handles[i] && open_library(&sources[i], &handles[i], err) < 0)
+		if (!handles[i] && open_library(&sources[i], &handles[i], err) < 0 &&
+		    sources[i].version)
 			return -1;
 	for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
 		const struct function *f = &functions[i];
-		void *symbol = dlsym(handles[f->library], f->name);
+		void *symbol = handles[f->library] ? dlsym(handles[f->library], f->name) : NULL;
 
-		if (!symbol)
+		if (!symbol && sources[f->library].version)
 			return lacks(&sources[f->library], handles[f->library], f->name, err);
 		memcpy((char *)&lib + f->at, &symbol, sizeof(symbol));
 	}

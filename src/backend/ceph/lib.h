@@ -5,6 +5,7 @@
 #include <rados/librados.h>
 #include <rbd/librbd.h>
 
+#include "backend/ceph/cryptsetup.h"
 #include "base/err.h"
 
 /*
@@ -13,7 +14,8 @@
  * threads. Everything in backend/ceph and backend/rbd calls them through this; tests put a table of
  * their own in its place.
  *
- * CEPH_LIB_FUNCTIONS(X) in lib.def: X(library, function) per line, with the types of the headers.
+ * CEPH_FUNCTION(library, function) in lib.def, with the types of the headers. libcryptsetup, which
+ * librbd brings along, may be missing: its functions are NULL then, all of them.
  */
 struct ceph_lib {
 #define CEPH_FUNCTION(library, name) __typeof__(&name) name;

@@ -4,6 +4,9 @@
  * is none or the class asks for it, by a server of our own with a loop device over it (served.h).
  * This alone asks the cluster; how they are found and go is in here.c.
  *
+ * An encrypted image (luks.h) is for a server of our own alone: librbd decrypts, the kernel's
+ * client does not. The image's metadata say that it is one, whatever the volume's context does.
+ *
  * An image that somebody else has open is not attached for writing: two nodes that mount one
  * filesystem destroy it. A node that died is seen as a watcher for half a minute more, so the CO's
  * next try finds it gone; one that lives on has to let go, or be fenced (fence.h), first.
@@ -19,6 +22,7 @@
 #define LOG_ROOM "backend.rbd"
 #include "backend/rbd/fence.h"
 #include "backend/rbd/here.h"
+#include "backend/rbd/luks.h"
 #include "backend/rbd/served.h"
 #include "backend/rbd/stash.h"
 #include "base/log.h"
@@ -34,6 +38,7 @@ struct wish {
 	const char *image; /* "": as the journal has it */
 	char map_options[CEPH_OPTIONS_MAX];
 	char unmap_options[CEPH_OPTIONS_MAX];
+	bool encrypted;
 };
 
 static const char *say(const struct strmap *context, const char *key)
@@ -62,11 +67,33 @@ static int read_mounter(const char *word, enum ceph_mounter *ret_mounter, struct
 		       "volume_context: mounter '%s' is none of rbd, krbd, fuse, rbd-nbd", word);
 }
 
+/* All the words for it that ceph-csi takes. */
+static bool is_true(const char *word)
+{
+	static const char *const words[] = { "1", "t", "T", "true", "TRUE", "True" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (str_is_equal(word, words[i]))
+			return true;
+	}
+	return false;
+}
+
+static int read_encryption(const struct strmap *context, struct wish *wish, struct err *err)
+{
+	wish->encrypted = is_true(say(context, "encrypted"));
+	return wish->encrypted && ceph_encryption_check(say(context, "encryptionKMSID"),
+							say(context, "encryptionType"), err) < 0
+		       ? err_wrap(err, "volume_context")
+		       : 0;
+}
+
 static int read_wish(const struct strmap *context, struct wish *ret_wish, struct err *err)
 {
 	struct wish wish = { .image = say(context, "imageName") };
 
 	if (read_mounter(say(context, "mounter"), &wish.mounter, err) < 0 ||
+	    read_encryption(context, &wish, err) < 0 ||
 	    ceph_krbd_options_parse("mapOptions", say(context, "mapOptions"), wish.map_options,
 				    err) < 0 ||
 	    ceph_krbd_options_parse("unmapOptions", say(context, "unmapOptions"),
@@ -91,6 +118,7 @@ struct coming {
 	char id[IMAGE_ID_MAX];
 	uint64_t features;
 	struct vol_limits limits;
+	enum luks_state crypt;
 	struct ceph_client self; /* address "": not known yet */
 	struct wish wish;
 	bool read_only;
@@ -159,6 +187,43 @@ static int check_watchers(const struct coming *c, rbd_image_t open, struct err *
 	return -1;
 }
 
+static int refuse_state(const struct coming *c, struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "what image '%s' has as " LUKS_STATE_WORD " is neither '" LUKS_PREPARED
+		       "' nor '" LUKS_ENCRYPTED "': only ceph-csi knows what it means",
+		       c->image);
+}
+
+/* Before anything is done. */
+static int check_crypt(const struct coming *c, struct err *err)
+{
+	if (c->crypt == LUKS_STATE_NONE && c->wish.encrypted)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "the volume is said to be encrypted, and its image '%s' is not: it "
+			       "has no " LUKS_STATE_WORD " in its metadata",
+			       c->image);
+	if (c->crypt == LUKS_STATE_NONE)
+		return 0;
+	if (!*image_crypt_passphrase(c->opts->secrets))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "image '%s' is encrypted, and the secret has no " CEPH_PASSPHRASE
+			       " (csi.storage.k8s.io/node-stage-secret-name of its class)",
+			       c->image);
+	if (c->crypt == LUKS_STATE_PREPARED && c->read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "image '%s' is to be encrypted and was never written to; it has to "
+			       "be staged for writing first",
+			       c->image);
+	if (c->wish.mounter == CEPH_MOUNTER_KRBD)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"mounter krbd: image '%s' is encrypted, which the kernel's client does "
+			"not do; take mounter rbd or fuse",
+			c->image);
+	return 0;
+}
+
 /* Opened read-only, so that this is no watcher itself. */
 static int look_at_image(struct coming *c, struct err *err)
 {
@@ -176,7 +241,11 @@ static int look_at_image(struct coming *c, struct err *err)
 		rc = lib->rbd_get_id(open, c->id, sizeof(c->id));
 	if (rc == 0)
 		rc = image_limits_get(&c->place, c->id, &c->limits);
-	if (rc < 0)
+	if (rc == 0)
+		rc = luks_state_get(lib, open, &c->crypt);
+	if (rc == LUKS_STATE_UNKNOWN)
+		checked = refuse_state(c, err);
+	else if (rc < 0)
 		checked =
 			ceph_conn_failed(c->place.conn, rc, err,
 					 "ask for the features and limits of image '%s'", c->image);
@@ -236,17 +305,22 @@ static int by_kernel(struct coming *c, struct backend_device *ret_dev, struct er
 	return 0;
 }
 
-static int by_server(struct coming *c, struct backend_device *ret_dev, struct err *err)
+/* is_plain: the image is known not to be encrypted. */
+static int by_server(struct coming *c, bool is_plain, struct backend_device *ret_dev,
+		     struct err *err)
 {
-	const struct serve_order order = { .monitors = c->login.monitors,
-					   .user = c->login.user,
-					   .key = c->login.key,
-					   .pool = c->pool,
-					   .ns = c->place.cluster.rados_namespace,
-					   .image = c->image,
-					   .node = c->self.node,
-					   .boot_id = c->self.boot_id,
-					   .read_only = c->read_only };
+	const struct serve_order order = {
+		.monitors = c->login.monitors,
+		.user = c->login.user,
+		.key = c->login.key,
+		.pool = c->pool,
+		.ns = c->place.cluster.rados_namespace,
+		.image = c->image,
+		.node = c->self.node,
+		.boot_id = c->self.boot_id,
+		.passphrase = is_plain ? "" : image_crypt_passphrase(c->opts->secrets),
+		.read_only = c->read_only
+	};
 
 	return served_attach(c->place.ctx, c->place.images->ceph.state_dir, c->token, &order,
 			     ret_dev, err);
@@ -260,15 +334,18 @@ static int choose_and_attach(struct coming *c, struct backend_device *ret_dev, s
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			       "mounter krbd: this node's kernel has no RBD client (modprobe rbd; "
 			       "/sys/bus/rbd)");
-	if (c->wish.mounter != CEPH_MOUNTER_FUSE && has_client)
+	if (c->wish.mounter != CEPH_MOUNTER_FUSE && has_client && c->crypt == LUKS_STATE_NONE)
 		return by_kernel(c, ret_dev, err);
-	if (c->wish.mounter == CEPH_MOUNTER_ANY)
+	if (c->wish.mounter == CEPH_MOUNTER_ANY && has_client)
+		log_info("the image is encrypted: a server of our own has it",
+			 log_str("image", c->image));
+	else if (c->wish.mounter == CEPH_MOUNTER_ANY)
 		log_info("the kernel has no RBD client: a server of our own has the image",
 			 log_str("image", c->image));
 	if (c->wish.map_options[0])
 		log_warn("mapOptions are for the kernel's client, which is not used",
 			 log_str("image", c->image), log_str("options", c->wish.map_options));
-	return by_server(c, ret_dev, err);
+	return by_server(c, c->crypt == LUKS_STATE_NONE, ret_dev, err);
 }
 
 /* For ceph-csi. */
@@ -298,8 +375,9 @@ static int attach_from(struct coming *c, bool is_served, struct backend_device *
 	if (find_name(c, err) < 0 || name_place(c, err) < 0)
 		return -1;
 	if (is_served) /* it is its only watcher; held to what is asked, or begun anew if it died */
-		return by_server(c, ret_dev, err);
-	if (look_at_image(c, err) < 0 || keep_record(c, err) < 0 || keep_stash(c, err) < 0)
+		return by_server(c, false, ret_dev, err);
+	if (look_at_image(c, err) < 0 || check_crypt(c, err) < 0 || keep_record(c, err) < 0 ||
+	    keep_stash(c, err) < 0)
 		return -1;
 	return choose_and_attach(c, ret_dev, err);
 }

@@ -135,6 +135,13 @@ static int check_there(const struct image_place *p, const struct ceph_entry *ent
 	if (!*entry->image_id)
 		return err_set(err, ERR_NOT_FOUND,
 			       "snapshot '%s' has been begun and is not made yet", token);
+	if (*entry->kms)
+		return err_set(
+			err, ERR_FAILED_PRECONDITION,
+			"snapshot '%s' is of an encrypted volume, of whose blocks the cluster "
+			"tells where they lie in the image, and not where in the volume; read "
+			"all of it",
+			token);
 	found = image_snapshot_look(p, entry, &look, err);
 	if (found == 0)
 		return err_set(err, ERR_NOT_FOUND, "snapshot '%s': '%s@%s' is not there", token,

@@ -48,14 +48,26 @@ static int open_source(struct copying *c, enum ceph_journal_kind kind, struct ce
 						 ret_entry, err);
 }
 
-static int check_size(const struct copying *c, uint64_t bytes, struct err *err)
+static int check_source(const struct copying *c, const struct ceph_entry *entry, uint64_t raw,
+			struct err *err)
 {
+	uint64_t bytes = image_plain_bytes(entry, raw);
 	char has[NUM_QUANTITY_MAX], asked[NUM_QUANTITY_MAX];
 
-	if (c->copy->bytes == 0 || c->copy->bytes >= bytes)
+	if (image_crypt_compare(entry, c->copy->kms, err) < 0)
+		return -1;
+	if (c->copy->bytes == 0 || c->copy->bytes == bytes ||
+	    (c->copy->bytes > bytes && !*entry->kms))
 		return 0;
 	num_format_quantity(bytes, has);
 	num_format_quantity(c->copy->bytes, asked);
+	if (c->copy->bytes > bytes)
+		return err_set(
+			err, ERR_OUT_OF_RANGE,
+			"it is encrypted and has %s, and %s are asked: a copy is as large as "
+			"its source at first (librbd does not read all of one that is larger "
+			"than its parent); ask for %s, and expand it then",
+			has, asked, has);
 	return err_set(err, ERR_OUT_OF_RANGE, "it has %s, and %s are asked", has, asked);
 }
 
@@ -93,7 +105,8 @@ static int make_of_snapshot(struct copying *c, struct err *err)
 	if (found == 0)
 		return err_set(err, ERR_NOT_FOUND, "image '%s' has no snapshot '%s'",
 			       image_spec(&c->from, c->image), entry.image);
-	if (found < 0 || check_size(c, look.bytes, err) < 0 || check_depth(c, &look, 1, err) < 0)
+	if (found < 0 || check_source(c, &entry, look.bytes, err) < 0 ||
+	    check_depth(c, &look, 1, err) < 0)
 		return -1;
 	if (c->copy->is_retry && image_discard_torn(c->p, c->name, err) < 0)
 		return -1;
@@ -182,7 +195,7 @@ static int make_of_volume(struct copying *c, struct err *err)
 		return -1;
 	c->image = entry.image;
 	if (image_look(&c->from, c->image, 0, &look, err) < 0 ||
-	    check_size(c, look.bytes, err) < 0 || check_depth(c, &look, 2, err) < 0 ||
+	    check_source(c, &entry, look.bytes, err) < 0 || check_depth(c, &look, 2, err) < 0 ||
 	    (c->copy->is_retry && recover(c, &begun, err) < 0))
 		return -1;
 	c->copied.bytes = begun == BEGUN_NOTHING ? look.bytes : 0; /* 0: as it was then */

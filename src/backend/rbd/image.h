@@ -144,6 +144,32 @@ void image_limits_words(struct arena *a, const struct vol_limits *limits,
 /* 0 or -errno. What somebody else has set, and cannot be a limit here, is none. */
 int image_limits_get(const struct image_place *p, const char *id, struct vol_limits *ret_limits);
 
+/* crypt.c: encrypted images, as who makes them and who attaches them has them (luks.h). What the
+ * header takes of one. */
+static inline uint64_t image_header_bytes(const struct ceph_entry *entry)
+{
+	return *entry->kms ? CEPH_LUKS_HEADER : 0;
+}
+/* What a volume has whose image has raw bytes. */
+static inline uint64_t image_plain_bytes(const struct ceph_entry *entry, uint64_t raw)
+{
+	uint64_t header = image_header_bytes(entry);
+
+	return raw > header ? raw - header : 0;
+}
+/* FAILED_PRECONDITION: its passphrase is kept somewhere that this program does not know. */
+int image_crypt_check(const struct ceph_entry *entry, struct err *err);
+/* INVALID_ARGUMENT: what is made of it would be encrypted (kms, as of an entry) and it is not, or
+ * the other way. */
+int image_crypt_compare(const struct ceph_entry *entry, const char *kms, struct err *err);
+/* "": there is none. */
+const char *image_crypt_passphrase(const struct secrets *secrets);
+/* So many derive a key from a passphrase at once, in this process' care: that takes a processor and
+ * as much memory as whoever formatted the image has said. Waits until it is one's turn. */
+#define IMAGE_CRYPT_AT_ONCE 2
+int image_crypt_begin(struct ctx *ctx, struct err *err);
+void image_crypt_end(void);
+
 /* trash.c */
 /* As image_look_maybe. The manager watches for a moment the image of which it has just removed a
  * clone: who is there is asked again before somebody is said to use it. */
@@ -204,11 +230,12 @@ struct image_copy {
 	enum backend_source kind;
 	const char *source; /* token */
 	const struct secrets *secrets;
-	uint64_t bytes; /* asked; 0: as many as the source has */
-	bool is_retry;  /* a call that was killed or failed may have begun it */
+	uint64_t bytes;  /* asked; 0: as many as the source has */
+	const char *kms; /* "": it is not to be encrypted */
+	bool is_retry;   /* a call that was killed or failed may have begun it */
 };
 struct image_copied {
-	uint64_t bytes; /* 0: not known */
+	uint64_t bytes; /* with a header; 0: not known */
 	unsigned depth; /* how many parents it has */
 };
 int image_copy_make(const struct image_place *p, const char *name, const struct image_copy *copy,

@@ -11,6 +11,10 @@
  * granularity as it was, and what a loop device punches has to read as zeros. Whole objects are
  * removed by both.
  *
+ * Of an encrypted image (luks.h) nothing is punched: what is a hole reads as zeros here, and as
+ * noise where ceph-csi has the image decrypted by the kernel, which passes no discards on either.
+ * The passphrase is wiped as soon as the image is open.
+ *
  * The file is mounted first, while there is one thread, and in the agent's mount namespace; then
  * this process leaves that for one without mounts, so that it keeps none of them and can be killed
  * whoever else has ended. Until the image is open whoever looks at the file waits; if it cannot be
@@ -19,8 +23,9 @@
  * The image's size: librbd's watch wakes us, we ask for it, write it where the agent looks
  * (SERVE_LOCK), and then tell the kernel, which asks for the file's attributes anew.
  *
- * Before it is served the image's metadata name this client, and no more once it is written out and
- * ours no longer: what is left of one that was killed tells that its node may have it yet.
+ * Before it is served, or formatted, the image's metadata name this client, and no more once it is
+ * written out and ours no longer: what is left of one that was killed tells that its node may have
+ * it yet.
  *
  * A client that was put on the cluster's blocklist stays out for good, and says so to whoever asks:
  * librbd's cache drops what it could not write, and may call a flush after that a success. The end
@@ -40,6 +45,7 @@
 
 #include "backend/ceph/server.h"
 #include "backend/rbd/fence.h"
+#include "backend/rbd/luks.h"
 #include "base/mem.h"
 #include "host/fs.h"
 #include "host/fuse.h"
@@ -65,6 +71,7 @@ struct server {
 	uint64_t bytes;
 	uint64_t device;
 	struct host_fuse *fuse;
+	bool is_encrypted;
 	atomic_bool is_shut_out;
 	char id[IMAGE_ID_MAX];
 	struct ceph_client named; /* as the image's metadata say that it is served here; node "" */
@@ -141,15 +148,68 @@ static void image_changed(void *arg)
 	(void)eventfd_write(s->wake_fd, 1);
 }
 
+static int open_as_it_is(struct server *s, struct err *err)
+{
+	int rc = s->order.read_only
+			 ? s->lib->rbd_open_read_only(s->io, s->order.image, &s->image, NULL)
+			 : s->lib->rbd_open(s->io, s->order.image, &s->image, NULL);
+
+	return rc < 0 ? failed(s, rc, "open the image", err) : 0;
+}
+
+/* The first time that it is opened. */
+static int format_image(struct server *s, struct err *err)
+{
+	int rc;
+
+	if (s->order.read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "image '%s' is to be encrypted and was never written to; it has to "
+			       "be staged for writing first",
+			       s->order.image);
+	rc = s->lib->rbd_close(s->image);
+	s->image = NULL;
+	if (rc < 0)
+		return failed(s, rc, "close the image", err);
+	return luks_format(s->lib, s->io, s->order.image, s->order.passphrase, err) < 0
+		       ? -1
+		       : open_as_it_is(s, err);
+}
+
+static int decrypt_image(struct server *s, struct err *err)
+{
+	enum luks_state state;
+	int rc = luks_state_get(s->lib, s->image, &state);
+
+	if (rc == LUKS_STATE_UNKNOWN)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			       "what image '%s' has as " LUKS_STATE_WORD " is neither "
+			       "'" LUKS_PREPARED "' nor '" LUKS_ENCRYPTED "'",
+			       s->order.image);
+	if (rc < 0)
+		return failed(s, rc, "read the image's metadata", err);
+	if (state == LUKS_STATE_NONE)
+		return 0;
+	if (!s->order.passphrase[0])
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			       "image '%s' is encrypted, and the secret has no " CEPH_PASSPHRASE,
+			       s->order.image);
+	if (state == LUKS_STATE_PREPARED && format_image(s, err) < 0)
+		return -1;
+	s->is_encrypted = true;
+	return luks_load(s->lib, s->image, s->order.image, s->order.passphrase, err);
+}
+
 static int open_image(struct server *s, struct err *err)
 {
 	const struct ceph_lib *lib = s->lib;
-	int rc = s->order.read_only
-			 ? lib->rbd_open_read_only(s->io, s->order.image, &s->image, NULL)
-			 : lib->rbd_open(s->io, s->order.image, &s->image, NULL);
+	int rc = open_as_it_is(s, err) < 0 || name_client(s, err) < 0 || decrypt_image(s, err) < 0
+			 ? -1
+			 : 0;
 
+	explicit_bzero((char *)(uintptr_t)s->order.passphrase, strlen(s->order.passphrase));
 	if (rc < 0)
-		return failed(s, rc, "open the image", err);
+		return -1;
 	/* before the size is asked, so that no growth is missed */
 	rc = lib->rbd_update_watch(s->image, &s->watch, image_changed, s);
 	if (rc == 0)
@@ -162,7 +222,7 @@ static void close_image(struct server *s)
 	const struct ceph_lib *lib = s->lib;
 
 	/* else the controller; and unless another has it by now */
-	if (s->image && s->named.node[0] && lib->rbd_flush(s->image) == 0)
+	if (s->named.node[0] && (!s->image || lib->rbd_flush(s->image) == 0))
 		(void)image_client_drop(lib, s->io, s->id, &s->named);
 	if (s->image) {
 		int rc = s->watch ? lib->rbd_update_unwatch(s->image, s->watch) : 0;
@@ -177,6 +237,10 @@ static void close_image(struct server *s)
 		lib->rados_ioctx_destroy(s->io);
 	if (s->cluster)
 		lib->rados_shutdown(s->cluster);
+	s->image = NULL;
+	s->io = NULL;
+	s->cluster = NULL;
+	s->named.node[0] = '\0';
 }
 
 /* Of one length, by one write, so that nobody reads half of it. */
@@ -258,8 +322,13 @@ static void write_image(void *arg, struct host_fuse_request *req, uint64_t offse
 static void zero_image(void *arg, struct host_fuse_request *req, uint64_t offset, uint64_t n)
 {
 	struct server *s = arg;
-	rbd_completion_t done = begin(s, req);
+	rbd_completion_t done;
 
+	if (s->is_encrypted) {
+		host_fuse_done(req, -EOPNOTSUPP);
+		return;
+	}
+	done = begin(s, req);
 	if (done)
 		begun(s, req, done, s->lib->rbd_aio_write_zeroes(s->image, offset, n, done, 0, 0));
 }
@@ -325,7 +394,7 @@ static int begin_serving(struct server *s, struct err *err)
 	    ceph_server_lock(s->dir_fd, SERVE_LOCK, &s->lock_fd, err) < 0 ||
 	    mount_file(s, err) < 0 || host_self_leave_mounts(err) < 0 ||
 	    (!s->lib && ceph_lib_load(&s->lib, err) < 0) || open_cluster(s, err) < 0 ||
-	    open_image(s, err) < 0 || name_client(s, err) < 0)
+	    open_image(s, err) < 0)
 		return -1;
 	if (ceph_server_is_alone())
 		return err_set(err, ERR_CANCELLED, "whoever wanted it is gone");
@@ -344,6 +413,9 @@ static void serve(struct server *s)
 	struct err err;
 
 	if (begin_serving(s, &err) < 0) {
+		/* first, as the answer is the end of us: who is killed has the image for half a
+		 * minute more */
+		close_image(s);
 		(void)ceph_server_answer(&err);
 		log_warn("the image is not served", log_str("token", s->order.token),
 			 log_err(&err));

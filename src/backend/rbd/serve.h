@@ -29,13 +29,14 @@ struct serve_order {
 	const char *dir;   /* the volume's in the node's state, as the kernel names it */
 	const char *token; /* and in it the file of this name, which is covered */
 	const char *monitors, *user, *key;
+	const char *passphrase; /* "", NULL: there is none; used if the image is encrypted */
 	const char *pool, *ns, *image;
 	const char *node, *boot_id; /* of this node, for the image's metadata; "": not told */
 	bool read_only;
 };
 /* Appends to a string that is wiped. */
 void serve_order_encode(const struct serve_order *order, struct str *out);
-/* Points into bytes. -1: it is none. */
+/* Points into bytes, and has no NULL. -1: it is none. */
 int serve_order_decode(const char *bytes, size_t n, struct serve_order *ret_order);
 
 /* What the server is; lib NULL: the real one. 0, or 1 if it was not started as one. The process has

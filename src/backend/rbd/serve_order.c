@@ -8,15 +8,25 @@
 #include "backend/ceph/server.h"
 #include "base/mem.h"
 
-#define FIRST "cleat-rbd-order-2"
-#define N_TEXTS 12
+#define FIRST "cleat-rbd-order-3"
+#define N_TEXTS 13
 
 void serve_order_encode(const struct serve_order *o, struct str *out)
 {
 	const char *const texts[N_TEXTS] = {
-		FIRST,   o->dir,     o->token, o->monitors, o->user,
-		o->key,  o->pool,    o->ns,    o->image,    o->read_only ? "ro" : "rw",
-		o->node, o->boot_id,
+		FIRST,
+		o->dir,
+		o->token,
+		o->monitors,
+		o->user,
+		o->key,
+		o->pool,
+		o->ns,
+		o->image,
+		o->read_only ? "ro" : "rw",
+		o->node,
+		o->boot_id,
+		str_or(o->passphrase, ""),
 	};
 
 	ceph_server_order_encode(texts, N_TEXTS, out);
@@ -40,6 +50,7 @@ int serve_order_decode(const char *bytes, size_t n, struct serve_order *ret_orde
 					   .image = texts[8],
 					   .node = texts[10],
 					   .boot_id = texts[11],
+					   .passphrase = texts[12],
 					   .read_only = str_is_equal(texts[9], "ro") };
 	return 0;
 }

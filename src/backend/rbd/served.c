@@ -33,6 +33,7 @@
 #include <string.h>
 
 #include "backend/ceph/server.h"
+#include "backend/rbd/image.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -173,14 +174,19 @@ static int start_server(struct ctx *ctx, const struct served *s, const struct se
 {
 	autowipe struct str text = STR_INIT;
 	struct serve_order mine = *order;
+	bool is_slow = !str_is_empty(order->passphrase);
+	int rc;
 
 	mine.dir = s->dir;
 	mine.token = s->token;
 	serve_order_encode(&mine, &text);
-	if (ceph_server_start(ctx, &(struct ceph_server){ .word = RBD_SERVE, .token = s->token },
-			      &text, NULL, err) < 0)
-		return err_wrap(err, "the image's server");
-	return 0;
+	if (is_slow && image_crypt_begin(ctx, err) < 0)
+		return -1;
+	rc = ceph_server_start(ctx, &(struct ceph_server){ .word = RBD_SERVE, .token = s->token },
+			       &text, NULL, err);
+	if (is_slow)
+		image_crypt_end();
+	return rc < 0 ? err_wrap(err, "the image's server") : 0;
 }
 
 /* ---- going ---- */

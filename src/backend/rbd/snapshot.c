@@ -54,7 +54,8 @@ static int fill_snapshot(const struct image_place *p, const struct ceph_entry *e
 			 struct err *err)
 {
 	const char *source = image_uuid_in_name(p->ctx->arena, entry->source);
-	struct backend_snapshot snap = { .bytes = look->bytes, .created_ns = look->created_ns };
+	struct backend_snapshot snap = { .bytes = image_plain_bytes(entry, look->bytes),
+					 .created_ns = look->created_ns };
 
 	if (check_ready(p, image_of_snapshot(entry), look, &snap.is_ready, err) < 0)
 		return -1;
@@ -82,6 +83,7 @@ static int reserve(struct cutting *c, struct err *err)
 					       .prefix = c->params.prefix,
 					       .source = c->source.image,
 					       .owner = c->params.owner,
+					       .kms = c->source.kms,
 					       .layout = c->params.stays ? IMAGE_LAYOUT_SOURCE : "",
 					       .pool_id = -1 };
 
@@ -235,7 +237,8 @@ static int create(struct cutting *c, struct err *err)
 	found = take_existing(c, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
-	if (ceph_journal_read(&volumes, c->place.ctx, c->volume.uuid, &c->source, err) < 0)
+	if (ceph_journal_read(&volumes, c->place.ctx, c->volume.uuid, &c->source, err) < 0 ||
+	    image_crypt_check(&c->source, err) < 0)
 		return err_wrap(err, "volume '%s'", c->spec->source);
 	if (reserve(c, err) < 0)
 		return -1;

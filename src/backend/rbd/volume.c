@@ -5,14 +5,19 @@
  *   create: entry ──► image (of its own, or a copy) ──► size, metadata ──► csi.imageid
  *   remove: image ──► trash ──► manager's task; hidden parent of a copy ──► the same; entry
  *
+ * An encrypted one (luks.h) has a header on top; it is formatted by who serves it first, and its
+ * metadata say till then that nothing is on it.
+ *
  * The entry comes first and goes last, so whatever a killed call has made can be found by it again.
  * csi.imageid says that the image is whole: only then was the volume given to anybody. An entry
  * whose image was whole and is gone is one that a removal was killed in; its name is free.
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "backend/rbd/fence.h"
 #include "backend/rbd/image.h"
+#include "backend/rbd/luks.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -38,6 +43,7 @@ struct making {
 	struct ceph_entry entry;
 	char id[IMAGE_ID_MAX];      /* the image's, once it is whole */
 	struct image_copied copied; /* its size and its parents; bytes 0: not known */
+	const char *kms;            /* "": it is not encrypted */
 	struct vol_limits limits;   /* that it has */
 	bool is_retry;              /* a call was here before, and may have left something */
 };
@@ -53,7 +59,9 @@ static const char *const source_words[] = {
 
 #define N_CLIENT_WORDS 1 /* first of them: not the names */
 #define N_STRANGE (ARRAY_LEN(source_words) + IMAGE_N_LIMITS)
-#define N_NAMES 5 /* words that are written besides the limits */
+#define N_NAMES 7 /* words that are written besides the limits */
+#define HEADER_TEXT "16777216"
+static_assert(CEPH_LUKS_HEADER == 16777216, "as HEADER_TEXT has it");
 
 static struct strmap make_context(const struct making *m)
 {
@@ -90,12 +98,31 @@ static void fill_volume(const struct image_place *p, const struct ceph_entry *en
 
 static void fill_made(struct making *m, struct backend_volume *ret_vol)
 {
-	fill_volume(&m->place, &m->entry, m->copied.bytes, 0, ret_vol);
+	fill_volume(&m->place, &m->entry, image_plain_bytes(&m->entry, m->copied.bytes), 0,
+		    ret_vol);
 	ret_vol->limits = m->limits;
 	ret_vol->source_kind = m->spec->source_kind;
 	if (m->spec->source_kind != BACKEND_SOURCE_NONE)
 		(void)snprintf(ret_vol->source, sizeof(ret_vol->source), "%s", m->spec->source);
 	ret_vol->context = make_context(m);
+}
+
+static int check_entry(const struct making *m, struct err *err)
+{
+	if (image_entry_check(&m->place, &m->entry, m->spec->name, err) < 0)
+		return -1;
+	if (str_is_equal(m->entry.kms, m->kms))
+		return 0;
+	return err_set(err, ERR_ALREADY_EXISTS,
+		       "it exists and is %sencrypted%s%.64s, and the class has encrypted: \"%s\"",
+		       *m->entry.kms ? "" : "not ", *m->entry.kms ? " by " : "", m->entry.kms,
+		       *m->kms ? "true" : "false");
+}
+
+/* Raw, of what was asked; 0: as many as the source has. */
+static uint64_t wanted_bytes(const struct making *m)
+{
+	return m->spec->bytes ? m->spec->bytes + image_header_bytes(&m->entry) : 0;
 }
 
 static int reserve(struct making *m, struct err *err)
@@ -104,12 +131,13 @@ static int reserve(struct making *m, struct err *err)
 					       .prefix = m->params.prefix,
 					       .source = "",
 					       .owner = m->params.owner,
+					       .kms = m->kms,
 					       .pool_id = -1 };
 
 	if (ceph_journal_reserve(&m->journal, m->place.ctx, &what, &m->entry, err) < 0)
 		return -1;
 	m->is_retry = !m->entry.is_new;
-	return image_entry_check(&m->place, &m->entry, m->spec->name, err);
+	return check_entry(m, err);
 }
 
 static struct image_shape shape_of(const struct ceph_rbd_params *params)
@@ -128,8 +156,8 @@ static int make_empty(struct making *m, const struct image_shape *shape, struct 
 	struct image_look look;
 	int found;
 
-	m->copied.bytes = m->spec->bytes;
-	if (image_make(p, m->entry.image, m->spec->bytes, shape, err) == 0)
+	m->copied.bytes = wanted_bytes(m);
+	if (image_make(p, m->entry.image, m->copied.bytes, shape, err) == 0)
 		return 0;
 	if (err->code != ERR_ALREADY_EXISTS)
 		return -1;
@@ -140,7 +168,7 @@ static int make_empty(struct making *m, const struct image_shape *shape, struct 
 		return found < 0 ? -1 : 0;
 	if (image_discard_torn(p, m->entry.image, err) < 0)
 		return -1;
-	return image_make(p, m->entry.image, m->spec->bytes, shape, err);
+	return image_make(p, m->entry.image, m->copied.bytes, shape, err);
 }
 
 static int make_copy(struct making *m, const struct image_shape *shape, struct err *err)
@@ -149,6 +177,7 @@ static int make_copy(struct making *m, const struct image_shape *shape, struct e
 					 .source = m->spec->source,
 					 .bytes = m->spec->bytes,
 					 .secrets = m->spec->secrets,
+					 .kms = m->kms,
 					 .is_retry = m->is_retry };
 
 	return image_copy_make(&m->place, m->entry.image, &copy, shape, &m->copied, err);
@@ -183,32 +212,42 @@ static int set_words(const struct making *m, struct err *err)
 		{ KUBERNETES "pv/name", keeps ? m->params.volume : "" },
 		{ KUBERNETES "pvc/name", keeps ? m->params.claim : "" },
 		{ KUBERNETES "pvc/namespace", keeps ? m->params.owner : "" },
+		/* a copy has its source's */
+		{ LUKS_STATE_WORD, *m->kms && !is_copy ? LUKS_PREPARED : "" },
+		{ LUKS_HEADER_WORD, *m->kms ? HEADER_TEXT : "" },
 	};
 	size_t n_strange;
 
 	image_limits_words(m->place.ctx->arena, &m->spec->limits, words + N_NAMES);
 	n_strange = list_strange(m, words + N_NAMES, strange);
-	if (!is_copy && !keeps && n_strange == 0 && !vol_limits_are_set(&m->spec->limits))
+	if (!is_copy && !keeps && !*m->kms && n_strange == 0 &&
+	    !vol_limits_are_set(&m->spec->limits))
 		return 0;
 	return image_put_words(&m->place, m->entry.image, m->id, words, ARRAY_LEN(words), strange,
 			       n_strange, err);
 }
 
+/* An encrypted copy has its source's size (image_copy_make). */
 static int resize(struct making *m, struct err *err)
 {
+	bool is_fixed = *m->kms && m->spec->source_kind != BACKEND_SOURCE_NONE;
 	struct image image;
 	int rc;
 
 	if (image_open(&m->place, m->entry.image, &image, err) < 0)
 		return -1;
-	rc = image_resize(&image, m->spec->bytes, &m->copied.bytes, err);
+	rc = image_resize(&image, is_fixed ? 0 : wanted_bytes(m), &m->copied.bytes, err);
 	image_close(&image);
+	if (rc == 0 && m->copied.bytes < wanted_bytes(m))
+		return err_set(err, ERR_OUT_OF_RANGE,
+			       "its copy was begun when its source was smaller; delete it, or ask "
+			       "for what it had");
 	return rc;
 }
 
 static int finish(struct making *m, struct err *err)
 {
-	bool is_sized = m->copied.bytes && m->copied.bytes >= m->spec->bytes;
+	bool is_sized = m->copied.bytes && m->copied.bytes >= wanted_bytes(m);
 
 	if (image_read_id(&m->place, m->entry.image, m->id, err) < 0 ||
 	    (!is_sized && resize(m, err) < 0) || set_words(m, err) < 0)
@@ -306,13 +345,28 @@ static int create(struct making *m, struct err *err)
 	return -1;
 }
 
+/* Nodes have to have it, and there a pod would wait for it. */
+static int check_passphrase(const struct making *m, struct err *err)
+{
+	if (!*m->kms || *image_crypt_passphrase(m->spec->secrets))
+		return 0;
+	return err_set(
+		err, ERR_INVALID_ARGUMENT,
+		"parameters: encrypted: the secret has no " CEPH_PASSPHRASE
+		"; those of csi.storage.k8s.io/provisioner-secret-name and node-stage-secret-name "
+		"need it");
+}
+
 int image_create(struct backend *b, struct ctx *ctx, const struct backend_spec *spec,
 		 struct backend_volume *ret_vol, struct err *err)
 {
 	struct making m = { .spec = spec, .limits = spec->limits };
 	int rc;
 
-	if (ceph_rbd_params_parse(spec->parameters, &m.params, err) < 0 ||
+	if (ceph_rbd_params_parse(spec->parameters, &m.params, err) < 0)
+		return -1;
+	m.kms = m.params.encrypted ? CEPH_KMS_DEFAULT : "";
+	if (check_passphrase(&m, err) < 0 ||
 	    image_place_open(images_of(b), ctx, m.params.cluster, m.params.pool,
 			     m.params.rados_namespace, spec->secrets, &m.place, err) < 0)
 		return -1;
@@ -349,14 +403,35 @@ int image_remove(struct backend *b, struct ctx *ctx, const char *token,
 	return rc;
 }
 
+/* librbd does not read all of an encrypted clone that is larger than its parent (luks.c). */
+static int check_flat(const struct image_entry *f, uint64_t raw, struct err *err)
+{
+	struct image_look look;
+
+	if (!*f->entry.kms)
+		return 0;
+	if (image_look(&f->place, f->entry.image, 0, &look, err) < 0)
+		return -1;
+	if (!*look.parent_id || look.bytes >= raw)
+		return 0;
+	if (image_flatten_later(&f->place, f->entry.image, err) < 0)
+		return -1;
+	return err_set(
+		err, ERR_ABORTED,
+		"image '%s' is an encrypted clone, which cannot be larger than its parent; it "
+		"is being flattened, and the same call goes on when that is done",
+		image_spec(&f->place, f->entry.image));
+}
+
 static int grow(const struct image_entry *f, uint64_t bytes, uint64_t *ret_bytes, struct err *err)
 {
 	struct image image;
 	int rc;
 
-	if (image_open(&f->place, f->entry.image, &image, err) < 0)
+	if (check_flat(f, bytes + image_header_bytes(&f->entry), err) < 0 ||
+	    image_open(&f->place, f->entry.image, &image, err) < 0)
 		return -1;
-	rc = image_resize(&image, bytes, ret_bytes, err);
+	rc = image_resize(&image, bytes + image_header_bytes(&f->entry), ret_bytes, err);
 	image_close(&image);
 	return rc;
 }
@@ -372,7 +447,7 @@ int image_grow(struct backend *b, struct ctx *ctx, const char *token, uint64_t b
 		return -1;
 	rc = grow(&f, bytes, &has, err);
 	if (rc == 0)
-		fill_volume(&f.place, &f.entry, has, 0, ret_vol);
+		fill_volume(&f.place, &f.entry, image_plain_bytes(&f.entry, has), 0, ret_vol);
 	image_place_close(&f.place);
 	return rc;
 }
@@ -386,7 +461,8 @@ static int stat_found(const struct image_entry *f, struct backend_volume *ret_vo
 		return -1;
 	if (!found && !*f->entry.image_id)
 		return err_set(err, ERR_ABORTED, "it has been begun and is not made yet");
-	fill_volume(&f->place, &f->entry, look.bytes, look.created_ns, ret_vol);
+	fill_volume(&f->place, &f->entry, image_plain_bytes(&f->entry, look.bytes), look.created_ns,
+		    ret_vol);
 	ret_vol->limits = look.limits;
 	if (!found) {
 		ret_vol->is_damaged = true;

@@ -634,7 +634,7 @@ TEST(bad_classes_are_refused_in_words)
 		{ "pool", "nope", ERR_INVALID_ARGUMENT, "nope" },
 		{ "dataPool", "nope", ERR_INVALID_ARGUMENT, "dataPool: cluster 'c1' has no pool" },
 		{ "radosNamespace", "ns", ERR_INVALID_ARGUMENT, "config.json has ''" },
-		{ "encrypted", "true", ERR_INVALID_ARGUMENT, "encrypted" },
+		{ "integrityMode", "aead", ERR_INVALID_ARGUMENT, "integrityMode" },
 		{ "colour", "red", ERR_INVALID_ARGUMENT, "unknown key 'colour'" },
 	};
 	struct backend_volume vol;

@@ -2,6 +2,7 @@
 /* Images come to a node and go: on the fake host, which has a kernel's RBD client, and with
  * clusters in memory. What our own server does is in test_rbd_served_real.c. */
 #include "backend/rbd/fence.h"
+#include "backend/rbd/luks.h"
 #include "backend/rbd/stash.h"
 #include "backend/rbd/state.h"
 #include "base/fd.h"
@@ -274,6 +275,66 @@ TEST(the_mounter_is_the_classes_or_what_the_node_has)
 		rc = attach(&n, false);
 		ASSERT_EQ(rc < 0 ? n.err.code : ERR_OK, cases[i].code);
 		ASSERT_OK(detach(&n), &n.err);
+		ASSERT_EQ(fake_krbd_n_mapped(), 0);
+		end(&n);
+	}
+}
+
+/* Of a class with encrypted: "true", and of one whose context has lost that. */
+TEST(an_encrypted_image_is_never_the_kernels)
+{
+	static const struct {
+		const char *state, *key, *value; /* of the context */
+		bool read_only, has_passphrase;
+		enum err_code code;
+		const char *say;
+	} cases[] = {
+		{ LUKS_PREPARED, "encrypted", "true", false, true, ERR_UNAVAILABLE, "rbd-serve" },
+		{ LUKS_ENCRYPTED, "encrypted", "1", false, true, ERR_UNAVAILABLE, "rbd-serve" },
+		{ LUKS_ENCRYPTED, "mounter", "rbd", false, true, ERR_UNAVAILABLE, "rbd-serve" },
+		{ LUKS_ENCRYPTED, "encrypted", "true", true, true, ERR_UNAVAILABLE, "rbd-serve" },
+		{ LUKS_PREPARED, "encrypted", "true", true, true, ERR_FAILED_PRECONDITION,
+		  "never written to" },
+		{ LUKS_ENCRYPTED, "mounter", "krbd", false, true, ERR_FAILED_PRECONDITION,
+		  "mounter krbd" },
+		{ LUKS_ENCRYPTED, "encrypted", "true", false, false, ERR_INVALID_ARGUMENT,
+		  "node-stage-secret-name" },
+		{ NULL, "encrypted", "true", false, true, ERR_FAILED_PRECONDITION,
+		  "and its image '" IMAGE "' is not" },
+		{ "requiresEncryption", "encrypted", "true", false, true, ERR_FAILED_PRECONDITION,
+		  "only ceph-csi knows" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct node n;
+
+		begin(&n, true);
+		fake_ceph_set_image_meta(POOL, "", IMAGE, LUKS_STATE_WORD, cases[i].state);
+		say(&n, cases[i].key, cases[i].value);
+		if (cases[i].has_passphrase)
+			n.secrets.map = strmap_with(n.ctx.arena, &n.secrets.map,
+						    "encryptionPassphrase", "open sesame");
+		ASSERT_ERR(attach(&n, cases[i].read_only), &n.err, cases[i].code, cases[i].say);
+		ASSERT_TRUE(!strstr(n.err.msg, "sesame"));
+		ASSERT_EQ(fake_krbd_n_mapped(), 0);
+		ASSERT_OK(detach(&n), &n.err);
+		end(&n);
+	}
+}
+
+TEST(ways_of_encryption_that_are_not_known_are_refused_on_the_node_too)
+{
+	static const struct {
+		const char *key, *value;
+	} cases[] = { { "encryptionKMSID", "vault-1" }, { "encryptionType", "file" } };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct node n;
+
+		begin(&n, true);
+		say(&n, "encrypted", "true");
+		say(&n, cases[i].key, cases[i].value);
+		ASSERT_ERR(attach(&n, false), &n.err, ERR_INVALID_ARGUMENT, cases[i].key);
 		ASSERT_EQ(fake_krbd_n_mapped(), 0);
 		end(&n);
 	}
@@ -662,6 +723,8 @@ RUN_TESTS(UNIT(the_kernels_client_has_it_and_it_is_found_without_the_cluster),
 	  UNIT(a_word_of_another_volumes_image_is_none),
 	  UNIT(a_taking_over_that_fails_is_done_by_the_next),
 	  UNIT(the_mounter_is_the_classes_or_what_the_node_has), UNIT(what_is_missing_is_named),
+	  UNIT(an_encrypted_image_is_never_the_kernels),
+	  UNIT(ways_of_encryption_that_are_not_known_are_refused_on_the_node_too),
 	  UNIT(limits_are_told_of_what_the_kernel_maps),
 	  UNIT(a_look_at_what_is_here_has_seen_all_or_fails),
 	  UNIT(an_attach_that_fails_is_done_by_the_next),

@@ -4,6 +4,7 @@
  * program as its own server, over images that are files (fake/ceph_file.h).
  */
 #include "backend/rbd/fence.h"
+#include "backend/rbd/luks.h"
 #include "backend/rbd/served.h"
 #include "base/clock.h"
 #include "base/fd.h"
@@ -85,6 +86,7 @@ static void make_order(struct node *n)
 	n->order = (struct serve_order){ .monitors = "mon",
 					 .user = "csi-rbd",
 					 .key = "key",
+					 .passphrase = "",
 					 .pool = n->pool,
 					 .ns = "",
 					 .image = n->image,
@@ -680,6 +682,138 @@ TEST(what_cannot_be_served_says_why_and_leaves_nothing)
 	end(&n);
 }
 
+static void set_state(const struct node *n, const char *state)
+{
+	autofree char *path = xasprintf("%s/%s", n->pool, n->image);
+
+	ASSERT_EQ(setxattr(path, "user." LUKS_STATE_WORD, state, strlen(state), 0), 0);
+}
+
+static void assert_state(const struct node *n, const char *state)
+{
+	autofree char *path = xasprintf("%s/%s", n->pool, n->image);
+	char got[64] = "";
+
+	ASSERT_TRUE(getxattr(path, "user." LUKS_STATE_WORD, got, sizeof(got) - 1) >= 0);
+	ASSERT_STR(got, state);
+}
+
+/* Whether the image, as it lies in the pool, has a run of this byte somewhere. */
+static bool lies_in_pool(const struct node *n, char c)
+{
+	autofree char *path = xasprintf("%s/%s", n->pool, n->image);
+	autofree char *bytes = NULL;
+	char run[64];
+	size_t got = 0;
+
+	memset(run, c, sizeof(run));
+	ASSERT_EQ(fd_read_file(AT_FDCWD, path, 2 * IMAGE_BYTES, &bytes, &got), 0);
+	ASSERT_EQ(memcmp(bytes, "LUKS\xba\xbe", 6), 0);
+	return memmem(bytes, got, run, sizeof(run)) != NULL;
+}
+
+TEST(an_encrypted_image_is_formatted_once_and_keeps_its_bytes_to_itself)
+{
+	struct node n;
+	uint64_t bytes = 0;
+	int pid;
+
+	begin(&n, "plain");
+	set_state(&n, LUKS_PREPARED);
+	n.order.passphrase = "open sesame";
+	attach(&n);
+	assert_state(&n, LUKS_ENCRYPTED);
+	ASSERT_OK(host_block_size(n.dev.path, &bytes, &n.err), &n.err);
+	ASSERT_EQ(bytes, IMAGE_BYTES - 16 * MIB);
+	make_fs(&n);
+	mount_fs(&n);
+	ASSERT_EQ(write_file(&n, "a", 'a', MIB), 0);
+	ASSERT_FALSE(lies_in_pool(&n, 'a'));
+	pid = server_of(&n, TOKEN);
+	remember_loops(&n);
+	ASSERT_EQ(kill(pid, SIGKILL), 0);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	umount_fs(&n);
+	detach(&n);
+	attach(&n);
+	mount_fs(&n);
+	assert_file(&n, "a", 'a', MIB);
+	umount_fs(&n);
+	detach(&n);
+	end(&n);
+}
+
+/* Of what ceph-csi has decrypted by the kernel a hole is noise. */
+TEST(nothing_is_punched_into_an_encrypted_image)
+{
+	static const char zeros[4096];
+	uint64_t range[2] = { 0, 4 * MIB };
+	char bytes[4096];
+	struct node n;
+	int fd;
+
+	begin(&n, "plain");
+	set_state(&n, LUKS_PREPARED);
+	n.order.passphrase = "open sesame";
+	attach(&n);
+	fd = open(n.dev.path, O_RDWR | O_CLOEXEC);
+	memset(bytes, 'a', sizeof(bytes));
+	ASSERT_EQ(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ASSERT_EQ(fsync(fd), 0);
+	/* "not supported" is no error to all kernels */
+	ASSERT_TRUE(ioctl(fd, BLKDISCARD, range) == 0 || errno == EOPNOTSUPP);
+	ASSERT_EQ(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ASSERT_TRUE(bytes[0] == 'a' && bytes[sizeof(bytes) - 1] == 'a');
+	range[1] = 4096;
+	ASSERT_EQ(ioctl(fd, BLKZEROOUT, range), 0);
+	ASSERT_EQ(fsync(fd), 0);
+	ASSERT_EQ(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ASSERT_EQ(memcmp(bytes, zeros, sizeof(bytes)), 0);
+	(void)close(fd);
+	detach(&n);
+	end(&n);
+}
+
+static void assert_not_named(const struct node *n)
+{
+	autofree char *path = xasprintf("%s/%s", n->pool, n->image);
+
+	ASSERT_TRUE(getxattr(path, "user." IMAGE_CLIENT_WORD, NULL, 0) < 0 && errno == ENODATA);
+}
+
+TEST(an_encrypted_image_that_cannot_be_opened_is_left_as_it_is)
+{
+	struct node n;
+
+	begin(&n, "plain");
+	set_state(&n, LUKS_PREPARED);
+	ASSERT_ERR(served_attach(&n.ctx, n.state, TOKEN, &n.order, &n.dev, &n.err), &n.err,
+		   ERR_INVALID_ARGUMENT, "encryptionPassphrase");
+	assert_state(&n, LUKS_PREPARED);
+	n.order.passphrase = "open sesame";
+	n.order.read_only = true;
+	ASSERT_ERR(served_attach(&n.ctx, n.state, TOKEN, &n.order, &n.dev, &n.err), &n.err,
+		   ERR_FAILED_PRECONDITION, "never written to");
+	n.order.read_only = false;
+	attach(&n);
+	detach(&n);
+	n.order.passphrase = "open barley";
+	ASSERT_ERR(served_attach(&n.ctx, n.state, TOKEN, &n.order, &n.dev, &n.err), &n.err,
+		   ERR_UNAUTHENTICATED, "encryptionPassphrase");
+	ASSERT_TRUE(!strstr(n.err.msg, "barley"));
+	assert_not_named(&n);
+	set_state(&n, "requiresEncryption");
+	n.order.passphrase = "open sesame";
+	ASSERT_ERR(served_attach(&n.ctx, n.state, TOKEN, &n.order, &n.dev, &n.err), &n.err,
+		   ERR_FAILED_PRECONDITION, "neither");
+	set_state(&n, LUKS_ENCRYPTED);
+	n.order.read_only = true;
+	attach(&n);
+	ASSERT_TRUE(n.dev.is_read_only);
+	detach(&n);
+	end(&n);
+}
+
 TEST(read_only_is_read_only)
 {
 	struct backend_device dev;
@@ -784,6 +918,9 @@ int main(int argc, char **argv)
 		TIDY(a_server_dies_as_the_last_of_its_agents_container),
 		TIDY(an_agent_that_is_killed_leaves_nothing_that_does_not_go),
 		TIDY(what_cannot_be_served_says_why_and_leaves_nothing),
+		TIDY(an_encrypted_image_is_formatted_once_and_keeps_its_bytes_to_itself),
+		TIDY(nothing_is_punched_into_an_encrypted_image),
+		TIDY(an_encrypted_image_that_cannot_be_opened_is_left_as_it_is),
 		TIDY(read_only_is_read_only),
 		TIDY(a_copy_of_the_mount_keeps_no_server),
 		TIDY(volumes_do_not_know_of_each_other),

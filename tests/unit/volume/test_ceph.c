@@ -181,9 +181,6 @@ TEST(all_keys_are_read)
 TEST(what_cleat_does_not_do_may_be_there_but_not_asked)
 {
 	static const char *const keys[] = {
-		"encrypted",
-		"encryptionType",
-		"encryptionKMSID",
 		"integrityMode",
 		"baseReadIops",
 		"maxWriteBps",
@@ -209,6 +206,47 @@ TEST(what_cleat_does_not_do_may_be_there_but_not_asked)
 			   keys[i]);
 		ASSERT_TRUE(strstr(err.msg, "cleat does not") != NULL);
 	}
+}
+
+static int parse_encrypted(const char *key, const char *value, struct ceph_rbd_params *ret,
+			   struct err *err)
+{
+	struct strpair pairs[] = {
+		{ "clusterID", "c1" }, { "encrypted", "true" }, { "pool", "rbd" }, { key, value }
+	};
+
+	return ceph_rbd_params_parse(&(struct strmap){ pairs, 4 }, ret, err);
+}
+
+TEST(volumes_may_be_encrypted_by_the_secrets_passphrase)
+{
+	static const struct {
+		const char *key, *value, *say;
+	} refused[] = {
+		{ "encryptionType", "file", "fscrypt" },
+		{ "encryptionType", "luks", "none of 'block' and 'file'" },
+		{ "encryptionKMSID", "vault-1", "encryptionPassphrase" },
+		{ "mounter", "krbd", "served by FUSE" },
+		{ "objectSize", "33554432", "16 MiB" },
+	};
+	struct ceph_rbd_params p;
+	struct err err;
+
+	ASSERT_OK(parse_with("encrypted", "", &p, &err), &err);
+	ASSERT_FALSE(p.encrypted);
+	ASSERT_OK(parse_with("encrypted", "false", &p, &err), &err);
+	ASSERT_FALSE(p.encrypted);
+	ASSERT_OK(parse_with("encrypted", "true", &p, &err), &err);
+	ASSERT_TRUE(p.encrypted);
+	ASSERT_ERR(parse_with("encrypted", "yes", &p, &err), &err, ERR_INVALID_ARGUMENT,
+		   "neither 'true' nor 'false'");
+	ASSERT_OK(parse_with("encryptionType", "block", &p, &err), &err);
+	ASSERT_OK(parse_with("encryptionKMSID", "default", &p, &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+		ASSERT_ERR(parse_encrypted(refused[i].key, refused[i].value, &p, &err), &err,
+			   ERR_INVALID_ARGUMENT, refused[i].say);
+	ASSERT_OK(parse_encrypted("objectSize", "8388608", &p, &err), &err);
+	ASSERT_OK(parse_encrypted("mounter", "rbd", &p, &err), &err);
 }
 
 /* They are the same of every kind of storage, so they are read by whoever makes the volume. */
@@ -383,7 +421,8 @@ TEST(snapshot_classes_are_read)
 		   ERR_INVALID_ARGUMENT, "meant is perhaps 'snapshotNamePrefix'");
 }
 
-RUN_TESTS(UNIT(handles_go_there_and_back), UNIT(what_is_no_handle_is_not_found),
+RUN_TESTS(UNIT(volumes_may_be_encrypted_by_the_secrets_passphrase), UNIT(handles_go_there_and_back),
+	  UNIT(what_is_no_handle_is_not_found),
 	  UNIT(a_handle_of_another_version_may_well_name_something),
 	  UNIT(clusters_ids_are_those_of_config_json),
 	  UNIT(a_class_of_two_keys_has_ceph_csis_defaults), UNIT(all_keys_are_read),
