@@ -242,14 +242,28 @@ static int let_go(struct ctx *ctx, const struct down *down, struct err *err)
 	return state->way->detach_blind ? state->way->detach_blind(state, &down->blind, err) : 0;
 }
 
+/* Of a volume that is down: whoever took it down was killed before its note. */
+static void forget_staging(struct csi_driver *d, struct ctx *ctx, const char *path,
+			   struct down *down)
+{
+	struct note *note = &down->state.note;
+
+	if (!note->is_staged || note->staging != note_hash_path(path))
+		return;
+	note_unstage(note);
+	save_note(d, ctx, down);
+}
+
 /* Once it is unmounted. */
 static int detach(struct csi_driver *d, struct ctx *ctx, const char *path, struct down *down,
 		  struct err *err)
 {
 	const char *staged_at = NULL;
 
-	if (!down->state.is_attached)
+	if (!down->state.is_attached) {
+		forget_staging(d, ctx, path, down);
 		return 0;
+	}
 	if (node_find_staging(&down->state, ctx, &staged_at, err) < 0)
 		return -1;
 	if (staged_at && down->state.note.staging != note_hash_path(path))

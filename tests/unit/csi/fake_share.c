@@ -48,6 +48,11 @@ bool share_has(const char *pool, const char *token)
 	return find_export(pool, token);
 }
 
+const char *share_note(const char *pool, const char *token)
+{
+	return find_export(pool, token)->note;
+}
+
 static int ask_server(struct ctx *ctx, struct err *err)
 {
 	if (ctx_check(ctx, err) < 0 || fake_step(err) < 0)

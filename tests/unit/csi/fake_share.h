@@ -21,6 +21,7 @@ struct share_seen {
 };
 extern struct share_seen share_seen;
 bool share_has(const char *pool, const char *token);
+const char *share_note(const char *pool, const char *token);
 /* What is exported next can only be read. */
 void share_set_read_only(bool is_read_only);
 

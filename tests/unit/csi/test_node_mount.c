@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "fake_share.h"
 #include "fixture.h"
+#include "host/mount.h"
 
 #define N_CALLS_MAX 200
 
@@ -75,6 +76,22 @@ TEST(every_call_may_come_twice)
 		   "/pods/t1");
 	take_down(f);
 	take_down(f);
+	fixture_end(f);
+}
+
+/* Whoever took it down was killed before the note; nobody comes for that but the same call. */
+TEST(what_is_down_has_no_note)
+{
+	struct fixture *f = begin();
+
+	make_and_stage(f);
+	ASSERT_TRUE(share_note("disk", "v")[0]);
+	ASSERT_OK(host_mount_umount(&f->ctx, "/s1", &f->err), &f->err);
+	fixture_restart(f, false);
+	ASSERT_OK(do_unstage(f, "/other"), &f->err);
+	ASSERT_TRUE(share_note("disk", "v")[0]); /* it is of another staging */
+	ASSERT_OK(do_unstage(f, "/s1"), &f->err);
+	ASSERT_STR(share_note("disk", "v"), "");
 	fixture_end(f);
 }
 
@@ -444,7 +461,7 @@ TEST(every_operation_survives_trouble_at_every_call)
 }
 
 RUN_TESTS(UNIT(a_mount_lives_and_leaves_nothing), UNIT(every_call_may_come_twice),
-	  UNIT(secrets_contexts_and_flags_reach_the_backend),
+	  UNIT(what_is_down_has_no_note), UNIT(secrets_contexts_and_flags_reach_the_backend),
 	  UNIT(another_volume_of_the_server_is_not_taken_for_it),
 	  UNIT(stats_are_of_the_volume_at_the_path),
 	  UNIT(raw_block_and_a_filesystem_by_name_are_refused),
