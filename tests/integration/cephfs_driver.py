@@ -130,6 +130,16 @@ def kill_client(ceph, token):
         harness.sh(*words, 'evict', f'id={number}')
 
 
+def evict_dead(ceph):
+    """Sessions of clients that were killed: what they had the metadata server keeps from everybody, the manager too, for a
+    minute."""
+    words = ['ceph', '-c', str(ceph.conf), 'tell', 'mds.a', 'session']
+    for session in json.loads(harness.sh(*words, 'ls', '--format=json')):
+        pid = session['client_metadata'].get('pid')
+        if pid and session['client_metadata'].get('mount_point') and not pathlib.Path(f'/proc/{pid}').exists():
+            harness.sh(*words, 'evict', f'id={session["id"]}')
+
+
 def wait_ended(token, seconds=20):
     wait_until('its server has ended', lambda: not servers_of(token), seconds)
 
