@@ -464,7 +464,8 @@ static int serve(struct controller *c, struct err *err)
 /* By the order of process.h; each part may be missing. */
 static void take_down(struct controller *c)
 {
-	/* take nothing more */
+	/* what is over is written, take nothing more */
+	controllers_settle(&c->controllers);
 	controllers_pause(&c->controllers);
 	/* cancel, and wait for it */
 	if (c->lease)

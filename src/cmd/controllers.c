@@ -82,6 +82,13 @@ void controllers_start(struct controllers *c)
 		c->rows.v[i]->start(c->running.v[i]);
 }
 
+void controllers_settle(struct controllers *c)
+{
+	for (size_t i = 0; i < c->running.n; i++)
+		if (c->rows.v[i]->settle)
+			c->rows.v[i]->settle(c->running.v[i]);
+}
+
 void controllers_pause(struct controllers *c)
 {
 	for (size_t i = 0; i < c->running.n; i++)

@@ -94,6 +94,9 @@ struct controller_row {
 	void *(*new)(const struct controller_env *env, const struct controllers *all);
 	void (*start)(void *controller);
 	void (*pause)(void *controller);
+	/* Of those that have something to write before an orderly end, ahead of pause: blocks for
+	 * some seconds at most, on another thread than the loop's; or NULL. */
+	void (*settle)(void *controller);
 	void (*free)(void *controller);
 };
 
@@ -150,6 +153,7 @@ void controllers_init(struct controllers *c, const struct controller_row *rows, 
 /* NULL: nobody needs it with this driver. */
 struct informer *controllers_cache(const struct controllers *c, const struct kube_type *type);
 void controllers_start(struct controllers *c);
+void controllers_settle(struct controllers *c); /* not on the loop */
 void controllers_pause(struct controllers *c);
 /* Two steps, since what they were made of goes in between (process.h): the controllers, then the
  * caches. Each may come early or twice. */

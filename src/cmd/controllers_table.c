@@ -50,6 +50,11 @@ CONTROLLER(snapshotter)
 CONTROLLER(snapshot_controller)
 #undef CONTROLLER
 
+static void settle_provisioner(void *controller)
+{
+	provisioner_settle(controller);
+}
+
 static bool has_topology(const struct controller_env *env)
 {
 	return env->driver.has_topology;
@@ -220,6 +225,7 @@ const struct controller_row controller_rows[] = {
 		.new = controllers_new_provisioner,
 		.start = start_provisioner,
 		.pause = pause_provisioner,
+		.settle = settle_provisioner,
 		.free = free_provisioner,
 	},
 	{

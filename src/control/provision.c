@@ -13,7 +13,9 @@
  */
 #include "control/provision-internal.h"
 
+#define LOG_ROOM "control"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/str.h"
@@ -23,6 +25,7 @@
 
 #define DEFAULT_WORKERS 16
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
+#define SETTLE_NS (2 * NS_PER_S)
 #define DEFAULT_OWN_BASE_NS (20 * NS_PER_S)
 #define DEFAULT_OWN_MAX_NS (60 * NS_PER_S)
 /* A reconcile makes at most one CreateVolume, five DeleteVolumes and a dozen API calls. */
@@ -319,6 +322,26 @@ void provisioner_start(struct provisioner *p)
 {
 	queue_add(p->claims, JOURNAL_KEY); /* before the caches bring claims */
 	sync_gate_start(&p->gate);
+}
+
+void provisioner_settle(struct provisioner *p)
+{
+	struct fence_member member;
+	struct ctx ctx;
+	struct err err;
+	int rc;
+
+	if (!journal_is_open(p->journal))
+		return;
+	ctx_init(&ctx, SETTLE_NS);
+	rc = fence_join(p->fence, &member, &ctx, &err);
+	if (rc == 0) {
+		rc = journal_flush(p->journal, &ctx, &err);
+		fence_leave(p->fence, &member);
+	}
+	if (rc < 0)
+		log_info("what is over stays in the journal, for the next leader", log_err(&err));
+	ctx_done(&ctx);
 }
 
 void provisioner_pause(struct provisioner *p)

@@ -70,6 +70,9 @@ struct provision_options {
 
 struct provisioner *provisioner_new(const struct provision_options *opts);
 void provisioner_start(struct provisioner *p); /* begins work once the caches have synced */
+/* Before the lease is given back: what is over goes out of the journal, so that the next leader
+ * need not ask the driver about it. Blocks, 2 s at most; not on the loop, which runs. */
+void provisioner_settle(struct provisioner *p);
 void provisioner_pause(struct provisioner *p); /* lease lost: nothing more is written */
 /* Before the caches are freed. Waits for reconciles under way. */
 void provisioner_free(struct provisioner *p);

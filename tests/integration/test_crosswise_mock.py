@@ -395,10 +395,14 @@ def come_to_limits(side):
 
 # What differs, and why (docs/provisioner.md, attacher.md, resizer.md, snapshots.md).
 NO_RPC = 'the words of gRPC are left away'
-OBJECTS = [(r'attachment astray.*: a\.status\.(attach|detach)Error\.message', NO_RPC)]
+OBJECTS = [
+    (r'attachment astray.*: a\.status\.(attach|detach)Error\.message', NO_RPC),
+    (r'snapshot (cut|kept): a\.metadata\.finalizers', "upstream's -bound-protection comes when it looks at the snapshot again", 'may be')]
 EVENTS = [
     ('ours: PersistentVolume pvc-UID Normal VolumeDelete .* is still attached to node a', 'it is no failure yet'),
     ('upstream: PersistentVolume pvc-UID Warning VolumeFailedDelete .* is still attached to node a', 'the same'),
+    ('upstream: PersistentVolumeClaim (restored|larger) Warning ProvisioningFailed .* the object has been modified.*',
+     'its two programs write to the snapshot at one moment', 'may be'),
     ('(ours|upstream): PersistentVolumeClaim foreign Normal Provisioning .*', 'what a populator does is not done here'),
     ('(ours|upstream): PersistentVolumeClaim (nowhere|orphan|other|smaller|untimely|wrong) Warning ProvisioningFailed .*',
      'what is refused without asking the driver is said in other words')]

@@ -726,6 +726,30 @@ TEST(nothing_is_written_after_the_lease_is_lost)
 	assert_bound();
 }
 
+/* A moment after the claim is bound its intent is there still, to go with the next write. */
+TEST(an_orderly_end_leaves_nothing_on_record)
+{
+	struct fence *fence = fence_new();
+	struct process p;
+
+	cluster_begin();
+	fake_set_fence(fence);
+	fence_open(fence, FENCE_NO_LIMIT);
+	process_start(&p, (struct provision_options){ .fence = fence });
+	fake_run(100 * NS_PER_MS);
+	ASSERT_TRUE(is_on_record());
+	provisioner_settle(p.provisioner);
+	provisioner_pause(p.provisioner);
+	process_stop(&p);
+	fake_set_fence(NULL);
+	fence_free(fence);
+	assert_bound();
+	fake_delete(CLAIM);
+	cluster_run(MINUTE);
+	ASSERT_EQ(fake_service.n_created, 1);
+	ASSERT_EQ(fake_service.n_deleted, 1);
+}
+
 static void lose_lease(void *arg)
 {
 	provisioner_pause(arg);
@@ -935,6 +959,7 @@ RUN_TESTS(UNIT(a_claim_is_bound_to_a_new_volume),
 	  UNIT(a_claim_in_doubt_is_asked_for_as_on_record), UNIT(a_claim_is_not_written_to),
 	  UNIT(a_claim_alone_takes_four_requests_and_its_end_five),
 	  UNIT(nothing_is_written_after_the_lease_is_lost),
+	  UNIT(an_orderly_end_leaves_nothing_on_record),
 	  UNIT(a_reconcile_under_way_stops_when_the_lease_is_lost),
 	  UNIT(nothing_is_made_or_written_beyond_the_fence),
 	  UNIT(the_event_names_what_the_api_server_does_not_like),
