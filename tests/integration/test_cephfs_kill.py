@@ -26,8 +26,9 @@ COPYING_S, EVICT_S = 0.3, 5
 
 
 class Worker(killing.Worker):
-    """A copy is the manager's work, which has others to make, and each call answers ABORTED meanwhile."""
-    PATIENCE_S = 180
+    """A copy is the manager's work, which has others to make, and each call answers ABORTED meanwhile. What a killed driver had begun
+    to unmount its child may still be at."""
+    BUSY, BUSY_S, PATIENCE_S = ('unstage', 'unpublish'), 30, 180
 
     def __init__(self, driver, work, number, seed):
         super().__init__()

@@ -586,6 +586,8 @@ TEST(a_deletion_comes_to_its_end_after_any_trouble)
 }
 
 RUN_TESTS(UNIT(a_group_is_cut_and_told_member_by_member),
+	  UNIT(contents_are_marked_for_the_node_of_their_volumes),
+	  UNIT(a_group_of_several_nodes_is_told_whose),
 	  UNIT(a_group_that_is_deleted_takes_all_along),
 	  UNIT(a_member_goes_with_its_group_and_not_before),
 	  UNIT(a_group_stays_while_a_claim_is_made_of_a_member), UNIT(a_retained_group_stays),

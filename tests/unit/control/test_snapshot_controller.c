@@ -772,6 +772,7 @@ TEST(caches_staler_than_the_api_at_every_step_do_no_harm)
 RUN_TESTS(UNIT(a_snapshot_of_a_claim_becomes_ready),
 	  UNIT(the_content_is_written_as_others_expect_it),
 	  UNIT(a_snapshot_that_is_deleted_takes_all_along), UNIT(a_retained_content_stays),
+	  UNIT(a_content_is_marked_for_the_node_of_its_volume),
 	  UNIT(a_content_that_was_brought_is_bound), UNIT(one_that_comes_later_is_waited_for),
 	  UNIT(a_content_of_another_is_not_taken), UNIT(what_cannot_be_cut_is_told_by_name),
 	  UNIT(two_default_classes_are_none), UNIT(a_class_wakes_what_waits_for_it),
