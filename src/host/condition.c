@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "host/err-internal.h"
+#include "host/ext4-internal.h"
 #include "host/mount.h"
 #include "host/resolve-internal.h"
 
@@ -33,6 +34,10 @@
 #define EXT4_MOUNT_COUNT_AT (EXT4_SUPER_AT + 0x34) /* 2 bytes; e2fsck sets it to 0 */
 #define EXT4_ERROR_COUNT_AT (EXT4_SUPER_AT + 0x194)
 #define EXT4_STATE_ERRORS 0x0002
+#define EXT4_RO_COMPAT_AT (EXT4_SUPER_AT + 0x64)
+#define EXT4_RO_COMPAT_METADATA_CSUM 0x0400
+#define EXT4_CSUM_BYTES 0x3fc /* of the superblock, which the sum behind them is of */
+#define CRC32C 0x82f63b78u
 #define XFS_INCOMPAT_AT 216
 #define XFS_INCOMPAT_NEEDS_REPAIR (1u << 4)
 #define HEAD_BYTES 4096
@@ -149,6 +154,50 @@ int host_condition_of_device(const char *device, const char *fs, bool *ret_has_e
 	return 0;
 }
 
+static uint32_t crc32c(const uint8_t *bytes, size_t n)
+{
+	uint32_t crc = UINT32_MAX;
+
+	for (size_t i = 0; i < n; i++) {
+		crc ^= bytes[i];
+		for (unsigned bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? CRC32C : 0);
+	}
+	return crc;
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+/* libext2fs writes those words of a superblock that it has changed, one by one and the sum last. */
+static bool is_torn(const uint8_t *head)
+{
+	const uint8_t *super = head + EXT4_SUPER_AT;
+
+	return (get32(head + EXT4_RO_COMPAT_AT) & EXT4_RO_COMPAT_METADATA_CSUM) &&
+	       crc32c(super, EXT4_CSUM_BYTES) != get32(super + EXT4_CSUM_BYTES);
+}
+
+int host_ext4_end_torn_write(int fd, struct err *err)
+{
+	uint8_t head[HEAD_BYTES], sum[4];
+	uint32_t crc;
+
+	if (pread(fd, head, sizeof(head), 0) != sizeof(head))
+		return host_err(err, errno, "read the superblock");
+	if (!is_torn(head))
+		return 0;
+	crc = crc32c(head + EXT4_SUPER_AT, EXT4_CSUM_BYTES);
+	for (unsigned i = 0; i < sizeof(sum); i++)
+		sum[i] = (uint8_t)(crc >> 8 * i);
+	if (pwrite(fd, sum, sizeof(sum), EXT4_SUPER_AT + EXT4_CSUM_BYTES) != sizeof(sum) ||
+	    fdatasync(fd) < 0)
+		return host_err(err, errno, "write the superblock's checksum");
+	return 0;
+}
+
 int host_ext4_is_half_grown(const char *device, bool *ret_is_half_grown, struct err *err)
 {
 	static const uint8_t none[4];
@@ -159,7 +208,7 @@ int host_ext4_is_half_grown(const char *device, bool *ret_is_half_grown, struct 
 		return -1;
 	if (judge_ext4(head, &has_errors) < 0)
 		return err_set(err, ERR_DATA_LOSS, "there is no ext4 superblock on '%s'", device);
-	*ret_is_half_grown = has_errors &&
+	*ret_is_half_grown = (has_errors || is_torn(head)) &&
 			     memcmp(head + EXT4_ERROR_COUNT_AT, none, sizeof(none)) == 0 &&
 			     memcmp(head + EXT4_MOUNT_COUNT_AT, none, 2) == 0;
 	return 0;

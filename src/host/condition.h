@@ -35,7 +35,8 @@ int host_condition_of_device(const char *device, const char *fs, bool *ret_has_e
 
 /*
  * Whether the ext4 on the unmounted device is one that resize2fs was growing when it was killed:
- * resize2fs says "errors" as long as it works. What the kernel finds it counts, and nobody has
+ * resize2fs says "errors" as long as it works, and who is killed while the superblock is written
+ * leaves one that is not as its checksum. What the kernel finds it counts, and nobody has
  * mounted this one since it was made or e2fsck found it clean. Codes as above.
  */
 int host_ext4_is_half_grown(const char *device, bool *ret_is_half_grown, struct err *err);

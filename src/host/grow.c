@@ -35,6 +35,7 @@
 #include "host/caps.h"
 #include "host/condition.h"
 #include "host/err-internal.h"
+#include "host/ext4-internal.h"
 #include "host/grow-internal.h"
 #include "host/spawn.h"
 #include "host/xfs-internal.h"
@@ -214,11 +215,13 @@ int host_ext4_grow_offline(struct ctx *ctx, const char *device, struct err *err)
 
 	if (look_at_ext4(device, &is, err) < 0)
 		return -1;
-	if (!is.is_smaller && !is.has_errors)
+	if (!is.is_smaller && !is.has_errors && !is.is_half_grown)
 		return 0;
 	fd = open(device, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return host_err(err, errno, "open '%s'", device);
+	if (is.is_half_grown && host_ext4_end_torn_write(fd, err) < 0)
+		return err_wrap(err, "'%s'", device);
 	if ((is.is_in_place || is.is_half_grown) &&
 	    mend(ctx, fd, device, is.is_half_grown, err) < 0)
 		return -1;

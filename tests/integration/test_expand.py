@@ -200,6 +200,38 @@ def test_kills_in_mid_growth(volume, driver, pool):
         repeat(lambda: ext4.calls.unstage(ext4.id, ext4.staging))
 
 
+def tear(image, words):
+    """Some words of the superblock as if whoever was at it had been killed before it came to the checksum."""
+    with open(image, 'r+b') as f:
+        for at, value in words.items():
+            f.seek(1024 + at)
+            f.write(value.to_bytes(4, 'little'))
+
+
+@pytest.mark.parametrize('words', [
+    {0x04: 128 * MIB // 4096}, {0x04: 128 * MIB // 4096, 0x0c: 5}, {0x2c: 1, 0x30: 1}, {0x38: 0x0003ef53}], ids=['size', 'counts', 'times', 'errors'])
+def test_a_superblock_that_was_written_in_part_is_mended(volume, pool, words):
+    """e2fsprogs writes it word by word, the checksum last."""
+    v = volume(size=64 * MIB).create().stage()
+    before = fill(v)
+    v.unstage()
+    v.calls.expand(v.id, 128 * MIB)
+    sh('e2fsck', '-fp', pool.dir / v.name)
+    tear(pool.dir / v.name, words)
+    v.stage()
+    assert fs_size(v.staging) > 128 * MIB * 0.85
+    assert digest(v) == before
+
+
+def test_a_superblock_that_is_damaged_is_a_persons(volume, pool):
+    v = volume(size=64 * MIB).create().stage()
+    fill(v)
+    v.unstage()   # mounted since it was checked: nobody who grows it was at it
+    tear(pool.dir / v.name, {0x0c: 5})
+    with fails(Code.FAILED_PRECONDITION, 'is repaired'):
+        v.stage()
+
+
 def test_an_ext4_that_was_cut_short_in_growing_is_mended(volume, pool):
     """resize2fs is killed at work, as with the whole container; real errors are still a person's (test_condition.py)."""
     v = volume(size=64 * MIB).create().stage()

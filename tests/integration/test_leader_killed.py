@@ -88,11 +88,11 @@ class Killer(threading.Thread):
 
 
 class Load:
-    """What is wanted now: sizes of claims, what each is cloned of, and names of snapshots and attachments."""
+    """What is wanted now: sizes of claims, what each is cloned of, and of what claims the snapshots and attachments are."""
 
     def __init__(self, side):
         self.side, self.n = side, 0
-        self.claims, self.sources, self.snaps, self.attachments = {}, {}, [], {}
+        self.claims, self.sources, self.snaps, self.attachments = {}, {}, {}, {}
 
     def step(self):
         """A claim comes; of those that are bound one is cloned, cut, attached or grown; and the oldest of all go."""
@@ -105,13 +105,16 @@ class Load:
         side.claim(f'c-{n}', size=self.claims[f'c-{n}'], **(side.of_claim(source) if source else {}))
         if bound:
             self.use(n, bound)
-        # What something is being cloned of stays, and what is attached, as a claim does that a pod has.
+        # What something is being cloned or cut of stays, and what is attached, as a claim does that a pod has.
         in_use = {self.sources[name] for name in self.claims if phases.get(name) != 'Bound'} | set(self.attachments.values())
+        snaps = self.statuses()
+        in_use |= {of for name, of in self.snaps.items() if not snaps.get(name, {}).get('readyToUse')}
         if len(bound) > 10 and bound[0] not in in_use:
             side.delete(side.claims(bound[0]))
             del self.claims[bound[0]]
         if len(self.snaps) > 6:
-            side.delete(side.snap(self.snaps.pop(0)))
+            side.delete(side.snap(next(iter(self.snaps))))
+            del self.snaps[next(iter(self.snaps))]
         if len(self.attachments) > 4:
             side.delete(side.attachment(next(iter(self.attachments))))
             del self.attachments[next(iter(self.attachments))]
@@ -120,7 +123,7 @@ class Load:
         side, name = self.side, bound[n % len(bound)]
         if n % 3 == 0:
             side.add(f's-{n}', claim=name)
-            self.snaps.append(f's-{n}')
+            self.snaps[f's-{n}'] = name
         elif n % 3 == 1:
             side.patch(side.claims(name), {'spec': {'resources': {'requests': {'storage': GROWN}}}})
             self.claims[name] = GROWN
@@ -128,10 +131,13 @@ class Load:
             side.attach(f'a-{n}', name)
             self.attachments[f'a-{n}'] = name
 
+    def statuses(self):
+        return {s['metadata']['name']: s.get('status', {}) for s in self.side.get(self.side.path('volumesnapshots', SNAP))['items']}
+
     def is_as_wanted(self):
         side = self.side
         claims = {c['metadata']['name']: c['status'] for c in side.get(side.claims())['items']}
-        snaps = {s['metadata']['name']: s.get('status', {}) for s in side.get(side.path('volumesnapshots', SNAP))['items']}
+        snaps = self.statuses()
         return (claims.keys() == self.claims.keys() and
                 all(s.get('phase') == 'Bound' and s['capacity']['storage'] == self.claims[name] for name, s in claims.items()) and
                 snaps.keys() == set(self.snaps) and all(s.get('readyToUse') for s in snaps.values()) and
