@@ -180,6 +180,7 @@ static bool is_torn(const uint8_t *head)
 	       crc32c(super, EXT4_CSUM_BYTES) != get32(super + EXT4_CSUM_BYTES);
 }
 
+/* With the sum alone, a kill before e2fsck has run would leave one that looks well. */
 int host_ext4_end_torn_write(int fd, struct err *err)
 {
 	uint8_t head[HEAD_BYTES], sum[4];
@@ -189,10 +190,12 @@ int host_ext4_end_torn_write(int fd, struct err *err)
 		return host_err(err, errno, "read the superblock");
 	if (!is_torn(head))
 		return 0;
+	head[EXT4_STATE_AT] |= EXT4_STATE_ERRORS;
 	crc = crc32c(head + EXT4_SUPER_AT, EXT4_CSUM_BYTES);
 	for (unsigned i = 0; i < sizeof(sum); i++)
 		sum[i] = (uint8_t)(crc >> 8 * i);
-	if (pwrite(fd, sum, sizeof(sum), EXT4_SUPER_AT + EXT4_CSUM_BYTES) != sizeof(sum) ||
+	if (pwrite(fd, head + EXT4_STATE_AT, 1, EXT4_STATE_AT) != 1 ||
+	    pwrite(fd, sum, sizeof(sum), EXT4_SUPER_AT + EXT4_CSUM_BYTES) != sizeof(sum) ||
 	    fdatasync(fd) < 0)
 		return host_err(err, errno, "write the superblock's checksum");
 	return 0;

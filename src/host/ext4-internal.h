@@ -11,8 +11,8 @@
 bool ext4_has_backup(uint64_t group);
 
 /* condition.c: of one that is half grown (condition.h), opened for writing: a superblock that was
- * written in part gets the checksum of what it has, so that e2fsck takes it and counts anew. Small
- * ones have no other. */
+ * written in part says "errors" and gets the checksum of what it has, so that e2fsck takes it and
+ * counts anew. Small ones have no other. */
 int host_ext4_end_torn_write(int fd, struct err *err);
 
 #endif

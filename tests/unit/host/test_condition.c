@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "host/condition.h"
+#include "host/ext4-internal.h"
 #include "scratch.h"
 
 #include <string.h>
@@ -92,6 +93,39 @@ TEST(ext4_that_was_cut_short_in_growing_is_known)
 	end(&x);
 }
 
+static bool is_half_grown(struct super *x)
+{
+	bool is = false;
+
+	ASSERT_OK(host_ext4_is_half_grown(x->path, &is, &x->err), &x->err);
+	return is;
+}
+
+/* That the sum is the kernel's is held by test_expand.py, where e2fsck takes it. */
+TEST(a_superblock_written_in_part_stays_known_until_e2fsck_has_run)
+{
+	static const unsigned char sum[] = { 0x5a, 0x5a, 0x5a, 0x5a };
+	struct super x;
+
+	begin(&x);
+	memcpy(x.bytes + 1024 + 0x38, "\x53\xef\x01", 3);
+	memcpy(x.bytes + 1024 + 0x3fc, sum, sizeof(sum));
+	ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_FALSE(is_half_grown(&x)); /* has no sums */
+	x.bytes[1024 + 0x65] = 0x04;
+	ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_TRUE(is_half_grown(&x));
+	ASSERT_OK(host_ext4_end_torn_write(x.fd, &x.err), &x.err);
+	ASSERT_TRUE(is_half_grown(&x)); /* killed here */
+	ASSERT_EQ(pread(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_EQ(x.bytes[1024 + 0x3a], 3);
+	ASSERT_TRUE(memcmp(x.bytes + 1024 + 0x3fc, sum, sizeof(sum)) != 0);
+	x.bytes[1024 + 0x34] = 1;
+	ASSERT_EQ(pwrite(x.fd, x.bytes, 4096, 0), 4096);
+	ASSERT_FALSE(is_half_grown(&x)); /* mounted since: damage */
+	end(&x);
+}
+
 TEST(xfs_says_that_it_needs_repair)
 {
 	struct super x;
@@ -121,4 +155,5 @@ TEST(what_is_cut_short_is_no_filesystem)
 }
 
 RUN_TESTS(UNIT(ext4_says_that_errors_were_found), UNIT(ext4_that_was_cut_short_in_growing_is_known),
+	  UNIT(a_superblock_written_in_part_stays_known_until_e2fsck_has_run),
 	  UNIT(xfs_says_that_it_needs_repair), UNIT(what_is_cut_short_is_no_filesystem))
