@@ -159,13 +159,27 @@ static int context_err(int fs_fd, struct err *err, enum err_code code, int errnu
 		      words[0] ? ")" : "");
 }
 
+/*
+ * What stands behind the '=', without the quotes that keep its commas together in a list of
+ * options: kubelet puts them round the SELinux context of a volume. The kernel takes them off such
+ * a list only, and here each option comes by itself.
+ */
+static char *copy_value(const char *text)
+{
+	size_t n = strlen(text);
+	bool is_quoted = n >= 2 && text[0] == '"' && text[n - 1] == '"';
+
+	return is_quoted ? xstrndup(text + 1, n - 2) : xstrdup(text);
+}
+
 /* option as it is, of which shown is what a message may say. */
 static int set_fs_option(int fs_fd, const char *option, const char *shown, struct err *err)
 {
-	const char *value = strchr(option, '=');
-	autofree char *key = value ? xstrndup(option, (size_t)(value - option)) : xstrdup(option);
+	const char *equals = strchr(option, '=');
+	autofree char *key = equals ? xstrndup(option, (size_t)(equals - option)) : xstrdup(option);
+	autofree char *value = equals ? copy_value(equals + 1) : NULL;
 	char what[128];
-	int rc = value ? fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value + 1, 0)
+	int rc = value ? fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0)
 		       : fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0);
 
 	if (rc == 0)

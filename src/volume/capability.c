@@ -33,6 +33,9 @@ struct flag_rule {
 };
 
 #define FLAG_VALUE_MAX 64
+/* Where CSIDriver says seLinuxMount kubelet adds it, in quotes: a context has commas. */
+#define SELINUX_CONTEXT "context="
+#define CONTEXT_MAX 256
 
 static const char *const mode_names[] = {
 	[VOL_MODE_UNKNOWN] = "UNKNOWN",
@@ -55,7 +58,7 @@ static const struct flag_rule flag_rules[] = {
 	{ "noexec", FLAG_ALL | FLAG_MOUNT },      { "nosymfollow", FLAG_ALL | FLAG_MOUNT },
 	{ "sync", FLAG_ALL },                     { "dirsync", FLAG_ALL },
 	{ "lazytime", FLAG_ANY },                 { "discard", FLAG_ANY },
-	{ "nodiscard", FLAG_ANY },
+	{ "nodiscard", FLAG_ANY },                { SELINUX_CONTEXT, FLAG_ANY },
 	{ "data=", FLAG_EXT4 },         { "commit=", FLAG_EXT4 },
 	{ "errors=continue", FLAG_EXT4 }, { "errors=remount-ro", FLAG_EXT4 },
 	{ "delalloc", FLAG_EXT4 },
@@ -119,13 +122,23 @@ const char *vol_fs_resolve(const char *fs_type)
 	return NULL;
 }
 
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 static bool is_flag_value(const char *value)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 	size_t n = strlen(value);
 
-	return n > 0 && n <= FLAG_VALUE_MAX && strspn(value, allowed) == n;
+	return n > 0 && n <= FLAG_VALUE_MAX && strspn(value, WORD_CHARS) == n;
+}
+
+/* "user:role:type:level", in quotes or without. */
+static bool is_context(const char *value)
+{
+	size_t n_quotes = *value == '"';
+	size_t n = strspn(value + n_quotes, WORD_CHARS ":.,");
+
+	return n > 0 && n <= CONTEXT_MAX &&
+	       str_is_equal(value + n_quotes + n, n_quotes ? "\"" : "");
 }
 
 static const struct flag_rule *find_rule(const char *flag)
@@ -146,6 +159,8 @@ static bool is_flag_allowed(const char *flag, unsigned fs)
 
 	if (!rule || !(rule->kinds & fs))
 		return false;
+	if (str_is_equal(rule->name, SELINUX_CONTEXT))
+		return is_context(flag + strlen(rule->name));
 	return !str_has_suffix(rule->name, "=") || is_flag_value(flag + strlen(rule->name));
 }
 

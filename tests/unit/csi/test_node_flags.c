@@ -79,6 +79,28 @@ TEST(a_flag_of_the_filesystem_is_named_with_the_way_out)
 	fixture_end(f);
 }
 
+/* As kubelet sends it with both calls where CSIDriver says seLinuxMount. */
+TEST(an_selinux_context_is_one_of_the_filesystem)
+{
+	static const char *const flags[] = {
+		"context=\"system_u:object_r:container_file_t:s0:c1,c2\""
+	};
+	static const char *const others[] = {
+		"context=\"system_u:object_r:container_file_t:s0:c3,c4\""
+	};
+	struct fixture *f = fixture_begin();
+	struct vol_capability cap = with_flags(flags, 1);
+
+	ASSERT_OK(do_create(f, "v", &cap_mount, 64 * MIB), &f->err);
+	ASSERT_OK(do_stage(f, "/s1", &cap), &f->err);
+	ASSERT_OK(do_publish(f, "/s1", "/pods/t1", &cap, false), &f->err);
+	ASSERT_STR(fake_host_mount_flags("/pods/t1"), PLAIN);
+	cap = with_flags(others, 1);
+	ASSERT_ERR(do_publish(f, "/s1", "/pods/t2", &cap, false), &f->err, ERR_FAILED_PRECONDITION,
+		   "without the mount flag 'context=");
+	fixture_end(f);
+}
+
 TEST(an_access_mode_is_named)
 {
 	struct fixture *f = begin();
@@ -91,4 +113,5 @@ TEST(an_access_mode_is_named)
 }
 
 RUN_TESTS(UNIT(another_order_is_the_same), UNIT(what_a_bind_can_have_it_gets),
-	  UNIT(a_flag_of_the_filesystem_is_named_with_the_way_out), UNIT(an_access_mode_is_named))
+	  UNIT(a_flag_of_the_filesystem_is_named_with_the_way_out),
+	  UNIT(an_selinux_context_is_one_of_the_filesystem), UNIT(an_access_mode_is_named))

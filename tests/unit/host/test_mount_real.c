@@ -84,6 +84,20 @@ TEST(sets_flags_of_the_mount_and_of_the_filesystem)
 	place_done(&p);
 }
 
+/* As kubelet quotes an SELinux context: context="system_u:object_r:container_file_t:s0:c1,c2". */
+TEST(a_quoted_value_is_given_without_its_quotes)
+{
+	static const char *const flags[] = { "size=\"1m\"" };
+	struct place p;
+	struct statvfs st;
+
+	place_init(&p);
+	ASSERT_OK(mount_tmpfs(&p, flags, ARRAY_LEN(flags), false), &p.err);
+	ASSERT_EQ(statvfs(p.a, &st), 0);
+	ASSERT_EQ(st.f_blocks * st.f_frsize, 1 << 20);
+	place_done(&p);
+}
+
 TEST(names_the_option_that_is_refused)
 {
 	static const char *const flags[] = { "noexec", "frobnicate" };
@@ -346,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(sets_flags_of_the_mount_and_of_the_filesystem),
+		UNIT(a_quoted_value_is_given_without_its_quotes),
 		UNIT(names_the_option_that_is_refused),
 		UNIT(mounts_read_only),
 		UNIT(binds_with_flags_of_its_own),

@@ -67,25 +67,49 @@ TEST(a_mount_group_is_refused_with_the_way_out)
 	ASSERT_ERR(vol_capability_check(&cap, &err), &err, ERR_INVALID_ARGUMENT, "fsGroupPolicy");
 }
 
+#define LABEL "system_u:object_r:container_file_t:s0:c1,c2"
+
 TEST(mount_flags_are_an_allow_list_per_filesystem)
 {
 	static const struct {
 		const char *fs, *flag;
 		bool ok;
 	} cases[] = {
-		{ "ext4", "noatime", true },        { "ext4", "defaults", true },
-		{ "xfs", "defaults", true },        { "xfs", "allocsize=1M", true },
-		{ "xfs", "logbsize=256K", true },   { "ext4", "errors=continue", true },
-		{ "ext4", "errors=", false },       { "ext4", "errors=stop", false },
-		{ "xfs", "noatime", true },         { "ext4", "data=ordered", true },
-		{ "xfs", "data=ordered", false },   { "xfs", "inode64", true },
-		{ "ext4", "inode64", false },       { "ext4", "errors=remount-ro", true },
-		{ "ext4", "errors=panic", false },  { "ext4", "commit=", false },
-		{ "ext4", "commit=5,suid", false }, { "ext4", "commit=5 ", false },
-		{ "ext4", "noatime=1", false },     { "ext4", "noload", false },
-		{ "xfs", "norecovery", false },     { "ext4", "", false },
-		{ "ext4", "noatime,suid", false },  { "ext4", "loop", false },
-		{ "ext4", "bind", false },          { "ext4", "nonsense", false },
+		{ "ext4", "noatime", true },
+		{ "ext4", "defaults", true },
+		{ "xfs", "defaults", true },
+		{ "xfs", "allocsize=1M", true },
+		{ "xfs", "logbsize=256K", true },
+		{ "ext4", "errors=continue", true },
+		{ "ext4", "errors=", false },
+		{ "ext4", "errors=stop", false },
+		{ "xfs", "noatime", true },
+		{ "ext4", "data=ordered", true },
+		{ "xfs", "data=ordered", false },
+		{ "xfs", "inode64", true },
+		{ "ext4", "inode64", false },
+		{ "ext4", "errors=remount-ro", true },
+		{ "ext4", "errors=panic", false },
+		{ "ext4", "commit=", false },
+		{ "ext4", "commit=5,suid", false },
+		{ "ext4", "commit=5 ", false },
+		{ "ext4", "noatime=1", false },
+		{ "ext4", "noload", false },
+		{ "xfs", "norecovery", false },
+		{ "ext4", "", false },
+		{ "ext4", "noatime,suid", false },
+		{ "ext4", "loop", false },
+		{ "ext4", "bind", false },
+		{ "ext4", "nonsense", false },
+		{ "ext4", "context=" LABEL, true },
+		{ "xfs", "context=\"" LABEL "\"", true },
+		{ "xfs", "context=\"s0:c1,c2", false },
+		{ "ext4", "context=s0:c1,c2\"", false },
+		{ "ext4", "context=\"\"", false },
+		{ "ext4", "context=", false },
+		{ "ext4", "context=\"a\",suid", false },
+		{ "ext4", "context=a b", false },
+		{ "ext4", "fscontext=s0", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
