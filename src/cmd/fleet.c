@@ -41,7 +41,10 @@
 #include "event/sync.h"
 #include "net/tls.h"
 
-#define TICK_NS (NS_PER_S / 2)
+/* Each is looked over twice a second, a fifth of them at a time: hundreds that came together do not
+ * stay so, and a timer for each would wake an idle process hundreds of times a second. */
+#define TICK_NS (NS_PER_S / 10)
+#define PHASES 5u
 #define FIRST_NS NS_PER_MS
 #define LOOK_TIMEOUT_NS (5 * NS_PER_S)
 #define SHORT_LOOK_NS (NS_PER_S / 2)
@@ -60,6 +63,7 @@ struct agent {
 	struct periodic *looks;
 	unsigned lane;   /* loop: of the look that is due */
 	bool is_waiting; /* loop: for a slot */
+	unsigned phase;  /* loop: of PHASES, its own */
 
 	pthread_mutex_t lock; /* guards what follows */
 	int64_t next_ns;      /* when it is looked at although nothing changed */
@@ -75,6 +79,10 @@ struct fleet {
 	struct work *work;
 	struct tls *tls; /* that all share */
 	struct csi_router *router;
+	struct ev_timer *ticks; /* loop; NULL: there are no looks */
+	unsigned phase;         /* loop, as the next two: whose turn it is */
+	unsigned next_phase;    /* for the next that comes */
+	VEC(struct agent *) looked_over;
 	VEC(struct agent *) agents;  /* fleet_set's, and nobody else's while it may be called */
 	atomic_uint n_slots;         /* that routine looks have */
 	VEC(struct agent *) waiting; /* loop: for one of them, who came first before the others */
@@ -309,24 +317,62 @@ int fleet_check_service(const char *option, const char *service, const struct cm
 	return 0;
 }
 
-/* On the loop, where timers are made. */
+static void tick(void *arg)
+{
+	struct fleet *f = arg;
+
+	f->phase = (f->phase + 1) % PHASES;
+	for (size_t i = 0; i < f->looked_over.n; i++)
+		if (f->looked_over.v[i]->phase == f->phase)
+			periodic_look_now(f->looked_over.v[i]->looks);
+}
+
+/* On the loop, where timers are made; so the next three. */
+static void start_ticks(void *arg)
+{
+	struct fleet *f = arg;
+
+	f->ticks = ev_timer_new(f->loop, tick, f);
+	ev_timer_start(f->ticks, TICK_NS, TICK_NS);
+}
+
+static void stop_ticks(void *arg)
+{
+	struct fleet *f = arg;
+
+	ev_timer_free(f->ticks);
+}
+
 static void start_looks(void *arg)
 {
 	struct agent *a = arg;
 
+	if (!a->fleet->ticks)
+		start_ticks(a->fleet);
+	a->phase = a->fleet->next_phase++ % PHASES;
+	vec_push(&a->fleet->looked_over, a);
 	a->looks = periodic_new(&(struct periodic_options){
 		.loop = a->fleet->loop,
 		.work = a->fleet->work,
 		.lane_of = lane_of,
 		.first_ns = FIRST_NS,
-		/* hundreds that came together do not stay so */
-		.every_ns = random_jitter_ns(TICK_NS, SPREAD),
 		.timeout_ns = LOOK_TIMEOUT_NS,
 		.is_due = is_due,
 		.run = look,
 		.ended = hand_slots_on,
 		.arg = a,
 	});
+}
+
+static void stop_looks(void *arg)
+{
+	struct agent *a = arg;
+	struct fleet *f = a->fleet;
+
+	stop_waiting(a);
+	for (size_t i = 0; i < f->looked_over.n; i++)
+		if (f->looked_over.v[i] == a)
+			f->looked_over.v[i] = f->looked_over.v[--f->looked_over.n];
 }
 
 static int add(struct fleet *f, const struct fleet_member *member, struct err *err)
@@ -358,7 +404,7 @@ static void drop(struct fleet *f, struct agent *a)
 {
 	(void)periodic_stop(a->looks, INT64_MAX);
 	if (a->looks)
-		ev_call(f->loop, stop_waiting, a);
+		ev_call(f->loop, stop_looks, a);
 	periodic_free(a->looks);
 	leave_slot(a);
 	csi_router_remove(f->router, a->member);
@@ -473,7 +519,10 @@ void fleet_close(struct fleet *f)
 		return;
 	for (size_t i = 0; i < f->agents.n; i++)
 		drop(f, f->agents.v[i]);
+	if (f->ticks)
+		ev_call(f->loop, stop_ticks, f);
 	vec_done(&f->agents);
+	vec_done(&f->looked_over);
 	vec_done(&f->waiting);
 	csi_router_free(f->router);
 	tls_unref(f->tls);

@@ -22,7 +22,8 @@ struct periodic_options {
 	struct work *work;
 	unsigned lane;
 	unsigned (*lane_of)(void *arg); /* of this run; on the loop. NULL: lane */
-	int64_t first_ns, every_ns;
+	int64_t first_ns;
+	int64_t every_ns;   /* 0: once by itself, and then when periodic_look_now says so */
 	int64_t timeout_ns; /* of run's ctx, which is cancelled when it is stopped */
 	/* On the loop, at each tick, also while a run goes on. NULL: it always is. */
 	bool (*is_due)(void *arg);

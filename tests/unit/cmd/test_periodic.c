@@ -23,6 +23,7 @@ struct env {
 	bool is_deaf; /* to its ctx as well */
 	atomic_uint n_at_once, n_runs, n_ended, n_asked;
 	unsigned n_wanted; /* after so many the loop ends */
+	unsigned n_ticks;  /* of another timer of the loop */
 };
 
 static bool is_due(void *arg)
@@ -56,7 +57,7 @@ static void ended(void *arg)
 		ev_loop_stop(e->loop);
 }
 
-static void setup(struct env *e)
+static void setup_every(struct env *e, int64_t every_ns)
 {
 	static const struct work_lane_def lane = { .name = "one", .threads = 2 };
 
@@ -66,13 +67,18 @@ static void setup(struct env *e)
 		.loop = e->loop,
 		.work = e->work,
 		.first_ns = NS_PER_MS,
-		.every_ns = NS_PER_MS,
+		.every_ns = every_ns,
 		.timeout_ns = 60 * NS_PER_S,
 		.is_due = is_due,
 		.run = run,
 		.ended = ended,
 		.arg = e,
 	});
+}
+
+static void setup(struct env *e)
+{
+	setup_every(e, NS_PER_MS);
 }
 
 static void teardown(struct env *e)
@@ -124,5 +130,34 @@ TEST(one_that_hangs_is_not_waited_for_forever)
 	ASSERT_EQ(e.n_runs, 1);
 }
 
-RUN_TESTS(UNIT(it_runs_when_it_is_due), UNIT(a_run_that_goes_on_is_cancelled_and_waited_for),
+static void tick_beside(void *arg)
+{
+	struct env *e = arg;
+
+	if (++e->n_ticks != 20)
+		return;
+	ASSERT_EQ(e->n_asked, 1);
+	periodic_look_now(e->p);
+	ASSERT_EQ(e->n_asked, 2);
+}
+
+TEST(without_a_period_it_looks_once_and_when_it_is_told_to)
+{
+	struct env e = { .n_wanted = 1 };
+	struct ev_timer *beside;
+
+	setup_every(&e, 0);
+	beside = ev_timer_new(e.loop, tick_beside, &e);
+	ev_timer_start(beside, 2 * NS_PER_MS, NS_PER_MS);
+	ASSERT_EQ(ev_loop_run(e.loop), 0);
+	ev_timer_free(beside);
+	ASSERT_EQ(e.n_runs, 1);
+	ASSERT_EQ(ev_loop_spawn(e.loop), 0);
+	ASSERT_EQ(periodic_stop(e.p, 10 * NS_PER_S), 0);
+	teardown(&e);
+	ASSERT_EQ(e.n_asked, 2);
+}
+
+RUN_TESTS(UNIT(it_runs_when_it_is_due), UNIT(without_a_period_it_looks_once_and_when_it_is_told_to),
+	  UNIT(a_run_that_goes_on_is_cancelled_and_waited_for),
 	  UNIT(one_that_hangs_is_not_waited_for_forever))
