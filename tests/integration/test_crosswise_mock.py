@@ -37,30 +37,34 @@ HANDLES = 'volumeHandle', 'snapshotHandle', 'volume_id', 'snapshot_id', 'source_
 WORDS = (re.compile(r'\d{13}-\d+-'), 'IDENTITY-'), (re.compile(r'\b(volume|snapshot) \d+\b'), r'\1 HANDLE')
 
 
+def set_up(c):
+    c.start_manager()
+    for name, value in ('a', MockDriver.topology_value), ('b', 'another-node'), ('c', 'a-third-node'):
+        add_node(c, name, value)
+    c.add_class('now')
+    c.add_class('late', volumeBindingMode='WaitForFirstConsumer')
+    c.add_class('kept', reclaimPolicy='Retain', mountOptions=['noatime'])
+    c.add_class('secret', parameters={'csi.storage.k8s.io/provisioner-secret-name': 'key', 'csi.storage.k8s.io/fstype': 'xfs',
+                                      'csi.storage.k8s.io/provisioner-secret-namespace': '${pvc.namespace}', 'tier': 'gold',
+                                      'csi.storage.k8s.io/controller-publish-secret-name': 'key',
+                                      'csi.storage.k8s.io/controller-publish-secret-namespace': '${pvc.namespace}'})
+    c.add_class('wrong', parameters={'csi.storage.k8s.io/colour': 'blue'})
+    c.add_class('placed', allowedTopologies=[{'matchLabelExpressions': [
+        {'key': MockDriver.topology_key, 'values': [MockDriver.topology_value, 'another-node']}]}])
+    c.probe.call(f'create {SNAP}/volumesnapshotclasses', snapshot_class('deletes', 'Delete'))
+    c.probe.call(f'create {SNAP}/volumesnapshotclasses', snapshot_class('keeps', 'Retain'))
+    for name in 'quick', 'slow':
+        c.probe.call(f'create {ATTRIBUTES}', {
+            'apiVersion': 'storage.k8s.io/v1', 'kind': 'VolumeAttributesClass', 'metadata': {'name': name}, 'driverName': DRIVER,
+            'parameters': {'speed': name}})
+
+
 def opened(work, top, *options):
     def mock(directory):
         (directory / 'driver').mkdir()
         return MockDriver(directory / 'driver', *options).start()
     with brought_up(top, work, crds=True, make_driver=mock) as c:
-        c.start_manager()
-        for name, value in ('a', MockDriver.topology_value), ('b', 'another-node'), ('c', 'a-third-node'):
-            add_node(c, name, value)
-        c.add_class('now')
-        c.add_class('late', volumeBindingMode='WaitForFirstConsumer')
-        c.add_class('kept', reclaimPolicy='Retain', mountOptions=['noatime'])
-        c.add_class('secret', parameters={'csi.storage.k8s.io/provisioner-secret-name': 'key', 'csi.storage.k8s.io/fstype': 'xfs',
-                                          'csi.storage.k8s.io/provisioner-secret-namespace': '${pvc.namespace}', 'tier': 'gold',
-                                          'csi.storage.k8s.io/controller-publish-secret-name': 'key',
-                                          'csi.storage.k8s.io/controller-publish-secret-namespace': '${pvc.namespace}'})
-        c.add_class('wrong', parameters={'csi.storage.k8s.io/colour': 'blue'})
-        c.add_class('placed', allowedTopologies=[{'matchLabelExpressions': [
-            {'key': MockDriver.topology_key, 'values': [MockDriver.topology_value, 'another-node']}]}])
-        c.probe.call(f'create {SNAP}/volumesnapshotclasses', snapshot_class('deletes', 'Delete'))
-        c.probe.call(f'create {SNAP}/volumesnapshotclasses', snapshot_class('keeps', 'Retain'))
-        for name in 'quick', 'slow':
-            c.probe.call(f'create {ATTRIBUTES}', {
-                'apiVersion': 'storage.k8s.io/v1', 'kind': 'VolumeAttributesClass', 'metadata': {'name': name}, 'driverName': DRIVER,
-                'parameters': {'speed': name}})
+        set_up(c)
         yield c
 
 
