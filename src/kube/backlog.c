@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One item a key, found by a hash table of its own; the ready ones in a list, the delayed ones
- * in a binary heap whose slots the items know, so that a key that becomes due
- * earlier is moved and never stands there twice.
+ * One item a key, found by a hash table of its own; the ready ones in a list for each namespace, of
+ * which the first is taken from and goes to the end; the delayed ones in a binary heap whose slots
+ * the items know, so that a key that becomes due earlier is moved and never stands there twice.
  *
  * After a restart every controller's queue may hold a key of each object there is, so a key costs
  * one allocation of 32 bytes and its text, and the table goes with the last of them.
@@ -21,7 +21,8 @@
 #include <assert.h>
 
 #define FIRST_CAP ((size_t)16)
-#define PER_CHAIN 2 /* items, on average, before the table doubles */
+#define GROUP_MAX 128 /* more than a namespace has; what is cut off shares a turn */
+#define PER_CHAIN 2   /* items, on average, before the table doubles */
 
 enum place { NOWHERE, READY, DELAYED, AT_WORK };
 
@@ -38,13 +39,22 @@ struct item {
 	char key[];
 };
 
+/* Those of a namespace that are ready, of which there is one at least. */
+struct group {
+	struct group *next;
+	struct item *first;
+	struct item **last;
+	char name[];
+};
+
 struct backlog {
 	struct item **table; /* chains */
 	size_t cap;          /* power of two, or 0 */
 	size_t n;
 	uint64_t seed[2];
-	struct item *first;
-	struct item **last;
+	struct map *groups; /* by name; NULL if there is none */
+	struct group *turn; /* whose is next */
+	struct group **last;
 	size_t n_ready;
 	VEC(struct item *) heap;
 };
@@ -54,7 +64,7 @@ struct backlog *backlog_new(void)
 	struct backlog *b = xcalloc(1, sizeof(*b));
 
 	random_bytes(b->seed, sizeof(b->seed));
-	b->last = &b->first;
+	b->last = &b->turn;
 	return b;
 }
 
@@ -67,6 +77,11 @@ void backlog_free(struct backlog *b)
 			next = at->chain;
 			free(at);
 		}
+	for (struct group *g = b->turn, *next; g; g = next) {
+		next = g->next;
+		free(g);
+	}
+	map_free(b->groups);
 	free(b->table);
 	vec_done(&b->heap);
 	free(b);
@@ -188,15 +203,77 @@ static void heap_remove(struct backlog *b, struct item *i)
 	heap_sink(b, last);
 }
 
+/* ---- turns ---- */
+
+static void queue_up(struct backlog *b, struct group *g)
+{
+	g->next = NULL;
+	*b->last = g;
+	b->last = &g->next;
+}
+
+/* A key without a namespace is in a group of "". */
+static struct group *get_group(struct backlog *b, const char *key)
+{
+	const char *slash = strchr(key, '/');
+	size_t n = slash ? (size_t)(slash - key) : 0;
+	char name[GROUP_MAX];
+	struct group *g;
+
+	n = n < sizeof(name) ? n : sizeof(name) - 1;
+	memcpy(name, key, n);
+	name[n] = '\0';
+	if (!b->groups)
+		b->groups = map_new();
+	g = map_find(b->groups, name);
+	if (g)
+		return g;
+	g = xmalloc(sizeof(*g) + n + 1);
+	*g = (struct group){ .last = &g->first };
+	memcpy(g->name, name, n + 1);
+	(void)map_put(b->groups, name, g);
+	queue_up(b, g);
+	return g;
+}
+
+static void drop_group(struct backlog *b, struct group *g)
+{
+	(void)map_take(b->groups, g->name);
+	free(g);
+	if (b->turn)
+		return;
+	map_free(b->groups);
+	b->groups = NULL;
+}
+
+static struct item *take_ready(struct backlog *b)
+{
+	struct group *g = b->turn;
+	struct item *i = g->first;
+
+	b->turn = g->next;
+	if (!b->turn)
+		b->last = &b->turn;
+	g->first = i->next;
+	if (g->first)
+		queue_up(b, g);
+	else
+		drop_group(b, g);
+	b->n_ready--;
+	return i;
+}
+
 /* ---- places ---- */
 
 static void make_ready(struct backlog *b, struct item *i, int64_t now_ns)
 {
+	struct group *g = get_group(b, i->key);
+
 	i->ready_ns = now_ns;
 	i->place = READY;
 	i->next = NULL;
-	*b->last = i;
-	b->last = &i->next;
+	*g->last = i;
+	g->last = &i->next;
 	b->n_ready++;
 }
 
@@ -257,13 +334,9 @@ const char *backlog_take(struct backlog *b, int64_t now_ns)
 	struct item *i;
 
 	promote(b, now_ns);
-	i = b->first;
-	if (!i)
+	if (!b->turn)
 		return NULL;
-	b->first = i->next;
-	if (!b->first)
-		b->last = &b->first;
-	b->n_ready--;
+	i = take_ready(b);
 	i->place = AT_WORK;
 	i->due_ns = BACKLOG_NEVER;
 	return i->key;
@@ -310,9 +383,10 @@ int64_t backlog_oldest_ns(struct backlog *b, int64_t now_ns)
 	int64_t oldest_ns = BACKLOG_NEVER;
 
 	promote(b, now_ns);
-	for (const struct item *i = b->first; i; i = i->next)
-		if (i->ready_ns < oldest_ns)
-			oldest_ns = i->ready_ns;
+	for (const struct group *g = b->turn; g; g = g->next)
+		for (const struct item *i = g->first; i; i = i->next)
+			if (i->ready_ns < oldest_ns)
+				oldest_ns = i->ready_ns;
 	return oldest_ns;
 }
 

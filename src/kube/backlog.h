@@ -9,9 +9,10 @@
 /*
  * struct backlog - which key comes next; the queue without threads and timers
  *
- * A key is ready (first come, first served), or delayed to a time, or at work, and at work it may
- * have been asked for again. Nothing is kept of a key that is none of these and has no failures.
- * Not thread-safe.
+ * A key is ready, or delayed to a time, or at work, and at work it may have been asked for again.
+ * Of those that are ready namespaces (what stands before the first '/') take turns, so that who has
+ * thousands holds up no other; within one, and among keys without, first come is first served.
+ * Nothing is kept of a key that is none of these and has no failures. Not thread-safe.
  */
 struct backlog;
 

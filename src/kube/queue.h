@@ -14,9 +14,9 @@ struct work;
 /*
  * struct queue - keys waiting for a reconcile
  *
- * A key is at work in one worker at most; added while it waits it coalesces, added while it is at
- * work it runs once more afterwards. Failures back off per key: base, doubled, up to max, jittered;
- * success forgets. All functions: any thread.
+ * Namespaces take turns (backlog.h). A key is at work in one worker at most; added while it waits
+ * it coalesces, added while it is at work it runs once more afterwards. Failures back off per key:
+ * base, doubled, up to max, jittered; success forgets. All functions: any thread.
  */
 struct queue;
 

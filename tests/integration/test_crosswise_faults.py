@@ -164,3 +164,18 @@ def test_each_call_fails_in_each_way(faulty):
         {(m, 'before', f) for m in ('ListVolumes', 'GetCapacity') for f in FAULTS}
     assert not wanted - proxy.happened
     assert not side.get(f'{CORE}/namespaces/{side.ns}/persistentvolumeclaims')['items']
+
+
+@in_lane
+def test_one_namespace_that_floods_holds_up_no_other(faulty):
+    """At a driver that takes its time."""
+    flood, other = Story(faulty, 'flood'), Story(faulty, 'ours')
+    faulty.driver.fault = lambda method, request: ('before', 'delay') if method == 'CreateVolume' else None
+    other.start('csi-provisioner', '--worker-threads=10', *OPTIONS['csi-provisioner'])
+    for i in range(200):
+        flood.claim(f'many-{i}')
+    wait_until('the flood is being served', lambda: other.get(PVS)['items'])
+    other.claim('one')
+    other.wait_bound('one')
+    assert len(other.get(PVS)['items']) < 100
+    assert len(flood.get(flood.claims())['items']) == 200

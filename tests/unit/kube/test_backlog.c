@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/random.h"
 #include "kube/backlog.h"
 
@@ -29,6 +30,47 @@ TEST(first_come_first_served_and_once)
 	backlog_finish(b, "a", 0, BACKLOG_NEVER);
 	backlog_finish(b, "b", 0, BACKLOG_NEVER);
 	ASSERT_EQ(backlog_length(b), 0);
+	backlog_free(b);
+}
+
+/* The key that has no namespace is the provisioner's journal. */
+TEST(namespaces_take_turns)
+{
+	static const char *const order[] = { "flood/0", "other/a", "journal", "flood/1",
+					     "other/b", "flood/2", "late/x",  "flood/3" };
+	struct backlog *b = backlog_new();
+	char key[16];
+
+	for (int i = 0; i < 10000; i++) {
+		(void)snprintf(key, sizeof(key), "flood/%d", i);
+		backlog_add(b, key, 0);
+	}
+	backlog_add(b, "other/a", 0);
+	backlog_add(b, "other/b", 0);
+	backlog_add(b, "journal", 0);
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		if (i == 5)
+			backlog_add(b, "late/x", 0);
+		expect_take(b, 0, order[i]);
+		backlog_finish(b, order[i], 0, BACKLOG_NEVER);
+	}
+	ASSERT_EQ(backlog_ready(b, 0), 9996);
+	backlog_free(b);
+}
+
+TEST(a_namespace_of_any_length_is_one)
+{
+	struct backlog *b = backlog_new();
+	char key[300];
+
+	memset(key, 'n', sizeof(key));
+	memcpy(key + sizeof(key) - 3, "/a", 3);
+	backlog_add(b, key, 0);
+	backlog_add(b, "/", 0);
+	expect_take(b, 0, key);
+	expect_take(b, 0, "/");
+	backlog_finish(b, key, 0, BACKLOG_NEVER);
+	backlog_finish(b, "/", 0, BACKLOG_NEVER);
 	backlog_free(b);
 }
 
@@ -188,7 +230,8 @@ TEST(it_agrees_with_a_plain_table)
 	backlog_free(b);
 }
 
-RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(added_at_work_it_runs_once_more_afterwards),
+RUN_TESTS(UNIT(first_come_first_served_and_once), UNIT(namespaces_take_turns),
+	  UNIT(a_namespace_of_any_length_is_one), UNIT(added_at_work_it_runs_once_more_afterwards),
 	  UNIT(since_when_a_key_was_ready_is_known),
 	  UNIT(the_oldest_is_the_one_that_has_been_due_longest),
 	  UNIT(delayed_keys_come_in_the_order_of_their_times), UNIT(the_earlier_of_two_times_wins),
