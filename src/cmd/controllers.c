@@ -20,9 +20,31 @@ struct informer *controllers_cache(const struct controllers *c, const struct kub
 	return NULL;
 }
 
-static struct informer *make_cache(const struct controller_need *need,
+static bool reads(const struct controller_row *row, const struct kube_type *type,
+		  const struct controller_env *env)
+{
+	for (const struct controller_need *need = row->needs; need->type; need++)
+		if (need->type == type && (!need->is_needed || need->is_needed(env)))
+			return true;
+	return false;
+}
+
+/* "provisioner, attacher" */
+static char *list_readers(const struct controllers *c, const struct kube_type *type,
+			  const struct controller_env *env)
+{
+	struct str list = STR_INIT;
+
+	for (size_t i = 0; i < c->rows.n; i++)
+		if (reads(c->rows.v[i], type, env))
+			str_appendf(&list, "%s%s", list.len ? ", " : "", c->rows.v[i]->name);
+	return str_take(&list);
+}
+
+static struct informer *make_cache(const struct controllers *c, const struct controller_need *need,
 				   const struct controller_env *env)
 {
+	autofree char *readers = list_readers(c, need->type, env);
 	struct controller_scope scope = { 0 };
 
 	if (need->select)
@@ -32,6 +54,7 @@ static struct informer *make_cache(const struct controller_need *need,
 				    .ns = scope.ns,
 				    .label_selector = scope.label_selector,
 				    .field_selector = scope.field_selector,
+				    .needed_by = readers,
 			    });
 }
 
@@ -41,7 +64,7 @@ static void add_caches(struct controllers *c, const struct controller_row *row,
 	for (const struct controller_need *need = row->needs; need->type; need++) {
 		if (controllers_cache(c, need->type) || (need->is_needed && !need->is_needed(env)))
 			continue;
-		vec_push(&c->caches, make_cache(need, env));
+		vec_push(&c->caches, make_cache(c, need, env));
 		vec_push(&c->types, need->type);
 	}
 }
@@ -64,12 +87,11 @@ static void add_controller(struct controllers *c, const struct controller_row *r
 void controllers_init(struct controllers *c, const struct controller_row *rows, size_t n_rows,
 		      const char *names, const struct controller_env *env)
 {
-	for (size_t i = 0; i < n_rows; i++) {
-		if (!controller_is_named(&rows[i], names))
-			continue;
-		vec_push(&c->rows, &rows[i]);
-		add_caches(c, &rows[i], env);
-	}
+	for (size_t i = 0; i < n_rows; i++)
+		if (controller_is_named(&rows[i], names))
+			vec_push(&c->rows, &rows[i]);
+	for (size_t i = 0; i < c->rows.n; i++)
+		add_caches(c, c->rows.v[i], env);
 	for (size_t i = 0; i < c->rows.n; i++)
 		add_controller(c, c->rows.v[i], env);
 	for (size_t i = 0; i < c->caches.n; i++)

@@ -19,6 +19,7 @@ struct informer {
 	char *ns; /* NULL: all */
 	char *label_selector;
 	char *field_selector;
+	char *needed_by; /* NULL: not said */
 	struct cache cache;
 	atomic_bool is_synced;
 	atomic_bool is_started;

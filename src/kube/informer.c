@@ -29,6 +29,7 @@ struct informer *informer_new(struct kube_client *client, const struct kube_type
 	i->ns = copy_word(opts->ns);
 	i->label_selector = copy_word(opts->label_selector);
 	i->field_selector = copy_word(opts->field_selector);
+	i->needed_by = copy_word(opts->needed_by);
 	cache_init(&i->cache);
 	pthread_mutex_init(&i->lock, NULL);
 	return i;
@@ -49,6 +50,7 @@ static void destroy(void *arg)
 	free(i->ns);
 	free(i->label_selector);
 	free(i->field_selector);
+	free(i->needed_by);
 	free(i);
 }
 

@@ -36,6 +36,7 @@ struct informer_options {
 	const char *ns;
 	const char *label_selector; /* "app=web,tier!=db" */
 	const char *field_selector; /* "spec.nodeName=n1" */
+	const char *needed_by;      /* who, for messages about a right that is missing */
 };
 
 /* opts NULL: all there are. A namespace that is none shows as trouble. */

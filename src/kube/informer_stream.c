@@ -217,18 +217,29 @@ static bool is_gone(const struct err *why)
 	return why->code == ERR_OUT_OF_RANGE || strstr(why->msg, "Too large resource version");
 }
 
+/* A right that is missing: for whom, since many share one account. */
+static struct err name_users(const struct informer *i, const struct err *why)
+{
+	struct err named = *why;
+
+	if (i->status == 403 && i->needed_by)
+		(void)err_set(&named, why->code, "%s (needed by %s)", why->msg, i->needed_by);
+	return named;
+}
+
 /* The stream is no good any more; why it was. */
 static void give_up(struct informer *i, const struct err *why)
 {
 	enum outcome how = is_gone(why) ? GONE : is_refusal(i, why) ? REFUSED : BROKE;
+	struct err named = name_users(i, why);
 
 	log_debug("watch ended", log_str("resource", i->type->resource), log_err(why));
 	if (i->phase == SYNCING && how == REFUSED)
 		i->lacks_watch_list = true;
 	else if (how != GONE)
-		set_trouble(i, why->msg);
+		set_trouble(i, named.msg);
 	if (how == BROKE && (i->status == 403 || i->status == 404))
-		tell_denied(i, why);
+		tell_denied(i, &named);
 	end_stream(i, how);
 }
 

@@ -707,7 +707,7 @@ TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
 {
 	static const char status[] = "{\"kind\":\"Status\",\"message\":\"forbidden: u\"}";
 
-	begin(true);
+	begin_with(&(struct informer_options){ .needed_by = "provisioner, attacher" }, true);
 	n_warnings = n_infos = 0;
 	log_set_sink(take_line, NULL);
 	while (clock_now_ns() < 125 * NS_PER_S) {
@@ -717,6 +717,7 @@ TEST(a_watch_that_is_not_allowed_is_said_once_a_minute)
 	}
 	ASSERT_TRUE(n_warnings >= 2 && n_warnings <= 3);
 	ASSERT_TRUE(strstr(last_line, "things") && strstr(last_line, "forbidden: u") &&
+		    strstr(last_line, "(needed by provisioner, attacher)") &&
 		    strstr(last_line, "age="));
 	ASSERT_EQ(n_infos, 0);
 	settle();
