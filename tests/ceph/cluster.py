@@ -266,20 +266,20 @@ class Ceph:
         states = {row['state_name']: row['count'] for row in pgs.get('pgs_by_state', [])}
         return pgs['num_pgs'] > 0 and states == {'active+clean': pgs['num_pgs']}
 
-    def freeze(self):
-        """The OSD answers nobody any more, and no connection to it ends."""
-        self.process('osd').send(signal.SIGSTOP)
+    def freeze(self, name='osd'):
+        """The OSD, or another daemon, answers nobody any more, and no connection to it ends."""
+        self.process(name).send(signal.SIGSTOP)
 
-    def thaw(self):
-        self.process('osd').send(signal.SIGCONT)
+    def thaw(self, name='osd'):
+        self.process(name).send(signal.SIGCONT)
 
     @contextlib.contextmanager
-    def frozen(self):
-        self.freeze()
+    def frozen(self, name='osd'):
+        self.freeze(name)
         try:
             yield
         finally:
-            self.thaw()
+            self.thaw(name)
 
     # --- up
 

@@ -46,7 +46,7 @@ struct fake_user {
 struct fake_filesystem;
 struct fake_cluster {
 	char *monitors;
-	bool is_silent, is_held, is_full, is_gone;
+	bool is_silent, is_held, is_manager_held, is_full, is_gone;
 	unsigned fence;      /* connections that are older are blocklisted */
 	VEC(char *) blocked; /* addresses; "IP:0/0": all of it */
 	bool may_lift;       /* caps that allow it */
@@ -97,6 +97,10 @@ uint64_t fake_ceph_id(struct fake_cluster *cluster);
 bool fake_ceph_is_alive(unsigned process);
 unsigned fake_ceph_process(void);
 
+/* While locked, which it lets go of: until the flag is not set any more, by the other. */
+void fake_ceph_wait(const bool *is_held);
+void fake_ceph_let_go(bool *flag, bool is_held);
+
 /* While locked: the same for a cluster that is not connected to; and what trouble makes of a call
  * to none. */
 int fake_ceph_enter_cluster(struct fake_cluster *cluster, enum fake_access access);
@@ -105,6 +109,7 @@ int fake_ceph_suffer(void);
 /* ceph_conn.c; while locked. */
 void fake_conn_reset(void);
 unsigned fake_conn_count(void);
+const char *fake_conn_option(const struct fake_conn *conn, const char *name); /* or "" */
 void fake_ceph_fill_conn(struct ceph_lib *lib);
 
 /* ceph_monitor.c; while locked. */

@@ -80,13 +80,26 @@ bool fake_ceph_died_within(void)
 	return fake.died_within;
 }
 
+void fake_ceph_wait(const bool *is_held)
+{
+	fake.n_held += *is_held;
+	while (*is_held)
+		pthread_cond_wait(&fake.let_go, &fake.lock);
+}
+
+void fake_ceph_let_go(bool *flag, bool is_held)
+{
+	*flag = is_held;
+	if (!is_held)
+		fake.n_held = 0;
+	pthread_cond_broadcast(&fake.let_go);
+}
+
 int fake_ceph_enter_cluster(struct fake_cluster *cluster, enum fake_access access)
 {
 	int rc = fake_ceph_suffer();
 
-	fake.n_held += cluster->is_held;
-	while (cluster->is_held)
-		pthread_cond_wait(&fake.let_go, &fake.lock);
+	fake_ceph_wait(&cluster->is_held);
 	if (rc < 0)
 		return rc;
 	if (cluster->is_gone || cluster->is_silent || (access == FAKE_LOOK && fake.lose_this))
@@ -183,7 +196,7 @@ static void forget_clusters(void)
 			continue;
 		}
 		cluster->is_gone = true;
-		cluster->is_held = false;
+		cluster->is_held = cluster->is_manager_held = false;
 		cluster->monitors[0] = '\0';
 		fake.clusters.v[kept++] = cluster;
 	}
@@ -334,10 +347,7 @@ void fake_ceph_silence(const char *monitors, bool is_silent)
 void fake_ceph_hold(const char *monitors, bool is_held)
 {
 	fake_ceph_lock();
-	fake_ceph_cluster(monitors)->is_held = is_held;
-	if (!is_held)
-		fake.n_held = 0;
-	pthread_cond_broadcast(&fake.let_go);
+	fake_ceph_let_go(&fake_ceph_cluster(monitors)->is_held, is_held);
 	fake_ceph_unlock();
 }
 

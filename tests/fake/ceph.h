@@ -50,6 +50,8 @@ void fake_ceph_kill(void);
 void fake_ceph_silence(const char *monitors, bool is_silent);
 /* Whatever is asked of it waits until it is let go. */
 void fake_ceph_hold(const char *monitors, bool is_held);
+/* The same of its manager alone. */
+void fake_ceph_hold_manager(const char *monitors, bool is_held);
 unsigned fake_ceph_n_held(void);                /* calls that wait so now */
 void fake_ceph_blocklist(const char *monitors); /* those that are connected: -ESHUTDOWN */
 void fake_ceph_set_host(const char *ip);        /* of connections that come */

@@ -137,7 +137,20 @@ static int conf_set(rados_t handle, const char *option, const char *value)
 	return -ENOENT;
 }
 
-static const char *option_of(const struct fake_conn *conn, const char *name)
+static int conf_get(rados_t handle, const char *option, char *buf, size_t n)
+{
+	const struct fake_conn *conn = handle;
+	const char *value = find_option(conn->options.v, conn->options.n, option);
+
+	if (!value)
+		return -ENOENT;
+	if (strlen(value) >= n)
+		return -ENAMETOOLONG;
+	memcpy(buf, value, strlen(value) + 1);
+	return 0;
+}
+
+const char *fake_conn_option(const struct fake_conn *conn, const char *name)
 {
 	return str_or(find_option(conn->options.v, conn->options.n, name), "");
 }
@@ -155,7 +168,7 @@ static int log_in(struct fake_conn *conn, struct fake_cluster *cluster)
 {
 	for (size_t i = 0; i < cluster->users.n; i++)
 		if (str_is_equal(cluster->users.v[i].name, conn->user))
-			return str_is_equal(cluster->users.v[i].key, option_of(conn, "key"))
+			return str_is_equal(cluster->users.v[i].key, fake_conn_option(conn, "key"))
 				       ? 0
 				       : -EACCES;
 	return -EACCES;
@@ -175,11 +188,11 @@ static void keep_options(const struct fake_conn *conn)
 
 static int connect_locked(struct fake_conn *conn)
 {
-	const char *monitors = option_of(conn, "mon_host");
+	const char *monitors = fake_conn_option(conn, "mon_host");
 	struct fake_cluster *cluster = fake_ceph_cluster(monitors);
 	int rc;
 
-	if (!is_key(option_of(conn, "key")) || !*monitors || strchr(monitors, ' '))
+	if (!is_key(fake_conn_option(conn, "key")) || !*monitors || strchr(monitors, ' '))
 		return -EINVAL;
 	rc = cluster ? fake_ceph_enter_cluster(cluster, FAKE_READ) : fake_ceph_suffer();
 	if (rc == 0)
@@ -396,6 +409,7 @@ void fake_ceph_fill_conn(struct ceph_lib *lib)
 {
 	lib->rados_create2 = create2;
 	lib->rados_conf_set = conf_set;
+	lib->rados_conf_get = conf_get;
 	lib->rados_connect = fake_connect;
 	lib->rados_shutdown = fake_shutdown;
 	lib->rados_cluster_fsid = cluster_fsid;

@@ -8,6 +8,8 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -137,6 +139,27 @@ static int run_command(struct fake_cluster *cluster, const struct json *command,
 	return -EINVAL;
 }
 
+/* The library returns to a caller who set a time limit, and writes the answer to his stack later.
+ */
+static int await_manager(const struct fake_conn *conn)
+{
+	if (!conn->cluster->is_manager_held)
+		return 0;
+	if (!str_is_equal(fake_conn_option(conn, "rados_mon_op_timeout"), "0")) {
+		fputs("a command is given up while the manager may answer it\n", stderr);
+		abort();
+	}
+	fake_ceph_wait(&conn->cluster->is_manager_held);
+	return 0;
+}
+
+void fake_ceph_hold_manager(const char *monitors, bool is_held)
+{
+	fake_ceph_lock();
+	fake_ceph_let_go(&fake_ceph_cluster(monitors)->is_manager_held, is_held);
+	fake_ceph_unlock();
+}
+
 static void give(const char *text, char **ret_buf, size_t *ret_n)
 {
 	if (ret_buf)
@@ -159,6 +182,8 @@ static int mgr_command(rados_t handle, const char **cmd, size_t n_cmd, const cha
 	if (json_parse(cmd[0], strlen(cmd[0]), &doc, &err) < 0)
 		return -EINVAL;
 	rc = fake_ceph_enter(conn, FAKE_READ);
+	if (rc == 0)
+		rc = await_manager(conn);
 	if (rc == 0)
 		rc = run_command(conn->cluster, json_root(doc), &out, &status);
 	rc = fake_ceph_leave(rc);

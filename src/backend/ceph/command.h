@@ -14,8 +14,9 @@ struct ceph_answer {
 	const char *status; /* one line for a person; "" */
 };
 
-/* -1: it was not sent (the ctx's time is up); else ret_answer tells. Ends within the connection's
- * time limit, with ETIMEDOUT. Answers above some MiB are cut to "". */
+/* 0: ret_answer tells. -1: the ctx's time is up, or too many others are not answered (UNAVAILABLE).
+ * Ends within the connection's time limit, with ETIMEDOUT; then, and where the ctx's time was up,
+ * it may be done yet, whenever the daemon comes to it. Answers above some MiB are cut to "". */
 int ceph_command_send(struct ceph_conn *conn, struct ctx *ctx, enum ceph_command_to to,
 		      const char *json, struct ceph_answer *ret_answer, struct err *err);
 

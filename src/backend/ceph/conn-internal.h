@@ -3,6 +3,7 @@
 #define BACKEND_CEPH_CONN_INTERNAL_H
 
 #include "backend/ceph/conn.h"
+#include "backend/ceph/errand.h"
 #include "base/sha256.h"
 #include "base/vec.h"
 
@@ -16,8 +17,11 @@ struct asker {
 
 struct link {
 	rados_t rados;
-	unsigned n_leases;
-	int64_t used_ns; /* when the last lease ended */
+	unsigned n_leases;  /* of calls, and of errands that go on without one */
+	int64_t used_ns;    /* when the last lease ended */
+	rados_t manager;    /* for commands to the manager; NULL: not needed yet, or rados does */
+	unsigned n_errands; /* to the manager */
+	int64_t manager_used_ns;
 };
 
 /* Of one login. */
@@ -30,13 +34,17 @@ struct account {
 	int64_t silent_since_ns;       /* 0: the cluster answers */
 	const struct ceph_conn *asked; /* by this lease, while it is silent */
 	struct asker asker;
-	unsigned n_here; /* calls that point to it */
+	unsigned n_here;                   /* calls and errands that point to it */
+	VEC(struct ceph_errand *) errands; /* the oldest first */
+	struct work *work;                 /* their threads; NULL: none was needed */
 };
 
 struct ceph_conns {
 	const struct ceph_lib *lib; /* constant once set; under lock before */
 	unsigned op_timeout_s;
 	int64_t idle_ns;
+	bool has_librbd;              /* constant, as the two above */
+	struct ceph_conns *next_left; /* under the lock of those that were left, conn.c */
 	pthread_mutex_t lock; /* guards the rest and what it points to; not held across a call of
 				 the library */
 	pthread_cond_t made;
@@ -59,7 +67,17 @@ int conn_check_login(const struct ceph_login *login, struct err *err);
 /* The library's connection; blocks for as long as op_timeout_s. Sets timed_out. */
 int ceph_conn_connect(struct ceph_conn *conn, const struct ceph_login *login, rados_t *ret_rados,
 		      struct err *err);
-/* conn.c: keeps the books of silence and of connections that are of no use any more. */
+/* One more for the manager alone, of the login that "like" has. The library's answer. */
+int conn_connect_again(const struct ceph_conns *c, const struct account *a, rados_t like,
+		       rados_t *ret_rados);
+/* conn.c: */
+void conn_count(double by);
+void conn_close_link(const struct ceph_lib *lib, struct link *l);
+/* Locked. The link, if it is to be closed now. */
+struct link *conn_end_lease(const struct account *a, struct link *l);
+/* Keeps the books of silence and of connections that are of no use any more. */
 void conn_note_failure(struct ceph_conn *conn, int rc);
+/* errand.c. Locked: metrics of what this cluster has not answered, of all its logins. */
+void errand_report(const struct ceph_conns *c, const char *cluster);
 
 #endif

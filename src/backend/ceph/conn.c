@@ -15,7 +15,8 @@
  *
  * The library cannot cancel what it has begun, and its time-outs are those of the connection. So a
  * call may outlive its deadline by one op time-out, never more, if it looks at its ctx before each
- * step; and while a connection is being made, others who want it wait for a moment only.
+ * step; what has no time-out there is an errand (errand.c). And while a connection is being made,
+ * others who want it wait for a moment only.
  */
 #include "backend/ceph/conn.h"
 
@@ -30,9 +31,11 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/str.h"
+#include "event/work.h"
 
 #define OP_TIMEOUT_S 10
 #define IDLE_NS (300 * NS_PER_S)
+#define MANAGER_IDLE_NS NS_PER_S /* it has nine threads and is made in some ms */
 /* A connection is made in some 10 ms; who waits longer waits for a cluster that does not answer. */
 #define PATIENCE_NS NS_PER_S
 
@@ -44,6 +47,7 @@ struct ceph_conns *ceph_conns_new(const struct ceph_conns_options *opts)
 	c->lib = opts->lib;
 	c->op_timeout_s = opts->op_timeout_s ? opts->op_timeout_s : OP_TIMEOUT_S;
 	c->idle_ns = opts->idle_ns ? opts->idle_ns : IDLE_NS;
+	c->has_librbd = opts->has_librbd;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -53,7 +57,7 @@ struct ceph_conns *ceph_conns_new(const struct ceph_conns_options *opts)
 	return c;
 }
 
-static void count_connections(double by)
+void conn_count(double by)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards n */
 	static double n;
@@ -64,37 +68,105 @@ static void count_connections(double by)
 	pthread_mutex_unlock(&lock);
 }
 
-static void close_link(struct ceph_conns *c, struct link *l)
+static void close_rados(const struct ceph_lib *lib, rados_t rados)
 {
-	c->lib->rados_shutdown(l->rados);
-	free(l);
-	count_connections(-1);
+	if (!rados)
+		return;
+	lib->rados_shutdown(rados);
+	conn_count(-1);
 }
 
+void conn_close_link(const struct ceph_lib *lib, struct link *l)
+{
+	close_rados(lib, l->manager);
+	close_rados(lib, l->rados);
+	free(l);
+}
+
+/* Not under the lock: waits for threads that are about to end. */
 static void free_account(struct account *a)
 {
+	work_free(a->work);
+	vec_done(&a->errands);
 	explicit_bzero(a->key_hash, sizeof(a->key_hash));
 	free(a->monitors);
 	free(a->user);
 	free(a);
 }
 
-void ceph_conns_free(struct ceph_conns *c)
+static void free_conns(struct ceph_conns *c)
 {
-	if (!c)
-		return;
-	for (size_t i = 0; i < c->accounts.n; i++) {
-		struct account *a = c->accounts.v[i];
-
-		assert(a->n_here == 0);
-		if (a->link)
-			close_link(c, a->link);
-		free_account(a);
-	}
+	for (size_t i = 0; i < c->accounts.n; i++)
+		free_account(c->accounts.v[i]);
 	vec_done(&c->accounts);
 	pthread_cond_destroy(&c->made);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
+}
+
+static bool has_errands(struct ceph_conns *c)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->accounts.n; i++)
+		n += c->accounts.v[i]->errands.n;
+	pthread_mutex_unlock(&c->lock);
+	return n > 0;
+}
+
+/* What was freed while errands went on, which need it until they end. */
+static struct ceph_conns *left;
+static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER; /* guards left */
+
+static void free_or_leave(struct ceph_conns *c)
+{
+	if (!has_errands(c)) {
+		free_conns(c);
+		return;
+	}
+	pthread_mutex_lock(&left_lock);
+	c->next_left = left;
+	left = c;
+	pthread_mutex_unlock(&left_lock);
+}
+
+static void free_left(void)
+{
+	struct ceph_conns *c, *next;
+
+	pthread_mutex_lock(&left_lock);
+	c = TAKE_PTR(left);
+	pthread_mutex_unlock(&left_lock);
+	for (; c; c = next) {
+		next = c->next_left;
+		free_or_leave(c);
+	}
+}
+
+/* Of a link that errands have yet the last one closes it. */
+static void let_go(struct ceph_conns *c, struct account *a)
+{
+	struct link *l;
+
+	pthread_mutex_lock(&c->lock);
+	assert(a->n_here == a->errands.n);
+	l = TAKE_PTR(a->link);
+	if (l && l->n_leases > 0)
+		l = NULL;
+	pthread_mutex_unlock(&c->lock);
+	if (l)
+		conn_close_link(c->lib, l);
+}
+
+void ceph_conns_free(struct ceph_conns *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->accounts.n; i++)
+		let_go(c, c->accounts.v[i]);
+	free_or_leave(c);
+	free_left();
 }
 
 /* Locked. A link that nobody has used for long enough, and no account has any more; NULL: none. */
@@ -112,37 +184,61 @@ static struct link *take_idle(struct ceph_conns *c, int64_t now_ns)
 	return NULL;
 }
 
-/* Locked. One that is silent is kept for a while, so that its silence is known. */
-static void sweep_accounts(struct ceph_conns *c, int64_t now_ns)
+/* Locked. The same of a connection to the manager. */
+static rados_t take_idle_manager(struct ceph_conns *c, int64_t now_ns)
 {
-	size_t kept = 0;
+	for (size_t i = 0; i < c->accounts.n; i++) {
+		struct link *l = c->accounts.v[i]->link;
 
+		if (l && l->manager && l->n_errands == 0 &&
+		    now_ns - l->manager_used_ns >= MANAGER_IDLE_NS)
+			return TAKE_PTR(l->manager);
+	}
+	return NULL;
+}
+
+/* Locked. One of no use; one that is silent is kept for a while, so that its silence is known. */
+static struct account *take_account(struct ceph_conns *c, int64_t now_ns)
+{
 	for (size_t i = 0; i < c->accounts.n; i++) {
 		struct account *a = c->accounts.v[i];
 
 		if (a->n_here || a->link ||
 		    (a->silent_since_ns && now_ns - a->silent_since_ns < c->idle_ns))
-			c->accounts.v[kept++] = a;
-		else
-			free_account(a);
+			continue;
+		c->accounts.v[i] = c->accounts.v[--c->accounts.n];
+		return a;
 	}
-	c->accounts.n = kept;
+	return NULL;
+}
+
+static void report(const struct ceph_conns *c)
+{
+	for (size_t i = 0; i < c->accounts.n; i++)
+		if (c->accounts.v[i]->errands.n)
+			errand_report(c, c->accounts.v[i]->errands.v[0]->cluster);
 }
 
 void ceph_conns_sweep(struct ceph_conns *c)
 {
 	int64_t now_ns = clock_now_ns();
+	struct account *a;
+	rados_t manager;
 	struct link *l;
 
 	do {
 		pthread_mutex_lock(&c->lock);
+		report(c);
 		l = take_idle(c, now_ns);
-		if (!l)
-			sweep_accounts(c, now_ns);
+		manager = take_idle_manager(c, now_ns);
+		a = l ? NULL : take_account(c, now_ns);
 		pthread_mutex_unlock(&c->lock);
 		if (l)
-			close_link(c, l);
-	} while (l);
+			conn_close_link(c->lib, l);
+		close_rados(c->lib, manager);
+		if (a)
+			free_account(a);
+	} while (l || manager || a);
 }
 
 static int load_lib(struct ceph_conns *c, struct err *err)
@@ -266,7 +362,7 @@ static int make_link(struct ceph_conn *conn, const struct ceph_login *login, str
 	int rc = ceph_conn_connect(conn, login, &rados, err);
 
 	if (rc == 0)
-		count_connections(1);
+		conn_count(1);
 	if (conn->timed_out)
 		metric_add(METRIC_CEPH_TIMEOUTS, 1, METRIC_ARGS(conn->cluster));
 	pthread_mutex_lock(&c->lock);
@@ -328,25 +424,28 @@ int ceph_conn_get(struct ceph_conns *c, struct ctx *ctx, const struct ceph_login
 	return 0;
 }
 
+struct link *conn_end_lease(const struct account *a, struct link *l)
+{
+	l->n_leases--;
+	l->used_ns = clock_now_ns();
+	return l->n_leases == 0 && a->link != l ? l : NULL;
+}
+
 void ceph_conn_put(struct ceph_conn *conn)
 {
 	struct ceph_conns *c;
-	struct link *l;
-	bool is_last;
+	struct link *closing;
 
 	if (!conn)
 		return;
 	c = conn->conns;
-	l = conn->link;
 	pthread_mutex_lock(&c->lock);
 	note_answer(conn);
-	l->n_leases--;
-	l->used_ns = clock_now_ns();
-	is_last = l->n_leases == 0 && conn->account->link != l;
+	closing = conn_end_lease(conn->account, conn->link);
 	conn->account->n_here--;
 	pthread_mutex_unlock(&c->lock);
-	if (is_last)
-		close_link(c, l);
+	if (closing)
+		conn_close_link(c->lib, closing);
 	free_conn(conn);
 }
 

@@ -11,11 +11,14 @@
  * first, dropped when nobody has used it for some minutes (ceph_conns_sweep). The key is in memory
  * alone, never in a file, an argument or a log.
  *
- * No call hangs: each connection has client_mount_timeout, rados_mon_op_timeout and
- * rados_osd_op_timeout, so whatever the library does ends with ETIMEDOUT. One that timed out is
- * silent until a call succeeds: meanwhile one call at a time asks the cluster, and others are
- * refused at once (UNAVAILABLE, with who is asking and for how long), so that a dead cluster takes
- * one worker and not those of the others.
+ * No call hangs: each connection has client_mount_timeout and rados_osd_op_timeout, so whatever the
+ * library asks OSDs ends with ETIMEDOUT; what it asks monitors or the manager runs as an errand
+ * (errand.h), which its caller may leave. librbd asks monitors by itself, so where it is used the
+ * connection has rados_mon_op_timeout as well, and commands to the manager, which must not have it,
+ * go over a connection of their own, made by the first and closed soon after the last. A call that
+ * timed out is silent until a call succeeds: meanwhile one call at a time asks the cluster, and
+ * others are refused at once (UNAVAILABLE, with who is asking and for how long), so that a dead
+ * cluster takes one worker and not those of the others.
  */
 struct ceph_conns;
 struct ceph_conn;
@@ -24,6 +27,7 @@ struct ceph_conns_options {
 	const struct ceph_lib *lib; /* NULL: ceph_lib_load() at the first use */
 	unsigned op_timeout_s;      /* 0: 10 */
 	int64_t idle_ns;            /* 0: 5 min */
+	bool has_librbd;            /* it is used on these connections */
 };
 struct ceph_conns *ceph_conns_new(const struct ceph_conns_options *opts);
 void ceph_conns_free(struct ceph_conns *c); /* none is in use any more */

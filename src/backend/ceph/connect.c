@@ -74,7 +74,8 @@ int conn_check_login(const struct ceph_login *login, struct err *err)
 	return 0;
 }
 
-static int set_options(struct ceph_conn *conn, const struct ceph_login *login, rados_t rados)
+static int set_options(const struct ceph_conns *c, const struct ceph_login *login, bool is_bounded,
+		       rados_t rados)
 {
 	char timeout[16];
 	const char *const options[][2] = {
@@ -82,7 +83,7 @@ static int set_options(struct ceph_conn *conn, const struct ceph_login *login, r
 		{ "key", login->key },
 		{ "keyring", "" },
 		{ "client_mount_timeout", timeout },
-		{ "rados_mon_op_timeout", timeout },
+		{ "rados_mon_op_timeout", is_bounded ? timeout : "0" }, /* errand.c */
 		{ "rados_osd_op_timeout", timeout },
 		{ "log_file", "" },
 		{ "log_to_stderr", "false" },
@@ -94,9 +95,9 @@ static int set_options(struct ceph_conn *conn, const struct ceph_login *login, r
 		{ "rbd_op_threads", "1" },
 	};
 
-	(void)snprintf(timeout, sizeof(timeout), "%u", conn->conns->op_timeout_s);
+	(void)snprintf(timeout, sizeof(timeout), "%u", c->op_timeout_s);
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-		int rc = conn->lib->rados_conf_set(rados, options[i][0], options[i][1]);
+		int rc = c->lib->rados_conf_set(rados, options[i][0], options[i][1]);
 
 		if (rc < 0)
 			return rc;
@@ -143,7 +144,7 @@ int ceph_conn_connect(struct ceph_conn *conn, const struct ceph_login *login, ra
 	if (rc < 0)
 		return err_os(err, ERR_INVALID_ARGUMENT, rc, "cluster '%s': user '%.80s'",
 			      login->cluster, login->user);
-	rc = set_options(conn, login, rados);
+	rc = set_options(conn->conns, login, conn->conns->has_librbd, rados);
 	if (rc < 0) {
 		lib->rados_shutdown(rados);
 		return err_os(err, ERR_INTERNAL, rc, "options of Ceph's library");
@@ -156,6 +157,30 @@ int ceph_conn_connect(struct ceph_conn *conn, const struct ceph_login *login, ra
 	}
 	*ret_rados = rados;
 	return 0;
+}
+
+#define KEY_TEXT_MAX 512
+
+int conn_connect_again(const struct ceph_conns *c, const struct account *a, rados_t like,
+		       rados_t *ret_rados)
+{
+	autofree char *name = xasprintf("client.%s", a->user);
+	char key[KEY_TEXT_MAX];
+	const struct ceph_login login = { .monitors = a->monitors, .user = a->user, .key = key };
+	rados_t rados;
+	int rc = c->lib->rados_conf_get(like, "key", key, sizeof(key));
+
+	if (rc < 0 || (rc = c->lib->rados_create2(&rados, "ceph", name, 0)) < 0)
+		return rc;
+	rc = set_options(c, &login, false, rados);
+	explicit_bzero(key, sizeof(key));
+	if (rc == 0)
+		rc = c->lib->rados_connect(rados);
+	if (rc < 0)
+		c->lib->rados_shutdown(rados);
+	else
+		*ret_rados = rados;
+	return rc < 0 ? rc : 0;
 }
 
 struct meaning {
@@ -227,30 +252,84 @@ static rados_ioctx_t use_pool(const struct ceph_conn *conn, rados_ioctx_t io, co
 	return io;
 }
 
+/* Opening one waits for the monitors' map, and for the newest before it is said not to be there. */
+struct opening {
+	struct ceph_errand errand;
+	char *name; /* NULL: by its number */
+	int64_t id;
+	rados_ioctx_t io;
+};
+
+static int open_now(struct ceph_errand *e, const struct ceph_lib *lib, rados_t rados)
+{
+	struct opening *o = (struct opening *)e;
+
+	return o->name ? lib->rados_ioctx_create(rados, o->name, &o->io)
+		       : lib->rados_ioctx_create2(rados, o->id, &o->io);
+}
+
+static void free_opening(struct ceph_errand *e, const struct ceph_lib *lib)
+{
+	struct opening *o = (struct opening *)e;
+
+	if (o->io)
+		lib->rados_ioctx_destroy(o->io);
+	free(o->name);
+	free(o);
+}
+
+/* The library's answer, and -ETIMEDOUT also for a wait of its that is given up here. */
+static int run_opening(struct ceph_conn *conn, struct opening *o, struct err *err)
+{
+	struct ctx ctx; /* the connection's time limit is short enough */
+	int rc = 0;
+	int ended;
+
+	if (conn->conns->has_librbd)
+		return open_now(&o->errand, conn->lib, conn->rados);
+	ctx_init(&ctx, 0);
+	ended = ceph_errand_run(conn, &ctx, &o->errand, &rc, err);
+	ctx_done(&ctx);
+	return ended > 0 ? rc : ended == 0 ? -ETIMEDOUT : -ECANCELED;
+}
+
+static void end_opening(const struct ceph_conn *conn, struct opening *o)
+{
+	if (conn->conns->has_librbd)
+		free_opening(&o->errand, conn->lib);
+	else
+		ceph_errand_put(&o->errand);
+}
+
+static int open_pool(struct ceph_conn *conn, const char *pool, int64_t pool_id, const char *ns,
+		     rados_ioctx_t *ret_io, struct err *err)
+{
+	struct opening *o = xcalloc(1, sizeof(*o));
+	char words[128];
+	int rc;
+
+	o->errand = (struct ceph_errand){ "open a pool", open_now, free_opening };
+	o->name = pool ? xstrdup(pool) : NULL;
+	o->id = pool_id;
+	if (pool)
+		(void)snprintf(words, sizeof(words), "'%.100s'", pool);
+	else
+		(void)snprintf(words, sizeof(words), "number %lld", (long long)pool_id);
+	rc = run_opening(conn, o, err);
+	if (rc >= 0)
+		*ret_io = use_pool(conn, TAKE_PTR(o->io), ns);
+	end_opening(conn, o);
+	return rc == -ECANCELED ? -1 : rc < 0 ? open_failed(conn, rc, words, err) : 0;
+}
+
 int ceph_conn_open_pool(struct ceph_conn *conn, const char *pool, const char *ns,
 			rados_ioctx_t *ret_io, struct err *err)
 {
-	rados_ioctx_t io;
-	char words[128];
-	int rc = conn->lib->rados_ioctx_create(conn->rados, pool, &io);
-
-	(void)snprintf(words, sizeof(words), "'%.100s'", pool);
-	if (rc < 0)
-		return open_failed(conn, rc, words, err);
-	*ret_io = use_pool(conn, io, ns);
-	return 0;
+	return open_pool(conn, pool, 0, ns, ret_io, err);
 }
 
 int ceph_conn_open_pool_id(struct ceph_conn *conn, int64_t pool_id, const char *ns,
 			   rados_ioctx_t *ret_io, struct err *err)
 {
-	rados_ioctx_t io;
-	char words[64];
-	int rc = conn->lib->rados_ioctx_create2(conn->rados, pool_id, &io);
-
-	(void)snprintf(words, sizeof(words), "number %lld", (long long)pool_id);
-	if (rc < 0)
-		return open_failed(conn, rc, words, err);
-	*ret_io = use_pool(conn, io, ns);
-	return 0;
+	return open_pool(conn, NULL, pool_id, ns, ret_io, err);
 }

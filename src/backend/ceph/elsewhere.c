@@ -20,7 +20,8 @@ void ceph_elsewhere_init(struct ceph_elsewhere *e, const struct backend_kind *ki
 	*e = (struct ceph_elsewhere){
 		.base = { .ops = ops, .caps = kind->caps, .pool_name = xstrdup(config->name) },
 		.config = ceph_config_new(config->dir),
-		.conns = ceph_conns_new(&(struct ceph_conns_options){ .lib = lib }),
+		.conns = ceph_conns_new(&(struct ceph_conns_options){
+			.lib = lib, .has_librbd = kind->caps & BACKEND_ATTACH }),
 		.instance = xstrdup(str_or(ceph->instance, "default")),
 		.cluster_name = xstrdup(str_or(ceph->cluster_name, "")),
 		.keeps_names = ceph->keeps_names,

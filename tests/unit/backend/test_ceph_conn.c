@@ -29,7 +29,7 @@ static const struct ceph_login c2 = { "c2", OTHER, FAKE_CEPH_USER, FAKE_CEPH_KEY
 
 static void begin(void)
 {
-	const struct ceph_conns_options opts = { .lib = fake_ceph_lib() };
+	const struct ceph_conns_options opts = { .lib = fake_ceph_lib(), .has_librbd = true };
 
 	fake_ceph_reset();
 	fake_ceph_add_cluster(OTHER);
