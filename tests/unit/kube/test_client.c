@@ -3,9 +3,11 @@
 #include "check.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/loop.h"
+#include "event/sync.h"
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/health.h"
@@ -17,6 +19,9 @@ static struct {
 	int status;
 	const char *reply;
 	unsigned n;
+	unsigned n_busy; /* how many are answered by this first: */
+	int busy;
+	const char *retry_after; /* and with it, or NULL */
 } server;
 
 /* ---- what the client stands on ---- */
@@ -59,7 +64,7 @@ int http_call(struct http *c, struct ctx *ctx, const struct http_request *req, i
 		    str_or(req->body, "-"));
 	server.n++;
 	*ret_reply = HTTP_REPLY_INIT;
-	ret_reply->status = server.status;
+	ret_reply->status = server.n <= server.n_busy ? server.busy : server.status;
 	str_append(&ret_reply->body, server.reply);
 	return 0;
 }
@@ -72,7 +77,7 @@ void http_reply_done(struct http_reply *r)
 
 const char *http_reply_header(const struct http_reply *r, const char *name)
 {
-	return NULL;
+	return str_is_equal(name, "retry-after") ? server.retry_after : NULL;
 }
 
 struct health *health_new(struct ev_loop *loop, const char *name)
@@ -112,6 +117,7 @@ static void begin(int status, const char *reply)
 	server.status = status;
 	server.reply = reply;
 	server.n = 0;
+	server.n_busy = 0;
 	ctx_init(&ctx, 0);
 	ASSERT_OK(kube_client_new(NULL, &config, &(struct kube_client_options){ 0 }, &client, &err),
 		  &err);
@@ -209,5 +215,70 @@ TEST(a_verdict_is_of_this_write)
 	end();
 }
 
-RUN_TESTS(UNIT(a_verdict_is_of_this_write), UNIT(each_verb_has_its_method_and_type),
+/* ---- a server that has no room ---- */
+
+static void pass_time(void)
+{
+	clock_fake_set(clock_now_ns() + 50 * NS_PER_MS);
+}
+
+/* Asked at second 1: how many seconds went by until the outcome. */
+static double ask_busy(bool is_read, int status, unsigned n_times, const char *retry_after,
+		       int *ret_rc)
+{
+	struct json_doc *doc = NULL;
+
+	begin(200, "{}");
+	server.busy = status;
+	server.n_busy = n_times;
+	server.retry_after = retry_after;
+	clock_fake_set(NS_PER_S);
+	sync_before_wait = pass_time;
+	ctx_done(&ctx);
+	ctx_init(&ctx, 100 * NS_PER_S);
+	*ret_rc = is_read ? kube_get(client, &ctx, "/api/v1/nodes/n", &doc, &err)
+			  : write_by((struct kube_write){ .verb = KUBE_MERGE });
+	json_free(doc);
+	sync_before_wait = NULL;
+	return (double)(clock_now_ns() - NS_PER_S) / NS_PER_S;
+}
+
+TEST(a_server_without_room_is_given_the_time_that_it_asks_for)
+{
+	static const struct {
+		bool is_read;
+		int status;
+		unsigned n_times;
+		const char *retry_after;
+		double seconds;
+		unsigned n_sent;
+		bool is_well;
+	} cases[] = {
+		{ true, 429, 2, "3", 6, 3, true },     { false, 429, 2, "3", 6, 3, true },
+		{ false, 429, 1, NULL, 1, 2, true },   { false, 429, 1, "Fri, 1 Jan", 1, 2, true },
+		{ true, 429, 1, "3600", 60, 2, true }, /* and no longer */
+		{ true, 429, 99, "1", 10, 11, false }, /* the caller's backoff goes on */
+		{ false, 429, 3, "40", 80, 3, false }, /* more than the caller's time */
+		{ true, 503, 1, "2", 2, 2, true },     { true, 503, 1, NULL, 0, 1, false },
+		{ false, 503, 1, "2", 0, 1, false }, /* it may have been written */
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		int rc;
+		double seconds = ask_busy(cases[i].is_read, cases[i].status, cases[i].n_times,
+					  cases[i].retry_after, &rc);
+
+		ASSERT_TRUE(seconds >= cases[i].seconds && seconds < cases[i].seconds + 0.5);
+		ASSERT_EQ(server.n, cases[i].n_sent);
+		if (cases[i].is_well)
+			ASSERT_OK(rc, &err);
+		else
+			ASSERT_ERR(rc, &err, ERR_UNAVAILABLE, "nodes");
+		clock_fake_set(-1);
+		end();
+	}
+}
+
+RUN_TESTS(UNIT(a_server_without_room_is_given_the_time_that_it_asks_for),
+	  UNIT(a_verdict_is_of_this_write), UNIT(each_verb_has_its_method_and_type),
 	  UNIT(what_would_lead_elsewhere_is_not_sent), UNIT(a_conflict_about_fields_names_the_verb))
