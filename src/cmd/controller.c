@@ -121,6 +121,10 @@ static const struct opt options[] = {
 	  .offset = offsetof(struct controller_options, prevent_mode_conversion), .fallback = "true",
 	  .help = "Refuse a volume of a snapshot whose source had the other volumeMode, unless the snapshot's content "
 		  "allows it by annotation. On unless =false." },
+	{ .name = "cross-namespace-sources", .type = OPT_BOOL,
+	  .offset = offsetof(struct controller_options, cross_namespace),
+	  .help = "Make volumes of snapshots and claims of other namespaces where a ReferenceGrant there allows it (alpha in "
+		  "Kubernetes: CrossNamespaceVolumeDataSource)." },
 	{ .name = "enable-distributed-snapshotting", .type = OPT_BOOL,
 	  .offset = offsetof(struct controller_options, distributed),
 	  .help = "The snapshot-controller marks contents for the node that their volume is on, which has a snapshotter of its "

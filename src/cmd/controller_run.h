@@ -41,7 +41,7 @@ struct controller_options {
 	unsigned name_digits; /* 0: all */
 	bool topology, attributes, groups;
 	bool extra_metadata, strict, immediate, publish_readonly;
-	bool prevent_mode_conversion;
+	bool prevent_mode_conversion, cross_namespace;
 	bool distributed; /* each node has a snapshotter */
 	bool node_deployment, node_immediate;
 	int64_t node_base_ns, node_max_ns;

@@ -85,6 +85,7 @@ void *controllers_new_provisioner(const struct controller_env *env, const struct
 		.no_immediate_topology = !o->immediate,
 		.publish_readonly = o->publish_readonly,
 		.allow_mode_conversion = !o->prevent_mode_conversion,
+		.cross_namespace = o->cross_namespace,
 		.workers = o->workers,
 		.timeout_ns = o->timeout_ns,
 		.retry_base_ns = o->backoff_ns,

@@ -251,7 +251,7 @@ static const struct upstream_flag monitor_flags[] = {
 static const struct upstream_gate provisioner_gates[] = {
 	{ "Topology", 'G', true, false, "topology" },
 	{ "VolumeAttributesClass", 'G', true, false, NULL },
-	{ "CrossNamespaceVolumeDataSource", 'a', false, false, NULL },
+	{ "CrossNamespaceVolumeDataSource", 'a', false, false, "cross-namespace-sources" },
 	RELEASE_GATE,
 	{ "HonorPVReclaimPolicy", 'x', true, true, NULL },
 	{ NULL },

@@ -233,6 +233,13 @@ bool core_pvc_is_of_claim(const struct core_pvc *claim)
 	       !*claim->source_api_group;
 }
 
+const char *core_pvc_source_ns(const struct kube_object *claim)
+{
+	const char *ns = core_pvc_of(claim)->source_namespace;
+
+	return *ns ? ns : claim->ns;
+}
+
 const char *core_waiting_source(const struct kube_object *claim, size_t i)
 {
 	const struct core_pvc *c = core_pvc_of(claim);

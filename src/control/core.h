@@ -59,7 +59,7 @@ struct core_pvc {
 	const char *source_kind; /* of dataSource, else dataSourceRef; "" none */
 	const char *source_api_group;
 	const char *source_name;
-	const char *source_namespace;
+	const char *source_namespace; /* of dataSourceRef; "": the claim's own */
 	const char *attributes_class; /* volumeAttributesClassName */
 	/* Of the status. */
 	const char *phase;
@@ -113,6 +113,7 @@ const char *core_waiting_class(const struct kube_object *claim, size_t i);
 const char *core_wanted_attributes(const struct kube_object *claim, size_t i);
 /* Of the same claims by the name of their data source, whatever kind that is of. */
 #define CORE_WAITING_BY_SOURCE "waiting by source"
+const char *core_pvc_source_ns(const struct kube_object *claim); /* where its source is */
 const char *core_waiting_source(const struct kube_object *claim, size_t i);
 
 /* An index of the claimed PVs of each CSI driver, by its name. */

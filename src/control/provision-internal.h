@@ -58,7 +58,7 @@ struct provisioner {
 	char *default_fs;
 	char *identity; /* csiProvisionerIdentity of this process */
 	bool grows_on_node, extra_create_metadata, strict_topology, no_immediate_topology,
-		allow_mode_conversion, publish_readonly;
+		allow_mode_conversion, publish_readonly, cross_namespace;
 	char *node_name; /* whose volumes alone; NULL: all */
 	bool owns_immediate;
 	int64_t own_base_ns, own_max_ns;
@@ -172,6 +172,11 @@ void attempt_drop_intent(struct attempt *a);
  * needed; for a claim without a source nothing. FAILED_PRECONDITION: the source is not so far yet.
  */
 int source_require(struct attempt *a, struct err *err);
+/* Whether the claim may be made of its source: 1 of one of its own namespace, and of one whose
+ * namespace has a ReferenceGrant for it; else 0. */
+int source_is_granted(struct provisioner *p, struct ctx *ctx, const struct kube_object *claim,
+		      struct err *err);
+extern const struct kube_type source_grant_type;
 /* Whether its protection may have to be taken off. */
 bool source_is_wanted(const struct kube_object *source);
 enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,

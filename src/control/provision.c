@@ -124,7 +124,7 @@ static void look_at_sources(struct provisioner *p, const struct kube_object *old
 
 	if (is_waiting(old_obj) && (core_pvc_is_of_snapshot(old) || core_pvc_is_of_claim(old)) &&
 	    (!is_waiting(new_obj) || !str_is_equal(old_obj->uid, new_obj->uid)))
-		add_source(p, old->source_kind, old_obj->ns, old->source_name);
+		add_source(p, old->source_kind, core_pvc_source_ns(old_obj), old->source_name);
 	if (!new)
 		return;
 	if (source_is_wanted(new_obj))
@@ -290,6 +290,7 @@ struct provisioner *provisioner_new(const struct provision_options *opts)
 		.strict_topology = opts->strict_topology,
 		.no_immediate_topology = opts->no_immediate_topology,
 		.allow_mode_conversion = opts->allow_mode_conversion,
+		.cross_namespace = opts->cross_namespace,
 		.publish_readonly = opts->publish_readonly,
 		.node_name = str_is_empty(opts->node_name) ? NULL : xstrdup(opts->node_name),
 		.owns_immediate = opts->owns_immediate,

@@ -54,6 +54,7 @@ struct provision_options {
 	bool extra_create_metadata;
 	bool strict_topology;
 	bool no_immediate_topology;
+	bool cross_namespace;       /* claims may be made of what another namespace grants */
 	bool publish_readonly;      /* PVs of ReadOnlyMany alone are readOnly */
 	bool allow_mode_conversion; /* volumes of snapshots of the other volumeMode, unasked */
 	/* The node whose driver the service is, where each node has a driver and a provisioner of

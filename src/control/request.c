@@ -139,11 +139,11 @@ static int check_wishes(const struct attempt *a, struct err *err)
 	if (claim->has_bad_request || claim->request_bytes == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "spec.resources.requests.storage is no size above zero");
-	if (*claim->source_kind && *claim->source_namespace &&
-	    !str_is_equal(claim->source_namespace, a->claim.obj->ns))
+	if (*claim->source_kind && !a->p->cross_namespace &&
+	    !str_is_equal(core_pvc_source_ns(a->claim.obj), a->claim.obj->ns))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "dataSourceRef namespace '%s': sources in other namespaces are not "
-			       "supported",
+			       "served unless CrossNamespaceVolumeDataSource is on",
 			       claim->source_namespace);
 	if (*claim->attributes_class && !has_controller_cap(a, CSI_CTRL_MODIFY_VOLUME))
 		return err_set(

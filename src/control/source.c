@@ -145,7 +145,8 @@ static int require_claim(struct attempt *a, struct err *err)
 			       "data source PersistentVolumeClaim '%s': driver %s does not clone "
 			       "volumes",
 			       name, a->p->driver);
-	if (read_source(a->p, a->ctx, &core_pvc_type, a->claim.obj->ns, name, &f, err) < 0 ||
+	if (read_source(a->p, a->ctx, &core_pvc_type, core_pvc_source_ns(a->claim.obj), name, &f,
+			err) < 0 ||
 	    check_claim(a, f.obj, err) < 0)
 		return -1;
 	pv = informer_get(a->p->caches.pvs, "", core_pvc_of(f.obj)->volume_name);
@@ -250,7 +251,8 @@ static int require_snapshot(struct attempt *a, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			       "data source VolumeSnapshot '%s': driver %s has no snapshots", name,
 			       a->p->driver);
-	if (read_source(a->p, a->ctx, &snapshot_type, a->claim.obj->ns, name, &f, err) < 0 ||
+	if (read_source(a->p, a->ctx, &snapshot_type, core_pvc_source_ns(a->claim.obj), name, &f,
+			err) < 0 ||
 	    check_deletion(a, &f, err) < 0 || check_snapshot(a, f.obj, err) < 0 ||
 	    read_source(a->p, a->ctx, &snapshot_content_type, NULL,
 			snapshot_of(f.obj)->bound_content, &content, err) < 0 ||
@@ -264,38 +266,72 @@ static int require_snapshot(struct attempt *a, struct err *err)
 	return -1;
 }
 
+static int check_grant(struct attempt *a, struct err *err)
+{
+	const struct core_pvc *claim = attempt_claim(a);
+	int r = source_is_granted(a->p, a->ctx, a->claim.obj, err);
+
+	if (r != 0)
+		return r < 0 ? -1 : 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+		       "accessing %s/%s of %s dataSource from %s/%s isn't allowed: no "
+		       "ReferenceGrant there says so",
+		       claim->source_namespace, claim->source_name, claim->source_kind,
+		       a->claim.obj->ns, a->claim.obj->name);
+}
+
 int source_require(struct attempt *a, struct err *err)
 {
 	const struct core_pvc *claim = attempt_claim(a);
 
 	if (!*claim->source_kind)
 		return 0;
+	if (check_grant(a, err) < 0)
+		return -1;
 	return core_pvc_is_of_snapshot(claim) ? require_snapshot(a, err) : require_claim(a, err);
 }
 
 /* ---- the end of the protection ---- */
 
+static bool waits_for(const struct provisioner *p, const struct kube_object *claim,
+		      const struct kube_object *source)
+{
+	return str_is_equal(core_pvc_of(claim)->source_kind, source->type->kind) &&
+	       str_is_equal(core_pvc_source_ns(claim), source->ns) &&
+	       (p->cross_namespace || str_is_equal(claim->ns, source->ns));
+}
+
 struct wait_search {
-	const char *kind, *ns;
-	bool is_found;
+	const struct provisioner *p;
+	const struct kube_object *source;
+	bool is_found;               /* one of its own namespace */
+	struct kube_objects strange; /* those of others, before that */
 };
 
 static int see_waiting(void *arg, const struct kube_object *o)
 {
 	struct wait_search *search = arg;
 
-	search->is_found = str_is_equal(o->ns, search->ns) &&
-			   str_is_equal(core_pvc_of(o)->source_kind, search->kind);
-	return search->is_found;
+	if (!waits_for(search->p, o, search->source))
+		return 0;
+	search->is_found = str_is_equal(o->ns, search->source->ns);
+	return search->is_found ? 1 : kube_objects_add(&search->strange, o);
 }
 
-static bool is_waited_for(struct provisioner *p, const struct kube_object *source)
+/* One that waits in another namespace counts if it may: nobody is to keep what is not theirs. */
+static int is_waited_for(struct provisioner *p, struct ctx *ctx, const struct kube_object *source,
+			 struct err *err)
 {
-	struct wait_search search = { .kind = source->type->kind, .ns = source->ns };
+	struct wait_search search = { .p = p, .source = source };
+	int r;
 
 	informer_each_in(p->caches.pvcs, CORE_WAITING_BY_SOURCE, source->name, see_waiting,
 			 &search);
-	return search.is_found;
+	r = search.is_found;
+	for (size_t i = 0; i < search.strange.n && r == 0; i++)
+		r = source_is_granted(p, ctx, search.strange.v[i], err);
+	kube_objects_done(&search.strange);
+	return r;
 }
 
 static bool is_on_record(struct provisioner *p, struct ctx *ctx, enum csi_source kind,
@@ -392,14 +428,16 @@ enum queue_verdict source_reconcile(void *arg, struct ctx *ctx, const char *key,
 
 	if (!o || !source_is_wanted(o))
 		return QUEUE_DONE;
-	if (is_waited_for(p, o)) {
+	r = is_waited_for(p, ctx, o, &err);
+	if (r > 0) {
 		tell_wait(p, o);
 		return QUEUE_DONE; /* the last one that waits wakes it */
 	}
 	*ret_after_ns = JOURNAL_RETRY_NS;
 	if (!journal_is_open(p->journal))
 		return QUEUE_RETRY_AFTER;
-	r = unprotect(p, ctx, o, &err);
+	if (r == 0)
+		r = unprotect(p, ctx, o, &err);
 	if (r > 0)
 		return QUEUE_DONE;
 	if (r == 0)

@@ -243,10 +243,10 @@ def cleats_driver(work):
 
 
 @contextlib.contextmanager
-def brought_up(top, work, crds=False, make_driver=cleats_driver):
+def brought_up(top, work, crds=False, make_driver=cleats_driver, flags=()):
     cluster = apiserver.Cluster(pathlib.Path(tempfile.mkdtemp(prefix='cross-', dir=top)), SERVER, ETCD)
     try:
-        cluster.start(PORT)
+        cluster.start(PORT, *flags)
         if crds:
             add_crds(cluster)
         probe = apiserver.Probe(cluster, cluster.kubeconfig('test', PORT, {'token': 'admin-token'}), work / 'probe.log')
