@@ -375,6 +375,7 @@ TEST(what_cannot_be_cut_is_told_by_name)
 		const char *path, *patch, *text;
 	} cases[] = {
 		{ CLAIM, "{\"status\":{\"phase\":\"Pending\"}}", "the PVC data is not yet bound" },
+		{ CLAIM, "{\"status\":{\"phase\":\"Lost\"}}", "the PVC data is not yet bound" },
 		{ CLAIM, "{\"spec\":{\"volumeName\":\"none\"}}",
 		  "the PV none of PVC data is not there" },
 		{ VOLUME, "{\"spec\":{\"claimRef\":{\"uid\":\"x\"}}}",
