@@ -157,13 +157,13 @@ static void tell_late(const struct ceph_errand *e, int rc)
 		 log_i64("seconds", (int64_t)age_s(e)), log_i64("rc", rc));
 }
 
-/* The last that its thread does. */
+/* The last that its thread does; for which its connections wait before they go (free_account). */
 static void finish(struct ceph_errand *e, int rc)
 {
 	static const uint64_t one = 1;
 	const struct ceph_lib *lib = e->lib;
 	struct link *closing;
-	bool is_last, is_late;
+	bool is_late;
 
 	pthread_mutex_lock(&e->conns->lock);
 	e->rc = rc;
@@ -172,12 +172,10 @@ static void finish(struct ceph_errand *e, int rc)
 	if (is_late)
 		errand_report(e->conns, e->cluster);
 	(void)fd_write_all(e->done_fd, &one, sizeof(one));
-	is_last = --e->n_refs == 0;
 	pthread_mutex_unlock(&e->conns->lock);
 	if (is_late)
 		tell_late(e, rc);
-	if (is_last)
-		free_errand(e);
+	ceph_errand_put(e);
 	if (closing)
 		conn_close_link(lib, closing);
 }
