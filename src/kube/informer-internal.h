@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum phase { SYNCING, LISTING, WATCHING, N_PHASES };
+enum phase { SYNCING, LISTING, WATCHING, ASKING, N_PHASES };
 
 struct informer {
 	struct kube_client *client;
@@ -32,6 +32,7 @@ struct informer {
 	enum phase phase;
 	bool lacks_watch_list; /* the server refused it */
 	bool has_error_event;  /* this stream brought an ERROR */
+	bool is_as_far;        /* so the server answered, while ASKING */
 	bool is_anew;          /* the next stream begins a sync */
 	bool must_replace;     /* that sync is to be believed whatever its versions */
 	struct ev_timer *retry;

@@ -5,8 +5,12 @@
  *
  *   start ─► SYNCING ── initial-events-end, in the same stream ──► WATCHING ─► again from the
  *              │ 400, 422, ERROR: no WatchList                      ▲    │     last position
- *              ▼                                                    │    └─ 410: SYNCING
- *           LISTING ── page, page, last page ───────────────────────┘          or LISTING
+ *              ▼                                                 ▲  │    ├─ 410: SYNCING
+ *           LISTING ── page, page, last page ────────────────────┼──┘    │    or LISTING
+ *                                                                └── ASKING ─ behind: SYNCING
+ *
+ * ASKING, before each further watch: is the server as far as we are? With a store of an earlier day
+ * it takes a watch from a version that is yet to come, and is silent until that has.
  *
  * A page that breaks off is asked for again, whole: the token of the next one counts only when the
  * page is complete, or what the broken one still had would be missing for ever.
@@ -83,8 +87,14 @@ static const struct move moves[N_PHASES][N_OUTCOMES] = {
 	[WATCHING] = {
 		[PAGE] = { WATCHING },
 		[LAST] = { WATCHING },
-		[ENDED] = { WATCHING, .at_once = true },
-		[BROKE] = { WATCHING },
+		[ENDED] = { ASKING, .at_once = true },
+		[BROKE] = { ASKING },
+		[GONE] = { SYNCING, .is_anew = true },
+		[REFUSED] = { SYNCING, .is_anew = true },
+	},
+	[ASKING] = {
+		[LAST] = { WATCHING, .at_once = true },
+		[BROKE] = { ASKING },
 		[GONE] = { SYNCING, .is_anew = true },
 		[REFUSED] = { SYNCING, .is_anew = true },
 	},
@@ -291,6 +301,27 @@ static int apply_item(struct informer *i, const struct json *item)
 	return 0;
 }
 
+static int behind_err(const struct informer *i, const char *version, struct err *err)
+{
+	return err_set(err, ERR_OUT_OF_RANGE,
+		       "%s %s: the API server is at version %s, and was at %s", verb_of(i),
+		       i->type->resource, version, str_get(&i->version));
+}
+
+/* Its one object, if there is any, we have. */
+static int take_answer(struct informer *i, enum split_part part, const struct json *v,
+		       struct err *err)
+{
+	const char *version = str_or(json_get_string(v, "resourceVersion"), "");
+
+	if (part == SPLIT_ITEM)
+		return 0;
+	if (kube_version_compare(version, str_get(&i->version)) < 0)
+		return behind_err(i, version, err);
+	i->is_as_far = true;
+	return 0;
+}
+
 static int take_list_part(struct informer *i, enum split_part part, const struct json *v)
 {
 	if (part == SPLIT_ITEM)
@@ -308,9 +339,7 @@ static int take_bookmark(struct informer *i, const struct json *object, struct e
 		json_get_string(json_get(meta, "annotations"), "k8s.io/initial-events-end");
 
 	if (i->phase == WATCHING && kube_version_compare(version, str_get(&i->version)) < 0)
-		return err_set(err, ERR_OUT_OF_RANGE,
-			       "watch %s: the API server is at version %s, and was at %s",
-			       i->type->resource, version, str_get(&i->version));
+		return behind_err(i, version, err);
 	set_text(&i->version, version);
 	if (i->phase == WATCHING) {
 		cache_set_position(&i->cache, version);
@@ -371,6 +400,8 @@ static int on_part(void *arg, enum split_part part, const char *text, size_t n, 
 	}
 	if (i->phase == LISTING)
 		return take_list_part(i, part, json_root(doc));
+	if (i->phase == ASKING)
+		return take_answer(i, part, json_root(doc), err);
 	return take_event(i, json_root(doc), err);
 }
 
@@ -425,8 +456,10 @@ static void on_complete(struct informer *i)
 		finish_page(i);
 		return;
 	}
-	if (i->phase == WATCHING && clock_now_ns() - i->opened_ns >= SOUND_LIFE_NS) {
-		end_stream(i, ENDED);
+	if (i->phase == ASKING
+		    ? i->is_as_far && split_is_complete(&i->split)
+		    : i->phase == WATCHING && clock_now_ns() - i->opened_ns >= SOUND_LIFE_NS) {
+		end_stream(i, i->phase == ASKING ? LAST : ENDED);
 		return;
 	}
 	(void)err_set(&why, ERR_UNAVAILABLE, "%s %s: the reply ended early", verb_of(i),
@@ -490,8 +523,8 @@ static int make_path(const struct informer *i, char **ret_path, struct err *err)
 	if (kube_collection_path(i->type, i->ns, &collection, err) < 0)
 		return -1;
 	str_append(&s, collection);
-	if (i->phase == LISTING)
-		str_appendf(&s, "?limit=%d", PAGE_LIMIT);
+	if (i->phase == LISTING || i->phase == ASKING)
+		str_appendf(&s, "?limit=%d", i->phase == ASKING ? 1 : PAGE_LIMIT);
 	else
 		str_appendf(&s, "?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u",
 			    i->timeout_s);
@@ -501,9 +534,10 @@ static int make_path(const struct informer *i, char **ret_path, struct err *err)
 		append_escaped(&s, str_get(&i->page));
 	} else if (i->phase == SYNCING) {
 		str_append(&s, "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
-	} else if (i->phase == WATCHING) {
+	} else if (i->phase == WATCHING || i->phase == ASKING) {
 		str_append(&s, "&resourceVersion=");
 		append_escaped(&s, str_get(&i->version));
+		str_append(&s, i->phase == ASKING ? "&resourceVersionMatch=NotOlderThan" : "");
 	}
 	*ret_path = str_take(&s);
 	return 0;
@@ -533,8 +567,10 @@ static void open_stream(struct informer *i)
 	str_reset(&i->next_page);
 	i->status = 0;
 	i->has_error_event = false;
+	i->is_as_far = false;
 	i->opened_ns = clock_now_ns();
-	split_init(&i->split, i->phase == LISTING ? SPLIT_LIST : SPLIT_EVENTS, on_part, i);
+	split_init(&i->split, i->phase == LISTING || i->phase == ASKING ? SPLIT_LIST : SPLIT_EVENTS,
+		   on_part, i);
 	if (make_path(i, &i->path, &err) == 0)
 		i->stream = kube_stream_open(i->client, i->path, &ops, i, &err);
 	if (!i->stream)

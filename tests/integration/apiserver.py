@@ -54,7 +54,11 @@ class Cluster:
         sh('openssl', 'ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', directory / 'accounts.key')
         sh('openssl', 'ec', '-in', directory / 'accounts.key', '-pubout', '-out', directory / 'accounts.pub')
         (directory / 'tokens.csv').write_text('admin-token,admin,1,system:masters\nnobody-token,nobody,2\n')
-        self.run('etcd', [etcd, f'--data-dir={directory}/etcd', '--unsafe-no-fsync', '--log-level=error',
+        self.etcd = etcd
+        self.start_etcd()
+
+    def start_etcd(self):
+        self.run('etcd', [self.etcd, f'--data-dir={self.dir}/etcd', '--unsafe-no-fsync', '--log-level=error',
                           f'--listen-client-urls={ETCD}', f'--advertise-client-urls={ETCD}',
                           '--listen-peer-urls=http://127.0.0.1:2380'])
 

@@ -330,6 +330,21 @@ static void go_on(void)
 	assert_non_null(stream.path);
 }
 
+static bool is_asked(void)
+{
+	return strstr(stream.path, "?limit=1&") != NULL;
+}
+
+/* The next one that is no question whether the server is as far as we are. */
+static void go_on_asked(void)
+{
+	go_on();
+	if (!is_asked())
+		return;
+	answer();
+	go_on();
+}
+
 static bool is_the_truth(void)
 {
 	unsigned n = 0;
@@ -442,7 +457,7 @@ TEST(a_watch_may_break_at_every_byte)
 		add('c', false);
 		add('b', false);
 		add('e', true);
-		go_on();
+		go_on_asked();
 		is_inside = answer_cut(n, ERR_UNAVAILABLE);
 		if (is_inside)
 			settle();
@@ -511,11 +526,11 @@ TEST(backoff_grows_until_something_came_of_it)
 	start_ns = clock_now_ns();
 	end_stream(ERR_UNAVAILABLE);
 	for (unsigned i = 0; i < 12; i++) {
-		go_on();
+		go_on_asked();
 		reply_with(200, error, strlen(error));
 	}
 	ASSERT_TRUE(clock_now_ns() - start_ns > 100 * NS_PER_S);
-	go_on();
+	go_on_asked();
 	add('a', true);
 	answer();
 	ASSERT_TRUE(is_the_truth());
@@ -552,7 +567,7 @@ TEST(a_watch_that_lived_is_followed_at_once)
 	end_stream(ERR_UNAVAILABLE);
 	informer_trouble(informer, trouble);
 	ASSERT_TRUE(strstr(trouble, "connection reset"));
-	go_on();
+	go_on_asked();
 	answer();
 	pass_to(SOUND);
 	informer_trouble(informer, trouble);
@@ -610,11 +625,56 @@ TEST(a_server_behind_ours_is_listed_anew)
 	begin(true);
 	settle();
 	end_stream(ERR_UNAVAILABLE);
-	go_on();
+	go_on_asked();
 	reply_with(200, text, strlen(text));
 	go_on();
 	ASSERT_TRUE(strstr(stream.path, "sendInitialEvents"));
 	end();
+}
+
+/* It would take a watch from a version that it has not reached, and say nothing until it has. */
+TEST(a_further_watch_begins_with_the_question_how_far_the_server_is)
+{
+	static const char behind[] = "{\"kind\":\"Status\",\"reason\":\"Timeout\",\"message\":"
+				     "\"Too large resource version: 15, current: 3\"}";
+
+	for (unsigned i = 0; i < 2; i++) {
+		begin(true);
+		settle();
+		clock_fake_advance(10 * NS_PER_S);
+		end_stream(ends[i]);
+		go_on();
+		ASSERT_TRUE(is_asked());
+		ASSERT_TRUE(strstr(stream.path, "resourceVersionMatch=NotOlderThan"));
+		reply_with(504, behind, strlen(behind));
+		end_stream(ERR_OK);
+		go_on();
+		ASSERT_TRUE(strstr(stream.path, "sendInitialEvents"));
+		settle();
+		ASSERT_TRUE(is_the_truth());
+		end();
+	}
+}
+
+TEST(that_question_may_break_at_every_byte)
+{
+	bool is_inside = true;
+
+	for (size_t n = 0; is_inside; n++) {
+		begin(n % 2);
+		settle();
+		end_stream(ERR_UNAVAILABLE);
+		add('b', true);
+		add('e', false);
+		go_on();
+		ASSERT_TRUE(is_asked());
+		is_inside = answer_cut(n, ends[n % 2]);
+		if (!is_inside)
+			answer();
+		settle();
+		ASSERT_TRUE(is_the_truth());
+		end();
+	}
 }
 
 /* The guard counts from the last byte: slow is not dead. */
@@ -777,5 +837,7 @@ RUN_TESTS(UNIT(namespace_and_selectors_are_the_servers_to_judge),
 	  UNIT(a_storm_of_410_is_asked_slower_and_slower),
 	  UNIT(a_watch_that_lived_is_followed_at_once),
 	  UNIT(a_store_put_back_to_an_earlier_day_is_believed),
-	  UNIT(a_bookmark_that_goes_back_lists_anew), UNIT(a_server_behind_ours_is_listed_anew),
+	  UNIT(a_bookmark_that_goes_back_lists_anew),
+	  UNIT(a_further_watch_begins_with_the_question_how_far_the_server_is),
+	  UNIT(that_question_may_break_at_every_byte), UNIT(a_server_behind_ours_is_listed_anew),
 	  UNIT(a_slow_list_is_waited_for_a_silent_one_is_not), UNIT(nothing_is_a_list_too))
