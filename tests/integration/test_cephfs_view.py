@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes that show a snapshot of a real CephFS and copy nothing (backingSnapshot): what they show, what they cannot, how long a
 snapshot lives that was deleted, and that ceph-csi's are ours and ours ceph-csi's. After each test all is as empty as before."""
+import contextlib
+import ctypes
 import os
+import pathlib
+import subprocess
 
 import cephfs_driver
 import pytest
 from cephfs_driver import Volume, class_of, subvolume_of
-from harness import GIB, Code, Mode, fails, mount_cap, of_snapshot, of_volume
+from harness import GIB, Code, Mode, fails, mount_cap, of_snapshot, of_volume, wait_until
 
 fs_journal = pytest.importorskip('fs_journal', reason='Ceph: SKIPPED: python3-rados and python3-rbd are not installed')
 ROX = mount_cap(mode=Mode.MULTI_NODE_READER_ONLY)
@@ -158,6 +162,43 @@ def test_one_whose_server_dies(cephfs, fs_ceph, work):
 
 
 # --- what ceph-csi made, and made for it
+
+@contextlib.contextmanager
+def dead_mount(path, token):
+    """What a ceph-fuse leaves that was killed while the mount(8) that it runs waits for it: that has its end of /dev/fuse, too."""
+    fuse = os.open('/dev/fuse', os.O_RDWR)
+    options = f'fd={fuse},rootmode=40000,user_id=0,group_id=0'.encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        assert libc.mount(token.encode(), str(path).encode(), b'fuse.cleat-cephfs', 0, options) == 0, os.strerror(ctypes.get_errno())
+        waiting = subprocess.Popen(['stat', '-f', str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until('it waits', lambda: pathlib.Path(f'/proc/{waiting.pid}/stat').read_text().split(') ')[1][0] == 'D', 10)
+        yield waiting
+    finally:
+        os.close(fuse)  # the kernel sees now what it was not told
+        waiting.wait(10)
+
+
+@pytest.mark.parametrize('what', ('stage', 'unstage'))
+def test_a_server_that_was_killed_half_way_keeps_nobody(cephfs, work, what):
+    made = cephfs.calls.create('pv', GIB)
+    s = cephfs.calls.snapshot('snapshot', made.volume_id).snapshot_id
+    v = Volume(cephfs, work, shown(cephfs.calls, 'pv-w', s), ROX)
+    if what == 'unstage':
+        v.stage()
+    inside = cephfs.dir / v.id / 'inside'
+    inside.mkdir(parents=True)
+    with dead_mount(inside, v.id) as waiting:
+        if what == 'stage':
+            v.stage()
+        v.down()
+        assert waiting.wait(10) != 0
+    assert not inside.exists()
+    cephfs_driver.wait_ended(v.id)
+    for volume_id in v.id, made.volume_id:
+        cephfs.calls.delete(volume_id)
+    cephfs.calls.delete_snapshot(s)
+
 
 def test_what_ceph_csi_made_is_taken_over(cephfs, fs_ceph, work):
     """Its volume's context does not say which snapshot it shows. One of ours beside it, of the same references."""

@@ -1,21 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first mount is taken down also after a call's time was up. */
+/*
+ * The first mount is taken down also after a call's time was up.
+ *
+ * One whose ceph-fuse was killed may be busy for ever: that runs mount(8) to have the kernel forget
+ * names, which then waits for it and has its end of /dev/fuse, so the kernel does not see that
+ * nobody answers any more. It is told by force.
+ */
 #include "backend/cephfs/inside.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #define LOG_ROOM "backend.cephfs"
+#include "backend/cephfs/serve.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "host/fs.h"
 #include "host/mount.h"
+#include "host/probe.h"
 #include "host/resolve.h"
 
 #define INSIDE "inside"
 #define SNAPSHOTS ".snap/"
 #define CLEAR_NS (30 * NS_PER_S)
+#define FORCE_NS (5 * NS_PER_S)
+#define LOOKS 50
+#define LOOK_AGAIN_MS 100
 
 int cephfs_inside_check(const char *text, struct err *err)
 {
@@ -44,13 +57,40 @@ static int take_down(struct ctx *ctx, const char *path, struct err *err)
 	return host_mount_umount(ctx, path, err) < 0 ? -1 : host_mount_remove_target(path, err);
 }
 
+/* Never of the kernel's client, whose mounts of one filesystem wait for the same requests. */
+static bool is_servers(const char *path)
+{
+	struct host_mountinfo info;
+	autofree char *line = NULL;
+	struct err ignored;
+
+	return host_mountinfo_find_top(path, &line, &info, &ignored) > 0 &&
+	       str_is_equal(info.fs, "fuse." CEPHFS_SUBTYPE);
+}
+
+/* Nobody shows anything from it any more. Whoever waited there ends by and by. */
+static int let_go(struct ctx *ctx, const char *path, struct err *err)
+{
+	int rc = host_mount_umount(ctx, path, err);
+	struct err ignored;
+
+	if (rc == 0 || err->code != ERR_FAILED_PRECONDITION || !is_servers(path))
+		return rc;
+	(void)host_mount_force(ctx, path, FORCE_NS, &ignored);
+	for (int i = 0; i < LOOKS && rc < 0 && ctx_check(ctx, &ignored) == 0; i++) {
+		(void)poll(NULL, 0, i ? LOOK_AGAIN_MS : 0);
+		rc = host_mount_umount(ctx, path, err);
+	}
+	return rc;
+}
+
 int cephfs_inside_begin_in(struct ctx *ctx, const char *dir, struct cephfs_inside *ret,
 			   struct err *err)
 {
 	struct cephfs_inside in;
 	bool is_made;
 
-	if (join(dir, INSIDE, in.path, err) < 0 || host_mount_umount(ctx, in.path, err) < 0 ||
+	if (join(dir, INSIDE, in.path, err) < 0 || let_go(ctx, in.path, err) < 0 ||
 	    host_mount_make_target(in.path, true, &is_made, err) < 0)
 		return -1;
 	*ret = in;
@@ -106,7 +146,7 @@ int cephfs_inside_clear(const char *state_dir, const char *token, struct err *er
 	if (join(real, token, dir, err) < 0 || join(dir, INSIDE, path, err) < 0)
 		return -1;
 	ctx_init(&ctx, CLEAR_NS);
-	rc = take_down(&ctx, path, err);
+	rc = let_go(&ctx, path, err) < 0 ? -1 : host_mount_remove_target(path, err);
 	ctx_done(&ctx);
 	return rc;
 }
