@@ -52,6 +52,8 @@ static const struct {
 				    "look into it, then: ceph fs subvolume rm, or snapshot rm" },
 	[CEPH_TROUBLE_NO_COUNT] = { "no count",
 				    "its snapshot may be deleted under it; --yes counts it" },
+	[CEPH_TROUBLE_GOING] = { "going", "it was deleted, and Ceph's manager removes it by and "
+					  "by; if it stays, --yes tells it so once more" },
 };
 
 /* ---- objects ---- */

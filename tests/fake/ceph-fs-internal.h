@@ -39,6 +39,7 @@ struct fake_filesystem {
 struct fake_fs_trouble {
 	unsigned copy_failures; /* of the next copies */
 	bool are_hidden;        /* the filesystems, from the client */
+	bool is_removed_later;  /* what is retained for no snapshot any more */
 };
 extern struct fake_fs_trouble fake_fs_trouble;
 

@@ -117,6 +117,9 @@ void fake_ceph_set_locked(int64_t pool, const char *ns, const char *image, const
 /* Filesystems, of the first cluster; their subvolumes are those of group "csi". */
 int64_t fake_ceph_add_fs(const char *monitors, const char *name); /* its metadata pool */
 void fake_ceph_fail_copies(unsigned n);                           /* the next n, half-way */
+/* With its last snapshot a subvolume that was deleted does not go, since the manager has yet to
+ * remove its data. */
+void fake_ceph_remove_later(bool is_later);
 void fake_ceph_hide_filesystems(bool hide);        /* the client's caps name none of them */
 void fake_ceph_remove_subvolume(const char *name); /* by hand, with its snapshots */
 size_t fake_ceph_n_subvolumes(void); /* also those that are there for their snapshots */

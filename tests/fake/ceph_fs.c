@@ -349,7 +349,7 @@ static int snapshot_rm(struct asked *a)
 		if (s->snaps.v[i] == snap)
 			s->snaps.v[i] = s->snaps.v[--s->snaps.n];
 	free_snap(snap);
-	if (s->state == STATE_RETAINED && s->snaps.n == 0)
+	if (s->state == STATE_RETAINED && s->snaps.n == 0 && !fake_fs_trouble.is_removed_later)
 		drop(a, s);
 	return 0;
 }

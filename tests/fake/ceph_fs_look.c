@@ -30,6 +30,11 @@ void fake_ceph_fail_copies(unsigned n)
 	fake_fs_trouble.copy_failures = n;
 }
 
+void fake_ceph_remove_later(bool is_later)
+{
+	fake_fs_trouble.is_removed_later = is_later;
+}
+
 void fake_ceph_hide_filesystems(bool hide)
 {
 	fake_fs_trouble.are_hidden = hide;

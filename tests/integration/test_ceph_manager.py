@@ -8,11 +8,11 @@ import cephfs_driver
 import cluster
 import grpc
 import pytest
-from harness import GIB, Code, wait_until
+from harness import GIB, Code, of_volume, wait_until
 
 journal = pytest.importorskip('journal', reason='Ceph: SKIPPED: python3-rados and python3-rbd are not installed')
 fs_journal = pytest.importorskip('fs_journal', reason='Ceph: SKIPPED: python3-rados and python3-rbd are not installed')
-ENDS_S, WITHOUT_DEADLINE_S, THREADS = 15, 60, 4
+ENDS_S, WITHOUT_DEADLINE_S, THREADS, ROUNDS = 15, 60, 4, 3
 PASSING = (Code.UNAVAILABLE, Code.ABORTED)
 
 
@@ -60,6 +60,14 @@ def refused(call):
         time.sleep(0.01)
     assert e.value.code() in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED), f'{e.value.code()}: {e.value.details()}'
     return time.monotonic() - began, e.value.details()
+
+
+def made_of(ceph, known):
+    """The handle of what the journal has besides the volume that is known; None: nothing yet."""
+    found = [name.rsplit('.', 1)[1] for name in fs_journal.objects(ceph)
+             if name.startswith(('csi.volume.', 'csi.snap.')) and name.rsplit('.', 1)[1] not in known]
+    assert len(found) <= 1, found
+    return f'{known[:-36]}{found[0]}' if found else None
 
 
 def settled(call):
@@ -116,6 +124,29 @@ def test_a_process_ends_while_the_manager_hangs(cephfs, own_ceph):
         cephfs.process.terminate(20)
     cephfs.start()
     settled(lambda: cephfs.calls.delete(settled(lambda: cephfs.calls.create('pv-0', GIB)).volume_id))
+
+
+@pytest.mark.parametrize('what', ('create', 'clone', 'snapshot'))
+def test_what_a_killed_process_has_sent_is_done_first(cephfs, own_ceph, what):
+    """The manager has it and does nothing yet; the process after that deletes what it was for. Were it done after all that, something
+    would be left that nobody knows."""
+    calls = [cephfs.calls]
+    v = cephfs.calls.create('pv-0', GIB).volume_id
+    begin = {'create': lambda: calls[0].create('pv-1', GIB, timeout=1),
+             'clone': lambda: calls[0].create('pv-1', GIB, volume_content_source=of_volume(v), timeout=1),
+             'snapshot': lambda: calls[0].snapshot('snapshot-1', v, timeout=1)}[what]
+    for _ in range(ROUNDS):
+        with own_ceph.frozen('mgr'):
+            refused(begin)
+            cephfs.restart()
+            calls[0] = cephfs.calls
+            begun = made_of(own_ceph, v)
+            delete = cephfs.calls.delete_snapshot if what == 'snapshot' else cephfs.calls.delete
+            if begun:
+                refused(lambda: delete(begun, timeout=1))
+        if begun:
+            settled(lambda: delete(begun))
+    settled(lambda: cephfs.calls.delete(v))
 
 
 def test_an_image_is_deleted_whatever_the_manager_does(rbd, own_ceph):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL of the driver at random moments while volumes of CephFS are made, staged, written to, snapshotted, restored, cloned,
-shown, grown, taken down and deleted. Each call is repeated until it is done, as a CO does; what was written is read again; then
-nothing is left: no subvolume, snapshot or copy, no entry of the journal, no mount, no ceph-fuse, no state on the node. CLEAT_KILLS
-says how often (20), CLEAT_SEED repeats what is done and when."""
+shown, grown, taken down and deleted. Each call is repeated until it is done, as a CO does; what was written is read again; then,
+once the manager has removed what was deleted, nothing is left: no subvolume, snapshot or copy, no entry of the journal, no mount, no
+ceph-fuse, no state on the node. CLEAT_KILLS says how often (20), CLEAT_SEED repeats what is done and when."""
 import contextlib
 import os
 import pathlib
@@ -11,6 +11,7 @@ import threading
 import time
 
 import cephfs_driver
+import cluster
 import grpc
 import killing
 import pytest
@@ -22,7 +23,7 @@ KILLS = int(os.environ.get('CLEAT_KILLS', '20'))
 SEED = int(os.environ.get('CLEAT_SEED', random.randrange(1 << 32)))
 WORKERS = 3
 ROX = mount_cap(mode=Mode.MULTI_NODE_READER_ONLY)
-COPYING_S, EVICT_S = 0.3, 5
+COPYING_S, EVICT_S, PURGED_S = 0.3, 5, 600
 
 
 class Worker(killing.Worker):
@@ -111,6 +112,17 @@ def fuses_below(work):
     return found
 
 
+def being_removed(ceph):
+    """Subvolumes that are listed and nobody's any more: the last of their snapshots went while their data was waiting for one of the
+    manager's four threads, each of which removes one a second, and waits for clients that died."""
+    def is_waiting(name):
+        try:
+            return fs_journal.look(ceph, name).get('state') == 'snapshot-retained' and not fs_journal.snapshots(ceph, name)
+        except cluster.Failure:  # it is gone just now
+            return True
+    return [name for name in fs_journal.subvolumes(ceph) if is_waiting(name)]
+
+
 @contextlib.contextmanager
 def evicting(ceph):
     done = threading.Event()
@@ -139,6 +151,7 @@ def test_random_kills_leave_nothing(cephfs, fs_ceph, work):
             killing.killed(workers)
     with evicting(fs_ceph):
         killing.work_through(workers, 900, kills)
+        wait_until('the manager has removed what was deleted', lambda: not being_removed(fs_ceph), PURGED_S)
     print(f'{KILLS} kills, {sum(w.n_lives for w in workers)} lives, {sum(w.n_seen for w in workers)} contents compared')
     assert not mounts_below(work)
     wait_until('each ceph-fuse has ended', lambda: not fuses_below(work), 60)

@@ -17,6 +17,7 @@ enum ceph_trouble {
 	CEPH_TROUBLE_NO_OBJECT,  /* a name in the directory without the entry that it names */
 	CEPH_TROUBLE_NO_ENTRY,   /* an image of our names that no entry names */
 	CEPH_TROUBLE_NO_COUNT,   /* a volume shows a snapshot, which does not know of it */
+	CEPH_TROUBLE_GOING,      /* a subvolume that was deleted, and that Ceph has yet to remove */
 	CEPH_TROUBLES,
 };
 
@@ -30,7 +31,8 @@ struct ceph_finding {
 	 * it. */
 	const char *const *also;
 	size_t n_also;
-	bool can_mend; /* the journal's side alone; an image is never removed here */
+	bool can_mend; /* the journal's side alone; an image is never removed here, but for what
+			  was deleted */
 };
 
 /* 1: mend it, if it can be; 0: go on; -1 with err: stop. */

@@ -9,11 +9,13 @@
  * name before it is told.
  *
  * A subvolume without an entry is no stranger as long as it is there for snapshots alone that have
- * theirs. A snapshot has an entry of its own, or is what an unfinished clone is made of, whose
- * entry says so.
+ * theirs; nor for some time after the last of them: if that goes while the manager has not removed
+ * the data yet, which is one of its queue, what is left goes with the data. A snapshot has an entry
+ * of its own, or is what an unfinished clone is made of, whose entry says so.
  *
- * Mended is the journal alone, and what counts who shows a snapshot. A subvolume may hold
- * somebody's data, whoever lost its name; removing it is a person's word to Ceph, not to us.
+ * Mended is the journal alone, what counts who shows a snapshot, and what was deleted. Another
+ * subvolume may hold somebody's data, whoever lost its name; removing it is a person's word to
+ * Ceph, not to us.
  */
 #include "backend/cephfs/audit.h"
 
@@ -46,6 +48,7 @@ struct audit {
 	struct ceph_audited done;
 	VEC(struct named) names; /* of one directory */
 	VEC(const char *) snaps; /* of one subvolume, of our names */
+	size_t n_snaps;          /* of any */
 };
 
 /* What the map's values point to. */
@@ -70,6 +73,7 @@ static int keep_snap(void *arg, const char *name)
 {
 	struct audit *a = arg;
 
+	a->n_snaps++;
 	if (*subvolume_uuid_in_name(name))
 		vec_push(&a->snaps, arena_strdup(a->place.ctx->arena, name));
 	return 0;
@@ -316,6 +320,26 @@ static int has_snap_entry(const struct audit *a, const char *snap, struct err *e
 	return found != 0 ? found : has_entry(a, CEPH_JOURNAL_VOLUMES, snap, err);
 }
 
+/* Nobody has it any more, and nothing of it can be had back. */
+static int tell_going(struct audit *a, const char *name, struct err *err)
+{
+	const struct ceph_finding f = { .trouble = CEPH_TROUBLE_GOING,
+					.kind = VOL_KIND_VOLUME,
+					.name = "",
+					.image = name,
+					.handle = "",
+					.can_mend = true };
+	int wanted = a->fn(a->arg, &f, err);
+
+	a->done.n_troubles++;
+	if (wanted <= 0)
+		return wanted;
+	if (subvolume_discard(&a->place, name, err) < 0)
+		return -1;
+	a->done.n_mended++;
+	return 0;
+}
+
 static int tell_left(struct audit *a, enum vol_kind kind, const char *image, struct err *err)
 {
 	const struct ceph_finding f = { .trouble = CEPH_TROUBLE_NO_ENTRY,
@@ -346,7 +370,7 @@ static int look_at_snap(struct audit *a, const char *name, const char *snap, str
 static int look_at_snaps(struct audit *a, const char *name, size_t *ret_n_known, struct err *err)
 {
 	*ret_n_known = 0;
-	a->snaps.n = 0;
+	a->snaps.n = a->n_snaps = 0;
 	if (subvolume_each_snap(&a->place, name, keep_snap, a, err) < 0)
 		return -1;
 	for (size_t i = 0; i < a->snaps.n; i++) {
@@ -375,6 +399,8 @@ static int look_at_subvolume(struct audit *a, const char *name, bool is_seen, st
 	found = subvolume_look(&a->place, name, &look, err);
 	if (found <= 0 || (look.state == SUBVOLUME_RETAINED && n_known > 0))
 		return found < 0 ? -1 : 0;
+	if (look.state == SUBVOLUME_RETAINED && a->n_snaps == 0)
+		return tell_going(a, name, err);
 	return tell_left(a, VOL_KIND_VOLUME, name, err);
 }
 

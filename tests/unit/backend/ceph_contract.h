@@ -57,6 +57,15 @@ static inline void read_real(const char *dir, struct ceph_login *ret_login)
 	};
 }
 
+/* Of the cluster at CLEAT_CEPH. */
+static inline const struct ceph_login *real_login(void)
+{
+	static struct ceph_login login;
+
+	read_real(getenv("CLEAT_CEPH"), &login);
+	return &login;
+}
+
 static inline void begin(void)
 {
 	struct ceph_login login = { "c1", FAKE_CEPH_MONITORS, FAKE_CEPH_USER, FAKE_CEPH_KEY };

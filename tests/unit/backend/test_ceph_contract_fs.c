@@ -4,6 +4,7 @@
 #include "ceph_contract.h"
 
 #include "backend/ceph/command.h"
+#include "backend/cephfs/audit.h"
 
 #include <poll.h>
 
@@ -219,6 +220,66 @@ TEST(a_copy_is_stopped_and_says_of_what_it_was)
 	end();
 }
 
+/* The audit, asked of a real cluster; over the fake that is test_cephfs_audit.c. */
+#define OURS "csi-vol-2b0f4cd4-5a11-4b8a-9d3e-0a8ccf1f8f01"
+#define OUR_SNAP "csi-snap-2b0f4cd4-5a11-4b8a-9d3e-0a8ccf1f8f02"
+
+struct audited {
+	struct ceph_audited done;
+	unsigned n[CEPH_TROUBLES];
+	bool is_mending;
+};
+
+static int keep_finding(void *arg, const struct ceph_finding *f, struct err *e)
+{
+	struct audited *a = arg;
+
+	(void)e;
+	ASSERT_TRUE(str_has_prefix(f->image, OURS));
+	a->n[f->trouble]++;
+	return a->is_mending;
+}
+
+static struct audited audit(bool is_mending)
+{
+	struct audited a = { .is_mending = is_mending };
+	const struct ceph_login *login = real_login();
+	struct strpair pairs[] = { { "adminID", arena_strdup(ctx.arena, login->user) },
+				   { "adminKey", arena_strdup(ctx.arena, login->key) } };
+	const struct secrets secrets = { { pairs, ARRAY_LEN(pairs) } };
+	const struct cephfs_audit what = {
+		.config_dir = arena_printf(ctx.arena, "%s/csi", getenv("CLEAT_CEPH")),
+		.instance = "",
+		.cluster = "c1",
+		.fs_name = "cephfs",
+		.secrets = &secrets,
+	};
+
+	ASSERT_OK(cephfs_audit(&ctx, &what, keep_finding, &a, &a.done, &err), &err);
+	return a;
+}
+
+TEST(the_audit_of_a_real_filesystem)
+{
+	begin_fs();
+	if (is_real) {
+		ASSERT_EQ(manager("fs subvolume create", OURS, ""), 0);
+		ASSERT_EQ(audit(true).n[CEPH_TROUBLE_NO_ENTRY], 1);
+		ASSERT_EQ(manager("fs subvolume snapshot create", OURS, snap(OUR_SNAP)), 0);
+		ASSERT_EQ(audit(true).n[CEPH_TROUBLE_NO_ENTRY], 2);
+		ASSERT_EQ(manager("fs subvolume rm", OURS, ",\"retain_snapshots\":true"), 0);
+		ASSERT_EQ(audit(true).n[CEPH_TROUBLE_NO_ENTRY], 2);
+		ASSERT_EQ(audit(true).done.n_mended, 0);
+		ASSERT_EQ(manager("fs subvolume snapshot rm", OURS, snap(OUR_SNAP)), 0);
+		/* going, or gone by now */
+		ASSERT_EQ(audit(true).n[CEPH_TROUBLE_NO_ENTRY], 0);
+		for (int i = 0; i < COPY_S * 10 && audit(true).done.n_images > 0; i++)
+			(void)poll(NULL, 0, 100);
+		ASSERT_EQ(audit(false).done.n_images, 0);
+	}
+	end();
+}
+
 RUN_TESTS(UNIT(filesystems_are_told_with_numbers_and_pools), UNIT(a_subvolume_comes_grows_and_goes),
 	  UNIT(a_copy_takes_its_time_and_its_snapshot_waits),
-	  UNIT(a_copy_is_stopped_and_says_of_what_it_was))
+	  UNIT(a_copy_is_stopped_and_says_of_what_it_was), UNIT(the_audit_of_a_real_filesystem))

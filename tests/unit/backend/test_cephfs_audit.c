@@ -227,6 +227,21 @@ TEST(a_snapshot_that_no_entry_names_is_left)
 	world_end(&t.w);
 }
 
+/* Its snapshot was the last, and went before its data: no stranger, and there is nothing to save.
+ */
+TEST(what_the_manager_has_yet_to_remove_is_told_as_that)
+{
+	begin_with_snapshot();
+	fake_ceph_remove_later(true);
+	ASSERT_OK(drop_volume(&t.w, t.vol.token), &t.w.err);
+	ASSERT_OK(drop_snapshot(&t.w, t.snap.token), &t.w.err);
+	ASSERT_EQ(fake_ceph_n_subvolumes(), 1);
+	fake_ceph_remove_later(false);
+	assert_mended(CEPH_TROUBLE_GOING, "", subvolume());
+	ASSERT_EQ(fake_ceph_n_subvolumes(), 0);
+	world_end(&t.w);
+}
+
 /* A copy that is under way, with the snapshot that it is made of. */
 TEST(what_is_being_copied_is_left)
 {
@@ -312,8 +327,9 @@ RUN_TESTS(UNIT(what_fits_is_told_with_its_handle), UNIT(what_is_there_for_others
 	  UNIT(an_entry_that_is_young_is_of_a_call_that_may_go_on),
 	  UNIT(a_snapshot_that_is_gone_frees_its_name), UNIT(a_name_without_its_entry_is_freed),
 	  UNIT(a_subvolume_that_no_entry_names_is_left),
-	  UNIT(a_snapshot_that_no_entry_names_is_left), UNIT(what_is_being_copied_is_left),
-	  UNIT(a_view_that_is_not_counted_is_counted),
+	  UNIT(a_snapshot_that_no_entry_names_is_left),
+	  UNIT(what_the_manager_has_yet_to_remove_is_told_as_that),
+	  UNIT(what_is_being_copied_is_left), UNIT(a_view_that_is_not_counted_is_counted),
 	  UNIT(a_group_that_is_not_there_is_no_reason_to_free_names),
 	  UNIT(each_call_may_fail_and_nothing_is_changed_by_it),
 	  UNIT(what_the_other_site_calls_it_is_told_as_well))
