@@ -98,6 +98,36 @@ def test_raw_block(cluster, space):
     assert cluster.run_in(space, "second", "dd if=/dev/data bs=4096 count=64 2>/dev/null | sha256sum") == checksum
 
 
+def test_read_write_once_pod(cluster, space):
+    """A second pod waits until the first has gone, and finds its data."""
+    cluster.apply(space, claim("alone", access="ReadWriteOncePod"), pod("first", "alone", "echo mine > /data/word; sync"))
+    cluster.wait_running(space, "first")
+    modes = cluster.get(space, "pv", cluster.wait_bound(space, "alone")["spec"]["volumeName"])["spec"]["accessModes"]
+    assert modes == ["ReadWriteOncePod"]
+    cluster.apply(space, pod("second", "alone"))
+
+    def is_refused():
+        return any("ReadWriteOncePod" in event.get("message", "") for event in cluster.events(space, "second"))
+    wait("the scheduler to keep the second pod off", is_refused)
+    assert not cluster.get(space, "pod", "second")["spec"].get("nodeName")
+    cluster.delete(space, "pod", "first")
+    cluster.wait_running(space, "second")
+    assert cluster.run_in(space, "second", "cat /data/word") == "mine\n"
+
+
+def test_generic_ephemeral_volume(cluster, space):
+    """Its claim comes and goes with the pod."""
+    user = pod("user", "", "echo here > /data/word; sync")
+    user["spec"]["volumes"] = [{"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": claim("")["spec"]}}}]
+    cluster.apply(space, user)
+    cluster.wait_running(space, "user")
+    assert cluster.wait_bound(space, "user-data")["metadata"]["ownerReferences"][0]["name"] == "user"
+    assert cluster.run_in(space, "user", "cat /data/word") == "here\n"
+    cluster.delete(space, "pod", "user")
+    cluster.wait_gone(space, "pvc", "user-data")
+    cluster.wait_nothing_left()
+
+
 @pytest.mark.parametrize("component", ["node", "controller"])
 def test_image_keeps_the_allocator_small(cluster, component):
     """What tests/perf/memory measures with. glibc 2.36 writes a NUL over each colon when it reads it."""
