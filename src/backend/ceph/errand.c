@@ -303,6 +303,17 @@ static bool leave(struct ceph_errand *e)
 	return !has_ended;
 }
 
+/* By the lock, all that its thread has written is seen from here on. */
+static int answer_of(struct ceph_errand *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&e->conns->lock);
+	rc = e->rc;
+	pthread_mutex_unlock(&e->conns->lock);
+	return rc;
+}
+
 int ceph_errand_run(struct ceph_conn *conn, struct ctx *ctx, struct ceph_errand *e, int *ret_rc,
 		    struct err *err)
 {
@@ -313,6 +324,6 @@ int ceph_errand_run(struct ceph_conn *conn, struct ctx *ctx, struct ceph_errand 
 	rc = await(ctx, e->done_fd, conn->conns->op_timeout_s, err);
 	if (rc <= 0 && leave(e))
 		return rc;
-	*ret_rc = e->rc;
+	*ret_rc = answer_of(e);
 	return 1;
 }
