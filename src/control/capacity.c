@@ -23,8 +23,11 @@
 #define DEFAULT_WORKERS 4
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_S)
 #define DEFAULT_POLL_NS (60 * NS_PER_S)
-/* Published within a second of what moved it. */
+/* Published within a second of what moved it. Where that was done a moment ago more is on its way,
+ * and each time costs a call and a write: of many nodes each, hardly anything is gathered. */
 #define REFRESH_NS (400 * NS_PER_MS)
+#define REFRESH_BUSY_NS (800 * NS_PER_MS)
+#define BUSY_NS (5 * NS_PER_S)
 #define PLAN_NS (100 * NS_PER_MS)
 /* A reconcile makes one CSI call and a handful of API calls. */
 #define RECONCILE_API_NS (60 * NS_PER_S)
@@ -57,15 +60,21 @@ static bool is_touched(const struct slot *s, const struct touch *t)
 	return !t->node || strmap_is_subset(&s->segment, t->node);
 }
 
+static int64_t refresh_ns(const struct slot *s, int64_t now_ns)
+{
+	return s->is_published && now_ns - s->good_ns < BUSY_NS ? REFRESH_BUSY_NS : REFRESH_NS;
+}
+
 static void refresh(struct capacity *c, const struct touch *t)
 {
+	int64_t now_ns = clock_now_ns();
 	const char *key;
 	void *slot;
 
 	LOCK_SCOPE(&c->lock);
 	for (size_t it = 0; map_next(c->slots, &it, &key, &slot);)
 		if (is_touched(slot, t))
-			queue_add_after(c->queue, key, REFRESH_NS);
+			queue_add_after(c->queue, key, refresh_ns(slot, now_ns));
 }
 
 static void replan(struct capacity *c)
