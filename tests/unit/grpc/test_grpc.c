@@ -253,17 +253,23 @@ static void hold_worker(void *arg)
 TEST(a_call_that_waited_beyond_its_deadline_does_not_start)
 {
 	const unsigned all = lanes[LANE_STORE].threads;
+	const int64_t limit_ns = 30 * NS_PER_MS;
 	const uint8_t *got = NULL;
 	struct err err = { 0 };
+	int64_t over_ns;
 	struct ctx ctx;
 	size_t n = 0;
 
 	for (unsigned i = 0; i < all; i++)
 		assert_int_equal(work_submit(fix->work, LANE_STORE, hold_worker, fix), 0);
-	ASSERT_ERR(call("/t.T/Touch", "", 0, 30 * NS_PER_MS, &got, &n, &ctx, &err), &err,
+	ASSERT_ERR(call("/t.T/Touch", "", 0, limit_ns, &got, &n, &ctx, &err), &err,
 		   ERR_DEADLINE_EXCEEDED, "");
 	ctx_done(&ctx);
+	/* The server counts from when the call came, which was before now. */
+	over_ns = clock_now_ns() + limit_ns;
 	pthread_mutex_lock(&fix->lock);
+	while (clock_now_ns() <= over_ns)
+		(void)sync_cond_wait_until(&fix->cond, &fix->lock, over_ns + NS_PER_MS);
 	fix->may_go = true;
 	pthread_cond_broadcast(&fix->cond);
 	pthread_mutex_unlock(&fix->lock);
