@@ -161,6 +161,32 @@ TEST(a_burst_of_volumes_is_one_question)
 	capacities_stop(&p);
 }
 
+/* Two volumes, the second 700 ms after the first: how often room was asked for. */
+static unsigned ask_about_two(const char *first, const char *second)
+{
+	unsigned before = fake_service.n_asked_room;
+
+	capacities_put_pv(first, "a");
+	fake_run(700 * NS_PER_MS);
+	capacities_put_pv(second, "a");
+	fake_run(NS_PER_S);
+	return fake_service.n_asked_room - before;
+}
+
+TEST(where_it_was_published_just_now_more_is_gathered)
+{
+	struct capacity_process p;
+
+	capacities_begin();
+	capacities_start(&p, (struct capacity_options){ 0 });
+	fake_run(10 * NS_PER_S);
+	ASSERT_EQ(ask_about_two("one", "two"), 2);
+	ASSERT_EQ(ask_about_two("three", "four"), 1);
+	fake_run(10 * NS_PER_S);
+	ASSERT_EQ(ask_about_two("five", "six"), 2);
+	capacities_stop(&p);
+}
+
 TEST(a_claim_that_was_sent_away_is_seen)
 {
 	struct capacity_process p;
@@ -513,7 +539,9 @@ RUN_TESTS(UNIT(each_segment_has_one_for_each_class),
 	  UNIT(without_an_owner_that_can_be_read_nothing_is_done),
 	  UNIT(a_volume_that_comes_or_goes_is_seen_within_a_second),
 	  UNIT(a_volume_that_grows_is_seen_and_one_that_is_anywhere_too),
-	  UNIT(a_burst_of_volumes_is_one_question), UNIT(a_claim_that_was_sent_away_is_seen),
+	  UNIT(a_burst_of_volumes_is_one_question),
+	  UNIT(where_it_was_published_just_now_more_is_gathered),
+	  UNIT(a_claim_that_was_sent_away_is_seen),
 	  UNIT(what_nobody_tells_is_seen_at_the_next_poll),
 	  UNIT(what_is_the_same_is_not_written_again),
 	  UNIT(a_new_node_or_class_brings_its_own_and_takes_it_along),
