@@ -171,7 +171,7 @@ class Cluster:
         wait(f"{kind} {name} gone", lambda: self.get(space, kind, name) is None, seconds)
 
     def events(self, space, name):
-        return [event for event in self.list("events", space) if event["involvedObject"]["name"] == name]
+        return [event for event in self.list("events", space) if event["involvedObject"].get("name") == name]
 
     def wait_event(self, space, name, reason, seconds=PATIENCE):
         return wait(f"event {reason} on {name}", lambda: next(

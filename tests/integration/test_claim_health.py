@@ -69,7 +69,7 @@ class Claims:
 
     def events(self, name):
         found = self.probe.call(f'get {CORE}/namespaces/default/events')['items']
-        return {e['reason']: e for e in found if e['involvedObject']['name'] == name}
+        return {e['reason']: e for e in found if e['involvedObject'].get('name') == name}
 
     def page(self, path):
         return subprocess.run(self.cluster.inside(['curl', '-s', f'http://127.0.0.1:{HTTP}{path}']), capture_output=True, text=True,

@@ -260,7 +260,7 @@ def test_claims_land_on_the_nodes_that_they_are_for_and_one_that_is_away_holds_u
 
     def said():
         events = fleet.probe.call(f'get {CORE}/namespaces/default/events')['items']
-        return [e['message'] for e in events if e['involvedObject']['name'] == 'again-n2' and str(fleet.drivers['n2'].socket) in e['message']]
+        return [e['message'] for e in events if e['involvedObject'].get('name') == 'again-n2' and str(fleet.drivers['n2'].socket) in e['message']]
     wait_until('the claim is told which node it waits for', said)
 
 

@@ -95,7 +95,7 @@ class Lab:
         return [v.volume_id for v in self.driver.calls.volumes()]
 
     def events(self, name):
-        return [e for e in self.probe.call(f'get {CORE}/namespaces/default/events')['items'] if e['involvedObject']['name'] == name]
+        return [e for e in self.probe.call(f'get {CORE}/namespaces/default/events')['items'] if e['involvedObject'].get('name') == name]
 
     def end(self):
         self.stop()
