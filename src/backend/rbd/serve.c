@@ -384,15 +384,28 @@ static int mount_file(struct server *s, struct err *err)
 	return 0;
 }
 
+/* Not by the order of one that is gone: a detach may have been here already, and found no server.
+ */
+static int take_lock(struct server *s, struct err *err)
+{
+	struct err ignored; /* it stays for the next */
+
+	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0 ||
+	    ceph_server_lock(s->dir_fd, SERVE_LOCK, &s->lock_fd, err) < 0)
+		return -1;
+	if (!ceph_server_is_alone())
+		return 0;
+	(void)host_file_unlink(s->dir_fd, SERVE_LOCK, &ignored);
+	return err_set(err, ERR_CANCELLED, "whoever wanted it is gone");
+}
+
 static int begin_serving(struct server *s, struct err *err)
 {
 	(void)snprintf(s->path, sizeof(s->path), "%s/%s", s->order.dir, s->order.token);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wake_fd < 0)
 		return err_os(err, ERR_INTERNAL, errno, "make an eventfd");
-	if (host_dir_open(s->order.dir, &s->dir_fd, err) < 0 ||
-	    ceph_server_lock(s->dir_fd, SERVE_LOCK, &s->lock_fd, err) < 0 ||
-	    mount_file(s, err) < 0 || host_self_leave_mounts(err) < 0 ||
+	if (take_lock(s, err) < 0 || mount_file(s, err) < 0 || host_self_leave_mounts(err) < 0 ||
 	    (!s->lib && ceph_lib_load(&s->lib, err) < 0) || open_cluster(s, err) < 0 ||
 	    open_image(s, err) < 0)
 		return -1;

@@ -652,8 +652,40 @@ TEST(an_agent_that_is_killed_leaves_nothing_that_does_not_go)
 			ASSERT_OK(rc, &n.err);
 		}
 		detach(&n);
+		/* one that had not locked yet learns that it is alone when it has */
+		for (unsigned i = 0; server_of(&n, TOKEN) && i < 500; i++)
+			(void)poll(NULL, 0, 10);
 		ASSERT_EQ(server_of(&n, TOKEN), 0);
 	}
+	end(&n);
+}
+
+/* As of an agent that was killed as soon as it had ordered it, with a detach behind that. */
+TEST(a_server_that_comes_late_leaves_nothing)
+{
+	autowipe struct str text = STR_INIT;
+	struct serve_order order;
+	struct node n;
+	pid_t pid;
+	int fds[2];
+
+	begin(&n, "plain");
+	attach(&n);
+	detach(&n);
+	order = n.order;
+	order.dir = arena_printf(n.ctx.arena, "%s/%s", n.state, TOKEN);
+	order.token = TOKEN;
+	serve_order_encode(&order, &text);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+	ASSERT_EQ(send(fds[0], text.buf, text.len, 0), (ssize_t)text.len);
+	ASSERT_EQ(close(fds[0]), 0);
+	ASSERT_OK(host_self_start(
+			  &(struct host_self){ .word = RBD_SERVE, .name = TOKEN, .fd = fds[1] },
+			  &pid, &n.err),
+		  &n.err);
+	ASSERT_EQ(close(fds[1]), 0);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	ASSERT_EQ(rmdir(order.dir), 0);
 	end(&n);
 }
 
@@ -917,6 +949,7 @@ int main(int argc, char **argv)
 		TIDY(a_server_outlives_the_agent),
 		TIDY(a_server_dies_as_the_last_of_its_agents_container),
 		TIDY(an_agent_that_is_killed_leaves_nothing_that_does_not_go),
+		TIDY(a_server_that_comes_late_leaves_nothing),
 		TIDY(what_cannot_be_served_says_why_and_leaves_nothing),
 		TIDY(an_encrypted_image_is_formatted_once_and_keeps_its_bytes_to_itself),
 		TIDY(nothing_is_punched_into_an_encrypted_image),
