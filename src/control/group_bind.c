@@ -284,6 +284,35 @@ static enum queue_verdict bind_group(struct grouping *g)
 	return QUEUE_DONE;
 }
 
+static const char *driver_of(const struct grouping *g)
+{
+	autokobj const struct kube_object *class = NULL;
+
+	if (g->content)
+		return grouping_content(g)->driver;
+	class = informer_get(g->s->caches.group_classes, "", grouping_group(g)->class_name);
+	return class ? arena_strdup(g->ctx->arena, snapshot_class_of(class)->driver) : "";
+}
+
+static void count(const struct grouping *g, const char *key)
+{
+	const struct group_snapshot *s = g->obj ? grouping_group(g) : NULL;
+	struct snapshot_seen seen;
+
+	if (s)
+		seen = (struct snapshot_seen){
+			.uid = g->obj->uid,
+			.driver = driver_of(g),
+			.is_dynamic = !*s->content,
+			.is_created = *s->creation_time,
+			.is_ready = s->is_ready,
+			.is_deleting = g->obj->is_deleting,
+			.is_let_go = g->obj->is_deleting &&
+				     !kube_object_has_finalizer(g->obj, GROUP_BOUND_FINALIZER),
+		};
+	snapshot_ops_look(g->s->ops, SNAPSHOT_OPS_GROUP, key, s ? &seen : NULL);
+}
+
 enum queue_verdict group_reconcile(void *arg, struct ctx *ctx, const char *key,
 				   int64_t *ret_after_ns)
 {
@@ -297,8 +326,10 @@ enum queue_verdict group_reconcile(void *arg, struct ctx *ctx, const char *key,
 	g.obj = informer_get(s->caches.groups, ns, name);
 	if (g.obj) {
 		g.content = informer_get(s->caches.group_contents, "", group_content_name(&g));
+		count(&g, key);
 		verdict = g.obj->is_deleting ? group_take_down(&g) : bind_group(&g);
 	}
+	count(&g, key);
 	kube_object_unref(g.obj);
 	kube_object_unref(g.content);
 	return verdict;

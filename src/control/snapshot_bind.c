@@ -294,6 +294,34 @@ static enum queue_verdict bind_snapshot(struct binding *b)
 	return protect(b, &err) < 0 ? binding_retry_later(b, &err) : QUEUE_DONE;
 }
 
+static const char *driver_of(const struct binding *b)
+{
+	autokobj const struct kube_object *class = NULL;
+
+	if (b->content)
+		return binding_content(b)->driver;
+	class = informer_get(b->s->caches.classes, "", binding_snapshot(b)->class_name);
+	return class ? arena_strdup(b->ctx->arena, snapshot_class_of(class)->driver) : "";
+}
+
+static void count(const struct binding *b, const char *key)
+{
+	const struct snapshot *s = b->obj ? binding_snapshot(b) : NULL;
+	struct snapshot_seen seen;
+
+	if (s)
+		seen = (struct snapshot_seen){
+			.uid = b->obj->uid,
+			.driver = driver_of(b),
+			.is_dynamic = *s->claim,
+			.is_created = *s->creation_time,
+			.is_ready = s->is_ready,
+			.is_deleting = b->obj->is_deleting,
+			.is_let_go = b->obj->is_deleting && !snapshot_is_held(b->obj),
+		};
+	snapshot_ops_look(b->s->ops, SNAPSHOT_OPS_SNAPSHOT, key, s ? &seen : NULL);
+}
+
 enum queue_verdict snapshot_reconcile(void *arg, struct ctx *ctx, const char *key,
 				      int64_t *ret_after_ns)
 {
@@ -307,8 +335,10 @@ enum queue_verdict snapshot_reconcile(void *arg, struct ctx *ctx, const char *ke
 	b.obj = informer_get(s->caches.snapshots, ns, name);
 	if (b.obj) {
 		b.content = informer_get(s->caches.contents, "", snapshot_content_name(&b));
+		count(&b, key);
 		verdict = b.obj->is_deleting ? snapshot_take_down(&b) : bind_snapshot(&b);
 	}
+	count(&b, key);
 	kube_object_unref(b.obj);
 	kube_object_unref(b.content);
 	return verdict;

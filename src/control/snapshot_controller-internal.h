@@ -7,6 +7,7 @@
 #include "control/core.h"
 #include "control/group_snapshots.h"
 #include "control/object.h"
+#include "control/snapshot_ops.h"
 #include "control/snapshots.h"
 #include "control/sync_gate.h"
 #include "kube/queue.h"
@@ -19,6 +20,7 @@ struct snapshot_controller {
 	struct snapshot_caches caches;
 	struct object_store snapshots, contents, claims, groups, group_contents;
 	struct recorder *recorder;
+	struct snapshot_ops *ops;
 	bool no_source_mode;
 	struct queue *snapshot_queue;      /* keys "ns/name" */
 	struct queue *content_queue;       /* keys: names */
@@ -86,6 +88,8 @@ void snapshot_write_node(struct json_writer *w, const char *node);
 
 /* snapshot_end.c: a VolumeSnapshot that is being deleted; contents; claims that were cut of. */
 enum queue_verdict snapshot_take_down(struct binding *b);
+/* By a finalizer that is taken off here. */
+bool snapshot_is_held(const struct kube_object *snapshot);
 bool snapshot_content_is_wanted(struct snapshot_controller *s, const struct kube_object *content);
 enum queue_verdict snapshot_content_reconcile(void *arg, struct ctx *ctx, const char *key,
 					      int64_t *ret_after_ns);

@@ -113,6 +113,7 @@ struct snapshot_controller *snapshot_controller_new(const struct snapshot_contro
 		.group_contents = { opts->client, opts->caches.group_contents,
 				    &group_content_type },
 		.recorder = opts->recorder,
+		.ops = snapshot_ops_new(),
 		.no_source_mode = opts->no_source_mode,
 	};
 	s->snapshot_queue = make_queue(s, opts, "snapshot-controller-snapshot", snapshot_reconcile);
@@ -153,6 +154,7 @@ void snapshot_controller_pause(struct snapshot_controller *s)
 {
 	sync_gate_pause(&s->gate);
 	sync_gate_pause(&s->group_gate);
+	snapshot_ops_forget(s->ops);
 }
 
 void snapshot_controller_free(struct snapshot_controller *s)
@@ -167,5 +169,6 @@ void snapshot_controller_free(struct snapshot_controller *s)
 	queue_free(s->claim_queue);
 	queue_free(s->group_queue);
 	queue_free(s->group_content_queue);
+	snapshot_ops_free(s->ops);
 	free(s);
 }

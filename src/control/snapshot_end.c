@@ -41,7 +41,7 @@ static bool is_restoring(const struct binding *b)
 
 /* ---- the snapshot ---- */
 
-static bool has_finalizers(const struct kube_object *o)
+bool snapshot_is_held(const struct kube_object *o)
 {
 	return kube_object_has_finalizer(o, SNAPSHOT_SOURCE_FINALIZER) ||
 	       kube_object_has_finalizer(o, SNAPSHOT_BOUND_FINALIZER) || snapshot_is_member(o);
@@ -104,7 +104,7 @@ enum queue_verdict snapshot_take_down(struct binding *b)
 	struct err err;
 	int held;
 
-	if (!has_finalizers(b->obj))
+	if (!snapshot_is_held(b->obj))
 		return QUEUE_DONE;
 	held = is_held_by_group(b, &err);
 	if (held < 0)

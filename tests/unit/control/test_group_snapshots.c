@@ -12,6 +12,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/sha256.h"
 #include "kube/informer.h"
 
@@ -299,11 +300,20 @@ TEST(a_group_of_several_nodes_is_told_whose)
 
 TEST(a_group_that_is_deleted_takes_all_along)
 {
+	autostr struct str page = STR_INIT;
+
 	begin();
 	run(MINUTE);
 	fake_delete(GROUP);
 	run(MINUTE);
 	assert_nothing_left();
+	metric_render(&page);
+	assert_true(contains(str_get(&page), "operation_name=\"CreateGroupSnapshotAndReady\","
+					     "snapshot_type=\"dynamic\","
+					     "operation_status=\"success\"} "));
+	assert_true(contains(str_get(&page), "operation_name=\"DeleteGroupSnapshot\","
+					     "snapshot_type=\"dynamic\","
+					     "operation_status=\"success\"} "));
 }
 
 TEST(a_member_goes_with_its_group_and_not_before)

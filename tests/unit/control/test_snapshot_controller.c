@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 #include "kube/informer.h"
 
@@ -216,6 +217,32 @@ TEST(a_snapshot_of_a_claim_becomes_ready)
 	assert_true(contains(fake_events(),
 			     "Normal SnapshotReady: Snapshot default/snap is ready to use.\n"));
 	assert_null(strstr(fake_events(), "Warning"));
+}
+
+/* By operation and status, of ones that were cut. */
+static bool is_counted(const char *op, const char *status)
+{
+	autofree char *series = xasprintf(
+		"snapshot_controller_operation_total_seconds_count{driver_name=\"" DRIVER
+		"\",operation_name=\"%s\",snapshot_type=\"dynamic\",operation_status=\"%s\"} ",
+		op, status);
+	autostr struct str page = STR_INIT;
+
+	metric_render(&page);
+	return strstr(str_get(&page), series) &&
+	       strstr(str_get(&page), "\nsnapshot_controller_operations_in_flight 0\n");
+}
+
+TEST(the_ways_of_snapshots_are_counted)
+{
+	begin();
+	run(MINUTE);
+	assert_true(is_counted("CreateSnapshot", "success"));
+	assert_true(is_counted("CreateSnapshotAndReady", "success"));
+	fake_delete(SNAPSHOT);
+	run(MINUTE);
+	assert_true(is_counted("DeleteSnapshot", "success"));
+	ASSERT_FALSE(is_counted("CreateSnapshot", "cancel"));
 }
 
 TEST(the_content_is_written_as_others_expect_it)
@@ -770,7 +797,7 @@ TEST(caches_staler_than_the_api_at_every_step_do_no_harm)
 	}
 }
 
-RUN_TESTS(UNIT(a_snapshot_of_a_claim_becomes_ready),
+RUN_TESTS(UNIT(the_ways_of_snapshots_are_counted), UNIT(a_snapshot_of_a_claim_becomes_ready),
 	  UNIT(the_content_is_written_as_others_expect_it),
 	  UNIT(a_snapshot_that_is_deleted_takes_all_along), UNIT(a_retained_content_stays),
 	  UNIT(a_content_is_marked_for_the_node_of_its_volume),
