@@ -557,6 +557,11 @@ void fleet_each(struct fleet *f, int (*fn)(void *arg, const struct csi_router_st
 	csi_router_each(f->router, fn, arg);
 }
 
+bool fleet_has_forgotten(struct fleet *f, const struct uuid *pool)
+{
+	return csi_router_has_forgotten(f->router, pool);
+}
+
 void fleet_doubt(struct fleet *f, const char *name)
 {
 	csi_router_doubt(f->router, name);

@@ -62,6 +62,7 @@ void fleet_look(struct fleet *f, struct ctx *ctx);
 /* csi_router_forget, of its router. Any thread. */
 struct uuid;
 bool fleet_forget(struct fleet *f, const struct uuid *pools, size_t n);
+bool fleet_has_forgotten(struct fleet *f, const struct uuid *pool);
 /* csi_router_each, of its router. Any thread. */
 struct csi_router_state;
 void fleet_each(struct fleet *f, int (*fn)(void *arg, const struct csi_router_state *state),

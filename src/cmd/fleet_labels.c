@@ -94,16 +94,29 @@ static const struct agent *find_other(const struct agents *all, const struct age
 	return found;
 }
 
-/* Whether both said it just now; else they are asked again, and the next look decides. */
+/* Whether both said it just now; else they are asked again, and the next look decides. other NULL:
+ * it is the one's word alone. */
 static bool are_sure(struct fleet_labels *l, const struct agent *a, const struct agent *other)
 {
 	int64_t since_ns = clock_now_ns() - FRESH_NS;
 
-	if (a->told_ns >= since_ns && other->told_ns >= since_ns)
+	if (a->told_ns >= since_ns && (!other || other->told_ns >= since_ns))
 		return true;
 	fleet_doubt(l->opts.fleet, a->node);
-	fleet_doubt(l->opts.fleet, other->node);
+	if (other)
+		fleet_doubt(l->opts.fleet, other->node);
 	return false;
+}
+
+/* Forgotten, and shown by nobody. Whoever is away may be back with the disk, and its node labelled,
+ * before it is asked: so this, too, counts for nodes whose agents answer. */
+static bool is_gone(const struct fleet_labels *l, const struct agents *all, const struct uuid *pool)
+{
+	for (size_t i = 0; i < all->v.n; i++) {
+		if (shows(&all->v.v[i], pool))
+			return false;
+	}
+	return fleet_has_forgotten(l->opts.fleet, pool);
 }
 
 static void take_off(struct fleet_labels *l, struct ctx *ctx, const struct kube_object **node,
@@ -123,13 +136,13 @@ static void take_off(struct fleet_labels *l, struct ctx *ctx, const struct kube_
 			 str_get(&part));
 	if (object_patch(&store, ctx, node, NULL, "", meta, &err) == 0) {
 		l->is_told = false;
-		log_info("the label of a pool that was moved is taken off its old node",
+		log_info("the label of a pool that a node has no more is taken off",
 			 log_str("label", label), log_str("node", (*node)->name),
-			 log_str("movedTo", other));
+			 log_str("movedTo", str_or(other, "nowhere, it was forgotten")));
 	} else if (err.code != ERR_ABORTED && !l->is_told &&
 		   !fence_is_cut_off(l->opts.fence, ctx)) {
 		l->is_told = true;
-		log_warn("the label of a pool that was moved stays on its old node",
+		log_warn("the label of a pool that a node has no more stays on",
 			 log_str("label", label), log_str("node", (*node)->name), log_err(&err));
 	}
 }
@@ -149,8 +162,8 @@ static void compare(struct fleet_labels *l, struct ctx *ctx, const struct agents
 		if (vol_segment_parse(label, l->driver, &pool) < 0 || shows(a, &pool))
 			continue;
 		other = find_other(all, a, &pool);
-		if (other && are_sure(l, a, other))
-			take_off(l, ctx, &node, label, other->node);
+		if ((other || is_gone(l, all, &pool)) && are_sure(l, a, other))
+			take_off(l, ctx, &node, label, other ? other->node : NULL);
 	}
 }
 

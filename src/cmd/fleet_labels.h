@@ -14,6 +14,8 @@ struct work;
  * does, and pods would be sent where their volume is no more. Only what two agents say counts: that
  * of the node, which answers and does not show the pool, and that of the other, which does. An
  * agent that is away says nothing, and a pool that two show is nobody's (csi/router.h).
+ * Of a pool that was forgotten it is enough that the node's agent answers without it, and no other
+ * agent shows it.
  */
 struct fleet_labels;
 

@@ -66,7 +66,6 @@ struct csi_router {
 /* Whether what is said of this is true only until another member comes or goes. */
 int router_name(struct csi_router *r, struct arena *a, const char **ret_name, struct err *err);
 
-bool router_has_forgotten(struct csi_router *r, const struct uuid *pool);
 /* The member that serves the pool; the visit ends by router_leave. UNAVAILABLE says why not,
  * NOT_FOUND that the pool was forgotten. */
 int router_enter_pool(struct csi_router *r, const struct uuid *pool, struct router_visit *v,

@@ -153,7 +153,7 @@ static bool is_forgotten(const struct csi_router *r, const struct uuid *pool)
 	return is_among(r->forgotten.v, r->forgotten.n, pool);
 }
 
-bool router_has_forgotten(struct csi_router *r, const struct uuid *pool)
+bool csi_router_has_forgotten(struct csi_router *r, const struct uuid *pool)
 {
 	LOCK_SCOPE(&r->lock);
 

@@ -69,7 +69,7 @@ static int by_id(struct csi_router *r, const struct csi_rpc *rpc, struct ctx *ct
 
 	if (vol_id_parse(way->kind, string_of(rpc, way->field, req), &id, err) < 0)
 		return way->is_removal && err->code == ERR_NOT_FOUND ? 0 : -1;
-	if (way->is_removal && router_has_forgotten(r, &id.pool))
+	if (way->is_removal && csi_router_has_forgotten(r, &id.pool))
 		return 0;
 	return router_forward(r, rpc, ctx, &id.pool, req, ret, err);
 }
@@ -127,7 +127,7 @@ static int by_filter(struct csi_router *r, const struct csi_rpc *rpc, struct ctx
 		return router_list(r, rpc, ctx, req, ret, err);
 	if (vol_id_parse(is_one ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME, text, &id, err) < 0)
 		return err->code == ERR_NOT_FOUND ? 0 : -1;
-	if (router_has_forgotten(r, &id.pool))
+	if (csi_router_has_forgotten(r, &id.pool))
 		return 0;
 	return router_forward(r, rpc, ctx, &id.pool, req, ret, err);
 }

@@ -69,7 +69,7 @@ static bool is_forgotten(struct csi_router *r, const struct list *l, const void 
 
 	return vol_id_parse(is_snapshot ? VOL_KIND_SNAPSHOT : VOL_KIND_VOLUME, text, &id,
 			    &ignored) == 0 &&
-	       router_has_forgotten(r, &id.pool);
+	       csi_router_has_forgotten(r, &id.pool);
 }
 
 static void add(struct csi_router *r, struct list *l, const void *reply)

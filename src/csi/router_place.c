@@ -58,7 +58,7 @@ static void add_terms(struct csi_router *r, struct places *places,
 
 		for (size_t k = 0; k < segments->n; k++) {
 			if (vol_segment_parse(segments->v[k].key, driver, &pool) == 0 &&
-			    !router_has_forgotten(r, &pool))
+			    !csi_router_has_forgotten(r, &pool))
 				add_place(places, &pool);
 		}
 	}

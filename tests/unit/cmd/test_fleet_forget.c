@@ -123,7 +123,7 @@ static bool is_forgotten(const char *pool)
 	struct uuid id;
 
 	assert_int_equal(uuid_parse(pool, &id), 0);
-	return router_has_forgotten(router, &id);
+	return csi_router_has_forgotten(router, &id);
 }
 
 TEST(a_lease_that_was_removed_remembers_nothing_and_what_the_next_one_lacks_is_told)

@@ -49,6 +49,14 @@ void fleet_doubt(struct fleet *f, const char *name)
 	n_doubts++;
 }
 
+static bool is_forgotten;
+
+bool fleet_has_forgotten(struct fleet *f, const struct uuid *of)
+{
+	(void)f;
+	return is_forgotten && memcmp(of, &pool, sizeof(pool)) == 0;
+}
+
 struct periodic *periodic_new(const struct periodic_options *opts)
 {
 	looks = *opts;
@@ -108,6 +116,7 @@ static void setup(struct env *e)
 	log_set_sink(drop_line, NULL);
 	fake_reset();
 	n_doubts = 0;
+	is_forgotten = false;
 	put_node("old", "\"" LABEL "\":\"here\",\"other.csi/" IDENTITY "\":\"here\"");
 	put_node("new", "\"" LABEL "\":\"here\"");
 	put_node("third", "");
@@ -236,6 +245,69 @@ TEST(a_node_that_was_written_meanwhile_is_looked_at_again)
 	teardown(&e);
 }
 
-RUN_TESTS(UNIT(the_label_goes_from_the_node_that_has_the_pool_no_more), UNIT(in_doubt_it_stays),
+/* The disk was lost, and the node has another. */
+TEST(the_label_of_a_forgotten_pool_goes)
+{
+	struct env e;
+
+	setup(&e);
+	set_agent(1, "new", false);
+	is_forgotten = true;
+	look();
+	ASSERT_FALSE(has_label("old"));
+	ASSERT_FALSE(has_label("new"));
+	assert_non_null(strstr(fake_text(NODE "old"), "other.csi/" IDENTITY));
+	teardown(&e);
+}
+
+/* Who is away may be back with the disk, labelled anew, before it is asked. */
+TEST(of_a_forgotten_pool_too_what_is_away_says_nothing)
+{
+	struct env e;
+
+	setup(&e);
+	be_away(&e);
+	set_agent(1, "new", false);
+	agents[1].is_reachable = false;
+	is_forgotten = true;
+	look();
+	ASSERT_TRUE(has_label("old"));
+	ASSERT_TRUE(has_label("new"));
+	teardown(&e);
+}
+
+/* It came back after all, and somebody may remember it. */
+TEST(the_label_of_a_forgotten_pool_that_is_shown_stays)
+{
+	struct env e;
+
+	setup(&e);
+	is_forgotten = true;
+	be_shown_by_two(&e);
+	look();
+	ASSERT_TRUE(has_label("old"));
+	ASSERT_TRUE(has_label("new"));
+	teardown(&e);
+}
+
+TEST(of_a_forgotten_pool_too_old_news_are_asked_again)
+{
+	struct env e;
+
+	setup(&e);
+	set_agent(1, "new", false);
+	is_forgotten = true;
+	fake_run(MINUTE);
+	look();
+	ASSERT_TRUE(has_label("old"));
+	ASSERT_EQ(n_doubts, 2);
+	teardown(&e);
+}
+
+RUN_TESTS(UNIT(the_label_of_a_forgotten_pool_goes),
+	  UNIT(of_a_forgotten_pool_too_what_is_away_says_nothing),
+	  UNIT(the_label_of_a_forgotten_pool_that_is_shown_stays),
+	  UNIT(of_a_forgotten_pool_too_old_news_are_asked_again),
+	  UNIT(the_label_goes_from_the_node_that_has_the_pool_no_more), UNIT(in_doubt_it_stays),
 	  UNIT(what_an_agent_said_a_while_ago_is_asked_again),
 	  UNIT(a_node_that_was_written_meanwhile_is_looked_at_again))
