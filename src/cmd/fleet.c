@@ -220,6 +220,7 @@ static void tell(struct agent *a, int rc, const struct err *err)
 
 struct counts {
 	unsigned n_reachable, n_away, n_unknown;
+	size_t n_served, n_shared, n_forgotten; /* pools */
 };
 
 static int count(void *arg, const struct csi_router_state *state)
@@ -232,6 +233,9 @@ static int count(void *arg, const struct csi_router_state *state)
 		counts->n_away++;
 	else
 		counts->n_unknown++;
+	counts->n_served += state->n_pools - state->n_shared_pools - state->n_forgotten_pools;
+	counts->n_shared += state->n_shared_pools;
+	counts->n_forgotten += state->n_forgotten_pools;
 	return 0;
 }
 
@@ -243,6 +247,9 @@ static void set_gauges(struct fleet *f)
 	metric_set(METRIC_NODES, counts.n_reachable, METRIC_ARGS("reachable"));
 	metric_set(METRIC_NODES, counts.n_away, METRIC_ARGS("away"));
 	metric_set(METRIC_NODES, counts.n_unknown, METRIC_ARGS("unknown"));
+	metric_set(METRIC_FLEET_POOLS, (double)counts.n_served, METRIC_ARGS("served"));
+	metric_set(METRIC_FLEET_POOLS, (double)counts.n_shared, METRIC_ARGS("shared"));
+	metric_set(METRIC_FLEET_POOLS, (double)counts.n_forgotten, METRIC_ARGS("forgotten"));
 }
 
 static void look(void *arg, struct ctx *ctx)
@@ -548,7 +555,11 @@ static int report_one(void *arg, const struct csi_router_state *state)
 
 bool fleet_forget(struct fleet *f, const struct uuid *pools, size_t n)
 {
-	return csi_router_forget(f->router, pools, n);
+	bool is_news = csi_router_forget(f->router, pools, n);
+
+	if (is_news)
+		set_gauges(f);
+	return is_news;
 }
 
 void fleet_each(struct fleet *f, int (*fn)(void *arg, const struct csi_router_state *state),

@@ -532,8 +532,10 @@ void csi_router_each(struct csi_router *r,
 						  .service = m->service };
 
 		for (size_t k = 0; k < m->facts.pools.n; k++) {
-			state.n_shared_pools += find(r, &m->facts.pools.v[k], who) > 1;
-			state.n_forgotten_pools += is_forgotten(r, &m->facts.pools.v[k]);
+			if (is_forgotten(r, &m->facts.pools.v[k]))
+				state.n_forgotten_pools++;
+			else
+				state.n_shared_pools += find(r, &m->facts.pools.v[k], who) > 1;
 		}
 		if (fn(arg, &state) != 0)
 			break;

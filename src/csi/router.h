@@ -83,8 +83,8 @@ struct csi_router_state {
 	const char *why;   /* not reachable; "" */
 	int64_t told_ns;   /* clock_now_ns(): what follows was true then, or later */
 	size_t n_pools;
-	size_t n_shared_pools; /* of these, that another member shows too */
-	size_t n_forgotten_pools;
+	size_t n_forgotten_pools; /* of these */
+	size_t n_shared_pools;    /* of the others, that another member shows too */
 	const struct uuid *pools;
 	const char *version;        /* of its driver, as it said; "" */
 	struct csi_service service; /* its own; lasts until csi_router_remove */

@@ -64,6 +64,23 @@ def test_a_node_that_is_away_takes_nothing_down_but_its_own(nodes):
     assert len(items(nodes, 'volume')) == 1
 
 
+def test_a_pool_that_two_show_is_nobodys(nodes):
+    """As after a disk was copied; here one driver that is reached by two ways."""
+    kept, shared = [n.calls.create('v').volume_id for n in nodes[:2]]
+    other = nodes[1].socket.with_name('other.sock')
+    other.symlink_to(nodes[1].socket)
+    agents = '--agents=' + ','.join(f'unix://{path}' for path in (nodes[0].socket, nodes[1].socket, other))
+    said = json.loads(cleat('ctl', 'node', 'list', agents, '-ojson').stdout)['items']
+    assert sorted(i['shared_pools'] for i in said) == [0, 1, 1]
+    said = cleat('ctl', 'node', 'list', agents).stdout
+    assert said.count('another node shows a pool of it, too') == 2, said
+    done = cleat('ctl', 'volume', 'delete', shared, agents)
+    assert done.returncode == 1 and 'UNAVAILABLE' in done.stderr and str(nodes[1].socket) in done.stderr and str(other) in done.stderr, done.stderr
+    assert cleat('ctl', 'volume', 'create', 'new', '--size=64Mi', agents).returncode == 0
+    assert [len(n.calls.volumes()) for n in nodes] == [2, 1, 0]   # n2 has more room
+    assert cleat('ctl', 'volume', 'delete', kept, agents).returncode == 0
+
+
 def test_capacity_is_of_all(nodes):
     one = [n.calls.controller.GetCapacity(csi.GetCapacityRequest()).available_capacity for n in nodes]
     assert json.loads(good(nodes, 'info', '-ojson'))['available_capacity'] == sum(one)

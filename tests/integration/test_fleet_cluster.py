@@ -247,7 +247,8 @@ def test_claims_land_on_the_nodes_that_they_are_for_and_one_that_is_away_holds_u
         if claim.startswith('on-'):
             assert claim == f'on-{node}'
     assert len({fleet.node_of(made[f'now-{i}'][0])[0] for i in range(9)}) > 1
-    assert 'cleat_nodes{state="reachable"} 3' in fleet.page('/metrics')
+    page = fleet.page('/metrics')
+    assert 'cleat_nodes{state="reachable"} 3' in page and 'cleat_fleet_pools{state="served"} 3' in page
 
     fleet.drivers['n2'].kill()
     for node in fleet.drivers:
@@ -366,6 +367,7 @@ def test_a_pool_that_is_gone_for_good_is_forgotten_and_one_that_came_back_is_rem
     finally:
         victim.send_signal(signal.SIGCONT)
     wait_until('it is told', lambda: '1 of its pools were forgotten' in hasty.page('/readyz'))
+    wait_until('it is counted', lambda: 'cleat_fleet_pools{state="forgotten"} 1' in hasty.page('/metrics'))
     assert hasty.node_of(hasty.volumes()['now'][0]) != ['n2']
     assert hasty.node_of(handle) == ['n2'] and 'again-n2' not in hasty.volumes()
 
