@@ -146,6 +146,7 @@ struct snapshot_controller *snapshot_controller_new(const struct snapshot_contro
 
 void snapshot_controller_start(struct snapshot_controller *s)
 {
+	snapshot_ops_open(s->ops);
 	sync_gate_start(&s->gate);
 	sync_gate_start(&s->group_gate);
 }
@@ -154,7 +155,7 @@ void snapshot_controller_pause(struct snapshot_controller *s)
 {
 	sync_gate_pause(&s->gate);
 	sync_gate_pause(&s->group_gate);
-	snapshot_ops_forget(s->ops);
+	snapshot_ops_close(s->ops);
 }
 
 void snapshot_controller_free(struct snapshot_controller *s)

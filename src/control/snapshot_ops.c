@@ -32,6 +32,7 @@ struct snapshot_ops {
 	pthread_mutex_t lock; /* all below */
 	struct map *rows;     /* by kind and key */
 	unsigned n_begun;
+	bool is_open;
 };
 
 static const char *const names[][OP_COUNT] = {
@@ -60,19 +61,6 @@ static void free_row(struct row *row)
 }
 
 /* Under the lock, as all that follow. */
-static void forget_all(struct snapshot_ops *o)
-{
-	const char *key;
-	void *row;
-
-	for (size_t it = 0; map_next(o->rows, &it, &key, &row);)
-		free_row(row);
-	map_free(o->rows);
-	o->rows = map_new();
-	o->n_begun = 0;
-	metric_set(METRIC_SNAPSHOTS_IN_FLIGHT, 0, NULL);
-}
-
 static void begin(struct snapshot_ops *o, struct row *row, enum op op)
 {
 	if (row->begun_ns[op])
@@ -94,11 +82,10 @@ static void end(struct snapshot_ops *o, enum snapshot_ops_kind kind, struct row 
 	o->n_begun--;
 }
 
-static void end_all(struct snapshot_ops *o, enum snapshot_ops_kind kind, struct row *row)
+static void cancel(struct snapshot_ops *o, enum snapshot_ops_kind kind, struct row *row)
 {
 	end(o, kind, row, OP_CREATE, "cancel");
 	end(o, kind, row, OP_READY, "cancel");
-	end(o, kind, row, OP_DELETE, "success");
 }
 
 static void look_at(struct snapshot_ops *o, enum snapshot_ops_kind kind, struct row *row,
@@ -110,8 +97,7 @@ static void look_at(struct snapshot_ops *o, enum snapshot_ops_kind kind, struct 
 	}
 	row->is_dynamic = seen->is_dynamic;
 	if (seen->is_deleting) {
-		end(o, kind, row, OP_CREATE, "cancel");
-		end(o, kind, row, OP_READY, "cancel");
+		cancel(o, kind, row);
 		if (seen->is_let_go)
 			end(o, kind, row, OP_DELETE, "success");
 		else
@@ -140,7 +126,8 @@ static struct row *row_of(struct snapshot_ops *o, enum snapshot_ops_kind kind, c
 	struct row *row = map_take(o->rows, key);
 
 	if (row && (!seen || !str_is_equal(row->uid, seen->uid))) {
-		end_all(o, kind, row);
+		cancel(o, kind, row);
+		end(o, kind, row, OP_DELETE, "success");
 		free_row(row);
 		row = NULL;
 	}
@@ -156,8 +143,11 @@ void snapshot_ops_look(struct snapshot_ops *o, enum snapshot_ops_kind kind, cons
 {
 	autofree char *name = xasprintf("%d/%s", kind, key);
 	LOCK_SCOPE(&o->lock);
-	struct row *row = row_of(o, kind, name, seen);
+	struct row *row;
 
+	if (!o->is_open)
+		return;
+	row = row_of(o, kind, name, seen);
 	if (row)
 		look_at(o, kind, row, seen);
 	if (row && !is_idle(row))
@@ -167,18 +157,33 @@ void snapshot_ops_look(struct snapshot_ops *o, enum snapshot_ops_kind kind, cons
 	metric_set(METRIC_SNAPSHOTS_IN_FLIGHT, o->n_begun, NULL);
 }
 
-void snapshot_ops_forget(struct snapshot_ops *o)
+void snapshot_ops_open(struct snapshot_ops *o)
 {
 	LOCK_SCOPE(&o->lock);
 
-	forget_all(o);
+	o->is_open = true;
+}
+
+void snapshot_ops_close(struct snapshot_ops *o)
+{
+	LOCK_SCOPE(&o->lock);
+	const char *key;
+	void *row;
+
+	for (size_t it = 0; map_next(o->rows, &it, &key, &row);)
+		free_row(row);
+	map_free(o->rows);
+	o->rows = map_new();
+	o->n_begun = 0;
+	o->is_open = false;
+	metric_set(METRIC_SNAPSHOTS_IN_FLIGHT, 0, NULL);
 }
 
 void snapshot_ops_free(struct snapshot_ops *o)
 {
 	if (!o)
 		return;
-	forget_all(o);
+	snapshot_ops_close(o);
 	map_free(o->rows);
 	pthread_mutex_destroy(&o->lock);
 	free(o);

@@ -29,10 +29,14 @@ enum snapshot_ops_kind { SNAPSHOT_OPS_SNAPSHOT, SNAPSHOT_OPS_GROUP };
 struct snapshot_ops *snapshot_ops_new(void);
 void snapshot_ops_free(struct snapshot_ops *o); /* NULL is fine */
 
+/* A new one is closed: what is seen counts for nothing. */
+void snapshot_ops_open(struct snapshot_ops *o);
+/* Whatever is under way will be brought to its end elsewhere, and is forgotten; reconciles that are
+ * yet to return begin nothing. */
+void snapshot_ops_close(struct snapshot_ops *o);
+
 /* key: "ns/name". seen NULL: there is no such object any more. What is seen twice counts once. */
 void snapshot_ops_look(struct snapshot_ops *o, enum snapshot_ops_kind kind, const char *key,
 		       const struct snapshot_seen *seen);
-/* Whatever is under way will be brought to its end elsewhere: forgotten. */
-void snapshot_ops_forget(struct snapshot_ops *o);
 
 #endif
