@@ -59,7 +59,7 @@ struct csi_service fleet_service(struct fleet *f);
 /* Looks at all of them, one after the other, each within its part of ctx's time. Those that do not
  * answer are missing then. Not on the loop. */
 void fleet_look(struct fleet *f, struct ctx *ctx);
-/* csi_router_forget, of its router. Any thread. */
+/* csi_router_forget and csi_router_has_forgotten, of its router. Any thread. */
 struct uuid;
 bool fleet_forget(struct fleet *f, const struct uuid *pools, size_t n);
 bool fleet_has_forgotten(struct fleet *f, const struct uuid *pool);

@@ -112,11 +112,13 @@ static bool are_sure(struct fleet_labels *l, const struct agent *a, const struct
  * before it is asked: so this, too, counts for nodes whose agents answer. */
 static bool is_gone(const struct fleet_labels *l, const struct agents *all, const struct uuid *pool)
 {
+	if (!fleet_has_forgotten(l->opts.fleet, pool))
+		return false;
 	for (size_t i = 0; i < all->v.n; i++) {
 		if (shows(&all->v.v[i], pool))
 			return false;
 	}
-	return fleet_has_forgotten(l->opts.fleet, pool);
+	return true;
 }
 
 static void take_off(struct fleet_labels *l, struct ctx *ctx, const struct kube_object **node,
@@ -138,7 +140,8 @@ static void take_off(struct fleet_labels *l, struct ctx *ctx, const struct kube_
 		l->is_told = false;
 		log_info("the label of a pool that a node has no more is taken off",
 			 log_str("label", label), log_str("node", (*node)->name),
-			 log_str("movedTo", str_or(other, "nowhere, it was forgotten")));
+			 log_str("why", other ? "moved" : "forgotten"),
+			 log_str("movedTo", str_or(other, "")));
 	} else if (err.code != ERR_ABORTED && !l->is_told &&
 		   !fence_is_cut_off(l->opts.fence, ctx)) {
 		l->is_told = true;

@@ -72,6 +72,7 @@ void csi_router_doubt(struct csi_router *r, const char *name);
  * (n_forgotten_pools). The array is copied. true: it is news.
  */
 bool csi_router_forget(struct csi_router *r, const struct uuid *pools, size_t n);
+/* As it was told last. Any thread. */
 bool csi_router_has_forgotten(struct csi_router *r, const struct uuid *pool);
 
 /* How a member is, for people and metrics. */
